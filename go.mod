@@ -1,0 +1,3 @@
+module github.com/logd-dev/logd
+
+go 1.26

@@ -1,0 +1,319 @@
+// Package batch builds, parses and checks the bytes of batches and messages.
+//
+// A batch is the unit of writing, storing and sending. On the wire and on
+// disk it is the same bytes (docs/protocol.md):
+//
+//	BATCH <size> <topic> <crc> <messages>\r\n<data>
+//	data = <messages> times:  MSG <len>\r\n<body>\r\n
+//
+// The first line is the envelope: size is the length of data in bytes, crc
+// the CRC-32 (IEEE) of data, both decimal without leading zeros.
+//
+// Everything here is a pure function on []byte: no input or output, no
+// allocation except where a result grows a caller's slice, no limits of its
+// own beyond what the format says. Functions are safe for concurrent use;
+// [Builder] and [Messages] are not.
+package batch
+
+import (
+	"bytes"
+	"errors"
+	"hash/crc32"
+	"math"
+	"strconv"
+)
+
+// MaxTopicLen is the length of the longest topic name, in bytes.
+const MaxTopicLen = 255
+
+// MaxHeaderLen bounds the length of a canonical envelope line with its CRLF:
+// five words, of which two are int64 and one is a uint32.
+const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + len("\r\n")
+
+// MinMessageLen is the length of an empty message in a batch's data.
+const MinMessageLen = len("MSG 0\r\n\r\n")
+
+// Errors of parsing and checking. Callers test for them with errors.Is.
+var (
+	// ErrHeader is an envelope line that is not in the canonical form.
+	ErrHeader = errors.New("batch: invalid envelope")
+	// ErrChecksum is data whose CRC-32 is not the envelope's.
+	ErrChecksum = errors.New("batch: checksum mismatch")
+	// ErrFraming is data that is not exactly the announced messages.
+	ErrFraming = errors.New("batch: invalid message framing")
+	// ErrShort is input that ends before the batch does: a prefix of a batch
+	// as far as it can be told.
+	ErrShort = errors.New("batch: incomplete")
+)
+
+// Header is a parsed envelope line.
+type Header struct {
+	Size     int64  // length of data in bytes
+	Topic    []byte // aliases the parsed line
+	CRC      uint32 // CRC-32 (IEEE) of data
+	Messages int64  // at least 1
+}
+
+// Len returns the length of the canonical envelope line, CRLF included.
+func (h *Header) Len() int {
+	return len("BATCH ") + digits(uint64(h.Size)) + 1 + len(h.Topic) + 1 +
+		digits(uint64(h.CRC)) + 1 + digits(uint64(h.Messages)) + len("\r\n")
+}
+
+// ParseHeader parses an envelope line given without its line end. The
+// returned Topic aliases line.
+//
+// The error is ErrHeader for anything but a canonical line. Size is then
+// still the announced size where that word could be read, so that the caller
+// can skip the data, and -1 where it could not.
+func ParseHeader(line []byte) (Header, error) {
+	h := Header{Size: -1}
+	rest, ok := bytes.CutPrefix(line, []byte("BATCH "))
+	if !ok {
+		return h, ErrHeader
+	}
+	word, rest, more := cut(rest)
+	size, ok := ParseInt(word)
+	if !ok {
+		return h, ErrHeader
+	}
+	h.Size = size
+	if !more {
+		return h, ErrHeader
+	}
+	h.Topic, rest, more = cut(rest)
+	if !more || !ValidTopic(h.Topic) {
+		return h, ErrHeader
+	}
+	word, rest, more = cut(rest)
+	crc, ok := ParseInt(word)
+	if !more || !ok || crc > math.MaxUint32 {
+		return h, ErrHeader
+	}
+	h.CRC = uint32(crc)
+	word, _, more = cut(rest)
+	h.Messages, ok = ParseInt(word)
+	if more || !ok || h.Messages < 1 {
+		return h, ErrHeader
+	}
+	return h, nil
+}
+
+// AppendHeader appends the canonical envelope line of h, CRLF included.
+func AppendHeader(dst []byte, h *Header) []byte {
+	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages)
+}
+
+func appendHeader[T ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64) []byte {
+	dst = append(dst, "BATCH "...)
+	dst = strconv.AppendInt(dst, size, 10)
+	dst = append(dst, ' ')
+	dst = append(dst, topic...)
+	dst = append(dst, ' ')
+	dst = strconv.AppendUint(dst, uint64(crc), 10)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, messages, 10)
+	return append(dst, '\r', '\n')
+}
+
+// Parse reads the envelope of the batch that p begins with and returns it
+// with the batch's whole length, envelope and data. It does not look at the
+// data, which may reach beyond p.
+//
+// The error is ErrShort when p ends inside what may still be an envelope, and
+// ErrHeader when p does not begin with one. Only the canonical form (CRLF) is
+// accepted: Parse reads what was stored.
+func Parse(p []byte) (h Header, n int64, err error) {
+	const prefix = "BATCH "
+	if len(p) < len(prefix) {
+		if string(p) == prefix[:len(p)] {
+			return h, 0, ErrShort
+		}
+		return h, 0, ErrHeader
+	}
+	if string(p[:len(prefix)]) != prefix {
+		return h, 0, ErrHeader
+	}
+	window := p[:min(len(p), MaxHeaderLen)]
+	i := bytes.IndexByte(window, '\n')
+	if i < 0 {
+		if len(window) == MaxHeaderLen {
+			return h, 0, ErrHeader
+		}
+		return h, 0, ErrShort
+	}
+	if p[i-1] != '\r' {
+		return h, 0, ErrHeader
+	}
+	h, err = ParseHeader(p[:i-1])
+	if err != nil {
+		return h, 0, err
+	}
+	if h.Size > math.MaxInt64-int64(i)-1 {
+		return h, 0, ErrHeader
+	}
+	return h, int64(i) + 1 + h.Size, nil
+}
+
+// Check reports whether data is what the envelope h announces: ErrChecksum if
+// its CRC-32 differs, else ErrFraming if it is not exactly h.Messages
+// well-formed messages. len(data) must be h.Size.
+func Check(h *Header, data []byte) error {
+	if Checksum(data) != h.CRC {
+		return ErrChecksum
+	}
+	return checkFraming(data, h.Messages)
+}
+
+// Checksum returns the CRC-32 (IEEE 802.3) of a batch's data.
+func Checksum(data []byte) uint32 { return crc32.ChecksumIEEE(data) }
+
+func checkFraming(data []byte, messages int64) error {
+	// Each message takes at least MinMessageLen bytes, so an absurd count is
+	// refused before the walk.
+	if messages < 1 || messages > int64(len(data)/MinMessageLen) {
+		return ErrFraming
+	}
+	pos := 0
+	for range messages {
+		_, end, ok := message(data, pos)
+		if !ok {
+			return ErrFraming
+		}
+		pos = end
+	}
+	if pos != len(data) {
+		return ErrFraming
+	}
+	return nil
+}
+
+// message finds the message at data[pos:] and returns the start of its body
+// and the end of the message; the body ends two bytes before that.
+func message(data []byte, pos int) (body, end int, ok bool) {
+	const prefix = "MSG "
+	if len(data)-pos < MinMessageLen || string(data[pos:pos+len(prefix)]) != prefix {
+		return 0, 0, false
+	}
+	i := pos + len(prefix)
+	start, n := i, 0
+	for i < len(data) && data[i] >= '0' && data[i] <= '9' {
+		n = n*10 + int(data[i]-'0')
+		if n > len(data) {
+			return 0, 0, false
+		}
+		i++
+	}
+	if i == start || (data[start] == '0' && i > start+1) {
+		return 0, 0, false
+	}
+	// i+2+n+2 cannot overflow: n and i are at most len(data).
+	body = i + 2
+	end = body + n + 2
+	if end > len(data) || data[i] != '\r' || data[i+1] != '\n' || data[end-2] != '\r' || data[end-1] != '\n' {
+		return 0, 0, false
+	}
+	return body, end, true
+}
+
+// Messages walks the messages of one batch's data.
+//
+//	m := batch.Messages{Data: data}
+//	for m.Next() {
+//		use(m.Delta(), m.Body())
+//	}
+//	err := m.Err()
+//
+// Body aliases Data.
+type Messages struct {
+	Data []byte
+
+	next, delta, body int
+	bad               bool
+}
+
+// Next advances to the next message and reports whether there is one.
+func (m *Messages) Next() bool {
+	if m.bad || m.next == len(m.Data) {
+		return false
+	}
+	body, end, ok := message(m.Data, m.next)
+	if !ok {
+		m.bad = true
+		return false
+	}
+	m.delta, m.body, m.next = m.next, body, end
+	return true
+}
+
+// Delta returns the position of the message's first byte in the data.
+func (m *Messages) Delta() int64 { return int64(m.delta) }
+
+// Body returns the message's body. It aliases Data.
+func (m *Messages) Body() []byte { return m.Data[m.body : m.next-2 : m.next-2] }
+
+// Err returns ErrFraming if the walk ended at bytes that are no message.
+func (m *Messages) Err() error {
+	if m.bad {
+		return ErrFraming
+	}
+	return nil
+}
+
+// ValidTopic reports whether name may be a topic: 1 to 255 bytes of
+// A-Z a-z 0-9 . _ - and not beginning with a dot. A valid name is a plain
+// file name on every file system: it has no separator and is neither "." nor
+// "..".
+func ValidTopic[T ~string | ~[]byte](name T) bool {
+	if len(name) == 0 || len(name) > MaxTopicLen || name[0] == '.' {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if !topicByte[name[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var topicByte = func() (t [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
+		t[c] = true
+	}
+	return t
+}()
+
+// ParseInt parses the protocol's form of a number: decimal digits, 0 to
+// 9223372036854775807, without sign or leading zeros.
+func ParseInt(word []byte) (int64, bool) {
+	if len(word) == 0 || len(word) > 19 || (word[0] == '0' && len(word) > 1) {
+		return 0, false
+	}
+	var n uint64 // 19 digits fit: 9999999999999999999 < 1<<64
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if n > math.MaxInt64 {
+		return 0, false
+	}
+	return int64(n), true
+}
+
+// cut splits s at its first space; more tells whether there was one.
+func cut(s []byte) (word, rest []byte, more bool) {
+	if i := bytes.IndexByte(s, ' '); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, nil, false
+}
+
+func digits(n uint64) int {
+	d := 1
+	for ; n >= 10; n /= 10 {
+		d++
+	}
+	return d
+}

@@ -1,0 +1,65 @@
+package batch
+
+import "strconv"
+
+// Builder collects messages into one batch without copying them a second
+// time: data grows behind room that is kept for the envelope, which is written
+// in front of it when the batch is finished.
+//
+// The zero Builder is ready for use. It keeps its memory between batches.
+type Builder struct {
+	buf      []byte // MaxHeaderLen bytes of room, then data
+	messages int64
+}
+
+// Reset drops the collected messages and keeps the memory.
+func (b *Builder) Reset() {
+	b.messages = 0
+	if b.buf != nil {
+		b.buf = b.buf[:MaxHeaderLen]
+	}
+}
+
+// Add appends one message with the given body, which is copied, and returns
+// its delta.
+func (b *Builder) Add(body []byte) (delta int64) {
+	if b.buf == nil {
+		b.buf = make([]byte, MaxHeaderLen, MaxHeaderLen+4096)
+	}
+	delta = int64(len(b.buf) - MaxHeaderLen)
+	b.buf = append(b.buf, "MSG "...)
+	b.buf = strconv.AppendInt(b.buf, int64(len(body)), 10)
+	b.buf = append(b.buf, '\r', '\n')
+	b.buf = append(b.buf, body...)
+	b.buf = append(b.buf, '\r', '\n')
+	b.messages++
+	return delta
+}
+
+// Messages returns the number of messages added since the last Reset.
+func (b *Builder) Messages() int64 { return b.messages }
+
+// Size returns the length of the batch's data so far, in bytes.
+func (b *Builder) Size() int64 { return int64(max(len(b.buf)-MaxHeaderLen, 0)) }
+
+// Finish returns the whole batch, envelope and data, for the given topic. The
+// bytes alias the Builder's memory and are good until the next call of Add,
+// Finish or Reset. It panics if no message was added or the topic is not
+// valid: both are the program's mistakes, not its input's.
+func (b *Builder) Finish(topic string) []byte {
+	if b.messages == 0 || !ValidTopic(topic) {
+		panic("batch: Finish without messages or with an invalid topic " + strconv.Quote(topic))
+	}
+	data := b.buf[MaxHeaderLen:]
+	// The line is written at the start of the room and moved against the data.
+	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages)
+	start := MaxHeaderLen - len(line)
+	copy(b.buf[start:], line)
+	return b.buf[start:]
+}
+
+// MessageLen returns how many bytes of data a message with a body of n bytes
+// takes.
+func MessageLen(n int) int64 {
+	return int64(len("MSG ")+digits(uint64(n))+2+n) + 2
+}

@@ -1,0 +1,226 @@
+// Package protocol is the text protocol of logd, version 1: requests,
+// replies, errors and limits, as docs/protocol.md describes them.
+//
+// It turns lines into values and values into lines. It opens no socket, keeps
+// no state and stores nothing: the server and the client bring the bytes.
+// Parsing and appending allocate nothing, and every function is safe for
+// concurrent use.
+package protocol
+
+import (
+	"bytes"
+	"math"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Limits and defaults that both sides of the protocol know.
+const (
+	// Version is the protocol version this package speaks.
+	Version = 1
+	// MaxLine is the length of the longest request line, in bytes, its line
+	// end not counted.
+	MaxLine = 1024
+	// DefaultAddr is where a server listens unless told otherwise.
+	DefaultAddr = "127.0.0.1:1774"
+	// DefaultMaxBatchSize is the size of the largest batch, envelope and data,
+	// that a server takes unless told otherwise.
+	DefaultMaxBatchSize = 65536
+	// ContentType names one request, and its answer, over HTTP.
+	ContentType = "application/logd"
+)
+
+// Command is a request's first word.
+type Command uint8
+
+// The commands. Unknown is none of them.
+const (
+	Unknown Command = iota
+	Batch
+	Read
+	Tail
+	Config
+	Stats
+	Close
+	Ping
+	Topics
+	Info
+	Seek
+	numCommands
+)
+
+// NumCommands is the number of values of Command, Unknown included: a bound
+// for arrays indexed by Command.
+const NumCommands = int(numCommands)
+
+var commandNames = [numCommands]string{
+	Unknown: "unknown", Batch: "BATCH", Read: "READ", Tail: "TAIL", Config: "CONFIG", Stats: "STATS",
+	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
+}
+
+// String returns the command as it stands on the wire.
+func (c Command) String() string {
+	if int(c) < len(commandNames) {
+		return commandNames[c]
+	}
+	return "unknown"
+}
+
+// reserved are commands of this protocol version that this server does not
+// offer. They are known words, so they do not lose the framing.
+var reserved = [...]string{"HELLO", "AUTH"}
+
+// Request is one parsed request line. Fields that the command does not have
+// are zero.
+type Request struct {
+	Command Command
+	Topic   []byte // aliases the parsed line
+
+	Offset   int64         // READ
+	Messages int64         // READ, TAIL
+	MaxBytes int64         // READ, TAIL; 0 when absent
+	Waits    bool          // READ, TAIL: wait= was given
+	Wait     time.Duration // how long
+	Millis   int64         // SEEK: milliseconds since 1970-01-01 UTC
+
+	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
+	// the size of the data that follows the line, or -1 where it can't be
+	// known.
+	Batch batch.Header
+}
+
+// ParseRequest parses a request line, given without its line end, into req,
+// which it resets first. req.Topic aliases line.
+//
+// The error is ErrInvalidProtocol where the line begins with no command and
+// ErrInvalidRequest for a command with wrong arguments; both are of type
+// *Error.
+func ParseRequest(line []byte, req *Request) error {
+	*req = Request{}
+	name, args, more := line, []byte(nil), false
+	if i := bytes.IndexByte(line, ' '); i >= 0 {
+		name, args, more = line[:i], line[i+1:], true
+	}
+	switch string(name) {
+	case "BATCH":
+		req.Command = Batch
+		h, err := batch.ParseHeader(line)
+		req.Batch = h
+		req.Topic = h.Topic
+		if err != nil {
+			return ErrInvalidRequest
+		}
+		return nil
+	case "READ":
+		req.Command = Read
+		return parseRead(words{args, more}, req)
+	case "TAIL":
+		req.Command = Tail
+		return parseRead(words{args, more}, req)
+	case "SEEK":
+		req.Command = Seek
+		w := words{args, more}
+		topic, ok := w.next()
+		millis, ok2 := w.int()
+		if !ok || !ok2 || w.more || !batch.ValidTopic(topic) {
+			return ErrInvalidRequest
+		}
+		req.Topic, req.Millis = topic, millis
+		return nil
+	case "INFO":
+		req.Command = Info
+		w := words{args, more}
+		topic, ok := w.next()
+		if !ok || w.more || !batch.ValidTopic(topic) {
+			return ErrInvalidRequest
+		}
+		req.Topic = topic
+		return nil
+	case "CONFIG":
+		req.Command = Config
+	case "STATS":
+		req.Command = Stats
+	case "CLOSE":
+		req.Command = Close
+	case "PING":
+		req.Command = Ping
+	case "TOPICS":
+		req.Command = Topics
+	default:
+		for _, r := range reserved {
+			if string(name) == r {
+				return ErrInvalidRequest
+			}
+		}
+		return ErrInvalidProtocol
+	}
+	if more {
+		return ErrInvalidRequest
+	}
+	return nil
+}
+
+// parseRead parses the arguments of READ and TAIL, which differ by the offset
+// alone.
+func parseRead(w words, req *Request) error {
+	var ok bool
+	if req.Topic, ok = w.next(); !ok || !batch.ValidTopic(req.Topic) {
+		return ErrInvalidRequest
+	}
+	if req.Command == Read {
+		if req.Offset, ok = w.int(); !ok {
+			return ErrInvalidRequest
+		}
+	}
+	if req.Messages, ok = w.int(); !ok {
+		return ErrInvalidRequest
+	}
+	var hasMax bool
+	for w.more {
+		word, _ := w.next()
+		key, value, _ := bytes.Cut(word, []byte("="))
+		n, ok := batch.ParseInt(value)
+		if !ok {
+			return ErrInvalidRequest
+		}
+		switch {
+		case string(key) == "wait" && !req.Waits:
+			req.Waits = true
+			// Longer than a Duration can say is for ever.
+			req.Wait = time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		case string(key) == "max-bytes" && !hasMax:
+			hasMax = true
+			req.MaxBytes = max(n, 1) // 0 would read as absent
+		default:
+			return ErrInvalidRequest
+		}
+	}
+	return nil
+}
+
+// words takes a line apart at single spaces.
+type words struct {
+	rest []byte
+	more bool // there is another word, perhaps an empty one
+}
+
+func (w *words) next() (word []byte, ok bool) {
+	if !w.more {
+		return nil, false
+	}
+	if i := bytes.IndexByte(w.rest, ' '); i >= 0 {
+		word, w.rest = w.rest[:i], w.rest[i+1:]
+		return word, true
+	}
+	word, w.rest, w.more = w.rest, nil, false
+	return word, true
+}
+
+func (w *words) int() (int64, bool) {
+	word, ok := w.next()
+	if !ok {
+		return 0, false
+	}
+	return batch.ParseInt(word)
+}
