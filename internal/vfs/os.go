@@ -1,0 +1,157 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the file system below one folder of the operating system's. Names are
+// resolved by os.Root: no name and no symbolic link leads outside.
+type OS struct {
+	root *os.Root
+}
+
+// OpenOS opens the folder dir, making it with the given mode, and its parents
+// with 0755, where it does not exist. A folder that it makes is durable on
+// return. The caller closes the OS.
+func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir+"/..", 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		if err := syncPath(dir + "/.."); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &OS{root: root}, nil
+}
+
+// Close releases the folder. Open files stay open.
+func (o *OS) Close() error { return o.root.Close() }
+
+// OpenFile implements FS.
+func (o *OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	f, err := o.root.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{f}, nil
+}
+
+// Mkdir implements FS.
+func (o *OS) Mkdir(name string, perm fs.FileMode) error { return o.root.Mkdir(name, perm) }
+
+// Remove implements FS.
+func (o *OS) Remove(name string) error { return o.root.Remove(name) }
+
+// Rename implements FS.
+func (o *OS) Rename(oldName, newName string) error { return o.root.Rename(oldName, newName) }
+
+// ReadDir implements FS.
+func (o *OS) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(o.root.FS(), name) }
+
+// Stat implements FS.
+func (o *OS) Stat(name string) (fs.FileInfo, error) { return o.root.Lstat(name) }
+
+// SyncDir implements FS.
+func (o *OS) SyncDir(name string) error {
+	d, err := o.root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Lock implements FS with flock(2): the lock goes with the process, however it
+// ends.
+func (o *OS) Lock(name string) (io.Closer, error) {
+	f, err := o.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, ErrLocked
+		}
+		return nil, fmt.Errorf("flock %s: %w", name, err)
+	}
+	return f, nil
+}
+
+func syncPath(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+type osFile struct{ *os.File }
+
+// Fd implements File. Regular files are never in non-blocking mode, so asking
+// for the descriptor changes nothing.
+func (f *osFile) Fd() (uintptr, bool) { return f.File.Fd(), true }
+
+// Sync implements File by fdatasync(2), which also makes a changed length
+// durable.
+func (f *osFile) Sync() error {
+	for {
+		err := unix.Fdatasync(int(f.File.Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+// maxIovecs is the number of buffers that pwritev(2) takes on Linux.
+const maxIovecs = 1024
+
+// WritevAt implements File by pwritev(2).
+func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
+	if len(bufs) == 1 {
+		n, err := f.WriteAt(bufs[0], off)
+		return int64(n), err
+	}
+	var done int64
+	for first, skip := 0, 0; first < len(bufs); {
+		run := bufs[first:min(first+maxIovecs, len(bufs))]
+		var n int
+		var err error
+		if skip > 0 { // inside a buffer, after a short write
+			n, err = unix.Pwrite(int(f.File.Fd()), run[0][skip:], off+done)
+		} else {
+			n, err = unix.Pwritev(int(f.File.Fd()), run, off+done)
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, &fs.PathError{Op: "pwritev", Path: f.Name(), Err: err}
+		}
+		done += int64(n)
+		for n += skip; first < len(bufs) && n >= len(bufs[first]); first++ {
+			n -= len(bufs[first])
+		}
+		skip = n
+		if n > 0 && first == len(bufs) {
+			return done, io.ErrShortWrite
+		}
+	}
+	return done, nil
+}
