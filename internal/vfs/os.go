@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,13 +22,14 @@ type OS struct {
 // return. The caller closes the OS.
 func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir+"/..", 0o755); err != nil {
+		parent := filepath.Dir(filepath.Clean(dir))
+		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return nil, err
 		}
 		if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		if err := syncPath(dir + "/.."); err != nil {
+		if err := syncPath(parent); err != nil {
 			return nil, err
 		}
 	}
