@@ -1,0 +1,66 @@
+package protocol
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// AppendRequest appends the request line of req, its line end included. It is
+// the inverse of [ParseRequest]: the line parses to an equal Request. For a
+// BATCH it is the envelope alone, which the data follows.
+//
+// The values are not checked: a Request that ParseRequest would not return
+// makes a line that it refuses.
+func AppendRequest(dst []byte, req *Request) []byte {
+	switch req.Command {
+	case Batch:
+		return batch.AppendHeader(dst, &req.Batch)
+	case Read:
+		dst = appendTopic(dst, req)
+		dst = appendWord(dst, req.Offset)
+		dst = appendReadArgs(dst, req)
+	case Tail:
+		dst = appendTopic(dst, req)
+		dst = appendReadArgs(dst, req)
+	case Seek:
+		dst = appendTopic(dst, req)
+		dst = appendWord(dst, req.Millis)
+	case Info:
+		dst = appendTopic(dst, req)
+	default:
+		dst = append(dst, req.Command.String()...)
+	}
+	return append(dst, '\r', '\n')
+}
+
+func appendTopic(dst []byte, req *Request) []byte {
+	dst = append(dst, req.Command.String()...)
+	dst = append(dst, ' ')
+	return append(dst, req.Topic...)
+}
+
+func appendWord(dst []byte, n int64) []byte {
+	dst = append(dst, ' ')
+	return strconv.AppendInt(dst, n, 10)
+}
+
+// appendReadArgs appends what READ and TAIL have in common. A wait of less
+// than a millisecond is one of a millisecond: it must not become none.
+func appendReadArgs(dst []byte, req *Request) []byte {
+	dst = appendWord(dst, req.Messages)
+	if req.Waits {
+		millis := req.Wait / time.Millisecond
+		if req.Wait%time.Millisecond > 0 {
+			millis++
+		}
+		dst = append(dst, " wait="...)
+		dst = strconv.AppendInt(dst, int64(millis), 10)
+	}
+	if req.MaxBytes > 0 {
+		dst = append(dst, " max-bytes="...)
+		dst = strconv.AppendInt(dst, req.MaxBytes, 10)
+	}
+	return dst
+}

@@ -1,0 +1,74 @@
+package protocol
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+func TestAppendRequest(t *testing.T) {
+	topic := []byte("t")
+	tests := []struct {
+		req  Request
+		want string
+	}{
+		{Request{Command: Read, Topic: topic, Offset: 7, Messages: 15}, "READ t 7 15\r\n"},
+		{Request{Command: Read, Topic: topic, Messages: 1, Waits: true}, "READ t 0 1 wait=0\r\n"},
+		{Request{Command: Read, Topic: topic, Messages: 1, Waits: true, Wait: time.Second, MaxBytes: 9},
+			"READ t 0 1 wait=1000 max-bytes=9\r\n"},
+		{Request{Command: Tail, Topic: topic, Messages: 2, MaxBytes: 9}, "TAIL t 2 max-bytes=9\r\n"},
+		{Request{Command: Seek, Topic: topic, Millis: 1234}, "SEEK t 1234\r\n"},
+		{Request{Command: Info, Topic: topic}, "INFO t\r\n"},
+		{Request{Command: Topics}, "TOPICS\r\n"},
+		{Request{Command: Config}, "CONFIG\r\n"},
+		{Request{Command: Stats}, "STATS\r\n"},
+		{Request{Command: Ping}, "PING\r\n"},
+		{Request{Command: Close}, "CLOSE\r\n"},
+		{Request{Command: Batch, Topic: topic, Batch: batch.Header{Size: 9, Topic: topic, CRC: 1, Messages: 1}},
+			"BATCH 9 t 1 1\r\n"},
+	}
+	for _, tt := range tests {
+		got := AppendRequest(nil, &tt.req)
+		if string(got) != tt.want {
+			t.Errorf("AppendRequest = %q, want %q", got, tt.want)
+		}
+		var back Request
+		if err := ParseRequest(bytes.TrimSuffix(got, []byte("\r\n")), &back); err != nil {
+			t.Errorf("ParseRequest(%q): %v", got, err)
+		}
+		if diff := cmp.Diff(tt.req, back); diff != "" {
+			t.Errorf("%q does not parse to what it was made of (-made +parsed):\n%s", got, diff)
+		}
+	}
+}
+
+func TestAppendRequestRoundsWaitUp(t *testing.T) {
+	got := AppendRequest(nil, &Request{Command: Tail, Topic: []byte("t"), Messages: 1, Waits: true, Wait: time.Microsecond})
+	if want := "TAIL t 1 wait=1\r\n"; string(got) != want {
+		t.Errorf("AppendRequest = %q, want %q", got, want)
+	}
+}
+
+// FuzzAppendRequest proves that a line which parses is made again from what it
+// parsed to, but for the order of its keys.
+func FuzzAppendRequest(f *testing.F) {
+	for _, line := range []string{"READ t 0 1 wait=5 max-bytes=7", "TAIL t 3 max-bytes=1 wait=0", "SEEK a 9", "INFO x", "PING", "BATCH 9 t 1 1"} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var req, back Request
+		if ParseRequest(line, &req) != nil {
+			return
+		}
+		made := AppendRequest(nil, &req)
+		if err := ParseRequest(bytes.TrimSuffix(made, []byte("\r\n")), &back); err != nil {
+			t.Fatalf("%q made of %q does not parse: %v", made, line, err)
+		}
+		if diff := cmp.Diff(req, back); diff != "" {
+			t.Fatalf("%q made of %q parses to something else:\n%s", made, line, diff)
+		}
+	})
+}
