@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,23 +22,30 @@ type OS struct {
 // with 0755, where it does not exist. A folder that it makes is durable on
 // return. The caller closes the OS.
 func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		parent := filepath.Dir(filepath.Clean(dir))
-		if err := os.MkdirAll(parent, 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-		if err := syncPath(parent); err != nil {
-			return nil, err
-		}
+	if err := makeFolder(filepath.Clean(dir), perm); err != nil {
+		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &OS{root: root}, nil
+}
+
+// makeFolder makes a folder where there is none, and its parents likewise. Each
+// name that it makes is synced.
+func makeFolder(dir string, perm fs.FileMode) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolder(parent, 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncPath(parent)
 }
 
 // Close releases the folder. Open files stay open.
@@ -49,7 +57,7 @@ func (o *OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
 // Mkdir implements FS.
@@ -101,7 +109,24 @@ func syncPath(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-type osFile struct{ *os.File }
+// osFile adds to an os.File the system calls that it does not have.
+type osFile struct {
+	*os.File
+
+	// mu is held for reading around system calls on the bare descriptor, which
+	// os.File does not guard, and for writing by Close: a descriptor that is
+	// closed during the call may by then be another file's.
+	mu     sync.RWMutex
+	closed bool
+}
+
+// Close implements File.
+func (f *osFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	return f.File.Close()
+}
 
 // Fd implements File. Regular files are never in non-blocking mode, so asking
 // for the descriptor changes nothing.
@@ -110,6 +135,11 @@ func (f *osFile) Fd() (uintptr, bool) { return f.File.Fd(), true }
 // Sync implements File by fdatasync(2), which also makes a changed length
 // durable.
 func (f *osFile) Sync() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: fs.ErrClosed}
+	}
 	for {
 		err := unix.Fdatasync(int(f.File.Fd()))
 		if err == nil {
@@ -129,6 +159,11 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	if len(bufs) == 1 {
 		n, err := f.WriteAt(bufs[0], off)
 		return int64(n), err
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return 0, &fs.PathError{Op: "pwritev", Path: f.Name(), Err: fs.ErrClosed}
 	}
 	var done int64
 	for first, skip := 0, 0; first < len(bufs); {

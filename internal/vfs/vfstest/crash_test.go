@@ -148,13 +148,13 @@ func TestCrashImages(t *testing.T) {
 		{
 			"what a truncation cut off comes back only with the length",
 			func(t *testing.T, disk *FS) {
-				check(t, disk.WriteFile("a", []byte("xxx")))
+				check(t, disk.WriteFile("a", []byte("xxxx")))
 				f := open(t, disk, "a", vfs.ReadWrite)
 				check(t, f.Truncate(1))
-				write(t, f, 1, "yy")
+				write(t, f, 1, "y")
 			},
-			`a="xxx"`,
-			[]string{`a="x"`, `a="x\x00\x00"`, `a="xxx"`, `a="xy"`, `a="xyy"`},
+			`a="xxxx"`,
+			[]string{`a="x"`, `a="x\x00"`, `a="xxxx"`, `a="xy"`},
 		},
 		{
 			"a synced truncation stays",
@@ -239,6 +239,35 @@ func TestCrashImages(t *testing.T) {
 			[]string{``, `a=""`, `a="" b=""`, `b=""`},
 		},
 		{
+			"a later rename to a name is not there without the earlier one",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("b", []byte("b")))
+				check(t, disk.WriteFile("c", []byte("c")))
+				check(t, disk.Rename("b", "a"))
+				check(t, disk.Rename("c", "a"))
+			},
+			`b="b" c="c"`,
+			[]string{`a="b" c="c"`, `a="c"`, `b="b" c="c"`},
+		},
+		{
+			"entries of folders that are out of sight",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("synced/a", nil))
+				check(t, disk.Mkdir("new", 0o700))
+				check(t, disk.Mkdir("other", 0o700))
+				create(t, disk, "new/b")
+				check(t, disk.Remove("new/b"))
+				check(t, disk.Remove("new"))
+				check(t, disk.Rename("synced/a", "synced/c"))
+				check(t, disk.Remove("synced/c"))
+				check(t, disk.Remove("synced"))
+				check(t, disk.SyncDir("other"))
+			},
+			`synced/ synced/a=""`,
+			permute([]string{``, `new/`, `new/ new/b=""`}, []string{``, `other/`},
+				[]string{``, `synced/`, `synced/ synced/a=""`, `synced/ synced/c=""`}),
+		},
+		{
 			"a rename from folder to folder keeps one name at least",
 			func(t *testing.T, disk *FS) {
 				check(t, disk.WriteFile("d/a", []byte("x")))
@@ -299,6 +328,20 @@ func TestCrashImages(t *testing.T) {
 			[]string{`a="\x00y"`},
 		},
 		{
+			"a failed SyncDir of the new folder keeps a file in the old one",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("d/a", []byte("x")))
+				check(t, disk.Rename("d/a", "b"))
+				disk.FailAt(1, Fault{})
+				if err := disk.SyncDir("."); err == nil {
+					t.Fatal("the sync succeeded")
+				}
+				check(t, disk.SyncDir("d"))
+			},
+			`d/ d/a="x"`,
+			[]string{`d/ d/a="x"`},
+		},
+		{
 			"a failed SyncDir forgets too",
 			func(t *testing.T, disk *FS) {
 				check(t, disk.WriteFile("d/old", nil))
@@ -333,6 +376,22 @@ func TestCrashImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// permute joins one of each list in every way.
+func permute(lists ...[]string) []string {
+	all := []string{""}
+	for _, list := range lists {
+		var longer []string
+		for _, head := range all {
+			for _, tail := range list {
+				longer = append(longer, strings.TrimSpace(head+" "+tail))
+			}
+		}
+		all = longer
+	}
+	slices.Sort(all)
+	return all
 }
 
 // TestCrashTearsBlocks looks for each kind of torn write of several blocks.
@@ -379,7 +438,7 @@ func kindOfTear(data []byte) string {
 		return "length without data"
 	case zeros >= 0 && bytes.IndexByte(data[zeros:], 'y') >= 0:
 		return "sectors lost in between"
-	case len(data) < 12000:
+	case len(data) > 3000 && len(data) < 12000:
 		return "length torn"
 	}
 	return "other"

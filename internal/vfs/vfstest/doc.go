@@ -12,7 +12,7 @@
 //
 // A file has bytes that were synced and, since then, writes and truncations
 // in order; a folder has names that were synced and, since then, entries
-// created, renamed and removed. [File.Sync] (vfs.File) makes a file's bytes
+// created, renamed and removed. Sync of a file makes its bytes
 // and length durable and not its name; [FS.SyncDir] makes the names in one
 // folder durable and nothing else. [FS.Crash] returns a new FS in one of the
 // states that a power cut may leave, chosen by a seeded generator:

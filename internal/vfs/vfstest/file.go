@@ -30,12 +30,12 @@ func (h *file) ReadAt(p []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case h.closed:
-		return 0, h.error("read", fs.ErrClosed)
 	case off < 0:
 		return 0, h.error("readat", syscall.EINVAL)
 	case len(p) == 0:
 		return 0, nil
+	case h.closed:
+		return 0, h.error("read", fs.ErrClosed)
 	}
 	if fault := f.fault(&Op{Kind: OpRead, Name: h.name, Off: off, Len: int64(len(p))}); fault != nil {
 		p = p[:max(0, min(fault.Written, int64(len(p))-1))]
@@ -71,12 +71,12 @@ func (h *file) write(bufs [][]byte, off int64) (int64, error) {
 	}
 	err := f.mutate(op, func() error {
 		switch {
+		case off < 0:
+			return syscall.EINVAL
 		case h.closed:
 			return fs.ErrClosed
 		case !h.writable:
 			return syscall.EBADF
-		case off < 0:
-			return syscall.EINVAL
 		case op.Len > maxFileSize-off:
 			return syscall.EFBIG
 		}

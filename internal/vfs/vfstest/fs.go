@@ -211,17 +211,14 @@ func (f *FS) rename(op *Op) error {
 	switch {
 	case n == nil:
 		return syscall.ENOENT
-	case n == old:
+	case old != nil && old.isDir():
+		return syscall.EEXIST // as os.Root has it
+	case old == n:
 		return nil
+	case old != nil && n.isDir():
+		return syscall.ENOTDIR
 	case n.isDir() && from != to:
 		return syscall.EXDEV
-	case old == nil:
-	case n.isDir() && !old.isDir():
-		return syscall.ENOTDIR
-	case !n.isDir() && old.isDir():
-		return syscall.EISDIR
-	case len(old.entries) > 0:
-		return syscall.ENOTEMPTY
 	}
 	if fault := f.reach(op); fault != nil {
 		return fault.Err

@@ -253,8 +253,7 @@ func (f *FS) compact() {
 	visit(f.root)
 	for _, o := range f.unsynced {
 		if found[o.dir] {
-			visit(o.sets[0].to)
-			visit(o.sets[1].to)
+			visit(o.sets[0].to) // the other one only takes a name away
 		}
 	}
 	f.unsynced = slices.DeleteFunc(f.unsynced, func(o *entryOp) bool { return !found[o.dir] })
