@@ -317,3 +317,10 @@ func digits(n uint64) int {
 	}
 	return d
 }
+
+// Extent describes one batch in a run of batches that stand one after another
+// in memory: what a log has to know of it beside its bytes.
+type Extent struct {
+	Len      int64 // envelope and data
+	Messages int64
+}

@@ -1,0 +1,359 @@
+package storage
+
+import (
+	"context"
+	"sync"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Appended tells where a run of batches went.
+type Appended struct {
+	Offset  int64 // of the first batch; the others follow without a gap
+	End     int64 // offset after the last batch
+	Batches int   // how many were appended: all, unless there is an error
+
+	ordinal int64 // batches appended to the log up to and with the last
+}
+
+// commitQueue holds the appends that wait for the one that is writing. Whoever
+// finds nobody leading leads: it takes the writer lock and writes all that
+// wait with as few system calls as it can, then hands the lead to the first
+// that came meanwhile. See docs/design/append-path.md for what was measured.
+type commitQueue struct {
+	mu      sync.Mutex
+	leading bool
+	waiting []*appendRequest
+	bytes   int64
+	group   []*appendRequest // the leader's; its memory is reused
+}
+
+// appendRequest is one call of Append on its way through the queue.
+type appendRequest struct {
+	data    []byte
+	extents []batch.Extent
+	expect  int64 // offset the run must get, or -1
+
+	done   int   // extents written
+	length int64 // bytes written
+	result Appended
+	err    error
+
+	promoted bool      // guarded by the queue's mu: turn has or had a false
+	turn     chan bool // true: answered; false: lead
+}
+
+var appendRequests = sync.Pool{New: func() any { return &appendRequest{turn: make(chan bool, 1)} }}
+
+// Append appends a run of batches: data is their wire bytes one after another
+// in canonical form, extents their lengths and message counts, at least one.
+// The caller vouches that the batches are valid and for this topic.
+//
+// On return the batches are flushed: handed to the operating system, and safe
+// from a crash of this process. They may be acknowledged once Commit of the
+// result has returned nil. data belongs to the caller again.
+//
+// With an error, the first Appended.Batches of the run were appended all the
+// same and the others certainly not. The errors to test for are ErrReadOnly,
+// ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
+// the waiting for other appends, not a write that has begun.
+func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error) {
+	return l.append(ctx, -1, data, extents)
+}
+
+// AppendAt is Append of a run that must get the given offset. If the log's
+// next offset is another, nothing is appended and the error is ErrOffset.
+func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (Appended, error) {
+	return l.append(ctx, offset, data, extents)
+}
+
+func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []batch.Extent) (Appended, error) {
+	if err := ctx.Err(); err != nil {
+		return Appended{}, err
+	}
+	if e := l.failed.Load(); e != nil {
+		return Appended{}, readOnly(e)
+	}
+	r := appendRequests.Get().(*appendRequest)
+	r.data, r.extents, r.expect = data, extents, expect
+
+	q := &l.queue
+	q.mu.Lock()
+	if q.bytes+int64(len(data)) > l.store.o.QueueBytes && q.bytes > 0 {
+		q.mu.Unlock()
+		r.free()
+		return Appended{}, ErrBusy
+	}
+	q.waiting = append(q.waiting, r)
+	q.bytes += int64(len(data))
+	lead := !q.leading
+	q.leading = true
+	q.mu.Unlock()
+
+	if !lead {
+		select {
+		case answered := <-r.turn:
+			lead = !answered
+		case <-ctx.Done():
+			if q.withdraw(r) {
+				r.free()
+				return Appended{}, ctx.Err()
+			}
+			lead = !<-r.turn
+		}
+	}
+	if lead {
+		l.lead(r)
+	}
+	result, err := r.result, r.err
+	r.free()
+	return result, err
+}
+
+func (r *appendRequest) free() {
+	turn := r.turn
+	*r = appendRequest{turn: turn}
+	appendRequests.Put(r)
+}
+
+// withdraw takes a request back that nobody has begun to write. It reports
+// false if it is too late for that, or if the request was told to lead.
+func (q *commitQueue) withdraw(r *appendRequest) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if r.promoted {
+		return false
+	}
+	for i, w := range q.waiting {
+		if w == r {
+			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			q.bytes -= int64(len(r.data))
+			return true
+		}
+	}
+	return false
+}
+
+// lead writes all that wait, own among it, and answers them.
+func (l *Log) lead(own *appendRequest) {
+	q := &l.queue
+	l.writer.Lock()
+	q.mu.Lock()
+	group := q.waiting
+	q.waiting, q.group = q.group[:0], nil
+	q.mu.Unlock()
+
+	l.writeGroup(group)
+	l.writer.Unlock()
+
+	var bytes int64
+	for i, r := range group {
+		bytes += int64(len(r.data))
+		group[i] = nil
+		if r != own {
+			r.turn <- true
+		}
+	}
+	q.mu.Lock()
+	q.bytes -= bytes
+	q.group = group[:0]
+	if len(q.waiting) > 0 {
+		q.waiting[0].promoted = true
+		q.waiting[0].turn <- false
+	} else {
+		q.leading = false
+	}
+	q.mu.Unlock()
+}
+
+// writeGroup writes the requests in order, filling partition after partition.
+// Caller holds writer.
+func (l *Log) writeGroup(group []*appendRequest) {
+	if err := l.ensureIndex(l.head()); err != nil {
+		l.refuse(group, l.placeError("append", err))
+		return
+	}
+	start := l.store.o.Clock.Now()
+	millis := max(start.UnixMilli(), l.lastMillis)
+	l.lastMillis = millis
+	before := l.next.Load()
+	var batches, messages int64
+	for len(group) > 0 {
+		n, bytes, full := l.gather(group)
+		if n == 0 && full {
+			if err := l.rotate(); err != nil {
+				l.refuse(group, l.placeError("rotate", err))
+				break
+			}
+			continue
+		}
+		if bytes > 0 {
+			if err := l.writeHead(bytes); err != nil {
+				l.refuse(group, err)
+				break
+			}
+			b, m := l.publish(group[:n], millis)
+			batches += b
+			messages += m
+		}
+		// All but perhaps the last that was gathered are done.
+		for len(group) > 0 && (group[0].err != nil || group[0].done == len(group[0].extents)) {
+			group = group[1:]
+		}
+	}
+	clear(l.iovecs)
+	if next := l.next.Load(); next != before {
+		l.store.o.Observer.Appended(l.store.o.Clock.Now().Sub(start), next-before, batches, messages)
+		if l.store.o.FlushBatches != 1 {
+			l.watchers.wake()
+		}
+		l.armTimer()
+	}
+}
+
+// gather fills iovecs with what of the group fits into the head partition. It
+// returns how many requests take part, how many bytes that is, and whether the
+// head is full before the group is at its end. Requests whose expected offset
+// is wrong are given their error.
+func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
+	l.iovecs = l.iovecs[:0]
+	head := l.head()
+	next := l.next.Load()
+	size := next - head.base
+	for _, r := range group {
+		if r.done == 0 && r.expect >= 0 && r.expect != next+bytes {
+			r.err = ErrOffset
+			n++
+			continue
+		}
+		var take int64
+		for _, x := range r.extents[r.done:] {
+			// A batch of its own is written however large it is, so that every
+			// batch has a place.
+			if used := size + bytes + take; used+x.Len > l.store.o.PartitionSize && used > 0 {
+				full = true
+				break
+			}
+			take += x.Len
+		}
+		if take > 0 {
+			n++
+			l.iovecs = append(l.iovecs, r.data[r.length:r.length+take])
+			r.length += take
+			bytes += take
+		}
+		if full {
+			break
+		}
+	}
+	return n, bytes, full
+}
+
+// writeHead writes iovecs to the end of the head partition.
+func (l *Log) writeHead(bytes int64) error {
+	head := l.head()
+	f, err := l.pin(head)
+	if err != nil {
+		return l.placeError("append", err)
+	}
+	pos := l.next.Load() - head.base
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e)
+	}
+	n, err := f.WritevAt(l.iovecs, pos)
+	if err == nil {
+		return nil
+	}
+	if !passing(err) {
+		return l.fail("write", head.file.name, l.next.Load(), err)
+	}
+	if n > 0 {
+		if terr := f.Truncate(pos); terr != nil {
+			return l.fail("truncate after a partial write", head.file.name, l.next.Load(), terr)
+		}
+	}
+	return l.placeError("append", err)
+}
+
+// placeError wraps an error that refused appends without harm done.
+func (l *Log) placeError(op string, err error) error {
+	return readOnly(&Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err})
+}
+
+// refuse answers what is left of the group with err.
+func (l *Log) refuse(group []*appendRequest, err error) {
+	for _, r := range group {
+		if r.err == nil {
+			r.err = err
+		}
+	}
+}
+
+// publish makes what writeHead wrote part of the log: the index first, then
+// the end that readers look at.
+func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages int64) {
+	head := l.head()
+	next := l.next.Load()
+	for _, r := range group {
+		if r.err != nil {
+			continue
+		}
+		if r.done == 0 {
+			r.result.Offset = next
+		}
+		for end := r.result.Offset + r.length; next < end; r.done++ {
+			x := r.extents[r.done]
+			l.indexBatch(head, next-head.base, millis)
+			l.headSum.messages += x.Messages
+			l.headSum.batches++
+			next += x.Len
+			batches++
+			messages += x.Messages
+		}
+		r.result.Batches, r.result.End = r.done, next
+		r.result.ordinal = l.appended.Load() + batches
+	}
+	head.end.Store(next)
+	l.next.Store(next)
+	l.appended.Add(batches)
+	return batches, messages
+}
+
+// indexBatch notes the batch at pos in the head's totals and, if it wants an
+// entry, in its index.
+func (l *Log) indexBatch(head *partition, pos, millis int64) {
+	if l.headSum.batches == 0 {
+		l.headSum.first = millis
+	}
+	l.headSum.last = millis
+	if !head.index.wants(pos, millis) {
+		return
+	}
+	err := head.index.add(entry{pos: pos, messages: l.headSum.messages, batches: l.headSum.batches, millis: millis})
+	if err != nil {
+		l.store.log.Warn("index entry not written", "file", head.index.file.name, "err", err)
+	}
+}
+
+// armTimer sees to it that what was appended is synced within the flush
+// interval.
+func (l *Log) armTimer() {
+	interval := l.store.o.FlushInterval
+	if interval <= 0 || l.store.o.FlushBatches == 1 || !l.armed.CompareAndSwap(false, true) {
+		return
+	}
+	if l.timer == nil {
+		l.timer = l.store.o.Clock.AfterFunc(interval, l.intervalSync)
+		return
+	}
+	l.timer.Reset(interval)
+}
+
+func (l *Log) intervalSync() {
+	l.armed.Store(false)
+	if l.failed.Load() != nil {
+		return
+	}
+	// The failure is logged and kept by the log itself.
+	_ = l.syncAll()
+}

@@ -1,0 +1,369 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// Log is the log of one topic.
+type Log struct {
+	store *Store
+	name  string
+	id    topicID
+
+	// writer is held by whoever changes the log: the leader of a group of
+	// appends, rotation, truncation, close. It guards the fields up to the
+	// next blank line and the growth of all that follow.
+	writer  sync.Mutex
+	headSum totals // of the head partition
+	iovecs  [][]byte
+
+	queue commitQueue
+
+	// What readers see. parts is never empty; the last one is the head.
+	parts   atomic.Pointer[[]*partition]
+	damaged atomic.Pointer[[]byteRange] // sorted
+	next    atomic.Int64                // offset the next batch gets: all before is flushed
+	synced  atomic.Int64                // all before is on stable storage
+	failed  atomic.Pointer[Error]       // why the log takes no more appends
+
+	// Batches appended and batches synced since the log was opened. appended
+	// is advanced after next, so that who reads appended first and next second
+	// never counts a batch that is not before next.
+	appended        atomic.Int64
+	appendedDurably atomic.Int64
+
+	syncing syncGroup
+	timer   Timer
+	armed   atomic.Bool // timer will fire
+
+	// trimming is held while partitions are removed; before writer.
+	trimming sync.Mutex
+
+	// pinned are the partitions whose descriptor is kept from the first write
+	// that was not synced until the sync: the descriptor through which a page
+	// was written is the one whose sync reports that it could not be.
+	pinnedMu sync.Mutex
+	pinned   []*partition
+
+	adopted    bool // opened without a journal; for recovery
+	journalMu  sync.Mutex
+	journal    journal
+	state      journalState
+	lastMark   time.Time   // when the newest synced record was written
+	dirDirty   atomic.Bool // names in the topic's folder have changed since its sync
+	rootDirty  atomic.Bool // the folder's own name has not been synced
+	lastMillis int64       // newest append time; guarded by writer
+
+	watchers watchers
+}
+
+// partition is one file of a log.
+type partition struct {
+	base  int64
+	file  *cachedFile
+	index *index
+	end   atomic.Int64 // offset after its last byte; grows in the head alone
+
+	// sum is what a complete partition holds; nil while that is not known.
+	sum atomic.Pointer[totals]
+
+	// loading is held while the index is read or rebuilt; ready tells that it
+	// was.
+	loading sync.Mutex
+	ready   atomic.Bool
+
+	pinned bool // guarded by log.pinnedMu
+}
+
+func partitionName(topic string, base int64) string {
+	return path.Join(topic, strconv.FormatInt(base, 10)+".log")
+}
+
+func indexName(topic string, base int64) string {
+	return path.Join(topic, strconv.FormatInt(base, 10)+".idx")
+}
+
+func (l *Log) newPartition(base, end int64) *partition {
+	p := &partition{base: base, file: l.store.files.file(partitionName(l.name, base))}
+	p.index = newIndex(l.store.files.file(indexName(l.name, base)), l.id, base)
+	p.end.Store(end)
+	return p
+}
+
+func (l *Log) partitions() []*partition { return *l.parts.Load() }
+
+func (l *Log) head() *partition {
+	parts := l.partitions()
+	return parts[len(parts)-1]
+}
+
+// Name returns the topic's name.
+func (l *Log) Name() string { return l.name }
+
+// ID returns the topic's identity, which another topic of the same name does
+// not have.
+func (l *Log) ID() [16]byte { return l.id }
+
+// Oldest returns the first offset that is still stored.
+func (l *Log) Oldest() int64 { return l.partitions()[0].base }
+
+// Next returns the offset that the next batch will get.
+func (l *Log) Next() int64 { return l.next.Load() }
+
+// Readable returns the readable end: readers see what is before it. Where
+// nothing is acknowledged before it is on stable storage, nothing is readable
+// before either, so that no reader acts on what a power cut takes back.
+func (l *Log) Readable() int64 {
+	if l.store.o.FlushBatches == 1 {
+		return l.synced.Load()
+	}
+	return l.next.Load()
+}
+
+// Failed returns why the log takes no more appends until it is opened again,
+// or nil.
+func (l *Log) Failed() error {
+	if e := l.failed.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// fail ends writing to the log for good and returns err with its place. The
+// first cause is kept.
+func (l *Log) fail(op, file string, offset int64, err error) error {
+	e := &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err}
+	if l.failed.CompareAndSwap(nil, e) {
+		l.store.log.Error("topic is read only until logd is restarted: what is on disk is not known",
+			"topic", l.name, "file", file, "offset", offset, "op", op, "err", err)
+	}
+	return readOnly(e)
+}
+
+// readOnly makes an error that is ErrReadOnly and keeps its cause.
+func readOnly(cause error) error { return fmt.Errorf("%w: %w", ErrReadOnly, cause) }
+
+// passing reports whether err, from writing or opening a file, is one that
+// goes away without a restart and left the file as it was or cut short: no
+// room, no descriptors, no permission.
+func passing(err error) bool {
+	for _, e := range []error{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, fs.ErrPermission,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// createLog makes the folder and first partition of a new topic.
+func createLog(s *Store, name string) (*Log, error) {
+	wrap := func(file string, err error) error {
+		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
+	}
+	if err := s.fs.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, wrap("", err)
+	}
+	l := newLog(s, name)
+	l.id = newTopicID()
+	l.state = journalState{id: l.id, created: s.o.Clock.Now().UnixMilli(), cut: -1, ends: make(map[int64]partitionEnd)}
+	if err := l.journal.append(l.state.encode()); err != nil {
+		return nil, wrap(journalFile(name), err)
+	}
+	head, err := l.createPartition(0)
+	if err != nil {
+		return nil, wrap(partitionName(name, 0), err)
+	}
+	l.rootDirty.Store(true)
+	l.parts.Store(&[]*partition{head})
+	return l, nil
+}
+
+func newLog(s *Store, name string) *Log {
+	l := &Log{store: s, name: name}
+	l.journal.file = s.files.file(journalFile(name))
+	l.damaged.Store(new([]byteRange))
+	return l
+}
+
+// createPartition makes an empty partition file, which must not exist unless
+// it is empty.
+func (l *Log) createPartition(base int64) (*partition, error) {
+	p := l.newPartition(base, base)
+	f, err := p.file.acquire(toCreate)
+	if err != nil {
+		return nil, err
+	}
+	defer p.file.release()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() != 0 {
+		return nil, fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
+	}
+	p.ready.Store(true)
+	l.dirDirty.Store(true)
+	return p, nil
+}
+
+// rotate completes the head partition and begins a new one at next. Caller
+// holds writer.
+func (l *Log) rotate() error {
+	old := l.head()
+	p, err := l.createPartition(l.next.Load())
+	if err != nil {
+		return err
+	}
+	l.flushIndex(old)
+	sum := l.headSum
+	old.sum.Store(&sum)
+	l.headSum = totals{}
+	l.addPartition(p)
+	l.journalMu.Lock()
+	l.state.ends[old.base] = partitionEnd{end: old.end.Load(), totals: sum}
+	err = l.journal.append(appendInts(nil, recEnd, old.base, old.end.Load(), sum.messages, sum.batches, sum.first, sum.last))
+	l.journalMu.Unlock()
+	if err != nil {
+		// The totals can be had from the partition itself.
+		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
+	}
+	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
+	l.store.retention.kick(l)
+	return nil
+}
+
+func (l *Log) addPartition(p *partition) {
+	old := l.partitions()
+	parts := make([]*partition, len(old)+1)
+	copy(parts, old)
+	parts[len(old)] = p
+	l.parts.Store(&parts)
+}
+
+// flushIndex writes what the index has in memory alone. Caller holds writer.
+func (l *Log) flushIndex(p *partition) {
+	if err := p.index.flush(); err != nil {
+		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
+			"file", p.index.file.name, "err", err)
+	}
+}
+
+// pin keeps the partition's file open until it is synced.
+func (l *Log) pin(p *partition) (vfs.File, error) {
+	l.pinnedMu.Lock()
+	defer l.pinnedMu.Unlock()
+	if p.pinned {
+		return p.file.f, nil
+	}
+	f, err := p.file.acquire(toWrite)
+	if err != nil {
+		return nil, err
+	}
+	p.pinned = true
+	l.pinned = append(l.pinned, p)
+	return f, nil
+}
+
+// unpin lets go of partitions that are wholly synced. The head is among them
+// only when no write is under way; if one is, it stays.
+func (l *Log) unpin() {
+	if !l.writer.TryLock() {
+		l.unpinBefore(l.head().base)
+		return
+	}
+	defer l.writer.Unlock()
+	l.unpinBefore(l.synced.Load() + 1)
+}
+
+// unpinBefore lets go of the partitions that begin before offset and are
+// wholly synced.
+func (l *Log) unpinBefore(offset int64) {
+	l.pinnedMu.Lock()
+	defer l.pinnedMu.Unlock()
+	kept := l.pinned[:0]
+	for _, p := range l.pinned {
+		if p.base < offset && p.end.Load() <= l.synced.Load() {
+			p.pinned = false
+			p.file.release()
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(l.pinned[len(kept):])
+	l.pinned = kept
+}
+
+func (l *Log) stats() TopicStats {
+	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.Failed()}
+	parts := l.partitions()
+	st.Oldest, st.Partitions = parts[0].base, len(parts)
+	st.Unsynced = max(st.Next-l.synced.Load(), 0)
+	for _, r := range *l.damaged.Load() {
+		st.Damaged += r.to - r.from
+	}
+	return st
+}
+
+// close syncs the log and marks it as closed cleanly.
+func (l *Log) close() error {
+	l.writer.Lock()
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.writer.Unlock()
+	// An interval sync that is already on its way finds nothing left to do.
+	err := l.Failed()
+	if err == nil {
+		err = l.syncAll()
+	}
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	l.failed.CompareAndSwap(nil, &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrClosed})
+	if err == nil {
+		err = l.markClean()
+	}
+	l.pinnedMu.Lock()
+	defer l.pinnedMu.Unlock()
+	for _, p := range l.pinned {
+		p.pinned = false
+		p.file.release()
+	}
+	l.pinned = nil
+	return err
+}
+
+// markClean writes the clean record, durably, unless it is there already.
+// Caller holds writer; the log is synced.
+func (l *Log) markClean() error {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	next := l.next.Load()
+	head := l.head()
+	if !head.ready.Load() || (l.state.clean && l.state.synced == next && !l.journal.dirty) {
+		// Nothing was read or written since recovery: its marks are good.
+		return nil
+	}
+	l.flushIndex(head)
+	l.state.clean, l.state.synced, l.state.head = true, next, l.headSum
+	s := l.headSum
+	err := l.journal.append(appendInts(nil, recClean, next, s.messages, s.batches, s.first, s.last))
+	if err == nil {
+		err = l.journal.sync()
+	}
+	if err != nil {
+		return &Error{Op: "close", Topic: l.name, File: journalFile(l.name), Offset: next, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,457 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// View is what a read found: a run of whole batches, as sections of files in
+// order. It holds the files until Close, which must be called once; after it
+// the View is not to be used. It is not safe for concurrent use.
+type View struct {
+	offset, batches, length int64
+	sections                []section
+}
+
+type section struct {
+	file   *cachedFile
+	f      vfs.File
+	pos, n int64
+}
+
+var views = sync.Pool{New: func() any { return new(View) }}
+
+// Offset returns the offset of the first batch.
+func (v *View) Offset() int64 { return v.offset }
+
+// Batches returns the number of batches.
+func (v *View) Batches() int64 { return v.batches }
+
+// Len returns the length of all sections together, in bytes.
+func (v *View) Len() int64 { return v.length }
+
+// Sections returns the number of sections.
+func (v *View) Sections() int { return len(v.sections) }
+
+// Section returns the i-th section: n bytes of r at pos. r is shared with
+// other readers; where it has a method Fd() (uintptr, bool) that reports true,
+// the descriptor may be read at explicit positions until Close.
+func (v *View) Section(i int) (r io.ReaderAt, pos, n int64) {
+	s := &v.sections[i]
+	return s.f, s.pos, s.n
+}
+
+// Close lets go of the files.
+func (v *View) Close() {
+	for i := range v.sections {
+		v.sections[i].file.release()
+	}
+	clear(v.sections)
+	*v = View{sections: v.sections[:0]}
+	views.Put(v)
+}
+
+// Read returns whole batches from offset on: as many as it takes to reach
+// messages messages, at most maxBytes bytes (0 for no such limit) but always
+// one batch, up to the readable end or to bytes that were set aside. The
+// caller closes the View.
+//
+// The error is ErrEnd at the readable end and ErrNotFound where no batch
+// begins. Read blocks only for the disk.
+func (l *Log) Read(offset, messages, maxBytes int64) (*View, error) {
+	v := views.Get().(*View)
+	v.offset = offset
+	err := l.read(v, offset, messages, maxBytes)
+	if errors.Is(err, errRescanned) {
+		if err = l.read(v, offset, messages, maxBytes); errors.Is(err, errRescanned) {
+			err = ErrNotFound
+		}
+	}
+	if err == nil {
+		return v, nil
+	}
+	v.Close()
+	if errors.Is(err, ErrNotFound) {
+		l.store.misses.Add(1)
+	}
+	return nil, err
+}
+
+func (l *Log) read(v *View, offset, messages, maxBytes int64) error {
+	readable := l.Readable()
+	if offset == readable {
+		return ErrEnd
+	}
+	if maxBytes <= 0 {
+		maxBytes = readable
+	}
+	parts := l.partitions()
+	i := findPartition(parts, offset)
+	if offset > readable || i < 0 {
+		return ErrNotFound
+	}
+	for ; i < len(parts) && messages > 0; i++ {
+		p := parts[i]
+		limit := min(l.segmentEnd(p, offset), readable)
+		if offset < p.base || offset >= limit || (v.length > 0 && v.length >= maxBytes) {
+			break
+		}
+		n, err := l.readPartition(v, p, offset, messages, maxBytes, limit)
+		if errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base {
+			err = ErrNotFound // removed a moment ago
+		}
+		if err != nil {
+			if v.length > 0 {
+				return nil // what is there is good; the next read meets the error
+			}
+			return err
+		}
+		messages -= n.messages
+		offset += n.length
+		if offset < limit || limit < p.end.Load() {
+			break
+		}
+	}
+	if v.length == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// findPartition returns the index of the partition that offset falls into, or
+// -1.
+func findPartition(parts []*partition, offset int64) int {
+	i, found := slices.BinarySearchFunc(parts, offset, func(p *partition, offset int64) int {
+		return int(min(max(p.base-offset, -1), 1))
+	})
+	if found {
+		return i
+	}
+	return i - 1
+}
+
+// segmentEnd returns the offset up to which the partition's batches follow one
+// another without damage from offset on; offset itself if it lies in damage.
+func (l *Log) segmentEnd(p *partition, offset int64) int64 {
+	end := p.end.Load()
+	for _, r := range *l.damaged.Load() {
+		if r.to <= offset {
+			continue
+		}
+		return max(min(end, r.from), min(offset, end))
+	}
+	return end
+}
+
+type readSize struct{ length, messages int64 }
+
+// readPartition adds a section of one partition, from offset up to limit at
+// most, to the view. The section is empty where the view has something and the
+// next batch does not fit.
+func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, limit int64) (readSize, error) {
+	if err := l.ensureIndex(p); err != nil {
+		return readSize{}, err
+	}
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return readSize{}, err
+	}
+	w := walker{f: f, topic: l.name}
+	start, err := w.find(p.index, offset-p.base, limit-p.base)
+	var end entry
+	if err == nil {
+		end, err = w.walk(p.index, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
+	}
+	if err == nil && end.pos == start.pos {
+		p.file.release()
+		return readSize{}, nil
+	}
+	if err != nil {
+		p.file.release()
+		return readSize{}, l.readError(p, offset, err)
+	}
+	v.sections = append(v.sections, section{p.file, f, start.pos, end.pos - start.pos})
+	v.batches += end.batches - start.batches
+	v.length += end.pos - start.pos
+	return readSize{end.pos - start.pos, end.messages - start.messages}, nil
+}
+
+var (
+	// errDamaged is a walk that met bytes that are no batch where one must be.
+	errDamaged = errors.New("no batch where one must be")
+	// errRescanned tells that a partition was found damaged and scanned anew:
+	// what failed is worth one more try.
+	errRescanned = errors.New("partition was scanned")
+)
+
+// readError says what a failed walk means. Damage, of the partition or of its
+// index, is looked into: the partition is scanned, so that what is damaged is
+// set aside and all else is served, and the error is errRescanned.
+func (l *Log) readError(p *partition, offset int64, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF) {
+		l.store.log.Error("partition or its index is damaged; the partition is scanned",
+			"topic", l.name, "file", p.file.name, "offset", offset, "err", err)
+		err = errRescanned
+		if serr := l.rescan(p); serr != nil {
+			err = serr
+		}
+	}
+	return &Error{Op: "read", Topic: l.name, File: p.file.name, Offset: offset, Err: err}
+}
+
+// rescan makes a partition's index anew, setting damage aside.
+func (l *Log) rescan(p *partition) error {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	p.loading.Lock()
+	p.ready.Store(false)
+	err := l.dropIndex(p)
+	p.loading.Unlock()
+	if err != nil {
+		return err
+	}
+	if p == l.head() {
+		l.journalMu.Lock()
+		l.state.clean = false
+		l.journalMu.Unlock()
+	} else {
+		p.sum.Store(nil)
+	}
+	return l.ensureIndex(p)
+}
+
+// walker reads envelopes of a partition, several with one read where they are
+// close together.
+type walker struct {
+	f     io.ReaderAt
+	topic string
+	buf   [walkChunk]byte
+	have  []byte // part of buf
+	start int64  // position of have
+}
+
+// walkChunk covers the batches between two index entries and the envelope
+// after them, in most cases.
+const walkChunk = indexInterval + batch.MaxHeaderLen
+
+// header reads the envelope at pos; its batch must end at or before limit.
+func (w *walker) header(pos, limit int64) (batch.Header, int64, error) {
+	for try := 0; ; try++ {
+		if at := pos - w.start; at >= 0 && at < int64(len(w.have)) {
+			h, n, err := batch.Parse(w.have[at:])
+			if err == nil && (n > limit-pos || string(h.Topic) != w.topic) {
+				err = batch.ErrHeader
+			}
+			if err == nil {
+				return h, n, nil
+			}
+			if err != batch.ErrShort || try > 0 {
+				return h, 0, fmt.Errorf("%w: position %d: %w", errDamaged, pos, err)
+			}
+		} else if try > 0 {
+			return batch.Header{}, 0, fmt.Errorf("%w: position %d: %w", errDamaged, pos, batch.ErrShort)
+		}
+		b := w.buf[:min(int64(walkChunk), limit-pos)]
+		if err := readFull(w.f, b, pos); err != nil {
+			return batch.Header{}, 0, err
+		}
+		w.have, w.start = b, pos
+	}
+}
+
+// find returns the state of the partition before the batch at pos, ErrNotFound
+// if none begins there.
+func (w *walker) find(ix *index, pos, limit int64) (entry, error) {
+	at, _, err := ix.search(func(e *entry) bool { return e.pos <= pos })
+	if err != nil {
+		return entry{}, err
+	}
+	if at.pos < 0 {
+		return entry{}, fmt.Errorf("%w: no entry for position %d", errIndex, pos)
+	}
+	for at.pos < pos {
+		if err := w.step(&at, limit); err != nil {
+			return entry{}, err
+		}
+	}
+	if at.pos != pos {
+		return entry{}, ErrNotFound
+	}
+	// That a batch begins here is certain only when its envelope was seen.
+	if _, _, err := w.header(pos, limit); err != nil {
+		return entry{}, err
+	}
+	return at, nil
+}
+
+// step moves past the batch at at.
+func (w *walker) step(at *entry, limit int64) error {
+	h, n, err := w.header(at.pos, limit)
+	if err != nil {
+		return err
+	}
+	at.pos += n
+	at.messages += h.Messages
+	at.batches++
+	return nil
+}
+
+// walk returns the state after as many batches from start as it takes to reach
+// messages, in at most maxBytes bytes but for the first batch if always, up to
+// limit.
+func (w *walker) walk(ix *index, start entry, messages, maxBytes int64, always bool, limit int64) (entry, error) {
+	// The index leads near the end; the rest is walked.
+	wantMessages := start.messages + min(messages, limit) // more messages than bytes there can't be
+	wantPos := limit
+	if maxBytes < limit-start.pos {
+		wantPos = start.pos + maxBytes
+	}
+	at, _, err := ix.search(func(e *entry) bool {
+		return e.pos <= start.pos || (e.messages < wantMessages && e.pos <= wantPos && e.pos < limit)
+	})
+	if err != nil {
+		return entry{}, err
+	}
+	if at.pos < start.pos {
+		at = start
+	}
+	for at.messages < wantMessages && at.pos < limit {
+		next := at
+		if err := w.step(&next, limit); err != nil {
+			if at.pos > start.pos {
+				return at, nil // what comes before the damage is good
+			}
+			return entry{}, err
+		}
+		if next.pos > wantPos && (at.pos > start.pos || !always) {
+			break
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// Info describes a log at a moment.
+type Info struct {
+	Oldest, Next int64 // offsets; Next is the readable end
+	Partitions   int
+	Bytes        int64 // that are served
+	Messages     int64
+	Batches      int64
+	OldestTime   time.Time // when the oldest batch was appended; zero if there is none
+	NewestTime   time.Time
+	Damaged      int64 // bytes set aside
+	Synced       int64 // offset: all before it is on stable storage
+}
+
+// Info describes the log. It reads partitions that no index knows, once.
+func (l *Log) Info(ctx context.Context) (Info, error) {
+	parts := l.partitions()
+	in := Info{Oldest: parts[0].base, Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load()}
+	for _, r := range *l.damaged.Load() {
+		if r.to > in.Oldest {
+			in.Damaged += r.to - max(r.from, in.Oldest)
+		}
+	}
+	in.Bytes = max(in.Next-in.Oldest-in.Damaged, 0)
+	var first, last int64
+	for _, p := range parts {
+		if err := ctx.Err(); err != nil {
+			return Info{}, err
+		}
+		sum, err := l.partitionTotals(p, in.Next)
+		if errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base {
+			return l.Info(ctx) // removed a moment ago
+		}
+		if err != nil {
+			return Info{}, err
+		}
+		in.Messages += sum.messages
+		in.Batches += sum.batches
+		if sum.batches > 0 {
+			if first == 0 {
+				first = sum.first
+			}
+			last = sum.last
+		}
+	}
+	if first > 0 {
+		in.OldestTime, in.NewestTime = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
+	}
+	return in, nil
+}
+
+// partitionTotals returns what a partition holds before offset.
+func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
+	if sum := p.sum.Load(); sum != nil {
+		return *sum, nil
+	}
+	if err := l.ensureIndex(p); err != nil {
+		return totals{}, err
+	}
+	if sum := p.sum.Load(); sum != nil {
+		return *sum, nil
+	}
+	limit := min(p.end.Load(), offset) - p.base
+	if limit <= 0 {
+		return totals{}, nil
+	}
+	// The head may grow meanwhile: count up to limit.
+	first, _, err := p.index.search(func(e *entry) bool { return e.pos == 0 })
+	if err != nil {
+		return totals{}, err
+	}
+	at, _, err := p.index.search(func(e *entry) bool { return e.pos < limit })
+	if err != nil || at.pos < 0 {
+		return totals{}, err
+	}
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return totals{}, err
+	}
+	defer p.file.release()
+	w := walker{f: f, topic: l.name}
+	end := l.segmentEnd(p, p.base+at.pos) - p.base
+	for at.pos < min(limit, end) {
+		if err := w.step(&at, limit); err != nil {
+			return totals{}, l.readError(p, p.base+at.pos, err)
+		}
+	}
+	return totals{messages: at.messages, batches: at.batches, first: first.millis, last: at.millis}, nil
+}
+
+// Seek returns the offset of the first batch that was appended at t or later,
+// or the readable end. Times are kept to the millisecond; those of batches
+// appended shortly before a crash may be later than they were.
+func (l *Log) Seek(t time.Time) (int64, error) {
+	millis := t.UnixMilli()
+	readable := l.Readable()
+	for _, p := range l.partitions() {
+		if sum := p.sum.Load(); sum != nil && (sum.batches == 0 || sum.last < millis) {
+			continue
+		}
+		if err := l.ensureIndex(p); err != nil {
+			return 0, err
+		}
+		_, next, err := p.index.search(func(e *entry) bool { return e.millis < millis })
+		if err != nil {
+			return 0, l.readError(p, p.base, err)
+		}
+		if next.pos >= 0 && p.base+next.pos < readable {
+			return p.base + next.pos, nil
+		}
+	}
+	return readable, nil
+}

@@ -1,0 +1,367 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// openLog opens an existing topic's folder and recovers it:
+//
+//  1. The journal is read. Without one the folder is of the 0.3 layout, or new.
+//  2. A removal or truncation that a crash interrupted is finished.
+//  3. What lies after the last synced mark is scanned. An invalid end that
+//     nothing valid follows is a torn tail and is cut off; anything else that
+//     is invalid is set aside, its bytes kept.
+//  4. What was scanned is synced, for it will be served.
+//
+// Older partitions are not read.
+func openLog(s *Store, name string) (*Log, error) {
+	l := newLog(s, name)
+	wrap := func(op, file string, err error) error {
+		return &Error{Op: op, Topic: name, File: file, Offset: -1, Err: err}
+	}
+	if err := l.openJournal(); err != nil {
+		return nil, wrap("read journal of", journalFile(name), err)
+	}
+	parts, err := l.findPartitions()
+	if err != nil {
+		return nil, wrap("list partitions of", name, err)
+	}
+	if parts, err = l.finishTrim(parts); err != nil {
+		return nil, wrap("finish removal in", "", err)
+	}
+	if parts, err = l.finishCut(parts); err != nil {
+		return nil, wrap("finish truncation of", "", err)
+	}
+	if len(parts) == 0 {
+		if parts, err = l.beginAnew(); err != nil {
+			return nil, wrap("create first partition of", "", err)
+		}
+	}
+	l.parts.Store(&parts)
+	if err := l.recover(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// openJournal reads the journal into l.state. A damaged one is put aside and
+// what was understood of it goes on.
+func (l *Log) openJournal() error {
+	s := l.store
+	b, err := readJournal(s.fs, l.name)
+	if err != nil {
+		return err
+	}
+	state, size, err := decodeJournal(b)
+	if errors.Is(err, ErrNewer) {
+		return err
+	}
+	l.state = state
+	l.adopted = state.id == (topicID{})
+	rewrite := err != nil || l.adopted || size > journalCompact
+	if err != nil {
+		kept := journalFile(l.name) + ".damaged"
+		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
+		if err := s.fs.Rename(journalFile(l.name), kept); err != nil {
+			return err
+		}
+	}
+	if l.adopted {
+		l.state.id, l.state.created = newTopicID(), s.o.Clock.Now().UnixMilli()
+	}
+	l.id = l.state.id
+	if rewrite {
+		if size, err = replaceJournal(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
+			return err
+		}
+	}
+	l.journal.size = size
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
+	return nil
+}
+
+// findPartitions lists the partition files, oldest first, each up to where the
+// next one begins.
+func (l *Log) findPartitions() ([]*partition, error) {
+	dir, err := l.store.fs.ReadDir(l.name)
+	if err != nil {
+		return nil, err
+	}
+	var parts []*partition
+	for _, d := range dir {
+		num, ok := strings.CutSuffix(d.Name(), ".log")
+		if !ok || !d.Type().IsRegular() {
+			continue
+		}
+		base, ok := batch.ParseInt([]byte(num))
+		if !ok {
+			l.store.log.Warn("file is no partition: its name is no offset; left alone", "topic", l.name, "file", d.Name())
+			continue
+		}
+		st, err := d.Info()
+		if err != nil {
+			return nil, err
+		}
+		p := l.newPartition(base, base+st.Size())
+		if p.end.Load() < base {
+			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.name)
+		}
+		if e, ok := l.state.ends[base]; ok && e.end == p.end.Load() {
+			sum := e.totals
+			p.sum.Store(&sum)
+		}
+		parts = append(parts, p)
+	}
+	slices.SortFunc(parts, func(a, b *partition) int { return int(min(max(a.base-b.base, -1), 1)) })
+	return parts, nil
+}
+
+// finishTrim removes the partitions before the oldest offset that the journal
+// knows.
+func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
+	oldest := l.state.trimmed.oldest
+	n := 0
+	for n < len(parts) && parts[n].base < oldest &&
+		((n+1 < len(parts) && parts[n+1].base <= oldest) || (n+1 == len(parts) && parts[n].end.Load() <= oldest)) {
+		n++
+	}
+	if n == 0 {
+		return parts, nil
+	}
+	if err := l.removeFiles(parts[:n]); err != nil {
+		return nil, err
+	}
+	return parts[n:], nil
+}
+
+// finishCut carries out a truncation that the journal announces.
+func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
+	cut := l.state.cut
+	if cut < 0 {
+		return parts, nil
+	}
+	n := len(parts)
+	for n > 1 && parts[n-1].base > cut {
+		n--
+	}
+	if err := l.removeFiles(parts[n:]); err != nil {
+		return nil, err
+	}
+	parts = parts[:n]
+	if n > 0 && parts[n-1].end.Load() > cut {
+		p := parts[n-1]
+		if err := truncateFile(p.file, cut-p.base); err != nil {
+			return nil, err
+		}
+		p.end.Store(cut)
+		p.sum.Store(nil)
+	}
+	l.state.synced, l.state.clean = min(l.state.synced, cut), false
+	l.state.cut = -1
+	l.state.forget(0, cut)
+	return parts, l.record(recSynced, l.state.synced)
+}
+
+func truncateFile(cf *cachedFile, size int64) error {
+	f, err := cf.acquire(toWrite)
+	if err != nil {
+		return err
+	}
+	defer cf.release()
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// beginAnew makes the first partition of a folder that has none: a new topic
+// whose creation was interrupted, or one whose files are gone. Offsets that
+// were given out are not given out again.
+func (l *Log) beginAnew() ([]*partition, error) {
+	base := max(l.state.synced, l.state.trimmed.oldest)
+	for _, e := range l.state.ends {
+		base = max(base, e.end)
+	}
+	if base > l.state.trimmed.oldest {
+		l.store.log.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
+	}
+	p, err := l.createPartition(base)
+	if err != nil {
+		return nil, err
+	}
+	return []*partition{p}, nil
+}
+
+// recover finds the end of the log and makes durable what it will serve.
+func (l *Log) recover() error {
+	if err := l.dropEmptyHead(); err != nil {
+		return err
+	}
+	l.closeGaps()
+	head := l.head()
+	head.sum.Store(nil) // it will grow
+	size := head.end.Load()
+	l.next.Store(size)
+	synced := l.state.synced
+	if l.adopted {
+		// Nothing is known of the folder: take the older partitions as good until
+		// they are read.
+		synced = head.base
+	}
+	if synced == size {
+		// Nothing was written after the last mark.
+		l.synced.Store(size)
+		if l.state.clean {
+			l.headSum = l.state.head
+			l.lastMillis = l.state.head.last
+		}
+		return nil
+	}
+	if synced < size {
+		for _, p := range l.partitions() {
+			if p.end.Load() > synced {
+				if err := l.recoverPartition(p, synced, p == head); err != nil {
+					return err
+				}
+			}
+		}
+	} else {
+		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
+			"topic", l.name, "file", head.file.name, "offset", size, "missing", synced-size)
+		l.setDamaged(byteRange{size, synced})
+	}
+	// Appends must not reuse offsets that were given out, nor follow bytes that
+	// were set aside at the end of a file.
+	end := l.next.Load()
+	ranges := *l.damaged.Load()
+	if n := len(ranges); n > 0 && (ranges[n-1].to > end || (ranges[n-1].to == end && end > head.base)) {
+		p, err := l.createPartition(max(end, ranges[n-1].to))
+		if err != nil {
+			return &Error{Op: "recover", Topic: l.name, File: partitionName(l.name, end), Offset: end, Err: err}
+		}
+		l.headSum = totals{}
+		l.addPartition(p)
+		l.next.Store(p.base)
+	}
+	l.dirDirty.Store(true)
+	if err := l.syncNames(); err != nil {
+		return err
+	}
+	end = l.next.Load()
+	l.synced.Store(end)
+	l.state.synced, l.state.clean = end, false
+	return l.record(recSynced, end)
+}
+
+// dropEmptyHead removes a head that was begun but never reached the disk with
+// anything in it, if it was not marked as synced: the end of the log is then
+// in the partition before, and is recovered there.
+func (l *Log) dropEmptyHead() error {
+	for {
+		parts := l.partitions()
+		n := len(parts) - 1
+		if n == 0 || parts[n].end.Load() > parts[n].base || parts[n].base <= l.state.synced {
+			return nil
+		}
+		if err := l.removeFiles(parts[n:]); err != nil {
+			return &Error{Op: "recover", Topic: l.name, File: parts[n].file.name, Offset: parts[n].base, Err: err}
+		}
+		parts = slices.Clone(parts[:n])
+		parts[n-1].sum.Store(nil)
+		l.parts.Store(&parts)
+	}
+}
+
+// closeGaps makes the partitions follow one another: what is missing between
+// two is damage, and bytes of one that reach into the next are left unread.
+func (l *Log) closeGaps() {
+	parts := l.partitions()
+	for i, p := range parts[:len(parts)-1] {
+		next, end := parts[i+1].base, p.end.Load()
+		switch {
+		case end > next:
+			l.store.log.Error("partition reaches into the next one; its bytes from there on are not served",
+				"file", p.file.name, "size", end-p.base, "next", next)
+			p.end.Store(next)
+			p.sum.Store(nil)
+		case end < next:
+			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.name, "offset", end, "missing", next-end)
+			l.setDamaged(byteRange{end, next})
+		}
+	}
+}
+
+// recoverPartition scans the part of a partition that was not marked as
+// synced, and syncs it.
+func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
+	place := func(op string, offset int64, err error) error {
+		return &Error{Op: op, Topic: l.name, File: p.file.name, Offset: offset, Err: err}
+	}
+	f, err := p.file.acquire(toWrite)
+	if err != nil {
+		return place("recover", p.base, err)
+	}
+	defer p.file.release()
+	sum, found, err := l.reindex(p, f, max(synced-p.base, 0))
+	if err != nil {
+		return place("recover", p.base, err)
+	}
+	valid, end := p.base+found.valid, p.end.Load()
+	if tail := end - valid; tail > 0 {
+		if head && valid >= synced {
+			l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
+				"topic", l.name, "file", p.file.name, "offset", valid, "bytes", tail)
+			if err := f.Truncate(found.valid); err != nil {
+				return place("cut torn tail of", valid, err)
+			}
+			p.end.Store(valid)
+		} else {
+			l.setAside(p, byteRange{valid, end})
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return place("sync", valid, err)
+	}
+	if head {
+		l.headSum = sum
+		l.lastMillis = max(l.lastMillis, sum.last)
+		l.next.Store(p.end.Load())
+		return nil
+	}
+	p.sum.Store(&sum)
+	return nil
+}
+
+// setAside notes that a range of a partition is damaged, and says so once.
+func (l *Log) setAside(p *partition, r byteRange) {
+	if !l.setDamaged(r) {
+		return
+	}
+	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
+		"topic", l.name, "file", p.file.name, "position", r.from-p.base, "offset", r.from, "bytes", r.to-r.from)
+}
+
+// setDamaged adds a damaged range to what readers see and to the journal. It
+// reports false if the range was known.
+func (l *Log) setDamaged(r byteRange) bool {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	known := slices.ContainsFunc(l.state.damaged, func(o byteRange) bool { return o.from <= r.from && o.to >= r.to })
+	if known {
+		return false
+	}
+	l.state.addDamage(r)
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
+	if err := l.journal.append(appendInts(nil, recDamaged, r.from, r.to)); err != nil {
+		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
+	}
+	l.dirDirty.Store(true)
+	return true
+}

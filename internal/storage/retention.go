@@ -1,0 +1,403 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// retentionInterval is how often retention looks at every topic. A topic that
+// begins a partition is looked at right away.
+const retentionInterval = 10 * time.Second
+
+// retention removes the oldest partitions of logs, in one goroutine, so that
+// no append waits for it.
+type retention struct {
+	store *Store
+	timer Timer
+	kicks chan struct{}
+	quit  chan struct{}
+	ended chan struct{}
+
+	mu     sync.Mutex
+	kicked map[*Log]bool
+	due    bool // the timer fired: all logs are to be looked at
+}
+
+func startRetention(s *Store) *retention {
+	r := &retention{
+		store: s, kicks: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		kicked: make(map[*Log]bool), due: true,
+	}
+	r.timer = s.o.Clock.AfterFunc(retentionInterval, func() { r.wake(nil) })
+	r.wake(nil)
+	go r.run()
+	return r
+}
+
+// kick asks for a look at one log.
+func (r *retention) kick(l *Log) { r.wake(l) }
+
+func (r *retention) wake(l *Log) {
+	r.mu.Lock()
+	if l != nil {
+		r.kicked[l] = true
+	} else {
+		r.due = true
+	}
+	r.mu.Unlock()
+	select {
+	case r.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the goroutine and waits for it.
+func (r *retention) stop() {
+	r.timer.Stop()
+	close(r.quit)
+	<-r.ended
+}
+
+func (r *retention) run() {
+	defer close(r.ended)
+	for {
+		select {
+		case <-r.quit:
+			return
+		case <-r.kicks:
+		}
+		r.mu.Lock()
+		logs, due := r.kicked, r.due
+		r.kicked, r.due = make(map[*Log]bool), false
+		r.mu.Unlock()
+		if due {
+			for _, l := range r.store.all() {
+				logs[l] = true
+			}
+			r.timer.Reset(retentionInterval)
+		}
+		for l := range logs {
+			select {
+			case <-r.quit:
+				return
+			default:
+			}
+			if err := l.retain(); err != nil {
+				r.store.log.Error("retention failed; it is tried again", "topic", l.name, "err", err)
+			}
+		}
+	}
+}
+
+// retain removes what the store's retention settings say is to go. This is the
+// one place that decides it.
+func (l *Log) retain() error {
+	o := &l.store.o
+	parts := l.partitions()
+	head := len(parts) - 1
+	k := 0
+	if o.Partitions > 0 {
+		k = max(len(parts)-o.Partitions, 0)
+	}
+	for o.RetentionBytes > 0 && k < head && l.next.Load()-parts[k].base > o.RetentionBytes {
+		k++
+	}
+	if o.RetentionAge > 0 {
+		limit := o.Clock.Now().Add(-o.RetentionAge).UnixMilli()
+		for k < head && l.newestTime(parts[k]) < limit {
+			k++
+		}
+		if k == head {
+			done, err := l.retireHead(limit)
+			if err != nil {
+				return err
+			}
+			if done {
+				parts = l.partitions()
+				k = len(parts) - 1
+			}
+		}
+	}
+	if k == 0 {
+		return nil
+	}
+	return l.AdvanceOldest(parts[k].base)
+}
+
+// newestTime returns when the newest batch of a complete partition was
+// appended, at the latest.
+func (l *Log) newestTime(p *partition) int64 {
+	if sum := p.sum.Load(); sum != nil {
+		return sum.last
+	}
+	st, err := l.store.fs.Stat(p.file.name)
+	if err != nil {
+		return l.store.o.Clock.Now().UnixMilli()
+	}
+	return st.ModTime().UnixMilli()
+}
+
+// retireHead begins a new partition if the newest batch of the head is older
+// than limit, and reports whether it did.
+func (l *Log) retireHead(limit int64) (bool, error) {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	head := l.head()
+	if l.failed.Load() != nil || head.end.Load() == head.base {
+		return false, nil
+	}
+	if err := l.ensureIndex(head); err != nil {
+		return false, err
+	}
+	if l.headSum.last >= limit {
+		return false, nil
+	}
+	if err := l.rotate(); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// AdvanceOldest removes the partitions that end at or before offset; the head
+// stays. Once it returns nil they do not come back, whatever happens. Readers
+// that have a View of them keep it.
+func (l *Log) AdvanceOldest(offset int64) error {
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	parts := l.partitions()
+	k := 0
+	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
+		k++
+	}
+	if k == 0 {
+		return nil
+	}
+	gone, oldest := parts[:k], parts[k].base
+	var messages, batches int64
+	for _, p := range gone {
+		sum, err := l.partitionTotals(p, p.end.Load())
+		if err != nil {
+			l.store.log.Warn("partition is removed uncounted", "file", p.file.name, "err", err)
+		}
+		messages += sum.messages
+		batches += sum.batches
+	}
+
+	l.writer.Lock()
+	now := l.partitions() // may have grown
+	kept := slices.Clone(now[k:])
+	l.parts.Store(&kept)
+	l.writer.Unlock()
+
+	l.journalMu.Lock()
+	t := &l.state.trimmed
+	t.oldest, t.messages, t.batches = oldest, t.messages+messages, t.batches+batches
+	l.state.forget(oldest, 1<<63-1)
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
+	trimmed := *t
+	l.journalMu.Unlock()
+
+	// With the record on disk a crash in the middle is finished at the next
+	// start. Without it, on a full disk, which is when removal is wanted most,
+	// the files go one by one, the oldest first.
+	err := l.record(recTrim, trimmed.oldest, trimmed.messages, trimmed.batches)
+	if err != nil && !passing(err) {
+		return err
+	}
+	if err != nil {
+		for i := range gone {
+			if err := l.removeFiles(gone[i : i+1]); err != nil {
+				return err
+			}
+		}
+	} else if err := l.removeFiles(gone); err != nil {
+		return err
+	}
+	l.store.log.Info("partitions removed", "topic", l.name, "partitions", k, "from", gone[0].base, "oldest", oldest)
+	return nil
+}
+
+// removeFiles removes partitions and their indexes, durably.
+func (l *Log) removeFiles(parts []*partition) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	for _, p := range parts {
+		l.pinnedMu.Lock()
+		if i := slices.Index(l.pinned, p); i >= 0 {
+			l.pinned = slices.Delete(l.pinned, i, i+1)
+			p.pinned = false
+			p.file.release()
+		}
+		l.pinnedMu.Unlock()
+		if err := errors.Join(p.file.remove(), p.index.file.remove()); err != nil {
+			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.name, Offset: p.base, Err: err}
+		}
+	}
+	if err := l.store.fs.SyncDir(l.name); err != nil {
+		return &Error{Op: "sync folder of", Topic: l.name, File: l.name, Offset: -1, Err: err}
+	}
+	return nil
+}
+
+// TruncateTo cuts the log off at offset, where a batch begins or which is
+// next: what lies at and after it is gone for good when TruncateTo returns nil,
+// and offset is next. Offsets that it frees are given out again. It does not
+// reach behind the head of what retention has left.
+func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e)
+	}
+	if offset == l.next.Load() {
+		return nil
+	}
+	parts := l.partitions()
+	i := findPartition(parts, offset)
+	if i < 0 || offset > l.next.Load() {
+		return ErrNotFound
+	}
+	p := parts[i]
+	at, err := l.stateAt(p, offset)
+	if err != nil {
+		return err
+	}
+	if err := l.record(recCut, offset); err != nil {
+		return readOnly(err)
+	}
+	// From here on a failure leaves a truncation that only opening the log again
+	// can finish.
+	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
+		return l.fail("truncate", p.file.name, offset, err)
+	}
+	return nil
+}
+
+// cut takes from the log what TruncateTo gives up. Caller holds writer.
+func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
+	p := keep[len(keep)-1]
+	l.next.Store(offset)
+	l.synced.Store(min(l.synced.Load(), offset))
+	p.end.Store(offset)
+	p.sum.Store(nil)
+	kept := slices.Clone(keep)
+	l.parts.Store(&kept)
+	if err := l.removeFiles(drop); err != nil {
+		return err
+	}
+	if err := truncateFile(p.file, offset-p.base); err != nil {
+		return err
+	}
+	if err := p.index.truncate(offset - p.base); err != nil {
+		return err
+	}
+	if err := p.index.flush(); err != nil {
+		return err
+	}
+	l.headSum = totals{messages: at.messages, batches: at.batches, last: at.millis}
+	if first, _, err := p.index.search(func(e *entry) bool { return e.pos == 0 }); err == nil && first.pos == 0 {
+		l.headSum.first = first.millis
+	}
+	l.synced.Store(offset)
+	l.journalMu.Lock()
+	l.state.synced, l.state.clean = offset, false
+	l.state.forget(0, offset)
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
+	l.journalMu.Unlock()
+	return l.record(recSynced, offset)
+}
+
+// stateAt returns the state of a partition before the batch that begins at
+// offset, or at the partition's end.
+func (l *Log) stateAt(p *partition, offset int64) (entry, error) {
+	if err := l.ensureIndex(p); err != nil {
+		return entry{}, err
+	}
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return entry{}, err
+	}
+	defer p.file.release()
+	w := walker{f: f, topic: l.name}
+	return w.find(p.index, offset-p.base, p.end.Load()-p.base)
+}
+
+// Ordinal returns how many batches the log has had before the one at offset,
+// since its birth; for a log that began with files of the 0.3 layout, since
+// the oldest of them. The error is ErrNotFound where no batch begins.
+func (l *Log) Ordinal(offset int64) (int64, error) {
+	n, parts := l.trimmedBatches()
+	for _, p := range parts {
+		if offset >= p.base && offset < p.end.Load() {
+			at, err := l.stateAt(p, offset)
+			return n + at.batches, err
+		}
+		sum, err := l.partitionTotals(p, p.end.Load())
+		if err != nil {
+			return 0, err
+		}
+		n += sum.batches
+	}
+	if offset == l.next.Load() {
+		return n, nil
+	}
+	return 0, ErrNotFound
+}
+
+// OffsetOf returns the offset of the batch with the given ordinal, or the next
+// offset for the ordinal that the next batch will have. The error is
+// ErrNotFound for a batch that was removed or is not there yet.
+func (l *Log) OffsetOf(ordinal int64) (int64, error) {
+	n, parts := l.trimmedBatches()
+	if ordinal < n {
+		return 0, ErrNotFound
+	}
+	for _, p := range parts {
+		sum, err := l.partitionTotals(p, p.end.Load())
+		if err != nil {
+			return 0, err
+		}
+		if ordinal >= n+sum.batches {
+			n += sum.batches
+			continue
+		}
+		f, err := p.file.acquire(toRead)
+		if err != nil {
+			return 0, err
+		}
+		defer p.file.release()
+		if err := l.ensureIndex(p); err != nil {
+			return 0, err
+		}
+		at, _, err := p.index.search(func(e *entry) bool { return e.batches <= ordinal-n })
+		w := walker{f: f, topic: l.name}
+		for err == nil && at.batches < ordinal-n {
+			err = w.step(&at, p.end.Load()-p.base)
+		}
+		return p.base + at.pos, err
+	}
+	if ordinal == n {
+		return l.next.Load(), nil
+	}
+	return 0, ErrNotFound
+}
+
+// trimmedBatches returns the partitions and how many batches came before them.
+func (l *Log) trimmedBatches() (int64, []*partition) {
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	return l.state.trimmed.batches, l.partitions()
+}

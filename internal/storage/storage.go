@@ -1,0 +1,477 @@
+// Package storage keeps the logs of topics on disk: partitions, their
+// indexes, the journal, recovery and retention. It knows nothing of networks,
+// flags or the protocol beyond the bytes of a batch.
+//
+// A [Store] is a work directory with a [Log] for each topic. A log is one
+// ordered sequence of batches, addressed by offset, in partition files that
+// hold the batches' wire bytes and nothing else (docs/format.md).
+//
+// # Writing
+//
+// [Log.Append] hands batches to the operating system and returns where they
+// went; [Log.Commit] waits until they are as durable as the store's flush
+// settings ask before they may be acknowledged; [Log.SyncTo] waits until they
+// are on stable storage. Appends to one log are written in groups: whoever
+// finds no write under way writes for all who wait.
+//
+// After a write or a sync has failed, a log takes no more appends until the
+// store is opened again: what is on disk is then unknown, and trying the sync
+// again would report a success that isn't one. A full disk is not such a
+// failure: the partial write is cut off and later appends succeed when there
+// is room.
+//
+// # Reading
+//
+// [Log.Read] returns a [View]: sections of files, never past the readable end,
+// for the caller to send. Readers take no lock that a writer holds. A
+// partition that is removed under a View stays readable until it is closed.
+//
+// # Concurrency and lock order
+//
+// All methods of Store and Log are safe for concurrent use. Locks are taken in
+// this order: Store.creating, Store.mu, Log.trimming, Log.writer,
+// partition.loading, Log.syncing, Log.journalMu, then the leaves: commitQueue,
+// watchers, Log.pinnedMu, cachedFile.opening, fileCache.
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// Errors that callers branch on, with errors.Is.
+var (
+	// ErrNotFound is an offset at which no batch begins: deleted, set aside,
+	// inside a batch or beyond the readable end.
+	ErrNotFound = errors.New("storage: offset not found")
+	// ErrEnd is the readable end: no batch yet, but the next one goes there.
+	ErrEnd = errors.New("storage: end of log")
+	// ErrReadOnly is a log that can't be written: its disk is full, or a write
+	// or sync failed. Nothing of the append is stored.
+	ErrReadOnly = errors.New("storage: read only")
+	// ErrBusy is an append refused because too much is queued already.
+	ErrBusy = errors.New("storage: too many appends queued")
+	// ErrOffset is an append at an offset that is not the log's next.
+	ErrOffset = errors.New("storage: not the next offset")
+	// ErrTopicName is a name that no topic can have.
+	ErrTopicName = errors.New("storage: invalid topic name")
+	// ErrMaxTopics is a new topic over the limit.
+	ErrMaxTopics = errors.New("storage: maximum number of topics reached")
+	// ErrTopicNotAllowed is a new topic that is not on the list.
+	ErrTopicNotAllowed = errors.New("storage: topic not allowed")
+	// ErrClosed is a store that was closed.
+	ErrClosed = errors.New("storage: closed")
+)
+
+// Error is a failure at a place: which topic and partition file, and where.
+type Error struct {
+	Op     string // what was being done
+	Topic  string
+	File   string // name within the work directory, or empty
+	Offset int64  // offset in the topic's log, or -1
+	Err    error
+}
+
+// Error says all that is known of the place.
+func (e *Error) Error() string {
+	s := e.Op + " topic " + e.Topic
+	if e.File != "" {
+		s += ", file " + e.File
+	}
+	if e.Offset >= 0 {
+		s += fmt.Sprintf(", offset %d", e.Offset)
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Clock tells the time and runs functions later. Order and offsets never
+// depend on it.
+type Clock interface {
+	Now() time.Time
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is what Clock.AfterFunc returns, as *time.Timer has it.
+type Timer interface {
+	Reset(d time.Duration) bool
+	Stop() bool
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time                            { return time.Now() }
+func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
+
+// Observer is told what the store does. Its methods are called on the way of
+// the work and must not block; they are called concurrently.
+type Observer interface {
+	// Appended is called after each write of a group of appends.
+	Appended(took time.Duration, bytes, batches, messages int64)
+	// Synced is called after each sync of a log, failed or not.
+	Synced(took time.Duration)
+}
+
+type noObserver struct{}
+
+func (noObserver) Appended(time.Duration, int64, int64, int64) {}
+func (noObserver) Synced(time.Duration)                        {}
+
+// Options are the settings of a store. FS is required; the zero value of
+// every other field is its default.
+type Options struct {
+	FS       vfs.FS
+	Clock    Clock        // default: the system's
+	Logger   *slog.Logger // default: discard
+	Observer Observer     // default: none
+	FileMode fs.FileMode  // of data files; default 0600
+
+	PartitionSize int64 // bytes; a partition is closed before it would pass this; default 2000 MiB
+	Partitions    int   // partitions kept per topic; default 8, negative for all
+
+	RetentionAge   time.Duration // 0 for none: oldest partitions go by the age of their newest batch
+	RetentionBytes int64         // 0 for none: oldest partitions go when a topic has more bytes
+
+	FlushBatches  int           // see Log.Commit; default 0
+	FlushInterval time.Duration // sync this long after an append; 0 or negative for never
+
+	MaxTopics     int      // 0 for no limit
+	AllowedTopics []string // only these may be created; nil for any
+	OpenFiles     int      // files kept open; default 1024
+
+	// QueueBytes bounds the appends that wait for one log's disk; default
+	// 64 MiB. Above it appends fail with ErrBusy.
+	QueueBytes int64
+}
+
+func (o *Options) setDefaults() {
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = noObserver{}
+	}
+	if o.FileMode == 0 {
+		o.FileMode = 0o600
+	}
+	if o.PartitionSize <= 0 {
+		o.PartitionSize = 2000 << 20
+	}
+	if o.Partitions == 0 {
+		o.Partitions = 8
+	}
+	if o.OpenFiles <= 0 {
+		o.OpenFiles = 1024
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 64 << 20
+	}
+}
+
+const (
+	lockName = "LOCK"
+	// parallelSyncs bounds the threads that are blocked in syncs at once.
+	parallelSyncs = 64
+	// parallelOpens bounds the logs that are recovered at once.
+	parallelOpens = 16
+)
+
+// Store is an open work directory.
+type Store struct {
+	o       Options
+	fs      vfs.FS
+	log     *slog.Logger
+	files   *fileCache
+	lock    io.Closer
+	allowed map[string]bool // nil for any
+	syncs   chan struct{}   // a slot for each sync under way
+
+	disallowed atomic.Int64
+	misses     atomic.Int64
+
+	creating sync.Mutex // held while a topic is made; before mu
+
+	mu     sync.RWMutex
+	logs   map[string]*Log
+	broken map[string]error // topics that could not be opened
+	closed bool
+
+	retention *retention
+}
+
+// Open locks the work directory o.FS and opens every topic in it, recovering
+// those that were not closed cleanly. What it then serves is on stable
+// storage. It returns an error that wraps vfs.ErrLocked if another store has
+// the directory.
+//
+// A topic that can't be opened does not stop the others: it is logged, is
+// named by Broken, and every use of it fails.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o.setDefaults()
+	s := &Store{
+		o: o, fs: o.FS, log: o.Logger,
+		syncs:  make(chan struct{}, parallelSyncs),
+		logs:   make(map[string]*Log),
+		broken: make(map[string]error),
+	}
+	s.files = &fileCache{fs: o.FS, perm: o.FileMode, limit: o.OpenFiles, closeFailed: func(name string, err error) {
+		s.log.Error("closing a file failed", "file", name, "err", err)
+	}}
+	if o.AllowedTopics != nil {
+		s.allowed = make(map[string]bool)
+		for _, t := range o.AllowedTopics {
+			s.allowed[t] = true
+		}
+	}
+	lock, err := s.fs.Lock(lockName)
+	if err != nil {
+		return nil, fmt.Errorf("lock work directory: %w", err)
+	}
+	s.lock = lock
+	if err := s.openLogs(ctx); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	s.retention = startRetention(s)
+	return s, nil
+}
+
+func (s *Store) openLogs(ctx context.Context) error {
+	dir, err := s.fs.ReadDir(".")
+	if err != nil {
+		return fmt.Errorf("list work directory: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelOpens)
+	var mu sync.Mutex
+	for _, d := range dir {
+		name := d.Name()
+		if !d.IsDir() || name == "lost+found" {
+			continue
+		}
+		if !batch.ValidTopic(name) {
+			s.log.Warn("folder in the work directory is no topic; left alone", "folder", name)
+			continue
+		}
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			l, err := openLog(s, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				s.broken[name] = err
+				s.log.Error("topic can't be opened; the others are served", "topic", name, "err", err)
+				return nil
+			}
+			s.logs[name] = l
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Log returns the log of an existing topic. The error is ErrNotFound, or why
+// the topic could not be opened. The name is not kept.
+func (s *Store) Log(topic []byte) (*Log, error) {
+	s.mu.RLock()
+	l := s.logs[string(topic)]
+	s.mu.RUnlock()
+	if l != nil {
+		return l, nil
+	}
+	return nil, s.missing(string(topic))
+}
+
+func (s *Store) missing(topic string) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if err := s.broken[topic]; err != nil {
+		return err
+	}
+	return ErrNotFound
+}
+
+// Create returns the log of a topic, which it makes if it does not exist. The
+// errors to test for are ErrTopicName, ErrTopicNotAllowed, ErrMaxTopics and
+// ErrReadOnly. A new topic is durable when the first of its batches is.
+func (s *Store) Create(topic []byte) (*Log, error) {
+	if l, err := s.Log(topic); err == nil || !errors.Is(err, ErrNotFound) {
+		return l, err
+	}
+	name := string(topic)
+	if !batch.ValidTopic(name) {
+		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
+	}
+	// The lock file has the one name in the work directory that is not a
+	// topic's.
+	if name == lockName || (s.allowed != nil && !s.allowed[name]) {
+		s.disallowed.Add(1)
+		return nil, ErrTopicNotAllowed
+	}
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if l, err := s.Log(topic); err == nil || !errors.Is(err, ErrNotFound) {
+		return l, err
+	}
+	if s.o.MaxTopics > 0 && s.count() >= s.o.MaxTopics {
+		return nil, ErrMaxTopics
+	}
+	l, err := createLog(s, name)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	s.logs[name] = l
+	return l, nil
+}
+
+func (s *Store) count() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.logs) + len(s.broken)
+}
+
+// Topics returns the names of all topics, sorted.
+func (s *Store) Topics() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	names := make([]string, 0, len(s.logs)+len(s.broken))
+	for name := range s.logs {
+		names = append(names, name)
+	}
+	for name := range s.broken {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Broken returns why topics could not be opened, by name.
+func (s *Store) Broken() map[string]error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	m := make(map[string]error, len(s.broken))
+	for name, err := range s.broken {
+		m[name] = err
+	}
+	return m
+}
+
+// all returns every open log.
+func (s *Store) all() []*Log {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	logs := make([]*Log, 0, len(s.logs))
+	for _, l := range s.logs {
+		logs = append(logs, l)
+	}
+	return logs
+}
+
+// TopicStats is the state of one topic at a moment.
+type TopicStats struct {
+	Topic        string
+	Oldest, Next int64
+	Partitions   int
+	Unsynced     int64 // bytes appended and not yet on stable storage
+	Damaged      int64 // bytes set aside
+	Err          error // why the topic takes no appends, or nil
+}
+
+// Stats is the state of the store at a moment.
+type Stats struct {
+	Topics     []TopicStats // in no particular order
+	Disallowed int64        // topics refused because they are not on the list
+	Misses     int64        // reads of offsets that do not exist
+	OpenFiles  int
+}
+
+// Stats returns counts for people and metrics. It reads no files.
+func (s *Store) Stats() Stats {
+	st := Stats{Disallowed: s.disallowed.Load(), Misses: s.misses.Load(), OpenFiles: s.files.count()}
+	for _, l := range s.all() {
+		st.Topics = append(st.Topics, l.stats())
+	}
+	return st
+}
+
+// Close syncs every log, marks it as closed cleanly and unlocks the work
+// directory. Appends and reads must have ended; later ones fail. It returns
+// what could not be made durable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+
+	s.retention.stop()
+	var g errgroup.Group
+	g.SetLimit(parallelOpens)
+	var mu sync.Mutex
+	var errs []error
+	for _, l := range s.all() {
+		g.Go(func() error {
+			if err := l.close(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+			return nil
+		})
+	}
+	g.Wait() // the functions return no errors: all of them are collected
+	return errors.Join(errors.Join(errs...), s.release())
+}
+
+func (s *Store) release() error { return errors.Join(s.files.closeAll(), s.lock.Close()) }
+
+func newTopicID() (id topicID) {
+	rand.Read(id[:]) // never fails
+	return id
+}
+
+// readFull reads len(b) bytes at off. A file that ends before is
+// io.ErrUnexpectedEOF.
+func readFull(f io.ReaderAt, b []byte, off int64) error {
+	if len(b) == 0 {
+		return nil
+	}
+	n, err := f.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,272 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// markInterval is how often a log notes in its journal how far it is synced.
+// Recovery scans what came after the last mark.
+const markInterval = time.Second
+
+// Commit waits until the batches of a may be acknowledged, as the store's
+// FlushBatches says:
+//
+//   - 1: they are on stable storage.
+//   - N > 1: at most N-1 batches of the log that may be acknowledged are not on
+//     stable storage.
+//   - 0: at once. They survive a crash of the process, and are synced after
+//     FlushInterval.
+//
+// The errors are those of SyncTo.
+func (l *Log) Commit(ctx context.Context, a Appended) error {
+	switch n := l.store.o.FlushBatches; {
+	case n <= 0 || a.Batches == 0:
+		return nil
+	case n > 1 && a.ordinal-l.appendedDurably.Load() < int64(n):
+		return nil
+	}
+	return l.SyncTo(ctx, a.End)
+}
+
+// SyncTo returns when all before offset is on stable storage. Calls share
+// syncs: one begins as soon as the one before has ended and serves all who
+// then wait.
+//
+// The error is ErrReadOnly, with its cause, if a sync failed: the log then
+// takes no more appends, and nothing after the last offset that was synced is
+// known to be stored. A done ctx ends the waiting for a sync that another
+// caller is doing.
+func (l *Log) SyncTo(ctx context.Context, offset int64) error {
+	if l.synced.Load() >= offset {
+		return nil
+	}
+	g := &l.syncing
+	for {
+		lead, err := g.join(ctx, l, offset)
+		if err != nil || !lead {
+			return err
+		}
+		err = l.sync()
+		g.done(l, err)
+		if err != nil || l.synced.Load() >= offset {
+			return err
+		}
+	}
+}
+
+func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
+
+// syncGroup shares the syncs of a log among those who wait for them.
+type syncGroup struct {
+	mu      sync.Mutex
+	running bool
+	waiting []*syncWaiter
+}
+
+type syncWaiter struct {
+	offset int64
+	turn   chan syncTurn
+}
+
+// syncTurn is what a waiter is told.
+type syncTurn struct {
+	lead bool // sync yourself
+	err  error
+}
+
+var syncWaiters = sync.Pool{New: func() any { return &syncWaiter{turn: make(chan syncTurn, 1)} }}
+
+// join returns lead if the caller has to do the sync itself, and call done
+// after it. Otherwise it waits until offset is synced.
+func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, err error) {
+	g.mu.Lock()
+	if l.synced.Load() >= offset {
+		g.mu.Unlock()
+		return false, nil
+	}
+	if e := l.failed.Load(); e != nil {
+		g.mu.Unlock()
+		return false, readOnly(e)
+	}
+	if !g.running {
+		g.running = true
+		g.mu.Unlock()
+		return true, nil
+	}
+	w := syncWaiters.Get().(*syncWaiter)
+	w.offset = offset
+	g.waiting = append(g.waiting, w)
+	g.mu.Unlock()
+
+	var turn syncTurn
+	select {
+	case turn = <-w.turn:
+	case <-ctx.Done():
+		g.mu.Lock()
+		if i := slices.Index(g.waiting, w); i >= 0 {
+			g.waiting = slices.Delete(g.waiting, i, i+1)
+			g.mu.Unlock()
+			syncWaiters.Put(w)
+			return false, ctx.Err()
+		}
+		g.mu.Unlock()
+		turn = <-w.turn
+	}
+	syncWaiters.Put(w)
+	return turn.lead, turn.err
+}
+
+// done ends the caller's lead: it answers those whose offset is synced, or all
+// of them if the sync failed, and hands the lead to the first of the others.
+func (g *syncGroup) done(l *Log, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	synced := l.synced.Load()
+	kept := g.waiting[:0]
+	for _, w := range g.waiting {
+		if err != nil || w.offset <= synced {
+			w.turn <- syncTurn{err: err}
+			continue
+		}
+		kept = append(kept, w)
+	}
+	clear(g.waiting[len(kept):])
+	g.waiting = kept
+	if len(kept) == 0 {
+		g.running = false
+		return
+	}
+	next := kept[0]
+	g.waiting = slices.Delete(kept, 0, 1)
+	next.turn <- syncTurn{lead: true}
+}
+
+// sync makes all that is flushed when it begins durable. Only the leader of
+// the sync group calls it.
+func (l *Log) sync() error {
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e)
+	}
+	l.store.syncs <- struct{}{}
+	start := l.store.o.Clock.Now()
+	// In this order, see the fields' comment.
+	ordinal := l.appended.Load()
+	target := l.next.Load()
+	err := l.syncFiles(target)
+	now := l.store.o.Clock.Now()
+	l.store.o.Observer.Synced(now.Sub(start))
+	<-l.store.syncs
+	if err != nil {
+		return err
+	}
+	l.synced.Store(target)
+	l.appendedDurably.Store(ordinal)
+	l.mark(now, target)
+	if l.store.o.FlushBatches == 1 {
+		l.watchers.wake()
+	}
+	l.unpin()
+	return nil
+}
+
+// syncFiles syncs the partitions that have bytes between the synced end and
+// target, and the names of files that are new.
+func (l *Log) syncFiles(target int64) error {
+	from := l.synced.Load()
+	for _, p := range l.partitions() {
+		if p.end.Load() <= from || p.base >= target {
+			continue
+		}
+		f, err := p.file.acquire(toWrite)
+		if err == nil {
+			err = f.Sync()
+			p.file.release()
+		}
+		if err != nil {
+			return l.fail("sync", p.file.name, from, err)
+		}
+	}
+	return l.syncNames()
+}
+
+// syncNames makes the topic's folder, the names in it and the journal durable
+// if they have changed.
+func (l *Log) syncNames() error {
+	if !l.dirDirty.Swap(false) {
+		return nil
+	}
+	l.journalMu.Lock()
+	err := l.journal.sync()
+	l.journalMu.Unlock()
+	if err != nil {
+		return l.fail("sync", journalFile(l.name), -1, err)
+	}
+	if err := l.store.fs.SyncDir(l.name); err != nil {
+		return l.fail("sync folder of", l.name, -1, err)
+	}
+	if l.rootDirty.Load() {
+		if err := l.store.fs.SyncDir("."); err != nil {
+			return l.fail("sync work directory for", ".", -1, err)
+		}
+		l.rootDirty.Store(false)
+	}
+	return nil
+}
+
+// mark notes in the journal that all before synced is durable, at most once
+// in a markInterval. The note need not be durable itself: without it recovery
+// scans more.
+func (l *Log) mark(now time.Time, synced int64) {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	if now.Sub(l.lastMark) < markInterval {
+		return
+	}
+	l.lastMark = now
+	l.state.synced, l.state.clean = synced, false
+	if err := l.journal.append(appendInts(nil, recSynced, synced)); err != nil {
+		l.store.log.Warn("journal record not written; a restart will scan more", "topic", l.name, "err", err)
+		return
+	}
+	if l.journal.size > journalCompact {
+		if err := l.compactJournal(); err != nil {
+			l.store.log.Warn("journal not compacted", "topic", l.name, "err", err)
+		}
+	}
+	// The times of recent appends are in the index alone. Writing its open
+	// block along with each mark bounds how many a crash forgets.
+	if l.writer.TryLock() {
+		l.flushIndex(l.head())
+		l.writer.Unlock()
+	}
+}
+
+// compactJournal writes the journal's state anew. Caller holds journalMu.
+func (l *Log) compactJournal() error {
+	// The old file must be closed before its name goes to the new one.
+	size, err := replaceJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
+	if err != nil {
+		return err
+	}
+	l.journal.file.replaced()
+	l.journal.size = size
+	l.journal.dirty = false
+	return nil
+}
+
+// record appends a record to the journal and makes it durable.
+func (l *Log) record(kind recordKind, ints ...int64) error {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	err := l.journal.append(appendInts(nil, kind, ints...))
+	if err == nil {
+		err = l.journal.sync()
+	}
+	if err != nil {
+		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: -1, Err: err}
+	}
+	return nil
+}

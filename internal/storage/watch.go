@@ -1,0 +1,66 @@
+package storage
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// watchers are the readers that wait at the end of a log.
+type watchers struct {
+	waiting atomic.Int64
+	mu      sync.Mutex
+	list    []Waker
+}
+
+// Waker is somebody who waits for a log to grow.
+type Waker interface {
+	// Wake is called once after the log has grown. It must not block.
+	Wake()
+}
+
+// Watch asks for one call of w.Wake as soon as the readable end is past
+// offset. It reports false, and asks for nothing, if it is already.
+func (l *Log) Watch(offset int64, w Waker) bool {
+	ws := &l.watchers
+	ws.mu.Lock()
+	ws.list = append(ws.list, w)
+	ws.waiting.Store(int64(len(ws.list)))
+	ws.mu.Unlock()
+	if l.Readable() > offset {
+		l.Unwatch(w)
+		return false
+	}
+	return true
+}
+
+// Unwatch takes the wish of Watch back. A Wake that is under way may still
+// come.
+func (l *Log) Unwatch(w Waker) {
+	ws := &l.watchers
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for i, o := range ws.list {
+		if o == w {
+			last := len(ws.list) - 1
+			ws.list[i], ws.list[last] = ws.list[last], nil
+			ws.list = ws.list[:last]
+			break
+		}
+	}
+	ws.waiting.Store(int64(len(ws.list)))
+}
+
+// wake wakes everybody. It takes no lock while nobody waits.
+func (ws *watchers) wake() {
+	if ws.waiting.Load() == 0 {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for i, w := range ws.list {
+		w.Wake()
+		ws.list[i] = nil
+	}
+	ws.list = ws.list[:0]
+	ws.waiting.Store(0)
+}
