@@ -1,0 +1,193 @@
+package protocol_test
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"math/big"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// What follows reads request lines as docs/protocol.md describes them, slowly
+// and with other means than the package. The fuzz target compares.
+
+var (
+	naiveNumber = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
+	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
+)
+
+// naiveCommands lists the positional words of each command and its keys.
+var naiveCommands = map[string]struct {
+	command protocol.Command
+	words   []string
+	keys    []string
+}{
+	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, nil},
+	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes"}},
+	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes"}},
+	"CONFIG": {protocol.Config, nil, nil},
+	"STATS":  {protocol.Stats, nil, nil},
+	"CLOSE":  {protocol.Close, nil, nil},
+	"PING":   {protocol.Ping, nil, nil},
+	"TOPICS": {protocol.Topics, nil, nil},
+	"INFO":   {protocol.Info, []string{"topic"}, nil},
+	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
+}
+
+func naiveParse(line string) (req protocol.Request, err error) {
+	words := strings.Split(line, " ")
+	c, ok := naiveCommands[words[0]]
+	switch {
+	case words[0] == "HELLO" || words[0] == "AUTH":
+		return req, protocol.ErrInvalidRequest
+	case !ok:
+		return req, protocol.ErrInvalidProtocol
+	case len(words)-1 < len(c.words) || len(words)-1 > len(c.words)+len(c.keys):
+		return req, protocol.ErrInvalidRequest
+	}
+	values := make(map[string]string)
+	for i, word := range words[1:] {
+		name := ""
+		if i < len(c.words) {
+			name = c.words[i]
+		} else {
+			m := naiveKey.FindStringSubmatch(word)
+			if m == nil {
+				return req, protocol.ErrInvalidRequest
+			}
+			for _, key := range c.keys {
+				if m[1] == key {
+					name, word = key, m[2]
+				}
+			}
+		}
+		if _, again := values[name]; name == "" || again || !naiveValue(name, word) {
+			return req, protocol.ErrInvalidRequest
+		}
+		values[name] = word
+	}
+	return naiveRequest(c.command, values), nil
+}
+
+// naiveValue tells whether word is a value that the named word may have.
+func naiveValue(name, word string) bool {
+	if name == "topic" {
+		return naiveTopic.MatchString(word)
+	}
+	if !naiveNumber.MatchString(word) {
+		return false
+	}
+	n, _ := new(big.Int).SetString(word, 10)
+	switch {
+	case !n.IsInt64():
+		return false
+	case name == "crc":
+		return n.Int64() <= math.MaxUint32
+	case name == "count":
+		return n.Int64() >= 1
+	}
+	return true
+}
+
+func naiveRequest(c protocol.Command, values map[string]string) protocol.Request {
+	number := func(name string) int64 {
+		n, _ := new(big.Int).SetString("0"+values[name], 10)
+		return n.Int64()
+	}
+	req := protocol.Request{Command: c, Topic: []byte(values["topic"])}
+	if c == protocol.Batch {
+		req.Batch = batch.Header{
+			Size: number("size"), Topic: req.Topic, CRC: uint32(number("crc")), Messages: number("count"),
+		}
+		return req
+	}
+	req.Offset, req.Messages, req.Millis = number("offset"), number("messages"), number("unix-ms")
+	if _, ok := values["wait"]; ok {
+		req.Waits = true
+		req.Wait = time.Duration(min(number("wait"), math.MaxInt64/1_000_000)) * 1_000_000
+	}
+	if _, ok := values["max-bytes"]; ok {
+		req.MaxBytes = max(1, number("max-bytes"))
+	}
+	return req
+}
+
+func FuzzParseRequest(f *testing.F) {
+	for _, line := range []string{
+		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1",
+		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "TAIL t 3 max-bytes=0 wait=0",
+		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var got protocol.Request
+		err := protocol.ParseRequest(line, &got)
+		want, wantErr := naiveParse(string(line))
+		if !errors.Is(err, wantErr) {
+			t.Fatalf("ParseRequest(%q): %v, want %v", line, err, wantErr)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err == nil && diff != "" {
+			t.Fatalf("ParseRequest(%q) (-want +got):\n%s", line, diff)
+		}
+		if err != nil {
+			var answer *protocol.Error
+			if !errors.As(err, &answer) {
+				t.Fatalf("ParseRequest(%q): %v is no answer", line, err)
+			}
+		}
+	})
+}
+
+func FuzzParseReply(f *testing.F) {
+	for _, line := range []string{"OK", "OK 0 1", "OK 9223372036854775807 0", "MOK 12", "ERR not found", "ERR", "OK 01 1", "MOK 9223372036854775808"} {
+		f.Add([]byte(line))
+	}
+	pattern := regexp.MustCompile(`(?s)^(?:OK|OK (0|[1-9][0-9]*) (0|[1-9][0-9]*)|MOK (0|[1-9][0-9]*)|ERR(?: (.*))?)$`)
+	f.Fuzz(func(t *testing.T, line []byte) {
+		got, err := protocol.ParseReply(line)
+		m := pattern.FindSubmatch(line)
+		fits := m != nil
+		var n [4]int64
+		for i := 1; fits && i <= 3; i++ {
+			value, _ := new(big.Int).SetString("0"+string(m[i]), 10)
+			fits = value.IsInt64()
+			n[i] = value.Int64()
+		}
+		if fits != (err == nil) {
+			t.Fatalf("ParseReply(%q): %+v, %v", line, got, err)
+		}
+		if err != nil {
+			return
+		}
+		if got.Offset != n[1] || got.Batches != n[2] || got.Size != n[3] || !bytes.Equal(got.Reason, m[4]) {
+			t.Fatalf("ParseReply(%q): %+v", line, got)
+		}
+		var again []byte
+		switch got.Kind {
+		case protocol.ReplyOK:
+			again = protocol.AppendOK(nil)
+		case protocol.ReplyOffset:
+			again = protocol.AppendOffset(nil, got.Offset, got.Batches)
+		case protocol.ReplyBody:
+			again = []byte(string(line) + "\r\n") // the body is not here to be appended
+		case protocol.ReplyError:
+			if again = protocol.AppendError(nil, &protocol.Error{Reason: string(got.Reason)}); string(line) == "ERR" {
+				again = []byte("ERR\r\n")
+			}
+		}
+		if string(again) != string(line)+"\r\n" {
+			t.Fatalf("%q is written %q", line, again)
+		}
+	})
+}
