@@ -1,0 +1,144 @@
+package logd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// DefaultAddr is where a server listens, and a Client connects to, unless told
+// otherwise.
+const DefaultAddr = protocol.DefaultAddr
+
+// ClientConfig says how a Client connects and how long it is patient. The zero
+// value of every field is its documented default.
+type ClientConfig struct {
+	// Addrs are the servers' addresses, HOST:PORT. The Client stays with one
+	// for as long as it can be reached, then takes the next in turn. Default:
+	// DefaultAddr alone.
+	Addrs []string
+
+	// Dial opens a connection, for TLS ((*tls.Dialer).DialContext), a proxy or
+	// a test. It must return when ctx ends. Default: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// ConnectTimeout bounds one attempt to reach one address. Default 5s;
+	// negative: no limit.
+	ConnectTimeout time.Duration
+	// ReadTimeout is how long the server may be silent while an answer is
+	// awaited; a waiting read's Wait comes on top. Then the connection is
+	// given up. Default 15s; negative: no limit.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds one write to the connection, of up to a mebibyte of
+	// requests or one larger batch. Default 15s; negative: no limit.
+	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection may rest and still be used. After
+	// that the next call replaces it, because the server may be closing it at
+	// that moment. It should be less than the server's own idle timeout, 30s by
+	// default. Default 25s; negative: no limit.
+	IdleTimeout time.Duration
+
+	// ReconnectMin is about how long the first pause between two rounds of
+	// attempts is; each further one is about twice as long, up to ReconnectMax.
+	// Every pause is shortened by a random part of up to a half, so that many
+	// clients do not come back at once. Defaults 50ms and 5s.
+	ReconnectMin, ReconnectMax time.Duration
+	// ReconnectAttempts is how many rounds through Addrs a call makes before it
+	// fails with ErrConnect. Default 5; negative: endless, until the call's
+	// context ends.
+	ReconnectAttempts int
+
+	// MaxReplySize bounds one answer, in bytes, so that a server gone wrong
+	// cannot fill the memory. Default 256 MiB.
+	MaxReplySize int64
+
+	// OnConnect is called after a connection was made, OnDisconnect after it
+	// ended, with the reason; calls come one after another, in order. They
+	// must not block, nor call the Client.
+	OnConnect    func(addr string)
+	OnDisconnect func(addr string, reason error)
+
+	// Logger gets the connections' comings and goings. Default: none.
+	Logger *slog.Logger
+}
+
+// Validate returns an error that names the field, its value and the allowed
+// range if a Client cannot work with cfg.
+func (cfg *ClientConfig) Validate() error {
+	for i, addr := range cfg.Addrs {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want HOST:PORT", i, addr)
+		}
+		if n, err := strconv.Atoi(port); err == nil && (n < 1 || n > 65535) {
+			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want a port of 1 to 65535", i, addr)
+		}
+	}
+	for _, f := range [...]struct {
+		name  string
+		value time.Duration
+	}{{"ReconnectMin", cfg.ReconnectMin}, {"ReconnectMax", cfg.ReconnectMax}} {
+		if f.value < 0 {
+			return fmt.Errorf("logd: ClientConfig.%s is %v: want 0 (the default) or more", f.name, f.value)
+		}
+	}
+	full := cfg.withDefaults()
+	if full.ReconnectMin > full.ReconnectMax {
+		return fmt.Errorf("logd: ClientConfig.ReconnectMin is %v: want at most ReconnectMax, %v", full.ReconnectMin, full.ReconnectMax)
+	}
+	if cfg.MaxReplySize < 0 {
+		return fmt.Errorf("logd: ClientConfig.MaxReplySize is %d: want 0 (the default) or more", cfg.MaxReplySize)
+	}
+	return nil
+}
+
+// withDefaults returns a copy in which no field that has a default is zero.
+func (cfg *ClientConfig) withDefaults() ClientConfig {
+	c := *cfg
+	c.Addrs = slices.Clone(c.Addrs)
+	if len(c.Addrs) == 0 {
+		c.Addrs = []string{DefaultAddr}
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
+	}
+	setDefault(&c.ConnectTimeout, 5*time.Second)
+	setDefault(&c.ReadTimeout, 15*time.Second)
+	setDefault(&c.WriteTimeout, 15*time.Second)
+	setDefault(&c.IdleTimeout, 25*time.Second)
+	setDefault(&c.ReconnectMin, 50*time.Millisecond)
+	setDefault(&c.ReconnectMax, 5*time.Second)
+	setDefault(&c.ReconnectAttempts, 5)
+	setDefault(&c.MaxReplySize, 256<<20)
+	if c.OnConnect == nil {
+		c.OnConnect = func(string) {}
+	}
+	if c.OnDisconnect == nil {
+		c.OnDisconnect = func(string, error) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// deadline returns the time limit from now, or none for a negative limit.
+func deadline(limit time.Duration) time.Time {
+	if limit < 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(limit)
+}

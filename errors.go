@@ -1,0 +1,170 @@
+package logd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// The server's error answers. Test for them with errors.Is.
+var (
+	// ErrNotFound: there is no such topic, or no batch starts at the offset.
+	ErrNotFound error = protocol.ErrNotFound
+	// ErrInvalidRequest: an argument is outside what the server allows.
+	ErrInvalidRequest error = protocol.ErrInvalidRequest
+	// ErrInvalidProtocol: the server did not understand the request. It closes
+	// the connection.
+	ErrInvalidProtocol error = protocol.ErrInvalidProtocol
+	// ErrTooLarge: the batch is larger than the server's MaxBatchSize. It
+	// closes the connection.
+	ErrTooLarge error = protocol.ErrTooLarge
+	// ErrChecksumMismatch: the batch was damaged on its way to the server.
+	ErrChecksumMismatch error = protocol.ErrChecksumMismatch
+	// ErrMaxTopics: the topic would be one more than the server keeps.
+	ErrMaxTopics error = protocol.ErrMaxTopics
+	// ErrTopicNotAllowed: the topic is not on the server's whitelist.
+	ErrTopicNotAllowed error = protocol.ErrTopicNotAllowed
+	// ErrUnauthorized: the server wants a token, or another one.
+	ErrUnauthorized error = protocol.ErrUnauthorized
+	// ErrUnsupportedCodec: the batch is compressed in a way that this client
+	// did not offer to read.
+	ErrUnsupportedCodec error = protocol.ErrUnsupportedCodec
+	// ErrNotLeader: another node leads. The error is a *NotLeaderError where
+	// the server said which.
+	ErrNotLeader error = protocol.ErrNotLeader
+	// ErrBusy: a limit on connections or queued work was reached.
+	ErrBusy error = protocol.ErrBusy
+	// ErrShuttingDown: the server is about to end. It closes the connection.
+	ErrShuttingDown error = protocol.ErrShuttingDown
+	// ErrReadOnly: the server's storage refuses writes; reads go on.
+	ErrReadOnly error = protocol.ErrReadOnly
+	// ErrInternal: the server failed; its log says why.
+	ErrInternal error = protocol.ErrInternal
+)
+
+// The Client's own errors.
+var (
+	// ErrClosed: the Client was closed.
+	ErrClosed = errors.New("client closed")
+	// ErrConnect: no address could be reached. The request was not sent.
+	ErrConnect = errors.New("cannot connect")
+	// ErrConnectionLost: the connection ended before the answer.
+	ErrConnectionLost = errors.New("connection lost")
+	// ErrBadAnswer: the server's answer breaks the protocol. The connection is
+	// closed, since nothing behind such an answer can be trusted.
+	ErrBadAnswer = errors.New("answer breaks the protocol")
+	// ErrCorrupt: a batch was read whose data is not what its envelope says.
+	ErrCorrupt = errors.New("batch is corrupt")
+	// ErrEmptyBatch: a batch without messages cannot be appended.
+	ErrEmptyBatch = errors.New("batch has no messages")
+)
+
+// NotLeaderError tells which node leads. It is ErrNotLeader to errors.Is.
+type NotLeaderError struct {
+	// Addr is the leader's HOST:PORT.
+	Addr string
+}
+
+// Error returns the answer's text.
+func (e *NotLeaderError) Error() string { return "not leader: " + e.Addr + " is" }
+
+// Is reports whether target is ErrNotLeader.
+func (e *NotLeaderError) Is(target error) bool { return target == ErrNotLeader }
+
+// ReplyError is an error answer that this version of the client does not know.
+type ReplyError struct {
+	// Reason is the answer without its leading ERR.
+	Reason string
+}
+
+// Error returns the quoted reason.
+func (e *ReplyError) Error() string { return "server answered with error " + strconv.Quote(e.Reason) }
+
+// outcome is what is known of a failed append.
+type outcome uint8
+
+const (
+	notAppend outcome = iota // the call was none
+	notStored
+	unknown
+)
+
+// OpError is the error of every call of a Client.
+type OpError struct {
+	Op    string // what was done: "append", "read", …
+	Topic string // empty for calls that have none
+	Addr  string // the server's address, empty when there was no connection
+	Err   error  // why it failed
+
+	outcome outcome
+}
+
+// Error says what failed, where and why.
+func (e *OpError) Error() string {
+	s := "logd: " + e.Op
+	if e.Topic != "" {
+		s += " " + strconv.Quote(e.Topic)
+	}
+	if e.Addr != "" {
+		s += " at " + e.Addr
+	}
+	s += ": " + e.Err.Error()
+	if e.outcome == unknown {
+		s += " (the batch may be stored or not)"
+	}
+	return s
+}
+
+// Unwrap returns Err.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// IsRetryable reports whether the same call may succeed later, or elsewhere,
+// without anybody changing it: the connection failed, the server is busy,
+// shutting down, read only, not the leader, or failed inside.
+//
+// The end of a caller's context is not retryable, nor is a closed Client. An
+// append that is retried although [IsUnknown] is true may be stored twice.
+func IsRetryable(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	for _, target := range [...]error{
+		ErrConnect, ErrConnectionLost, ErrBusy, ErrShuttingDown, ErrReadOnly, ErrNotLeader, ErrInternal,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsNotStored reports whether err is of an append whose batch is certainly not
+// stored: the server refused it, or never got all of it.
+func IsNotStored(err error) bool { return outcomeOf(err) == notStored }
+
+// IsUnknown reports whether err is of an append whose batch may be stored or
+// not: it was sent, and the connection or the caller's patience ended before
+// the answer.
+func IsUnknown(err error) bool { return outcomeOf(err) == unknown }
+
+func outcomeOf(err error) outcome {
+	if e, ok := errors.AsType[*OpError](err); ok {
+		return e.outcome
+	}
+	return notAppend
+}
+
+// answerError returns the error for the reason of an ERR answer, and whether
+// the server closes the connection after it.
+func answerError(reason []byte) (err error, closes bool) {
+	if e, ok := protocol.ErrorFor(string(reason)); ok {
+		return e, e.Closes
+	}
+	if addr, ok := bytes.CutPrefix(reason, []byte(protocol.ErrNotLeader.Reason+" ")); ok {
+		return &NotLeaderError{Addr: string(addr)}, false
+	}
+	return &ReplyError{Reason: string(reason)}, false
+}
