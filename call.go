@@ -1,0 +1,183 @@
+package logd
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// answerKind is the form that a call's answer must have, unless it is an
+// error.
+type answerKind uint8
+
+const (
+	answerOK      answerKind = iota // OK
+	answerAppend                    // OK <offset> 1
+	answerOffset                    // OK <offset> 0
+	answerBody                      // MOK <size>, body
+	answerBatches                   // OK <offset> <batches>, batches
+)
+
+// call is one request and its answer. Between conn.enqueue and the value that
+// done gets, it belongs to the connection.
+type call struct {
+	pool *callPool // nil in a Pending
+	kind answerKind
+	out  []byte        // the request: of line, or the bytes of a Batch
+	line []byte        // memory for a request line, kept between uses
+	wait time.Duration // how long the server may hold the answer back, by request
+
+	// What an answer of batches must agree with.
+	topic    string
+	from     int64 // the offset asked for, or -1 for the oldest
+	messages int64
+
+	// done gets one value when the call is over. It holds one, so that giving
+	// it never blocks.
+	done chan signal
+
+	// Guarded by conn.mu until the call is over.
+	state    callState
+	answered bool // the answer is here, or there will be none
+	given    bool // the caller went away: nobody takes from done
+	notify   bool // the caller wants to know when out is not used any more
+	unsent   bool // the server never got the whole request
+
+	// The answer. The connection's reader writes it until the call is over.
+	offset  int64
+	body    []byte
+	result  *Result
+	err     error  // why there is no answer of the right kind
+	refused bool   // the server certainly did not do what was asked for
+	addr    string // whose answer it is; set by Client.do
+}
+
+// callState is how far a call has come.
+type callState uint8
+
+const (
+	queued  callState = iota // out is not yet being written
+	writing                  // the connection's writer uses out
+	sent                     // out is written, or never will be
+)
+
+// signal is what a call's done channel gets.
+type signal uint8
+
+const (
+	over    signal = iota // the call belongs to its caller again
+	written               // out is written; the call stays with the connection
+	cut                   // out is not used any more, and was not all written; the call stays
+)
+
+// callPool keeps the calls of one Client. It is not everybody's because calls
+// have channels, which may not be shared by a program under test in a
+// testing/synctest bubble and what is outside of it.
+type callPool struct{ pool sync.Pool }
+
+func (p *callPool) get(kind answerKind) *call {
+	cl, _ := p.pool.Get().(*call)
+	if cl == nil {
+		cl = &call{done: make(chan signal, 1), pool: p}
+	}
+	cl.reset(kind)
+	return cl
+}
+
+// request returns a call for the request, which is not a BATCH.
+func (p *callPool) request(kind answerKind, req *protocol.Request) *call {
+	cl := p.get(kind)
+	cl.line = protocol.AppendRequest(cl.line[:0], req)
+	cl.out = cl.line
+	return cl
+}
+
+// append returns a call that appends the finished batch.
+func (p *callPool) append(out []byte) *call {
+	cl := p.get(answerAppend)
+	cl.out = out
+	return cl
+}
+
+// reset prepares for another use. It keeps the memory.
+func (cl *call) reset(kind answerKind) {
+	*cl = call{kind: kind, line: cl.line, body: cl.body[:0], done: cl.done, pool: cl.pool}
+}
+
+// release gives the call back to its pool.
+func (cl *call) release() {
+	cl.result.Release()
+	cl.result = nil
+	cl.out = nil
+	if cap(cl.body) > maxKept {
+		cl.body = nil
+	}
+	cl.pool.pool.Put(cl)
+}
+
+// failure returns what the call's failure means for the batch it appends.
+func (cl *call) failure() outcome { return outcomeFor(cl.kind, cl.refused || cl.unsent) }
+
+// outcomeFor returns the outcome of a failed call of the kind, which the
+// server certainly did not carry out or perhaps did.
+func outcomeFor(kind answerKind, certain bool) outcome {
+	switch {
+	case kind != answerAppend:
+		return notAppend
+	case certain:
+		return notStored
+	default:
+		return unknown
+	}
+}
+
+// callQueue is a queue of calls that keeps its memory.
+type callQueue struct {
+	calls []*call
+	first int
+}
+
+func (q *callQueue) len() int { return len(q.calls) - q.first }
+
+func (q *callQueue) push(cl *call) {
+	// Moving the calls down costs as much as popping the first half did.
+	if len(q.calls) == cap(q.calls) && q.first > len(q.calls)/2 {
+		n := copy(q.calls, q.calls[q.first:])
+		clear(q.calls[n:])
+		q.calls, q.first = q.calls[:n], 0
+	}
+	q.calls = append(q.calls, cl)
+}
+
+// peek returns the first call, nil if there is none.
+func (q *callQueue) peek() *call {
+	if q.len() == 0 {
+		return nil
+	}
+	return q.calls[q.first]
+}
+
+func (q *callQueue) pop() *call {
+	cl := q.calls[q.first]
+	q.calls[q.first] = nil
+	q.first++
+	if q.first == len(q.calls) {
+		q.calls, q.first = q.calls[:0], 0
+	}
+	return cl
+}
+
+// remove takes cl out, wherever it stands.
+func (q *callQueue) remove(cl *call) {
+	for i := q.first; i < len(q.calls); i++ {
+		if q.calls[i] == cl {
+			copy(q.calls[i:], q.calls[i+1:])
+			q.calls[len(q.calls)-1] = nil
+			q.calls = q.calls[:len(q.calls)-1]
+			return
+		}
+	}
+	panic(fmt.Sprintf("logd: call in state %d is not queued", cl.state))
+}

@@ -1,0 +1,364 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Client talks to a server over one connection, which its methods share; see
+// the package comment. All methods are safe for concurrent use.
+//
+// A context that ends during a call ends the call at once, with two
+// exceptions in the small: an append whose batch is just being written waits
+// for that, for at most a second. The connection goes on: the answer to a
+// request that was sent is read and thrown away when it comes. Only if that
+// was the answer to a waiting read, and nothing else is under way, is the
+// connection dropped instead.
+type Client struct {
+	cfg  ClientConfig
+	life context.Context // ends with Close; the parent of connecting
+	stop context.CancelFunc
+	wg   sync.WaitGroup // connections, and connecting
+
+	calls callPool
+
+	conn atomic.Pointer[conn] // nil or ended if there is none
+
+	mu         sync.Mutex
+	closed     bool
+	connecting *connecting // nil if nobody is at it
+	addr       int         // which of cfg.Addrs is tried first
+	failures   int         // in a row, since the last answer that was no error
+	notBefore  time.Time   // when the next round may begin
+	lastErr    error       // why the last round failed
+}
+
+// connecting is one effort to get a connection, for all who wait for it.
+type connecting struct {
+	cancel  context.CancelFunc
+	waiters int           // guarded by Client.mu
+	done    chan struct{} // closed at the end
+	err     error         // set before done is closed
+}
+
+// NewClient returns a Client that connects when it is first used.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg.withDefaults()}
+	c.life, c.stop = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Dial returns a Client that is connected. It gives up after as many attempts
+// as cfg says, or when ctx ends.
+func Dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
+	c, err := NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.connection(ctx); err != nil {
+		c.Close()
+		return nil, &OpError{Op: "connect", Err: err}
+	}
+	return c, nil
+}
+
+// Close ends the connection and all calls under way, whose error is ErrClosed,
+// and waits for the Client's goroutines. Only the first call does anything; it
+// always returns nil.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.stop()
+	if cn := c.conn.Load(); cn != nil {
+		cn.end(ErrClosed)
+	}
+	c.wg.Wait()
+	return nil
+}
+
+// Addr returns the address that the Client is connected to, and "" if it is
+// not.
+func (c *Client) Addr() string {
+	if cn := c.conn.Load(); cn != nil && cn.live() {
+		return cn.addr
+	}
+	return ""
+}
+
+// send gives the call to a connection. Its error means that the call was not
+// sent.
+func (c *Client) send(ctx context.Context, cl *call) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if cn := c.conn.Load(); cn != nil && cn.enqueue(cl) {
+		return cn, nil
+	}
+	// A connection may end between its making and its first call, but trying
+	// on is of no use if it happens again and again.
+	for range 3 {
+		cn, err := c.connection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if cn.enqueue(cl) {
+			return cn, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: it ends before it can be used", ErrConnectionLost)
+}
+
+// do sends the call and waits until it is over. If it returns nil the call has
+// its answer and is the caller's, to be released.
+func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
+	kind := cl.kind
+	cn, err := c.send(ctx, cl)
+	if err != nil {
+		cl.release()
+		return &OpError{Op: op, Topic: topic, Err: err, outcome: outcomeFor(kind, true)}
+	}
+	select {
+	case <-cl.done:
+	case <-ctx.Done():
+		if sig := cn.forsake(cl); sig != over {
+			return &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: ctx.Err(), outcome: outcomeFor(kind, sig == cut)}
+		}
+		if !cl.answered {
+			cl.err = ctx.Err()
+		}
+	}
+	if cl.err != nil {
+		err := &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: cl.err, outcome: cl.failure()}
+		cl.release()
+		return err
+	}
+	cl.addr = cn.addr
+	return nil
+}
+
+// connection returns a connection that takes calls, made if need be.
+func (c *Client) connection(ctx context.Context) (*conn, error) {
+	for {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if cn := c.conn.Load(); cn != nil && cn.live() {
+			c.mu.Unlock()
+			return cn, nil
+		}
+		effort := c.connecting
+		if effort == nil {
+			effort = c.connect()
+		}
+		effort.waiters++
+		c.mu.Unlock()
+
+		select {
+		case <-effort.done:
+			if effort.err != nil {
+				return nil, effort.err
+			}
+		case <-ctx.Done():
+			return nil, c.leave(effort, ctx.Err())
+		}
+	}
+}
+
+// leave is for a caller who can't wait any longer. The last one to leave ends
+// the effort.
+func (c *Client) leave(effort *connecting, cause error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if effort.waiters--; effort.waiters == 0 {
+		effort.cancel()
+		if c.connecting == effort {
+			c.connecting = nil
+		}
+	}
+	if c.lastErr != nil {
+		return fmt.Errorf("%w: %w", cause, c.lastErr)
+	}
+	return cause
+}
+
+// connect begins an effort to connect. Caller holds mu.
+func (c *Client) connect() *connecting {
+	ctx, cancel := context.WithCancel(c.life)
+	last := c.conn.Load()
+	effort := &connecting{cancel: cancel, done: make(chan struct{})}
+	c.connecting = effort
+	c.wg.Go(func() {
+		defer cancel()
+		if last != nil {
+			<-last.gone // one connection at a time; this one has ended
+		}
+		effort.err = c.rounds(ctx)
+		c.mu.Lock()
+		if c.connecting == effort {
+			c.connecting = nil
+		}
+		c.mu.Unlock()
+		close(effort.done)
+	})
+	return effort
+}
+
+// rounds tries all addresses, again and again with pauses, until there is a
+// connection, the attempts are used up or ctx ends.
+func (c *Client) rounds(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		if err := c.pause(ctx); err != nil {
+			return c.orClosed(err)
+		}
+		nc, addr, err := c.round(ctx)
+		if err == nil {
+			return c.adopt(nc, addr)
+		}
+		if ctx.Err() != nil {
+			return c.orClosed(ctx.Err())
+		}
+		c.failed(err)
+		if c.cfg.ReconnectAttempts > 0 && attempt >= c.cfg.ReconnectAttempts {
+			return err
+		}
+	}
+}
+
+// orClosed returns ErrClosed in place of err if that is why.
+func (c *Client) orClosed(err error) error {
+	if c.life.Err() != nil {
+		return ErrClosed
+	}
+	return err
+}
+
+// pause waits until the next round may begin.
+func (c *Client) pause(ctx context.Context) error {
+	c.mu.Lock()
+	wait := time.Until(c.notBefore)
+	c.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// round tries every address once.
+func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
+	c.mu.Lock()
+	first := c.addr
+	c.mu.Unlock()
+	var reasons []string
+	for i := range c.cfg.Addrs {
+		which := (first + i) % len(c.cfg.Addrs)
+		addr := c.cfg.Addrs[which]
+		nc, err := c.dial(ctx, addr)
+		if err == nil {
+			c.mu.Lock()
+			c.addr = which
+			c.mu.Unlock()
+			return nc, addr, nil
+		}
+		reasons = append(reasons, err.Error())
+	}
+	return nil, "", fmt.Errorf("%w: %s", ErrConnect, strings.Join(reasons, "; "))
+}
+
+func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if limit := c.cfg.ConnectTimeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	nc, err := c.cfg.Dial(ctx, "tcp", addr)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s: no connection within %v", addr, c.cfg.ConnectTimeout)
+	}
+	return nc, err
+}
+
+// failed notes that a round failed, or a connection before its first good
+// answer, and puts the next round off.
+func (c *Client) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastErr = err
+	pause := c.cfg.ReconnectMax
+	if c.failures < 32 { // no shift beyond that is less than ReconnectMax
+		pause = min(c.cfg.ReconnectMin<<c.failures, pause)
+		if pause < c.cfg.ReconnectMin {
+			pause = c.cfg.ReconnectMax // shifted out
+		}
+	}
+	c.failures++
+	pause -= rand.N(pause/2 + 1)
+	c.notBefore = time.Now().Add(pause)
+}
+
+// proved notes that the server answers.
+func (c *Client) proved() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures = 0
+	c.notBefore = time.Time{}
+	c.lastErr = nil
+}
+
+// adopt makes nc the Client's connection.
+func (c *Client) adopt(nc net.Conn, addr string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		nc.Close()
+		return ErrClosed
+	}
+	proved := false
+	cn := newConn(nc, addr, &c.cfg, func() {
+		proved = true
+		c.proved()
+	})
+	c.conn.Store(cn)
+	c.wg.Go(func() {
+		c.cfg.Logger.Debug("connected", slog.String("remote", addr))
+		c.cfg.OnConnect(addr)
+		reason := cn.run()
+		if own := errors.Is(reason, errIdle) || errors.Is(reason, errForsaken); !proved && !own {
+			c.failed(reason)
+			c.nextAddr()
+		} else if errors.Is(reason, ErrShuttingDown) {
+			c.nextAddr()
+		}
+		c.cfg.Logger.Debug("disconnected", slog.String("remote", addr), slog.Any("reason", reason))
+		c.cfg.OnDisconnect(addr, reason)
+		close(cn.gone)
+	})
+	return nil
+}
+
+// nextAddr makes the next round begin with another address.
+func (c *Client) nextAddr() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.addr = (c.addr + 1) % len(c.cfg.Addrs)
+}

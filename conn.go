@@ -1,0 +1,404 @@
+package logd
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// maxGather and maxGatherBytes bound how many requests leave in one write,
+	// and so what WriteTimeout is for. A batch that is larger leaves alone.
+	maxGather      = 256
+	maxGatherBytes = 1 << 20
+	// lastWords is how long a connection that takes no more requests is read
+	// for answers that the server had already sent.
+	lastWords = time.Second
+	// cancelGrace is how long a cancelled append, whose batch is just being
+	// written, waits for that to end.
+	cancelGrace = time.Second
+)
+
+// conn is one connection and its two goroutines. The writer takes the calls
+// that wait in queue, all at once, so that what callers enqueue while it is
+// writing leaves in one write. The reader matches answers to the calls in
+// sent, in order.
+//
+// A conn takes calls until it has ended. Every call that it took is over, or
+// was given to it, when run returns.
+type conn struct {
+	nc     net.Conn
+	addr   string
+	cfg    *ClientConfig
+	proved func() // called once, at the first answer of a server that serves
+	reader replyReader
+	gone   chan struct{} // closed by the Client, after run and all that follows it
+
+	wake chan struct{} // wakes the writer; holds one
+
+	mu       sync.Mutex
+	queue    callQueue // not yet written
+	sent     callQueue // being written or written, and not yet answered
+	ended    error     // why no more calls are taken; nil for as long as they are
+	closed   bool      // the server announced that it answers no more
+	sleeping bool      // the writer waits for wake
+	armed    bool      // the reader's deadline is set
+	lastUsed time.Time // when something was last sent or awaited
+
+	// The writer's own.
+	gathered []*call
+	bufs     net.Buffers
+	rest     net.Buffers // what WriteTo has left of bufs; a field so as not to escape
+}
+
+func newConn(nc net.Conn, addr string, cfg *ClientConfig, proved func()) *conn {
+	cn := &conn{nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), wake: make(chan struct{}, 1), lastUsed: time.Now()}
+	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), maxSize: cfg.MaxReplySize}
+	return cn
+}
+
+// run serves the connection until it ends and returns why.
+func (cn *conn) run() error {
+	var writer sync.WaitGroup
+	writer.Go(cn.write)
+	err := cn.read()
+	cn.end(err)
+	cn.nc.Close()
+	writer.Wait()
+	return cn.failRest()
+}
+
+// enqueue takes the call, or reports false if the connection has ended: then
+// the call was not touched and may go to another connection.
+func (cn *conn) enqueue(cl *call) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.ended == nil && cn.idle() {
+		cn.endLocked(errIdle)
+	}
+	if cn.ended != nil {
+		return false
+	}
+	cl.state = queued
+	cn.queue.push(cl)
+	cn.wakeLocked()
+	return true
+}
+
+// errIdle ends a connection that rested for too long.
+var errIdle = errors.New("idle for longer than IdleTimeout")
+
+// idle reports whether the connection rested too long to be trusted. Caller
+// holds mu.
+func (cn *conn) idle() bool {
+	return cn.cfg.IdleTimeout >= 0 && cn.queue.len() == 0 && cn.sent.len() == 0 &&
+		time.Since(cn.lastUsed) > cn.cfg.IdleTimeout
+}
+
+// wakeLocked wakes the writer if it sleeps. Caller holds mu.
+func (cn *conn) wakeLocked() {
+	if cn.sleeping {
+		cn.sleeping = false
+		cn.wake <- struct{}{}
+	}
+}
+
+// end makes the connection take no more calls and cuts it off. Only the first
+// reason counts.
+func (cn *conn) end(reason error) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cn.endLocked(reason)
+}
+
+func (cn *conn) endLocked(reason error) {
+	if cn.ended == nil {
+		cn.ended = reason
+		cn.wakeLocked()
+	}
+	cn.nc.Close()
+}
+
+// endWriting makes the connection take no more calls and gives the reader
+// until lastWords to take in the answers that are already here: a server may
+// refuse a request, close, and so fail a write before it is read.
+func (cn *conn) endWriting(reason error) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.ended == nil {
+		cn.ended = reason
+		cn.armed = true
+		cn.nc.SetReadDeadline(time.Now().Add(lastWords))
+	}
+}
+
+// live reports whether the connection takes calls.
+func (cn *conn) live() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.ended == nil
+}
+
+// write is the writer goroutine.
+func (cn *conn) write() {
+	for cn.gather() {
+		cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
+		cn.rest = cn.bufs
+		n, err := cn.rest.WriteTo(cn.nc)
+		if err != nil {
+			cn.endWriting(err)
+		}
+		cn.wrote(n)
+	}
+}
+
+// gather waits for calls and takes as many of them as one write may have. It
+// reports false once the connection has ended.
+func (cn *conn) gather() bool {
+	cn.mu.Lock()
+	for cn.ended == nil && cn.queue.len() == 0 {
+		cn.sleeping = true
+		cn.mu.Unlock()
+		<-cn.wake
+		cn.mu.Lock()
+	}
+	defer cn.mu.Unlock()
+	if cn.ended != nil {
+		return false
+	}
+	cn.lastUsed = time.Now()
+	cn.gathered, cn.bufs = cn.gathered[:0], cn.bufs[:0]
+	size := 0
+	for cn.queue.len() > 0 && len(cn.gathered) < maxGather {
+		cl := cn.queue.peek()
+		if size += len(cl.out); size > maxGatherBytes && len(cn.gathered) > 0 {
+			break
+		}
+		cl.state = writing
+		cn.queue.pop()
+		cn.sent.push(cl)
+		cn.gathered = append(cn.gathered, cl)
+		cn.bufs = append(cn.bufs, cl.out)
+	}
+	return true
+}
+
+// wrote notes that n bytes of the gathered calls were written.
+func (cn *conn) wrote(n int64) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	for _, cl := range cn.gathered {
+		n -= int64(len(cl.out))
+		cl.state = sent
+		if cl.answered {
+			cn.giveBack(cl)
+			continue
+		}
+		cl.unsent = n < 0
+		if cl.notify {
+			cl.given = true
+			if cl.unsent {
+				cl.done <- cut
+			} else {
+				cl.done <- written
+			}
+		}
+	}
+	clear(cn.gathered)
+	clear(cn.bufs)
+	// The reader has been waiting without a deadline if nothing was awaited.
+	if cn.ended == nil && !cn.armed && cn.sent.len() > 0 {
+		cn.arm()
+	}
+}
+
+// forsake is called by the caller of cl, whose context has ended. It reports
+// over if the call is its caller's again: it was over already, or, with
+// cl.unsent, it was not sent. Otherwise the call stays with the connection,
+// which throws its answer away when that comes, and nothing but out, which is
+// not used any more, may be touched.
+func (cn *conn) forsake(cl *call) signal {
+	cn.mu.Lock()
+	select {
+	case sig := <-cl.done:
+		cn.mu.Unlock()
+		return sig
+	default:
+	}
+	switch {
+	case cl.state == queued:
+		cn.queue.remove(cl)
+		cl.unsent = true
+		cn.mu.Unlock()
+		return over
+	case cl.state == writing && cl.kind == answerAppend:
+		// The batch is its caller's, and must not change while it is written.
+		cl.notify = true
+		cn.nc.SetWriteDeadline(cn.graceDeadline())
+		cn.mu.Unlock()
+		return <-cl.done
+	}
+	cl.given = true
+	if cl.wait > 0 && cn.sent.len() == 1 && cn.queue.len() == 0 {
+		// Nobody else loses anything, and whoever comes next need not wait for
+		// the end of a read that nobody wants.
+		cn.endLocked(errForsaken)
+	}
+	cn.mu.Unlock()
+	return written
+}
+
+// errForsaken ends a connection on which only a waiting read is left, whose
+// caller is gone.
+var errForsaken = errors.New("a waiting read was cancelled")
+
+// graceDeadline returns until when a cancelled append waits for its batch to
+// be written.
+func (cn *conn) graceDeadline() time.Time {
+	if cn.cfg.WriteTimeout >= 0 {
+		return deadline(min(cancelGrace, cn.cfg.WriteTimeout))
+	}
+	return deadline(cancelGrace)
+}
+
+// finish ends a call, at once or when the writer has let go of it. Caller
+// holds mu and has taken the call out of its queue.
+func (cn *conn) finish(cl *call) {
+	cl.answered = true
+	if cl.state != writing {
+		cn.giveBack(cl)
+	}
+}
+
+// giveBack hands the call to its caller, or keeps it if there is none any
+// more. Caller holds mu.
+func (cn *conn) giveBack(cl *call) {
+	if cl.given {
+		cl.release()
+		return
+	}
+	cl.done <- over
+}
+
+// read is the reader: it returns why there are no more answers.
+func (cn *conn) read() error {
+	proved := false
+	for {
+		line, err := cn.reader.line()
+		cn.mu.Lock()
+		cl := cn.sent.peek()
+		cn.mu.Unlock()
+		// A call that is peeked at is the reader's until finish: others only
+		// look at what mu guards.
+		switch {
+		case err != nil && cl != nil && errors.Is(err, ErrBadAnswer):
+			cl.err = err
+		case err != nil:
+			return cn.silence(err)
+		case cl == nil:
+			return unasked(line)
+		default:
+			err = cn.reader.answer(line, cl)
+		}
+		if !proved && err == nil && cl.err != ErrBusy {
+			proved = true
+			cn.proved()
+		}
+		if err != nil && cl.err == nil {
+			return cn.silence(err) // the answer is torn: failRest ends the call
+		}
+		cn.mu.Lock()
+		if err == errServerCloses {
+			cn.closed = true
+			err = fmt.Errorf("%w after answering: %w", err, cl.err)
+		}
+		cn.sent.pop()
+		cn.finish(cl)
+		cn.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// silence says what a deadline that passed means.
+func (cn *conn) silence(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("the server was silent for %v: %w", cn.cfg.ReadTimeout, os.ErrDeadlineExceeded)
+	}
+	return err
+}
+
+// unasked returns the error for a line that answers nothing. A server that
+// takes no more connections says why before it closes.
+func unasked(line []byte) error {
+	cl := &call{}
+	if (&replyReader{}).answer(line, cl); cl.refused {
+		return cl.err
+	}
+	return fmt.Errorf("%w: %q answers no request", ErrBadAnswer, line)
+}
+
+// failRest ends all calls that are left. Nothing else uses them: reader and
+// writer are gone.
+func (cn *conn) failRest() error {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	cause := cn.ended
+	switch {
+	case cause == ErrClosed:
+	case cause == io.EOF:
+		cause = fmt.Errorf("%w: closed by the server", ErrConnectionLost)
+	default:
+		cause = fmt.Errorf("%w: %w", ErrConnectionLost, cause)
+	}
+	for cn.sent.len() > 0 {
+		cl := cn.sent.pop()
+		cl.refused = cn.closed
+		cl.err = cause
+		cn.finish(cl)
+	}
+	for cn.queue.len() > 0 {
+		cl := cn.queue.pop()
+		cl.unsent = true
+		cl.err = cause
+		cn.finish(cl)
+	}
+	return cause
+}
+
+// armingReader reads from the connection, each time with a new deadline if an
+// answer is awaited.
+type armingReader struct{ cn *conn }
+
+func (r armingReader) Read(p []byte) (int, error) {
+	cn := r.cn
+	cn.mu.Lock()
+	switch {
+	case cn.ended != nil: // keep the deadline of endWriting
+	case cn.sent.len() > 0:
+		cn.arm()
+	case cn.armed:
+		cn.armed = false
+		cn.lastUsed = time.Now()
+		cn.nc.SetReadDeadline(time.Time{})
+	}
+	cn.mu.Unlock()
+	return cn.nc.Read(p)
+}
+
+// arm sets the reader's deadline for the first awaited answer. Caller holds mu.
+func (cn *conn) arm() {
+	cn.armed = true
+	cn.lastUsed = time.Now()
+	limit := cn.cfg.ReadTimeout
+	if limit < 0 {
+		return
+	}
+	cn.nc.SetReadDeadline(cn.lastUsed.Add(limit + cn.sent.peek().wait))
+}

@@ -1,0 +1,178 @@
+package logd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// Ping asks the server for an answer.
+func (c *Client) Ping(ctx context.Context) error {
+	cl := c.calls.request(answerOK, &protocol.Request{Command: protocol.Ping})
+	if err := c.do(ctx, "ping", "", cl); err != nil {
+		return err
+	}
+	cl.release()
+	return nil
+}
+
+// Topics returns the names of all topics, sorted.
+func (c *Client) Topics(ctx context.Context) ([]string, error) {
+	const op = "topics"
+	var names []string
+	_, err := c.lines(ctx, op, protocol.Topics, "", func(line []byte) error {
+		if !batch.ValidTopic(line) {
+			return fmt.Errorf("%w: %q is no name of a topic", ErrBadAnswer, line)
+		}
+		names = append(names, string(line))
+		return nil
+	})
+	return names, err
+}
+
+// TopicInfo is what a server knows of a topic.
+type TopicInfo struct {
+	// Oldest is the first offset still stored, Next the one that the next
+	// batch will get. They are equal if the topic is empty.
+	Oldest, Next int64
+	// Partitions is the number of files, Bytes their length.
+	Partitions, Bytes int64
+	// Messages and Batches are how many are stored.
+	Messages, Batches int64
+	// OldestTime and NewestTime are when the first and the last of the stored
+	// batches came, by the server's clock; zero if the topic is empty.
+	OldestTime, NewestTime time.Time
+}
+
+// Info describes a topic. The error is ErrNotFound if there is none of that
+// name.
+func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
+	const op = "info"
+	var info TopicInfo
+	if err := checkTopic(topic); err != nil {
+		return info, &OpError{Op: op, Topic: topic, Err: err}
+	}
+	fields, addr, err := c.fields(ctx, op, protocol.Info, topic)
+	if err != nil {
+		return info, err
+	}
+	numbers := map[string]*int64{
+		"Oldest": &info.Oldest, "Next": &info.Next, "Partitions": &info.Partitions,
+		"Bytes": &info.Bytes, "Messages": &info.Messages, "Batches": &info.Batches,
+	}
+	times := map[string]*time.Time{"OldestTime": &info.OldestTime, "NewestTime": &info.NewestTime}
+	missing := len(numbers)
+	for _, f := range fields {
+		var ok bool
+		if number := numbers[f.Name]; number != nil {
+			*number, ok = batch.ParseInt([]byte(f.Value))
+			missing--
+		} else if at := times[f.Name]; at != nil && f.Value != "" {
+			*at, err = time.Parse(time.RFC3339, f.Value)
+			ok = err == nil
+		} else {
+			ok = true
+		}
+		if !ok {
+			return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: badField(f)}
+		}
+	}
+	if missing > 0 || info.Oldest > info.Next {
+		err := fmt.Errorf("%w: %v does not describe a topic", ErrBadAnswer, fields)
+		return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: err}
+	}
+	return info, nil
+}
+
+// Field is one named value of a server.
+type Field struct {
+	Name, Value string
+}
+
+// String returns the field as the server writes it.
+func (f Field) String() string { return f.Name + ": " + f.Value }
+
+// Stats returns the server's counters in the server's order.
+func (c *Client) Stats(ctx context.Context) ([]Field, error) {
+	fields, _, err := c.fields(ctx, "stats", protocol.Stats, "")
+	return fields, err
+}
+
+// ServerConfig is what a server says of its settings.
+type ServerConfig struct {
+	// Host is the address that the server listens on.
+	Host string
+	// Timeout bounds a request, IdleTimeout a connection's rest.
+	Timeout, IdleTimeout time.Duration
+	// MaxBatchSize is the length of the largest batch, envelope and data.
+	MaxBatchSize int64
+	// Fields are all lines of the answer, those above included.
+	Fields []Field
+}
+
+// Config returns the server's settings.
+func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
+	const op = "config"
+	fields, addr, err := c.fields(ctx, op, protocol.Config, "")
+	if err != nil {
+		return nil, err
+	}
+	cfg := &ServerConfig{Fields: fields}
+	for _, f := range fields {
+		var err error
+		switch f.Name {
+		case "Host":
+			cfg.Host = f.Value
+		case "Timeout":
+			cfg.Timeout, err = time.ParseDuration(f.Value)
+		case "IdleTimeout":
+			cfg.IdleTimeout, err = time.ParseDuration(f.Value)
+		case "MaxBatchSize":
+			cfg.MaxBatchSize, err = strconv.ParseInt(f.Value, 10, 64)
+		}
+		if err != nil {
+			return nil, &OpError{Op: op, Addr: addr, Err: badField(f)}
+		}
+	}
+	return cfg, nil
+}
+
+func badField(f Field) error {
+	return fmt.Errorf("%w: %q has no value that makes sense", ErrBadAnswer, f)
+}
+
+// fields asks for a body of lines of the form "name: value". It returns the
+// address of the server that answered, too.
+func (c *Client) fields(ctx context.Context, op string, command protocol.Command, topic string) (fields []Field, addr string, err error) {
+	addr, err = c.lines(ctx, op, command, topic, func(line []byte) error {
+		name, value, ok := strings.Cut(string(line), ":")
+		if !ok {
+			return fmt.Errorf("%w: %q is not a name and a value", ErrBadAnswer, line)
+		}
+		fields = append(fields, Field{Name: name, Value: strings.TrimSpace(value)})
+		return nil
+	})
+	return fields, addr, err
+}
+
+// lines asks for a body and calls each with its lines, without their ends. It
+// returns the address of the server that answered.
+func (c *Client) lines(ctx context.Context, op string, command protocol.Command, topic string, each func(line []byte) error) (addr string, err error) {
+	cl := c.calls.request(answerBody, &protocol.Request{Command: command, Topic: []byte(topic)})
+	if err := c.do(ctx, op, topic, cl); err != nil {
+		return "", err
+	}
+	defer cl.release()
+	for line := range bytes.Lines(cl.body) {
+		if err := each(bytes.TrimRight(line, "\r\n")); err != nil {
+			return cl.addr, &OpError{Op: op, Topic: topic, Addr: cl.addr, Err: err}
+		}
+	}
+	return cl.addr, nil
+}

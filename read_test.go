@@ -1,0 +1,351 @@
+package logd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// messages returns all messages of a result as offset.delta=body.
+func messages(res *Result) []string {
+	var all []string
+	for _, b := range res.Batches {
+		for m := range b.All() {
+			all = append(all, fmt.Sprintf("%d.%d=%s", m.Offset, m.Delta, m.Body))
+		}
+	}
+	return all
+}
+
+func TestRead(t *testing.T) {
+	one, two := stored("t", "a", "", "c\r\nMSG 1\r\n"), stored("t", "z")
+	_, cfg := fake(t, func(p *peer) {
+		p.answer("READ t 1000 10000 wait=0 max-bytes=1048576", "OK 1000 2\r\n"+one+two)
+		p.answer("TAIL t 7 wait=1500", "OK 50 1\r\n"+two)
+		p.answer("READ t 0 3 wait=0 max-bytes=9", "OK 0 0\r\n")
+		p.hangUp()
+	})
+	c := dialTest(t, cfg)
+	res, err := c.Read(t.Context(), "t", 1000, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := 1000 + len(one)
+	want := []string{"1000.0=a", "1000.10=", "1000.19=c\r\nMSG 1\r\n", fmt.Sprintf("%d.0=z", second)}
+	if got := messages(res); !slices.Equal(got, want) {
+		t.Errorf("messages %q, want %q", got, want)
+	}
+	if res.Offset != 1000 || res.Next != int64(second+len(two)) {
+		t.Errorf("Offset %d, Next %d", res.Offset, res.Next)
+	}
+	for i, raw := range []string{one, two} {
+		b := &res.Batches[i]
+		if string(b.Raw()) != raw || !strings.HasSuffix(raw, string(b.Data())) {
+			t.Errorf("batch %d is %q, want %q", i, b.Raw(), raw)
+		}
+		if want := []int64{3, 1}[i]; b.Messages != want {
+			t.Errorf("batch %d has %d messages, want %d", i, b.Messages, want)
+		}
+	}
+	if res.Batches[0].Next() != res.Batches[1].Offset {
+		t.Errorf("the batches are not one after another")
+	}
+	for range res.Batches[0].All() {
+		break // must not go on
+	}
+	res.Release()
+
+	res, err = c.Tail(t.Context(), "t", ReadOptions{Messages: 7, MaxBytes: -1, Wait: 1500 * time.Millisecond})
+	if err != nil || res.Offset != 50 || len(res.Batches) != 1 {
+		t.Errorf("Tail = %+v, %v", res, err)
+	}
+	res, err = c.Read(t.Context(), "t", 0, ReadOptions{Messages: 3, MaxBytes: 9})
+	if err != nil || res.Offset != 0 || res.Next != 0 || len(res.Batches) != 0 {
+		t.Errorf("Read at the end = %+v, %v", res, err)
+	}
+}
+
+func TestReadRefusesWithoutSending(t *testing.T) {
+	_, cfg := fake(t, func(p *peer) {
+		if line, _, ok := p.request(); ok {
+			t.Errorf("the client sent %q", line)
+		}
+	})
+	c := dialTest(t, cfg)
+	if _, err := c.Read(t.Context(), "t", -1, ReadOptions{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Read at -1 = %v, want not found", err)
+	}
+	for _, call := range []func() error{
+		func() error { _, err := c.Read(t.Context(), "a b", 0, ReadOptions{}); return err },
+		func() error { _, err := c.Tail(t.Context(), "a\r\n", ReadOptions{}); return err },
+		func() error { _, err := c.Seek(t.Context(), "", time.Now()); return err },
+		func() error { _, err := c.Info(t.Context(), ".x"); return err },
+	} {
+		if err := call(); !errors.Is(err, ErrInvalidRequest) {
+			t.Errorf("error %v, want invalid request", err)
+		}
+	}
+}
+
+// What comes before a corrupt batch is good; the corrupt one is an error.
+func TestReadCorrupt(t *testing.T) {
+	good := stored("t", "good")
+	for name, bad := range map[string]string{
+		"bit":     strings.Replace(good, "good", "goop", 1),
+		"count":   strings.Replace(good, " 1\r\n", " 2\r\n", 1),
+		"framing": "BATCH 5 t 907060870 1\r\nhello", // the checksum is right
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, cfg := fake(t, func(p *peer) {
+				p.answer("READ t 0", "OK 0 3\r\n"+good+bad+good)
+				p.answer("READ t 37", "OK 37 2\r\n"+bad+good)
+				p.answer("PING", "OK\r\n")
+				p.hangUp()
+			})
+			c := dialTest(t, cfg)
+			res, err := c.Read(t.Context(), "t", 0, ReadOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := messages(res); !slices.Equal(got, []string{"0.0=good"}) || res.Next != int64(len(good)) {
+				t.Errorf("messages %q, Next %d", got, res.Next)
+			}
+			_, err = c.Read(t.Context(), "t", res.Next, ReadOptions{})
+			if !errors.Is(err, ErrCorrupt) || IsRetryable(err) || !strings.Contains(err.Error(), "offset 37") {
+				t.Errorf("Read of the corrupt batch = %v, want corrupt at offset 37", err)
+			}
+			if err := c.Ping(t.Context()); err != nil {
+				t.Errorf("Ping = %v: the framing was never lost", err)
+			}
+		})
+	}
+}
+
+// A read whose caller goes away in the middle of the answer leaves the stream
+// in order, and the caller at once.
+func TestReadCancelledInTheMiddle(t *testing.T) {
+	half := make(chan struct{})
+	rest := make(chan struct{})
+	answer := "OK 0 1\r\n" + stored("t", strings.Repeat("x", 300<<10))
+	_, cfg := fake(t, func(p *peer) {
+		p.answer("READ", answer[:200<<10])
+		close(half)
+		<-rest
+		p.reply("%s", answer[200<<10:])
+		p.answer("READ", "OK 0 1\r\n"+stored("t", "next"))
+		p.hangUp()
+	})
+	c := dialTest(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-half
+		cancel()
+	}()
+	if _, err := c.Read(ctx, "t", 0, ReadOptions{}); !errors.Is(err, context.Canceled) || IsUnknown(err) {
+		t.Errorf("Read = %v, want cancelled", err)
+	}
+	close(rest)
+	res, err := c.Read(t.Context(), "t", 0, ReadOptions{})
+	if err != nil || !slices.Equal(messages(res), []string{"0.0=next"}) {
+		t.Errorf("next Read = %v, %v", res, err)
+	}
+}
+
+// A waiting read that is cancelled takes its connection along if it is alone
+// on it, so that the next call does not wait for it.
+func TestWaitingReadCancelledAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h hooks
+		_, cfg := fake(t, func(p *peer) {
+			if p.number == 1 {
+				p.expect("READ")
+				p.hangUp()
+				return
+			}
+			p.answer("PING", "OK\r\n")
+			p.hangUp()
+		})
+		h.install(&cfg)
+		c, err := Dial(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Read(ctx, "t", 0, ReadOptions{Wait: time.Hour}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Read = %v, want the context's error", err)
+		}
+		start := time.Now()
+		if err := c.Ping(t.Context()); err != nil {
+			t.Errorf("Ping = %v", err)
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Ping took %v", took)
+		}
+		c.Close()
+		if got, want := h.String(), "+fake:1774 -fake:1774 +fake:1774 -fake:1774"; got != want {
+			t.Errorf("hooks saw %q, want %q", got, want)
+		}
+	})
+}
+
+// With somebody else on the connection, it stays.
+func TestWaitingReadCancelledInCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, cfg := fake(t, func(p *peer) {
+			p.expect("READ")
+			p.expect("BATCH")
+			time.Sleep(5 * time.Second)
+			p.reply("OK 0 1\r\n%s", stored("t", "late"))
+			p.reply("OK 8 1\r\n")
+			p.hangUp()
+		})
+		c, err := Dial(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		read := make(chan error)
+		go func() {
+			_, err := c.Read(ctx, "t", 0, ReadOptions{Wait: time.Hour})
+			read <- err
+		}()
+		synctest.Wait()
+		var p Pending
+		if err := c.StartAppend(t.Context(), "t", batchOf("x"), &p); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Read = %v, want the context's error", err)
+		}
+		if offset, err := p.Wait(t.Context()); offset != 8 || err != nil {
+			t.Errorf("append behind it = %d, %v, want 8", offset, err)
+		}
+		if f.dialed() != fakeAddr {
+			t.Errorf("dialed %q, want once", f.dialed())
+		}
+	})
+}
+
+func TestSeek(t *testing.T) {
+	_, cfg := fake(t, func(p *peer) {
+		p.answer("SEEK t 1700000000001", "OK 512 0\r\n")
+		p.answer("SEEK t 0", "OK 0 0\r\n")
+		p.answer("SEEK t 0", "ERR not found\r\n")
+		p.hangUp()
+	})
+	c := dialTest(t, cfg)
+	// A fraction of a millisecond is rounded up.
+	if offset, err := c.Seek(t.Context(), "t", time.UnixMilli(1700000000000).Add(time.Microsecond)); offset != 512 || err != nil {
+		t.Errorf("Seek = %d, %v, want 512", offset, err)
+	}
+	if offset, err := c.Seek(t.Context(), "t", time.Time{}); offset != 0 || err != nil {
+		t.Errorf("Seek of the zero time = %d, %v", offset, err)
+	}
+	if _, err := c.Seek(t.Context(), "t", time.Unix(0, 0)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Seek = %v, want not found", err)
+	}
+}
+
+func mok(body string) string { return fmt.Sprintf("MOK %d\r\n%s\r\n", len(body), body) }
+
+func TestInfo(t *testing.T) {
+	const full = "Oldest: 10\r\nNext: 30\r\nPartitions: 1\r\nBytes: 20\r\nMessages: 5\r\nBatches: 2\r\n" +
+		"OldestTime: 2026-01-02T03:04:05.678Z\r\nNewestTime: 2026-01-02T03:04:06.000Z\r\nFuture: word\r\n"
+	tests := []struct {
+		body string
+		want TopicInfo
+		err  error
+	}{
+		{full, TopicInfo{10, 30, 1, 20, 5, 2, time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)}, nil},
+		{"Oldest: 0\r\nNext: 0\r\nPartitions: 0\r\nBytes: 0\r\nMessages: 0\r\nBatches: 0\r\nOldestTime: \r\nNewestTime:\r\n", TopicInfo{}, nil},
+		{strings.Replace(full, "Next: 30", "Next: 9", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "Next: 30", "Next: x", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "Next: 30\r\n", "", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "2026-01-02T", "yesterday", 1), TopicInfo{}, ErrBadAnswer},
+		{"nonsense\r\n", TopicInfo{}, ErrBadAnswer},
+		{"", TopicInfo{}, ErrBadAnswer},
+	}
+	for _, tt := range tests {
+		_, cfg := fake(t, func(p *peer) { p.answer("INFO t", mok(tt.body)) })
+		c := dialTest(t, cfg)
+		info, err := c.Info(t.Context(), "t")
+		if !errors.Is(err, tt.err) || tt.err == nil && info != tt.want {
+			t.Errorf("Info of %q = %+v, %v, want %+v, %v", tt.body, info, err, tt.want, tt.err)
+		}
+		c.Close()
+	}
+}
+
+func TestTopicsStatsConfig(t *testing.T) {
+	_, cfg := fake(t, func(p *peer) {
+		p.answer("TOPICS", mok(""))
+		p.answer("TOPICS", mok("a\r\nb-1\r\n"))
+		p.answer("TOPICS", mok("a\r\n../b\r\n"))
+		p.answer("STATS", mok("bytes.in: 5\r\nconns.active: 1\r\n"))
+		p.answer("CONFIG", mok("Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMore: a: b\r\n"))
+		p.answer("CONFIG", mok("Timeout: soon\r\n"))
+		p.answer("PING", "OK\r\n")
+		p.hangUp()
+	})
+	c := dialTest(t, cfg)
+	for _, want := range [][]string{nil, {"a", "b-1"}} {
+		if names, err := c.Topics(t.Context()); !slices.Equal(names, want) || err != nil {
+			t.Errorf("Topics = %q, %v, want %q", names, err, want)
+		}
+	}
+	if _, err := c.Topics(t.Context()); !errors.Is(err, ErrBadAnswer) {
+		t.Errorf("Topics = %v, want bad answer", err)
+	}
+	stats, err := c.Stats(t.Context())
+	if want := []Field{{"bytes.in", "5"}, {"conns.active", "1"}}; !slices.Equal(stats, want) || err != nil {
+		t.Errorf("Stats = %v, %v, want %v", stats, err, want)
+	}
+	conf, err := c.Config(t.Context())
+	if err != nil || conf.Host != "127.0.0.1:1774" || conf.Timeout != 15*time.Second || conf.IdleTimeout != 30*time.Second ||
+		conf.MaxBatchSize != 65536 || len(conf.Fields) != 5 || conf.Fields[4] != (Field{"More", "a: b"}) {
+		t.Errorf("Config = %+v, %v", conf, err)
+	}
+	if _, err := c.Config(t.Context()); !errors.Is(err, ErrBadAnswer) {
+		t.Errorf("Config = %v, want bad answer", err)
+	}
+	if err := c.Ping(t.Context()); err != nil {
+		t.Errorf("Ping = %v", err)
+	}
+}
+
+// Fits is exact but for the length of the checksum.
+func TestBatchFits(t *testing.T) {
+	for n := range 3000 {
+		b := batchOf("first")
+		body := bytes.Repeat([]byte("x"), n)
+		const topic = "some-topic"
+		max := int64(1000)
+		fits := b.Fits(topic, n, max)
+		b.Add(body)
+		length := b.Len(topic)
+		if fits && length > max {
+			t.Errorf("a body of %d bytes fits, but makes %d bytes", n, length)
+		}
+		if !fits && length <= max-9 {
+			t.Errorf("a body of %d bytes does not fit, but makes %d bytes", n, length)
+		}
+		if raw, err := b.finish(topic); err != nil || int64(len(raw)) != length {
+			t.Errorf("Len = %d, the batch has %d bytes, %v", length, len(raw), err)
+		}
+	}
+	if n := new(Batch).Len("t"); n != 0 {
+		t.Errorf("Len of an empty batch = %d", n)
+	}
+	if n := batchOf("x").Len("a b"); n != 0 {
+		t.Errorf("Len for an invalid topic = %d", n)
+	}
+}

@@ -1,0 +1,129 @@
+package logd
+
+import (
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Message is one message of a topic. Body aliases the memory of the [Result]
+// it came from.
+type Message struct {
+	Offset int64 // of the message's batch
+	Delta  int64
+	Body   []byte
+}
+
+// StoredBatch is a batch as the server stores it: checked against its
+// checksum, and made of well-formed messages. It aliases the memory of the
+// [Result] it came from.
+type StoredBatch struct {
+	// Offset is the batch's place in its topic.
+	Offset int64
+	// Messages is how many messages the batch has, at least 1.
+	Messages int64
+
+	raw  []byte
+	data int // where the data begins in raw
+	crc  uint32
+}
+
+// Raw returns the batch byte for byte, envelope and data.
+func (b *StoredBatch) Raw() []byte { return b.raw }
+
+// Data returns the batch's data: its messages without the envelope.
+func (b *StoredBatch) Data() []byte { return b.raw[b.data:] }
+
+// Next returns the offset of the batch that follows.
+func (b *StoredBatch) Next() int64 { return b.Offset + int64(len(b.raw)) }
+
+// All returns the batch's messages in order.
+func (b *StoredBatch) All() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		messages := batch.Messages{Data: b.Data()}
+		for messages.Next() {
+			if !yield(Message{Offset: b.Offset, Delta: messages.Delta(), Body: messages.Body()}) {
+				return
+			}
+		}
+	}
+}
+
+// Result is what a read got: whole batches, one after another. It may be used
+// by several goroutines at once until Release.
+type Result struct {
+	// Offset is where the first batch stands. It is set also when there is
+	// none: where the next one will stand, or, from Tail on an empty topic, 0.
+	Offset int64
+	// Next is the offset that follows the last batch: where to read on.
+	Next int64
+	// Batches are in the topic's order. There are none at the end of the log.
+	Batches []StoredBatch
+
+	buf []byte // the batches' bytes: the log from Offset to Next
+}
+
+var results = sync.Pool{New: func() any { return new(Result) }}
+
+// maxKept is how much memory of a Result is kept for another one.
+const maxKept = 16 << 20
+
+func newResult() *Result { return results.Get().(*Result) }
+
+// Release gives the memory of a Result back to be used by later reads. It is
+// optional. Afterwards neither the Result nor anything it gave out may be
+// used.
+func (r *Result) Release() {
+	if r == nil || cap(r.buf) > maxKept || cap(r.Batches) > maxKept/64 {
+		return
+	}
+	r.clear()
+	results.Put(r)
+}
+
+// clear makes the Result empty and keeps its memory.
+func (r *Result) clear() {
+	clear(r.Batches)
+	*r = Result{Batches: r.Batches[:0], buf: r.buf[:0]}
+}
+
+// add notes that buf has grown by a batch, of which only the envelope needs to
+// have arrived.
+func (r *Result) add(h *batch.Header, header int) {
+	r.Batches = append(r.Batches, StoredBatch{Offset: r.Next, Messages: h.Messages, data: header, crc: h.CRC})
+	r.Next += int64(header) + h.Size
+}
+
+// slice gives the batches their bytes, once buf does not move any more.
+func (r *Result) slice() {
+	for i := range r.Batches {
+		b := &r.Batches[i]
+		end := r.Next
+		if i+1 < len(r.Batches) {
+			end = r.Batches[i+1].Offset
+		}
+		b.raw = r.buf[b.Offset-r.Offset : end-r.Offset : end-r.Offset]
+	}
+}
+
+// verify checks every batch. It drops the first corrupt one and all behind it,
+// and reports it if nothing is left.
+func (r *Result) verify() error {
+	for i := range r.Batches {
+		b := &r.Batches[i]
+		h := batch.Header{Size: int64(len(b.raw) - b.data), CRC: b.crc, Messages: b.Messages}
+		err := batch.Check(&h, b.Data())
+		if err == nil {
+			continue
+		}
+		if i == 0 {
+			return fmt.Errorf("%w at offset %d: %w", ErrCorrupt, b.Offset, err)
+		}
+		r.Next = b.Offset
+		r.Batches = r.Batches[:i]
+		return nil
+	}
+	return nil
+}
