@@ -13,7 +13,9 @@ type Appended struct {
 	End     int64 // offset after the last batch
 	Batches int   // how many were appended: all, unless there is an error
 
-	ordinal int64 // batches appended to the log up to and with the last
+	// Ordinal counts the batches appended to the log since it was opened, up to
+	// and with the last of these. It is for Commit.
+	Ordinal int64
 }
 
 // commitQueue holds the appends that wait for the one that is writing. Whoever
@@ -311,7 +313,7 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 			messages += x.Messages
 		}
 		r.result.Batches, r.result.End = r.done, next
-		r.result.ordinal = l.appended.Load() + batches
+		r.result.Ordinal = l.appended.Load() + batches
 	}
 	head.end.Store(next)
 	l.next.Store(next)

@@ -25,7 +25,7 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	switch n := l.store.o.FlushBatches; {
 	case n <= 0 || a.Batches == 0:
 		return nil
-	case n > 1 && a.ordinal-l.appendedDurably.Load() < int64(n):
+	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):
 		return nil
 	}
 	return l.SyncTo(ctx, a.End)

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// metrics are what /metrics shows. Counters are read from the server and the
+// store when they are asked for, so that counting costs an atomic addition and
+// no more; only the durations are kept here.
+type metrics struct {
+	node     *Node
+	registry *prometheus.Registry
+	appends  prometheus.Histogram
+	syncs    prometheus.Histogram
+
+	desc map[string]*prometheus.Desc
+}
+
+// durations reaches from 10 microseconds, a write to the page cache, to 10
+// seconds, a disk in trouble.
+var durations = []float64{
+	10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 10,
+}
+
+func newMetrics(n *Node) *metrics {
+	m := &metrics{node: n, registry: prometheus.NewRegistry(), desc: make(map[string]*prometheus.Desc)}
+	m.appends = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_append_duration_seconds", Help: "Time to write a group of appends to a partition.", Buckets: durations,
+	})
+	m.syncs = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_sync_duration_seconds", Help: "Time to make what was appended to a topic durable.", Buckets: durations,
+	})
+	for _, d := range []struct {
+		name, help string
+		labels     []string
+	}{
+		{"logd_build_info", "Always 1; the version is a label.", []string{"version"}},
+		{"logd_requests_total", "Requests, by command.", []string{"command"}},
+		{"logd_errors_total", "Error answers, by command.", []string{"command"}},
+		{"logd_received_bytes_total", "Bytes received from clients.", nil},
+		{"logd_sent_bytes_total", "Bytes sent to clients.", nil},
+		{"logd_sendfile_calls_total", "Calls of sendfile that sent something.", nil},
+		{"logd_batches_total", "Batches acknowledged.", nil},
+		{"logd_messages_total", "Messages acknowledged.", nil},
+		{"logd_connections", "Open connections.", nil},
+		{"logd_connections_total", "Connections accepted.", nil},
+		{"logd_connections_refused_total", "Connections refused because there were too many.", nil},
+		{"logd_panics_total", "Connections that ended in a panic.", nil},
+		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
+		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
+		{"logd_topics", "Topics.", nil},
+		{"logd_topics_disallowed_total", "Topics refused because they are not on the whitelist.", nil},
+		{"logd_open_files", "Partition and index files open.", nil},
+		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
+		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
+		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
+		{"logd_topic_unsynced_bytes", "Bytes of a topic that are not on stable storage.", []string{"topic"}},
+		{"logd_topic_damaged_bytes", "Bytes of a topic that are set aside as damaged.", []string{"topic"}},
+		{"logd_topic_read_only", "1 if a topic takes no appends, else 0.", []string{"topic"}},
+	} {
+		m.desc[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
+	}
+	m.registry.MustRegister(m, m.appends, m.syncs, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Appended implements storage.Observer.
+func (m *metrics) Appended(took time.Duration, _, _, _ int64) { m.appends.Observe(took.Seconds()) }
+
+// Synced implements storage.Observer.
+func (m *metrics) Synced(took time.Duration) { m.syncs.Observe(took.Seconds()) }
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range m.desc {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	counter := func(name string, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(name string, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(v), labels...)
+	}
+	gauge("logd_build_info", 1, m.node.o.Version)
+	if s := m.node.server.Load(); s != nil {
+		st := s.Stats()
+		for i := range st.Requests {
+			command := protocol.Command(i).String()
+			counter("logd_requests_total", st.Requests[i], command)
+			counter("logd_errors_total", st.Errors[i], command)
+		}
+		counter("logd_received_bytes_total", st.BytesIn)
+		counter("logd_sent_bytes_total", st.BytesOut)
+		counter("logd_sendfile_calls_total", st.Sendfiles)
+		counter("logd_batches_total", st.Batches)
+		counter("logd_messages_total", st.Messages)
+		gauge("logd_connections", st.Connections)
+		counter("logd_connections_total", st.ConnectionsTotal)
+		counter("logd_connections_refused_total", st.ConnectionsRefused)
+		counter("logd_panics_total", st.Panics)
+		gauge("logd_waiting_reads", st.WaitingReads)
+	}
+	store := m.node.store.Load()
+	if store == nil {
+		return
+	}
+	st := store.Stats()
+	counter("logd_read_misses_total", st.Misses)
+	counter("logd_topics_disallowed_total", st.Disallowed)
+	gauge("logd_topics", int64(st.Counts.Topics))
+	gauge("logd_open_files", int64(st.OpenFiles))
+	for _, t := range st.Topics {
+		gauge("logd_topic_partitions", int64(t.Partitions), t.Topic)
+		gauge("logd_topic_oldest_offset", t.Oldest, t.Topic)
+		gauge("logd_topic_next_offset", t.Next, t.Topic)
+		gauge("logd_topic_unsynced_bytes", t.Unsynced, t.Topic)
+		gauge("logd_topic_damaged_bytes", t.Damaged, t.Topic)
+		var readOnly int64
+		if t.Err != nil {
+			readOnly = 1
+		}
+		gauge("logd_topic_read_only", readOnly, t.Topic)
+	}
+}

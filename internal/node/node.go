@@ -1,0 +1,234 @@
+// Package node puts a running logd together: settings become a store, a
+// server for the protocol and one for HTTP, with their metrics.
+//
+// A [Node] is started once and shut down once. Several run in one process, on
+// different work directories.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// Options are what a node is made of.
+type Options struct {
+	// Config is the settings, which must be valid.
+	Config config.Config
+	// Version is what the node says of itself.
+	Version string
+	// Logger is told what an operator should know. Default: discard.
+	Logger *slog.Logger
+}
+
+// Node is a running logd.
+type Node struct {
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	fs      *vfs.OS
+	store   atomic.Pointer[storage.Store] // nil while it is being recovered
+	server  atomic.Pointer[server.Server] // nil until requests are taken
+	http    *http.Server
+
+	listener, httpListener net.Listener
+
+	group   sync.WaitGroup
+	stopped chan struct{} // closed when the node has ended
+	once    sync.Once
+	err     error // good once stopped is closed
+
+	failMu sync.Mutex
+	failed error // why a server ended by itself
+	quit   chan struct{}
+}
+
+// Start opens the work directory, recovers it, listens and serves. It returns
+// when the node takes requests. HTTP is there before, so that /readyz can say
+// that recovery is under way. A done ctx ends a start that is under way, not a
+// node that has started.
+//
+// Errors to test for: vfs.ErrLocked when another server has the work
+// directory, and those of net.Listen.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
+	n.metrics = newMetrics(n)
+	if err := n.start(ctx); err != nil {
+		return nil, errors.Join(err, n.release(context.Background()))
+	}
+	n.group.Go(func() {
+		if err := n.server.Load().Serve(n.listener); !errors.Is(err, server.ErrServerClosed) {
+			n.fail(err)
+		}
+	})
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	c := &n.o.Config
+	var err error
+	if n.listener, err = net.Listen("tcp", c.Host); err != nil {
+		return fmt.Errorf("listen for the protocol: %w", err)
+	}
+	if c.HTTPHost != "" {
+		if n.httpListener, err = net.Listen("tcp", c.HTTPHost); err != nil {
+			return fmt.Errorf("listen for HTTP: %w", err)
+		}
+		n.serveHTTP()
+	}
+	if n.fs, err = vfs.OpenOS(c.WorkDir, 0o700); err != nil {
+		return fmt.Errorf("open work directory: %w", err)
+	}
+	store, err := storage.Open(ctx, storage.Options{
+		FS: n.fs, Logger: n.log, Observer: n.metrics, FileMode: c.FileMode,
+		PartitionSize: c.PartitionSize, Partitions: c.Partitions,
+		RetentionAge: c.RetentionAge, RetentionBytes: c.RetentionBytes,
+		FlushBatches: c.FlushBatches, FlushInterval: c.FlushInterval,
+		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
+	})
+	if err != nil {
+		return fmt.Errorf("open work directory %s: %w", c.WorkDir, err)
+	}
+	n.store.Store(store)
+	n.server.Store(server.New(server.Options{
+		Store: topics{store}, Logger: n.log,
+		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
+		MaxMessages: int64(c.MaxMessages), MaxConnections: c.MaxConnections,
+		ConfigLines: []string{
+			fmt.Sprintf("MaxMessages: %d", c.MaxMessages),
+			fmt.Sprintf("PartitionSize: %d", c.PartitionSize),
+			fmt.Sprintf("Partitions: %d", c.Partitions),
+			fmt.Sprintf("FlushBatches: %d", c.FlushBatches),
+			fmt.Sprintf("FlushInterval: %s", c.FlushInterval),
+			"Version: " + n.o.Version,
+		},
+	}))
+	return nil
+}
+
+// Addr returns where the protocol is served.
+func (n *Node) Addr() net.Addr { return n.listener.Addr() }
+
+// HTTPAddr returns where HTTP is served, or nil if it isn't.
+func (n *Node) HTTPAddr() net.Addr {
+	if n.httpListener == nil {
+		return nil
+	}
+	return n.httpListener.Addr()
+}
+
+// fail notes why a part of the node has ended by itself, which ends Wait.
+func (n *Node) fail(err error) {
+	n.failMu.Lock()
+	defer n.failMu.Unlock()
+	if n.failed == nil {
+		n.failed = err
+		close(n.quit)
+	}
+}
+
+// Wait blocks until the node has stopped: it returns nil after a Shutdown that
+// went well, and otherwise the error. A node whose listener fails stops by
+// itself.
+func (n *Node) Wait() error {
+	select {
+	case <-n.stopped:
+	case <-n.quit:
+		return errors.Join(n.failed, n.Close())
+	}
+	return n.err
+}
+
+// Shutdown stops accepting, answers what is in flight, syncs and closes. If
+// ctx is done before the connections are, they are cut, all is synced and
+// closed all the same, and the error wraps the context's.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.once.Do(func() {
+		n.err = n.release(ctx)
+		close(n.stopped)
+	})
+	<-n.stopped
+	return n.err
+}
+
+// Close cuts all connections, syncs and closes.
+func (n *Node) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if s := n.server.Load(); s != nil {
+		s.Close() // a Shutdown that is under way ends with it
+	}
+	err := n.Shutdown(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil // that is what Close is for
+	}
+	return err
+}
+
+// release takes apart what start has put together, in the opposite order.
+func (n *Node) release(ctx context.Context) error {
+	var errs []error
+	if s := n.server.Load(); s != nil {
+		if err := s.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("shut down connections: %w", err))
+		}
+	} else if n.listener != nil {
+		errs = append(errs, n.listener.Close())
+	}
+	if n.http != nil {
+		// Health is answered until here; what still runs there is cut.
+		if err := n.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s := n.store.Load(); s != nil {
+		if err := s.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close work directory: %w", err))
+		}
+	}
+	if n.fs != nil {
+		errs = append(errs, n.fs.Close())
+	}
+	n.group.Wait()
+	return errors.Join(errs...)
+}
+
+// Ready returns why the node does not take all requests, or nil.
+func (n *Node) Ready() error {
+	s := n.server.Load()
+	store := n.store.Load()
+	switch {
+	case store == nil || s == nil:
+		return errors.New("recovering the work directory")
+	case s.Draining():
+		return errors.New("shutting down")
+	}
+	for name, err := range store.Broken() {
+		return fmt.Errorf("topic %s can't be opened: %w", name, err)
+	}
+	for _, t := range store.Stats().Topics {
+		if t.Err != nil {
+			return fmt.Errorf("topic %s is read only: %w", t.Topic, t.Err)
+		}
+	}
+	return nil
+}
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	maxHeaderBytes    = 64 << 10
+)

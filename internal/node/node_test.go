@@ -1,0 +1,107 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func startNode(t testing.TB, change func(*config.Config)) *Node {
+	t.Helper()
+	c := config.Default()
+	c.Host, c.HTTPHost, c.WorkDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
+	if change != nil {
+		change(&c)
+	}
+	n, err := Start(context.Background(), Options{Config: c, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := n.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+	})
+	return n
+}
+
+// dial opens a connection that fails the test rather than hang.
+func dial(t testing.TB, n *Node) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", n.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c, bufio.NewReader(c)
+}
+
+func wireBatch(topic string, bodies ...string) string {
+	var b batch.Builder
+	for _, body := range bodies {
+		b.Add([]byte(body))
+	}
+	return string(b.Finish(topic))
+}
+
+func TestWriteReadOverTCPAndHTTP(t *testing.T) {
+	n := startNode(t, nil)
+	c, r := dial(t, n)
+	b := wireBatch("t", "hello", "world")
+	fmt.Fprintf(c, "%s%sREAD t 0 10\r\nREAD t 0 3\r\nPING\r\n", b, b)
+	want := fmt.Sprintf("OK 0 1\r\nOK %d 1\r\nOK 0 2\r\n%s%sOK 0 2\r\n%s%sOK\r\n", len(b), b, b, b, b)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("got %q (%v), want %q", got, err, want)
+	}
+	if n.server.Load().Stats().Sendfiles == 0 {
+		t.Error("reads did not use sendfile")
+	}
+	resp, err := http.Post("http://"+n.HTTPAddr().String()+"/log", "application/logd", strings.NewReader("READ t 0 1\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if want := "OK 0 1\r\n" + b; string(body) != want || resp.StatusCode != 200 {
+		t.Fatalf("http: %d %q, want %q", resp.StatusCode, body, want)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestWaitingRead(t *testing.T) {
+	n := startNode(t, nil)
+	c, r := dial(t, n)
+	b := wireBatch("t", "one")
+	fmt.Fprint(c, b)
+	if line, _ := r.ReadString('\n'); line != "OK 0 1\r\n" {
+		t.Fatal(line)
+	}
+	w, wr := dial(t, n)
+	fmt.Fprintf(w, "READ t %d 1 wait=10000\r\nPING\r\n", len(b))
+	for n.server.Load().Stats().WaitingReads == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Fprint(c, b)
+	want := fmt.Sprintf("OK %d 1\r\n%sOK\r\n", len(b), b)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(wr, got); err != nil || string(got) != want {
+		t.Fatalf("got %q (%v), want %q", got, err, want)
+	}
+}

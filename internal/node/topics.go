@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+// topics is the server's view of a store. It says the store's errors in the
+// protocol's words.
+type topics struct{ store *storage.Store }
+
+func (t topics) Log(name []byte) (server.Log, error) {
+	l, err := t.store.Log(name)
+	if err != nil {
+		return nil, wire(err)
+	}
+	return topic{l}, nil
+}
+
+func (t topics) Create(name []byte) (server.Log, error) {
+	l, err := t.store.Create(name)
+	if err != nil {
+		return nil, wire(err)
+	}
+	return topic{l}, nil
+}
+
+func (t topics) Topics() []string { return t.store.Topics() }
+
+func (t topics) Counts() server.Counts {
+	st := t.store.Counts()
+	return server.Counts{Topics: int64(st.Topics), Disallowed: st.Disallowed, Misses: st.Misses}
+}
+
+// topic is the server's view of a log.
+type topic struct{ log *storage.Log }
+
+func (t topic) Append(ctx context.Context, data []byte, extents []batch.Extent) (server.Appended, error) {
+	a, err := t.log.Append(ctx, data, extents)
+	return server.Appended(a), wire(err)
+}
+
+func (t topic) Commit(ctx context.Context, a server.Appended) error {
+	return wire(t.log.Commit(ctx, storage.Appended(a)))
+}
+
+func (t topic) Read(offset, messages, maxBytes int64) (server.View, error) {
+	v, err := t.log.Read(offset, messages, maxBytes)
+	if err != nil {
+		return nil, wire(err)
+	}
+	return v, nil
+}
+
+func (t topic) Oldest() int64 { return t.log.Oldest() }
+
+func (t topic) Watch(offset int64, w server.Waker) bool { return t.log.Watch(offset, w) }
+
+func (t topic) Unwatch(w server.Waker) { t.log.Unwatch(w) }
+
+func (t topic) Info(ctx context.Context) (server.Info, error) {
+	in, err := t.log.Info(ctx)
+	return server.Info(in), wire(err)
+}
+
+func (t topic) Seek(at time.Time) (int64, error) {
+	offset, err := t.log.Seek(at)
+	return offset, wire(err)
+}
+
+// wire wraps an error of the store in the protocol's error for it, if there is
+// one.
+func wire(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, m := range [...]struct{ from, to error }{
+		{storage.ErrEnd, server.ErrEnd},
+		{storage.ErrNotFound, protocol.ErrNotFound},
+		{storage.ErrReadOnly, protocol.ErrReadOnly},
+		{storage.ErrBusy, protocol.ErrBusy},
+		{storage.ErrMaxTopics, protocol.ErrMaxTopics},
+		{storage.ErrTopicNotAllowed, protocol.ErrTopicNotAllowed},
+		{storage.ErrTopicName, protocol.ErrInvalidRequest},
+		{storage.ErrClosed, protocol.ErrShuttingDown},
+	} {
+		if errors.Is(err, m.from) {
+			if err == m.from {
+				return m.to
+			}
+			return fmt.Errorf("%w: %w", m.to, err)
+		}
+	}
+	return err
+}

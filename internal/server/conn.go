@@ -1,0 +1,425 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// conn is one connection. All but Wake and drain is its goroutine's own.
+type conn struct {
+	srv  *Server
+	nc   net.Conn
+	ctx  context.Context
+	in   input
+	out  output
+	read deadline
+
+	// single tells that there is one request and its bytes are in the buffer:
+	// the connection is not to be read from (HTTP).
+	single bool
+
+	// started is when the request that is arriving was begun; zero when none is.
+	started time.Time
+
+	req     protocol.Request
+	run     run
+	replies []reply
+	extents []batch.Extent // of the run and of replies
+
+	// The log that was used last, since connections tend to keep to one.
+	topic []byte
+	log   Log
+
+	woken      chan struct{} // cap 1
+	draining   atomic.Bool
+	drainUntil time.Time
+}
+
+// run is batches for one topic that stand one after another in memory and are
+// valid, but not appended yet.
+type run struct {
+	topic   []byte // aliases data
+	data    []byte
+	extents int // the first of its extents in conn.extents
+	file    int // where data ends in the input buffer; -1 if it is not there
+}
+
+// reply is the answer to a run of BATCH requests, given once the batches may
+// be acknowledged; with err alone, to one request.
+type reply struct {
+	log      Log
+	appended Appended
+	from, to int // its extents
+	command  protocol.Command
+	err      *protocol.Error
+}
+
+// errHangUp ends a connection after the pending answers are sent.
+var errHangUp = errors.New("server: connection is to be closed")
+
+// aLongTimeAgo is a deadline that has passed.
+var aLongTimeAgo = time.Unix(1, 0)
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, nc: nc, ctx: s.ctx, woken: make(chan struct{}, 1)}
+	c.read.set = nc.SetReadDeadline
+	c.out.write.set = nc.SetWriteDeadline
+	// Only a bare TCP connection is used by its descriptor: what wraps one, as
+	// TLS does, has bytes of its own to add.
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.useDescriptor(raw)
+		}
+	}
+	return c
+}
+
+func (c *conn) useDescriptor(raw syscall.RawConn) {
+	c.in.raw, c.out.raw = raw, raw
+	c.in.readFn, c.out.sendFn, c.out.fileFn = c.readReady, c.sendReady, c.fileReady
+}
+
+func (c *conn) remote() string {
+	if a := c.nc.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+func (c *conn) releaseBuffers() {
+	if c.in.buf != nil {
+		putBuffer(c.in.buf)
+		c.in.buf = nil
+	}
+}
+
+// Wake ends a wait for a log to grow, or the next one.
+func (c *conn) Wake() {
+	select {
+	case c.woken <- struct{}{}:
+	default:
+	}
+	c.nc.SetReadDeadline(aLongTimeAgo)
+}
+
+// drain asks the connection to answer what has arrived and to close.
+func (c *conn) drain() {
+	c.draining.Store(true)
+	c.Wake()
+}
+
+// serve answers requests until the connection ends.
+func (c *conn) serve() {
+	err := c.requests()
+	switch {
+	case errors.Is(err, errHangUp):
+		if c.settle() == nil && c.flush(false) == nil {
+			linger(c.nc)
+		}
+	case errors.Is(err, io.EOF):
+	default:
+		c.srv.log.Debug("connection ended", "remote", c.remote(), "err", err)
+	}
+}
+
+// requests answers request after request and returns why it can't go on.
+func (c *conn) requests() error {
+	for {
+		if err := c.next(); err != errMore {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		// All that has arrived is dealt with.
+		if err := c.settle(); err != nil {
+			return err
+		}
+		if err := c.flush(false); err != nil {
+			return err
+		}
+		if err := c.await(); err != nil {
+			return err
+		}
+	}
+}
+
+// errMore tells that the next request has not arrived whole.
+var errMore = errors.New("server: incomplete request")
+
+// next deals with the next request if it is there. Its answer, and the work of
+// a BATCH, may be left for settle.
+func (c *conn) next() error {
+	line, end, ok, err := c.in.line()
+	if err != nil {
+		c.fail(protocol.Unknown, protocol.ErrInvalidProtocol)
+		return errHangUp
+	}
+	if !ok {
+		return errMore
+	}
+	if c.draining.Load() && !c.drainUntil.IsZero() && time.Now().After(c.drainUntil) {
+		c.fail(protocol.Unknown, protocol.ErrShuttingDown)
+		return errHangUp
+	}
+	perr := protocol.ParseRequest(line, &c.req)
+	if c.req.Command == protocol.Batch {
+		return c.batch(len(line)+end, end == len("\r\n"), perr)
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	c.in.consume(len(line) + end)
+	c.started = time.Time{}
+	c.srv.counters.requests[c.req.Command].Add(1)
+	if perr != nil {
+		return c.refuse(c.req.Command, perr)
+	}
+	return c.handle(&c.req)
+}
+
+// await waits for more bytes.
+func (c *conn) await() error {
+	for {
+		now := time.Now()
+		timeout := c.srv.o.IdleTimeout
+		want := now.Add(timeout)
+		if len(c.in.unread()) > 0 || !c.started.IsZero() {
+			if c.started.IsZero() {
+				c.started = now
+			}
+			timeout = c.srv.o.Timeout
+			want = c.started.Add(timeout)
+		}
+		if c.draining.Load() {
+			// What was sent before the client could know is still answered.
+			const grace = 100 * time.Millisecond
+			if c.drainUntil.IsZero() {
+				c.drainUntil = now.Add(grace)
+				c.read.forget()
+			}
+			timeout, want = grace, c.drainUntil
+		}
+		c.read.by(want, timeout/32)
+		if c.draining.Load() && c.drainUntil.IsZero() {
+			continue // drain has set its deadline before ours
+		}
+		err := c.fill()
+		if !isTimeout(err) {
+			return err
+		}
+		now = time.Now()
+		switch {
+		case !now.Before(want):
+			if c.draining.Load() && len(c.in.unread()) > 0 {
+				c.fail(protocol.Unknown, protocol.ErrShuttingDown)
+				return errHangUp
+			}
+			return err
+		default:
+			c.read.forget() // a wake-up for a wait that is over, or drain
+		}
+	}
+}
+
+// batch deals with a BATCH whose line takes head bytes: it is checked and put
+// into the run.
+func (c *conn) batch(head int, canonical bool, perr error) error {
+	h := &c.req.Batch
+	count := func() {
+		c.srv.counters.requests[protocol.Batch].Add(1)
+		c.started = time.Time{}
+	}
+	limit := c.srv.o.MaxBatchSize
+	switch {
+	case h.Size < 0:
+		count()
+		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
+		return errHangUp
+	case h.Size > limit, perr == nil && int64(h.Len())+h.Size > limit:
+		count()
+		c.fail(protocol.Batch, protocol.ErrTooLarge)
+		return errHangUp
+	case perr != nil || reservedTopic(h.Topic):
+		count()
+		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
+		c.in.consume(head)
+		return c.discard(h.Size)
+	}
+	p := c.in.unread()
+	total := head + int(h.Size)
+	if len(p) < total {
+		return errMore
+	}
+	count()
+	data := p[head:total]
+	switch err := batch.Check(h, data); err {
+	case nil:
+	case batch.ErrChecksum:
+		c.fail(protocol.Batch, protocol.ErrChecksumMismatch)
+		c.in.consume(total)
+		return nil
+	default:
+		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
+		c.in.consume(total)
+		return nil
+	}
+	x := batch.Extent{Len: int64(total), Messages: h.Messages}
+	if !canonical {
+		// A person typed it: what is stored is the canonical form.
+		c.appendRun()
+		wire := append(batch.AppendHeader(nil, h), data...)
+		x.Len = int64(len(wire))
+		c.run = run{topic: h.Topic, data: wire, extents: len(c.extents), file: -1}
+		c.extents = append(c.extents, x)
+		c.in.consume(total)
+		c.appendRun()
+		return nil
+	}
+	if c.run.data != nil && c.run.file == c.in.r && string(c.run.topic) == string(h.Topic) {
+		c.run.data = c.run.data[:len(c.run.data)+total]
+	} else {
+		c.appendRun()
+		c.run = run{topic: h.Topic, data: p[:total], extents: len(c.extents)}
+	}
+	c.extents = append(c.extents, x)
+	c.in.consume(total)
+	c.run.file = c.in.r
+	return nil
+}
+
+// reservedTopic reports whether only the server itself writes to the topic.
+func reservedTopic(name []byte) bool { return len(name) >= 2 && name[0] == '_' && name[1] == '_' }
+
+// discard reads n bytes and drops them.
+func (c *conn) discard(n int64) error {
+	for {
+		have := min(n, int64(len(c.in.unread())))
+		c.in.consume(int(have))
+		if n -= have; n == 0 {
+			c.started = time.Time{}
+			return nil
+		}
+		if c.started.IsZero() {
+			c.started = time.Now()
+		}
+		if err := c.settle(); err != nil {
+			return err
+		}
+		if err := c.flush(false); err != nil {
+			return err
+		}
+		if err := c.await(); err != nil {
+			return err
+		}
+	}
+}
+
+// appendRun appends the run and leaves its answers to settle.
+func (c *conn) appendRun() {
+	if c.run.data == nil {
+		return
+	}
+	r := c.run
+	c.run = run{}
+	rep := reply{command: protocol.Batch, from: r.extents, to: len(c.extents)}
+	log, err := c.lookup(r.topic, true)
+	if err == nil {
+		rep.log = log
+		rep.appended, err = log.Append(c.ctx, r.data, c.extents[rep.from:rep.to])
+	}
+	if err != nil {
+		rep.err = c.answer(err, "append to topic", r.topic)
+	}
+	c.replies = append(c.replies, rep)
+}
+
+// settle waits until what was appended may be acknowledged and makes the
+// answers to all requests so far.
+func (c *conn) settle() error {
+	c.appendRun()
+	if len(c.replies) == 0 {
+		return nil
+	}
+	p := c.out.pending
+	for i := range c.replies {
+		r := &c.replies[i]
+		if r.from == r.to {
+			p = c.appendError(p, r.command, r.err)
+			continue
+		}
+		done := r.appended.Batches
+		if done > 0 {
+			if err := r.log.Commit(c.ctx, r.appended); err != nil {
+				done = 0
+				r.err = c.answer(err, "commit to topic", c.topic)
+			}
+		}
+		offset := r.appended.Offset
+		var messages int64
+		for _, x := range c.extents[r.from : r.from+done] {
+			p = protocol.AppendOffset(p, offset, 1)
+			offset += x.Len
+			messages += x.Messages
+		}
+		c.srv.counters.batches.Add(int64(done))
+		c.srv.counters.messages.Add(messages)
+		for range r.to - r.from - done {
+			p = c.appendError(p, r.command, r.err)
+		}
+	}
+	c.out.pending = p
+	clear(c.replies)
+	c.replies, c.extents = c.replies[:0], c.extents[:0]
+	return nil
+}
+
+// fail queues an error answer to the request at hand.
+func (c *conn) fail(cmd protocol.Command, err *protocol.Error) {
+	c.appendRun()
+	c.replies = append(c.replies, reply{command: cmd, err: err})
+}
+
+func (c *conn) appendError(p []byte, cmd protocol.Command, err *protocol.Error) []byte {
+	c.srv.counters.errors[cmd].Add(1)
+	return protocol.AppendError(p, err)
+}
+
+// answer returns the protocol's answer for an error of the store, which is
+// logged if the protocol has no name for it.
+func (c *conn) answer(err error, op string, topic []byte) *protocol.Error {
+	var perr *protocol.Error
+	if errors.As(err, &perr) {
+		return perr
+	}
+	if c.ctx.Err() != nil {
+		return protocol.ErrShuttingDown
+	}
+	c.srv.log.Error("request failed", "op", op, "topic", string(topic), "remote", c.remote(), "err", err)
+	return protocol.ErrInternal
+}
+
+// lookup returns the log of a topic.
+func (c *conn) lookup(topic []byte, create bool) (Log, error) {
+	if c.log != nil && string(c.topic) == string(topic) {
+		return c.log, nil
+	}
+	find := c.srv.store.Log
+	if create {
+		find = c.srv.store.Create
+	}
+	log, err := find(topic)
+	if err != nil {
+		return nil, err
+	}
+	c.topic, c.log = append(c.topic[:0], topic...), log
+	return log, nil
+}

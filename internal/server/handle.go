@@ -1,0 +1,208 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// handle answers a request that is no BATCH. Nothing is left to settle before
+// it.
+func (c *conn) handle(req *protocol.Request) error {
+	switch req.Command {
+	case protocol.Read, protocol.Tail:
+		return c.readBatches(req)
+	case protocol.Seek:
+		return c.seek(req)
+	case protocol.Info:
+		return c.info(req)
+	case protocol.Config:
+		c.body(c.srv.appendConfig(nil))
+	case protocol.Stats:
+		c.body(c.srv.appendStats(nil))
+	case protocol.Topics:
+		var body []byte
+		for _, name := range c.srv.store.Topics() {
+			body = append(body, name...)
+			body = append(body, '\r', '\n')
+		}
+		c.body(body)
+	case protocol.Ping:
+		c.out.pending = protocol.AppendOK(c.out.pending)
+	case protocol.Close:
+		c.out.pending = protocol.AppendOK(c.out.pending)
+		return errHangUp
+	}
+	return nil
+}
+
+func (c *conn) body(b []byte) { c.out.pending = protocol.AppendBody(c.out.pending, b) }
+
+// refuse answers a request with an error, and ends the connection if the
+// protocol says so.
+func (c *conn) refuse(cmd protocol.Command, err error) error {
+	perr := c.answer(err, cmd.String(), c.req.Topic)
+	c.out.pending = c.appendError(c.out.pending, cmd, perr)
+	if perr.Closes {
+		return errHangUp
+	}
+	return nil
+}
+
+func (c *conn) seek(req *protocol.Request) error {
+	log, err := c.lookup(req.Topic, false)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	offset, err := log.Seek(time.UnixMilli(req.Millis))
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	c.out.pending = protocol.AppendOffset(c.out.pending, offset, 0)
+	return nil
+}
+
+func (c *conn) info(req *protocol.Request) error {
+	log, err := c.lookup(req.Topic, false)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	in, err := log.Info(c.ctx)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	line := func(b []byte, name, value string) []byte {
+		b = append(b, name...)
+		b = append(b, ": "...)
+		b = append(b, value...)
+		return append(b, '\r', '\n')
+	}
+	number := func(b []byte, name string, n int64) []byte { return line(b, name, strconv.FormatInt(n, 10)) }
+	b := number(nil, "Oldest", in.Oldest)
+	b = number(b, "Next", in.Next)
+	b = number(b, "Partitions", int64(in.Partitions))
+	b = number(b, "Bytes", in.Bytes)
+	b = number(b, "Messages", in.Messages)
+	b = number(b, "Batches", in.Batches)
+	b = line(b, "OldestTime", formatTime(in.OldestTime))
+	b = line(b, "NewestTime", formatTime(in.NewestTime))
+	b = number(b, "Synced", in.Synced)
+	b = number(b, "Damaged", in.Damaged)
+	c.body(b)
+	return nil
+}
+
+// formatTime formats a time of a batch, nothing for none.
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// appendConfig appends the body of CONFIG.
+func (s *Server) appendConfig(dst []byte) []byte {
+	dst = fmt.Appendf(dst, "Host: %s\r\nTimeout: %s\r\nIdleTimeout: %s\r\nMaxBatchSize: %d\r\n",
+		s.address(), s.o.Timeout, s.o.IdleTimeout, s.o.MaxBatchSize)
+	for _, l := range s.o.ConfigLines {
+		dst = append(dst, l...)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}
+
+// readBatches answers READ and TAIL.
+func (c *conn) readBatches(req *protocol.Request) error {
+	if req.Messages < 1 || req.Messages > c.srv.o.MaxMessages {
+		return c.refuse(req.Command, protocol.ErrInvalidRequest)
+	}
+	log, err := c.lookup(req.Topic, false)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	offset := req.Offset
+	if req.Command == protocol.Tail {
+		offset = log.Oldest()
+	}
+	var until time.Time
+	for {
+		v, err := log.Read(offset, req.Messages, req.MaxBytes)
+		if err == nil {
+			return c.sendBatches(v)
+		}
+		switch {
+		case errors.Is(err, ErrEnd) && req.Waits:
+			if until.IsZero() {
+				until = time.Now().Add(req.Wait)
+			}
+			if time.Now().Before(until) {
+				grown, err := c.waitToGrow(log, offset, until)
+				if err != nil {
+					return err
+				}
+				if grown {
+					continue
+				}
+			}
+			c.out.pending = protocol.AppendOffset(c.out.pending, offset, 0)
+			return nil
+		case errors.Is(err, ErrEnd):
+			err = protocol.ErrNotFound
+		case req.Command == protocol.Tail && errors.Is(err, protocol.ErrNotFound) && log.Oldest() > offset:
+			offset = log.Oldest() // retention was faster
+			continue
+		}
+		return c.refuse(req.Command, err)
+	}
+}
+
+func (c *conn) sendBatches(v View) error {
+	defer v.Close()
+	c.out.pending = protocol.AppendOffset(c.out.pending, v.Offset(), v.Batches())
+	return c.sendView(v)
+}
+
+// waitToGrow waits until the log is longer than offset. It reports false when
+// there is no reason to wait on: time is over, the client is gone, or the
+// server drains.
+//
+// While it waits it reads from the connection, which is how it learns that the
+// client is gone. What arrives is kept for later; when the buffer is full it
+// waits without reading.
+func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) {
+	if err := c.flush(false); err != nil {
+		return false, err
+	}
+	select {
+	case <-c.woken:
+	default:
+	}
+	c.read.forget()
+	c.nc.SetReadDeadline(until)
+	if c.draining.Load() || c.ctx.Err() != nil {
+		return false, nil
+	}
+	if !log.Watch(offset, c) {
+		return true, nil
+	}
+	c.srv.counters.waiting.Add(1)
+	defer c.srv.counters.waiting.Add(-1)
+	defer log.Unwatch(c)
+	if !c.single && !c.in.full(streamBuffer) {
+		err := c.fill()
+		return err == nil || isTimeout(err), nil
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-c.woken:
+		return true, nil
+	case <-timer.C:
+		return true, nil
+	case <-c.ctx.Done():
+		return false, nil
+	}
+}

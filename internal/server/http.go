@@ -1,0 +1,158 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// ServeHTTP answers POST /log: the body is one request of the protocol, the
+// answer is its response, and the status says the same again. Batches are
+// copied to the client, not sent by sendfile.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "POST one request of the logd protocol here", http.StatusMethodNotAllowed)
+		return
+	}
+	out := &httpConn{w: w, control: http.NewResponseController(w), remote: r.RemoteAddr}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != protocol.ContentType {
+		out.status = http.StatusUnsupportedMediaType
+		out.Write(protocol.AppendError(nil, protocol.ErrInvalidRequest))
+		return
+	}
+	request, err := s.readHTTP(r.Body)
+	if err != nil {
+		out.Write(protocol.AppendError(nil, err))
+		return
+	}
+	c := newConn(s, out)
+	c.ctx = r.Context()
+	c.single = true
+	// The request is the buffer: nothing else is to be read.
+	c.in.buf = &buffer{request}
+	c.in.w = len(request)
+	s.mu.Lock()
+	if s.state != serving {
+		s.mu.Unlock()
+		out.Write(protocol.AppendError(nil, protocol.ErrShuttingDown))
+		return
+	}
+	s.conns[c] = true
+	s.group.Add(1)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		s.group.Done()
+	}()
+	s.counters.bytesIn.Add(int64(len(request)))
+	if err := c.serveOne(); err != nil {
+		s.log.Debug("http request ended", "remote", r.RemoteAddr, "err", err)
+	}
+}
+
+// serveOne answers the one request that is in the buffer.
+func (c *conn) serveOne() error {
+	if err := c.next(); err != nil && !errors.Is(err, errHangUp) {
+		if errors.Is(err, errMore) {
+			c.fail(protocol.Unknown, protocol.ErrInvalidRequest)
+		} else {
+			return err
+		}
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	return c.flush(false)
+}
+
+// readHTTP reads a body and checks that it is one whole request and nothing
+// else. A missing end of the request line is added.
+func (s *Server) readHTTP(body io.Reader) ([]byte, *protocol.Error) {
+	limit := s.o.MaxBatchSize + int64(protocol.MaxLine) + int64(len("\r\n"))
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, protocol.ErrInvalidRequest
+	}
+	end := bytes.IndexByte(b, '\n') + 1
+	if end == 0 {
+		b = append(b, "\r\n"...)
+		end = len(b)
+	}
+	line := bytes.TrimSuffix(b[:end-1], []byte("\r"))
+	var req protocol.Request
+	if len(line) > protocol.MaxLine {
+		return nil, protocol.ErrInvalidProtocol
+	}
+	perr := protocol.ParseRequest(line, &req)
+	want := int64(end)
+	if req.Command == protocol.Batch {
+		if req.Batch.Size > s.o.MaxBatchSize {
+			return nil, protocol.ErrTooLarge
+		}
+		want += max(req.Batch.Size, 0)
+	}
+	if want != int64(len(b)) {
+		if errors.Is(perr, protocol.ErrInvalidProtocol) {
+			return nil, protocol.ErrInvalidProtocol
+		}
+		return nil, protocol.ErrInvalidRequest
+	}
+	return b, nil
+}
+
+// httpConn is the connection of one request over HTTP, as far as conn needs
+// one.
+type httpConn struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	remote  string
+	status  int // 0: what the answer's first line says
+	wrote   bool
+}
+
+func (h *httpConn) Write(p []byte) (int, error) {
+	if !h.wrote {
+		h.wrote = true
+		h.w.Header().Set("Content-Type", protocol.ContentType)
+		if h.status == 0 {
+			h.status = statusOf(p)
+		}
+		h.w.WriteHeader(h.status)
+	}
+	return h.w.Write(p)
+}
+
+// statusOf returns the HTTP status for an answer that begins with p.
+func statusOf(p []byte) int {
+	line, _, _ := bytes.Cut(p, []byte("\r\n"))
+	reason, isErr := bytes.CutPrefix(line, []byte("ERR "))
+	if !isErr {
+		return http.StatusOK
+	}
+	if e, ok := protocol.ErrorFor(string(reason)); ok {
+		return e.Status
+	}
+	return http.StatusInternalServerError
+}
+
+func (h *httpConn) Read([]byte) (int, error)           { return 0, io.EOF }
+func (h *httpConn) Close() error                       { return nil }
+func (h *httpConn) LocalAddr() net.Addr                { return nil }
+func (h *httpConn) RemoteAddr() net.Addr               { return httpAddr(h.remote) }
+func (h *httpConn) SetDeadline(time.Time) error        { return nil }
+func (h *httpConn) SetReadDeadline(time.Time) error    { return nil }
+func (h *httpConn) SetWriteDeadline(t time.Time) error { return h.control.SetWriteDeadline(t) }
+
+type httpAddr string
+
+func (a httpAddr) Network() string { return "http" }
+func (a httpAddr) String() string  { return string(a) }

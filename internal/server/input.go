@@ -1,0 +1,167 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// input is a connection's side that reads. Its bytes stay where they are until
+// the next fill, so that a run of batches is appended from where read(2) put
+// it.
+type input struct {
+	buf  *buffer // nil while there is nothing unread and nothing arrives
+	r, w int     // unread bytes are buf.b[r:w]
+
+	// class is the size of the next buffer: what the last one had to grow to,
+	// since a client that has sent much once tends to do so again.
+	class int
+
+	raw    syscall.RawConn
+	readFn func(fd uintptr) bool
+	n      int // result of readFn
+	err    error
+}
+
+// unread returns the bytes that have arrived and not been consumed.
+func (in *input) unread() []byte {
+	if in.buf == nil {
+		return nil
+	}
+	return in.buf.b[in.r:in.w]
+}
+
+// consume drops the first n unread bytes.
+func (in *input) consume(n int) { in.r += n }
+
+// full reports whether a fill would have to grow the buffer past limit.
+func (in *input) full(limit int) bool {
+	return in.buf != nil && in.r == 0 && in.w == len(in.buf.b) && in.w >= limit
+}
+
+// line returns the next line without its end, the length of the end, and
+// whether it is there. If limit bytes hold no line end, it returns errLine.
+func (in *input) line() (line []byte, end int, ok bool, err error) {
+	const limit = protocol.MaxLine + len("\r\n")
+	p := in.unread()
+	i := bytes.IndexByte(p[:min(len(p), limit)], '\n')
+	if i < 0 {
+		if len(p) >= limit {
+			return nil, 0, false, errLine
+		}
+		return nil, 0, false, nil
+	}
+	line, end = p[:i], 1
+	if i > 0 && p[i-1] == '\r' {
+		line, end = p[:i-1], 2
+	}
+	if len(line) > protocol.MaxLine {
+		return nil, 0, false, errLine
+	}
+	return line, end, true, nil
+}
+
+// errLine is a request line that is too long.
+var errLine = errors.New("server: request line too long")
+
+// fill reads once from the connection. It makes room first, moving what is
+// unread: slices into the buffer are void after it.
+func (c *conn) fill() error {
+	in := &c.in
+	if in.r == in.w {
+		in.r, in.w = 0, 0
+	}
+	if in.buf != nil && in.w == len(in.buf.b) {
+		if in.r > 0 {
+			in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
+			in.r = 0
+		} else {
+			c.grow()
+		}
+	}
+	if in.raw == nil {
+		if in.buf == nil {
+			in.buf = getBuffer(in.class)
+		}
+		in.n, in.err = c.nc.Read(in.buf.b[in.w:])
+	} else if err := in.raw.Read(in.readFn); err != nil {
+		return err
+	}
+	if in.n > 0 {
+		in.w += in.n
+		c.srv.counters.bytesIn.Add(int64(in.n))
+		// What fills the buffer at once is a stream: read more at a time.
+		if in.w == len(in.buf.b) && in.r == 0 && len(in.buf.b) < streamBuffer {
+			c.grow()
+		}
+		return nil
+	}
+	if in.err != nil {
+		return in.err
+	}
+	return io.EOF
+}
+
+// grow doubles the buffer.
+func (c *conn) grow() {
+	in := &c.in
+	in.class = sizeClass(len(in.buf.b)) + 1
+	larger := getBuffer(in.class)
+	in.w = copy(larger.b, in.buf.b[in.r:in.w])
+	in.r = 0
+	putBuffer(in.buf)
+	in.buf = larger
+}
+
+// readReady reads what has arrived. While nothing has, a connection without
+// unread bytes gives its buffer back before it waits.
+func (c *conn) readReady(fd uintptr) bool {
+	in := &c.in
+	if in.buf == nil {
+		in.buf = getBuffer(in.class)
+	}
+	for {
+		in.n, in.err = unix.Read(int(fd), in.buf.b[in.w:])
+		switch in.err {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			if in.r == in.w {
+				in.r, in.w = 0, 0
+				putBuffer(in.buf)
+				in.buf = nil
+			}
+			return false
+		}
+		return true
+	}
+}
+
+// deadline is one of a connection's deadlines. Setting one costs a timer, so
+// it is set somewhat later than asked for and left alone while it is late
+// enough.
+type deadline struct {
+	at  time.Time
+	set func(time.Time) error
+}
+
+// by sees to it that the deadline is at want or up to slack later.
+func (d *deadline) by(want time.Time, slack time.Duration) {
+	if d.at.Before(want) || d.at.After(want.Add(slack)) {
+		d.at = want.Add(slack / 2)
+		d.set(d.at) // fails only on a closed connection, as what follows will
+	}
+}
+
+// forget makes the next call of by set the deadline.
+func (d *deadline) forget() { d.at = time.Time{} }
+
+// isTimeout reports whether err is a deadline that has passed.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

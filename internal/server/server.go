@@ -1,0 +1,291 @@
+// Package server speaks the logd protocol on network connections and over
+// HTTP. It checks requests and limits, hands batches to a [Store], and sends
+// what the store reads straight from its files. It stores nothing itself and
+// knows nothing of how the store does.
+//
+// Each connection has one goroutine. It reads as many requests as have
+// arrived, answers them in order, and sends the answers with one write before
+// it waits for more. An idle connection holds no buffer.
+//
+// A [Server] is like one of net/http: Serve blocks, Shutdown drains, Close
+// cuts.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// ErrServerClosed is returned by Serve after Shutdown or Close.
+var ErrServerClosed = errors.New("server: closed")
+
+// Options are the settings of a server. Store is required; the zero value of
+// every other field is its default.
+type Options struct {
+	Store  Store
+	Logger *slog.Logger // default: discard
+
+	Timeout        time.Duration // a request from its first byte to its end, and each response write; default 15s
+	IdleTimeout    time.Duration // a connection without a request; default 30s
+	MaxBatchSize   int64         // envelope and data, bytes; default 65536
+	MaxMessages    int64         // of a READ or TAIL; default 50000
+	MaxConnections int           // default 10000
+
+	// ConfigLines follow the four fixed lines of CONFIG: "Name: value".
+	ConfigLines []string
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 15 * time.Second
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = 30 * time.Second
+	}
+	if o.MaxBatchSize <= 0 {
+		o.MaxBatchSize = protocol.DefaultMaxBatchSize
+	}
+	if o.MaxMessages <= 0 {
+		o.MaxMessages = 50000
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 10000
+	}
+}
+
+// Server serves the protocol. Create it with New.
+type Server struct {
+	o        Options
+	store    Store
+	log      *slog.Logger
+	counters counters
+	refusals chan struct{} // a slot for each connection that is being refused
+
+	// ctx ends when the server is closed, with the work of all connections.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu        sync.Mutex
+	host      string // of the first listener
+	listeners map[net.Listener]bool
+	conns     map[*conn]bool
+	state     state
+	group     sync.WaitGroup // connections and refusals
+}
+
+type state uint8
+
+const (
+	serving state = iota
+	draining
+	closed
+)
+
+// parallelRefusals bounds the goroutines that tell clients that there are too
+// many of them.
+const parallelRefusals = 64
+
+// New returns a server for the store.
+func New(o Options) *Server {
+	o.setDefaults()
+	s := &Server{
+		o: o, store: o.Store, log: o.Logger,
+		refusals:  make(chan struct{}, parallelRefusals),
+		listeners: make(map[net.Listener]bool),
+		conns:     make(map[*conn]bool),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	return s
+}
+
+// Serve accepts connections on l until Shutdown or Close, and then returns
+// ErrServerClosed. Any other failure to accept is taken as passing, logged and
+// waited out.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.state != serving {
+		s.mu.Unlock()
+		l.Close()
+		return ErrServerClosed
+	}
+	s.listeners[l] = true
+	if s.host == "" {
+		s.host = l.Addr().String()
+	}
+	s.mu.Unlock()
+	const minBackoff, maxBackoff = 5 * time.Millisecond, time.Second
+	backoff := minBackoff
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if s.ctx.Err() != nil || !s.accepting() {
+				return ErrServerClosed
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			s.log.Warn("accept failed", "err", err, "retry", backoff)
+			select {
+			case <-time.After(backoff):
+			case <-s.ctx.Done():
+			}
+			backoff = min(2*backoff, maxBackoff)
+			continue
+		}
+		backoff = minBackoff
+		s.ServeConn(nc)
+	}
+}
+
+func (s *Server) accepting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == serving
+}
+
+// ServeConn serves one connection in a goroutine of its own. The server owns
+// nc from here on.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != serving {
+		nc.Close()
+		return
+	}
+	if len(s.conns) >= s.o.MaxConnections {
+		s.counters.refused.Add(1)
+		s.refuse(nc)
+		return
+	}
+	c := newConn(s, nc)
+	s.conns[c] = true
+	s.counters.active.Add(1)
+	s.counters.total.Add(1)
+	s.group.Go(func() {
+		defer s.forget(c)
+		c.serve()
+	})
+}
+
+// refuse answers busy and closes. Caller holds mu.
+func (s *Server) refuse(nc net.Conn) {
+	select {
+	case s.refusals <- struct{}{}:
+	default:
+		nc.Close()
+		return
+	}
+	s.group.Go(func() {
+		defer func() { <-s.refusals }()
+		nc.SetWriteDeadline(time.Now().Add(time.Second))
+		nc.Write(protocol.AppendError(nil, protocol.ErrBusy))
+		linger(nc)
+	})
+}
+
+func (s *Server) forget(c *conn) {
+	if r := recover(); r != nil {
+		s.counters.panics.Add(1)
+		s.log.Error("panic in a connection; it is closed", "remote", c.remote(), "panic", r, "stack", string(debug.Stack()))
+	}
+	c.nc.Close() // what matters was flushed or is lost to a client that is gone
+	c.releaseBuffers()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.counters.active.Add(-1)
+}
+
+// Shutdown stops accepting, lets every connection answer the requests that
+// have arrived, wakes the readers that wait, and returns when all connections
+// are closed. If ctx is done before, it cuts the rest and returns the context's
+// error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if s.state == serving {
+		s.state = draining
+	}
+	err := s.closeListeners()
+	for c := range s.conns {
+		c.drain()
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return errors.Join(err, s.Close())
+	case <-ctx.Done():
+		err = errors.Join(err, context.Cause(ctx), s.Close())
+		<-done
+		return err
+	}
+}
+
+// Close cuts all connections and waits for their goroutines.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.state = closed
+	s.cancel(ErrServerClosed)
+	err := s.closeListeners()
+	for c := range s.conns {
+		c.nc.Close()
+		c.Wake()
+	}
+	s.mu.Unlock()
+	s.group.Wait()
+	return err
+}
+
+// closeListeners closes what Serve accepts from. Caller holds mu.
+func (s *Server) closeListeners() error {
+	var errs []error
+	for l := range s.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+		delete(s.listeners, l)
+	}
+	return errors.Join(errs...)
+}
+
+// Draining reports whether the server has begun to shut down.
+func (s *Server) Draining() bool { return !s.accepting() }
+
+func (s *Server) address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.host
+}
+
+// linger closes a connection so that what was sent last arrives: closing with
+// input unread would reset it. It waits a moment for the client to close.
+func linger(nc net.Conn) {
+	const wait, most = time.Second, 4 << 20
+	if w, ok := nc.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
+		nc.SetReadDeadline(time.Now().Add(wait))
+		b := make([]byte, 4096)
+		for n := 0; n < most; {
+			m, err := nc.Read(b)
+			if err != nil {
+				break
+			}
+			n += m
+		}
+	}
+	nc.Close()
+}

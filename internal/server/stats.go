@@ -1,0 +1,85 @@
+package server
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// counters are kept with atomics on the way of a request; STATS and metrics
+// read them.
+type counters struct {
+	active, total     atomic.Int64 // connections
+	refused, panics   atomic.Int64
+	bytesIn, bytesOut atomic.Int64
+	batches, messages atomic.Int64 // appended
+	sentFiles         atomic.Int64 // sendfile calls
+	waiting           atomic.Int64 // readers at the end of a log
+	requests, errors  [protocol.NumCommands]atomic.Int64
+}
+
+// Stats is the server's counters at a moment.
+type Stats struct {
+	Connections, ConnectionsTotal int64
+	ConnectionsRefused, Panics    int64
+	BytesIn, BytesOut             int64
+	Batches, Messages             int64 // appended and acknowledged
+	Sendfiles                     int64 // calls of sendfile(2) that sent something
+	WaitingReads                  int64
+	Requests, Errors              [protocol.NumCommands]int64 // by command
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	st := Stats{
+		Connections: c.active.Load(), ConnectionsTotal: c.total.Load(),
+		ConnectionsRefused: c.refused.Load(), Panics: c.panics.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		Batches: c.batches.Load(), Messages: c.messages.Load(),
+		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(),
+	}
+	for i := range c.requests {
+		st.Requests[i] = c.requests[i].Load()
+		st.Errors[i] = c.errors[i].Load()
+	}
+	return st
+}
+
+// appendStats appends the body of STATS: lines "name: value", sorted.
+func (s *Server) appendStats(dst []byte) []byte {
+	st := s.Stats()
+	counts := s.store.Counts()
+	values := map[string]int64{
+		"conns.active": st.Connections, "conns.total": st.ConnectionsTotal,
+		"conns.refused": st.ConnectionsRefused, "conns.panics": st.Panics,
+		"bytes.in": st.BytesIn, "bytes.out": st.BytesOut,
+		"batches.total": st.Batches, "messages.total": st.Messages,
+		"reads.missed": counts.Misses, "reads.waiting": st.WaitingReads,
+		"topics.total": counts.Topics, "topics.disallowed": counts.Disallowed,
+	}
+	var requests, errors int64
+	for i := range st.Requests {
+		requests += st.Requests[i]
+		errors += st.Errors[i]
+		name := strings.ToLower(protocol.Command(i).String())
+		values["requests."+name] = st.Requests[i]
+		values["errors."+name] = st.Errors[i]
+	}
+	values["requests.total"], values["errors.total"] = requests, errors
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		dst = append(dst, name...)
+		dst = append(dst, ": "...)
+		dst = strconv.AppendInt(dst, values[name], 10)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}

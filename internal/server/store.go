@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Store is where the topics are. What it and its logs return as an error is
+// answered as the *protocol.Error that it wraps; one that wraps none is logged
+// and answered as an internal error. All methods are safe for concurrent use
+// and keep no argument.
+type Store interface {
+	// Log returns the log of an existing topic, or protocol.ErrNotFound.
+	Log(topic []byte) (Log, error)
+	// Create returns the log of a topic and makes it if need be.
+	Create(topic []byte) (Log, error)
+	// Topics returns all names, sorted.
+	Topics() []string
+	// Counts returns what STATS tells of the store.
+	Counts() Counts
+}
+
+// Counts is what STATS tells of a store.
+type Counts struct {
+	Topics     int64 // that exist
+	Disallowed int64 // refused because they are not on the list
+	Misses     int64 // reads of offsets that do not exist
+}
+
+// Log is the log of one topic.
+type Log interface {
+	// Append appends valid batches for this topic that stand one after another
+	// in data, in canonical form. They may be acknowledged when Commit of the
+	// result has returned nil. With an error, the first Appended.Batches were
+	// appended all the same. data is the caller's again on return.
+	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
+	Commit(ctx context.Context, a Appended) error
+	// Read returns whole batches from offset on: ErrEnd at the readable end,
+	// protocol.ErrNotFound where no batch begins.
+	Read(offset, messages, maxBytes int64) (View, error)
+	// Oldest returns the first offset that is stored.
+	Oldest() int64
+	// Watch asks for one call of w.Wake when the readable end passes offset,
+	// and reports false if it is past it already. After Unwatch has returned,
+	// Wake is not called any more.
+	Watch(offset int64, w Waker) bool
+	Unwatch(w Waker)
+	Info(ctx context.Context) (Info, error)
+	// Seek returns the offset of the first batch appended at t or later, or the
+	// readable end.
+	Seek(t time.Time) (int64, error)
+}
+
+// ErrEnd is returned by Log.Read at the readable end.
+var ErrEnd = errors.New("server: end of log")
+
+// Waker is what Log.Watch wakes. Wake must not block.
+type Waker interface{ Wake() }
+
+// Appended tells where appended batches went.
+type Appended struct {
+	Offset  int64 // of the first; the others follow without a gap
+	End     int64
+	Batches int
+	Ordinal int64 // the store's own, for Commit
+}
+
+// View is what a read found: sections of files, one after another. Close is
+// called once.
+type View interface {
+	Offset() int64
+	Batches() int64
+	Len() int64
+	Sections() int
+	// Section returns n bytes of r at pos. If r has a method
+	// Fd() (uintptr, bool) that reports true, they are sent from the descriptor
+	// by sendfile(2), else copied.
+	Section(i int) (r io.ReaderAt, pos, n int64)
+	Close()
+}
+
+// Info is what INFO tells of a topic.
+type Info struct {
+	Oldest, Next           int64
+	Partitions             int
+	Bytes                  int64
+	Messages, Batches      int64
+	OldestTime, NewestTime time.Time // zero for an empty log
+	Damaged                int64     // bytes set aside
+	Synced                 int64     // offset: all before it is on stable storage
+}
