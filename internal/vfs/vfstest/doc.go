@@ -12,9 +12,9 @@
 //
 // A file has bytes that were synced and, since then, writes and truncations
 // in order; a folder has names that were synced and, since then, entries
-// created, renamed and removed. Sync of a file makes its bytes
-// and length durable and not its name; [FS.SyncDir] makes the names in one
-// folder durable and nothing else. [FS.Crash] returns a new FS in one of the
+// created, renamed and removed. Sync of a file makes its bytes and length
+// durable and not its name; [FS.SyncDir] makes the names in one folder durable
+// and nothing else. [FS.Crash] returns a new FS in one of the
 // states that a power cut may leave, chosen by a seeded generator:
 // everything unsynced lost or kept, the state of an earlier moment, or for
 // each file and each entry a choice of its own:
