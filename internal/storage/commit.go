@@ -172,7 +172,7 @@ func (l *Log) lead(own *appendRequest) {
 // Caller holds writer.
 func (l *Log) writeGroup(group []*appendRequest) {
 	if err := l.ensureIndex(l.head()); err != nil {
-		l.refuse(group, l.placeError("append", err))
+		l.refuse(group, l.passingRefusal("append", err))
 		return
 	}
 	start := l.store.o.Clock.Now()
@@ -184,7 +184,7 @@ func (l *Log) writeGroup(group []*appendRequest) {
 		n, bytes, full := l.gather(group)
 		if n == 0 && full {
 			if err := l.rotate(); err != nil {
-				l.refuse(group, l.placeError("rotate", err))
+				l.refuse(group, l.passingRefusal("rotate", err))
 				break
 			}
 			continue
@@ -205,6 +205,9 @@ func (l *Log) writeGroup(group []*appendRequest) {
 	}
 	clear(l.iovecs)
 	if next := l.next.Load(); next != before {
+		if len(group) == 0 {
+			l.accepting()
+		}
 		l.store.o.Observer.Appended(l.store.o.Clock.Now().Sub(start), next-before, batches, messages)
 		if l.store.o.FlushBatches != 1 {
 			l.watchers.wake()
@@ -256,7 +259,7 @@ func (l *Log) writeHead(bytes int64) error {
 	head := l.head()
 	f, err := l.pin(head)
 	if err != nil {
-		return l.placeError("append", err)
+		return l.passingRefusal("append", err)
 	}
 	pos := l.next.Load() - head.base
 	if e := l.failed.Load(); e != nil {
@@ -274,12 +277,24 @@ func (l *Log) writeHead(bytes int64) error {
 			return l.fail("truncate after a partial write", head.file.name, l.next.Load(), terr)
 		}
 	}
-	return l.placeError("append", err)
+	return l.passingRefusal("append", err)
 }
 
-// placeError wraps an error that refused appends without harm done.
-func (l *Log) placeError(op string, err error) error {
-	return readOnly(&Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err})
+// passingRefusal wraps an error that refuses appends for now and has done no
+// harm. The first of a row is logged.
+func (l *Log) passingRefusal(op string, err error) error {
+	e := &Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err}
+	if l.refused.Swap(e) == nil {
+		l.store.log.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
+	}
+	return readOnly(e)
+}
+
+// accepting notes that appends succeed.
+func (l *Log) accepting() {
+	if l.refused.Load() != nil && l.refused.Swap(nil) != nil {
+		l.store.log.Info("appends are taken again", "topic", l.name)
+	}
 }
 
 // refuse answers what is left of the group with err.

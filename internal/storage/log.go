@@ -36,6 +36,11 @@ type Log struct {
 	synced  atomic.Int64                // all before is on stable storage
 	failed  atomic.Pointer[Error]       // why the log takes no more appends
 
+	// refused is why the last append was refused although the log has not
+	// failed: no room, say. It is forgotten when one succeeds, and after a
+	// while, so that somebody tries.
+	refused atomic.Pointer[Error]
+
 	// Batches appended and batches synced since the log was opened. appended
 	// is advanced after next, so that who reads appended first and next second
 	// never counts a batch that is not before next.
@@ -307,6 +312,9 @@ func (l *Log) unpinBefore(offset int64) {
 
 func (l *Log) stats() TopicStats {
 	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.Failed()}
+	if e := l.refused.Load(); e != nil && st.Err == nil {
+		st.Err = e
+	}
 	parts := l.partitions()
 	st.Oldest, st.Partitions = parts[0].base, len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)

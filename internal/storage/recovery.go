@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // openLog opens an existing topic's folder and recovers it:
@@ -325,6 +326,11 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			l.setAside(p, byteRange{valid, end})
 		}
 	}
+	if !l.adopted {
+		if err := rewrite(f, max(synced-p.base, 0), found.valid); err != nil {
+			return place("rewrite unsynced end of", synced, err)
+		}
+	}
 	if err := f.Sync(); err != nil {
 		return place("sync", valid, err)
 	}
@@ -335,6 +341,25 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		return nil
 	}
 	p.sum.Store(&sum)
+	return nil
+}
+
+// rewrite writes the bytes of a file from one position to another again. A
+// process that ended after a failed sync leaves pages that read well, count as
+// clean and are not on the disk: another sync says nothing about them unless
+// they are written once more.
+func rewrite(f vfs.File, from, to int64) error {
+	b := make([]byte, min(scanChunk, max(to-from, 0)))
+	for from < to {
+		p := b[:min(int64(len(b)), to-from)]
+		if err := readFull(f, p, from); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(p, from); err != nil {
+			return err
+		}
+		from += int64(len(p))
+	}
 	return nil
 }
 

@@ -80,6 +80,9 @@ func (r *retention) run() {
 			r.timer.Reset(retentionInterval)
 		}
 		for l := range logs {
+			if due {
+				l.refused.Store(nil)
+			}
 			select {
 			case <-r.quit:
 				return

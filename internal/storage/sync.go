@@ -186,10 +186,39 @@ func (l *Log) syncFiles(target int64) error {
 			p.file.release()
 		}
 		if err != nil {
-			return l.fail("sync", p.file.name, from, err)
+			err = l.fail("sync", p.file.name, from, err)
+			l.dropUnacknowledged()
+			return err
 		}
 	}
 	return l.syncNames()
+}
+
+// dropUnacknowledged cuts off what a failed sync leaves in the partitions
+// beyond the synced end, where none of it was acknowledged or readable: its
+// writers are told that it is not stored, and so it must not be there after a
+// restart. It does what it can on a disk that fails; the log is read only
+// already.
+func (l *Log) dropUnacknowledged() {
+	if l.store.o.FlushBatches != 1 {
+		return
+	}
+	l.writer.Lock() // no write is under way, and no other begins
+	defer l.writer.Unlock()
+	synced := l.synced.Load()
+	for _, p := range l.partitions() {
+		if p.end.Load() <= synced {
+			continue
+		}
+		f, err := p.file.acquire(toWrite)
+		if err == nil {
+			err = f.Truncate(max(synced-p.base, 0))
+			p.file.release()
+		}
+		if err != nil {
+			l.store.log.Error("batches that were refused may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
+		}
+	}
 }
 
 // syncNames makes the topic's folder, the names in it and the journal durable
