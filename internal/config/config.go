@@ -1,0 +1,188 @@
+// Package config holds the settings of a logd server: what they are, where
+// they come from and which of them make sense.
+//
+// One table ([Settings]) describes every setting once: its name, its default,
+// the allowed range and the field of [Config] that it sets. Flags,
+// environment variables, keys of the configuration file, `logd config show`
+// and the reference in docs/configuration.md all follow from it.
+//
+// [Load] puts a Config together. A flag is stronger than an environment
+// variable, that is stronger than the file, and that is stronger than the
+// default:
+//
+//	c, origins, err := config.Load(config.Sources{
+//		DefaultFiles: config.DefaultFiles(),
+//		Env:          os.Environ(),
+//		Flags:        map[string][]string{"batch-size": {"128KiB"}},
+//	})
+//
+// The package knows nothing of command lines: who parses flags hands their
+// texts over. It opens the configuration file and touches nothing else: no
+// work directory, no network, no logger. All of it is safe for concurrent use.
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"time"
+)
+
+// Config is the settings of one server. [Default] makes one that is valid;
+// the zero Config is not. The fields are named after the settings, whose
+// ranges [Config.Validate] enforces.
+type Config struct {
+	// Host is the address of the protocol listener, HOST:PORT. Port 0 is any
+	// free port; an empty host is every interface. Default 127.0.0.1:1774.
+	Host string
+	// HTTPHost is the address of the HTTP listener, HOST:PORT, or empty for
+	// none. Default 127.0.0.1:1775.
+	HTTPHost string
+	// WorkDir is the folder of the data, made where it does not exist. Not
+	// empty; default "logs", relative to the current folder.
+	WorkDir string
+	// FileMode is the mode of data files: permission bits that let the owner
+	// read and write, 0600 to 0777. Default 0600.
+	FileMode fs.FileMode
+
+	// Timeout bounds a request from its first byte to its end, and the write
+	// of each response. 1ms to 8760h; default 15s.
+	Timeout time.Duration
+	// IdleTimeout bounds the time of a connection without a request. 1ms to
+	// 8760h; default 30s.
+	IdleTimeout time.Duration
+	// ShutdownTimeout bounds a clean shutdown. 1ms to 8760h; default 15s.
+	ShutdownTimeout time.Duration
+
+	// BatchSize is the size of the largest batch, envelope and data, in bytes.
+	// 1 KiB to 1 GiB and at most PartitionSize; default 64 KiB.
+	BatchSize int64
+	// PartitionSize is the size in bytes that a partition file never passes.
+	// 1 KiB to 1 TiB; default 2000 MiB.
+	PartitionSize int64
+	// Partitions is the number of partition files kept per topic. 1 to
+	// 1,000,000; default 8.
+	Partitions int
+	// RetentionAge is the age of its newest batch at which an oldest partition
+	// is removed. 1s to 876000h, or 0, the default, for no such limit.
+	RetentionAge time.Duration
+	// RetentionBytes is the number of bytes of a topic above which its oldest
+	// partitions are removed. At least PartitionSize and at most 1 PiB, or 0,
+	// the default, for no such limit.
+	RetentionBytes int64
+
+	// FlushBatches is N for a topic that has at most N-1 acknowledged batches
+	// not on stable storage: 1 syncs before it acknowledges. 1 to 1,000,000,
+	// or 0, the default, for no limit by count.
+	FlushBatches int
+	// FlushInterval is about how long an acknowledged batch may be unsynced.
+	// 1ms to 24h, or negative for no limit by time; default 1s.
+	FlushInterval time.Duration
+
+	// Topics is the number of topics that there may be. 1 to 1,000,000, or 0
+	// for no limit; default 1000.
+	Topics int
+	// TopicsWhitelist names the only topics that may be created. Valid topic
+	// names that do not begin with "__"; empty, the default, for any.
+	TopicsWhitelist []string
+	// MaxMessages is the largest number of messages of one READ or TAIL. 1 to
+	// 2,147,483,647; default 50,000.
+	MaxMessages int
+	// MaxConnections is the number of connections served at once. 1 to
+	// 1,000,000; default 10,000.
+	MaxConnections int
+	// OpenFiles is the number of descriptors kept open for partitions. 16 to
+	// 1,000,000; default 1024.
+	OpenFiles int
+
+	// LogFormat is FormatText, the default, or FormatJSON.
+	LogFormat string
+	// LogLevel is the lowest level that is logged: debug, info, warn or error;
+	// default info.
+	LogLevel slog.Level
+	// Verbose asks for LogLevel debug. Load has already raised LogLevel where
+	// it is set.
+	Verbose bool
+}
+
+// Values of Config.LogFormat.
+const (
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// Default returns the settings of a server that was told nothing.
+func Default() Config {
+	var c Config
+	for _, s := range settings {
+		if err := s.set(&c, s.defaults()); err != nil {
+			panic("config: default of " + s.Name + ": " + err.Error())
+		}
+	}
+	return c
+}
+
+// Validate reports every setting that is outside its range and every
+// combination that makes no sense, joined by errors.Join, or nil. Each one is
+// an *Error.
+func (c *Config) Validate() error {
+	var problems []error
+	bad := make(map[string]bool)
+	for _, s := range settings {
+		if err := s.check(c); err != nil {
+			problems = append(problems, s.problem(Origin{}, s.quote(s.Value(c)), err))
+			bad[s.Name] = true
+		}
+	}
+	return errors.Join(append(problems, combinations(c, Origins{}, bad)...)...)
+}
+
+// combinations returns what is wrong with settings that are each in their
+// range. It keeps silent about those in bad.
+func combinations(c *Config, o Origins, bad map[string]bool) []error {
+	var problems []error
+	atMost := func(small, big, why string, ok bool) {
+		if ok || bad[small] || bad[big] {
+			return
+		}
+		// The stronger origin is more likely what the operator just changed.
+		if o.Of(big).Source > o.Of(small).Source {
+			problems = append(problems, conflict(c, o, big, "smaller than ", small, why, " and at least "+small))
+		} else {
+			problems = append(problems, conflict(c, o, small, "larger than ", big, why, " and at most "+big))
+		}
+	}
+	atMost("batch-size", "partition-size",
+		"a partition has to hold the largest batch",
+		c.BatchSize <= c.PartitionSize)
+	atMost("partition-size", "retention-bytes",
+		"only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size",
+		c.RetentionBytes == 0 || c.PartitionSize <= c.RetentionBytes)
+
+	if c.Host == c.HTTPHost && !bad["host"] && !bad["http-host"] && !anyPort(c.Host) {
+		problems = append(problems, conflict(c, o, "http-host", "the same address as ", "host",
+			"each listener needs its own port", ""))
+	}
+	if c.Topics > 0 && len(c.TopicsWhitelist) > c.Topics && !bad["topics"] && !bad["topics-whitelist"] {
+		problems = append(problems, conflict(c, o, "topics", "smaller than the number of names in ", "topics-whitelist",
+			"some of them could never be created", ""))
+	}
+	return problems
+}
+
+// conflict is the error for key, whose value does not go with other's.
+func conflict(c *Config, o Origins, key, relation, other, why, limit string) error {
+	k, _ := Lookup(key)
+	s, _ := Lookup(other)
+	from := ""
+	if o.of != nil {
+		from = " (" + o.Of(other).String() + ")"
+	}
+	return &Error{
+		Origin:  o.Of(key),
+		Key:     key,
+		Value:   k.quote(k.Value(c)),
+		Reason:  relation + other + " = " + s.quote(s.Value(c)) + from + ": " + why,
+		Allowed: k.Allowed() + limit,
+	}
+}

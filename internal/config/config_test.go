@@ -1,0 +1,254 @@
+package config
+
+import (
+	"io/fs"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefault(t *testing.T) {
+	want := Config{
+		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
+		WorkDir: "logs", FileMode: 0o600,
+		Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
+		BatchSize: 65536, PartitionSize: 2000 << 20, Partitions: 8,
+		FlushInterval: time.Second,
+		Topics:        1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
+		LogFormat: "text", LogLevel: slog.LevelInfo,
+	}
+	got := Default()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Default() (-want +got):\n%s", diff)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("Validate of the default: %v", err)
+	}
+}
+
+// TestTable holds the table of settings to its own rules, and Config to the
+// table.
+func TestTable(t *testing.T) {
+	names := make(map[string]bool)
+	for _, s := range Settings() {
+		if names[s.Name] {
+			t.Errorf("%s: twice in the table", s.Name)
+		}
+		names[s.Name] = true
+		if s.Name != strings.ToLower(s.Name) || strings.ContainsAny(s.Name, "_ ") {
+			t.Errorf("%s: not the form of a flag's name", s.Name)
+		}
+		if s.Usage == "" || strings.HasSuffix(s.Usage, ".") {
+			t.Errorf("%s: usage %q is not one line without a full stop", s.Name, s.Usage)
+		}
+		if serviceLink(s.Env()) || s.Env() == EnvFile {
+			t.Errorf("%s: its variable %s has another meaning", s.Name, s.Env())
+		}
+		if d := Default(); s.Value(&d) != s.Default {
+			t.Errorf("%s: default is written %q but shown %q", s.Name, s.Default, s.Value(&d))
+		}
+		if (s.Kind == Choice) != (s.Choices() != nil) && s.Kind != Switch {
+			t.Errorf("%s: choices %q", s.Name, s.Choices())
+		}
+	}
+}
+
+// samples has a value other than the default for every setting. Together they
+// are valid.
+var samples = map[string]string{
+	"host": "127.0.0.1:0", "http-host": "", "workdir": "data", "file-mode": "0640",
+	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
+	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
+	"retention-age": "168h", "retention-bytes": "3GiB", "flush-batches": "1", "flush-interval": "-1ns",
+	"topics": "0", "topics-whitelist": "a,b", "max-messages": "10", "max-connections": "5", "open-files": "16",
+	"log-format": "json", "log-level": "warn", "verbose": "true",
+}
+
+// TestSettingSetsItsField checks that every setting sets one field of Config,
+// which no other one sets, and shows what it has set.
+func TestSettingSetsItsField(t *testing.T) {
+	setBy := make(map[string]string)
+	for _, s := range Settings() {
+		sample, ok := samples[s.Name]
+		if !ok {
+			t.Fatalf("%s: no sample", s.Name)
+		}
+		c, plain := Default(), Default()
+		if err := s.set(&c, s.split(sample)); err != nil {
+			t.Errorf("%s = %q: %v", s.Name, sample, err)
+			continue
+		}
+		if got := s.Value(&c); got != sample {
+			t.Errorf("%s = %q is shown as %q", s.Name, sample, got)
+		}
+		var changed []string
+		got, before := reflect.ValueOf(c), reflect.ValueOf(plain)
+		for i := range got.NumField() {
+			if !reflect.DeepEqual(got.Field(i).Interface(), before.Field(i).Interface()) {
+				changed = append(changed, got.Type().Field(i).Name)
+			}
+		}
+		if len(changed) != 1 {
+			t.Errorf("%s changes fields %v, want one", s.Name, changed)
+			continue
+		}
+		if other := setBy[changed[0]]; other != "" {
+			t.Errorf("%s and %s set the same field %s", s.Name, other, changed[0])
+		}
+		setBy[changed[0]] = s.Name
+	}
+	if n := reflect.TypeFor[Config]().NumField(); n != len(setBy) {
+		t.Errorf("settings set %d fields of Config's %d", len(setBy), n)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	s, ok := Lookup("batch-size")
+	if !ok || s.Env() != "LOGD_BATCH_SIZE" || s.Allowed() != "1KiB to 1GiB" || s.Kind.Arg() != "SIZE" {
+		t.Errorf("Lookup(batch-size) = %+v, %v", s, ok)
+	}
+	if _, ok := Lookup("batch_size"); ok {
+		t.Error("Lookup(batch_size) found something")
+	}
+}
+
+// TestValidate gives each setting values around the ends of its range.
+func TestValidate(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		set  func(*Config)
+		want string // the whole message; empty for none
+	}{
+		{"host any port", func(c *Config) { c.Host = ":0" }, ""},
+		{"host v6", func(c *Config) { c.Host = "[::1]:1774" }, ""},
+		{"host name", func(c *Config) { c.Host = "logs-1.example.org:1774" }, ""},
+		{"host empty", func(c *Config) { c.Host = "" },
+			`host = "": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host without port", func(c *Config) { c.Host = "localhost" },
+			`host = "localhost": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host port too large", func(c *Config) { c.Host = "localhost:65536" },
+			`host = "localhost:65536": "65536" is not a port number; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host no host", func(c *Config) { c.Host = "a b:1" },
+			`host = "a b:1": "a b" is not a host; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"http-host empty", func(c *Config) { c.HTTPHost = "" }, ""},
+		{"http-host", func(c *Config) { c.HTTPHost = "1775" },
+			`http-host = "1775": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"workdir", func(c *Config) { c.WorkDir = "" }, `workdir = "": empty; allowed: a path`},
+		{"workdir NUL", func(c *Config) { c.WorkDir = "a\x00b" }, `workdir = "a\x00b": holds a NUL byte; allowed: a path`},
+		{"file-mode 0644", func(c *Config) { c.FileMode = 0o644 }, ""},
+		{"file-mode 0400", func(c *Config) { c.FileMode = 0o400 },
+			`file-mode = "0400": logd itself could not read and write its files; allowed: 0600 to 0777 (octal), readable and writable by the owner`},
+		{"file-mode directory", func(c *Config) { c.FileMode = fs.ModeDir | 0o700 },
+			`file-mode = "20000000700": more than permission bits; allowed: 0600 to 0777 (octal), readable and writable by the owner`},
+		{"timeout", func(c *Config) { c.Timeout = 0 }, `timeout = "0s": out of range; allowed: 1ms to 8760h`},
+		{"idle-timeout", func(c *Config) { c.IdleTimeout = -1 }, `idle-timeout = "-1ns": out of range; allowed: 1ms to 8760h`},
+		{"shutdown-timeout", func(c *Config) { c.ShutdownTimeout = 8761 * time.Hour },
+			`shutdown-timeout = "8761h": out of range; allowed: 1ms to 8760h`},
+		{"batch-size least", func(c *Config) { c.BatchSize = 1024 }, ""},
+		{"batch-size small", func(c *Config) { c.BatchSize = 1023 }, `batch-size = "1023": out of range; allowed: 1KiB to 1GiB`},
+		{"batch-size large", func(c *Config) { c.BatchSize = 1<<30 + 1 }, `batch-size = "1073741825": out of range; allowed: 1KiB to 1GiB`},
+		{"partition-size most", func(c *Config) { c.PartitionSize = 1 << 40 }, ""},
+		{"partition-size large", func(c *Config) { c.PartitionSize = 2 << 40 }, `partition-size = "2TiB": out of range; allowed: 1KiB to 1TiB`},
+		{"partitions one", func(c *Config) { c.Partitions = 1 }, ""},
+		{"partitions", func(c *Config) { c.Partitions = 0 }, `partitions = 0: out of range; allowed: 1 to 1000000`},
+		{"retention-age", func(c *Config) { c.RetentionAge = -time.Hour },
+			`retention-age = "-1h": out of range; allowed: 1s to 876000h, or 0 (off)`},
+		{"retention-bytes", func(c *Config) { c.RetentionBytes = 2000 << 20 }, ""},
+		{"retention-bytes negative", func(c *Config) { c.RetentionBytes = -1 },
+			`retention-bytes = "-1": out of range; allowed: 1KiB to 1PiB, or 0 (off)`},
+		{"flush-batches one", func(c *Config) { c.FlushBatches = 1 }, ""},
+		{"flush-batches", func(c *Config) { c.FlushBatches = -1 },
+			`flush-batches = -1: out of range; allowed: 1 to 1000000, or 0 (not by count)`},
+		{"flush-interval never", func(c *Config) { c.FlushInterval = -1 }, ""},
+		{"flush-interval zero", func(c *Config) { c.FlushInterval = 0 },
+			`flush-interval = "0s": 0 is ambiguous: to sync before each OK set flush-batches = 1, ` +
+				`to never sync by time set a negative flush-interval; allowed: 1ms to 24h, or negative (never by time)`},
+		{"flush-interval long", func(c *Config) { c.FlushInterval = 25 * time.Hour },
+			`flush-interval = "25h": out of range; allowed: 1ms to 24h, or negative (never by time)`},
+		{"topics none", func(c *Config) { c.Topics = 0 }, ""},
+		{"topics", func(c *Config) { c.Topics = -1 }, `topics = -1: out of range; allowed: 1 to 1000000, or 0 (no limit)`},
+		{"topics-whitelist", func(c *Config) { c.TopicsWhitelist = []string{"a", "B.c_d-9"} }, ""},
+		{"topics-whitelist name", func(c *Config) { c.TopicsWhitelist = []string{"a", "../b"} },
+			`topics-whitelist = ["a", "../b"]: "../b" is not a topic name; ` +
+				`allowed: names of 1 to 255 bytes of A-Z a-z 0-9 . _ - that do not begin with . or __`},
+		{"topics-whitelist server's", func(c *Config) { c.TopicsWhitelist = []string{"__state"} },
+			`topics-whitelist = ["__state"]: "__state" begins with __, as only the server's own topics do; ` +
+				`allowed: names of 1 to 255 bytes of A-Z a-z 0-9 . _ - that do not begin with . or __`},
+		{"max-messages", func(c *Config) { c.MaxMessages = 0 }, `max-messages = 0: out of range; allowed: 1 to 2147483647`},
+		{"max-connections", func(c *Config) { c.MaxConnections = 0 }, `max-connections = 0: out of range; allowed: 1 to 1000000`},
+		{"open-files", func(c *Config) { c.OpenFiles = 15 }, `open-files = 15: out of range; allowed: 16 to 1000000`},
+		{"log-format", func(c *Config) { c.LogFormat = "xml" }, `log-format = "xml": unknown word; allowed: text or json`},
+		{"log-level", func(c *Config) { c.LogLevel = slog.LevelInfo + 1 },
+			`log-level = "INFO+1": unknown word; allowed: debug, info, warn or error`},
+
+		{"batch larger than partition", func(c *Config) { c.BatchSize, c.PartitionSize = 64<<10, 32<<10 },
+			`batch-size = "64KiB": larger than partition-size = "32KiB": a partition has to hold the largest batch; allowed: 1KiB to 1GiB and at most partition-size`},
+		{"retention below a partition", func(c *Config) { c.RetentionBytes = 1 << 30 },
+			`partition-size = "2000MiB": larger than retention-bytes = "1GiB": only whole partitions are removed and the newest one never is, ` +
+				`so a topic can't be kept below partition-size; allowed: 1KiB to 1TiB and at most retention-bytes`},
+		{"one address twice", func(c *Config) { c.Host, c.HTTPHost = ":80", ":80" },
+			`http-host = ":80": the same address as host = ":80": each listener needs its own port; ` +
+				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"any port twice", func(c *Config) { c.Host, c.HTTPHost = "127.0.0.1:0", "127.0.0.1:0" }, ""},
+		{"more names than topics", func(c *Config) { c.Topics, c.TopicsWhitelist = 1, []string{"a", "b"} },
+			`topics = 1: smaller than the number of names in topics-whitelist = ["a", "b"]: some of them could never be created; ` +
+				`allowed: 1 to 1000000, or 0 (no limit)`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := Default()
+			test.set(&c)
+			got := ""
+			if err := c.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("Validate:\n got %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestValidateCollects(t *testing.T) {
+	c := Default()
+	c.Partitions = 0
+	c.BatchSize = 2 << 30
+	c.PartitionSize = 1 << 20 // smaller, but batch-size is wrong in itself
+	c.Host = "x"
+	err := c.Validate()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("Validate = %v, want joined errors", err)
+	}
+	var keys []string
+	for _, e := range joined.Unwrap() {
+		keys = append(keys, e.(*Error).Key)
+	}
+	if diff := cmp.Diff([]string{"host", "batch-size", "partitions"}, keys); diff != "" {
+		t.Errorf("keys with problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestDurability(t *testing.T) {
+	const survive = "acknowledged batches survive a crash of logd; a power cut can lose "
+	for _, test := range []struct {
+		batches  int
+		interval time.Duration
+		want     string
+	}{
+		{0, time.Second, survive + "those of the last 1s"},
+		{0, -1, survive + "any that the operating system has not yet written by itself"},
+		{1, time.Second, "acknowledged batches survive a power cut: each one is on stable storage before its OK"},
+		{1, -1, "acknowledged batches survive a power cut: each one is on stable storage before its OK"},
+		{2, -1, survive + "the last one of each topic"},
+		{100, time.Minute, survive + "the last 99 of each topic, if not older than 1m"},
+	} {
+		c := Config{FlushBatches: test.batches, FlushInterval: test.interval}
+		if got := c.Durability(); got != test.want {
+			t.Errorf("flush-batches %d, flush-interval %v:\n got %s\nwant %s", test.batches, test.interval, got, test.want)
+		}
+	}
+}

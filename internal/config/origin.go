@@ -1,0 +1,87 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Source is a kind of place that a setting's value can come from. A greater
+// one is stronger.
+type Source int
+
+// The sources, weakest first.
+const (
+	FromDefault Source = iota
+	FromFile
+	FromEnvironment
+	FromFlag
+)
+
+// Origin is the place that a setting's value came from.
+type Origin struct {
+	Source Source
+	// Name is the file's path, the environment variable's name, or the flag's
+	// name without its dashes; empty for a default.
+	Name string
+	// Line is the line in a file, counted from 1; 0 for the file as a whole.
+	Line int
+}
+
+// String returns the origin as users see it: "default", "logd.toml:3",
+// "environment LOGD_HOST" or "flag --host".
+func (o Origin) String() string {
+	switch o.Source {
+	case FromFile:
+		if o.Line == 0 {
+			return o.Name
+		}
+		return o.Name + ":" + strconv.Itoa(o.Line)
+	case FromEnvironment:
+		return "environment " + o.Name
+	case FromFlag:
+		return "flag --" + o.Name
+	default:
+		return "default"
+	}
+}
+
+// Origins tells where each setting's value came from. In the zero Origins all
+// are defaults.
+type Origins struct {
+	of   map[string]Origin
+	file string
+}
+
+// Of returns the origin of the setting with the given name.
+func (o Origins) Of(name string) Origin { return o.of[name] }
+
+// File returns the path of the configuration file that was read, or "" if
+// there was none.
+func (o Origins) File() string { return o.file }
+
+// Error is one thing that is wrong with the settings.
+type Error struct {
+	Origin  Origin // where the value came from
+	Key     string // the setting's name, or the unknown key
+	Value   string // as it was written, quoted where it was text; empty if there was none
+	Reason  string // what is wrong with it
+	Allowed string // what would be right; empty where nothing would
+}
+
+// Error returns one line that names the origin, the key, the value, what is
+// wrong and what is allowed.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Origin.Source != FromDefault {
+		b.WriteString(e.Origin.String() + ": ")
+	}
+	b.WriteString(e.Key)
+	if e.Value != "" {
+		b.WriteString(" = " + e.Value)
+	}
+	b.WriteString(": " + e.Reason)
+	if e.Allowed != "" {
+		b.WriteString("; allowed: " + e.Allowed)
+	}
+	return b.String()
+}

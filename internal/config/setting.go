@@ -1,0 +1,254 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Setting describes one setting. Its zero value is of no use; [Settings] and
+// [Lookup] return them.
+type Setting struct {
+	// Name is the flag's name without dashes and the key in a file.
+	Name string
+	// Kind says how the value is written.
+	Kind Kind
+	// Usage says in one line what the setting does, without a full stop.
+	Usage string
+	// Default is the default as it would be written in the environment.
+	Default string
+
+	value
+}
+
+// Kind is a way to write a value.
+type Kind int
+
+// The kinds of values.
+const (
+	Address  Kind = iota // HOST:PORT
+	Path                 // a path in the file system
+	Mode                 // permission bits in octal
+	Duration             // 1s, 250ms, 168h
+	Size                 // bytes, or with a unit: 64KiB
+	Number               // a whole number
+	Names                // any number of topic names
+	Choice               // one of a few words
+	Switch               // true or false
+)
+
+// Arg returns the word that stands for a value of this kind in a usage line.
+func (k Kind) Arg() string {
+	return [...]string{"HOST:PORT", "PATH", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL"}[k]
+}
+
+// envPrefix begins the name of every environment variable that is a setting.
+const envPrefix = "LOGD_"
+
+const (
+	shortest = time.Millisecond
+	year     = 365 * 24 * time.Hour
+)
+
+// settings is the table that everything about settings follows from, in the
+// order in which they are shown.
+var settings = []Setting{{
+	Name: "host", Kind: Address, Default: "127.0.0.1:1774",
+	Usage: "address of the protocol listener",
+	value: field(func(c *Config) *string { return &c.Host }, address(false)),
+}, {
+	Name: "http-host", Kind: Address, Default: "127.0.0.1:1775",
+	Usage: "address of the HTTP listener, empty for none",
+	value: field(func(c *Config) *string { return &c.HTTPHost }, address(true)),
+}, {
+	Name: "workdir", Kind: Path, Default: "logs",
+	Usage: "folder of the data",
+	value: field(func(c *Config) *string { return &c.WorkDir }, path),
+}, {
+	Name: "file-mode", Kind: Mode, Default: "0600",
+	Usage: "mode of data files",
+	value: field(func(c *Config) *fileMode { return &c.FileMode }, mode),
+}, {
+	Name: "timeout", Kind: Duration, Default: "15s",
+	Usage: "longest a request may take from its first byte to its end, and a response to be written",
+	value: field(func(c *Config) *time.Duration { return &c.Timeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
+}, {
+	Name: "idle-timeout", Kind: Duration, Default: "30s",
+	Usage: "longest a connection may be without a request",
+	value: field(func(c *Config) *time.Duration { return &c.IdleTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
+}, {
+	Name: "shutdown-timeout", Kind: Duration, Default: "15s",
+	Usage: "longest a clean shutdown may take",
+	value: field(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
+}, {
+	Name: "batch-size", Kind: Size, Default: "64KiB",
+	Usage: "largest batch, envelope and data",
+	value: field(func(c *Config) *int64 { return &c.BatchSize }, size(bounds[int64]{min: 1 << 10, max: 1 << 30})),
+}, {
+	Name: "partition-size", Kind: Size, Default: "2000MiB",
+	Usage: "a partition file is closed before it would pass this",
+	value: field(func(c *Config) *int64 { return &c.PartitionSize }, size(bounds[int64]{min: 1 << 10, max: 1 << 40})),
+}, {
+	Name: "partitions", Kind: Number, Default: "8",
+	Usage: "partition files kept per topic; the oldest goes when a new one is begun",
+	value: field(func(c *Config) *int { return &c.Partitions }, number(bounds[int]{min: 1, max: 1_000_000})),
+}, {
+	Name: "retention-age", Kind: Duration, Default: "0s",
+	Usage: "remove oldest partitions whose newest batch is older than this, 0 for off",
+	value: field(func(c *Config) *time.Duration { return &c.RetentionAge }, duration(bounds[time.Duration]{min: time.Second, max: 100 * year, zero: "off"})),
+}, {
+	Name: "retention-bytes", Kind: Size, Default: "0",
+	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
+	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 1 << 10, max: 1 << 50, zero: "off"})),
+}, {
+	Name: "flush-batches", Kind: Number, Default: "0",
+	Usage: "acknowledge a batch when at most this many less one are unsynced: 1 syncs each before its OK, 0 does not count",
+	value: field(func(c *Config) *int { return &c.FlushBatches }, number(bounds[int]{min: 1, max: 1_000_000, zero: "not by count"})),
+}, {
+	Name: "flush-interval", Kind: Duration, Default: "1s",
+	Usage: "about how long an acknowledged batch may be unsynced, negative for no limit",
+	value: field(func(c *Config) *time.Duration { return &c.FlushInterval }, duration(bounds[time.Duration]{
+		min: shortest, max: 24 * time.Hour, negative: "never by time",
+		// Elsewhere 0 means never in one program and always in another.
+		noZero: "0 is ambiguous: to sync before each OK set flush-batches = 1, to never sync by time set a negative flush-interval",
+	})),
+}, {
+	Name: "topics", Kind: Number, Default: "1000",
+	Usage: "number of topics, 0 for no limit",
+	value: field(func(c *Config) *int { return &c.Topics }, number(bounds[int]{min: 1, max: 1_000_000, zero: "no limit"})),
+}, {
+	Name: "topics-whitelist", Kind: Names, Default: "",
+	Usage: "only these topics may be created; can be repeated",
+	value: list{of: func(c *Config) *[]string { return &c.TopicsWhitelist }},
+}, {
+	Name: "max-messages", Kind: Number, Default: "50000",
+	Usage: "most messages that one READ or TAIL may ask for",
+	value: field(func(c *Config) *int { return &c.MaxMessages }, number(bounds[int]{min: 1, max: math.MaxInt32})),
+}, {
+	Name: "max-connections", Kind: Number, Default: "10000",
+	Usage: "connections at once; one more is told that the server is busy",
+	value: field(func(c *Config) *int { return &c.MaxConnections }, number(bounds[int]{min: 1, max: 1_000_000})),
+}, {
+	Name: "open-files", Kind: Number, Default: "1024",
+	Usage: "descriptors kept open for partitions",
+	value: field(func(c *Config) *int { return &c.OpenFiles }, number(bounds[int]{min: 16, max: 1_000_000})),
+}, {
+	Name: "log-format", Kind: Choice, Default: FormatText,
+	Usage: "form of the lines logged to standard error",
+	value: field(func(c *Config) *string { return &c.LogFormat }, choice([]string{FormatText, FormatJSON}, []string{FormatText, FormatJSON})),
+}, {
+	Name: "log-level", Kind: Choice, Default: "info",
+	Usage: "lowest level that is logged",
+	value: field(func(c *Config) *slog.Level { return &c.LogLevel }, choice(
+		[]string{"debug", "info", "warn", "error"},
+		[]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError})),
+}, {
+	Name: "verbose", Kind: Switch, Default: "false",
+	Usage: "log at level debug",
+	value: field(func(c *Config) *bool { return &c.Verbose }, boolean),
+}}
+
+// Settings returns all settings in the order in which they are shown.
+func Settings() []Setting { return slices.Clone(settings) }
+
+// Lookup returns the setting with the given name, and whether there is one.
+func Lookup(name string) (Setting, bool) {
+	for _, s := range settings {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Env returns the name of the setting's environment variable.
+func (s Setting) Env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// Allowed describes the values that the setting takes.
+func (s Setting) Allowed() string { return s.allowed() }
+
+// Choices returns the words that a setting of kind Choice takes, or nil.
+func (s Setting) Choices() []string { return slices.Clone(s.choices()) }
+
+// Value returns the setting's value in c as it would be written in the
+// environment: the text that, parsed, gives this value again.
+func (s Setting) Value(c *Config) string { return strings.Join(s.texts(c), ",") }
+
+// Parse reports whether text can be read as a value of this setting. It does
+// not look at the range.
+func (s Setting) Parse(text string) error {
+	if err := s.parse(new(Config), s.split(text)); err != nil {
+		return fmt.Errorf("%w; allowed: %s", err, s.Allowed())
+	}
+	return nil
+}
+
+// set parses texts, checks the range, and only then sets the field in c.
+func (s Setting) set(c *Config, texts []string) error {
+	var scratch Config
+	if err := s.parse(&scratch, texts); err != nil {
+		return err
+	}
+	if err := s.check(&scratch); err != nil {
+		return err
+	}
+	return s.parse(c, texts)
+}
+
+// split cuts a text from a flag or the environment into its values.
+func (s Setting) split(text string) []string {
+	if s.Kind != Names {
+		return []string{text}
+	}
+	if text == "" {
+		return nil
+	}
+	names := strings.Split(text, ",")
+	for i, n := range names {
+		names[i] = strings.TrimSpace(n)
+	}
+	return names
+}
+
+func (s Setting) defaults() []string { return s.split(s.Default) }
+
+// quote returns a value of this setting as a file would have it.
+func (s Setting) quote(text string) string {
+	switch s.Kind {
+	case Number, Switch:
+		return shorten(text)
+	case Names:
+		return quoteAll(s.split(text))
+	default:
+		return shorten(strconv.Quote(text))
+	}
+}
+
+func quoteAll(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, t := range texts {
+		quoted[i] = strconv.Quote(t)
+	}
+	return shorten("[" + strings.Join(quoted, ", ") + "]")
+}
+
+// maxShown is how much of a value an error message repeats, in bytes.
+const maxShown = 80
+
+func shorten(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+}
+
+// problem is the error for a value of this setting, as it was written.
+func (s Setting) problem(o Origin, written string, reason error) error {
+	return &Error{Origin: o, Key: s.Name, Value: written, Reason: reason.Error(), Allowed: s.Allowed()}
+}
