@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -89,11 +90,15 @@ func syntaxError(path string, err error) error {
 	return fmt.Errorf("%s: not TOML: %s", path, oneLine(err.Error()))
 }
 
-// oneLine quotes what a message must not hold as it is: line ends and other
-// control characters, which it may have from the file.
+// oneLine puts a space for each line end and other control character, which a
+// message may have from the file.
 func oneLine(message string) string {
-	quoted := strconv.Quote(message)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, message)
 }
 
 // keyName returns a key, its parts joined by dots, and the line it is on.

@@ -31,7 +31,7 @@ type Kind int
 // The kinds of values.
 const (
 	Address  Kind = iota // HOST:PORT
-	Path                 // a path in the file system
+	Folder               // the path of a folder
 	Mode                 // permission bits in octal
 	Duration             // 1s, 250ms, 168h
 	Size                 // bytes, or with a unit: 64KiB
@@ -43,7 +43,7 @@ const (
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "PATH", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL"}[k]
 }
 
 // envPrefix begins the name of every environment variable that is a setting.
@@ -65,9 +65,9 @@ var settings = []Setting{{
 	Usage: "address of the HTTP listener, empty for none",
 	value: field(func(c *Config) *string { return &c.HTTPHost }, address(true)),
 }, {
-	Name: "workdir", Kind: Path, Default: "logs",
+	Name: "workdir", Kind: Folder, Default: "logs",
 	Usage: "folder of the data",
-	value: field(func(c *Config) *string { return &c.WorkDir }, path),
+	value: field(func(c *Config) *string { return &c.WorkDir }, folder),
 }, {
 	Name: "file-mode", Kind: Mode, Default: "0600",
 	Usage: "mode of data files",
@@ -106,7 +106,7 @@ var settings = []Setting{{
 	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 1 << 10, max: 1 << 50, zero: "off"})),
 }, {
 	Name: "flush-batches", Kind: Number, Default: "0",
-	Usage: "acknowledge a batch when at most this many less one are unsynced: 1 syncs each before its OK, 0 does not count",
+	Usage: "1 syncs each batch before its OK; N leaves at most N-1 acknowledged batches unsynced; 0 does not count",
 	value: field(func(c *Config) *int { return &c.FlushBatches }, number(bounds[int]{min: 1, max: 1_000_000, zero: "not by count"})),
 }, {
 	Name: "flush-interval", Kind: Duration, Default: "1s",

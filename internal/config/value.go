@@ -183,7 +183,7 @@ var boolean = kindOf[bool]{
 	choices: []string{"true", "false"},
 }
 
-var path = kindOf[string]{
+var folder = kindOf[string]{
 	parse:  parseText,
 	format: func(s string) string { return s },
 	check: func(s string) error {
@@ -195,7 +195,7 @@ var path = kindOf[string]{
 		}
 		return nil
 	},
-	allowed: "a path",
+	allowed: "the path of a folder",
 }
 
 func parseText(text string) (string, error) { return text, nil }

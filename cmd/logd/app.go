@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/internal/config"
+)
+
+// app is one run of logd: what it has of the process, and its flags.
+type app struct {
+	stdout, stderr io.Writer
+	env            []string
+	defaultFiles   []string // configuration files where none is named
+	// signals begins to catch the signals that ask the process to stop; they
+	// kill it again after the function that it returns.
+	signals func() (<-chan os.Signal, func())
+	start   startFunc
+
+	configFile string
+	settings   map[string][]string // what flags say of settings
+	cpuProfile string
+	traceFile  string
+	format     string // of what a command prints
+
+	running bool         // the command line was understood
+	logger  *slog.Logger // once there is one
+}
+
+// run runs the command line and returns the exit code.
+func (a *app) run(args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(context.Background())
+	switch {
+	case err == nil || errors.Is(err, errQuiet):
+		return exitDone
+	case !a.running:
+		fmt.Fprintf(a.stderr, "%sSee %s --help.\n", lines(err), cmd.CommandPath())
+		return exitUsage
+	case a.logger != nil:
+		a.logger.Error(err.Error())
+	default:
+		io.WriteString(a.stderr, lines(err))
+	}
+	return exitCode(err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "logd [flags]",
+		Short: "Run an append-only log server.",
+		Example: `  logd
+  logd --workdir /var/lib/logd --flush-batches 1
+  LOGD_HOST=127.0.0.1:2774 logd --http-host 127.0.0.1:2775
+  logd config show`,
+		Long: `Every setting is a flag, an environment variable (LOGD_BATCH_SIZE for
+--batch-size) and a key of the configuration file (batch-size = "64KiB"), in
+that order of strength. logd config show tells what each is and why.`,
+		Version:       version(),
+		Args:          cobra.NoArgs,
+		RunE:          a.do(a.serve),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate(versionLine())
+	cobra.EnableCommandSorting = false
+
+	a.settingFlags(root.PersistentFlags())
+	root.Flags().StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile of the run to `FILE`")
+	root.Flags().StringVar(&a.traceFile, "trace", "", "write an execution trace of the run to `FILE`")
+	root.AddCommand(a.configCommand(), a.versionCommand(), a.completionCommand())
+	completeFlags(root)
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.Flags().SortFlags = false
+		cmd.DisableFlagsInUseLine = true
+	}
+	return root
+}
+
+// helpTemplate begins with a line and examples.
+const helpTemplate = `{{.Short}}
+
+{{if .HasExample}}Examples:
+{{.Example}}
+
+{{end}}{{with .Long}}{{.}}
+
+{{end}}Usage:
+  {{.UseLine}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
+{{if .LocalNonPersistentFlags.HasAvailableFlags}}
+Flags:
+{{.LocalNonPersistentFlags.FlagUsages}}{{end}}{{if .PersistentFlags.HasAvailableFlags}}
+Settings:
+{{.PersistentFlags.FlagUsages}}{{end}}{{if .Annotations.settings}}
+Settings:
+{{.InheritedFlags.FlagUsages}}{{end}}`
+
+// takesSettings marks a command whose help shows the flags of settings.
+var takesSettings = map[string]string{"settings": "true"}
+
+// do makes the function of a command out of one that runs when the command
+// line is understood.
+func (a *app) do(f func(args []string) error) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		if a.format != "" && a.format != "text" && a.format != "json" {
+			return fmt.Errorf("--format is %q: want text or json", a.format)
+		}
+		a.running = true
+		return f(args)
+	}
+}
+
+// formatFlag gives a command that prints data the flag -o.
+func (a *app) formatFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&a.format, "format", "o", "text", "`text`, or json: one object a line")
+}
+
+func (a *app) json() bool { return a.format == "json" }
+
+// load puts the settings together.
+func (a *app) load(file string) (config.Config, config.Origins, error) {
+	c, o, err := config.Load(config.Sources{
+		File:         file,
+		DefaultFiles: a.defaultFiles,
+		Env:          a.env,
+		Flags:        a.settings,
+	})
+	if err != nil {
+		return c, o, &exitError{exitConfig, err}
+	}
+	return c, o, nil
+}

@@ -1,0 +1,39 @@
+// Command logd is an append-only log server.
+//
+//	logd
+//	logd --workdir /var/lib/logd --flush-batches 1
+//	logd config show
+//
+// Logs go to standard error. SIGTERM and SIGINT shut it down in order; a
+// second one cuts it short. It exits with 0 after a clean shutdown, 1 when it
+// failed, 2 for wrong usage, 75 when it can't listen now, and 78 for wrong
+// settings.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/logd-dev/logd/internal/config"
+)
+
+func main() {
+	// Whoever reads the logs may go away. That fails a write, and must not end
+	// a server.
+	signal.Ignore(syscall.SIGPIPE)
+	a := &app{
+		stdout: os.Stdout, stderr: os.Stderr,
+		env: os.Environ(), defaultFiles: config.DefaultFiles(),
+		signals: notify, start: startNode,
+	}
+	os.Exit(a.run(os.Args[1:]))
+}
+
+// notify returns the signals that ask the process to stop, and a function
+// after which they kill it.
+func notify() (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 2) // the second may come while the first is dealt with
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	return c, func() { signal.Stop(c) }
+}

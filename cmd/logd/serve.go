@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/node"
+)
+
+// runningNode is what serve needs of a *node.Node.
+type runningNode interface {
+	Addr() net.Addr
+	HTTPAddr() net.Addr
+	Wait() error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// startFunc starts a node; see node.Start.
+type startFunc func(context.Context, node.Options) (runningNode, error)
+
+func startNode(ctx context.Context, o node.Options) (runningNode, error) {
+	n, err := node.Start(ctx, o)
+	if err != nil {
+		return nil, err // not a nil *node.Node in an interface
+	}
+	return n, nil
+}
+
+// serve runs the server until a signal or a failure ends it.
+func (a *app) serve([]string) (err error) {
+	c, origins, err := a.load(a.configFile)
+	if err != nil {
+		return err
+	}
+	a.logger = newLogger(a.stderr, &c)
+	stopProfiles, err := a.startProfiles()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfiles()) }()
+
+	signals, stopSignals := a.signals()
+	defer stopSignals()
+	n, stopping, err := a.startNode(signals, &c, origins)
+	if n == nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.Wait() }()
+	if !stopping {
+		a.greet(n, &c, origins)
+		select {
+		case err := <-ended:
+			if err != nil {
+				return fmt.Errorf("stopped by a failure: %w", err)
+			}
+			return nil
+		case s := <-signals:
+			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
+		}
+	}
+	err = a.shutdown(n, signals, stopSignals, &c)
+	<-ended // what a Shutdown or Close returned, once more
+	return err
+}
+
+var errSecondSignal = errors.New("a second signal cut the shutdown short: requests in flight were not answered")
+
+// startNode starts the node. A signal meanwhile ends the start: the node is
+// then nil, or, if it started all the same, stopping is true.
+func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Origins) (n runningNode, stopping bool, err error) {
+	type result struct {
+		node runningNode
+		err  error
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	started := make(chan result, 1)
+	go func() {
+		n, err := a.start(ctx, node.Options{Config: *c, Version: version(), Logger: a.logger})
+		started <- result{n, err}
+	}()
+	var r result
+	select {
+	case r = <-started:
+	case s := <-signals:
+		a.logger.Info("stopping before requests are taken", "signal", s.String())
+		stopping = true
+		cancel()
+		select {
+		case r = <-started:
+		case <-signals:
+			return nil, true, errSecondSignal // the start goes down with the process
+		}
+	}
+	if r.err != nil {
+		if stopping && errors.Is(r.err, context.Canceled) {
+			return nil, true, nil
+		}
+		return nil, stopping, explainStart(r.err, c, o)
+	}
+	return r.node, stopping, nil
+}
+
+// shutdown shuts the node down, at once if there is another signal.
+func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func(), c *config.Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- n.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("requests in flight were cut after shutdown-timeout = %s: %w", c.ShutdownTimeout, err)
+		case err != nil:
+			return fmt.Errorf("shut down: %w", err)
+		}
+		a.logger.Info("stopped")
+		return nil
+	case <-signals:
+		// One more must not wait for a disk that hangs.
+		stopSignals()
+		err := n.Close()
+		<-done
+		return errors.Join(errSecondSignal, err)
+	}
+}
+
+// greet says that the node takes requests, where, and what it promises.
+func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
+	http := "off"
+	if addr := n.HTTPAddr(); addr != nil {
+		http = addr.String()
+	}
+	file := o.File()
+	if file == "" {
+		file = "none"
+	}
+	a.logger.Info("logd takes requests", "version", version(), "addr", n.Addr().String(), "http", http,
+		"workdir", absolute(c.WorkDir), "config", file)
+	a.logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
+	if w := a.person(c); w != nil {
+		io.WriteString(w, tryIt(n.Addr(), c, sourceTree(".")))
+	}
+}
+
+func newLogger(w io.Writer, c *config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

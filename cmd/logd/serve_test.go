@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// fakeNode is a node whose end the test decides.
+type fakeNode struct {
+	shutdown func(context.Context) error // default: at once
+
+	once    sync.Once
+	stopped chan struct{}
+	err     error
+	closed  bool
+}
+
+func newFakeNode() *fakeNode { return &fakeNode{stopped: make(chan struct{})} }
+
+func (n *fakeNode) stop(err error) {
+	n.once.Do(func() {
+		n.err = err
+		close(n.stopped)
+	})
+}
+
+func (n *fakeNode) Addr() net.Addr     { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9} }
+func (n *fakeNode) HTTPAddr() net.Addr { return nil }
+func (n *fakeNode) Wait() error        { <-n.stopped; return n.err }
+
+func (n *fakeNode) Close() error {
+	n.closed = true
+	n.stop(nil)
+	return nil
+}
+
+func (n *fakeNode) Shutdown(ctx context.Context) error {
+	if n.shutdown != nil {
+		n.stop(n.shutdown(ctx))
+	}
+	n.stop(nil)
+	return n.err
+}
+
+// testRun is a run of logd inside the test.
+type testRun struct {
+	signals        chan os.Signal
+	stdout, stderr bytes.Buffer
+	stoppedSignals bool
+}
+
+// run runs logd and returns its exit code. It is done when logd is.
+func (r *testRun) run(t *testing.T, start startFunc, args ...string) int {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	a := &app{
+		stdout: &r.stdout, stderr: &r.stderr,
+		signals: func() (<-chan os.Signal, func()) { return r.signals, func() { r.stoppedSignals = true } },
+		start:   start,
+	}
+	return a.run(args)
+}
+
+func newTestRun() *testRun { return &testRun{signals: make(chan os.Signal, 2)} }
+
+func (r *testRun) want(t *testing.T, code, wantCode int, texts ...string) {
+	t.Helper()
+	if code != wantCode {
+		t.Errorf("exit code %d, want %d", code, wantCode)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.stderr.String(), text) {
+			t.Errorf("standard error does not say %q", text)
+		}
+	}
+	if t.Failed() {
+		t.Logf("standard error:\n%s", r.stderr.String())
+	}
+}
+
+func TestServeSignal(t *testing.T) {
+	r := newTestRun()
+	n := newFakeNode()
+	n.shutdown = func(ctx context.Context) error {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("Shutdown without a deadline")
+		}
+		return nil
+	}
+	code := r.run(t, func(_ context.Context, o node.Options) (runningNode, error) {
+		if o.Config.Partitions != 3 || o.Version == "" || o.Logger == nil {
+			t.Errorf("node.Options = %+v", o)
+		}
+		r.signals <- syscall.SIGTERM
+		return n, nil
+	}, "--partitions", "3")
+	// The start and the signal race: both are clean ends.
+	r.want(t, code, exitDone, "signal=terminated", "msg=stopped")
+	if n.closed {
+		t.Error("the node was cut")
+	}
+}
+
+func TestServeSecondSignal(t *testing.T) {
+	r := newTestRun()
+	n := newFakeNode()
+	n.shutdown = func(context.Context) error {
+		r.signals <- os.Interrupt
+		<-n.stopped // by Close
+		return context.Canceled
+	}
+	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		r.signals <- os.Interrupt
+		return n, nil
+	})
+	r.want(t, code, exitFailed, "a second signal cut the shutdown short")
+	if !n.closed || !r.stoppedSignals {
+		t.Errorf("node cut: %v, signals given back: %v", n.closed, r.stoppedSignals)
+	}
+}
+
+func TestServeSignalDuringStart(t *testing.T) {
+	r := newTestRun()
+	code := r.run(t, func(ctx context.Context, _ node.Options) (runningNode, error) {
+		r.signals <- syscall.SIGTERM
+		<-ctx.Done()
+		return nil, fmt.Errorf("recover: %w", ctx.Err())
+	})
+	r.want(t, code, exitDone, "stopping before requests are taken")
+}
+
+func TestServeSecondSignalDuringStart(t *testing.T) {
+	r := newTestRun()
+	release := make(chan struct{})
+	returned := make(chan struct{})
+	code := r.run(t, func(ctx context.Context, _ node.Options) (runningNode, error) {
+		defer close(returned)
+		r.signals <- syscall.SIGTERM
+		<-ctx.Done()
+		r.signals <- syscall.SIGTERM
+		<-release // as a recovery on a disk that hangs
+		return nil, ctx.Err()
+	})
+	r.want(t, code, exitFailed, "a second signal cut the shutdown short")
+	close(release)
+	<-returned
+}
+
+func TestServeFailure(t *testing.T) {
+	r := newTestRun()
+	n := newFakeNode()
+	n.stop(errors.New("listener is gone"))
+	code := r.run(t, func(context.Context, node.Options) (runningNode, error) { return n, nil })
+	r.want(t, code, exitFailed, "stopped by a failure: listener is gone")
+}
+
+func TestServeShutdownTimeout(t *testing.T) {
+	r := newTestRun()
+	n := newFakeNode()
+	n.shutdown = func(ctx context.Context) error {
+		<-ctx.Done()
+		return fmt.Errorf("connections: %w", ctx.Err())
+	}
+	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		r.signals <- syscall.SIGTERM
+		return n, nil
+	}, "--shutdown-timeout=1ms")
+	r.want(t, code, exitFailed, "requests in flight were cut after shutdown-timeout = 1ms")
+}
+
+func TestServeStartErrors(t *testing.T) {
+	listen := func(addr string, errno syscall.Errno) error {
+		a, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Errorf("start: %w", &net.OpError{Op: "listen", Net: "tcp", Addr: a, Err: os.NewSyscallError("bind", errno)})
+	}
+	for _, test := range []struct {
+		name string
+		err  error
+		args []string
+		code int
+		want string
+	}{
+		{"locked", fmt.Errorf("open: %w", vfs.ErrLocked), []string{"--workdir", "/data/logs"}, exitFailed,
+			"the work directory /data/logs is in use by another logd: stop that one, or give this one a folder of its own with --workdir"},
+		{"address in use", listen("127.0.0.1:1774", syscall.EADDRINUSE), nil, exitTemporary,
+			"cannot listen on 127.0.0.1:1774 (host: default): address already in use; stop what listens there, or choose another with --host"},
+		{"HTTP address", listen("127.0.0.1:80", syscall.EACCES), []string{"--http-host", "127.0.0.1:80"}, exitTemporary,
+			"cannot listen on 127.0.0.1:80 (http-host: flag --http-host): permission denied; choose another with --http-host"},
+		{"no such host", &net.OpError{Op: "listen", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "x.invalid"}},
+			[]string{"--host", "x.invalid:1"}, exitTemporary,
+			"cannot listen on x.invalid:1 (host: flag --host): lookup x.invalid: no such host; choose another with --host"},
+		{"another", errors.New("mkdir logs: read-only file system"), nil, exitFailed, "mkdir logs: read-only file system"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newTestRun()
+			code := r.run(t, func(context.Context, node.Options) (runningNode, error) { return nil, test.err }, test.args...)
+			r.want(t, code, test.code, `msg="`+test.want+`"`)
+		})
+	}
+}
+
+// TestServeLogsErrorsAsJSON: what reads JSON gets JSON from the start on.
+func TestServeLogsErrorsAsJSON(t *testing.T) {
+	r := newTestRun()
+	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		return nil, errors.New("no luck")
+	}, "--log-format", "json")
+	r.want(t, code, exitFailed, `"level":"ERROR","msg":"no luck"}`)
+	for line := range strings.Lines(r.stderr.String()) {
+		if !strings.HasPrefix(line, "{") {
+			t.Errorf("a line is not JSON: %s", line)
+		}
+	}
+}
+
+func TestServeProfiles(t *testing.T) {
+	r := newTestRun()
+	dir := t.TempDir()
+	cpu, trace := filepath.Join(dir, "cpu"), filepath.Join(dir, "trace")
+	n := newFakeNode()
+	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		r.signals <- syscall.SIGTERM
+		return n, nil
+	}, "--cpuprofile", cpu, "--trace", trace)
+	r.want(t, code, exitDone)
+	for _, file := range []string{cpu, trace} {
+		if info, err := os.Stat(file); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", filepath.Base(file), info, err)
+		}
+	}
+
+	r = newTestRun()
+	code = r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		t.Error("started without the profile")
+		return nil, errors.New("started")
+	}, "--cpuprofile", cpu, "--trace", filepath.Join(dir, "none", "trace"))
+	r.want(t, code, exitFailed, "--trace: open ")
+}
+
+func TestTryIt(t *testing.T) {
+	for _, test := range []struct {
+		addr   net.TCPAddr
+		names  []string
+		source bool
+		want   []string
+	}{
+		{net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1774}, nil, true, []string{
+			"  echo hello | go run ./cmd/log-cli write --topic greetings\n",
+			"  go run ./cmd/log-cli read --topic greetings -F\n"}},
+		{net.TCPAddr{IP: net.IPv6unspecified, Port: 9}, []string{"b", "a"}, false, []string{
+			"  echo hello | log-cli write --topic b --host 127.0.0.1:9\n",
+			"  log-cli read --topic b --host 127.0.0.1:9 -F\n"}},
+		{net.TCPAddr{IP: net.IPv6loopback, Port: 9}, nil, false, []string{
+			"  echo hello | log-cli write --topic greetings --host [::1]:9\n",
+			"  log-cli read --topic greetings --host [::1]:9 -F\n"}},
+	} {
+		got := tryIt(&test.addr, &config.Config{TopicsWhitelist: test.names}, test.source)
+		for _, line := range test.want {
+			if !strings.Contains(got, "\n"+line) {
+				t.Errorf("%v, source tree %v: no line %q in\n%s", test.addr, test.source, line, got)
+			}
+		}
+	}
+}
+
+func TestPerson(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil || !isTerminal(terminal) {
+		t.Skipf("no terminal here: %v", err)
+	}
+	defer terminal.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, json := &config.Config{LogFormat: config.FormatText}, &config.Config{LogFormat: config.FormatJSON}
+	t.Chdir(t.TempDir())
+	if a := (&app{stdout: null, stderr: terminal}); a.person(json) != terminal {
+		t.Error("a terminal at standard error is not found")
+	}
+	if a := (&app{stdout: terminal, stderr: null}); a.person(text) != terminal {
+		t.Error("a terminal at standard output is not found")
+	}
+	if a := (&app{stdout: null, stderr: null}); a.person(text) != nil {
+		t.Error("somebody reads although there is no terminal")
+	}
+	t.Chdir(root)
+	a := &app{stdout: null, stderr: null}
+	if a.person(text) != null {
+		t.Error("nobody reads in the source tree")
+	}
+	if a.person(json) != nil {
+		t.Error("lines that are not JSON are written to whom wants JSON")
+	}
+}
+
+func TestSourceTree(t *testing.T) {
+	dir := t.TempDir()
+	if sourceTree(dir) {
+		t.Error("an empty folder is taken for the source")
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "cmd", "log-cli"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"":                                      false,
+		"module example.org/x\n":                false,
+		"module " + module + "2\n":              false,
+		"// comment\nmodule " + module + "\n":   true,
+		strings.Repeat("//\n", 5000) + "module": false,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := sourceTree(dir); got != want {
+			t.Errorf("go.mod %.40q: sourceTree = %v", text, got)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/internal/config"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check or show the settings.",
+		Example: `  logd config check /etc/logd/logd.toml
+  logd config show`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("which one: logd config check or logd config show?")
+		},
+	}
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Tell whether logd would start with these settings.",
+		Example: `  logd config check
+  logd config check /etc/logd/logd.toml
+  logd config check --batch-size 1MiB`,
+		Long: `Checks the configuration file, the environment and the flags as a start would,
+and starts nothing. It exits with 0 if they are good, and with 78 after it has
+named everything that is wrong with them.`,
+		Args:        cobra.MaximumNArgs(1),
+		RunE:        a.do(a.configCheck),
+		Annotations: takesSettings,
+	}
+	show := &cobra.Command{
+		Use:   "show [flags]",
+		Short: "Show every setting, its value and where that comes from.",
+		Example: `  logd config show
+  logd config show -o json
+  logd config show --config /etc/logd/logd.toml`,
+		Args:        cobra.NoArgs,
+		RunE:        a.do(a.configShow),
+		Annotations: takesSettings,
+	}
+	a.formatFlag(show)
+	for _, c := range []*cobra.Command{check, show} {
+		c.DisableFlagsInUseLine = true
+		cmd.AddCommand(c)
+	}
+	return cmd
+}
+
+func (a *app) configCheck(args []string) error {
+	file := a.configFile
+	if len(args) == 1 {
+		if file != "" && file != args[0] {
+			return &exitError{exitUsage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file)}
+		}
+		file = args[0]
+	}
+	_, origins, err := a.load(file)
+	if err != nil {
+		return err
+	}
+	what := origins.File()
+	if what == "" {
+		what = "no configuration file"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
+	return outputError(err)
+}
+
+func (a *app) configShow([]string) error {
+	c, origins, err := a.load(a.configFile)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return outputError(a.showJSON(&c, origins))
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
+	for _, s := range config.Settings() {
+		value := s.Value(&c)
+		if value == "" {
+			value = `""`
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, value, origins.Of(s.Name))
+	}
+	return outputError(w.Flush())
+}
+
+func (a *app) showJSON(c *config.Config, origins config.Origins) error {
+	encoder := json.NewEncoder(a.stdout)
+	encoder.SetEscapeHTML(false)
+	for _, s := range config.Settings() {
+		err := encoder.Encode(struct {
+			Setting string `json:"setting"`
+			Value   string `json:"value"`
+			Origin  string `json:"origin"`
+		}{s.Name, s.Value(c), origins.Of(s.Name).String()})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "Print a script that makes a shell complete the words of logd.",
+		Example: `  logd completion bash > ~/.local/share/bash-completion/completions/logd
+  logd completion zsh > "${fpath[1]}/_logd"
+  logd completion fish > ~/.config/fish/completions/logd.fish`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a.running = true
+			root := cmd.Root()
+			switch args[0] {
+			case "bash":
+				return outputError(root.GenBashCompletionV2(a.stdout, true))
+			case "zsh":
+				return outputError(root.GenZshCompletion(a.stdout))
+			default:
+				return outputError(root.GenFishCompletion(a.stdout, true))
+			}
+		},
+	}
+}
