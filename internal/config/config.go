@@ -83,7 +83,7 @@ type Config struct {
 	// for no limit; default 1000.
 	Topics int
 	// TopicsWhitelist names the only topics that may be created. Valid topic
-	// names that do not begin with "__"; empty, the default, for any.
+	// names that do not begin with "__"; nil, the default, for any.
 	TopicsWhitelist []string
 	// MaxMessages is the largest number of messages of one READ or TAIL. 1 to
 	// 2,147,483,647; default 50,000.

@@ -368,7 +368,7 @@ func TestLoadGood(t *testing.T) {
 			func(c *Config) { c.BatchSize, c.PartitionSize = 65536, 2e9 }},
 		{"octal mode", "file-mode = 0o640", nil, func(c *Config) { c.FileMode = 0o640 }},
 		{"mode without a zero", `file-mode = "660"`, nil, func(c *Config) { c.FileMode = 0o660 }},
-		{"no names", "topics-whitelist = []", nil, func(c *Config) { c.TopicsWhitelist = []string{} }},
+		{"no names", "topics-whitelist = []", nil, func(c *Config) { c.TopicsWhitelist = nil }},
 		{"names", "topics-whitelist = [ 'a', # one\n  \"b\",\n]", nil, func(c *Config) { c.TopicsWhitelist = []string{"a", "b"} }},
 		{"names in the environment", "", []string{"LOGD_TOPICS_WHITELIST=a, b"}, func(c *Config) { c.TopicsWhitelist = []string{"a", "b"} }},
 		{"no names in the environment", `topics-whitelist = ["a"]`, []string{"LOGD_TOPICS_WHITELIST="}, func(c *Config) { c.TopicsWhitelist = nil }},

@@ -76,7 +76,10 @@ type list struct {
 }
 
 func (l list) parse(c *Config, texts []string) error {
-	*l.of(c) = slices.Clone(texts)
+	*l.of(c) = nil // also for an empty list: there is one way to say none
+	if len(texts) > 0 {
+		*l.of(c) = slices.Clone(texts)
+	}
 	return nil
 }
 
