@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,9 @@ import (
 // maxFile is the size of the largest configuration file, in bytes.
 const maxFile = 1 << 20
 
+// byteOrderMark is what some editors put before a text in UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // entry is one key of a file and its value as texts.
 type entry struct {
 	setting Setting
@@ -24,7 +28,7 @@ type entry struct {
 	line    int
 }
 
-// readFile reads at most maxFile bytes of the file at path.
+// readFile reads the file at path, which may be maxFile bytes long.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -38,7 +42,7 @@ func readFile(path string) ([]byte, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%s: larger than %s", path, formatSize(maxFile))
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, byteOrderMark), nil
 }
 
 // decode reads a file's contents. path is for messages alone. The entries are
@@ -54,9 +58,12 @@ func decode(path string, data []byte) (entries []entry, problems []error) {
 	}
 	var p unstable.Parser
 	p.Reset(data)
+	line, seen := 1, 0 // the line of data[seen]
 	for p.NextExpression() {
 		x := p.Expression()
-		name, line := keyName(&p, x.Key())
+		name, at := keyName(x.Key())
+		line += bytes.Count(data[seen:at], []byte("\n"))
+		seen = at
 		origin := Origin{Source: FromFile, Name: path, Line: line}
 		if x.Kind != unstable.KeyValue {
 			// What follows belongs to the table, so the rest says nothing.
@@ -101,17 +108,18 @@ func oneLine(message string) string {
 	}, message)
 }
 
-// keyName returns a key, its parts joined by dots, and the line it is on.
-func keyName(p *unstable.Parser, parts unstable.Iterator) (name string, line int) {
+// keyName returns a key, its parts joined by dots, and its position in the
+// file.
+func keyName(parts unstable.Iterator) (name string, at int) {
 	var words []string
 	for parts.Next() {
 		n := parts.Node()
-		if line == 0 {
-			line = p.Shape(n.Raw).Start.Line
+		if words == nil {
+			at = int(n.Raw.Offset)
 		}
 		words = append(words, bare(string(n.Data)))
 	}
-	return shorten(strings.Join(words, ".")), line
+	return shorten(strings.Join(words, ".")), at
 }
 
 // bare returns a name as it is where it needs no quotes, and else in quotes.

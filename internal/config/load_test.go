@@ -378,6 +378,7 @@ func TestLoadGood(t *testing.T) {
 		{"a service called logd in Kubernetes", "", []string{
 			"LOGD_SERVICE_HOST=10.0.0.1", "LOGD_SERVICE_PORT=1774", "LOGD_SERVICE_PORT_HTTP=1775", "LOGD_PORT=tcp://10.0.0.1:1774",
 			"LOGD_PORT_1774_TCP=tcp://10.0.0.1:1774", "LOGD_PORT_1774_TCP_PROTO=tcp"}, func(*Config) {}},
+		{"another system's editor", "\xef\xbb\xbftopics = 3\r\npartitions = 2\r\n", nil, func(c *Config) { c.Topics, c.Partitions = 3, 2 }},
 		{"empty file", "\n# nothing\n", nil, func(*Config) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
