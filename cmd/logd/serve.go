@@ -117,10 +117,7 @@ func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func
 	go func() { done <- n.Shutdown(ctx) }()
 	select {
 	case err := <-done:
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("requests in flight were cut after shutdown-timeout = %s: %w", c.ShutdownTimeout, err)
-		case err != nil:
+		if err != nil {
 			return fmt.Errorf("shut down: %w", err)
 		}
 		a.logger.Info("stopped")

@@ -167,18 +167,18 @@ func TestServeFailure(t *testing.T) {
 	r.want(t, code, exitFailed, "stopped by a failure: listener is gone")
 }
 
-func TestServeShutdownTimeout(t *testing.T) {
+func TestServeShutdownFailure(t *testing.T) {
 	r := newTestRun()
 	n := newFakeNode()
 	n.shutdown = func(ctx context.Context) error {
-		<-ctx.Done()
-		return fmt.Errorf("connections: %w", ctx.Err())
+		<-ctx.Done() // shutdown-timeout
+		return errors.New("disk is gone")
 	}
 	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
 		r.signals <- syscall.SIGTERM
 		return n, nil
 	}, "--shutdown-timeout=1ms")
-	r.want(t, code, exitFailed, "requests in flight were cut after shutdown-timeout = 1ms")
+	r.want(t, code, exitFailed, "shut down: disk is gone")
 }
 
 func TestServeStartErrors(t *testing.T) {

@@ -55,16 +55,16 @@ type Config struct {
 	ShutdownTimeout time.Duration
 
 	// BatchSize is the size of the largest batch, envelope and data, in bytes.
-	// 1 KiB to 1 GiB and at most PartitionSize; default 64 KiB.
+	// 128 bytes to 1 GiB and at most PartitionSize; default 64 KiB.
 	BatchSize int64
 	// PartitionSize is the size in bytes that a partition file never passes.
-	// 1 KiB to 1 TiB; default 2000 MiB.
+	// 128 bytes to 1 TiB; default 2000 MiB.
 	PartitionSize int64
 	// Partitions is the number of partition files kept per topic. 1 to
 	// 1,000,000; default 8.
 	Partitions int
 	// RetentionAge is the age of its newest batch at which an oldest partition
-	// is removed. 1s to 876000h, or 0, the default, for no such limit.
+	// is removed. 1ms to 876000h, or 0, the default, for no such limit.
 	RetentionAge time.Duration
 	// RetentionBytes is the number of bytes of a topic above which its oldest
 	// partitions are removed. At least PartitionSize and at most 1 PiB, or 0,
@@ -76,7 +76,8 @@ type Config struct {
 	// or 0, the default, for no limit by count.
 	FlushBatches int
 	// FlushInterval is about how long an acknowledged batch may be unsynced.
-	// 1ms to 24h, or negative for no limit by time; default 1s.
+	// 1ms to 24h, 0 for a sync right after each OK, or negative for no limit by
+	// time; default 1s.
 	FlushInterval time.Duration
 
 	// Topics is the number of topics that there may be. 1 to 1,000,000, or 0

@@ -108,7 +108,7 @@ func TestSettingSetsItsField(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	s, ok := Lookup("batch-size")
-	if !ok || s.Env() != "LOGD_BATCH_SIZE" || s.Allowed() != "1KiB to 1GiB" || s.Kind.Arg() != "SIZE" {
+	if !ok || s.Env() != "LOGD_BATCH_SIZE" || s.Allowed() != "128 to 1GiB" || s.Kind.Arg() != "SIZE" {
 		t.Errorf("Lookup(batch-size) = %+v, %v", s, ok)
 	}
 	if _, ok := Lookup("batch_size"); ok {
@@ -148,27 +148,25 @@ func TestValidate(t *testing.T) {
 		{"idle-timeout", func(c *Config) { c.IdleTimeout = -1 }, `idle-timeout = "-1ns": out of range; allowed: 1ms to 8760h`},
 		{"shutdown-timeout", func(c *Config) { c.ShutdownTimeout = 8761 * time.Hour },
 			`shutdown-timeout = "8761h": out of range; allowed: 1ms to 8760h`},
-		{"batch-size least", func(c *Config) { c.BatchSize = 1024 }, ""},
-		{"batch-size small", func(c *Config) { c.BatchSize = 1023 }, `batch-size = "1023": out of range; allowed: 1KiB to 1GiB`},
-		{"batch-size large", func(c *Config) { c.BatchSize = 1<<30 + 1 }, `batch-size = "1073741825": out of range; allowed: 1KiB to 1GiB`},
+		{"batch-size least", func(c *Config) { c.BatchSize = 128 }, ""},
+		{"batch-size small", func(c *Config) { c.BatchSize = 127 }, `batch-size = "127": out of range; allowed: 128 to 1GiB`},
+		{"batch-size large", func(c *Config) { c.BatchSize = 1<<30 + 1 }, `batch-size = "1073741825": out of range; allowed: 128 to 1GiB`},
 		{"partition-size most", func(c *Config) { c.PartitionSize = 1 << 40 }, ""},
-		{"partition-size large", func(c *Config) { c.PartitionSize = 2 << 40 }, `partition-size = "2TiB": out of range; allowed: 1KiB to 1TiB`},
+		{"partition-size large", func(c *Config) { c.PartitionSize = 2 << 40 }, `partition-size = "2TiB": out of range; allowed: 128 to 1TiB`},
 		{"partitions one", func(c *Config) { c.Partitions = 1 }, ""},
 		{"partitions", func(c *Config) { c.Partitions = 0 }, `partitions = 0: out of range; allowed: 1 to 1000000`},
 		{"retention-age", func(c *Config) { c.RetentionAge = -time.Hour },
-			`retention-age = "-1h": out of range; allowed: 1s to 876000h, or 0 (off)`},
+			`retention-age = "-1h": out of range; allowed: 1ms to 876000h, or 0 (off)`},
 		{"retention-bytes", func(c *Config) { c.RetentionBytes = 2000 << 20 }, ""},
 		{"retention-bytes negative", func(c *Config) { c.RetentionBytes = -1 },
-			`retention-bytes = "-1": out of range; allowed: 1KiB to 1PiB, or 0 (off)`},
+			`retention-bytes = "-1": out of range; allowed: 128 to 1PiB, or 0 (off)`},
 		{"flush-batches one", func(c *Config) { c.FlushBatches = 1 }, ""},
 		{"flush-batches", func(c *Config) { c.FlushBatches = -1 },
 			`flush-batches = -1: out of range; allowed: 1 to 1000000, or 0 (not by count)`},
 		{"flush-interval never", func(c *Config) { c.FlushInterval = -1 }, ""},
-		{"flush-interval zero", func(c *Config) { c.FlushInterval = 0 },
-			`flush-interval = "0s": 0 is ambiguous: to sync before each OK set flush-batches = 1, ` +
-				`to never sync by time set a negative flush-interval; allowed: 1ms to 24h, or negative (never by time)`},
+		{"flush-interval zero", func(c *Config) { c.FlushInterval = 0 }, ""},
 		{"flush-interval long", func(c *Config) { c.FlushInterval = 25 * time.Hour },
-			`flush-interval = "25h": out of range; allowed: 1ms to 24h, or negative (never by time)`},
+			`flush-interval = "25h": out of range; allowed: 1ms to 24h, or 0 (right after each OK), or negative (never by time)`},
 		{"topics none", func(c *Config) { c.Topics = 0 }, ""},
 		{"topics", func(c *Config) { c.Topics = -1 }, `topics = -1: out of range; allowed: 1 to 1000000, or 0 (no limit)`},
 		{"topics-whitelist", func(c *Config) { c.TopicsWhitelist = []string{"a", "B.c_d-9"} }, ""},
@@ -186,10 +184,10 @@ func TestValidate(t *testing.T) {
 			`log-level = "INFO+1": unknown word; allowed: debug, info, warn or error`},
 
 		{"batch larger than partition", func(c *Config) { c.BatchSize, c.PartitionSize = 64<<10, 32<<10 },
-			`batch-size = "64KiB": larger than partition-size = "32KiB": a partition has to hold the largest batch; allowed: 1KiB to 1GiB and at most partition-size`},
+			`batch-size = "64KiB": larger than partition-size = "32KiB": a partition has to hold the largest batch; allowed: 128 to 1GiB and at most partition-size`},
 		{"retention below a partition", func(c *Config) { c.RetentionBytes = 1 << 30 },
 			`partition-size = "2000MiB": larger than retention-bytes = "1GiB": only whole partitions are removed and the newest one never is, ` +
-				`so a topic can't be kept below partition-size; allowed: 1KiB to 1TiB and at most retention-bytes`},
+				`so a topic can't be kept below partition-size; allowed: 128 to 1TiB and at most retention-bytes`},
 		{"one address twice", func(c *Config) { c.Host, c.HTTPHost = ":80", ":80" },
 			`http-host = ":80": the same address as host = ":80": each listener needs its own port; ` +
 				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},

@@ -16,13 +16,14 @@ func (c *Config) Durability() string {
 			count = "the last one of each topic"
 		}
 	}
-	switch timed := c.FlushInterval > 0; {
+	interval := max(c.FlushInterval, shortest)
+	switch timed := c.FlushInterval >= 0; {
 	case count != "" && timed:
-		return survive + count + ", if not older than " + formatDuration(c.FlushInterval)
+		return survive + count + ", if not older than " + formatDuration(interval)
 	case count != "":
 		return survive + count
 	case timed:
-		return survive + "those of the last " + formatDuration(c.FlushInterval)
+		return survive + "those of the last " + formatDuration(interval)
 	default:
 		return survive + "any that the operating system has not yet written by itself"
 	}

@@ -205,23 +205,23 @@ func TestLoadProblems(t *testing.T) {
 		}, {
 			name: "size",
 			file: `batch-size = "12parsecs"`,
-			want: `c.toml:1: batch-size = "12parsecs": not a size such as 64KiB; allowed: 1KiB to 1GiB`,
+			want: `c.toml:1: batch-size = "12parsecs": not a size such as 64KiB; allowed: 128 to 1GiB`,
 		}, {
 			name: "size with half a unit",
 			file: `batch-size = "64k"`,
-			want: `c.toml:1: batch-size = "64k": the unit is ambiguous: write KiB (1024s) or KB (1000s); allowed: 1KiB to 1GiB`,
+			want: `c.toml:1: batch-size = "64k": the unit is ambiguous: write KiB (1024s) or KB (1000s); allowed: 128 to 1GiB`,
 		}, {
 			name: "size out of range",
 			file: `batch-size = 2_000_000_000`,
-			want: `c.toml:1: batch-size = 2_000_000_000: out of range; allowed: 1KiB to 1GiB`,
+			want: `c.toml:1: batch-size = 2_000_000_000: out of range; allowed: 128 to 1GiB`,
 		}, {
 			name: "negative size",
 			file: `batch-size = -1`,
-			want: `c.toml:1: batch-size = -1: not a size such as 64KiB; allowed: 1KiB to 1GiB`,
+			want: `c.toml:1: batch-size = -1: not a size such as 64KiB; allowed: 128 to 1GiB`,
 		}, {
 			name: "fraction",
 			file: `batch-size = 1.5`,
-			want: `c.toml:1: batch-size = 1.5: a fraction where text in quotes is wanted; allowed: 1KiB to 1GiB`,
+			want: `c.toml:1: batch-size = 1.5: a fraction where text in quotes is wanted; allowed: 128 to 1GiB`,
 		}, {
 			name: "duration without unit",
 			file: `timeout = "15"`,
@@ -233,7 +233,7 @@ func TestLoadProblems(t *testing.T) {
 		}, {
 			name: "days",
 			file: `retention-age = "7d"`,
-			want: `c.toml:1: retention-age = "7d": hours are the largest unit: write 168h; allowed: 1s to 876000h, or 0 (off)`,
+			want: `c.toml:1: retention-age = "7d": hours are the largest unit: write 168h; allowed: 1ms to 876000h, or 0 (off)`,
 		}, {
 			name: "duration of nonsense",
 			file: `timeout = "soon"`,
@@ -315,21 +315,21 @@ func TestLoadProblems(t *testing.T) {
 			file:  "\nbatch-size = \"1MiB\"",
 			flags: map[string][]string{"partition-size": {"512KiB"}},
 			want: `flag --partition-size: partition-size = "512KiB": smaller than batch-size = "1MiB" (c.toml:2): ` +
-				`a partition has to hold the largest batch; allowed: 1KiB to 1TiB and at least batch-size`,
+				`a partition has to hold the largest batch; allowed: 128 to 1TiB and at least batch-size`,
 		}, {
 			name: "retention below a partition",
 			env:  []string{"LOGD_RETENTION_BYTES=1GB"},
 			want: `environment LOGD_RETENTION_BYTES: retention-bytes = "1000000000": smaller than partition-size = "2000MiB" (default): ` +
 				`only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size; ` +
-				`allowed: 1KiB to 1PiB, or 0 (off) and at least partition-size`,
+				`allowed: 128 to 1PiB, or 0 (off) and at least partition-size`,
 		}, {
 			name: "no combination of a bad value",
 			file: "batch-size = \"1GiB\"\npartition-size = \"1\"\nretention-bytes = \"1MiB\"",
-			want: `c.toml:2: partition-size = "1": out of range; allowed: 1KiB to 1TiB`,
+			want: `c.toml:2: partition-size = "1": out of range; allowed: 128 to 1TiB`,
 		}, {
 			name: "no combination of a value of the wrong type",
 			file: "partition-size = true\nretention-bytes = \"1MiB\"",
-			want: `c.toml:1: partition-size = true: true or false where text in quotes is wanted; allowed: 1KiB to 1TiB`,
+			want: `c.toml:1: partition-size = true: true or false where text in quotes is wanted; allowed: 128 to 1TiB`,
 		}, {
 			name: "addresses",
 			file: `http-host = "127.0.0.1:1774"`,
@@ -429,7 +429,7 @@ func TestParse(t *testing.T) {
 	if err := s.Parse("1"); err != nil { // readable, though out of range
 		t.Errorf("Parse(1): %v", err)
 	}
-	if err := s.Parse("x"); err == nil || err.Error() != "not a size such as 64KiB; allowed: 1KiB to 1GiB" {
+	if err := s.Parse("x"); err == nil || err.Error() != "not a size such as 64KiB; allowed: 128 to 1GiB" {
 		t.Errorf("Parse(x): %v", err)
 	}
 }

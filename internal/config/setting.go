@@ -87,11 +87,11 @@ var settings = []Setting{{
 }, {
 	Name: "batch-size", Kind: Size, Default: "64KiB",
 	Usage: "largest batch, envelope and data",
-	value: field(func(c *Config) *int64 { return &c.BatchSize }, size(bounds[int64]{min: 1 << 10, max: 1 << 30})),
+	value: field(func(c *Config) *int64 { return &c.BatchSize }, size(bounds[int64]{min: 128, max: 1 << 30})),
 }, {
 	Name: "partition-size", Kind: Size, Default: "2000MiB",
 	Usage: "a partition file is closed before it would pass this",
-	value: field(func(c *Config) *int64 { return &c.PartitionSize }, size(bounds[int64]{min: 1 << 10, max: 1 << 40})),
+	value: field(func(c *Config) *int64 { return &c.PartitionSize }, size(bounds[int64]{min: 128, max: 1 << 40})),
 }, {
 	Name: "partitions", Kind: Number, Default: "8",
 	Usage: "partition files kept per topic; the oldest goes when a new one is begun",
@@ -99,11 +99,11 @@ var settings = []Setting{{
 }, {
 	Name: "retention-age", Kind: Duration, Default: "0s",
 	Usage: "remove oldest partitions whose newest batch is older than this, 0 for off",
-	value: field(func(c *Config) *time.Duration { return &c.RetentionAge }, duration(bounds[time.Duration]{min: time.Second, max: 100 * year, zero: "off"})),
+	value: field(func(c *Config) *time.Duration { return &c.RetentionAge }, duration(bounds[time.Duration]{min: shortest, max: 100 * year, zero: "off"})),
 }, {
 	Name: "retention-bytes", Kind: Size, Default: "0",
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
-	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 1 << 10, max: 1 << 50, zero: "off"})),
+	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 128, max: 1 << 50, zero: "off"})),
 }, {
 	Name: "flush-batches", Kind: Number, Default: "0",
 	Usage: "1 syncs each batch before its OK; N leaves at most N-1 acknowledged batches unsynced; 0 does not count",
@@ -112,9 +112,7 @@ var settings = []Setting{{
 	Name: "flush-interval", Kind: Duration, Default: "1s",
 	Usage: "about how long an acknowledged batch may be unsynced, negative for no limit",
 	value: field(func(c *Config) *time.Duration { return &c.FlushInterval }, duration(bounds[time.Duration]{
-		min: shortest, max: 24 * time.Hour, negative: "never by time",
-		// Elsewhere 0 means never in one program and always in another.
-		noZero: "0 is ambiguous: to sync before each OK set flush-batches = 1, to never sync by time set a negative flush-interval",
+		min: shortest, max: 24 * time.Hour, zero: "right after each OK", negative: "never by time",
 	})),
 }, {
 	Name: "topics", Kind: Number, Default: "1000",

@@ -108,15 +108,11 @@ type bounds[T ~int | ~int64] struct {
 	min, max T
 	zero     string // what 0 means, if it is allowed below min
 	negative string // what any negative number means, if those are allowed
-	noZero   string // why 0 is not allowed, where that deserves a word
 }
 
 func (b bounds[T]) check(v T) error {
-	switch {
-	case v >= b.min && v <= b.max, v == 0 && b.zero != "", v < 0 && b.negative != "":
+	if v >= b.min && v <= b.max || v == 0 && b.zero != "" || v < 0 && b.negative != "" {
 		return nil
-	case v == 0 && b.noZero != "":
-		return errors.New(b.noZero)
 	}
 	return errors.New("out of range")
 }

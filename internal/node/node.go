@@ -97,7 +97,7 @@ func (n *Node) start(ctx context.Context) error {
 		FS: n.fs, Logger: n.log, Observer: n.metrics, FileMode: c.FileMode,
 		PartitionSize: c.PartitionSize, Partitions: c.Partitions,
 		RetentionAge: c.RetentionAge, RetentionBytes: c.RetentionBytes,
-		FlushBatches: c.FlushBatches, FlushInterval: c.FlushInterval,
+		FlushBatches: c.FlushBatches, FlushInterval: flushInterval(c),
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
 	})
 	if err != nil {
@@ -154,8 +154,9 @@ func (n *Node) Wait() error {
 }
 
 // Shutdown stops accepting, answers what is in flight, syncs and closes. If
-// ctx is done before the connections are, they are cut, all is synced and
-// closed all the same, and the error wraps the context's.
+// ctx is done before the connections are, they are cut, which is logged; all is
+// synced and closed all the same. The error is of what could not be made
+// durable or closed.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.once.Do(func() {
 		n.err = n.release(ctx)
@@ -172,18 +173,25 @@ func (n *Node) Close() error {
 	if s := n.server.Load(); s != nil {
 		s.Close() // a Shutdown that is under way ends with it
 	}
-	err := n.Shutdown(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil // that is what Close is for
+	return n.Shutdown(ctx)
+}
+
+// flushInterval returns the interval as the store takes it, where 0 is never.
+func flushInterval(c *config.Config) time.Duration {
+	if c.FlushInterval == 0 {
+		return time.Millisecond
 	}
-	return err
+	return c.FlushInterval
 }
 
 // release takes apart what start has put together, in the opposite order.
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
 	if s := n.server.Load(); s != nil {
-		if err := s.Shutdown(ctx); err != nil {
+		err := s.Shutdown(ctx)
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+			n.log.Warn("connections were cut: their requests were not done in time")
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("shut down connections: %w", err))
 		}
 	} else if n.listener != nil {
