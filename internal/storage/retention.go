@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -251,12 +252,31 @@ func (l *Log) removeFiles(parts []*partition) error {
 // next: what lies at and after it is gone for good when TruncateTo returns nil,
 // and offset is next. Offsets that it frees are given out again. It does not
 // reach behind the head of what retention has left.
-func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
+func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	// No sync may be under way: it would count what it began with as synced
+	// after that was cut off.
+	if _, err := l.syncing.join(ctx, l, math.MaxInt64); err != nil {
+		return err
+	}
+	defer func() {
+		if l.failed.Load() == nil {
+			l.syncing.done(l, nil) // an error that concerns this call alone
+			return
+		}
+		l.syncing.done(l, err)
+	}()
+	if offset > l.next.Load() {
+		return ErrNotFound
+	}
+	// What is kept will be marked as synced.
+	if err := l.sync(); err != nil {
+		return err
+	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	if e := l.failed.Load(); e != nil {
@@ -267,7 +287,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
 	}
 	parts := l.partitions()
 	i := findPartition(parts, offset)
-	if i < 0 || offset > l.next.Load() {
+	if i < 0 {
 		return ErrNotFound
 	}
 	p := parts[i]
@@ -275,13 +295,33 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.record(recCut, offset); err != nil {
-		return readOnly(err)
+	if err := l.announceCut(offset); err != nil {
+		return err
 	}
 	// From here on a failure leaves a truncation that only opening the log again
 	// can finish.
 	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
 		return l.fail("truncate", p.file.name, offset, err)
+	}
+	return nil
+}
+
+// announceCut records durably that the log is being cut off at offset. If it
+// can't tell whether the record will be found after a crash, the log takes no
+// more appends: they might be cut off with the rest.
+func (l *Log) announceCut(offset int64) error {
+	l.journalMu.Lock()
+	err := l.journal.append(appendInts(nil, recCut, offset))
+	if err != nil && passing(err) {
+		l.journalMu.Unlock()
+		return readOnly(&Error{Op: "truncate", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err})
+	}
+	if err == nil {
+		err = l.journal.sync()
+	}
+	l.journalMu.Unlock()
+	if err != nil {
+		return l.fail("truncate", journalFile(l.name), offset, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -37,24 +38,26 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 //
 // The error is ErrReadOnly, with its cause, if a sync failed: the log then
 // takes no more appends, and nothing after the last offset that was synced is
-// known to be stored. A done ctx ends the waiting for a sync that another
-// caller is doing.
+// known to be stored. It is ErrNotFound if the log ends before offset, perhaps
+// because it was cut off meanwhile. A done ctx ends the waiting for a sync that
+// another caller is doing.
 func (l *Log) SyncTo(ctx context.Context, offset int64) error {
-	if l.synced.Load() >= offset {
-		return nil
-	}
 	g := &l.syncing
-	for {
+	for l.synced.Load() < offset {
+		if next := l.next.Load(); offset > next {
+			return fmt.Errorf("%w: sync to %d of a log that ends at %d", ErrNotFound, offset, next)
+		}
 		lead, err := g.join(ctx, l, offset)
 		if err != nil || !lead {
 			return err
 		}
 		err = l.sync()
 		g.done(l, err)
-		if err != nil || l.synced.Load() >= offset {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
