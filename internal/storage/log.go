@@ -233,20 +233,29 @@ func (l *Log) rotate() error {
 	}
 	l.flushIndex(old)
 	sum := l.headSum
-	old.sum.Store(&sum)
 	l.headSum = totals{}
 	l.addPartition(p)
+	l.setTotals(old, sum)
+	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
+	l.store.retention.kick(l)
+	return nil
+}
+
+// setTotals notes what a complete partition holds, and has the journal know.
+func (l *Log) setTotals(p *partition, sum totals) {
+	p.sum.Store(&sum)
+	end := partitionEnd{end: p.end.Load(), totals: sum}
 	l.journalMu.Lock()
-	l.state.ends[old.base] = partitionEnd{end: old.end.Load(), totals: sum}
-	err = l.journal.append(appendInts(nil, recEnd, old.base, old.end.Load(), sum.messages, sum.batches, sum.first, sum.last))
-	l.journalMu.Unlock()
+	defer l.journalMu.Unlock()
+	if l.state.ends[p.base] == end {
+		return
+	}
+	l.state.ends[p.base] = end
+	err := l.journal.append(appendInts(nil, recEnd, p.base, end.end, sum.messages, sum.batches, sum.first, sum.last))
 	if err != nil {
 		// The totals can be had from the partition itself.
 		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
 	}
-	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
-	l.store.retention.kick(l)
-	return nil
 }
 
 func (l *Log) addPartition(p *partition) {

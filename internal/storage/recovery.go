@@ -22,6 +22,7 @@ import (
 // Older partitions are not read.
 func openLog(s *Store, name string) (*Log, error) {
 	l := newLog(s, name)
+	l.dirDirty.Store(true) // there may be names that were never synced
 	wrap := func(op, file string, err error) error {
 		return &Error{Op: op, Topic: name, File: file, Offset: -1, Err: err}
 	}
@@ -129,7 +130,7 @@ func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
 	oldest := l.state.trimmed.oldest
 	n := 0
 	for n < len(parts) && parts[n].base < oldest &&
-		((n+1 < len(parts) && parts[n+1].base <= oldest) || (n+1 == len(parts) && parts[n].end.Load() <= oldest)) {
+		(parts[n].end.Load() <= oldest || (n+1 < len(parts) && parts[n+1].base <= oldest)) {
 		n++
 	}
 	if n == 0 {
@@ -201,7 +202,7 @@ func (l *Log) beginAnew() ([]*partition, error) {
 
 // recover finds the end of the log and makes durable what it will serve.
 func (l *Log) recover() error {
-	if err := l.dropEmptyHead(); err != nil {
+	if err := l.dropDeadHeads(); err != nil {
 		return err
 	}
 	l.closeGaps()
@@ -260,23 +261,58 @@ func (l *Log) recover() error {
 	return l.record(recSynced, end)
 }
 
-// dropEmptyHead removes a head that was begun but never reached the disk with
-// anything in it, if it was not marked as synced: the end of the log is then
-// in the partition before, and is recovered there.
-func (l *Log) dropEmptyHead() error {
+// dropDeadHeads removes heads of which no batch reached the disk, if they begin
+// after the synced mark: the log's torn tail then begins in the partition
+// before, and is looked for there.
+func (l *Log) dropDeadHeads() error {
 	for {
 		parts := l.partitions()
 		n := len(parts) - 1
-		if n == 0 || parts[n].end.Load() > parts[n].base || parts[n].base <= l.state.synced {
+		head := parts[n]
+		if n == 0 || head.base <= l.state.synced {
 			return nil
 		}
+		place := func(err error) error {
+			return &Error{Op: "recover", Topic: l.name, File: head.file.name, Offset: head.base, Err: err}
+		}
+		if alive, err := l.hasBatch(head); err != nil {
+			return place(err)
+		} else if alive {
+			return nil
+		}
+		if size := head.end.Load() - head.base; size > 0 {
+			l.store.log.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
+				"topic", l.name, "file", head.file.name, "offset", head.base, "bytes", size)
+		}
 		if err := l.removeFiles(parts[n:]); err != nil {
-			return &Error{Op: "recover", Topic: l.name, File: parts[n].file.name, Offset: parts[n].base, Err: err}
+			return place(err)
 		}
 		parts = slices.Clone(parts[:n])
 		parts[n-1].sum.Store(nil)
 		l.parts.Store(&parts)
 	}
+}
+
+// errFound ends a scan.
+var errFound = errors.New("found")
+
+// hasBatch reports whether there is a valid batch anywhere in the partition.
+func (l *Log) hasBatch(p *partition) (bool, error) {
+	size := p.end.Load() - p.base
+	if size == 0 {
+		return false, nil
+	}
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return false, err
+	}
+	defer p.file.release()
+	sc := &scanner{f: f, size: size, topic: l.name}
+	_, err = sc.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
+	if err == errFound {
+		return true, nil
+	}
+	return false, err
 }
 
 // closeGaps makes the partitions follow one another: what is missing between
@@ -340,7 +376,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		l.next.Store(p.end.Load())
 		return nil
 	}
-	p.sum.Store(&sum)
+	l.setTotals(p, sum)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (l *Log) ensureIndex(p *partition) error {
 		l.headSum = sum
 		l.lastMillis = max(l.lastMillis, sum.last)
 	} else {
-		p.sum.Store(&sum)
+		l.setTotals(p, sum)
 		if found.scanned > indexInterval {
 			if err := p.index.flush(); err != nil {
 				l.store.log.Warn("index not written; it will be rebuilt again", "file", p.index.file.name, "err", err)

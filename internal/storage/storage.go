@@ -255,6 +255,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func (s *Store) openLogs(ctx context.Context) error {
+	// A process that was killed may have made folders that are not durable.
+	if err := s.fs.SyncDir("."); err != nil {
+		return fmt.Errorf("sync work directory: %w", err)
+	}
 	dir, err := s.fs.ReadDir(".")
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)

@@ -1,0 +1,282 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// openMem opens a store on a disk in memory. The test ends it, by Close or by
+// kill.
+func openMem(t testing.TB, disk *vfstest.FS, o Options) *Store {
+	t.Helper()
+	o.FS = disk
+	if o.Logger == nil {
+		o.Logger = testLogger(t)
+	}
+	s, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func mustLog(t testing.TB, s *Store, topic string) *Log {
+	t.Helper()
+	l, err := s.Log([]byte(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// wantBodies checks every message of a log from its oldest on.
+func wantBodies(t testing.TB, l *Log, want ...string) {
+	t.Helper()
+	got, err := bodiesFrom(l, l.Oldest())
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("got %q (%v), want %q", got, err, want)
+	}
+}
+
+// small makes every batch a partition of its own.
+var small = Options{PartitionSize: 1, Partitions: -1, FlushInterval: -1}
+
+// A power cut just after a partition was begun may leave its file with a
+// length and no bytes. The torn tail then begins in the partition before: no
+// hole may be left at the end of the log.
+func TestTornTailAcrossPartitions(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	next := l.Next()
+	a := mustAppend(t, l, batchOf("t", "two"))
+	b := mustAppend(t, l, batchOf("t", "three"))
+	kill(s)
+	image := disk.CrashKeepNothing()
+	for _, p := range []Appended{a, b} {
+		if err := image.WriteFile(partitionName("t", p.Offset), make([]byte, p.End-p.Offset)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openMem(t, image, small)
+	defer s.Close()
+	l = mustLog(t, s, "t")
+	if l.Next() != next {
+		t.Fatalf("next is %d, want %d", l.Next(), next)
+	}
+	wantBodies(t, l, "one")
+	mustAppend(t, l, batchOf("t", "again"))
+	wantBodies(t, l, "one", "again")
+}
+
+// What Open serves is durable, the names of folders included that a process
+// which was killed had made and not synced.
+func TestOpenSyncsFolders(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	mustAppend(t, mustCreate(t, s, "t"), batchOf("t", "one"))
+	kill(s)
+	s = openMem(t, disk, small)
+	kill(s)
+	s = openMem(t, disk.CrashKeepNothing(), small)
+	defer s.Close()
+	wantBodies(t, mustLog(t, s, "t"), "one")
+}
+
+// A partition that was begun, and had nothing written to it when the process
+// was killed, has a name that was never synced.
+func TestBegunPartitionIsSyncedAfterKill(t *testing.T) {
+	disk := vfstest.New()
+	o := small
+	s := openMem(t, disk, o)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	l.writer.Lock()
+	err := l.rotate()
+	l.writer.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(s)
+
+	s = openMem(t, disk, o)
+	l = mustLog(t, s, "t")
+	mustAppend(t, l, batchOf("t", "two"))
+	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	kill(s)
+
+	s = openMem(t, disk.CrashKeepNothing(), o)
+	defer s.Close()
+	wantBodies(t, mustLog(t, s, "t"), "one", "two")
+}
+
+// A removal that a power cut interrupts is finished although the partition
+// that was to be the oldest is lost.
+func TestTrimIsFinishedWithoutTheNewOldest(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	second := mustAppend(t, l, batchOf("t", "two"))
+	third := mustAppend(t, l, batchOf("t", "three"))
+	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.record(recTrim, second.Offset, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	kill(s)
+	if err := disk.Remove(partitionName("t", second.Offset)); err != nil {
+		t.Fatal(err)
+	}
+	s = openMem(t, disk, small)
+	defer s.Close()
+	l = mustLog(t, s, "t")
+	wantBodies(t, l, "three")
+	if n, err := l.Ordinal(third.Offset); err != nil || n != 1 {
+		t.Fatalf("ordinal %d (%v), want 1: two is lost, one was removed", n, err)
+	}
+}
+
+// What recovery learns of an older partition outlives the next start.
+func TestTotalsOfDamagedPartitionAreKept(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	l := mustCreate(t, s, "t")
+	first := mustAppend(t, l, batchOf("t", "one"))
+	mustAppend(t, l, batchOf("t", "two", "three"))
+	kill(s)
+	if err := disk.WriteFile(partitionName("t", 0), make([]byte, first.End)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = openMem(t, disk, small)
+		in, err := mustLog(t, s, "t").Info(t.Context())
+		if err != nil || in.Batches != 1 || in.Messages != 2 || in.Damaged != first.End {
+			t.Fatalf("info %+v (%v)", in, err)
+		}
+		kill(s)
+	}
+}
+
+// TruncateTo makes all before the cut durable, for it says so.
+func TestTruncateToSyncsWhatItKeeps(t *testing.T) {
+	for _, o := range []Options{small, {FlushInterval: -1}} {
+		disk := vfstest.New()
+		s := openMem(t, disk, o)
+		l := mustCreate(t, s, "t")
+		mustAppend(t, l, batchOf("t", "one"))
+		a := mustAppend(t, l, batchOf("t", "two"))
+		mustAppend(t, l, batchOf("t", "three"))
+		if err := l.TruncateTo(t.Context(), a.End); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.SyncTo(t.Context(), a.End); err != nil {
+			t.Fatal(err)
+		}
+		kill(s)
+		s = openMem(t, disk.CrashKeepNothing(), o)
+		wantBodies(t, mustLog(t, s, "t"), "one", "two")
+		kill(s)
+	}
+}
+
+// A sync that was under way when the log was cut must not count what comes
+// after the cut as synced.
+func TestTruncateToWaitsForSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{FlushInterval: -1}
+		s := openMem(t, disk, o)
+		l := mustCreate(t, s, "t")
+		first := mustAppend(t, l, batchOf("t", "one"))
+		long := mustAppend(t, l, batchOf("t", string(make([]byte, 1000))))
+
+		goOn := make(chan struct{})
+		var once sync.Once
+		disk.BeforeOp(func(op vfstest.Op) {
+			if op.Kind == vfstest.OpSync {
+				once.Do(func() { <-goOn })
+			}
+		})
+		synced, cut := make(chan error, 1), make(chan error, 1)
+		go func() { synced <- l.SyncTo(t.Context(), long.End) }()
+		synctest.Wait()
+		go func() { cut <- l.TruncateTo(t.Context(), first.End) }()
+		synctest.Wait()
+		close(goOn)
+		if err := <-cut; err != nil {
+			t.Fatal(err)
+		}
+		if err := <-synced; err != nil && !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+		a := mustAppend(t, l, batchOf("t", "two"))
+		if err := l.SyncTo(t.Context(), a.End); err != nil {
+			t.Fatal(err)
+		}
+		kill(s)
+		s = openMem(t, disk.CrashKeepNothing(), o)
+		defer s.Close()
+		wantBodies(t, mustLog(t, s, "t"), "one", "two")
+	})
+}
+
+// To sync what is not there yet is an error, and no loop.
+func TestSyncToBeyondTheEnd(t *testing.T) {
+	s := openMem(t, vfstest.New(), small)
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	a := mustAppend(t, l, batchOf("t", "one"))
+	if err := l.SyncTo(t.Context(), a.End+1); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("got %v, want %v", err, ErrNotFound)
+	}
+}
+
+// A truncation that could not be announced durably must not happen at the next
+// start, after more was acknowledged.
+func TestTruncateToFailsWithTheJournal(t *testing.T) {
+	disk := vfstest.New()
+	o := Options{FlushBatches: 1}
+	s := openMem(t, disk, o)
+	l := mustCreate(t, s, "t")
+	first := mustAppend(t, l, batchOf("t", "one"))
+	mustAppend(t, l, batchOf("t", "two"))
+	disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool {
+		return op.Kind == vfstest.OpSync && op.Name == journalFile("t")
+	}})
+	if err := l.TruncateTo(t.Context(), first.End); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("truncate: %v", err)
+	}
+	r := batchOf("t", "three")
+	a, err := l.Append(t.Context(), r.data, r.extents)
+	if err == nil {
+		err = l.Commit(t.Context(), a)
+	}
+	acked := err == nil
+	kill(s)
+	s = openMem(t, disk, o)
+	defer s.Close()
+	got, err := bodiesFrom(mustLog(t, s, "t"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if acked && fmt.Sprint(got) != "[one two three]" {
+		t.Fatalf("got %q, although three was acknowledged", got)
+	}
+}
