@@ -312,22 +312,28 @@ func (w *walker) step(at *entry, limit int64) error {
 // messages, in at most maxBytes bytes but for the first batch if always, up to
 // limit.
 func (w *walker) walk(ix *index, start entry, messages, maxBytes int64, always bool, limit int64) (entry, error) {
-	// The index leads near the end; the rest is walked.
 	wantMessages := start.messages + min(messages, limit) // more messages than bytes there can't be
 	wantPos := limit
 	if maxBytes < limit-start.pos {
 		wantPos = start.pos + maxBytes
 	}
-	at, _, err := ix.search(func(e *entry) bool {
-		return e.pos <= start.pos || (e.messages < wantMessages && e.pos <= wantPos && e.pos < limit)
-	})
-	if err != nil {
-		return entry{}, err
-	}
-	if at.pos < start.pos {
-		at = start
-	}
-	for at.messages < wantMessages && at.pos < limit {
+	at := start
+	// Small reads end in what finding the start has read already. For others the
+	// index leads near the end, and the rest is walked.
+	for led := false; at.messages < wantMessages && at.pos < limit; {
+		if !led && !w.holds(at.pos) {
+			led = true
+			near, _, err := ix.search(func(e *entry) bool {
+				return e.pos <= at.pos || (e.messages < wantMessages && e.pos <= wantPos && e.pos < limit)
+			})
+			if err != nil {
+				return entry{}, err
+			}
+			if near.pos > at.pos {
+				at = near
+				continue
+			}
+		}
 		next := at
 		if err := w.step(&next, limit); err != nil {
 			if at.pos > start.pos {
@@ -341,6 +347,12 @@ func (w *walker) walk(ix *index, start entry, messages, maxBytes int64, always b
 		at = next
 	}
 	return at, nil
+}
+
+// holds reports whether the envelope at pos can be parsed without a read.
+func (w *walker) holds(pos int64) bool {
+	at := pos - w.start
+	return at >= 0 && at+int64(batch.MaxHeaderLen) <= int64(len(w.have))
 }
 
 // Info describes a log at a moment.
