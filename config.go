@@ -16,6 +16,10 @@ import (
 // otherwise.
 const DefaultAddr = protocol.DefaultAddr
 
+// DefaultMaxBatchSize is the length of the largest batch, envelope and data,
+// that a server takes unless told otherwise.
+const DefaultMaxBatchSize = protocol.DefaultMaxBatchSize
+
 // ClientConfig says how a Client connects and how long it is patient. The zero
 // value of every field is its documented default.
 type ClientConfig struct {

@@ -48,6 +48,8 @@ type TopicInfo struct {
 	// OldestTime and NewestTime are when the first and the last of the stored
 	// batches came, by the server's clock; zero if the topic is empty.
 	OldestTime, NewestTime time.Time
+	// Fields are all lines of the answer, those above included.
+	Fields []Field
 }
 
 // Info describes a topic. The error is ErrNotFound if there is none of that
@@ -68,6 +70,7 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	}
 	times := map[string]*time.Time{"OldestTime": &info.OldestTime, "NewestTime": &info.NewestTime}
 	missing := len(numbers)
+	info.Fields = fields
 	for _, f := range fields {
 		var ok bool
 		if number := numbers[f.Name]; number != nil {
@@ -112,6 +115,9 @@ type ServerConfig struct {
 	Timeout, IdleTimeout time.Duration
 	// MaxBatchSize is the length of the largest batch, envelope and data.
 	MaxBatchSize int64
+	// MaxMessages is the largest number of messages to read at once, and 0
+	// if the server does not say.
+	MaxMessages int64
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -135,6 +141,8 @@ func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
 			cfg.IdleTimeout, err = time.ParseDuration(f.Value)
 		case "MaxBatchSize":
 			cfg.MaxBatchSize, err = strconv.ParseInt(f.Value, 10, 64)
+		case "MaxMessages":
+			cfg.MaxMessages, err = strconv.ParseInt(f.Value, 10, 64)
 		}
 		if err != nil {
 			return nil, &OpError{Op: op, Addr: addr, Err: badField(f)}
