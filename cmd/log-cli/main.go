@@ -1,0 +1,29 @@
+// Command log-cli writes to, reads from and asks about a logd server.
+//
+//	echo hello | log-cli write --topic greetings
+//	log-cli read --topic greetings
+//
+// Data goes to standard output, everything else to standard error. It exits
+// with 0 when done, 1 when failed, 2 for wrong usage, 3 when something is not
+// found, 5 when the server refuses, 75 when it makes sense to try again later
+// and 78 for a wrong setting of the environment.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// A closed pipe is an error of a write like any other, which ends the
+	// command quietly, rather than a signal that kills the process.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the command in order; a second one kills it.
+	context.AfterFunc(ctx, stop)
+
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
+	os.Exit(a.run(ctx, os.Args[1:]))
+}

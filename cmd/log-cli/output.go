@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/logd-dev/logd"
+)
+
+// printJSON writes v as one line.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return outputError(enc.Encode(v))
+}
+
+// printf writes text.
+func printf(w io.Writer, format string, args ...any) error {
+	_, err := fmt.Fprintf(w, format, args...)
+	return outputError(err)
+}
+
+// jsonMessage is a message as one line of JSON. A body that is not UTF-8 would
+// not survive as a string.
+type jsonMessage struct {
+	Topic      string  `json:"topic"`
+	Offset     int64   `json:"offset"`
+	Delta      int64   `json:"delta"`
+	Body       *string `json:"body,omitempty"`
+	BodyBase64 []byte  `json:"body_base64,omitempty"`
+}
+
+func newJSONMessage(topic string, m *logd.Message) jsonMessage {
+	j := jsonMessage{Topic: topic, Offset: m.Offset, Delta: m.Delta}
+	if utf8.Valid(m.Body) {
+		body := string(m.Body)
+		j.Body = &body
+	} else {
+		j.BodyBase64 = m.Body
+	}
+	return j
+}
+
+// fieldsJSON returns a JSON object of a server's values in their order, with
+// whole numbers as numbers. If name is not nil, it makes the keys. What is a
+// name stays a text even where it looks like a number.
+func fieldsJSON(fields []logd.Field, name func(string) string) json.RawMessage {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, f := range fields {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key := f.Name
+		if name != nil {
+			key = name(key)
+		}
+		b.WriteString(jsonString(key))
+		b.WriteByte(':')
+		if n, err := strconv.ParseInt(f.Value, 10, 64); err == nil && f.Name != "Topic" && f.Name != "Version" {
+			b.WriteString(strconv.FormatInt(n, 10))
+		} else {
+			b.WriteString(jsonString(f.Value))
+		}
+	}
+	b.WriteByte('}')
+	return json.RawMessage(b.String())
+}
+
+func jsonString(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // no string fails
+	}
+	return string(b)
+}
+
+// snake turns a server's name such as MaxBatchSize into the style of JSON
+// keys: max_batch_size.
+func snake(name string) string {
+	var b strings.Builder
+	lower := false
+	for _, r := range name {
+		if unicode.IsUpper(r) && lower {
+			b.WriteByte('_')
+		}
+		lower = unicode.IsLower(r) || unicode.IsDigit(r)
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}

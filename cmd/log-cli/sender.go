@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/logd-dev/logd"
+)
+
+// inFlight is how many batches are on their way at once.
+const inFlight = 8
+
+// slot is a batch that is being filled or on its way.
+type slot struct {
+	batch   logd.Batch
+	pending logd.Pending
+	sent    bool
+	first   int64 // number of its first message
+}
+
+// sender packs messages into batches and sends them, several at once. It
+// prints what became of each batch, and keeps account of what became of every
+// message.
+type sender struct {
+	client *logd.Client
+	topic  string
+	limit  int64 // the largest batch that the server takes
+	target int64 // the largest batch to make if it can be helped
+	count  int64 // how many messages make a batch full; 0 for any number
+
+	out  *bufio.Writer // where the batches' offsets go; nil for nowhere
+	json bool
+
+	slots    [inFlight]slot
+	cur      int   // the slot that is being filled
+	underWay int   // how many slots are on their way
+	messages int64 // how many messages there were so far
+	account  account
+	err      error // the first failure; nothing is sent after it
+}
+
+// errTooLong is the error of a message that no batch can hold.
+var errTooLong = errors.New("no batch can hold it")
+
+// add takes a message. An error means that the message, and what comes after
+// it, is not stored.
+func (s *sender) add(ctx context.Context, body []byte) error {
+	if s.err != nil {
+		return s.err
+	}
+	b := &s.slots[s.cur].batch
+	if b.Messages() > 0 && !b.Fits(s.topic, len(body), s.target) {
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		b = &s.slots[s.cur].batch
+	}
+	if b.Messages() > 0 {
+		b.Add(body)
+	} else if err := s.begin(body); err != nil {
+		return err
+	}
+	s.messages++
+	if b.Messages() == s.count {
+		return s.flush(ctx)
+	}
+	return nil
+}
+
+// begin takes the first message of a batch, which alone may be longer than the
+// target.
+func (s *sender) begin(body []byte) error {
+	sl := &s.slots[s.cur]
+	sl.first = s.messages + 1
+	if int64(len(body)) > s.limit {
+		return errTooLong
+	}
+	fits := sl.batch.Fits(s.topic, len(body), s.limit)
+	sl.batch.Add(body)
+	if !fits && sl.batch.Len(s.topic) > s.limit { // Fits is careful, Len exact
+		sl.batch.Reset()
+		return errTooLong
+	}
+	return nil
+}
+
+// flush sends the batch that is being filled, and makes room for another one,
+// for which it may have to wait.
+func (s *sender) flush(ctx context.Context) error {
+	sl := &s.slots[s.cur]
+	if s.err != nil || sl.batch.Messages() == 0 {
+		return s.err
+	}
+	if err := s.client.StartAppend(ctx, s.topic, &sl.batch, &sl.pending); err != nil {
+		return s.fail(sl, err)
+	}
+	sl.sent = true
+	s.underWay++
+	s.cur = (s.cur + 1) % inFlight
+	s.settle(ctx, &s.slots[s.cur])
+	return s.err
+}
+
+// finish sends what is left and waits until nothing is on its way.
+func (s *sender) finish(ctx context.Context) error {
+	s.flush(ctx)
+	for i := range inFlight {
+		s.settle(ctx, &s.slots[(s.cur+1+i)%inFlight])
+	}
+	if err := s.flushOutput(); s.err == nil {
+		s.err = err
+	}
+	return s.err
+}
+
+// settle waits until the slot's batch is not on its way any more and accounts
+// for it.
+func (s *sender) settle(ctx context.Context, sl *slot) {
+	if !sl.sent {
+		return
+	}
+	sl.sent = false
+	s.underWay--
+	offset, err := sl.pending.Wait(ctx)
+	if err != nil {
+		s.fail(sl, err)
+		return
+	}
+	n := sl.batch.Messages()
+	s.account.add(sl.first, sl.first+n-1, stored)
+	if err := s.print(offset, sl); err != nil && s.err == nil {
+		s.err = err
+	}
+	sl.batch.Reset()
+}
+
+// fail notes why a batch is not stored, or perhaps not.
+func (s *sender) fail(sl *slot, err error) error {
+	if logd.IsUnknown(err) {
+		s.account.add(sl.first, sl.first+sl.batch.Messages()-1, unknown)
+	}
+	sl.batch.Reset()
+	if s.err == nil {
+		s.err = err
+	}
+	return s.err
+}
+
+// print prints a stored batch. That nobody reads it is no reason to stop
+// writing.
+func (s *sender) print(offset int64, sl *slot) error {
+	if s.out == nil {
+		return nil
+	}
+	var err error
+	if s.json {
+		err = printJSON(s.out, struct {
+			Topic    string `json:"topic"`
+			Offset   int64  `json:"offset"`
+			Messages int64  `json:"messages"`
+			Bytes    int64  `json:"bytes"`
+		}{s.topic, offset, sl.batch.Messages(), sl.batch.Len(s.topic)})
+	} else {
+		err = printf(s.out, "%d\n", offset)
+	}
+	return s.unread(err)
+}
+
+func (s *sender) flushOutput() error {
+	if s.out == nil {
+		return nil
+	}
+	return s.unread(outputError(s.out.Flush()))
+}
+
+// unread drops the output when its reader went away.
+func (s *sender) unread(err error) error {
+	if errors.Is(err, errQuiet) {
+		s.out = bufio.NewWriter(io.Discard)
+		return nil
+	}
+	return err
+}
+
+// idle reports whether there is nothing to send, to wait for or to print.
+func (s *sender) idle() bool {
+	return s.underWay == 0 && s.slots[s.cur].batch.Messages() == 0
+}
+
+// fate is what became of a message that was sent and not refused.
+type fate uint8
+
+const (
+	stored fate = iota
+	unknown
+)
+
+// account says what became of the messages, by their numbers, from 1 on. What
+// it does not name is not stored.
+type account struct {
+	spans []span
+}
+
+type span struct {
+	first, last int64
+	fate        fate
+}
+
+// add accounts for some messages. Spans come in order.
+func (a *account) add(first, last int64, f fate) {
+	if n := len(a.spans); n > 0 && a.spans[n-1].fate == f && a.spans[n-1].last+1 == first {
+		a.spans[n-1].last = last
+		return
+	}
+	a.spans = append(a.spans, span{first, last, f})
+}
+
+// report says what became of the messages, each called what ("line").
+func (a *account) report(what string) string {
+	if len(a.spans) == 0 {
+		return "no " + what + " is stored"
+	}
+	var b strings.Builder
+	for _, s := range a.spans {
+		verb := "are stored"
+		if s.first == s.last {
+			fmt.Fprintf(&b, "%s %d ", what, s.first)
+			verb = "is stored"
+		} else {
+			fmt.Fprintf(&b, "%ss %d to %d ", what, s.first, s.last)
+		}
+		if s.fate == unknown {
+			verb = "may be stored or not"
+		}
+		b.WriteString(verb + "; ")
+	}
+	b.WriteString("no other " + what + " is stored")
+	return b.String()
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd"
+)
+
+// writeFlags are the flags of write.
+type writeFlags struct {
+	topic         string
+	input, output string
+	batchSize     size
+	count         int64
+	interval      time.Duration
+}
+
+func (a *app) writeCommand() *cobra.Command {
+	var f writeFlags
+	cmd := &cobra.Command{
+		Use:   "write [MESSAGE…] [flags]",
+		Short: "Append messages to a topic: the arguments, or the lines of standard input.",
+		Long: `The offset of each batch of messages is printed when the server has it.
+
+A line ends with a line feed, which is not part of the message. Everything else
+is, also a carriage return before the line feed and bytes that are no text, so
+that "log-cli read" gives back what was written byte for byte; only a line feed
+that was missing at the very end is added. An empty line is an empty message.
+
+Several batches are on their way to the server at once. When one cannot be
+stored, nothing more is sent, and a message says which lines are stored, which
+are not and, after a lost connection, of which that is not known.`,
+		Example: `  log-cli write --topic greetings hello "good day"
+  log-cli write --topic syslog --input /var/log/syslog
+  tail -f app.log | log-cli write --topic app`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 && f.input != "" {
+				return errors.New("give messages or --input, not both")
+			}
+			if f.count < 0 || f.interval < 0 {
+				return errors.New("--count and --wait-interval must not be negative")
+			}
+			return nil
+		},
+		RunE: a.do(func(ctx context.Context, args []string) error {
+			return a.withClient(ctx, func(client *logd.Client) error {
+				return a.write(ctx, client, &f, args)
+			})
+		}),
+	}
+	flags := cmd.Flags()
+	a.topicFlag(cmd, &f.topic)
+	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default standard input)")
+	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default standard output)")
+	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes; a longer message goes alone (default the server's largest)")
+	flags.Int64VarP(&f.count, "count", "c", 0, "make batches of at most `N` messages (default any number)")
+	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this time")
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// topicFlag gives a command the flag --topic, which it must have.
+func (a *app) topicFlag(cmd *cobra.Command, topic *string) {
+	cmd.Flags().StringVarP(topic, "topic", "t", "", "the `TOPIC`")
+	cmd.MarkFlagRequired("topic")
+}
+
+func (a *app) write(ctx context.Context, client *logd.Client, f *writeFlags, args []string) (err error) {
+	s := &sender{client: client, topic: f.topic, count: f.count, json: a.json()}
+	if err := s.setLimits(ctx, int64(f.batchSize)); err != nil {
+		return err
+	}
+	out := a.stdout
+	if f.output != "" {
+		file, err := os.Create(f.output)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		out = file
+	}
+	s.out = bufio.NewWriter(out)
+
+	if len(args) > 0 {
+		return a.writeArgs(s, args)
+	}
+	in, total := a.stdin, int64(-1)
+	if f.input != "" {
+		file, err := os.Open(f.input)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+			total = info.Size()
+		}
+	} else if isTerminal(a.stdin) && isTerminal(a.stderr) {
+		a.note("writing the lines that you type; end with Ctrl-D")
+	}
+	bar := a.progress(total, "writing", out)
+	defer bar.finish()
+	return a.writeLines(ctx, s, in, bar, f.interval)
+}
+
+// setLimits asks the server how large a batch may be.
+func (s *sender) setLimits(ctx context.Context, target int64) error {
+	conf, err := s.client.Config(ctx)
+	if err != nil {
+		return err
+	}
+	s.limit = conf.MaxBatchSize
+	if s.limit <= 0 {
+		s.limit = logd.DefaultMaxBatchSize
+	}
+	switch {
+	case target > s.limit:
+		return &exitError{exitRefused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, s.limit)}
+	case target == 0:
+		target = s.limit
+	}
+	s.target = target
+	return nil
+}
+
+// writeArgs writes the arguments.
+func (a *app) writeArgs(s *sender, args []string) error {
+	ctx := context.Background() // few bytes: an interrupt need not call them off
+	for _, arg := range args {
+		if err := s.add(ctx, []byte(arg)); err != nil {
+			return a.writeFailed(ctx, s, "message", err)
+		}
+	}
+	if err := s.finish(ctx); err != nil {
+		return a.writeFailed(ctx, s, "message", err)
+	}
+	return nil
+}
+
+// writeLines writes the lines of in. The end of ctx ends the input: what was
+// read before is written.
+func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar, interval time.Duration) error {
+	send := context.WithoutCancel(ctx)
+	add := func(line []byte) error { return s.add(send, line) }
+	input := newPump(ctx, in)
+	split := &lines{max: s.limit}
+
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	ticking := true // the timer runs, or has fired and was not looked at
+	for {
+		var err error
+		select {
+		case c := <-input.full:
+			bar.add(c.n)
+			err = split.each(c.buf[:c.n], add)
+			if err == nil && c.err == io.EOF {
+				if err = split.last(add); err == nil {
+					err = s.finish(send)
+				}
+				if err == nil {
+					return nil
+				}
+			} else if err == nil && c.err != nil {
+				err = fmt.Errorf("read the input: %w", c.err)
+			}
+			input.free <- c.buf // has room for all chunks
+			if !ticking && !s.idle() {
+				timer.Reset(interval)
+				ticking = true
+			}
+		case <-timer.C:
+			// The input has not kept us busy, so there is time to wait for
+			// the answers and to show them.
+			ticking = false
+			err = s.finish(send)
+		case <-ctx.Done():
+			err = &exitError{exitFailed, errors.New("interrupted")}
+		}
+		if err != nil {
+			bar.finish()
+			return a.writeFailed(send, s, "line", err)
+		}
+	}
+}
+
+// writeFailed settles what is on its way, says what became of all messages,
+// and returns why not all are stored.
+func (a *app) writeFailed(ctx context.Context, s *sender, what string, err error) error {
+	number := s.messages + 1
+	if also := s.finish(ctx); also != nil && also != err {
+		a.note("%v", also)
+	}
+	a.note("%s", s.account.report(what))
+	if errors.Is(err, errTooLong) {
+		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, s.limit)
+	}
+	return err
+}
