@@ -1,0 +1,255 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+)
+
+// memStore is a Store in memory. Its fields are set before it is used, but for
+// those under the lock.
+type memStore struct {
+	maxTopics int
+	allowed   []string
+	section   int64 // a View has sections of about so many bytes; 0: one section
+
+	mu                 sync.Mutex
+	logs               map[string]*memLog
+	disallowed, misses int64
+	listed             int // calls of Topics
+
+	// What goes wrong, called with the topic's name.
+	onAppend, onCommit, onRead func(topic string) error
+}
+
+func newMemStore() *memStore { return &memStore{logs: make(map[string]*memLog)} }
+
+func (s *memStore) Log(topic []byte) (server.Log, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.logs[string(topic)]; ok {
+		return l, nil
+	}
+	return nil, protocol.ErrNotFound
+}
+
+func (s *memStore) Create(topic []byte) (server.Log, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.logs[string(topic)]; ok {
+		return l, nil
+	}
+	if s.allowed != nil && !slices.Contains(s.allowed, string(topic)) {
+		s.disallowed++
+		return nil, protocol.ErrTopicNotAllowed
+	}
+	if s.maxTopics > 0 && len(s.logs) >= s.maxTopics {
+		return nil, protocol.ErrMaxTopics
+	}
+	l := &memLog{store: s, name: string(topic)}
+	s.logs[l.name] = l
+	return l, nil
+}
+
+func (s *memStore) Topics() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed++
+	names := make([]string, 0, len(s.logs))
+	for name := range s.logs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s *memStore) Counts() server.Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return server.Counts{Topics: int64(len(s.logs)), Disallowed: s.disallowed, Misses: s.misses}
+}
+
+// memLog is a log in memory. What was appended is never moved or changed.
+type memLog struct {
+	store *memStore
+	name  string
+
+	mu       sync.Mutex
+	data     []byte
+	batches  []memBatch
+	watchers []server.Waker
+}
+
+type memBatch struct {
+	offset, messages int64
+	at               time.Time
+}
+
+func try(f func(string) error, topic string) error {
+	if f == nil {
+		return nil
+	}
+	return f(topic)
+}
+
+func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) (server.Appended, error) {
+	if err := try(l.store.onAppend, l.name); err != nil {
+		return server.Appended{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	start := int64(len(l.data))
+	for _, x := range extents {
+		l.batches = append(l.batches, memBatch{int64(len(l.data)), x.Messages, time.Now()})
+		l.data = append(l.data, data[:x.Len]...)
+		data = data[x.Len:]
+	}
+	if len(data) > 0 {
+		panic("memstore: extents are shorter than the data")
+	}
+	for _, w := range l.watchers {
+		w.Wake()
+	}
+	l.watchers = nil
+	return server.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, nil
+}
+
+func (l *memLog) Commit(context.Context, server.Appended) error {
+	return try(l.store.onCommit, l.name)
+}
+
+func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
+	if err := try(l.store.onRead, l.name); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := int64(len(l.data))
+	if offset == next {
+		return nil, server.ErrEnd
+	}
+	first, ok := slices.BinarySearchFunc(l.batches, offset, func(b memBatch, offset int64) int {
+		return int(min(max(b.offset-offset, -1), 1))
+	})
+	if !ok {
+		l.store.mu.Lock()
+		l.store.misses++
+		l.store.mu.Unlock()
+		return nil, protocol.ErrNotFound
+	}
+	v := &memView{offset: offset, section: l.store.section}
+	end := offset
+	for i := first; i < len(l.batches) && messages > 0; i++ {
+		batchEnd := next
+		if i+1 < len(l.batches) {
+			batchEnd = l.batches[i+1].offset
+		}
+		if maxBytes > 0 && v.batches > 0 && batchEnd-offset > maxBytes {
+			break
+		}
+		end = batchEnd
+		v.batches++
+		messages -= l.batches[i].messages
+	}
+	v.data = l.data[offset:end]
+	return v, nil
+}
+
+func (l *memLog) Oldest() int64 { return 0 }
+
+func (l *memLog) Watch(offset int64, w server.Waker) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if int64(len(l.data)) > offset {
+		return false
+	}
+	l.watchers = append(l.watchers, w)
+	return true
+}
+
+func (l *memLog) Unwatch(w server.Waker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = slices.DeleteFunc(l.watchers, func(o server.Waker) bool { return o == w })
+}
+
+func (l *memLog) Info(context.Context) (server.Info, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in := server.Info{
+		Next: int64(len(l.data)), Partitions: 1, Bytes: int64(len(l.data)),
+		Batches: int64(len(l.batches)), Synced: int64(len(l.data)),
+	}
+	for _, b := range l.batches {
+		in.Messages += b.messages
+	}
+	if len(l.batches) > 0 {
+		in.OldestTime, in.NewestTime = l.batches[0].at, l.batches[len(l.batches)-1].at
+	}
+	return in, nil
+}
+
+func (l *memLog) Seek(t time.Time) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.batches {
+		if !b.at.Before(t) {
+			return b.offset, nil
+		}
+	}
+	return int64(len(l.data)), nil
+}
+
+type memView struct {
+	offset, batches int64
+	data            []byte
+	section         int64
+}
+
+func (v *memView) Offset() int64  { return v.offset }
+func (v *memView) Batches() int64 { return v.batches }
+func (v *memView) Len() int64     { return int64(len(v.data)) }
+func (v *memView) Close()         {}
+
+func (v *memView) size() int64 {
+	if v.section > 0 {
+		return v.section
+	}
+	return v.Len()
+}
+
+func (v *memView) Sections() int { return int((v.Len() + v.size() - 1) / v.size()) }
+
+func (v *memView) Section(i int) (io.ReaderAt, int64, int64) {
+	pos := int64(i) * v.size()
+	return bytes.NewReader(v.data), pos, min(v.size(), v.Len()-pos)
+}
+
+// length returns how much is in a topic, -1 if there is no such topic.
+func (s *memStore) length(topic string) int {
+	l, err := s.Log([]byte(topic))
+	if errors.Is(err, protocol.ErrNotFound) {
+		return -1
+	}
+	m := l.(*memLog)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.data)
+}
+
+// wireBatch returns a whole batch.
+func wireBatch(topic string, bodies ...string) string {
+	var b batch.Builder
+	for _, body := range bodies {
+		b.Add([]byte(body))
+	}
+	return string(b.Finish(topic))
+}

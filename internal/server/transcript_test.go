@@ -1,0 +1,429 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/server"
+)
+
+var update = flag.Bool("update", false, "write the transcripts in testdata anew")
+
+// TestTranscripts plays the sessions in testdata/*.txt against a server. A
+// line of a transcript is one of
+//
+//	# anything          a remark
+//	set NAME VALUE      a setting (batch-size, max-messages, topics, allow,
+//	                    section-size); before the first line that is sent
+//	> text              text is sent, with CR LF
+//	| text              text is sent as it is, without a line end
+//	< text              text is received, with CR LF
+//	<eof                the server closes
+//	end                 the client sends no more (it half-closes)
+//	---                 the next connection
+//
+// In text, \r, \n, \\ and \xNN stand for bytes. Where a body has values that
+// differ from run to run they are received as *, as is the body's size.
+// Lines that are sent one after another are sent with one write. At the end of
+// each connection that the server has not closed CLOSE must be answered, and
+// nothing else may follow, so that no answer goes unseen.
+//
+// With -update, "batch TOPIC BODY…" becomes the lines of such a batch, and
+// what is received where a transcript has a line with < is written anew: read
+// the difference.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		if *update {
+			got := play(t, string(text), startMemory(t, settings(t, string(text)), dialTCP), true)
+			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			text = []byte(got)
+		}
+		for _, impl := range []struct {
+			name  string
+			start func(testing.TB, map[string]string) dialer
+		}{
+			{"memory-pipe", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialPipe) }},
+			{"memory-tcp", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialTCP) }},
+			{"node", startNode},
+		} {
+			t.Run(name+"/"+impl.name, func(t *testing.T) {
+				play(t, string(text), impl.start(t, settings(t, string(text))), false)
+			})
+		}
+	}
+}
+
+// dialer makes a connection to a server.
+type dialer func(testing.TB) net.Conn
+
+func dialPipe(t testing.TB, s *server.Server) dialer {
+	return func(t testing.TB) net.Conn {
+		client, srv := net.Pipe()
+		s.ServeConn(srv)
+		return client
+	}
+}
+
+func dialTCP(t testing.TB, s *server.Server) dialer {
+	addr := serveTCP(t, s)
+	return func(t testing.TB) net.Conn { return dialAddr(t, addr) }
+}
+
+// serveTCP lets the server listen until the test ends.
+func serveTCP(t testing.TB, s *server.Server) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Serve = %v, want ErrServerClosed", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func dialAddr(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *server.Server) dialer) dialer {
+	store := newMemStore()
+	o := server.Options{Store: store}
+	for name, value := range set {
+		n, _ := strconv.Atoi(value)
+		switch name {
+		case "batch-size":
+			o.MaxBatchSize = int64(n)
+		case "max-messages":
+			o.MaxMessages = int64(n)
+		case "topics":
+			store.maxTopics = n
+		case "allow":
+			store.allowed = strings.Fields(value)
+		case "section-size":
+			store.section = int64(n)
+		}
+	}
+	s := server.New(o)
+	t.Cleanup(func() { s.Close() })
+	return dial(t, s)
+}
+
+// startNode starts a whole node, with its data in files.
+func startNode(t testing.TB, set map[string]string) dialer {
+	c := config.Default()
+	c.Host, c.HTTPHost, c.WorkDir = "127.0.0.1:0", "", t.TempDir()
+	for name, value := range set {
+		n, _ := strconv.Atoi(value)
+		switch name {
+		case "batch-size":
+			c.BatchSize = int64(n)
+		case "max-messages":
+			c.MaxMessages = n
+		case "topics":
+			c.Topics = n
+		case "allow":
+			c.TopicsWhitelist = strings.Fields(value)
+		case "section-size":
+			c.PartitionSize = int64(n)
+			c.Partitions = 1000
+		}
+	}
+	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	return func(t testing.TB) net.Conn { return dialAddr(t, n.Addr().String()) }
+}
+
+// settings returns the lines "set NAME VALUE".
+func settings(t testing.TB, text string) map[string]string {
+	set := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "set "); ok {
+			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			switch name {
+			case "batch-size", "max-messages", "topics", "allow", "section-size":
+				set[name] = value
+			default:
+				t.Fatalf("unknown setting %q", name)
+			}
+		}
+	}
+	return set
+}
+
+// session is one connection of a transcript.
+type session struct {
+	t      testing.TB
+	nc     net.Conn
+	in     *bufio.Reader
+	writes chan []byte
+	done   chan struct{}
+	send   []byte // not sent yet
+	closed bool   // by the server
+	ended  bool   // by the client
+}
+
+func newSession(t testing.TB, nc net.Conn) *session {
+	s := &session{t: t, nc: nc, in: bufio.NewReader(nc), writes: make(chan []byte, 100), done: make(chan struct{})}
+	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	go func() { // a pipe has no buffer: we may have to read while we write
+		defer close(s.done)
+		for p := range s.writes {
+			nc.Write(p) // an error shows in what is read
+		}
+	}()
+	return s
+}
+
+func (s *session) flush() {
+	if len(s.send) > 0 {
+		s.writes <- s.send
+		s.send = nil
+	}
+}
+
+// receive returns the next line as it stands in a transcript.
+func (s *session) receive() ([]string, error) {
+	line, err := s.in.ReadString('\n')
+	if err != nil {
+		if line != "" {
+			return nil, fmt.Errorf("half a line %q: %w", line, err)
+		}
+		return nil, err
+	}
+	size, ok := strings.CutPrefix(line, "MOK ")
+	if !ok {
+		return []string{escape(line)}, nil
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(size, "\r\n"))
+	if err != nil {
+		return nil, err
+	}
+	body := make([]byte, n+2)
+	if _, err := io.ReadFull(s.in, body); err != nil {
+		return nil, err
+	}
+	if !bytes.HasSuffix(body, []byte("\r\n")) {
+		return nil, fmt.Errorf("the body %q is not followed by a line end", body)
+	}
+	text := normalize(string(body[:n]))
+	if text != string(body[:n]) {
+		line = "MOK *\r\n"
+	}
+	lines := []string{escape(line)}
+	for l := range strings.Lines(text + "\r\n") {
+		lines = append(lines, escape(l))
+	}
+	return lines, nil
+}
+
+// varying are values that differ from run to run or belong to the store.
+var varying = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "*"},
+	{regexp.MustCompile(`(?m)^Host: \r$`), "Host: *\r"}, // a pipe has no address
+	{regexp.MustCompile(`Time: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "Time: *"},
+	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
+	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's
+}
+
+func normalize(body string) string {
+	for _, v := range varying {
+		body = v.re.ReplaceAllString(body, v.with)
+	}
+	return body
+}
+
+func escape(line string) string {
+	line = strings.TrimSuffix(line, "\r\n")
+	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' }) {
+		q := strconv.QuoteToASCII(line)
+		return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	}
+	return line
+}
+
+func unescape(t testing.TB, text string) string {
+	s, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return s
+}
+
+// play plays a transcript and returns it as it went. Without update, what is
+// received must be what the transcript says.
+func play(t testing.TB, text string, dial dialer, update bool) string {
+	t.Helper()
+	var out strings.Builder
+	var s *session
+	finish := func() {
+		if s == nil {
+			return
+		}
+		s.flush()
+		if !s.closed && !s.ended {
+			s.send = []byte("CLOSE\r\n")
+			s.flush()
+			if got, err := s.receive(); err != nil || got[0] != "OK" {
+				t.Errorf("CLOSE at the end: got %q, %v, want OK", got, err)
+			}
+		}
+		if rest, err := io.ReadAll(s.in); err != nil || len(rest) > 0 {
+			t.Errorf("unexpected at the end of a connection: %q, %v", rest, err)
+		}
+		s.nc.Close()
+		close(s.writes)
+		<-s.done
+		s = nil
+	}
+	// A transcript that fails leaves nothing behind.
+	defer func() {
+		if s != nil {
+			s.nc.Close()
+			close(s.writes)
+			<-s.done
+		}
+	}()
+	var got []string
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		sign, rest, _ := strings.Cut(line, " ")
+		sends := sign == ">" || sign == "|" || sign == "batch" || sign == "end"
+		if s == nil && sends {
+			s = newSession(t, dial(t))
+		}
+		if sends && len(got) > 0 {
+			t.Fatalf("line %d: not in the transcript: %q", i+1, got)
+		}
+		switch sign {
+		case ">":
+			s.send = append(s.send, unescape(t, rest)+"\r\n"...)
+		case "|":
+			s.send = append(s.send, unescape(t, rest)...)
+		case "batch":
+			f := strings.Fields(rest)
+			wire := wireBatch(f[0], f[1:]...)
+			s.send = append(s.send, wire...)
+			for l := range strings.Lines(wire) {
+				fmt.Fprintf(&out, "> %s\n", escape(l))
+			}
+			continue
+		case "end":
+			tcp, ok := s.nc.(*net.TCPConn)
+			if !ok {
+				t.Skip("half a connection can't be closed here")
+			}
+			s.flush()
+			close(s.writes)
+			<-s.done
+			tcp.CloseWrite()
+			s.writes = make(chan []byte)
+			s.done = make(chan struct{})
+			close(s.done)
+			s.ended = true
+		case "---":
+			finish()
+		case "<", "<eof":
+			s.flush()
+			if update {
+				if !strings.HasPrefix(lines[i-1], "<") {
+					receiveAll(s, &out)
+				}
+				continue
+			}
+			if sign == "<eof" {
+				if _, err := s.in.Peek(1); err != io.EOF || len(got) > 0 {
+					t.Fatalf("line %d: want the connection closed, got %v (and %q)", i+1, err, got)
+				}
+				s.closed = true
+				break
+			}
+			if len(got) == 0 {
+				var err error
+				if got, err = s.receive(); err != nil {
+					t.Fatalf("line %d: want %q, got %v", i+1, rest, err)
+				}
+			}
+			if got[0] != rest {
+				t.Fatalf("line %d: got %q, want %q", i+1, got[0], rest)
+			}
+			got = got[1:]
+		case "set", "", "#":
+		default:
+			t.Fatalf("line %d: %q", i+1, line)
+		}
+		fmt.Fprintln(&out, line)
+	}
+	if len(got) > 0 {
+		t.Fatalf("at the end: not in the transcript: %q", got)
+	}
+	finish()
+	return out.String()
+}
+
+// receiveAll writes down what is received until the server is silent.
+func receiveAll(s *session, out *strings.Builder) {
+	defer s.nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	for {
+		s.nc.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		lines, err := s.receive()
+		if err == io.EOF {
+			s.closed = true
+			fmt.Fprintln(out, "<eof")
+		}
+		if err != nil {
+			return
+		}
+		for _, l := range lines {
+			fmt.Fprintf(out, "< %s\n", l)
+		}
+	}
+}
