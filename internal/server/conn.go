@@ -137,6 +137,11 @@ func (c *conn) requests() error {
 			if err != nil {
 				return err
 			}
+			if len(c.out.pending) >= sendPending {
+				if err := c.flush(false); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		// All that has arrived is dealt with.

@@ -28,6 +28,10 @@ type output struct {
 	err     error
 }
 
+// sendPending is how many bytes of answers are sent without waiting for more:
+// a few short requests can have long answers.
+const sendPending = 64 << 10
+
 // keepPending bounds the memory for answers that an idle connection keeps.
 const keepPending = 1 << 10
 
