@@ -55,6 +55,7 @@ type run struct {
 // reply is the answer to a run of BATCH requests, given once the batches may
 // be acknowledged; with err alone, to one request.
 type reply struct {
+	topic    []byte // aliases the input buffer, which is not filled before settle
 	log      Log
 	appended Appended
 	from, to int // its extents
@@ -335,7 +336,7 @@ func (c *conn) appendRun() {
 	}
 	r := c.run
 	c.run = run{}
-	rep := reply{command: protocol.Batch, from: r.extents, to: len(c.extents)}
+	rep := reply{topic: r.topic, command: protocol.Batch, from: r.extents, to: len(c.extents)}
 	log, err := c.lookup(r.topic, true)
 	if err == nil {
 		rep.log = log
@@ -365,7 +366,7 @@ func (c *conn) settle() error {
 		if done > 0 {
 			if err := r.log.Commit(c.ctx, r.appended); err != nil {
 				done = 0
-				r.err = c.answer(err, "commit to topic", c.topic)
+				r.err = c.answer(err, "commit to topic", r.topic)
 			}
 		}
 		offset := r.appended.Offset
