@@ -123,6 +123,7 @@ func (c *conn) readBatches(req *protocol.Request) error {
 	if err != nil {
 		return c.refuse(req.Command, err)
 	}
+	req.Topic = c.topic // the line may be gone when a wait is over
 	offset := req.Offset
 	if req.Command == protocol.Tail {
 		offset = log.Oldest()
