@@ -255,7 +255,7 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 		c.fail(protocol.Batch, protocol.ErrTooLarge)
 		return errHangUp
 	case perr != nil || reservedTopic(h.Topic):
-		count()
+		c.srv.counters.requests[protocol.Batch].Add(1) // its time goes on until the data is dropped
 		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
 		c.in.consume(head)
 		return c.discard(h.Size)
