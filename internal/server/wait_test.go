@@ -1,0 +1,214 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/server"
+)
+
+// watching returns how many readers wait, as the server and the store see it.
+func watching(s *server.Server, store *memStore, topic string) (readers int64, watchers int) {
+	synctest.Wait()
+	store.mu.Lock()
+	l := store.logs[topic]
+	store.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return s.Stats().WaitingReads, len(l.watchers)
+}
+
+func wantWatching(t *testing.T, s *server.Server, store *memStore, want int) {
+	t.Helper()
+	if readers, watchers := watching(s, store, "t"); int(readers) != want || watchers != want {
+		t.Fatalf("%d reads wait, %d watch the log; want %d", readers, watchers, want)
+	}
+}
+
+func TestWaitingReadIsWoken(t *testing.T) {
+	inBubble(t, server.Options{IdleTimeout: time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, store *memStore) {
+		b := wireBatch("t", "one")
+		w := connect(t, s)
+		w.ask(b, "OK 0 1")
+		var readers []*client
+		for range 10 {
+			r := connect(t, s)
+			r.send(fmt.Sprintf("READ t %d 10 wait=3600000\r\nPING\r\n", len(b)))
+			readers = append(readers, r)
+		}
+		tail := connect(t, s)
+		tail.send("TAIL empty 1 wait=1000\r\n")
+		tail.want("ERR not found\r\n") // the topic is not there, which is no end of a log
+		wantWatching(t, s, store, 10)
+		// Neither deadline is one for a read that waits; nor does another topic
+		// end it.
+		time.Sleep(30 * time.Minute)
+		w = connect(t, s)
+		w.ask(wireBatch("u", "one"), "OK 0 1")
+		wantWatching(t, s, store, 10)
+		start := time.Now()
+		w.ask(b, fmt.Sprintf("OK %d 1", len(b)))
+		for _, r := range readers {
+			r.want(fmt.Sprintf("OK %d 1\r\n%sOK\r\n", len(b), b))
+		}
+		if time.Since(start) != 0 {
+			t.Errorf("it took %v", time.Since(start))
+		}
+		wantWatching(t, s, store, 0)
+	})
+}
+
+func TestWaitingReadEndsInTime(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		b := wireBatch("t", "one")
+		c := connect(t, s)
+		c.ask(b, "OK 0 1")
+		for _, wait := range []time.Duration{0, time.Millisecond, 5 * time.Second, time.Hour} {
+			start := time.Now()
+			c.ask(fmt.Sprintf("READ t %d 1 wait=%d\r\n", len(b), wait.Milliseconds()), fmt.Sprintf("OK %d 0", len(b)))
+			if got := time.Since(start); got != wait {
+				t.Errorf("wait=%v took %v", wait, got)
+			}
+		}
+		wantWatching(t, s, store, 0)
+		// The deadline of the wait is not left behind.
+		start := time.Now()
+		c.wantClosed()
+		elapsed(t, start, 30*time.Second)
+	})
+}
+
+func TestWaitingReaderGoesAway(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		c := connect(t, s)
+		c.ask(wireBatch("t", "one"), "OK 0 1")
+		var gone []*client
+		for range 5 {
+			r := connect(t, s)
+			r.send("READ t 37 1 wait=3600000\r\n")
+			gone = append(gone, r)
+		}
+		wantWatching(t, s, store, 5)
+		for _, r := range gone {
+			r.nc.Close()
+		}
+		wantWatching(t, s, store, 0)
+		if n := s.Stats().Connections; n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+		c.ask("PING\r\n", "OK")
+	})
+}
+
+func TestWaitingReadEndsWithDrain(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		c := connect(t, s)
+		c.ask(wireBatch("t", "one"), "OK 0 1")
+		c.send("READ t 37 1 wait=3600000\r\nPING\r\n")
+		wantWatching(t, s, store, 1)
+		start := time.Now()
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(context.Background()) }()
+		c.want("OK 37 0\r\nOK\r\n")
+		if time.Since(start) != 0 {
+			t.Errorf("the answer took %v", time.Since(start))
+		}
+		c.wantClosed()
+		if err := <-done; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// TestRequestsBehindAWaitingRead: more of them than the buffer holds wait for
+// their turn and are answered in order.
+func TestRequestsBehindAWaitingRead(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		b := wireBatch("t", "one")
+		c, w := connect(t, s), connect(t, s)
+		w.ask(b, "OK 0 1")
+		const n = 50_000
+		requests := strings.Repeat(fmt.Sprintf("PING\r\nREAD t %d 1\r\n", 2*len(b)), n)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(c.nc, fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))+requests)
+			sent <- err
+		}()
+		wantWatching(t, s, store, 1)
+		select {
+		case <-sent:
+			t.Fatal("the server took all of it")
+		default:
+		}
+		w.ask(b, fmt.Sprintf("OK %d 1", len(b)))
+		c.want(fmt.Sprintf("OK %d 1\r\n%s", len(b), b))
+		for range n {
+			c.want("OK\r\nERR not found\r\n")
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFullBufferBehindAWaitingRead: also when the buffer is full a waiting
+// read ends in time, and with a drain.
+func TestFullBufferBehindAWaitingRead(t *testing.T) {
+	for _, drain := range []bool{false, true} {
+		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+			c := connect(t, s)
+			c.ask(wireBatch("t", "one"), "OK 0 1")
+			go io.WriteString(c.nc, "READ t 37 1 wait=60000\r\n"+strings.Repeat("PING\r\n", 200_000))
+			wantWatching(t, s, store, 1)
+			start := time.Now()
+			if drain {
+				go s.Shutdown(context.Background())
+			}
+			c.want("OK 37 0\r\nOK\r\nOK\r\n")
+			want := time.Minute
+			if drain {
+				want = 0
+			}
+			if got := time.Since(start); got != want {
+				t.Errorf("drain %v: it took %v, want %v", drain, got, want)
+			}
+			wantWatching(t, s, store, 0)
+			c.nc.Close()
+		})
+	}
+}
+
+// TestErrorAfterWait: what is logged of a read that waited has its topic,
+// though its line is no longer in the buffer.
+func TestErrorAfterWait(t *testing.T) {
+	store := newMemStore()
+	var broken bool
+	store.onRead = func(string) error {
+		if broken {
+			return errors.New("disk on fire")
+		}
+		return nil
+	}
+	log, logger := logBuffer()
+	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *memStore) {
+		c, w := connect(t, s), connect(t, s)
+		w.ask(wireBatch("topic-to-name", "one"), "OK 0 1")
+		c.send("READ topic-to-name 49 1 wait=60000\r\n")
+		synctest.Wait()
+		c.send(strings.Repeat("PING\r\n", 600)) // in place of the line
+		broken = true
+		w.send(wireBatch("topic-to-name", "one"))
+		c.want("ERR internal error\r\nOK\r\n")
+		synctest.Wait()
+		c.nc.Close()
+	})
+	if !strings.Contains(log.String(), "topic=topic-to-name") {
+		t.Errorf("logged: %s", log.String())
+	}
+}
