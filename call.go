@@ -34,6 +34,8 @@ type call struct {
 	from     int64 // the offset asked for, or -1 for the oldest
 	messages int64
 
+	maxBody int64 // how long a body may be
+
 	// done gets one value when the call is over. It holds one, so that giving
 	// it never blocks.
 	done chan signal

@@ -16,12 +16,11 @@ import (
 // Client talks to a server over one connection, which its methods share; see
 // the package comment. All methods are safe for concurrent use.
 //
-// A context that ends during a call ends the call at once, with two
-// exceptions in the small: an append whose batch is just being written waits
-// for that, for at most a second. The connection goes on: the answer to a
-// request that was sent is read and thrown away when it comes. Only if that
-// was the answer to a waiting read, and nothing else is under way, is the
-// connection dropped instead.
+// A context that ends during a call ends the call at once; only an append
+// whose batch is just being written waits for the end of that, for at most a
+// second. The connection goes on: the answer to a request that was sent is
+// read and thrown away when it comes. If that is the answer to a waiting read
+// and nothing else is under way, the connection is dropped instead.
 type Client struct {
 	cfg  ClientConfig
 	life context.Context // ends with Close; the parent of connecting

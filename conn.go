@@ -147,7 +147,6 @@ func (cn *conn) live() bool {
 // write is the writer goroutine.
 func (cn *conn) write() {
 	for cn.gather() {
-		cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
 		cn.rest = cn.bufs
 		n, err := cn.rest.WriteTo(cn.nc)
 		if err != nil {
@@ -185,6 +184,8 @@ func (cn *conn) gather() bool {
 		cn.gathered = append(cn.gathered, cl)
 		cn.bufs = append(cn.bufs, cl.out)
 	}
+	// Under mu, so that a forsaken call can only bring it forward.
+	cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
 	return true
 }
 

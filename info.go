@@ -26,7 +26,7 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Topics(ctx context.Context) ([]string, error) {
 	const op = "topics"
 	var names []string
-	_, err := c.lines(ctx, op, protocol.Topics, "", func(line []byte) error {
+	_, err := c.lines(ctx, op, protocol.Topics, "", c.cfg.MaxReplySize, func(line []byte) error {
 		if !batch.ValidTopic(line) {
 			return fmt.Errorf("%w: %q is no name of a topic", ErrBadAnswer, line)
 		}
@@ -69,13 +69,12 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 		"Bytes": &info.Bytes, "Messages": &info.Messages, "Batches": &info.Batches,
 	}
 	times := map[string]*time.Time{"OldestTime": &info.OldestTime, "NewestTime": &info.NewestTime}
-	missing := len(numbers)
 	info.Fields = fields
 	for _, f := range fields {
 		var ok bool
 		if number := numbers[f.Name]; number != nil {
 			*number, ok = batch.ParseInt([]byte(f.Value))
-			missing--
+			delete(numbers, f.Name)
 		} else if at := times[f.Name]; at != nil && f.Value != "" {
 			*at, err = time.Parse(time.RFC3339, f.Value)
 			ok = err == nil
@@ -86,7 +85,7 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 			return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: badField(f)}
 		}
 	}
-	if missing > 0 || info.Oldest > info.Next {
+	if len(numbers) > 0 || info.Oldest > info.Next {
 		err := fmt.Errorf("%w: %v does not describe a topic", ErrBadAnswer, fields)
 		return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: err}
 	}
@@ -155,10 +154,14 @@ func badField(f Field) error {
 	return fmt.Errorf("%w: %q has no value that makes sense", ErrBadAnswer, f)
 }
 
+// maxFields is the length of the longest body of fields, which take many times
+// as much memory as the body does.
+const maxFields = 1 << 20
+
 // fields asks for a body of lines of the form "name: value". It returns the
 // address of the server that answered, too.
 func (c *Client) fields(ctx context.Context, op string, command protocol.Command, topic string) (fields []Field, addr string, err error) {
-	addr, err = c.lines(ctx, op, command, topic, func(line []byte) error {
+	addr, err = c.lines(ctx, op, command, topic, maxFields, func(line []byte) error {
 		name, value, ok := strings.Cut(string(line), ":")
 		if !ok {
 			return fmt.Errorf("%w: %q is not a name and a value", ErrBadAnswer, line)
@@ -169,10 +172,11 @@ func (c *Client) fields(ctx context.Context, op string, command protocol.Command
 	return fields, addr, err
 }
 
-// lines asks for a body and calls each with its lines, without their ends. It
-// returns the address of the server that answered.
-func (c *Client) lines(ctx context.Context, op string, command protocol.Command, topic string, each func(line []byte) error) (addr string, err error) {
+// lines asks for a body of at most max bytes and calls each with its lines,
+// without their ends. It returns the address of the server that answered.
+func (c *Client) lines(ctx context.Context, op string, command protocol.Command, topic string, max int64, each func(line []byte) error) (addr string, err error) {
 	cl := c.calls.request(answerBody, &protocol.Request{Command: command, Topic: []byte(topic)})
+	cl.maxBody = max
 	if err := c.do(ctx, op, topic, cl); err != nil {
 		return "", err
 	}

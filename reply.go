@@ -108,8 +108,8 @@ func (cl *call) broken(format string, args ...any) error {
 
 // body reads the body of a MOK answer and the line end after it.
 func (r *replyReader) body(size int64, cl *call) error {
-	if size > r.maxSize {
-		return cl.broken("a body of %d bytes is over MaxReplySize, %d", size, r.maxSize)
+	if limit := min(cl.maxBody, r.maxSize); size > limit {
+		return cl.broken("a body of %d bytes, of at most %d", size, limit)
 	}
 	var err error
 	if cl.body, err = r.read(cl.body[:0], size); err != nil {

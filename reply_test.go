@@ -17,7 +17,7 @@ func newReplyReader(stream io.Reader) *replyReader {
 
 // readOne reads one answer of the stream for a call of the kind.
 func readOne(r *replyReader, kind answerKind) (*call, error) {
-	cl := &call{kind: kind, topic: "t", from: -1, messages: math.MaxInt64, result: new(Result)}
+	cl := &call{kind: kind, topic: "t", from: -1, messages: math.MaxInt64, maxBody: math.MaxInt64, result: new(Result)}
 	line, err := r.line()
 	if err != nil {
 		return cl, err
