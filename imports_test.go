@@ -1,0 +1,197 @@
+package logd_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/logd-dev/logd"
+
+// mayImport says which of our packages a package may import. A package that is
+// not in the table fails the test: where it stands has to be decided first.
+var mayImport = map[string][]string{
+	"":                     {"internal/protocol", "internal/batch"},
+	"logdtest":             {"", "internal/node", "internal/config", "internal/protocol", "internal/batch"},
+	"internal/batch":       {},
+	"internal/protocol":    {"internal/batch"},
+	"internal/vfs":         {},
+	"internal/vfs/vfstest": {"internal/vfs"},
+	"internal/storage":     {"internal/batch", "internal/vfs"},
+	"internal/server":      {"internal/batch", "internal/protocol"},
+	"internal/config":      {"internal/batch"},
+	"internal/node": {
+		"internal/batch", "internal/protocol", "internal/vfs",
+		"internal/storage", "internal/server", "internal/config",
+	},
+	"cmd/logd":    {"internal/node", "internal/config", "internal/vfs"},
+	"cmd/log-cli": {""},
+	"tests":       {},
+}
+
+// mustNotReach says which packages a package must not import, not even by way
+// of others.
+var mustNotReach = map[string][]string{
+	"internal/batch":       {"net", "os"},
+	"internal/vfs":         {"net"},
+	"internal/vfs/vfstest": {"net"},
+	"internal/storage":     {"net", "flag"},
+	"internal/protocol":    {"net", "os"},
+	"internal/server":      {module + "/internal/storage", module + "/internal/vfs", "flag"},
+	"":                     {"flag", "net/http"},
+}
+
+// forTests are the packages that only tests import.
+var forTests = []string{"internal/vfs/vfstest", "logdtest", "testing"}
+
+// goPackage is what this test wants to know from go list.
+type goPackage struct {
+	ImportPath, Dir string
+	GoFiles         []string
+	Imports, Deps   []string
+}
+
+// TestImports keeps the imports pointing one way.
+func TestImports(t *testing.T) {
+	packages, err := listPackages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(packages) < 10 {
+		t.Fatalf("go list knows of %d packages only", len(packages))
+	}
+	for _, p := range packages {
+		for _, problem := range p.problems() {
+			t.Error(problem)
+		}
+		for _, problem := range p.exits(t) {
+			t.Error(problem)
+		}
+	}
+}
+
+// TestImportsControl makes sure that TestImports would notice.
+func TestImportsControl(t *testing.T) {
+	tests := map[string]goPackage{
+		"not in the table": {ImportPath: module + "/internal/util"},
+		"import of ours":   {ImportPath: module + "/internal/batch", Imports: []string{module + "/internal/vfs"}},
+		"reaches net":      {ImportPath: module + "/internal/storage", Deps: []string{"net"}},
+		"reaches storage":  {ImportPath: module + "/internal/server", Deps: []string{module + "/internal/storage"}},
+		"flags":            {ImportPath: module + "/internal/node", Imports: []string{"github.com/spf13/pflag"}},
+		"other's package":  {ImportPath: module, Imports: []string{"github.com/spf13/cobra"}},
+		"tests only":       {ImportPath: module + "/internal/node", Imports: []string{module + "/internal/vfs/vfstest"}},
+	}
+	for name, p := range tests {
+		if len(p.problems()) == 0 {
+			t.Errorf("%s: no problem found in %+v", name, p)
+		}
+	}
+	const source = "package p\nimport \"os\"\nfunc f() { os.Exit(1) }\n"
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !callsExit(file) {
+		t.Error("os.Exit was not found")
+	}
+}
+
+func listPackages() ([]goPackage, error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...").Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return nil, err
+	}
+	var packages []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return packages, nil
+		} else if err != nil {
+			return nil, err
+		}
+		packages = append(packages, p)
+	}
+}
+
+// name returns the import path without the module's.
+func name(path string) (string, bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+// problems returns what is wrong with the package's imports.
+func (p *goPackage) problems() (found []string) {
+	report := func(format string, args ...any) {
+		found = append(found, p.ImportPath+" "+fmt.Sprintf(format, args...))
+	}
+	self, _ := name(p.ImportPath)
+	allowed, known := mayImport[self]
+	if !known {
+		report("is not in the table of this test: say there what it may import")
+	}
+	isCommand := strings.HasPrefix(self, "cmd/")
+	for _, path := range p.Imports {
+		ours, isOurs := name(path)
+		switch {
+		case slices.Contains(forTests, ours) || slices.Contains(forTests, path):
+			if self != "logdtest" {
+				report("imports %s, which is for tests", path)
+			}
+		case isOurs && !slices.Contains(allowed, ours):
+			report("must not import %s", path)
+		case self == "" && !isOurs && strings.Contains(path, "."):
+			report("imports %s: the client uses the standard library only", path)
+		case !isCommand && (path == "flag" || strings.HasPrefix(path, "github.com/spf13/")):
+			report("imports %s: flags are for commands", path)
+		}
+	}
+	for _, path := range mustNotReach[self] {
+		if slices.Contains(p.Deps, path) {
+			report("reaches %s by way of its imports", path)
+		}
+	}
+	return found
+}
+
+// exits returns the files outside commands that end the process.
+func (p *goPackage) exits(t *testing.T) (found []string) {
+	if self, _ := name(p.ImportPath); strings.HasPrefix(self, "cmd/") {
+		return nil
+	}
+	for _, file := range p.GoFiles {
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(err)
+		} else if callsExit(parsed) {
+			found = append(found, fmt.Sprintf("%s/%s ends the process: only commands do", p.ImportPath, file))
+		}
+	}
+	return found
+}
+
+// callsExit reports whether the file has os.Exit or log.Fatal in it.
+func callsExit(file *ast.File) (found bool) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := sel.X.(*ast.Ident); ok {
+				found = found || x.Name == "os" && sel.Sel.Name == "Exit" || x.Name == "log" && strings.HasPrefix(sel.Sel.Name, "Fatal")
+			}
+		}
+		return !found
+	})
+	return found
+}
