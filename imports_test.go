@@ -33,9 +33,10 @@ var mayImport = map[string][]string{
 		"internal/batch", "internal/protocol", "internal/vfs",
 		"internal/storage", "internal/server", "internal/config",
 	},
-	"cmd/logd":    {"internal/node", "internal/config", "internal/vfs"},
-	"cmd/log-cli": {""},
-	"tests":       {},
+	"internal/version": {},
+	"cmd/logd":         {"internal/node", "internal/config", "internal/vfs", "internal/version"},
+	"cmd/log-cli":      {"", "internal/version"},
+	"tests":            {},
 }
 
 // mustNotReach says which packages a package must not import, not even by way

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/version"
 )
 
 func (a *app) topicsCommand() *cobra.Command {
@@ -169,9 +168,6 @@ func (a *app) pingCommand() *cobra.Command {
 	return cmd
 }
 
-// version is set when a release is built.
-var version = ""
-
 func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version [flags]",
@@ -180,22 +176,10 @@ func (a *app) versionCommand() *cobra.Command {
   log-cli version -o json`,
 		Args: cobra.NoArgs,
 		RunE: a.do(func(context.Context, []string) error {
-			v := version
-			if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-				v = info.Main.Version
-			}
-			if v == "" {
-				v = "(devel)"
-			}
-			platform := runtime.GOOS + "/" + runtime.GOARCH
 			if a.json() {
-				return printJSON(a.stdout, struct {
-					Version  string `json:"version"`
-					Go       string `json:"go"`
-					Platform string `json:"platform"`
-				}{v, runtime.Version(), platform})
+				return printJSON(a.stdout, version.JSON())
 			}
-			return printf(a.stdout, "log-cli %s (%s, %s)\n", v, runtime.Version(), platform)
+			return printf(a.stdout, "%s", version.Line("log-cli"))
 		}),
 	}
 	a.formatFlag(cmd)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/version"
 )
 
 // app is one run of logd: what it has of the process, and its flags.
@@ -65,7 +66,7 @@ func (a *app) root() *cobra.Command {
 		Long: `Every setting is a flag, an environment variable (LOGD_BATCH_SIZE for
 --batch-size) and a key of the configuration file (batch-size = "64KiB"), in
 that order of strength. logd config show tells what each is and why.`,
-		Version:       version(),
+		Version:       version.String(),
 		Args:          cobra.NoArgs,
 		RunE:          a.do(a.serve),
 		SilenceErrors: true,
@@ -74,7 +75,7 @@ that order of strength. logd config show tells what each is and why.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.SetHelpTemplate(helpTemplate)
-	root.SetVersionTemplate(versionLine())
+	root.SetVersionTemplate(version.Line("logd"))
 	cobra.EnableCommandSorting = false
 
 	a.settingFlags(root.PersistentFlags())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/version"
 )
 
 // runningNode is what serve needs of a *node.Node.
@@ -84,7 +85,7 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	defer cancel()
 	started := make(chan result, 1)
 	go func() {
-		n, err := a.start(ctx, node.Options{Config: *c, Version: version(), Logger: a.logger})
+		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger})
 		started <- result{n, err}
 	}()
 	var r result
@@ -141,7 +142,7 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 	if file == "" {
 		file = "none"
 	}
-	a.logger.Info("logd takes requests", "version", version(), "addr", n.Addr().String(), "http", http,
+	a.logger.Info("logd takes requests", "version", version.String(), "addr", n.Addr().String(), "http", http,
 		"workdir", absolute(c.WorkDir), "config", file)
 	a.logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
 	if w := a.person(c); w != nil {
