@@ -1,0 +1,37 @@
+# Shortcuts. Each is a command that can be typed as well.
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint fuzz bench cover soak ci clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 12
+
+build: ## both programs, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+test: ## the tests
+	go test ./...
+
+race: ## the tests with the race detector
+	go test -race ./...
+
+lint: ## gofmt, vet, staticcheck
+	.ci/lint
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	.ci/fuzz $(or $(FUZZTIME),20s)
+
+bench: ## every Go benchmark for BENCHTIME (1s)
+	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),1s) ./...
+
+cover: ## coverage of unit and system tests, merged, into cover/
+	.ci/cover
+
+soak: ## the random tests of storage and of kill -9, for longer
+	.ci/soak
+
+ci: ## all that must pass before a change lands
+	.ci/run
+
+clean: ## what the targets above made
+	rm -rf bin cover
