@@ -18,7 +18,7 @@ func cli(t testing.TB, addr string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), built.cli, args...)
 	cmd.Env = environment("LOGD_HOST=" + addr)
-	cmd.Dir = t.TempDir()
+	cmd.Dir = built.empty
 	return cmd
 }
 

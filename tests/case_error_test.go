@@ -209,7 +209,7 @@ func readOnly(s *scene) {
 	place := func() {
 		s.Helper()
 		// The next partition begins at one of the offsets that follow.
-		name := filepath.Join(s.dir, s.topic, fmt.Sprintf("%d.log", s.next()))
+		name := partitionFile(s.dir, s.topic, s.next())
 		s.client.check(os.Mkdir(name, 0o700))
 		obstacles[name] = true
 	}

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,39 +17,47 @@ var httpCases = []systemCase{
 // get asks for a page.
 func get(t testing.TB, addr, path string) (status int, body string) {
 	t.Helper()
-	return do(t, http.MethodGet, "http://"+addr+path, "", "")
+	return mustDo(t, http.MethodGet, "http://"+addr+path, "", "")
 }
 
 // post hands one request of the protocol to POST /log.
 func post(t testing.TB, addr, request string) (status int, answer string) {
 	t.Helper()
-	return do(t, http.MethodPost, "http://"+addr+"/log", "application/logd", request)
+	return mustDo(t, http.MethodPost, "http://"+addr+"/log", protocolType, request)
 }
 
-func do(t testing.TB, method, url, contentType, body string) (int, string) {
+// protocolType is the content type of the protocol's requests and answers.
+const protocolType = "application/logd"
+
+func mustDo(t testing.TB, method, url, contentType, body string) (int, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	status, answer, err := do(t.Context(), method, url, contentType, body)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, answer
+}
+
+// do sends a request over a connection of its own.
+func do(ctx context.Context, method, url, contentType, body string) (status int, answer string, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
 	}
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}
-	// A connection of its own: none is left open for the server to wait for.
 	httpClient := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	response, err := httpClient.Do(request)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	b, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
+	if got := response.Header.Get("Content-Type"); contentType == protocolType && got != contentType {
+		return response.StatusCode, string(b), fmt.Errorf("the answer to POST /log is of type %q", got)
 	}
-	if got := response.Header.Get("Content-Type"); contentType == "application/logd" && got != contentType {
-		t.Errorf("the answer to POST /log is of type %q", got)
-	}
-	return response.StatusCode, string(b)
+	return response.StatusCode, string(b), err
 }
 
 // overHTTP asks for every page, and gives the protocol's commands.
@@ -108,10 +117,10 @@ func overHTTP(s *scene) {
 		s.Errorf("POST TOPICS: %d %q", status, answer)
 	}
 	url := "http://" + s.server.http + "/log"
-	if status, _ := do(s, http.MethodPost, url, "text/plain", "PING\r\n"); status != 415 {
+	if status, _ := mustDo(s, http.MethodPost, url, "text/plain", "PING\r\n"); status != 415 {
 		s.Errorf("POST of text/plain: %d, want 415", status)
 	}
-	if status, _ := do(s, http.MethodGet, url, "", ""); status != 405 {
+	if status, _ := mustDo(s, http.MethodGet, url, "", ""); status != 405 {
 		s.Errorf("GET /log: %d, want 405", status)
 	}
 	if status, _ := get(s, s.server.http, "/nothing"); status != 404 {

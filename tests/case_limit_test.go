@@ -12,6 +12,7 @@ var limitCases = []systemCase{
 	{name: "a second topic", run: secondTopic},
 	{name: "50000 messages at once", run: manyMessages},
 	{name: "30 connections", run: manyConnections},
+	{name: "deadlines", run: deadlines},
 }
 
 // largestBatch: envelope and data together may be as large as MaxBatchSize, and
@@ -74,5 +75,22 @@ func manyConnections(s *scene) {
 		s.client = c
 		s.append(fmt.Sprint("of connection ", i))
 	}
+	s.verify(0)
+}
+
+// deadlines: who says nothing, or does not come to an end, is cut; who waits
+// for data is not.
+func deadlines(s *scene) {
+	s.append("one")
+	s.restart((*server).stop, "--idle-timeout", "150ms", "--timeout", "100ms")
+	silent, half, waiting := s.dial(), s.dial(), s.dial()
+	half.write("READ %s", s.topic)
+	waiting.write("READ %s %d 1 wait=400\r\nPING\r\n", s.topic, s.next())
+	silent.closed()
+	half.closed()
+	waiting.line(fmt.Sprintf("OK %d 0", s.next()))
+	waiting.line("OK")
+	waiting.closed()
+	s.client = s.dial()
 	s.verify(0)
 }

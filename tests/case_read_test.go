@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -49,7 +50,7 @@ const rotated = 100
 // but what is read.
 func partitionReads(s *scene) {
 	s.fill(rotated)
-	bases, contents := partitions(s, s.dir, s.topic)
+	bases := partitions(s, s.dir, s.topic)
 	if len(bases) < 3 {
 		s.Fatalf("%d partitions are not enough for this case", len(bases))
 	}
@@ -61,12 +62,14 @@ func partitionReads(s *scene) {
 		s.same(fmt.Sprintf("READ %d to the end", b.offset), s.client.read(s.topic, b.offset, 100), s.wantBatches(i, 100, 0))
 	}
 	var all []byte
-	for i, content := range contents {
-		if bases[i] != int64(len(all)) {
-			s.Errorf("partition %d begins after %d bytes", bases[i], len(all))
+	for _, base := range bases {
+		if base != int64(len(all)) {
+			s.Errorf("partition %d begins after %d bytes", base, len(all))
 		}
+		content, err := os.ReadFile(partitionFile(s.dir, s.topic, base))
+		s.client.check(err)
 		if size := int64(len(content)); size > s.config.partitionSize || size == 0 {
-			s.Errorf("partition %d has %d bytes, the limit is %d", bases[i], size, s.config.partitionSize)
+			s.Errorf("partition %d has %d bytes, the limit is %d", base, size, s.config.partitionSize)
 		}
 		all = append(all, content...)
 	}
@@ -79,7 +82,7 @@ func partitionReads(s *scene) {
 // together with what stands first in the next.
 func lastOfPartitions(s *scene) {
 	s.fill(rotated)
-	bases, _ := partitions(s, s.dir, s.topic)
+	bases := partitions(s, s.dir, s.topic)
 	begins := make(map[int64]bool)
 	for _, base := range bases[1:] {
 		begins[base] = true
@@ -132,8 +135,7 @@ func removedPartitions(s *scene) {
 	oldest := s.stored[first].offset
 	eventually(s, "the files are gone", func() bool {
 		s.client.ask("TOPICS")
-		bases, _ := partitions(s, s.dir, s.topic)
-		return bases[0] == oldest
+		return partitions(s, s.dir, s.topic)[0] == oldest
 	})
 	for _, b := range s.stored[:first] {
 		s.client.refused("not found", "READ %s %d 1\r\n", s.topic, b.offset)

@@ -1,7 +1,9 @@
 package tests
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"syscall"
 )
@@ -66,6 +68,20 @@ func goneReaders(s *scene) {
 	}
 	eventually(s, "nobody waits", func() bool { return s.client.stat("reads.waiting") == 0 })
 	eventually(s, "their connections are gone", func() bool { return s.client.stat("conns.active") == active-6 })
+	// And over HTTP.
+	ctx, cancel := context.WithCancel(s.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := do(ctx, http.MethodPost, "http://"+s.server.http+"/log", protocolType,
+			fmt.Sprintf("READ %s %d 1 wait=60000\r\n", s.topic, s.next()))
+		done <- err
+	}()
+	eventually(s, "a reader waits", func() bool { return s.client.stat("reads.waiting") == 1 })
+	cancel()
+	if err := <-done; err == nil {
+		s.Error("a request that was called off is answered")
+	}
+	eventually(s, "nobody waits", func() bool { return s.client.stat("reads.waiting") == 0 })
 	s.append("second")
 	s.verify(0)
 }
@@ -95,11 +111,30 @@ var shutdownCases = []systemCase{
 // once.
 func terminateWaiting(s *scene) {
 	s.append("first")
-	readers := s.waiting(5)
+	readers := s.waiting(4)
+	type posted struct {
+		status int
+		answer string
+		err    error
+	}
+	overHTTP := make(chan posted, 3)
+	for range cap(overHTTP) {
+		go func() {
+			status, answer, err := do(s.Context(), http.MethodPost, "http://"+s.server.http+"/log", protocolType,
+				fmt.Sprintf("READ %s %d 1 wait=60000\r\n", s.topic, s.next()))
+			overHTTP <- posted{status, answer, err}
+		}()
+	}
+	eventually(s, "all wait", func() bool { return s.client.stat("reads.waiting") == int64(len(readers)+cap(overHTTP)) })
 	s.server.signal(syscall.SIGTERM)
 	for _, r := range readers {
 		r.line(fmt.Sprintf("OK %d 0", s.next()))
 		r.closed()
+	}
+	for range cap(overHTTP) {
+		if p := <-overHTTP; p.err != nil || p.status != 200 || p.answer != fmt.Sprintf("OK %d 0\r\n", s.next()) {
+			s.Errorf("a reader that waits over HTTP is answered %d %q, %v", p.status, p.answer, p.err)
+		}
 	}
 	if code := s.server.wait(); code != 0 {
 		s.Errorf("exit code %d, want 0", code)

@@ -319,3 +319,16 @@ func compare(cmd *exec.Cmd, want io.Reader) error {
 	}
 	return err
 }
+
+// TestSameStream makes sure that a difference is found wherever it is.
+func TestSameStream(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", 20_000)
+	for _, other := range []string{"", long[1:], long[:len(long)-1], long + "x", long[:100_000] + "x" + long[100_001:]} {
+		if sameStream(strings.NewReader(long), strings.NewReader(other)) == nil || sameStream(strings.NewReader(other), strings.NewReader(long)) == nil {
+			t.Errorf("no difference is found where one text has %d bytes, the other %d", len(long), len(other))
+		}
+	}
+	if err := sameStream(strings.NewReader(long+long), &repeated{text: long, times: 2}); err != nil {
+		t.Error(err)
+	}
+}

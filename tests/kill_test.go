@@ -17,6 +17,7 @@ func TestKill(t *testing.T) {
 	const perDirectory = 25 // so that what is checked again and again stays small
 	cycles := int(setting(t, "LOGD_KILL_CYCLES", 8))
 	r := random(t)
+	keep := []string{"--partitions", "100000"} // all of them
 	var dir string
 	var loads []*load
 	var s *server
@@ -33,7 +34,7 @@ func TestKill(t *testing.T) {
 	for cycle := range cycles {
 		if cycle%perDirectory == 0 {
 			if s != nil {
-				s = start(t, dir)
+				s = start(t, dir, keep...)
 				verify()
 				s.stop()
 				if err := os.RemoveAll(dir); err != nil {
@@ -42,7 +43,7 @@ func TestKill(t *testing.T) {
 			}
 			dir, loads = filepath.Join(t.TempDir(), "data"), nil
 		}
-		flags := []string{"--partitions", "100000", "--partition-size", []string{"64KiB", "100MiB"}[r.IntN(2)], "--flush-batches", fmt.Sprint(r.IntN(3))}
+		flags := append(slices.Clone(keep), "--partition-size", []string{"64KiB", "100MiB"}[r.IntN(2)], "--flush-batches", fmt.Sprint(r.IntN(3)))
 		if r.IntN(3) == 0 {
 			// Killed while it starts.
 			launch(t, nil, dir, flags...).kill()
@@ -58,11 +59,11 @@ func TestKill(t *testing.T) {
 		loads = append(loads, l)
 		acks += l.acks
 	}
-	s = start(t, dir)
+	s = start(t, dir, keep...)
 	verify()
 	s.stop()
 	t.Logf("%d kills, %d batches acknowledged", cycles, acks)
-	killControl(t, dir, loads)
+	killControl(t, dir, keep, loads)
 }
 
 // stored reads a whole topic, which need not exist.
@@ -81,24 +82,20 @@ func stored(t testing.TB, addr, topic string) []batch {
 
 // killControl takes the last acknowledged batch out of the files: a server on
 // what is left must be found wanting.
-func killControl(t *testing.T, dir string, loads []*load) {
+func killControl(t *testing.T, dir string, flags []string, loads []*load) {
 	t.Helper()
-	bases, contents := partitions(t, dir, "t")
-	end := bases[len(bases)-1] + int64(len(contents[len(contents)-1]))
 	cut := int64(-1)
 	for _, l := range loads {
 		for _, w := range l.writers {
 			for _, offset := range w.acked {
-				if offset < end {
-					cut = max(cut, offset)
-				}
+				cut = max(cut, offset)
 			}
 		}
 	}
-	for i := len(bases) - 1; i >= 0; i-- {
-		name := filepath.Join(dir, "t", fmt.Sprintf("%d.log", bases[i]))
-		if bases[i] < cut {
-			if err := os.Truncate(name, cut-bases[i]); err != nil {
+	for _, base := range slices.Backward(partitions(t, dir, "t")) {
+		name := partitionFile(dir, "t", base)
+		if base < cut {
+			if err := os.Truncate(name, cut-base); err != nil {
 				t.Fatal(err)
 			}
 			break
@@ -111,7 +108,7 @@ func killControl(t *testing.T, dir string, loads []*load) {
 	if err := os.Remove(filepath.Join(dir, "t", "journal")); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, dir)
+	s := start(t, dir, flags...)
 	problems := checkLoads(stored(t, s.addr, "t"), loads...)
 	if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, "lost:") }) {
 		t.Errorf("a lost batch is not found: %q", problems)

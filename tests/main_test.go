@@ -35,6 +35,7 @@ const patience = 30 * time.Second
 var built struct {
 	logd, cli string
 	noConfig  string // an empty configuration file
+	empty     string // a folder to run in
 	coverDir  string
 }
 
@@ -70,15 +71,19 @@ func build(dir string) error {
 	if err := os.WriteFile(built.noConfig, nil, 0o600); err != nil {
 		return err
 	}
+	built.empty = filepath.Join(dir, "empty")
+	if err := os.Mkdir(built.empty, 0o700); err != nil {
+		return err
+	}
 	built.coverDir = os.Getenv("LOGD_COVERDIR")
 	if built.coverDir == "" {
 		built.coverDir = filepath.Join(dir, "cover")
-		return os.Mkdir(built.coverDir, 0o700)
 	}
-	// The programs run in other folders.
 	var err error
-	built.coverDir, err = filepath.Abs(built.coverDir)
-	return err
+	if built.coverDir, err = filepath.Abs(built.coverDir); err != nil {
+		return err
+	}
+	return os.MkdirAll(built.coverDir, 0o700)
 }
 
 // environment returns the whole environment of a program: nothing of the

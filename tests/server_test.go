@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,8 @@ type server struct {
 	http string
 	cmd  *exec.Cmd
 	log  *serverLog
+
+	awaited bool // its end was waited for, and looked at
 }
 
 // start runs logd on a work directory and returns when it takes requests. It
@@ -46,7 +47,7 @@ func launch(t testing.TB, command []string, dir string, flags ...string) *server
 	args = append(args, flags...)
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Env = environment()
-	s.cmd.Dir = t.TempDir()
+	s.cmd.Dir = built.empty
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -57,13 +58,13 @@ func launch(t testing.TB, command []string, dir string, flags ...string) *server
 		s.cmd.Wait() // how it ended is for whoever ends it
 	}()
 	t.Cleanup(func() {
-		if s.running() {
+		running := s.running()
+		if running {
 			s.stop()
 		}
 		if s.log.contains("panic") {
-			t.Errorf("logd panicked")
-		}
-		if t.Failed() {
+			t.Errorf("logd panicked:\n%s", s.log.tail())
+		} else if t.Failed() && (running || !s.awaited) {
 			t.Logf("the log of logd on %s:\n%s", s.addr, s.log.tail())
 		}
 	})
@@ -92,6 +93,7 @@ func (s *server) await(message string, match ...func(line map[string]any) bool) 
 // wait waits for the end of the process and returns its exit code.
 func (s *server) wait() int {
 	s.t.Helper()
+	s.awaited = true
 	select {
 	case <-s.log.ended:
 	case <-time.After(patience):
@@ -134,34 +136,27 @@ func refused(t testing.TB, dir string, flags ...string) (int, string) {
 	return code, s.log.tail()
 }
 
-// partitions returns the partition files of a topic in order: their base
-// offsets and contents.
-func partitions(t testing.TB, dir, topic string) (bases []int64, contents [][]byte) {
+// partitions returns the base offsets of a topic's partition files, in order.
+func partitions(t testing.TB, dir, topic string) (bases []int64) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, topic, "*.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	byBase := make(map[int64]string)
 	for _, name := range names {
 		base, err := decimal(strings.TrimSuffix(filepath.Base(name), ".log"))
 		if err != nil {
 			t.Fatalf("partition %s: %v", name, err)
 		}
-		byBase[base] = name
 		bases = append(bases, base)
 	}
 	slices.Sort(bases)
-	for _, base := range bases {
-		b, err := os.ReadFile(byBase[base])
-		if errors.Is(err, fs.ErrNotExist) {
-			t.Fatalf("partition %d is gone; is retention at work?", base)
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		contents = append(contents, b)
-	}
-	return bases, contents
+	return bases
+}
+
+// partitionFile returns the name of a partition's file.
+func partitionFile(dir, topic string, base int64) string {
+	return filepath.Join(dir, topic, fmt.Sprintf("%d.log", base))
 }
 
 // serverLog is what a logd has written to standard error.

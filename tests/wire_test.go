@@ -276,7 +276,9 @@ func (c *client) read(topic string, offset, messages int64, words ...string) []b
 	c.t.Helper()
 	c.write("%s\r\n", strings.Join(append([]string{fmt.Sprintf("READ %s %d %d", topic, offset, messages)}, words...), " "))
 	got, batches, err := c.batches()
-	c.check(err)
+	if err != nil {
+		c.t.Fatalf("READ %s %d %d: %v", topic, offset, messages, err)
+	}
 	if got != offset {
 		c.t.Fatalf("the answer to READ %d names offset %d", offset, got)
 	}
@@ -289,7 +291,7 @@ func (c *client) all(topic string, offset int64) (batches []batch) {
 	for next := c.number(topic, "Next"); offset < next; {
 		got := c.read(topic, offset, 100)
 		if len(got) == 0 {
-			c.t.Fatalf("READ at %d before the end %d gives nothing", offset, next)
+			c.t.Fatalf("READ %s %d, before the end at %d, gives nothing", topic, offset, next)
 		}
 		batches = append(batches, got...)
 		offset = got[len(got)-1].end()
