@@ -128,17 +128,12 @@ func eventually(t testing.TB, what string, ask func() bool) {
 	}
 }
 
-// needTool skips the test where a program is not installed, except in CI, where
-// everything has to be there.
-func needTool(t *testing.T, name string) string {
+// cannot ends a test that this machine can't run: it is skipped, except in CI,
+// where everything has to be there.
+func cannot(t *testing.T, format string, args ...any) {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
 	if strings.EqualFold(os.Getenv("CI"), "true") {
-		t.Fatalf("%s is not installed", name)
+		t.Fatalf(format, args...)
 	}
-	t.Skipf("%s is not installed", name)
-	return ""
+	t.Skipf(format, args...)
 }
