@@ -309,6 +309,7 @@ func TestPanicClosesOneConnection(t *testing.T) {
 		c.wantClosed()
 		d.ask("PING\r\n", "OK")
 		connect(t, s).ask("PING\r\n", "OK")
+		synctest.Wait() // closed is not yet forgotten
 		if st := s.Stats(); st.Panics != 1 || st.Connections != 2 {
 			t.Errorf("Stats: %+v", st)
 		}

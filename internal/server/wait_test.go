@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,9 +189,9 @@ func TestFullBufferBehindAWaitingRead(t *testing.T) {
 // though its line is no longer in the buffer.
 func TestErrorAfterWait(t *testing.T) {
 	store := newMemStore()
-	var broken bool
+	var broken atomic.Bool // the read that waits looks at it whenever a PING arrives
 	store.onRead = func(string) error {
-		if broken {
+		if broken.Load() {
 			return errors.New("disk on fire")
 		}
 		return nil
@@ -202,7 +203,7 @@ func TestErrorAfterWait(t *testing.T) {
 		c.send("READ topic-to-name 49 1 wait=60000\r\n")
 		synctest.Wait()
 		c.send(strings.Repeat("PING\r\n", 600)) // in place of the line
-		broken = true
+		broken.Store(true)
 		w.send(wireBatch("topic-to-name", "one"))
 		c.want("ERR internal error\r\nOK\r\n")
 		synctest.Wait()
