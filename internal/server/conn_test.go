@@ -80,13 +80,15 @@ func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Ser
 			o.Store = store
 		}
 		s := server.New(o)
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if n := s.Stats().Connections; n != 0 {
+				t.Errorf("%d connections after Close", n)
+			}
+		})
 		f(t, s, store)
-		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-		if n := s.Stats().Connections; n != 0 {
-			t.Errorf("%d connections after Close", n)
-		}
 	})
 }
 

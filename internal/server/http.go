@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -22,18 +23,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &httpConn{w: w, control: http.NewResponseController(w), remote: r.RemoteAddr}
+	fail := func(err *protocol.Error) {
+		out.SetWriteDeadline(time.Now().Add(s.o.Timeout)) // one before it may be as good as over
+		out.Write(protocol.AppendError(nil, err))
+	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != protocol.ContentType {
 		out.status = http.StatusUnsupportedMediaType
-		out.Write(protocol.AppendError(nil, protocol.ErrInvalidRequest))
+		fail(protocol.ErrInvalidRequest)
 		return
 	}
 	request, err := s.readHTTP(r.Body)
 	if err != nil {
-		out.Write(protocol.AppendError(nil, err))
+		fail(err)
 		return
 	}
 	c := newConn(s, out)
-	c.ctx = r.Context()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
+	c.ctx = ctx // ends when the client is gone, and when the server is closed
 	c.single = true
 	// The request is the buffer: nothing else is to be read.
 	c.in.buf = &buffer{request}
@@ -41,7 +49,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	if s.state != serving {
 		s.mu.Unlock()
-		out.Write(protocol.AppendError(nil, protocol.ErrShuttingDown))
+		fail(protocol.ErrShuttingDown)
 		return
 	}
 	s.conns[c] = true

@@ -1,0 +1,324 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+)
+
+// httpTimeout is the ReadTimeout and WriteTimeout of the HTTP servers here.
+const httpTimeout = 10 * time.Second
+
+// inHTTPBubble is inBubble with an HTTP server before the server. Each call of
+// dial makes a connection to it.
+func inHTTPBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *memStore, dial func() *client)) {
+	t.Helper()
+	inBubble(t, o, func(t *testing.T, s *server.Server, store *memStore) {
+		conns := make(chan net.Conn)
+		l := &fakeListener{closed: make(chan struct{})}
+		l.accept = func() (net.Conn, error) {
+			select {
+			case nc := <-conns:
+				return nc, nil
+			case <-l.closed:
+				return nil, net.ErrClosed
+			}
+		}
+		h := &http.Server{Handler: s, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: time.Hour}
+		done := make(chan error, 1)
+		go func() { done <- h.Serve(l) }()
+		t.Cleanup(func() {
+			h.Close()
+			if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+		f(t, s, store, func() *client {
+			nc, srv := net.Pipe()
+			conns <- srv
+			return &client{t, nc, bufio.NewReader(nc)}
+		})
+	})
+}
+
+// post sends POST /log.
+func (c *client) post(contentType, body string) {
+	c.t.Helper()
+	c.send(fmt.Sprintf("POST /log HTTP/1.1\r\nHost: logd\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", contentType, len(body), body))
+}
+
+// answer receives the answer to POST /log.
+func (c *client) answer() (status int, body string, h http.Header) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		c.t.Fatalf("receive: %v", err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("receive: %v", err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func (c *client) wantAnswer(status int, body string) {
+	c.t.Helper()
+	gotStatus, gotBody, h := c.answer()
+	if gotStatus != status || gotBody != body || h.Get("Content-Type") != protocol.ContentType {
+		c.t.Errorf("received %d %q (%q), want %d %q", gotStatus, gotBody, h.Get("Content-Type"), status, body)
+	}
+}
+
+// TestHTTPRequests: the body is one whole request, the answer its response, and
+// the status says it again. All of them use one HTTP connection: also what
+// ends a connection of the protocol does not end this one.
+func TestHTTPRequests(t *testing.T) {
+	store := newMemStore()
+	store.maxTopics, store.allowed = 2, []string{"t", "u", "v"}
+	b := wireBatch("t", "one")
+	reply := func(reason string) string { return "ERR " + reason + "\r\n" }
+	inHTTPBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		for _, test := range []struct {
+			request string
+			status  int
+			answer  string
+		}{
+			{"PING\r\n", 200, "OK\r\n"},
+			{"PING\n", 200, "OK\r\n"},
+			{"PING", 200, "OK\r\n"},
+			{"CLOSE\r\n", 200, "OK\r\n"},
+			{b, 200, "OK 0 1\r\n"},
+			{strings.Replace(b, "\r\n", "\n", 1), 200, fmt.Sprintf("OK %d 1\r\n", len(b))},
+			{"READ t 0 2\r\n", 200, "OK 0 2\r\n" + b + b},
+			{"TAIL t 1\r\n", 200, "OK 0 1\r\n" + b},
+			{"TOPICS\r\n", 200, "MOK 3\r\nt\r\n\r\n"},
+			{"SEEK t 0\r\n", 200, "OK 0 0\r\n"},
+
+			{"READ t 1 1\r\n", 404, reply("not found")},
+			{"INFO nothing\r\n", 404, reply("not found")},
+			{"READ t 0 0\r\n", 400, reply("invalid request")},
+			{"READ t 0 11\r\n", 400, reply("invalid request")},
+			{"HELLO 1\r\n", 400, reply("invalid request")},
+			{strings.Replace(b, " t ", " .t ", 1), 400, reply("invalid request")},
+			{strings.Replace(b, " t ", " __t ", 1), 400, reply("invalid request")},
+			{"BATCH x t 0 1\r\n", 400, reply("invalid request")},
+			{"what\r\n", 400, reply("invalid protocol")},
+			{"", 400, reply("invalid protocol")},
+			{"\r\n", 400, reply("invalid protocol")},
+			{strings.Repeat("x", protocol.MaxLine+1) + "\r\n", 400, reply("invalid protocol")},
+			{strings.Replace(b, "one", "two", 1), 400, reply("checksum mismatch")},
+			{wireBatch("w", "one"), 403, reply("topic not allowed")},
+			{wireBatch("u", "one"), 200, "OK 0 1\r\n"},
+			{wireBatch("v", "one"), 429, reply("maximum topics allowed")},
+			{wireBatch("t", strings.Repeat("x", 1000)), 413, reply("too large")},
+			{wireBatch("t", strings.Repeat("x", 980)), 413, reply("too large")}, // by its envelope
+			{"BATCH 9223372036854775807 t 0 1\r\n", 413, reply("too large")},
+
+			// One request, whole, and no more.
+			{"PING\r\nPING\r\n", 400, reply("invalid request")},
+			{b + "PING\r\n", 400, reply("invalid request")},
+			{b[:len(b)-1], 400, reply("invalid request")},
+			{b[:10], 400, reply("invalid request")},
+			{"PING\r\n" + strings.Repeat("x", 5000), 400, reply("invalid request")},
+			{"what\r\nwhat\r\n", 400, reply("invalid protocol")},
+		} {
+			c.post(protocol.ContentType, test.request)
+			status, answer, h := c.answer()
+			if status != test.status || answer != test.answer {
+				t.Errorf("%.60q: received %d %q, want %d %q", test.request, status, answer, test.status, test.answer)
+			}
+			if got := h.Get("Content-Type"); got != protocol.ContentType {
+				t.Errorf("%.60q: Content-Type %q", test.request, got)
+			}
+		}
+		if got, want := store.length("t"), 2*len(b); got != want {
+			t.Errorf("%d bytes are stored, want %d", got, want)
+		}
+		c.nc.Close()
+	})
+}
+
+// TestHTTPStatusOfStoreErrors: every error of the protocol has its status.
+func TestHTTPStatusOfStoreErrors(t *testing.T) {
+	var fails error
+	store := newMemStore()
+	store.onRead = func(string) error { return fails }
+	store.Create([]byte("t"))
+	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		for _, test := range []struct {
+			err    error
+			status int
+			reason string
+		}{
+			{protocol.ErrUnauthorized, 401, "unauthorized"},
+			{protocol.ErrUnsupportedCodec, 400, "unsupported codec"},
+			{protocol.ErrNotLeader, 421, "not leader"},
+			{protocol.ErrBusy, 503, "busy"},
+			{protocol.ErrShuttingDown, 503, "shutting down"},
+			{protocol.ErrReadOnly, 503, "read only"},
+			{errors.New("disk on fire"), 500, "internal error"},
+		} {
+			fails = test.err
+			c.post(protocol.ContentType, "READ t 0 1\r\n")
+			c.wantAnswer(test.status, "ERR "+test.reason+"\r\n")
+		}
+		c.nc.Close()
+	})
+}
+
+func TestHTTPContentTypeAndMethod(t *testing.T) {
+	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		b := wireBatch("t", "one")
+		for _, other := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/logd2", ";"} {
+			c.post(other, b)
+			c.wantAnswer(415, "ERR invalid request\r\n")
+		}
+		if n := store.length("t"); n != -1 {
+			t.Errorf("%d bytes are stored", n)
+		}
+		c.post("application/logd; charset=utf-8", b)
+		c.wantAnswer(200, "OK 0 1\r\n")
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			c.send(method + " /log HTTP/1.1\r\nHost: logd\r\nContent-Length: 0\r\n\r\n")
+			if status, _, h := c.answer(); status != 405 || h.Get("Allow") != "POST" {
+				t.Errorf("%s: %d, Allow %q", method, status, h.Get("Allow"))
+			}
+		}
+		c.nc.Close()
+	})
+}
+
+// TestHTTPWaitingRead: it ends by an append, in time, when its client goes
+// away, with a drain and with Close, and by nothing else.
+func TestHTTPWaitingRead(t *testing.T) {
+	b := wireBatch("t", "one")
+	wait := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
+	nothing := fmt.Sprintf("OK %d 0\r\n", len(b))
+	start := func(t *testing.T, s *server.Server, store *memStore, dial func() *client) (w, c *client) {
+		w, c = connect(t, s), dial()
+		w.ask(b, "OK 0 1")
+		c.post(protocol.ContentType, wait)
+		wantWatching(t, s, store, 1)
+		return w, c
+	}
+	type scene func(t *testing.T, s *server.Server, store *memStore, dial func() *client)
+	for name, f := range map[string]scene{
+		"append": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+			_, c := start(t, s, store, dial)
+			time.Sleep(10 * httpTimeout) // which is no deadline of a read that waits
+			wantWatching(t, s, store, 1)
+			began := time.Now()
+			connect(t, s).ask(b, fmt.Sprintf("OK %d 1", len(b)))
+			c.wantAnswer(200, fmt.Sprintf("OK %d 1\r\n%s", len(b), b))
+			if d := time.Since(began); d != 0 {
+				t.Errorf("it took %v", d)
+			}
+			c.post(protocol.ContentType, "PING\r\n")
+			c.wantAnswer(200, "OK\r\n")
+		},
+		"time": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+			began := time.Now()
+			_, c := start(t, s, store, dial)
+			c.wantAnswer(200, nothing)
+			if d := time.Since(began); d != time.Hour {
+				t.Errorf("it took %v", d)
+			}
+			c.post(protocol.ContentType, "PING\r\n")
+			c.wantAnswer(200, "OK\r\n")
+		},
+		"gone": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+			_, c := start(t, s, store, dial)
+			c.nc.Close()
+			wantWatching(t, s, store, 0)
+		},
+		"drain": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+			w, c := start(t, s, store, dial)
+			w.nc.Close()
+			done := make(chan error, 1)
+			began := time.Now()
+			go func() { done <- s.Shutdown(context.Background()) }()
+			c.wantAnswer(200, nothing)
+			if err := <-done; err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+			if d := time.Since(began); d != 0 {
+				t.Errorf("it took %v", d)
+			}
+			c.post(protocol.ContentType, "PING\r\n")
+			c.wantAnswer(503, "ERR shutting down\r\n")
+		},
+		"close": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+			start(t, s, store, dial)
+			began := time.Now()
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if d := time.Since(began); d != 0 {
+				t.Errorf("it took %v", d)
+			}
+			wantWatching(t, s, store, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { inHTTPBubble(t, server.Options{Timeout: httpTimeout}, scene(f)) })
+	}
+}
+
+// TestHTTPBodyThatDribbles is cut by the HTTP server's own deadline, and
+// nothing of it is stored.
+func TestHTTPBodyThatDribbles(t *testing.T) {
+	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		start := time.Now()
+		b := wireBatch("t", strings.Repeat("x", 1000))
+		c.send(fmt.Sprintf("POST /log HTTP/1.1\r\nHost: logd\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n", len(b)))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range b {
+				if _, err := c.nc.Write([]byte{b[i]}); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		c.wantAnswer(400, "ERR invalid request\r\n")
+		elapsed(t, start, httpTimeout)
+		c.nc.Close()
+		<-done
+		if n := store.length("t"); n != -1 {
+			t.Errorf("%d bytes are stored", n)
+		}
+	})
+}
+
+// TestHTTPReaderThatDoesNotRead is cut after Timeout.
+func TestHTTPReaderThatDoesNotRead(t *testing.T) {
+	inHTTPBubble(t, server.Options{Timeout: httpTimeout}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		b := wireBatch("t", strings.Repeat("x", 60_000))
+		c.post(protocol.ContentType, b)
+		c.wantAnswer(200, "OK 0 1\r\n")
+		start := time.Now()
+		c.post(protocol.ContentType, "READ t 0 1\r\n")
+		synctest.Wait()
+		if err := s.Shutdown(context.Background()); err != nil { // waits for what runs
+			t.Errorf("Shutdown: %v", err)
+		}
+		elapsed(t, start, httpTimeout)
+	})
+}
