@@ -27,7 +27,8 @@ func spanningReads(s *scene) {
 			what := fmt.Sprintf("READ %d %d", first.offset, messages)
 			s.same(what, s.client.read(s.topic, first.offset, messages), s.wantBatches(i, messages, 0))
 			length := int64(len(first.wire))
-			for _, maxBytes := range []int64{0, 1, length, length + 1, 2 * length, 400, 1 << 40} {
+			two := s.stored[min(i+1, len(s.stored)-1)].end() - first.offset
+			for _, maxBytes := range []int64{0, 1, length - 1, length, two - 1, two, two + 1, 400, 1 << 40} {
 				word := fmt.Sprintf("max-bytes=%d", maxBytes)
 				want := s.wantBatches(i, messages, max(maxBytes, 1))
 				s.same(what+" "+word, s.client.read(s.topic, first.offset, messages, word), want)
