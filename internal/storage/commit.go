@@ -175,6 +175,12 @@ func (l *Log) writeGroup(group []*appendRequest) {
 		l.refuse(group, l.passingRefusal("append", err))
 		return
 	}
+	if ix := l.head().index; ix.stale {
+		if err := ix.settle(); err != nil {
+			l.refuse(group, l.passingRefusal("append", err))
+			return
+		}
+	}
 	start := l.store.o.Clock.Now()
 	millis := max(start.UnixMilli(), l.lastMillis)
 	l.lastMillis = millis

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"slices"
 	"sync/atomic"
 )
@@ -63,6 +64,11 @@ type index struct {
 	enc   []byte // the block being filled, as it will stand in the file
 	last  entry
 	force bool // the next batch gets an entry: it follows damage
+
+	// stale tells that the file has entries after those in memory. They must be
+	// gone, durably, before batches are appended at their positions: a crash
+	// would leave them to be taken for entries of those batches.
+	stale bool
 }
 
 // indexView is what readers see. It is immutable but for n and the entries
@@ -160,6 +166,36 @@ func (ix *index) flush() error {
 	return err
 }
 
+// settle makes the file hold what is in memory and no more, durably. Only the
+// writer calls it.
+func (ix *index) settle() error {
+	if err := ix.flush(); err != nil {
+		return err
+	}
+	f, err := ix.file.acquire(toWrite)
+	if errors.Is(err, fs.ErrNotExist) {
+		ix.stale = false
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer ix.file.release()
+	v := ix.view.Load()
+	size := blockPos(len(v.blocks))
+	if v.n.Load() > 0 {
+		size += indexBlockLen
+	}
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	ix.stale = false
+	return nil
+}
+
 func sealBlock(block []byte, count, used int) {
 	binary.LittleEndian.PutUint16(block[4:], uint16(count))
 	binary.LittleEndian.PutUint16(block[6:], uint16(used))
@@ -213,6 +249,13 @@ func (ix *index) search(before func(*entry) bool) (floor, next entry, err error)
 		return true
 	})
 	return floor, next, err
+}
+
+// first returns the first entry; one with pos -1 stands for none. It is not at
+// position 0 where damage is.
+func (ix *index) first() (entry, error) {
+	_, first, err := ix.search(func(*entry) bool { return false })
+	return first, err
 }
 
 func split(entries []entry, before func(*entry) bool) (floor, next entry) {
@@ -324,6 +367,7 @@ func (ix *index) load(end int64) error {
 		return fmt.Errorf("%w: header of another index or version", errIndex)
 	}
 	slots := int((st.Size() - indexHeaderLen) / indexBlockLen)
+	ix.stale = true // until all of it was taken
 	v := &indexView{}
 	const chunk = 64
 	buf := make([]byte, min(slots, chunk)*indexBlockLen)
@@ -341,7 +385,7 @@ read:
 			if err != nil || !d.next() {
 				break read
 			}
-			if d.e.pos >= end || d.e.pos <= prev.pos || (prev.pos < 0 && d.e != (entry{millis: d.e.millis})) {
+			if d.e.pos >= end || d.e.pos <= prev.pos || (prev.pos < 0 && (d.e.messages != 0 || d.e.batches != 0)) {
 				break read
 			}
 			prev = d.e
@@ -350,6 +394,7 @@ read:
 		}
 	}
 	// The newest block goes back into memory, to be filled further.
+	whole := blockPos(len(v.blocks)) == st.Size()
 	if len(v.blocks) > 0 {
 		v.blocks = v.blocks[:len(v.blocks)-1]
 	}
@@ -357,6 +402,7 @@ read:
 	ix.enc = nil
 	ix.last = entry{}
 	if lastBlock == nil {
+		ix.stale = !whole
 		return nil
 	}
 	d, err := openBlock(lastBlock)
@@ -368,6 +414,7 @@ read:
 			return err
 		}
 	}
+	ix.stale = !whole || d.e.pos >= end || d.err != nil
 	return d.err
 }
 
@@ -415,7 +462,7 @@ func getEntry(b []byte) entry {
 func (ix *index) reset() {
 	ix.view.Store(&indexView{})
 	ix.enc = nil
-	ix.last, ix.force = entry{}, false
+	ix.last, ix.force, ix.stale = entry{}, false, false
 }
 
 // covers reports whether the newest entry is at or after pos.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 
@@ -260,6 +261,9 @@ func (s *journalState) apply(rec []byte) bool {
 			return false
 		}
 	}
+	if s.cut >= 0 && (kind == recSynced || kind == recClean) {
+		s.forget(0, s.cut) // the truncation is done
+	}
 	switch kind {
 	case recSynced:
 		s.synced, s.clean, s.cut = n[0], false, -1
@@ -273,6 +277,7 @@ func (s *journalState) apply(rec []byte) bool {
 		s.ends[n[0]] = partitionEnd{end: n[1], totals: totals{messages: n[2], batches: n[3], first: n[4], last: n[5]}}
 	case recTrim:
 		s.trimmed.oldest, s.trimmed.messages, s.trimmed.batches = n[0], n[1], n[2]
+		s.forget(n[0], math.MaxInt64)
 	case recDamaged:
 		if n[1] <= n[0] {
 			return false

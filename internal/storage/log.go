@@ -218,6 +218,11 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 	if st.Size() != 0 {
 		return nil, fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
 	}
+	// An index that was left behind by a crash may be of other batches.
+	if err := p.index.file.remove(); err != nil {
+		return nil, err
+	}
+	p.index.file = l.store.files.file(p.index.file.name)
 	p.ready.Store(true)
 	l.dirDirty.Store(true)
 	return p, nil

@@ -407,13 +407,17 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 
 // partitionTotals returns what a partition holds before offset.
 func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
-	if sum := p.sum.Load(); sum != nil {
+	if offset <= p.base {
+		return totals{}, nil
+	}
+	whole := offset >= p.end.Load()
+	if sum := p.sum.Load(); sum != nil && whole {
 		return *sum, nil
 	}
 	if err := l.ensureIndex(p); err != nil {
 		return totals{}, err
 	}
-	if sum := p.sum.Load(); sum != nil {
+	if sum := p.sum.Load(); sum != nil && whole {
 		return *sum, nil
 	}
 	limit := min(p.end.Load(), offset) - p.base
@@ -421,7 +425,7 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 		return totals{}, nil
 	}
 	// The head may grow meanwhile: count up to limit.
-	first, _, err := p.index.search(func(e *entry) bool { return e.pos == 0 })
+	first, err := p.index.first()
 	if err != nil {
 		return totals{}, err
 	}

@@ -163,10 +163,18 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		}
 		p.end.Store(cut)
 		p.sum.Store(nil)
+		if _, from, _ := l.loadIndex(p, cut-p.base, cut-p.base); from.pos >= 0 && p.index.stale {
+			if err := p.index.settle(); err != nil {
+				return nil, err
+			}
+		}
+		p.index.reset()
 	}
 	l.state.synced, l.state.clean = min(l.state.synced, cut), false
 	l.state.cut = -1
 	l.state.forget(0, cut)
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
 	return parts, l.record(recSynced, l.state.synced)
 }
 
@@ -360,6 +368,11 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			p.end.Store(valid)
 		} else {
 			l.setAside(p, byteRange{valid, end})
+		}
+	}
+	if p.index.stale {
+		if err := p.index.settle(); err != nil {
+			return place("cut index of", valid, err)
 		}
 	}
 	if !l.adopted {

@@ -280,3 +280,32 @@ func TestTruncateToFailsWithTheJournal(t *testing.T) {
 		t.Fatalf("got %q, although three was acknowledged", got)
 	}
 }
+
+// Damage at the start of a partition leaves the times and the index of the rest
+// alone.
+func TestDamageAtTheStart(t *testing.T) {
+	disk := vfstest.New()
+	o := Options{FlushInterval: -1}
+	s := openMem(t, disk, o)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	second := mustAppend(t, l, batchOf("t", "two"))
+	kill(s)
+	if err := disk.Corrupt("t/0.log", 0, func(b []byte) { clear(b[:5]) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = openMem(t, disk, o)
+		l = mustLog(t, s, "t")
+		in, err := l.Info(t.Context())
+		if err != nil || in.Batches != 1 || in.OldestTime.IsZero() || in.NewestTime.IsZero() {
+			t.Fatalf("info %+v (%v)", in, err)
+		}
+		if got, err := bodiesFrom(l, second.Offset); err != nil || fmt.Sprint(got) != "[two]" {
+			t.Fatalf("got %q (%v)", got, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -24,10 +26,7 @@ func (l *Log) ensureIndex(p *partition) error {
 	}
 	defer p.file.release()
 	head := p == l.head()
-	known := p.sum.Load()
-	if head && l.state.clean && l.state.synced == p.end.Load() {
-		known = &l.state.head
-	}
+	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, f, size)
 	if err == nil && known != nil && (known.messages != sum.messages || known.batches != sum.batches) && found.scanned < size {
@@ -44,6 +43,11 @@ func (l *Log) ensureIndex(p *partition) error {
 	if found.valid < size {
 		l.setAside(p, byteRange{p.base + found.valid, p.base + size})
 		p.index.force = true
+	}
+	if p.index.stale {
+		if err := p.index.settle(); err != nil {
+			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", p.index.file.name, "err", err)
+		}
 	}
 	if known != nil && known.batches == sum.batches {
 		// A scan can't know the times; the journal does.
@@ -62,6 +66,21 @@ func (l *Log) ensureIndex(p *partition) error {
 	}
 	p.ready.Store(true)
 	return nil
+}
+
+// knownTotals returns what the partition holds as far as the journal knows, or
+// nil.
+func (l *Log) knownTotals(p *partition) *totals {
+	if p != l.head() {
+		return p.sum.Load()
+	}
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	if !l.state.clean || l.state.synced != p.end.Load() {
+		return nil
+	}
+	sum := l.state.head
+	return &sum
 }
 
 // dropIndex forgets a partition's index and removes its file.
@@ -85,14 +104,32 @@ func (l *Log) dropIndex(p *partition) error {
 func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned, error) {
 	size := p.end.Load() - p.base
 	times, from, first := l.loadIndex(p, size, trusted)
-	if times.newest = l.store.o.Clock.Now().UnixMilli(); p.sum.Load() != nil {
-		times.newest = p.sum.Load().last
+	times.newest = l.store.o.Clock.Now().UnixMilli()
+	if known := l.knownTotals(p); known != nil {
+		times.newest = known.last
 	} else if st, err := f.Stat(); err == nil {
 		times.newest = min(times.newest, st.ModTime().UnixMilli())
 	}
 	sum := totals{messages: from.messages, batches: from.batches, first: first.millis, last: from.millis}
-	sc := &scanner{f: f, size: size, topic: l.name}
+	sc := &scanner{f: f, size: size, topic: l.name, synced: trusted, aside: l.damagedIn(p)}
+	// The entry where the scan begins was not scanned itself.
+	drop := func() error {
+		p.index.stale = true
+		err := p.index.truncate(from.pos)
+		sum.last = p.index.last.millis
+		return err
+	}
+	visited := false
 	found, err := sc.scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
+		if !visited && pos > from.pos && p.index.covers(from.pos) {
+			if err := drop(); err != nil {
+				return err
+			}
+		}
+		visited = true
+		if !times.fit(pos, sum) {
+			p.index.stale = true
+		}
 		millis := times.at(pos, sum.last)
 		if sum.batches == 0 {
 			sum.first = millis
@@ -110,10 +147,32 @@ func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned,
 	if err != nil {
 		return sum, found, err
 	}
+	if !visited && size > from.pos && p.index.covers(from.pos) {
+		if err := drop(); err != nil {
+			return sum, found, err
+		}
+	}
+	if len(times.hints) > 0 {
+		p.index.stale = true
+	}
+	if sum.batches == 0 {
+		sum = totals{}
+	}
 	for _, r := range found.damaged {
 		l.setAside(p, byteRange{p.base + r.from, p.base + r.to})
 	}
 	return sum, found, nil
+}
+
+// damagedIn returns the positions of a partition that are set aside.
+func (l *Log) damagedIn(p *partition) []byteRange {
+	var in []byteRange
+	for _, r := range *l.damaged.Load() {
+		if r.to > p.base && r.from < p.end.Load() {
+			in = append(in, byteRange{r.from - p.base, r.to - p.base})
+		}
+	}
+	return in
 }
 
 // loadIndex reads the partition's index file and keeps the entries up to
@@ -130,13 +189,14 @@ func (l *Log) loadIndex(p *partition, size, trusted int64) (times appendTimes, f
 		err = p.index.truncate(trusted + 1)
 	}
 	if err == nil {
-		first, _, err = p.index.search(func(e *entry) bool { return e.pos == 0 })
+		first, err = p.index.first()
 	}
 	if err == nil {
 		from, _, err = p.index.search(func(*entry) bool { return true })
 	}
 	if err != nil || from.pos < 0 {
 		p.index.reset()
+		p.index.stale = !errors.Is(err, fs.ErrNotExist)
 		return appendTimes{known: -1}, entry{}, entry{}
 	}
 	times.known = from.pos
@@ -152,6 +212,16 @@ type appendTimes struct {
 	hints  []entry // in order
 	known  int64   // position up to which the index knew the times
 	newest int64   // no batch is younger than this
+}
+
+// fit reports whether the next entry that the index knew is of the batch at
+// pos, with the given totals before it, or of a later one.
+func (t *appendTimes) fit(pos int64, before totals) bool {
+	if len(t.hints) == 0 || t.hints[0].pos > pos {
+		return true
+	}
+	e := &t.hints[0]
+	return e.pos == pos && e.messages == before.messages && e.batches == before.batches
 }
 
 // at returns the time of the batch at pos, given the time of the one before

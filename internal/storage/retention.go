@@ -166,11 +166,12 @@ func (l *Log) retireHead(limit int64) (bool, error) {
 }
 
 // AdvanceOldest removes the partitions that end at or before offset; the head
-// stays. Once it returns nil they do not come back, whatever happens. Readers
-// that have a View of them keep it.
+// stays, and so does what is not readable yet. Once it returns nil they do not
+// come back, whatever happens. Readers that have a View of them keep it.
 func (l *Log) AdvanceOldest(offset int64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	offset = min(offset, l.Readable())
 	parts := l.partitions()
 	k := 0
 	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
@@ -344,11 +345,11 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 	if err := p.index.truncate(offset - p.base); err != nil {
 		return err
 	}
-	if err := p.index.flush(); err != nil {
+	if err := p.index.settle(); err != nil {
 		return err
 	}
-	l.headSum = totals{messages: at.messages, batches: at.batches, last: at.millis}
-	if first, _, err := p.index.search(func(e *entry) bool { return e.pos == 0 }); err == nil && first.pos == 0 {
+	l.headSum = totals{messages: at.messages, batches: at.batches, last: p.index.last.millis}
+	if first, err := p.index.first(); err == nil && first.pos >= 0 {
 		l.headSum.first = first.millis
 	}
 	l.synced.Store(offset)

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"io"
+	"math"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
@@ -12,6 +13,13 @@ type scanner struct {
 	f     io.ReaderAt
 	size  int64 // where the file ends, or where it is to be taken as ended
 	topic string
+
+	// synced is the position up to which the file is known to have been whole
+	// once: what is invalid before it was not torn by a crash.
+	synced int64
+	// aside are ranges of positions that were found damaged before, in order.
+	// They stay set aside, whatever stands in them.
+	aside []byteRange
 
 	// buf holds the file's bytes from start on.
 	buf   []byte
@@ -41,29 +49,42 @@ type scanned struct {
 // batch, in order, telling whether it follows the one before without a gap.
 func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int64, gap bool) error) (scanned, error) {
 	result := scanned{valid: from, scanned: s.size - from}
-	gap := false
 	for pos := from; pos < s.size; {
+		if to := s.asideTo(pos); to > pos {
+			pos = to
+			continue
+		}
 		h, n, ok, err := s.batchAt(pos)
 		if err != nil {
 			return result, err
 		}
 		if !ok {
-			next, err := s.resync(pos)
-			if err != nil || next < 0 {
+			if pos, err = s.resync(pos); err != nil || pos < 0 {
 				return result, err
 			}
-			result.damaged = joinRanges(result.damaged, byteRange{pos, next})
-			pos, gap = next, true
 			continue
+		}
+		gap := pos > result.valid
+		if gap {
+			result.damaged = append(result.damaged, byteRange{result.valid, pos})
 		}
 		if err := visit(pos, &h, n, gap); err != nil {
 			return result, err
 		}
-		gap = false
 		pos += n
 		result.valid = pos
 	}
 	return result, nil
+}
+
+// asideTo returns where the range that pos lies in ends, or pos.
+func (s *scanner) asideTo(pos int64) int64 {
+	for _, r := range s.aside {
+		if r.from <= pos && pos < r.to {
+			return r.to
+		}
+	}
+	return pos
 }
 
 // batchAt reads the batch at pos and reports whether it is whole, valid and of
@@ -92,25 +113,117 @@ func (s *scanner) headerAt(pos int64) (h batch.Header, n int64, ok bool, err err
 	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil
 }
 
-// resync returns the position of the first valid batch after pos, where there
-// is none, or -1.
+// resync returns where to go on after pos, where there is no valid batch: at
+// the next batch of the log, valid or not, as far as that can be told, or -1
+// if there is none.
 //
-// If there is still an envelope at pos, the batch that it promises is skipped
-// first: then what is inside it is not taken for batches of the log, and a
-// message body may well contain one. Where the envelope is destroyed, a batch
-// counts only if what follows it can't be the end of the message that encloses
-// it.
+// A message body may contain whole valid batches of this very topic, put there
+// by whoever writes to it, and they must not be taken for batches of the log.
+// So the framing is followed as far as it has survived: an envelope at pos
+// whose batch ends where another begins, or where the file does, is skipped
+// as a whole; otherwise its messages are skipped as long as they are well
+// formed. Only then is the next batch looked for by its first word, see
+// [scanner.search].
 func (s *scanner) resync(pos int64) (int64, error) {
-	if _, n, ok, err := s.headerAt(pos); err != nil {
+	from := pos + 1
+	end, ok, err := s.envelopeAt(pos)
+	if err != nil {
 		return 0, err
-	} else if ok {
-		if _, _, ok, err := s.batchAt(pos + n); err != nil {
+	}
+	if ok {
+		if end == s.size {
+			return -1, nil
+		}
+		if _, ok, err := s.envelopeAt(end); err != nil {
 			return 0, err
 		} else if ok {
-			return pos + n, nil
+			return end, nil
+		}
+		if from, err = s.skipMessages(pos, end); err != nil || from < 0 {
+			return from, err
 		}
 	}
-	for at := pos + 1; at < s.size; {
+	return s.search(from)
+}
+
+// envelopeAt reports whether an envelope of this topic stands at pos, and
+// where its batch would end, perhaps beyond the file.
+func (s *scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
+	if pos >= s.size {
+		return 0, false, nil
+	}
+	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+	if err != nil {
+		return 0, false, err
+	}
+	h, n, perr := batch.Parse(b)
+	if perr != nil || string(h.Topic) != s.topic || n > math.MaxInt64-pos {
+		return 0, false, nil
+	}
+	return pos + n, true, nil
+}
+
+// skipMessages returns the position from which to look for what follows the
+// invalid batch at pos, which by its envelope ends at end: as a rule that. It is
+// -1 if both the envelope and the message that is reached say that they end
+// beyond the file: the file was cut there, and whatever it still holds is that
+// message's.
+//
+// If the size in the envelope is what is wrong, the messages tell: one is
+// longer than its batch, or an envelope follows one before end.
+func (s *scanner) skipMessages(pos, end int64) (int64, error) {
+	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+	if err != nil {
+		return 0, err
+	}
+	h, _, _ := batch.Parse(b)
+	for pos += int64(h.Len()); pos < min(end, s.size); {
+		b, err := s.bytes(pos, min(maxMessageLine, s.size-pos))
+		if err != nil {
+			return 0, err
+		}
+		rest, ok := bytes.CutPrefix(b, []byte("MSG "))
+		num, _, ended := bytes.Cut(rest, []byte("\r\n"))
+		size, isNumber := batch.ParseInt(num)
+		if !ok || !ended || !isNumber {
+			if _, follows, err := s.envelopeAt(pos); err != nil || follows || end > s.size {
+				return pos, err
+			}
+			return end, nil
+		}
+		body := pos + int64(len("MSG ")+len(num)+len("\r\n"))
+		if size > end-body-int64(len("\r\n")) {
+			return pos, nil
+		}
+		if pos = body + size + int64(len("\r\n")); pos > s.size {
+			return -1, nil
+		}
+	}
+	return min(pos, s.size), nil
+}
+
+const (
+	// maxMessageLine bounds the line that a message begins with.
+	maxMessageLine = int64(len("MSG ") + 19 + len("\r\n"))
+	// maxNested is how many bytes of valid batches in a row may be the body of
+	// one message whose own batch is destroyed.
+	maxNested = 1 << 20
+)
+
+// search looks for the first batch of the log from position from on by the
+// word that batches begin with, and returns -1 if there is none.
+//
+// A run of valid batches counts only if it is followed by the end of the file
+// or, below synced, by an envelope of this topic, or if it is longer than
+// maxNested. A run that anything else follows is taken for a part of a
+// message. The price is that a short run between two damaged places is set
+// aside with them, its bytes kept, if both envelopes are destroyed, or one
+// where a crash may have torn appends. What is still mistaken for a batch of
+// the log is in a body that was made for it, in a batch whose envelope is
+// destroyed: a run longer than maxNested; one at which the file happens to
+// end; below synced, one that an envelope without a batch follows.
+func (s *scanner) search(from int64) (int64, error) {
+	for at := from; at < s.size; {
 		window, err := s.bytes(at, min(scanChunk, s.size-at))
 		if err != nil {
 			return 0, err
@@ -122,22 +235,37 @@ func (s *scanner) resync(pos int64) (int64, error) {
 			continue
 		}
 		at += int64(i)
-		_, n, ok, err := s.batchAt(at)
+		end, counts, err := s.run(at)
 		if err != nil {
 			return 0, err
 		}
-		if ok {
-			after, err := s.bytes(at+n, min(int64(len("\r\n")), s.size-at-n))
-			if err != nil {
-				return 0, err
-			}
-			if string(after) != "\r\n" {
-				return at, nil
-			}
+		if counts {
+			return at, nil
 		}
-		at++
+		at = max(end, at+1)
 	}
 	return -1, nil
+}
+
+// run follows the valid batches that begin at pos and reports where they end
+// and whether they count as batches of the log.
+func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
+	for end = pos; end-pos <= maxNested; {
+		_, n, ok, err := s.batchAt(end)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok {
+			end += n
+			continue
+		}
+		if end == pos {
+			return end, false, nil
+		}
+		_, follows, err := s.envelopeAt(end)
+		return end, end == s.size || (follows && pos < s.synced), err
+	}
+	return end, true, nil
 }
 
 // bytes returns the n bytes at pos, which must lie within the file. They are

@@ -7,11 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -208,4 +211,68 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What is appended and not readable yet is in no count either, in whichever
+// partition it is.
+func TestInfoCountsWhatIsReadable(t *testing.T) {
+	s := openStore(t, Options{FS: osFS(t, t.TempDir()), FlushBatches: 1, PartitionSize: 1})
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	for range 2 {
+		r := batchOf("t", "two")
+		if _, err := l.Append(t.Context(), r.data, r.extents); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, err := l.Info(t.Context())
+	if err != nil || in.Batches != 1 || in.Messages != 1 || in.Next != l.Readable() {
+		t.Fatalf("info %+v (%v), want one batch", in, err)
+	}
+}
+
+// Retention does not run ahead of the readable end: what readers and a power
+// cut would find instead is not there yet.
+func TestRetentionStopsAtTheReadableEnd(t *testing.T) {
+	s := openStore(t, Options{FS: osFS(t, t.TempDir()), FlushBatches: 1, PartitionSize: 1, Partitions: -1})
+	l := mustCreate(t, s, "t")
+	a := mustAppend(t, l, batchOf("t", "one"))
+	for range 3 {
+		r := batchOf("t", "two")
+		if _, err := l.Append(t.Context(), r.data, r.extents); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.AdvanceOldest(l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	if l.Oldest() > l.Readable() || l.Oldest() != a.End {
+		t.Fatalf("oldest is %d, readable end %d", l.Oldest(), l.Readable())
+	}
+}
+
+// After a truncation the newest batch is the last one that was kept, not the
+// first that was cut off.
+func TestTruncateToKeepsTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{FlushInterval: -1}
+		s := openMem(t, vfstest.New(), o)
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		mustAppend(t, l, batchOf("t", "one"))
+		want := time.Now()
+		time.Sleep(time.Hour)
+		a := mustAppend(t, l, batchOf("t", "two"))
+		if err := l.TruncateTo(t.Context(), a.Offset); err != nil {
+			t.Fatal(err)
+		}
+		if in, err := l.Info(t.Context()); err != nil || !in.NewestTime.Equal(want) {
+			t.Fatalf("newest is of %v (%v), want %v", in.NewestTime, err, want)
+		}
+		time.Sleep(time.Hour)
+		b := mustAppend(t, l, batchOf("t", "three"))
+		if got, err := l.Seek(time.Now()); err != nil || got != b.Offset {
+			t.Fatalf("seek gives %d (%v), want %d", got, err, b.Offset)
+		}
+	})
 }

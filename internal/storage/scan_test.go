@@ -1,0 +1,132 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// scanBytes returns the positions of the batches that a scan finds.
+func scanBytes(t *testing.T, data []byte, synced int64) (positions []int64, found scanned) {
+	t.Helper()
+	disk := vfstest.New()
+	if err := disk.WriteFile("f", data); err != nil {
+		t.Fatal(err)
+	}
+	f, err := disk.OpenFile("f", vfs.ReadOnly, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sc := &scanner{f: f, size: int64(len(data)), topic: "t", synced: synced}
+	found, err = sc.scan(0, func(pos int64, _ *batch.Header, _ int64, _ bool) error {
+		positions = append(positions, pos)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return positions, found
+}
+
+// A message may hold whole batches of its own topic. Whatever is destroyed
+// around them, they are not batches of the log.
+func TestScanTakesNoNestedBatch(t *testing.T) {
+	nested := string(batchOf("t", "inner").data)
+	first, last := string(batchOf("t", "first").data), string(batchOf("t", "last").data)
+	zero := func(s string, from, n int) string { return s[:from] + strings.Repeat("\x00", n) + s[from+n:] }
+
+	plain := string(batchOf("t", "x"+nested+nested+"y").data)
+	two := string(batchOf("t", "one", nested+nested+nested+"y").data)
+	torn := string(batchOf("t", nested+zero(nested, len(nested)-4, 4)+"y").data)
+	inner := strings.Index(two, nested)
+	tests := []struct {
+		name   string
+		damage string // a batch that is no longer valid
+		tail   string
+	}{
+		{"envelope", zero(plain, 0, 6), last},
+		{"envelope at the end", zero(plain, 0, 6), ""},
+		{"checksum", strings.Replace(plain, " 1\r\n", " 2\r\n", 1), last},
+		{"checksum at the end", strings.Replace(plain, " 1\r\n", " 2\r\n", 1), ""},
+		{"end of the message", zero(plain, len(plain)-2, 2), last},
+		{"end of the message, at the end", zero(plain, len(plain)-2, 2), ""},
+		{"message line", zero(two, inner-10, 10), last},
+		{"message line at the end", zero(two, inner-10, 10), ""},
+		{"cut just after the nested batch", plain[:strings.Index(plain, "y")], ""},
+		{"cut just after the first of two", plain[:strings.Index(plain, "x")+1+len(nested)], ""},
+		{"nested batch torn too", torn[:len(torn)-1] + "\x00", ""},
+		{"envelope, nested batch torn too", zero(torn, 0, 6), ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			want := []int64{0}
+			if test.tail != "" {
+				want = append(want, int64(len(first)+len(test.damage)))
+			}
+			got, _ := scanBytes(t, []byte(first+test.damage+test.tail), int64(len(first)))
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Fatalf("batches at %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// One destroyed place costs the batches that it touches and no other.
+func TestScanGoesOnAfterDamage(t *testing.T) {
+	var data []byte
+	var starts []int64
+	for i := range 6 {
+		starts = append(starts, int64(len(data)))
+		data = append(data, batchOf("t", strings.Repeat("b", 20+i), "second").data...)
+	}
+	starts = append(starts, int64(len(data)))
+	for pos := range data {
+		for _, bit := range []byte{1, 8, 128} {
+			for _, synced := range []int64{0, int64(len(data))} {
+				flipped := []byte(string(data))
+				flipped[pos] ^= bit
+				var want []int64
+				for i, start := range starts[:6] {
+					if int64(pos) < start || int64(pos) >= starts[i+1] {
+						want = append(want, start)
+					}
+				}
+				got, found := scanBytes(t, flipped, synced)
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Fatalf("bit %d of byte %d flipped, synced %d: batches at %v, want %v", bit, pos, synced, got, want)
+				}
+				if n := len(found.damaged); n > 1 || (n == 0 && int64(pos) < starts[5]) {
+					t.Fatalf("byte %d: damage %v", pos, found.damaged)
+				}
+			}
+		}
+	}
+}
+
+// A short run between two destroyed envelopes counts where the file was once
+// whole and an envelope follows, and is set aside where not. A long one always
+// counts.
+func TestScanBetweenTwoDamages(t *testing.T) {
+	one := batchOf("t", "one").data
+	bad := []byte(strings.Repeat("\x00", 50))
+	join := func(parts ...[]byte) (all []byte) {
+		for _, p := range parts {
+			all = append(all, p...)
+		}
+		return all
+	}
+	got, _ := scanBytes(t, join(one, bad, one, bad, one), 1<<20)
+	if want := []int64{0, int64(2*len(one) + 100)}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("a lone batch: %v, want %v", got, want)
+	}
+	long := batchOf("t", strings.Repeat("x", maxNested)).data
+	got, _ = scanBytes(t, join(one, bad, long, bad, one), 0)
+	if len(got) != 3 {
+		t.Fatalf("a long one: %v", got)
+	}
+}
