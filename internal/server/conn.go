@@ -102,6 +102,17 @@ func (c *conn) releaseBuffers() {
 	}
 }
 
+// idle gives back what is of use to a busy connection only. Nothing is left to
+// settle.
+func (c *conn) idle() {
+	if cap(c.replies) > keepReplies {
+		c.replies = nil
+	}
+	if cap(c.extents) > keepExtents {
+		c.extents = nil
+	}
+}
+
 // Wake ends a wait for a log to grow, or the next one.
 func (c *conn) Wake() {
 	select {
@@ -131,12 +142,28 @@ func (c *conn) serve() {
 	}
 }
 
+// settleReplies bounds the answers that wait for settle: one takes many times
+// the memory of the shortest BATCH that is refused.
+const settleReplies = 256
+
+// keepReplies and keepExtents bound what an idle connection keeps of the space
+// for answers to come.
+const (
+	keepReplies = 8
+	keepExtents = 64
+)
+
 // requests answers request after request and returns why it can't go on.
 func (c *conn) requests() error {
 	for {
 		if err := c.next(); err != errMore {
 			if err != nil {
 				return err
+			}
+			if len(c.replies) >= settleReplies {
+				if err := c.settle(); err != nil {
+					return err
+				}
 			}
 			if len(c.out.pending) >= sendPending {
 				if err := c.flush(false); err != nil {

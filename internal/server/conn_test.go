@@ -74,8 +74,8 @@ func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Ser
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o := o
-		store, ok := o.Store.(*memStore)
-		if !ok {
+		store, _ := o.Store.(*memStore)
+		if o.Store == nil {
 			store = newMemStore()
 			o.Store = store
 		}

@@ -87,6 +87,9 @@ func (c *conn) fill() error {
 		}
 	}
 	if in.raw == nil {
+		if in.r == in.w {
+			c.idle()
+		}
 		if in.buf == nil {
 			in.buf = getBuffer(in.class)
 		}
@@ -137,6 +140,7 @@ func (c *conn) readReady(fd uintptr) bool {
 				in.r, in.w = 0, 0
 				putBuffer(in.buf)
 				in.buf = nil
+				c.idle()
 			}
 			return false
 		}

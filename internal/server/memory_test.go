@@ -1,0 +1,130 @@
+package server_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/server"
+)
+
+// inUse returns the bytes of the heap and of all stacks.
+func inUse() int64 {
+	var m runtime.MemStats
+	for range 3 { // pools give up what they hold at the second
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// TestMemoryOfConnections: a connection that does nothing, or waits, is cheap,
+// whatever it did before. The client's side is counted too.
+func TestMemoryOfConnections(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const conns, most = 1000, 20 << 10
+	batch := wireBatch("t", "one")
+	large := wireBatch("t", strings.Repeat("x", 60_000))
+	for _, test := range []struct {
+		name    string
+		request string // sent before the connection is idle
+		answers int    // lines
+		then    string // has no answer yet
+	}{
+		{"new", "", 0, ""},
+		{"after PING", "PING\r\n", 1, ""},
+		{"after a batch", large, 1, ""},
+		{"after many batches", strings.Repeat(batch, 1000), 1000, ""},
+		{"after many refused batches", strings.Repeat("BATCH 0 t 0 0\r\n", 2000), 2000, ""},
+		{"after many small requests", strings.Repeat("PING\r\n", 2000), 2000, ""},
+		{"waiting read", "PING\r\n", 1, "READ w 37 1 wait=60000\r\n"},
+		{"waiting read after many batches", strings.Repeat(batch, 1000), 1000, "READ w 37 1 wait=60000\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := server.New(server.Options{Store: discardStore{}, IdleTimeout: time.Minute})
+			addr := serveTCP(t, s)
+			open := make([]net.Conn, 0, conns)
+			in := bufio.NewReader(nil)
+			before := inUse()
+			for range conns {
+				nc := dialAddr(t, addr)
+				open = append(open, nc)
+				nc.SetDeadline(time.Now().Add(time.Minute))
+				if _, err := io.WriteString(nc, test.request); err != nil {
+					t.Fatal(err)
+				}
+				in.Reset(nc)
+				for range test.answers {
+					if _, err := in.ReadSlice('\n'); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := io.WriteString(nc, test.then); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, func() string {
+				if st := s.Stats(); st.Connections != conns || test.then != "" && st.WaitingReads != conns {
+					return fmt.Sprintf("%d connections, %d waiting reads", st.Connections, st.WaitingReads)
+				}
+				return ""
+			})
+			each := (inUse() - before) / conns
+			t.Logf("%d bytes for each connection", each)
+			if each > most {
+				t.Errorf("%d bytes for each connection, want at most %d", each, most)
+			}
+			runtime.KeepAlive(open)
+		})
+	}
+}
+
+// TestMemoryOfPipelinedRequests: what the server holds for a client that sends
+// without end and no longer reads is not much more than its buffer.
+func TestMemoryOfPipelinedRequests(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const conns, most = 10, 600 << 10 // a buffer of 256 KiB, its answers, its extents
+	for _, request := range []string{
+		"PING\n", "BATCH 0 t 0 0\n", "BATCH 0 t 0 1\n", "BATCH 0 __t 0 1\n", "TOPICS\n", "READ t 0 1\n",
+		wireBatch("t", ""), wireBatch("t", "", "", "", ""), wireBatch("t", "") + wireBatch("u", ""),
+	} {
+		t.Run(strings.ReplaceAll(request, "\r\n", "|"), func(t *testing.T) {
+			inBubble(t, server.Options{Store: discardStore{}}, func(t *testing.T, s *server.Server, _ *memStore) {
+				text := []byte(strings.Repeat(request, (1<<20)/len(request)))
+				before := inUse()
+				var clients []*client
+				for range conns {
+					c := connect(t, s)
+					clients = append(clients, c)
+					go c.nc.Write(text)
+					// The buffer is as large as it gets when so much was answered.
+					for range (512 << 10) / len(request) {
+						if _, err := c.in.ReadSlice('\n'); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				synctest.Wait() // until no more is taken
+				each := (inUse() - before) / conns
+				t.Logf("%d bytes for each connection", each)
+				if each > most {
+					t.Errorf("%d bytes for each connection, want at most %d", each, most)
+				}
+				for _, c := range clients {
+					c.nc.Close()
+				}
+				runtime.KeepAlive(text)
+			})
+		})
+	}
+}
