@@ -30,31 +30,32 @@ func TestMemoryOfConnections(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector takes memory of its own")
 	}
-	const conns, most = 1000, 20 << 10
+	const most = 20 << 10
 	batch := wireBatch("t", "one")
 	large := wireBatch("t", strings.Repeat("x", 60_000))
 	for _, test := range []struct {
 		name    string
+		conns   int64
 		request string // sent before the connection is idle
 		answers int    // lines
 		then    string // has no answer yet
 	}{
-		{"new", "", 0, ""},
-		{"after PING", "PING\r\n", 1, ""},
-		{"after a batch", large, 1, ""},
-		{"after many batches", strings.Repeat(batch, 1000), 1000, ""},
-		{"after many refused batches", strings.Repeat("BATCH 0 t 0 0\r\n", 2000), 2000, ""},
-		{"after many small requests", strings.Repeat("PING\r\n", 2000), 2000, ""},
-		{"waiting read", "PING\r\n", 1, "READ w 37 1 wait=60000\r\n"},
-		{"waiting read after many batches", strings.Repeat(batch, 1000), 1000, "READ w 37 1 wait=60000\r\n"},
+		{"new", 1000, "", 0, ""},
+		{"after PING", 200, "PING\r\n", 1, ""},
+		{"after a batch", 200, large, 1, ""},
+		{"after many batches", 200, strings.Repeat(batch, 1000), 1000, ""},
+		{"after many refused batches", 200, strings.Repeat("BATCH 0 t 0 0\r\n", 2000), 2000, ""},
+		{"after many small requests", 200, strings.Repeat("PING\r\n", 2000), 2000, ""},
+		{"waiting read", 1000, "PING\r\n", 1, "READ w 37 1 wait=60000\r\n"},
+		{"waiting read after many batches", 200, strings.Repeat(batch, 1000), 1000, "READ w 37 1 wait=60000\r\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := server.New(server.Options{Store: discardStore{}, IdleTimeout: time.Minute})
 			addr := serveTCP(t, s)
-			open := make([]net.Conn, 0, conns)
+			open := make([]net.Conn, 0, test.conns)
 			in := bufio.NewReader(nil)
 			before := inUse()
-			for range conns {
+			for range test.conns {
 				nc := dialAddr(t, addr)
 				open = append(open, nc)
 				nc.SetDeadline(time.Now().Add(time.Minute))
@@ -72,12 +73,12 @@ func TestMemoryOfConnections(t *testing.T) {
 				}
 			}
 			eventually(t, func() string {
-				if st := s.Stats(); st.Connections != conns || test.then != "" && st.WaitingReads != conns {
+				if st := s.Stats(); st.Connections != test.conns || test.then != "" && st.WaitingReads != test.conns {
 					return fmt.Sprintf("%d connections, %d waiting reads", st.Connections, st.WaitingReads)
 				}
 				return ""
 			})
-			each := (inUse() - before) / conns
+			each := (inUse() - before) / test.conns
 			t.Logf("%d bytes for each connection", each)
 			if each > most {
 				t.Errorf("%d bytes for each connection, want at most %d", each, most)
