@@ -82,15 +82,17 @@ func manyConnections(s *scene) {
 // for data is not.
 func deadlines(s *scene) {
 	s.append("one")
-	s.restart((*server).stop, "--idle-timeout", "150ms", "--timeout", "100ms")
-	silent, half, waiting := s.dial(), s.dial(), s.dial()
+	s.restart((*server).stop, "--idle-timeout", "300ms", "--timeout", "300ms")
+	waiting := s.dial()
+	waiting.write("READ %s %d 1 wait=700\r\nPING\r\n", s.topic, s.next())
+	half := s.dial()
 	half.write("READ %s", s.topic)
-	waiting.write("READ %s %d 1 wait=400\r\nPING\r\n", s.topic, s.next())
+	silent := s.dial()
 	silent.closed()
 	half.closed()
 	waiting.line(fmt.Sprintf("OK %d 0", s.next()))
 	waiting.line("OK")
 	waiting.closed()
-	s.client = s.dial()
+	s.restart((*server).stop)
 	s.verify(0)
 }

@@ -110,6 +110,10 @@ func emptiedTopic(s *scene) {
 	}
 	s.restart((*server).stop, "--retention-age", "1ms")
 	empty()
+	for _, name := range s.others { // they are of that age, too
+		eventually(s, name+" is empty", func() bool { return s.client.number(name, "Messages") == 0 })
+	}
+	s.before = s.holdings()
 	s.restart((*server).kill)
 	empty()
 	s.restart((*server).stop)
