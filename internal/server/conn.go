@@ -193,15 +193,13 @@ var errMore = errors.New("server: incomplete request")
 func (c *conn) next() error {
 	line, end, ok, err := c.in.line()
 	if err != nil {
-		c.fail(protocol.Unknown, protocol.ErrInvalidProtocol)
-		return errHangUp
+		return c.hangUp(protocol.ErrInvalidProtocol)
 	}
 	if !ok {
 		return errMore
 	}
 	if c.draining.Load() && !c.drainUntil.IsZero() && time.Now().After(c.drainUntil) {
-		c.fail(protocol.Unknown, protocol.ErrShuttingDown)
-		return errHangUp
+		return c.hangUp(protocol.ErrShuttingDown)
 	}
 	perr := protocol.ParseRequest(line, &c.req)
 	if c.req.Command == protocol.Batch {
@@ -253,8 +251,7 @@ func (c *conn) await() error {
 		switch {
 		case !now.Before(want):
 			if c.draining.Load() && len(c.in.unread()) > 0 {
-				c.fail(protocol.Unknown, protocol.ErrShuttingDown)
-				return errHangUp
+				return c.hangUp(protocol.ErrShuttingDown)
 			}
 			return err
 		default:
@@ -419,6 +416,14 @@ func (c *conn) settle() error {
 func (c *conn) fail(cmd protocol.Command, err *protocol.Error) {
 	c.appendRun()
 	c.replies = append(c.replies, reply{command: cmd, err: err})
+}
+
+// hangUp queues an error answer to a request that is not read, and ends the
+// connection.
+func (c *conn) hangUp(err *protocol.Error) error {
+	c.srv.counters.requests[protocol.Unknown].Add(1)
+	c.fail(protocol.Unknown, err)
+	return errHangUp
 }
 
 func (c *conn) appendError(p []byte, cmd protocol.Command, err *protocol.Error) []byte {
