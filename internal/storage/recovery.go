@@ -266,7 +266,12 @@ func (l *Log) recover() error {
 	end = l.next.Load()
 	l.synced.Store(end)
 	l.state.synced, l.state.clean = end, false
-	return l.record(recSynced, end)
+	// What is served is durable by now. The note of it need not be: without it
+	// the next start scans the same bytes again, with the same result.
+	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil {
+		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: end, Err: err}
+	}
+	return nil
 }
 
 // dropDeadHeads removes heads of which no batch reached the disk, if they begin

@@ -9,9 +9,16 @@ import (
 	"time"
 )
 
-// retentionInterval is how often retention looks at every topic. A topic that
-// begins a partition is looked at right away.
-const retentionInterval = 10 * time.Second
+// retentionInterval is how often retention looks at every topic: often enough
+// for the age that it enforces. A topic that begins a partition is looked at
+// right away.
+func retentionInterval(age time.Duration) time.Duration {
+	const least, most = 100 * time.Millisecond, 10 * time.Second
+	if age <= 0 {
+		return most
+	}
+	return min(max(age/10, least), most)
+}
 
 // retention removes the oldest partitions of logs, in one goroutine, so that
 // no append waits for it.
@@ -32,7 +39,7 @@ func startRetention(s *Store) *retention {
 		store: s, kicks: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
 		kicked: make(map[*Log]bool), due: true,
 	}
-	r.timer = s.o.Clock.AfterFunc(retentionInterval, func() { r.wake(nil) })
+	r.timer = s.o.Clock.AfterFunc(retentionInterval(s.o.RetentionAge), func() { r.wake(nil) })
 	r.wake(nil)
 	go r.run()
 	return r
@@ -78,7 +85,7 @@ func (r *retention) run() {
 			for _, l := range r.store.all() {
 				logs[l] = true
 			}
-			r.timer.Reset(retentionInterval)
+			r.timer.Reset(retentionInterval(r.store.o.RetentionAge))
 		}
 		for l := range logs {
 			if due {

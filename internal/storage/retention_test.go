@@ -1,0 +1,188 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// checkRemoved checks what is left of a log of n batches, each a partition,
+// before and after a restart.
+func checkRemoved(t *testing.T, disk *vfstest.FS, s *Store, o Options, all []Appended, left int) {
+	t.Helper()
+	check := func(s *Store) {
+		t.Helper()
+		l := mustLog(t, s, "t")
+		oldest := all[len(all)-left].Offset
+		if l.Oldest() != oldest || l.Next() != all[len(all)-1].End {
+			t.Fatalf("log from %d to %d, want %d to %d", l.Oldest(), l.Next(), oldest, all[len(all)-1].End)
+		}
+		for i, a := range all {
+			v, err := l.Read(a.Offset, 1, 0)
+			if i < len(all)-left {
+				if !errors.Is(err, ErrNotFound) {
+					t.Fatalf("read of batch %d, which is removed: %v", i, err)
+				}
+				if _, err := disk.Stat(partitionName("t", a.Offset)); !errors.Is(err, fs.ErrNotExist) {
+					t.Fatalf("partition of batch %d: %v", i, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatalf("read of batch %d: %v", i, err)
+			}
+			if _, err := readView(v); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := l.Ordinal(a.Offset); err != nil || n != int64(i) {
+				t.Fatalf("ordinal of batch %d is %d (%v)", i, n, err)
+			}
+		}
+	}
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openMem(t, disk, o)
+	check(s)
+	kill(s)
+	s = openMem(t, disk.CrashKeepNothing(), o)
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func appendMany(t *testing.T, l *Log, n int) (all []Appended) {
+	t.Helper()
+	for i := range n {
+		all = append(all, mustAppend(t, l, batchOf("t", fmt.Sprintf("message %d", i))))
+	}
+	return all
+}
+
+func TestRetention(t *testing.T) {
+	size := int64(len(batchOf("t", "message 0").data))
+	tests := []struct {
+		name string
+		o    Options
+		left int
+	}{
+		{"all", Options{Partitions: -1}, 6},
+		{"by partitions", Options{Partitions: 4}, 4},
+		{"one partition", Options{Partitions: 1}, 1},
+		{"by bytes", Options{Partitions: -1, RetentionBytes: 3*size + 1}, 3},
+		{"fewer bytes than a batch", Options{Partitions: -1, RetentionBytes: 1}, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := vfstest.New()
+				o := test.o
+				o.PartitionSize = 1
+				s := openMem(t, disk, o)
+				all := appendMany(t, mustCreate(t, s, "t"), 6)
+				synctest.Wait()
+				checkRemoved(t, disk, s, o, all, test.left)
+			})
+		})
+	}
+}
+
+// A topic that gets nothing for longer than the age is empty at the end, keeps
+// its next offset, and is no later than a tenth of the age.
+func TestRetentionAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{Partitions: -1, PartitionSize: 1, RetentionAge: 5 * time.Second}
+		s := openMem(t, disk, o)
+		l := mustCreate(t, s, "t")
+		old := appendMany(t, l, 3)
+		time.Sleep(4 * time.Second)
+		fresh := mustAppend(t, l, batchOf("t", "fresh"))
+		time.Sleep(1600 * time.Millisecond)
+		synctest.Wait()
+		if l.Oldest() != fresh.Offset {
+			t.Fatalf("oldest is %d, want %d", l.Oldest(), fresh.Offset)
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		for range 2 {
+			if l.Oldest() != fresh.End || l.Next() != fresh.End {
+				t.Fatalf("log from %d to %d, want it empty at %d", l.Oldest(), l.Next(), fresh.End)
+			}
+			for _, offset := range []int64{old[0].Offset, fresh.Offset} {
+				if _, err := l.Read(offset, 1, 0); !errors.Is(err, ErrNotFound) {
+					t.Fatalf("read at %d: %v", offset, err)
+				}
+			}
+			if _, err := l.Read(fresh.End, 1, 0); !errors.Is(err, ErrEnd) {
+				t.Fatalf("read at the end: %v", err)
+			}
+			if n, err := l.Ordinal(fresh.End); err != nil || n != 4 {
+				t.Fatalf("ordinal of next is %d (%v), want 4", n, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openMem(t, disk, o)
+			l = mustLog(t, s, "t")
+		}
+		mustAppend(t, l, batchOf("t", "again"))
+		wantBodies(t, l, "again")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestRetentionInterval(t *testing.T) {
+	for age, want := range map[time.Duration]time.Duration{
+		0: 10 * time.Second, time.Millisecond: 100 * time.Millisecond, 20 * time.Second: 2 * time.Second,
+		time.Hour: 10 * time.Second,
+	} {
+		if got := retentionInterval(age); got != want {
+			t.Errorf("age %v: every %v, want %v", age, got, want)
+		}
+	}
+}
+
+// A reader keeps what it was given although it was removed meanwhile.
+func TestViewOutlivesRemoval(t *testing.T) {
+	for _, files := range []int{1, 100} {
+		disk := vfstest.New()
+		o := small
+		o.OpenFiles = files
+		s := openMem(t, disk, o)
+		l := mustCreate(t, s, "t")
+		appendMany(t, l, 4)
+		want, err := bodiesFrom(l, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := l.Read(0, 4, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.AdvanceOldest(l.Next()); err != nil {
+			t.Fatal(err)
+		}
+		if v.Sections() != 4 || len(want) != 4 {
+			t.Fatalf("%d sections, %d messages", v.Sections(), len(want))
+		}
+		if b, err := readView(v); err != nil || int64(len(b)) != l.Next() {
+			t.Fatalf("%d bytes (%v), want %d", len(b), err, l.Next())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := disk.Open(); n != 0 {
+			t.Fatalf("%d files are left open", n)
+		}
+	}
+}
