@@ -6,6 +6,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -19,6 +20,7 @@ func cli(t testing.TB, addr string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), built.cli, args...)
 	cmd.Env = environment("LOGD_HOST=" + addr)
 	cmd.Dir = built.empty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
