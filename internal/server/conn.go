@@ -434,8 +434,7 @@ func (c *conn) appendError(p []byte, cmd protocol.Command, err *protocol.Error) 
 // answer returns the protocol's answer for an error of the store, which is
 // logged if the protocol has no name for it.
 func (c *conn) answer(err error, op string, topic []byte) *protocol.Error {
-	var perr *protocol.Error
-	if errors.As(err, &perr) {
+	if perr, ok := errors.AsType[*protocol.Error](err); ok {
 		return perr
 	}
 	if c.ctx.Err() != nil {
