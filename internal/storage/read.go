@@ -281,19 +281,42 @@ func (w *walker) find(ix *index, pos, limit int64) (entry, error) {
 	if at.pos < 0 {
 		return entry{}, fmt.Errorf("%w: no entry for position %d", errIndex, pos)
 	}
+	before := at
 	for at.pos < pos {
+		before = at
 		if err := w.step(&at, limit); err != nil {
 			return entry{}, err
 		}
 	}
 	if at.pos != pos {
-		return entry{}, ErrNotFound
+		return entry{}, w.inside(before.pos, pos, limit)
 	}
 	// That a batch begins here is certain only when its envelope was seen.
 	if _, _, err := w.header(pos, limit); err != nil {
 		return entry{}, err
 	}
 	return at, nil
+}
+
+// inside says what a position is that lies within the batch at start: no batch
+// begins there, unless that batch's envelope is damaged. If what stands there
+// looks like an envelope, the batch is checked.
+func (w *walker) inside(start, pos, limit int64) error {
+	if _, _, err := w.header(pos, limit); err != nil {
+		return ErrNotFound
+	}
+	h, n, err := w.header(start, limit)
+	if err != nil {
+		return err
+	}
+	data := make([]byte, h.Size)
+	if err := readFull(w.f, data, start+n-h.Size); err != nil {
+		return err
+	}
+	if err := batch.Check(&h, data); err != nil {
+		return fmt.Errorf("%w: position %d: %w", errDamaged, start, err)
+	}
+	return ErrNotFound
 }
 
 // step moves past the batch at at.

@@ -194,7 +194,11 @@ func (l *Log) syncFiles(target int64) error {
 			return err
 		}
 	}
-	return l.syncNames()
+	err := l.syncNames()
+	if err != nil {
+		l.dropUnacknowledged()
+	}
+	return err
 }
 
 // dropUnacknowledged cuts off what a failed sync leaves in the partitions
@@ -215,7 +219,9 @@ func (l *Log) dropUnacknowledged() {
 		}
 		f, err := p.file.acquire(toWrite)
 		if err == nil {
-			err = f.Truncate(max(synced-p.base, 0))
+			if err = f.Truncate(max(synced-p.base, 0)); err == nil {
+				err = f.Sync() // where it was another file's sync that failed
+			}
 			p.file.release()
 		}
 		if err != nil {

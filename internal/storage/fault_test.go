@@ -1,0 +1,330 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// faultRun is one workload on a disk of which one operation fails.
+type faultRun struct {
+	t    *testing.T
+	disk *vfstest.FS
+	o    Options
+	s    *Store
+
+	acked   []string // bodies that were acknowledged, in order
+	refused map[string]bool
+	gone    int // of acked: how many may be gone because they were removed
+	failed  []error
+	n       int
+}
+
+// append writes a batch and notes what became of it.
+func (r *faultRun) append() {
+	l, err := r.s.Create([]byte("t"))
+	if err != nil {
+		r.note(err)
+		return
+	}
+	r.n++
+	body := fmt.Sprintf("message %d", r.n)
+	run := batchOf("t", body)
+	a, err := l.Append(context.Background(), run.data, run.extents)
+	if err == nil {
+		err = l.Commit(context.Background(), a)
+	}
+	if err != nil {
+		r.note(err)
+		r.refused[body] = true
+		return
+	}
+	r.acked = append(r.acked, body)
+}
+
+func (r *faultRun) note(err error) {
+	if err != nil {
+		r.failed = append(r.failed, err)
+	}
+}
+
+// log returns the topic's log, or nil if there is none yet.
+func (r *faultRun) log() *Log {
+	l, err := r.s.Log([]byte("t"))
+	if err != nil {
+		return nil
+	}
+	return l
+}
+
+func (r *faultRun) open() {
+	s, err := Open(context.Background(), r.o)
+	r.note(err)
+	if err != nil {
+		return
+	}
+	r.s = s
+	for _, err := range s.Broken() {
+		r.note(err)
+	}
+}
+
+// faultWorkloads are the things that a log does to a disk. Each begins with an
+// open store, and leaves one unless it could not be opened.
+var faultWorkloads = []struct {
+	name string
+	o    Options
+	do   func(*faultRun)
+}{
+	{"append", Options{FlushBatches: 1}, func(r *faultRun) {
+		for range 3 {
+			r.append()
+		}
+	}},
+	{"append unsynced", Options{FlushInterval: -1}, func(r *faultRun) {
+		for range 3 {
+			r.append()
+		}
+		if l := r.log(); l != nil {
+			r.note(l.SyncTo(context.Background(), l.Next()))
+		}
+	}},
+	{"rotate", Options{FlushBatches: 1, PartitionSize: 1}, func(r *faultRun) {
+		for range 4 {
+			r.append()
+		}
+	}},
+	{"retain", Options{FlushBatches: 1, PartitionSize: 1}, func(r *faultRun) {
+		for range 4 {
+			r.append()
+		}
+		if l := r.log(); l != nil {
+			r.gone = len(r.acked) // the head may be empty
+			r.note(l.AdvanceOldest(l.Next()))
+		}
+		r.append()
+	}},
+	{"truncate", Options{FlushBatches: 1, PartitionSize: 100}, func(r *faultRun) {
+		for range 4 {
+			r.append()
+		}
+		l := r.log()
+		if l == nil || len(r.acked) < 4 {
+			return
+		}
+		offset, err := l.OffsetOf(3)
+		r.note(err)
+		if err == nil {
+			cut := r.acked[3:]
+			r.acked = r.acked[:3]
+			if err := l.TruncateTo(context.Background(), offset); err != nil {
+				r.note(err)
+				for _, body := range cut {
+					r.refused[body] = false // there or not
+				}
+			}
+		}
+		r.append()
+	}},
+	{"recover", Options{FlushBatches: 1, PartitionSize: 100}, func(r *faultRun) {
+		for range 3 {
+			r.append()
+		}
+		kill(r.s)
+		r.s = nil
+		r.open()
+		if r.s != nil {
+			r.append()
+		}
+	}},
+	{"close", Options{FlushInterval: -1}, func(r *faultRun) {
+		for range 3 {
+			r.append()
+		}
+		err := r.s.Close()
+		r.s = nil
+		r.note(err)
+		if err != nil {
+			r.acked = nil // what Close could not sync was not promised to survive
+		}
+		r.open()
+	}},
+}
+
+// TestFaults fails every single operation of every workload, with every error,
+// and checks what is promised then. The sweep of a workload ends with the
+// first run that has no fault.
+func TestFaults(t *testing.T) {
+	faults := []struct {
+		name  string
+		fault vfstest.Fault
+	}{
+		{"EIO", vfstest.Fault{}},
+		{"ENOSPC", vfstest.Fault{Err: syscall.ENOSPC}},
+		{"short EIO", vfstest.Fault{Written: 5}},
+		{"short ENOSPC", vfstest.Fault{Err: syscall.ENOSPC, Written: 5}},
+	}
+	for _, w := range faultWorkloads {
+		for _, f := range faults {
+			t.Run(w.name+"/"+f.name, func(t *testing.T) {
+				for n := 1; ; n++ {
+					if n > 500 {
+						t.Fatal("no end of faults")
+					}
+					r := newFaultRun(t, w.o, nil)
+					r.disk.FailAt(n, f.fault)
+					w.do(r)
+					hit := r.disk.Faults() > 0
+					r.disk.ClearFaults()
+					if err := r.check(errors.Is(f.fault.Err, syscall.ENOSPC)); err != nil {
+						t.Fatalf("operation %d failed: %v\nerrors: %v\nacknowledged: %q\n%s", n, err, r.failed, r.acked, r.disk.Trace())
+					}
+					if !hit {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFaultsControl makes sure that TestFaults sees it if a failed sync is
+// ignored.
+func TestFaultsControl(t *testing.T) {
+	for n := 1; n < 100; n++ {
+		r := newFaultRun(t, Options{FlushBatches: 1}, func(d *vfstest.FS) { d.IgnoreSync(true) })
+		for range 3 {
+			r.append()
+		}
+		if err := r.check(false); err != nil {
+			return
+		}
+	}
+	t.Fatal("nothing was found on a disk that lies")
+}
+
+func newFaultRun(t *testing.T, o Options, prepare func(*vfstest.FS)) *faultRun {
+	r := &faultRun{t: t, disk: vfstest.New(), o: o, refused: make(map[string]bool)}
+	if prepare != nil {
+		prepare(r.disk)
+	}
+	r.o.FS = r.disk
+	if r.o.Partitions == 0 {
+		r.o.Partitions = -1
+	}
+	r.open()
+	if r.s == nil {
+		t.Fatal(r.failed)
+	}
+	mustAppend(t, mustCreate(t, r.s, "other"), batchOf("other", "before"))
+	l := mustCreate(t, r.s, "t") // its creation is a workload of its own
+	mustAppend(t, l, batchOf("t", "message 0"))
+	if err := errors.Join(l.SyncTo(t.Context(), l.Next())); err != nil {
+		t.Fatal(err)
+	}
+	r.acked = []string{"message 0"}
+	return r
+}
+
+// check is called after the fault: other topics live, what was acknowledged
+// is read, writing is refused or works, and after a power cut nothing
+// acknowledged is lost and nothing refused is there.
+func (r *faultRun) check(full bool) error {
+	if r.s == nil { // it could not be opened: now it can
+		r.open()
+		if r.s == nil {
+			return fmt.Errorf("store can't be opened after the fault: %v", r.failed)
+		}
+	}
+	if len(r.s.Broken()) > 0 {
+		kill(r.s)
+		r.open()
+	}
+	l, err := r.s.Create([]byte("other"))
+	if err != nil {
+		return fmt.Errorf("other topic: %w", err)
+	}
+	run := batchOf("other", "after")
+	a, err := l.Append(context.Background(), run.data, run.extents)
+	if err == nil {
+		err = l.Commit(context.Background(), a)
+	}
+	if err != nil && r.log() != nil && r.log().Failed() != nil {
+		return fmt.Errorf("append to the other topic: %w", err)
+	}
+	if err := r.checkBodies(r.s); err != nil {
+		return fmt.Errorf("before the restart: %w", err)
+	}
+	if l := r.log(); l != nil && l.Failed() == nil {
+		before := len(r.failed)
+		r.append()
+		if len(r.failed) > before {
+			return fmt.Errorf("log that has not failed takes no append: %w", r.failed[before])
+		}
+	} else if l != nil {
+		run := batchOf("t", "never")
+		r.refused["never"] = true
+		if _, err := l.Append(context.Background(), run.data, run.extents); !errors.Is(err, ErrReadOnly) {
+			return fmt.Errorf("append to a failed log: %v", err)
+		}
+		if e := l.failed.Load(); full && e.Op == "write" {
+			return fmt.Errorf("a full disk has failed the log: %w", e)
+		}
+	}
+	if l := r.log(); r.o.FlushBatches != 1 && l != nil {
+		if err := l.SyncTo(context.Background(), l.Next()); err != nil {
+			r.acked = r.acked[:1] // the rest was never promised
+		}
+	}
+	kill(r.s)
+	o := r.o
+	o.FS = r.disk.CrashKeepNothing()
+	s, err := Open(context.Background(), o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if b := s.Broken(); len(b) > 0 {
+		return fmt.Errorf("after the restart: %v", b)
+	}
+	if err := r.checkBodies(s); err != nil {
+		return fmt.Errorf("after the restart: %w", err)
+	}
+	return nil
+}
+
+// checkBodies checks that a store serves what was acknowledged, in order, and
+// besides that only what may be there.
+func (r *faultRun) checkBodies(s *Store) error {
+	l, err := s.Log([]byte("t"))
+	if err != nil {
+		return err
+	}
+	got, err := bodiesFrom(l, l.Oldest())
+	if err != nil {
+		return err
+	}
+	want := r.acked[:]
+	if len(got) > 0 || r.gone > 0 {
+		for i := 0; i < r.gone && len(want) > 0 && (len(got) == 0 || got[0] != want[0]); i++ {
+			want = want[1:]
+		}
+	}
+	for _, body := range got {
+		if len(want) > 0 && body == want[0] {
+			want = want[1:]
+			continue
+		}
+		if no, refused := r.refused[body]; no && r.o.FlushBatches == 1 || !refused && r.o.FlushBatches == 1 {
+			return fmt.Errorf("serves %q, which was not acknowledged: %q", body, got)
+		}
+	}
+	if len(want) > 0 {
+		return fmt.Errorf("acknowledged %q are lost: %q", want, got)
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// FuzzJournal decodes any bytes: the state that comes of them, encoded, means
+// the same.
+func FuzzJournal(f *testing.F) {
+	s := journalState{id: topicID{1}, cut: -1, synced: 7, ends: map[int64]partitionEnd{0: {end: 7}}, damaged: []byteRange{{2, 3}}}
+	whole := s.encode()
+	f.Add(whole)
+	f.Add(whole[:len(whole)-3])
+	f.Add(appendInts(whole, recCut, 3))
+	f.Add(appendRecord(whole, 200, []byte("unknown")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, size, err := decodeJournal(b)
+		if size < 0 || size > int64(len(b)) {
+			t.Fatalf("size %d of %d", size, len(b))
+		}
+		if err != nil {
+			return
+		}
+		again, _, err := decodeJournal(s.encode())
+		if err != nil {
+			t.Fatalf("encoded anew: %v", err)
+		}
+		if a, b := fmt.Sprint(s), fmt.Sprint(again); a != b {
+			t.Fatalf("state %s, encoded anew %s", a, b)
+		}
+	})
+}
+
+// FuzzBlocks decodes any bytes as a block of an index: entries grow.
+func FuzzBlocks(f *testing.F) {
+	block := make([]byte, indexBlockLen)
+	putEntry(block[8:], entry{millis: 5})
+	sealBlock(block, 1, indexBlockHeader)
+	f.Add(block[8:60], 1, indexBlockHeader)
+	f.Add(append(block[8:40:40], 1, 1, 1, 1, 0, 1), 3, indexBlockHeader+6)
+	f.Fuzz(func(t *testing.T, content []byte, count, used int) {
+		block := make([]byte, indexBlockLen)
+		copy(block[8:], content)
+		sealBlock(block, count, used)
+		d, err := openBlock(block)
+		if err != nil {
+			return
+		}
+		last := int64(-1)
+		for d.next() {
+			if d.e.pos <= last {
+				t.Fatalf("entry at %d after %d", d.e.pos, last)
+			}
+			last = d.e.pos
+		}
+	})
+}
+
+// FuzzIndex puts any bytes in the place of an index: answers are the same.
+func FuzzIndex(f *testing.F) {
+	disk := vfstest.New()
+	s := openMem(f, disk, Options{})
+	l := mustCreate(f, s, "t")
+	for i := range 5 {
+		mustAppend(f, l, batchOf("t", fmt.Sprint(i)))
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	whole, err := disk.ReadFile("t/0.idx")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add(whole[:100])
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		image := disk.CrashKeepNothing()
+		if err := image.WriteFile("t/0.idx", b); err != nil {
+			t.Fatal(err)
+		}
+		s := openMem(t, image, Options{})
+		defer s.Close()
+		wantBodies(t, mustLog(t, s, "t"), "0", "1", "2", "3", "4")
+	})
+}
+
+// FuzzRecoverPartition opens any bytes as the only partition of a topic: what
+// is served is valid, the rest is accounted for, and the second start serves
+// the same.
+func FuzzRecoverPartition(f *testing.F) {
+	one := batchOf("t", "one", "BATCH 1 t 1 1\r\n").data
+	f.Add(one)
+	f.Add(append(bytes.Clone(one), one[:20]...))
+	f.Add(append(append(bytes.Clone(one), "damage"...), one...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		disk := vfstest.New()
+		if err := disk.WriteFile("t/0.log", b); err != nil {
+			t.Fatal(err)
+		}
+		var first string
+		for try := range 3 {
+			s, err := Open(context.Background(), Options{FS: disk})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := mustLog(t, s, "t")
+
+			var served []byte
+			for offset := l.Oldest(); offset < l.Readable(); {
+				v, err := l.Read(offset, 1, 0)
+				if errors.Is(err, ErrNotFound) {
+					for _, r := range *l.damaged.Load() {
+						if r.from <= offset && offset < r.to {
+							offset = r.to - 1
+						}
+					}
+					offset++
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				data, err := readView(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, _ := scanBytes(t, data, 0); fmt.Sprint(got) != "[0]" {
+					t.Fatalf("served at %d: %q", offset, data)
+				}
+				served = fmt.Appendf(served, "%d %q ", offset, data)
+				offset += int64(len(data))
+			}
+			if try == 0 {
+				first = string(served)
+			} else if string(served) != first {
+				t.Fatalf("start %d serves %s, the first %s", try, served, first)
+			}
+			if try == 0 {
+				kill(s)
+			} else if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
