@@ -60,8 +60,12 @@ func FuzzConn(f *testing.F) {
 			nc.Write(make([]byte, 20<<10)) // the rest of a batch that was begun; a pipe has no half-close
 			nc.Close()
 		}()
+		start := time.Now()
 		if err := checkAnswers(nc); err != nil {
 			t.Errorf("%v", err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("it took %v", took)
 		}
 		nc.Close()
 		if err := s.Close(); err != nil {
