@@ -14,8 +14,18 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
-// serveHTTP serves health, metrics, profiles and POST /log.
+// serveHTTP serves HTTP until the node is released.
 func (n *Node) serveHTTP() {
+	n.http = n.newHTTP()
+	n.group.Go(func() {
+		if err := n.http.Serve(n.httpListener); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve HTTP: %w", err))
+		}
+	})
+}
+
+// newHTTP returns a server of health, metrics, profiles and POST /log.
+func (n *Node) newHTTP() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -36,19 +46,15 @@ func (n *Node) serveHTTP() {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "logd %s\n\n/healthz\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", n.o.Version)
 	})
-	n.http = &http.Server{
+	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       n.o.Config.Timeout,
+		WriteTimeout:      n.o.Config.Timeout, // what takes longer sets a deadline of its own
 		IdleTimeout:       n.o.Config.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelWarn),
 	}
-	n.group.Go(func() {
-		if err := n.http.Serve(n.httpListener); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("serve HTTP: %w", err))
-		}
-	})
 }
 
 // serveLog hands POST /log to the protocol's server.

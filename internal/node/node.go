@@ -62,11 +62,7 @@ type Node struct {
 // Errors to test for: vfs.ErrLocked when another server has the work
 // directory, and those of net.Listen.
 func Start(ctx context.Context, o Options) (*Node, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
-	n.metrics = newMetrics(n)
+	n := newNode(o)
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.release(context.Background()))
 	}
@@ -76,6 +72,15 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		}
 	})
 	return n, nil
+}
+
+func newNode(o Options) *Node {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
+	n.metrics = newMetrics(n)
+	return n
 }
 
 func (n *Node) start(ctx context.Context) error {

@@ -19,10 +19,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func startNode(t testing.TB, change func(*config.Config)) *Node {
-	t.Helper()
+// testConfig is for a node with free ports and data of its own.
+func testConfig(t testing.TB) config.Config {
 	c := config.Default()
 	c.Host, c.HTTPHost, c.WorkDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
+	return c
+}
+
+func startNode(t testing.TB, change func(*config.Config)) *Node {
+	t.Helper()
+	c := testConfig(t)
 	if change != nil {
 		change(&c)
 	}
