@@ -164,7 +164,9 @@ func (r *crashRun) open() error {
 	if broken := s.Broken(); len(broken) > 0 {
 		return fmt.Errorf("broken topics: %v", broken)
 	}
+	r.mu.Lock()
 	r.s = s
+	r.mu.Unlock()
 	return nil
 }
 

@@ -27,6 +27,7 @@ type fileCache struct {
 	closeFailed func(name string, err error)
 
 	mu     sync.Mutex
+	closed bool // files are no longer opened
 	opened int
 	idle   list.List // of *cachedFile: open and not in use; front is the most recently used
 }
@@ -115,6 +116,9 @@ func (cf *cachedFile) use(a access) (vfs.File, error) {
 	c := cf.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
 	if cf.f == nil {
 		return nil, nil
 	}
@@ -214,9 +218,12 @@ func (c *fileCache) count() int {
 	return c.opened
 }
 
-// closeAll closes what is idle. The error names what is still in use: a
-// mistake of the program.
+// closeAll closes what is idle and opens nothing any more. The error names what
+// is still in use: a mistake of the program.
 func (c *fileCache) closeAll() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.evict(0)
 	if n := c.count(); n != 0 {
 		return fmt.Errorf("storage: %d files still in use at close", n)

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"slices"
+	"sort"
+	"sync"
 	"sync/atomic"
 )
 
@@ -228,12 +230,7 @@ func (ix *index) search(before func(*entry) bool) (floor, next entry, err error)
 		next = entries[0]
 	}
 	// The last block whose first entry is before.
-	i, _ := slices.BinarySearchFunc(v.blocks, 0, func(e entry, _ int) int {
-		if before(&e) {
-			return -1
-		}
-		return 1
-	})
+	i := countBefore(v.blocks, before)
 	if i < len(v.blocks) {
 		next = v.blocks[i]
 	}
@@ -258,14 +255,14 @@ func (ix *index) first() (entry, error) {
 	return first, err
 }
 
+// countBefore returns how many entries before is true for.
+func countBefore(entries []entry, before func(*entry) bool) int {
+	return sort.Search(len(entries), func(i int) bool { return !before(&entries[i]) })
+}
+
 func split(entries []entry, before func(*entry) bool) (floor, next entry) {
 	floor.pos, next.pos = -1, -1
-	i, _ := slices.BinarySearchFunc(entries, 0, func(e entry, _ int) int {
-		if before(&e) {
-			return -1
-		}
-		return 1
-	})
+	i := countBefore(entries, before)
 	if i > 0 {
 		floor = entries[i-1]
 	}
@@ -499,6 +496,8 @@ func (ix *index) after(pos int64) ([]entry, error) {
 	return after, nil
 }
 
+var indexBlocks = sync.Pool{New: func() any { return new([indexBlockLen]byte) }}
+
 // readBlock calls visit for the entries of a block in the file until it
 // returns false.
 func (ix *index) readBlock(slot int, visit func(*entry) bool) error {
@@ -507,7 +506,8 @@ func (ix *index) readBlock(slot int, visit func(*entry) bool) error {
 		return err
 	}
 	defer ix.file.release()
-	var block [indexBlockLen]byte
+	block := indexBlocks.Get().(*[indexBlockLen]byte)
+	defer indexBlocks.Put(block)
 	if err := readFull(f, block[:], blockPos(slot)); err != nil {
 		return err
 	}

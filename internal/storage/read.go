@@ -165,7 +165,9 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	if err != nil {
 		return readSize{}, err
 	}
-	w := walker{f: f, topic: l.name}
+	w := walkers.Get().(*walker)
+	defer walkers.Put(w)
+	w.f, w.topic, w.have, w.start = f, l.name, nil, 0
 	start, err := w.find(p.index, offset-p.base, limit-p.base)
 	var end entry
 	if err == nil {
@@ -241,6 +243,8 @@ type walker struct {
 	have  []byte // part of buf
 	start int64  // position of have
 }
+
+var walkers = sync.Pool{New: func() any { return new(walker) }}
 
 // walkChunk covers the batches between two index entries and the envelope
 // after them, in most cases.

@@ -298,9 +298,9 @@ func (s *Store) openLogs(ctx context.Context) error {
 // the topic could not be opened. The name is not kept.
 func (s *Store) Log(topic []byte) (*Log, error) {
 	s.mu.RLock()
-	l := s.logs[string(topic)]
+	l, closed := s.logs[string(topic)], s.closed
 	s.mu.RUnlock()
-	if l != nil {
+	if l != nil && !closed {
 		return l, nil
 	}
 	return nil, s.missing(string(topic))
