@@ -81,7 +81,7 @@ func TestRetention(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				disk := vfstest.New()
 				o := test.o
 				o.PartitionSize = 1
@@ -97,7 +97,7 @@ func TestRetention(t *testing.T) {
 // A topic that gets nothing for longer than the age is empty at the end, keeps
 // its next offset, and is no later than a tenth of the age.
 func TestRetentionAge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{Partitions: -1, PartitionSize: 1, RetentionAge: 5 * time.Second}
 		s := openMem(t, disk, o)
