@@ -87,11 +87,11 @@ func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
 	var err error
 	if n.listener, err = net.Listen("tcp", c.Host); err != nil {
-		return fmt.Errorf("listen for the protocol: %w", err)
+		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
 	if c.HTTPHost != "" {
 		if n.httpListener, err = net.Listen("tcp", c.HTTPHost); err != nil {
-			return fmt.Errorf("listen for HTTP: %w", err)
+			return fmt.Errorf("listen for HTTP (http-host): %w", err)
 		}
 		n.serveHTTP()
 	}
