@@ -529,7 +529,7 @@ func runCrash(t *testing.T, seed uint64, steps int, lie func(*vfstest.FS)) (r *c
 func TestPowerCut(t *testing.T) {
 	first := firstSeed(t)
 	images, cuts := 0, 0
-	for i := range uint64(crashRuns(t, 6)) {
+	for i := range uint64(crashRuns(t, 4)) {
 		seed := first + i
 		r, err := runCrash(t, seed, 40, nil)
 		images, cuts = images+r.images, cuts+r.powerCuts
