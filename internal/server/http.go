@@ -15,7 +15,8 @@ import (
 
 // ServeHTTP answers POST /log: the body is one request of the protocol, the
 // answer is its response, and the status says the same again. Batches are
-// copied to the client, not sent by sendfile.
+// copied to the client, not sent by sendfile. While it is answered a request
+// counts as a connection.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -52,10 +53,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(protocol.ErrShuttingDown)
 		return
 	}
+	if len(s.conns) >= s.o.MaxConnections {
+		s.mu.Unlock()
+		s.counters.refused.Add(1)
+		fail(protocol.ErrBusy)
+		return
+	}
 	s.conns[c] = true
 	s.group.Add(1)
 	s.mu.Unlock()
 	defer func() {
+		if r := recover(); r != nil {
+			s.logPanic(c, r)
+			// Cut, since an error answer would say that nothing was stored.
+			defer panic(http.ErrAbortHandler)
+		}
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()

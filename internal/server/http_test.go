@@ -322,3 +322,59 @@ func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 		elapsed(t, start, httpTimeout)
 	})
 }
+
+// TestHTTPMaxConnections: requests over HTTP count as connections while they
+// are answered, so that reads that wait are bounded there too.
+func TestHTTPMaxConnections(t *testing.T) {
+	inHTTPBubble(t, server.Options{MaxConnections: 3}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		w := connect(t, s)
+		w.ask(wireBatch("t", "one"), "OK 0 1")
+		a, b, c := dial(), dial(), dial()
+		for _, waiting := range []*client{a, b} {
+			waiting.post(protocol.ContentType, "READ t 37 1 wait=60000\r\n")
+		}
+		wantWatching(t, s, store, 2)
+		c.post(protocol.ContentType, "PING\r\n")
+		c.wantAnswer(503, "ERR busy\r\n")
+		d := connect(t, s)
+		d.want("ERR busy\r\n")
+		d.wantClosed()
+		if n := s.Stats().ConnectionsRefused; n != 2 {
+			t.Errorf("%d are refused, want 2", n)
+		}
+		w.ask(wireBatch("t", "one"), "OK 37 1")
+		for _, waiting := range []*client{a, b} {
+			waiting.wantAnswer(200, "OK 37 1\r\n"+wireBatch("t", "one"))
+		}
+		synctest.Wait()
+		c.post(protocol.ContentType, "PING\r\n")
+		c.wantAnswer(200, "OK\r\n")
+	})
+}
+
+// TestHTTPPanic: it is logged with its stack and counted, as on any connection;
+// nothing of the request is left.
+func TestHTTPPanic(t *testing.T) {
+	store := newMemStore()
+	store.onAppend = func(string) error { panic("the store is broken") }
+	log, logger := logBuffer()
+	inHTTPBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		c := dial()
+		c.post(protocol.ContentType, wireBatch("t", "one"))
+		c.wantClosed() // an error answer would say that nothing is stored
+		c = dial()
+		c.post(protocol.ContentType, "PING\r\n")
+		c.wantAnswer(200, "OK\r\n")
+		if n := s.Stats().Panics; n != 1 {
+			t.Errorf("%d panics are counted, want 1", n)
+		}
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+	for _, text := range []string{"the store is broken", "stack=", "http_test.go"} {
+		if !strings.Contains(log.String(), text) {
+			t.Errorf("the log does not have %q: %s", text, log.String())
+		}
+	}
+}

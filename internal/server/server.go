@@ -195,8 +195,7 @@ func (s *Server) refuse(nc net.Conn) {
 
 func (s *Server) forget(c *conn) {
 	if r := recover(); r != nil {
-		s.counters.panics.Add(1)
-		s.log.Error("panic in a connection; it is closed", "remote", c.remote(), "panic", r, "stack", string(debug.Stack()))
+		s.logPanic(c, r)
 	}
 	c.nc.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
@@ -204,6 +203,12 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.counters.active.Add(-1)
+}
+
+// logPanic is called by the deferred function that has recovered r.
+func (s *Server) logPanic(c *conn, r any) {
+	s.counters.panics.Add(1)
+	s.log.Error("panic in a connection; it is closed", "remote", c.remote(), "panic", r, "stack", string(debug.Stack()))
 }
 
 // Shutdown stops accepting, lets every connection answer the requests that
