@@ -94,6 +94,28 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// TestReadOfWhatIsGone: what retention has removed is not found, and TAIL says
+// where the rest begins.
+func TestReadOfWhatIsGone(t *testing.T) {
+	b := wireBatch("t", strings.Repeat("x", 100))
+	n := startNode(t, func(c *config.Config) { c.PartitionSize, c.BatchSize, c.Partitions = int64(len(b)), int64(len(b)), 2 })
+	c, r := dial(t, n)
+	for i := range 5 {
+		io.WriteString(c, b)
+		if line, _ := r.ReadString('\n'); line != fmt.Sprintf("OK %d 1\r\n", i*len(b)) {
+			t.Fatal(line)
+		}
+	}
+	oldest := 3 * len(b)
+	eventually(t, func() bool {
+		return strings.Contains(answers(t, n, "INFO t\r\nCLOSE\r\n"), fmt.Sprintf("Oldest: %d\r\n", oldest))
+	})
+	got := answers(t, n, "READ t 0 1\r\nREAD t 0 1 wait=60000\r\nTAIL t 1\r\nSEEK t 0\r\nCLOSE\r\n")
+	if want := fmt.Sprintf("ERR not found\r\nERR not found\r\nOK %d 1\r\n%sOK %d 0\r\nOK\r\n", oldest, b, oldest); got != want {
+		t.Errorf("received %q, want %q", got, want)
+	}
+}
+
 func TestFileModes(t *testing.T) {
 	n := startNode(t, func(c *config.Config) { c.FileMode, c.WorkDir = 0o640, filepath.Join(c.WorkDir, "new") })
 	answers(t, n, wireBatch("t", "one")+"CLOSE\r\n")

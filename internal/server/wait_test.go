@@ -65,6 +65,22 @@ func TestWaitingReadIsWoken(t *testing.T) {
 	})
 }
 
+// TestTailOfAnEmptyTopic waits at its end like a READ.
+func TestTailOfAnEmptyTopic(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		store.Create([]byte("t"))
+		c, w := connect(t, s), connect(t, s)
+		c.ask("TAIL t 1\r\n", "ERR not found")
+		c.ask("TAIL t 1 wait=1000\r\n", "OK 0 0")
+		c.send("TAIL t 5 wait=60000 max-bytes=1\r\n")
+		wantWatching(t, s, store, 1)
+		b := wireBatch("t", "one")
+		go w.nc.Write([]byte(b + b))
+		c.want("OK 0 1\r\n" + b)
+		w.want("OK 0 1\r\nOK 37 1\r\n")
+	})
+}
+
 func TestWaitingReadEndsInTime(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
 		b := wireBatch("t", "one")
