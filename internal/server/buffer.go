@@ -14,6 +14,9 @@ const (
 	// streamBuffer is as large as the buffer of a connection gets without a
 	// batch that needs more: more per read(2) brings no more.
 	streamBuffer = 256 << 10
+	// firstBuffer bounds what a connection is given before it has sent as much
+	// again.
+	firstBuffer = 1 << 20
 )
 
 type buffer struct{ b []byte }

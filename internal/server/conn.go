@@ -172,7 +172,9 @@ func (c *conn) requests() error {
 			}
 			continue
 		}
-		// All that has arrived is dealt with.
+		// All that has arrived is dealt with; a topic in req would keep a
+		// buffer that is given back.
+		c.req = protocol.Request{}
 		if err := c.settle(); err != nil {
 			return err
 		}

@@ -21,7 +21,8 @@ type input struct {
 	r, w int     // unread bytes are buf.b[r:w]
 
 	// class is the size of the next buffer: what the last one had to grow to,
-	// since a client that has sent much once tends to do so again.
+	// up to firstBuffer, since a client that has sent much once tends to do so
+	// again. It shrinks with each use of less than a quarter of it.
 	class int
 
 	raw    syscall.RawConn
@@ -76,6 +77,7 @@ var errLine = errors.New("server: request line too long")
 func (c *conn) fill() error {
 	in := &c.in
 	if in.r == in.w {
+		in.shrink()
 		in.r, in.w = 0, 0
 	}
 	if in.buf != nil && in.w == len(in.buf.b) {
@@ -112,11 +114,27 @@ func (c *conn) fill() error {
 	return io.EOF
 }
 
+// shrink gives the buffer back if the next one is to be smaller. Nothing is
+// unread.
+func (in *input) shrink() {
+	if in.buf == nil {
+		return
+	}
+	if in.w > 0 && in.w < len(in.buf.b)/4 && in.class > 0 {
+		in.class--
+	}
+	if sizeClass(len(in.buf.b)) > in.class {
+		putBuffer(in.buf)
+		in.buf = nil
+	}
+}
+
 // grow doubles the buffer.
 func (c *conn) grow() {
 	in := &c.in
-	in.class = sizeClass(len(in.buf.b)) + 1
-	larger := getBuffer(in.class)
+	class := sizeClass(len(in.buf.b)) + 1
+	in.class = min(class, sizeClass(firstBuffer))
+	larger := getBuffer(class)
 	in.w = copy(larger.b, in.buf.b[in.r:in.w])
 	in.r = 0
 	putBuffer(in.buf)

@@ -129,3 +129,43 @@ func TestMemoryOfPipelinedRequests(t *testing.T) {
 		})
 	}
 }
+
+// TestMemoryAfterALargeBatch: a connection that has sent one is not given as
+// large a buffer for ever.
+func TestMemoryAfterALargeBatch(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	for _, test := range []struct {
+		size, pings int
+		most        int64
+	}{
+		{16 << 20, 0, 1100 << 10},
+		{16 << 20, 20, 64 << 10},
+		{200 << 10, 20, 64 << 10},
+	} {
+		s := server.New(server.Options{Store: discardStore{}, MaxBatchSize: 32 << 20})
+		nc := dialAddr(t, serveTCP(t, s))
+		nc.SetDeadline(time.Now().Add(time.Minute))
+		before := inUse()
+		batch := []byte(wireBatch("t", strings.Repeat("x", test.size)))
+		exchange(t, nc, batch, make([]byte, len("OK 0 1\r\n")))
+		for range test.pings {
+			exchange(t, nc, []byte("PING\r\n"), make([]byte, len("OK\r\n")))
+		}
+		arrived := s.Stats().BytesIn
+		io.WriteString(nc, "PIN")
+		eventually(t, func() string {
+			if s.Stats().BytesIn == arrived {
+				return "half a request has not arrived"
+			}
+			return ""
+		})
+		runtime.KeepAlive(batch)
+		batch = nil
+		if got := inUse() - before; got > test.most {
+			t.Errorf("after %d bytes and %d requests half a request takes %d bytes, want at most %d", test.size, test.pings, got, test.most)
+		}
+		s.Close()
+	}
+}
