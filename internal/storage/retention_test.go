@@ -186,3 +186,30 @@ func TestViewOutlivesRemoval(t *testing.T) {
 		}
 	}
 }
+
+// A partition that retention removes while a sync is under way is no failure
+// of the sync.
+func TestSyncBesideRemoval(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	two := mustAppend(t, l, batchOf("t", "two"))
+	mustAppend(t, l, batchOf("t", "three"))
+	removed := false
+	disk.BeforeOp(func(op vfstest.Op) {
+		if op.Kind == vfstest.OpSync && op.Name == partitionName("t", 0) && !removed {
+			removed = true
+			if err := l.AdvanceOldest(two.End); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err := l.SyncTo(t.Context(), l.Next()); err != nil || !removed {
+		t.Fatalf("sync: %v, removed %v", err, removed)
+	}
+	disk.BeforeOp(nil)
+	mustAppend(t, l, batchOf("t", "four"))
+	wantBodies(t, l, "three", "four")
+}

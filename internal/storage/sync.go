@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -187,6 +189,9 @@ func (l *Log) syncFiles(target int64) error {
 		if err == nil {
 			err = f.Sync()
 			p.file.release()
+		}
+		if errors.Is(err, fs.ErrNotExist) && p.base < l.Oldest() {
+			continue // retention has removed it meanwhile
 		}
 		if err != nil {
 			err = l.fail("sync", p.file.name, from, err)
