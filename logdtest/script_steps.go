@@ -1,0 +1,270 @@
+package logdtest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// maxBatch bounds the batch that a script reads.
+const maxBatch = 64 << 20
+
+// Step is one step of a [Script].
+type Step struct {
+	name string
+	run  func(*Script) error
+}
+
+// Accept takes the next connection. All steps after it are about this one;
+// one before it stays as it is until the test ends.
+func Accept() Step {
+	return Step{"Accept", func(s *Script) error {
+		ln, err := s.listening()
+		if err != nil {
+			return err
+		}
+		ln.SetDeadline(time.Now().Add(StepTimeout))
+		c, err := ln.Accept()
+		if err != nil {
+			return fmt.Errorf("no client came: %w", err)
+		}
+		s.conn = c
+		s.br = bufio.NewReader(c)
+		s.mu.Lock()
+		s.conns = append(s.conns, c)
+		s.mu.Unlock()
+		return nil
+	}}
+}
+
+// Expect reads one request, whose line must begin with prefix. A batch that
+// comes with it is checked.
+func Expect(prefix string) Step {
+	return Step{fmt.Sprintf("Expect %q", prefix), func(s *Script) error {
+		line, _, err := s.request()
+		if err == nil && !strings.HasPrefix(line, prefix) {
+			err = fmt.Errorf("the client sent %q", line)
+		}
+		return err
+	}}
+}
+
+// ExpectBatch reads one request, which must append exactly these messages to
+// the topic, as one batch.
+func ExpectBatch(topic string, messages ...string) Step {
+	return Step{fmt.Sprintf("ExpectBatch %q %.100q", topic, messages), func(s *Script) error {
+		line, data, err := s.request()
+		if err != nil {
+			return err
+		}
+		var req protocol.Request
+		if err := protocol.ParseRequest([]byte(line), &req); err != nil || req.Command != protocol.Batch {
+			return fmt.Errorf("the client sent %q", line)
+		}
+		var got []string
+		m := batch.Messages{Data: data}
+		for m.Next() {
+			got = append(got, string(m.Body()))
+		}
+		if string(req.Batch.Topic) != topic || !slices.Equal(got, messages) {
+			return fmt.Errorf("the client sent topic %q the messages %.200q", req.Batch.Topic, got)
+		}
+		return nil
+	}}
+}
+
+// ExpectBytes reads n bytes of what the client sends, whatever they are: with
+// [Cut] or [Reset] behind it, a request is cut in its middle.
+func ExpectBytes(n int) Step {
+	return Step{fmt.Sprintf("ExpectBytes %d", n), func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		if got, err := s.br.Discard(n); err != nil {
+			return fmt.Errorf("%d bytes came, and then: %w", got, err)
+		}
+		return nil
+	}}
+}
+
+// ExpectClose waits until the client has closed the connection. It must not
+// send anything before that.
+func ExpectClose() Step {
+	return Step{"ExpectClose", func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		b, err := s.br.ReadByte()
+		if err == nil {
+			rest, _ := s.br.Peek(s.br.Buffered())
+			return fmt.Errorf("the client sent %.200q", append([]byte{b}, rest...))
+		}
+		if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+			return errors.New("the client did not close the connection")
+		}
+		return nil
+	}}
+}
+
+// ExpectNothing makes sure that the client sends nothing for so long, and does
+// not close the connection. What it can show is that something is sent too
+// early, not that it never is.
+func ExpectNothing(patience time.Duration) Step {
+	return Step{fmt.Sprintf("ExpectNothing %v", patience), func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		s.conn.SetReadDeadline(time.Now().Add(patience))
+		p, err := s.br.Peek(1)
+		if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the client closed the connection: %w", err)
+		}
+		return fmt.Errorf("the client sent %.200q", p)
+	}}
+}
+
+// Answer sends the text as it is: a whole answer with its CRLF, a part of one,
+// or several.
+func Answer(text string) Step {
+	return Step{fmt.Sprintf("Answer %.100q", text), func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		_, err := io.WriteString(s.conn, text)
+		return err
+	}}
+}
+
+// AnswerConfig answers CONFIG as a server with this limit on batches does.
+func AnswerConfig(maxBatchSize int64) Step {
+	body := fmt.Appendf(nil, "Host: 127.0.0.1:0\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: %d\r\n", maxBatchSize)
+	step := Answer(string(protocol.AppendBody(nil, body)))
+	step.name = fmt.Sprintf("AnswerConfig %d", maxBatchSize)
+	return step
+}
+
+// Garbage sends n random bytes, the same ones for the same seed.
+func Garbage(n int, seed uint64) Step {
+	random := rand.New(rand.NewPCG(seed, seed))
+	garbage := make([]byte, n)
+	for i := range garbage {
+		garbage[i] = byte(random.Uint32())
+	}
+	step := Answer(string(garbage))
+	step.name = fmt.Sprintf("Garbage %d, seed %d", n, seed)
+	return step
+}
+
+// Cut ends the connection as a server does that closes it: the client reads
+// what was sent, and then the end.
+func Cut() Step {
+	return Step{"Cut", func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		// A full close would be a reset if the client has sent more than the
+		// script has read. The other half is closed with the test.
+		defer s.drop()
+		return s.conn.(*net.TCPConn).CloseWrite()
+	}}
+}
+
+// Reset ends the connection as a server does that is gone: the client may lose
+// what it has not read yet.
+func Reset() Step {
+	return Step{"Reset", func(s *Script) error {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		defer s.drop()
+		s.conn.(*net.TCPConn).SetLinger(0)
+		return s.conn.Close()
+	}}
+}
+
+// Refuse makes the server unreachable: connecting fails until [Listen].
+// Connections that there are go on.
+func Refuse() Step {
+	return Step{"Refuse", func(s *Script) error {
+		ln, err := s.listening()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.listener = nil
+		return ln.Close()
+	}}
+}
+
+// Listen makes the server reachable again after [Refuse], at the same address.
+func Listen() Step {
+	return Step{"Listen", (*Script).listen}
+}
+
+// Until waits for the channel to be closed, or to give a value.
+func Until(c <-chan struct{}) Step {
+	return Step{"Until", func(s *Script) error {
+		timer := time.NewTimer(StepTimeout)
+		defer timer.Stop()
+		select {
+		case <-c:
+			return nil
+		case <-s.quit:
+			return errors.New("the test has ended")
+		case <-timer.C:
+			return errors.New("what it waits for has not happened")
+		}
+	}}
+}
+
+// Do calls f, in the script's goroutine.
+func Do(f func()) Step {
+	return Step{"Do", func(s *Script) error {
+		f()
+		return nil
+	}}
+}
+
+// request reads one request. Data is the batch's, for BATCH.
+func (s *Script) request() (line string, data []byte, err error) {
+	if err := s.connected(); err != nil {
+		return "", nil, err
+	}
+	if line, err = s.line(); err != nil {
+		return "", nil, err
+	}
+	var req protocol.Request
+	if err := protocol.ParseRequest([]byte(line), &req); err != nil {
+		return "", nil, fmt.Errorf("the client sent %q: %w", line, err)
+	}
+	if req.Command != protocol.Batch {
+		return line, nil, nil
+	}
+	if req.Batch.Size > maxBatch {
+		return "", nil, fmt.Errorf("the client sent %q: over %d bytes", line, maxBatch)
+	}
+	data = make([]byte, req.Batch.Size)
+	if _, err := io.ReadFull(s.br, data); err != nil {
+		return "", nil, fmt.Errorf("the client sent %q and not its data: %w", line, err)
+	}
+	if err := batch.Check(&req.Batch, data); err != nil {
+		return "", nil, fmt.Errorf("the client sent %q: %w", line, err)
+	}
+	return line, data, nil
+}
+
+// drop forgets the connection.
+func (s *Script) drop() { s.conn, s.br = nil, nil }
