@@ -45,14 +45,7 @@ type Pending struct {
 // An error means that the append did not begin: the batch is not stored, and
 // p is free.
 func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pending) error {
-	switch {
-	case p.cl.done == nil:
-		p.cl.done = make(chan signal, 1)
-	case !p.Ready():
-		panic("logd: StartAppend with a Pending that is under way")
-	}
-	p.cl.reset(answerAppend)
-	p.topic, p.cn, p.over = topic, nil, false
+	p.begin(topic)
 	out, err := b.finish(topic)
 	if err == nil {
 		p.cl.out = out
@@ -64,6 +57,52 @@ func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pen
 		return p.fail(err, notStored)
 	}
 	return nil
+}
+
+// begin makes p ready for another append.
+func (p *Pending) begin(topic string) {
+	switch {
+	case p.cl.done == nil:
+		p.cl.done = make(chan signal, 1)
+	case !p.Ready():
+		panic("logd: StartAppend with a Pending that is under way")
+	}
+	p.cl.reset(answerAppend)
+	p.topic, p.cn, p.over = topic, nil, false
+}
+
+// tryAppend begins to append the finished batch, and reports false if there is
+// no connection to send it on: then p is free. It does not wait. The batch's
+// bytes belong to the Client until p is over.
+func (c *Client) tryAppend(topic string, out []byte, p *Pending) bool {
+	p.begin(topic)
+	p.cl.out = out
+	if cn := c.conn.Load(); cn != nil && cn.enqueue(&p.cl) {
+		p.cn = cn
+		return true
+	}
+	p.over, p.cl.unsent, p.cl.err = true, true, ErrConnectionLost
+	return false
+}
+
+// abandon gives up waiting, because of cause, and returns what Wait would, as
+// far as it is known now. The batch's bytes are the caller's again. p may not
+// be used after that.
+func (p *Pending) abandon(cause error) (offset int64, err error) {
+	if p.Ready() {
+		return p.Wait(context.Background())
+	}
+	switch p.cn.forsake(&p.cl) {
+	case written:
+		return 0, p.fail(cause, unknown)
+	case cut:
+		return 0, p.fail(cause, notStored)
+	}
+	if !p.cl.answered {
+		p.cl.err = cause
+	}
+	p.over = true
+	return p.Wait(context.Background())
 }
 
 // Wait waits until the append is over and returns what [Client.Append] would.

@@ -1,7 +1,6 @@
 package logd
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -45,6 +44,7 @@ type call struct {
 	answered bool // the answer is here, or there will be none
 	given    bool // the caller went away: nobody takes from done
 	notify   bool // the caller wants to know when out is not used any more
+	notified bool // and was told; it looks at answered next, and takes or gives the call
 	unsent   bool // the server never got the whole request
 
 	// The answer. The connection's reader writes it until the call is over.
@@ -108,8 +108,12 @@ func (cl *call) reset(kind answerKind) {
 	*cl = call{kind: kind, line: cl.line, body: cl.body[:0], done: cl.done, pool: cl.pool}
 }
 
-// release gives the call back to its pool.
+// release gives the call back to its pool. One of a Pending, which has none,
+// is left to the garbage collector.
 func (cl *call) release() {
+	if cl.pool == nil {
+		return
+	}
 	cl.result.Release()
 	cl.result = nil
 	cl.out = nil
@@ -135,51 +139,51 @@ func outcomeFor(kind answerKind, certain bool) outcome {
 	}
 }
 
-// callQueue is a queue of calls that keeps its memory.
-type callQueue struct {
-	calls []*call
+// queue is a first-in, first-out queue that keeps its memory.
+type queue[T any] struct {
+	items []*T
 	first int
 }
 
-func (q *callQueue) len() int { return len(q.calls) - q.first }
+func (q *queue[T]) len() int { return len(q.items) - q.first }
 
-func (q *callQueue) push(cl *call) {
-	// Moving the calls down costs as much as popping the first half did.
-	if len(q.calls) == cap(q.calls) && q.first > len(q.calls)/2 {
-		n := copy(q.calls, q.calls[q.first:])
-		clear(q.calls[n:])
-		q.calls, q.first = q.calls[:n], 0
+func (q *queue[T]) push(item *T) {
+	// Moving the items down costs as much as popping the first half did.
+	if len(q.items) == cap(q.items) && q.first > len(q.items)/2 {
+		n := copy(q.items, q.items[q.first:])
+		clear(q.items[n:])
+		q.items, q.first = q.items[:n], 0
 	}
-	q.calls = append(q.calls, cl)
+	q.items = append(q.items, item)
 }
 
-// peek returns the first call, nil if there is none.
-func (q *callQueue) peek() *call {
+// peek returns the first item, nil if there is none.
+func (q *queue[T]) peek() *T {
 	if q.len() == 0 {
 		return nil
 	}
-	return q.calls[q.first]
+	return q.items[q.first]
 }
 
-func (q *callQueue) pop() *call {
-	cl := q.calls[q.first]
-	q.calls[q.first] = nil
+func (q *queue[T]) pop() *T {
+	item := q.items[q.first]
+	q.items[q.first] = nil
 	q.first++
-	if q.first == len(q.calls) {
-		q.calls, q.first = q.calls[:0], 0
+	if q.first == len(q.items) {
+		q.items, q.first = q.items[:0], 0
 	}
-	return cl
+	return item
 }
 
-// remove takes cl out, wherever it stands.
-func (q *callQueue) remove(cl *call) {
-	for i := q.first; i < len(q.calls); i++ {
-		if q.calls[i] == cl {
-			copy(q.calls[i:], q.calls[i+1:])
-			q.calls[len(q.calls)-1] = nil
-			q.calls = q.calls[:len(q.calls)-1]
-			return
+// remove takes the item out, wherever it stands, and reports whether it did.
+func (q *queue[T]) remove(item *T) bool {
+	for i := q.first; i < len(q.items); i++ {
+		if q.items[i] == item {
+			copy(q.items[i:], q.items[i+1:])
+			q.items[len(q.items)-1] = nil
+			q.items = q.items[:len(q.items)-1]
+			return true
 		}
 	}
-	panic(fmt.Sprintf("logd: call in state %d is not queued", cl.state))
+	return false
 }

@@ -46,6 +46,9 @@ type connecting struct {
 	waiters int           // guarded by Client.mu
 	done    chan struct{} // closed at the end
 	err     error         // set before done is closed
+
+	failed   chan struct{} // closed when the first round has failed
+	roundErr error         // why; set before failed is closed
 }
 
 // NewClient returns a Client that connects when it is first used.
@@ -149,6 +152,18 @@ func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
 
 // connection returns a connection that takes calls, made if need be.
 func (c *Client) connection(ctx context.Context) (*conn, error) {
+	return c.connectionOr(ctx, false)
+}
+
+// reach makes sure that there is a connection. Unlike connection it gives up
+// as soon as one round has failed, however many attempts are allowed; whoever
+// tries on meets the Client's pauses.
+func (c *Client) reach(ctx context.Context) error {
+	_, err := c.connectionOr(ctx, true)
+	return err
+}
+
+func (c *Client) connectionOr(ctx context.Context, oneRound bool) (*conn, error) {
 	for {
 		c.mu.Lock()
 		if c.closed {
@@ -166,7 +181,14 @@ func (c *Client) connection(ctx context.Context) (*conn, error) {
 		effort.waiters++
 		c.mu.Unlock()
 
+		var failed chan struct{}
+		if oneRound {
+			failed = effort.failed
+		}
 		select {
+		case <-failed:
+			c.leave(effort, nil)
+			return nil, effort.roundErr
 		case <-effort.done:
 			if effort.err != nil {
 				return nil, effort.err
@@ -188,7 +210,7 @@ func (c *Client) leave(effort *connecting, cause error) error {
 			c.connecting = nil
 		}
 	}
-	if c.lastErr != nil {
+	if cause != nil && c.lastErr != nil {
 		return fmt.Errorf("%w: %w", cause, c.lastErr)
 	}
 	return cause
@@ -198,14 +220,14 @@ func (c *Client) leave(effort *connecting, cause error) error {
 func (c *Client) connect() *connecting {
 	ctx, cancel := context.WithCancel(c.life)
 	last := c.conn.Load()
-	effort := &connecting{cancel: cancel, done: make(chan struct{})}
+	effort := &connecting{cancel: cancel, done: make(chan struct{}), failed: make(chan struct{})}
 	c.connecting = effort
 	c.wg.Go(func() {
 		defer cancel()
 		if last != nil {
 			<-last.gone // one connection at a time; this one has ended
 		}
-		effort.err = c.rounds(ctx)
+		effort.err = c.rounds(ctx, effort)
 		c.mu.Lock()
 		if c.connecting == effort {
 			c.connecting = nil
@@ -218,7 +240,7 @@ func (c *Client) connect() *connecting {
 
 // rounds tries all addresses, again and again with pauses, until there is a
 // connection, the attempts are used up or ctx ends.
-func (c *Client) rounds(ctx context.Context) error {
+func (c *Client) rounds(ctx context.Context, effort *connecting) error {
 	for attempt := 1; ; attempt++ {
 		if err := c.pause(ctx); err != nil {
 			return c.orClosed(err)
@@ -231,6 +253,10 @@ func (c *Client) rounds(ctx context.Context) error {
 			return c.orClosed(ctx.Err())
 		}
 		c.failed(err)
+		if attempt == 1 {
+			effort.roundErr = err
+			close(effort.failed)
+		}
 		if c.cfg.ReconnectAttempts > 0 && attempt >= c.cfg.ReconnectAttempts {
 			return err
 		}

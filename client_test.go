@@ -652,8 +652,8 @@ func TestClientConfigValidate(t *testing.T) {
 	}
 }
 
-func TestCallQueue(t *testing.T) {
-	var q callQueue
+func TestQueue(t *testing.T) {
+	var q queue[call]
 	var model []*call
 	for i := range 10000 {
 		switch {
@@ -675,8 +675,8 @@ func TestCallQueue(t *testing.T) {
 			t.Fatalf("step %d: %d calls queued, want %d", i, q.len(), len(model))
 		}
 	}
-	if cap(q.calls) > 4*len(model) {
-		t.Errorf("room for %d calls with %d queued", cap(q.calls), len(model))
+	if cap(q.items) > 4*len(model) {
+		t.Errorf("room for %d calls with %d queued", cap(q.items), len(model))
 	}
 }
 

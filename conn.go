@@ -42,13 +42,13 @@ type conn struct {
 	wake chan struct{} // wakes the writer; holds one
 
 	mu       sync.Mutex
-	queue    callQueue // not yet written
-	sent     callQueue // being written or written, and not yet answered
-	ended    error     // why no more calls are taken; nil for as long as they are
-	closed   bool      // the server announced that it answers no more
-	sleeping bool      // the writer waits for wake
-	armed    bool      // the reader's deadline is set
-	lastUsed time.Time // when something was last sent or awaited
+	queue    queue[call] // not yet written
+	sent     queue[call] // being written or written, and not yet answered
+	ended    error       // why no more calls are taken; nil for as long as they are
+	closed   bool        // the server announced that it answers no more
+	sleeping bool        // the writer waits for wake
+	armed    bool        // the reader's deadline is set
+	lastUsed time.Time   // when something was last sent or awaited
 
 	// The writer's own.
 	gathered []*call
@@ -202,7 +202,7 @@ func (cn *conn) wrote(n int64) {
 		}
 		cl.unsent = n < 0
 		if cl.notify {
-			cl.given = true
+			cl.notified = true
 			if cl.unsent {
 				cl.done <- cut
 			} else {
@@ -233,7 +233,9 @@ func (cn *conn) forsake(cl *call) signal {
 	}
 	switch {
 	case cl.state == queued:
-		cn.queue.remove(cl)
+		if !cn.queue.remove(cl) {
+			panic(fmt.Sprintf("logd: call in state %d is not queued", cl.state))
+		}
 		cl.unsent = true
 		cn.mu.Unlock()
 		return over
@@ -242,7 +244,14 @@ func (cn *conn) forsake(cl *call) signal {
 		cl.notify = true
 		cn.nc.SetWriteDeadline(cn.graceDeadline())
 		cn.mu.Unlock()
-		return <-cl.done
+		sig := <-cl.done
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		if cl.answered {
+			return over // it was answered before or since
+		}
+		cl.given = true
+		return sig
 	}
 	cl.given = true
 	if cl.wait > 0 && cn.sent.len() == 1 && cn.queue.len() == 0 {
@@ -279,11 +288,13 @@ func (cn *conn) finish(cl *call) {
 // giveBack hands the call to its caller, or keeps it if there is none any
 // more. Caller holds mu.
 func (cn *conn) giveBack(cl *call) {
-	if cl.given {
+	switch {
+	case cl.given:
 		cl.release()
-		return
+	case cl.notified: // forsake is about to look
+	default:
+		cl.done <- over
 	}
-	cl.done <- over
 }
 
 // read is the reader: it returns why there are no more answers.

@@ -123,7 +123,8 @@ func (e *OpError) Unwrap() error { return e.Err }
 
 // IsRetryable reports whether the same call may succeed later, or elsewhere,
 // without anybody changing it: the connection failed, the server is busy,
-// shutting down, read only, not the leader, or failed inside.
+// shutting down, read only, not the leader, or failed inside, or a Writer has
+// no room.
 //
 // The end of a caller's context is not retryable, nor is a closed Client. An
 // append that is retried although [IsUnknown] is true may be stored twice.
@@ -133,6 +134,7 @@ func IsRetryable(err error) bool {
 	}
 	for _, target := range [...]error{
 		ErrConnect, ErrConnectionLost, ErrBusy, ErrShuttingDown, ErrReadOnly, ErrNotLeader, ErrInternal,
+		ErrBufferFull,
 	} {
 		if errors.Is(err, target) {
 			return true

@@ -114,6 +114,12 @@ func (p *peer) reply(format string, args ...any) bool {
 	return err == nil
 }
 
+// replyConfig writes the answer to CONFIG.
+func (p *peer) replyConfig(maxBatchSize int64) bool {
+	body := fmt.Appendf(nil, "Host: %s\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: %d\r\n", fakeAddr, maxBatchSize)
+	return p.reply("%s", protocol.AppendBody(nil, body))
+}
+
 // answer reads a request and writes an answer.
 func (p *peer) answer(prefix, reply string) bool {
 	p.t.Helper()
@@ -146,6 +152,8 @@ func logServer() func(*peer) {
 				ok = p.reply("OK %d 1\r\n", offset)
 			case protocol.Ping:
 				ok = p.reply("OK\r\n")
+			case protocol.Config:
+				ok = p.replyConfig(DefaultMaxBatchSize)
 			default:
 				ok = p.reply("ERR not found\r\n")
 			}

@@ -1,0 +1,324 @@
+package logd
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// image makes a backlog's file of these bytes in the folder, and returns its
+// name.
+func image(t testing.TB, dir string, bytes []byte) string {
+	t.Helper()
+	f, err := os.CreateTemp(dir, "backlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(bytes); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+func readAll(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// history returns the bytes of a backlog's file after each of some steps, and
+// what was kept then. The file only grows.
+func history(t testing.TB) (images [][]byte, want []string) {
+	path := filepath.Join(t.TempDir(), "backlog")
+	b := openDisk(t, path)
+	defer b.Close()
+	note := func() {
+		images = append(images, readAll(t, path))
+		want = append(want, kept(t, b))
+	}
+	note()
+	for _, m := range []string{"a", "u", "c"} {
+		keep(t, b, m)
+		note()
+	}
+	deliver(t, b, 1)
+	note()
+	keep(t, b, "e")
+	note()
+	deliver(t, b, 1)
+	note()
+	deliver(t, b, 1)
+	note()
+	return images, want
+}
+
+func TestDiskBacklogReopens(t *testing.T) {
+	images, want := history(t)
+	dir := t.TempDir()
+	for i := range images {
+		path := image(t, dir, images[i])
+		b := openDisk(t, path)
+		if got := kept(t, b); got != want[i] {
+			t.Errorf("step %d: kept %q, want %q", i, got, want[i])
+		}
+		if torn, _ := b.Torn(); torn != "" || b.warning() != nil {
+			t.Errorf("step %d: torn", i)
+		}
+		if want[i] != "" && b.topic() != "t" {
+			t.Errorf("step %d: topic %q", i, b.topic())
+		}
+	}
+}
+
+// A crash in the middle of a step leaves a part of what it writes. All that was
+// kept before the step is there, the part is set aside, and the file goes on.
+func TestDiskBacklogTorn(t *testing.T) {
+	images, want := history(t)
+	dir := t.TempDir()
+	tried := 0
+	for i := 1; i < len(images); i++ {
+		before, after := len(images[i-1]), len(images[i])
+		for cut := before + 1; cut < after; cut++ {
+			// The rest of the bytes is missing, or not yet written.
+			for _, tail := range [][]byte{nil, make([]byte, after-cut)} {
+				if tail != nil && (cut%4 != 0 || bytes.Equal(tail, images[i][cut:after])) {
+					continue // a part of these is enough, and some bytes are zeros anyway
+				}
+				torn := append(bytes.Clone(images[i][:cut]), tail...)
+				path := image(t, dir, torn)
+				b := openImage(t, path)
+				if got := kept(t, b); got != want[i-1] {
+					t.Fatalf("step %d cut at %d: kept %q, want %q", i, cut, got, want[i-1])
+				}
+				aside, n := b.Torn()
+				if got := readAll(t, aside); !bytes.Equal(got, torn[before:]) || n != int64(len(got)) {
+					t.Fatalf("step %d cut at %d: %q is set aside", i, cut, got)
+				}
+				if err := b.warning(); err == nil || !strings.Contains(err.Error(), aside) || b.warning() != nil {
+					t.Fatalf("step %d cut at %d: warning %v", i, cut, err)
+				}
+				keep(t, b, "z")
+				b.Close()
+				b = openImage(t, path)
+				if got := kept(t, b); got != strings.TrimSpace(want[i-1]+" z") {
+					t.Fatalf("step %d cut at %d: kept %q afterwards", i, cut, got)
+				}
+				b.Close()
+				tried++
+			}
+		}
+	}
+	t.Logf("%d crash images", tried)
+}
+
+// openImage opens a backlog without syncing, which takes long.
+func openImage(t testing.TB, path string) *DiskBacklog {
+	t.Helper()
+	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// refused makes sure that the file is not opened, for this reason, and not
+// changed.
+func refused(t *testing.T, what string, bad []byte, reason error) {
+	t.Helper()
+	path := image(t, t.TempDir(), bad)
+	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path})
+	if err == nil {
+		b.Close()
+	}
+	if !errors.Is(err, reason) {
+		t.Errorf("%s: %v, want %v", what, err, reason)
+	} else if !strings.Contains(err.Error(), path) {
+		t.Errorf("%s: %v does not name the file", what, err)
+	}
+	if !bytes.Equal(readAll(t, path), bad) {
+		t.Errorf("%s: the file was changed", what)
+	}
+}
+
+// What is torn and followed by something that was written later is damage: the
+// control of TestDiskBacklogTorn.
+func TestDiskBacklogTornInTheMiddle(t *testing.T) {
+	images, _ := history(t)
+	for i := 2; i < len(images)-1; i++ {
+		before, after := len(images[i-1]), len(images[i])
+		for cut := before + 1; cut < after; cut += 7 {
+			bad := bytes.Clone(images[len(images)-1])
+			if bytes.Equal(bad[cut:after], make([]byte, after-cut)) {
+				continue
+			}
+			clear(bad[cut:after])
+			refused(t, "zeros in the middle", bad, ErrBacklogDamaged)
+			refused(t, "a hole", append(bytes.Clone(images[i][:cut]), images[len(images)-1][after:]...), ErrBacklogDamaged)
+		}
+	}
+}
+
+// Every flipped byte is noticed: the file is refused, or, in its last record,
+// taken for torn. Nothing else than what was put ever comes out.
+func TestDiskBacklogFlippedBytes(t *testing.T) {
+	images, want := history(t)
+	dir := t.TempDir()
+	whole, last := images[5], len(images[4])
+	for i := range whole {
+		bad := bytes.Clone(whole)
+		bad[i] ^= 0x20
+		path := image(t, dir, bad)
+		b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, NoSync: true})
+		switch {
+		case err == nil && i < last:
+			t.Errorf("byte %d: opened, with %q", i, kept(t, b))
+		case err == nil:
+			if got := kept(t, b); got != want[4] {
+				t.Errorf("byte %d: kept %q, want %q", i, got, want[4])
+			}
+			if _, n := b.Torn(); n != int64(len(whole)-last) {
+				t.Errorf("byte %d: %d bytes are torn", i, n)
+			}
+		case !errors.Is(err, ErrBacklogDamaged) && !errors.Is(err, ErrBacklogVersion):
+			t.Errorf("byte %d: %v", i, err)
+		case !bytes.Equal(readAll(t, path), bad):
+			t.Errorf("byte %d: the file was changed", i)
+		}
+		if b != nil {
+			b.Close()
+		}
+	}
+}
+
+func TestDiskBacklogRefuses(t *testing.T) {
+	images, _ := history(t)
+	whole := images[3]
+	refused(t, "a newer version", bytes.Replace(whole, []byte("backlog 1"), []byte("backlog 2"), 1), ErrBacklogVersion)
+	refused(t, "another file", []byte("something else entirely"), ErrBacklogDamaged)
+	refused(t, "an empty file", nil, ErrBacklogDamaged)
+	refused(t, "a short file", []byte("logd"), ErrBacklogDamaged)
+	twice := append(bytes.Clone(whole), whole[len(images[0]):]...)
+	refused(t, "records that repeat", twice, ErrBacklogDamaged)
+
+	path := image(t, t.TempDir(), whole)
+	b := openDisk(t, path)
+	again, err := OpenDiskBacklog(DiskBacklogConfig{Path: path})
+	if !errors.Is(err, ErrBacklogInUse) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if again != nil {
+		again.Close()
+	}
+	b.Close()
+	if b, err := OpenDiskBacklog(DiskBacklogConfig{Path: filepath.Join(path, "x")}); err == nil {
+		b.Close()
+		t.Error("opened in a folder that is none")
+	}
+}
+
+// A file that is damaged while it is used is noticed when it is read.
+func TestDiskBacklogDamagedInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backlog")
+	b := openDisk(t, path)
+	keep(t, b, "a", "b")
+	raw := readAll(t, path)
+	raw[len(raw)-3] ^= 1
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok, err := b.next(nil); !ok || err != nil {
+		t.Errorf("the first batch: %v, %v", ok, err)
+	}
+	if _, _, _, err := b.next(nil); !errors.Is(err, ErrBacklogDamaged) || !strings.Contains(err.Error(), path) {
+		t.Errorf("the second batch: %v", err)
+	}
+}
+
+// Nothing is left in the folder but the backlog, and its mode is as wanted.
+func TestDiskBacklogFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "backlog")
+	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, FileMode: 0o640, MaxBytes: minDiskBacklog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	long := strings.Repeat("x", 9000)
+	for range 10 { // until it was rewritten
+		for b.put(entry(false, "a", long)) == nil {
+		}
+		deliver(t, b, 3)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 {
+		t.Errorf("files %v, %v", files, err)
+	}
+	deliver(t, b, int(b.Len()))
+	if info, err := os.Stat(path); err != nil || info.Size() != int64(len(backlogName+backlogVersion)) {
+		t.Errorf("the file has %d bytes, and nothing is kept", info.Size())
+	}
+}
+
+func FuzzScanBacklog(f *testing.F) {
+	images, _ := history(f)
+	for _, raw := range images {
+		f.Add(raw)
+		f.Add(raw[:len(raw)-1])
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		scan, err := scanBacklog(bytes.NewReader(raw), int64(len(raw)))
+		if err != nil {
+			if !errors.Is(err, ErrBacklogDamaged) && !errors.Is(err, ErrBacklogVersion) {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		for _, k := range scan.kept {
+			rec, err := readRecord(bytes.NewReader(raw), k.pos, int64(len(raw)), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, err := rec.entry(); err != nil || topicOf(e.Raw) != scan.topic || k.pos+k.len() > scan.end {
+				t.Errorf("entry %+v, %v", e, err)
+			}
+		}
+	})
+}
+
+// A file that fails to be written takes no more, says so each time, and loses
+// nothing that was kept.
+func TestDiskBacklogBreaks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backlog")
+	b := openDisk(t, path)
+	keep(t, b, "a", "b")
+	b.file.Close() // all that is done with it fails from now on
+	first := b.put(entry(false, "c"))
+	if first == nil || !errors.Is(first, os.ErrClosed) || !strings.Contains(first.Error(), path) {
+		t.Errorf("put: %v", first)
+	}
+	if err := b.put(entry(false, "d")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("second put: %v", err)
+	}
+	if err := b.delivered(1); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("delivered: %v", err)
+	}
+	if b.Len() != 1 {
+		t.Errorf("%d batches, want the one that is not delivered", b.Len())
+	}
+	b.Close()
+	b = openDisk(t, path)
+	if got := kept(t, b); got != "a b" {
+		t.Errorf("kept %q after reopening", got)
+	}
+}

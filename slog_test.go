@@ -1,0 +1,60 @@
+package logd
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/slogtest"
+)
+
+func TestSlogHandler(t *testing.T) {
+	s := &memoryServer{}
+	_, ccfg := fake(t, s.serve)
+	w := openWriter(t, ccfg, WriterConfig{})
+	results := func() []map[string]any {
+		flush(t, w)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var all []map[string]any
+		for _, m := range s.messages {
+			record := map[string]any{}
+			if err := json.Unmarshal([]byte(m), &record); err != nil || strings.Contains(m, "\n") {
+				t.Errorf("record %q: %v", m, err)
+			}
+			all = append(all, record)
+		}
+		return all
+	}
+	if err := slogtest.TestHandler(NewSlogHandler(w, nil), results); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSlogHandlerOptions(t *testing.T) {
+	s := &memoryServer{}
+	_, ccfg := fake(t, s.serve)
+	w := openWriter(t, ccfg, WriterConfig{})
+	h := NewSlogHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})
+	l := slog.New(h).With("a", 1).WithGroup("g")
+	l.Info("too low")
+	l.Warn("line\nbreak", "b", 2)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"level":"WARN","msg":"line\nbreak","a":1,"g":{"b":2}}`; len(s.messages) != 1 || s.messages[0] != want {
+		t.Errorf("stored %q, want %q", s.messages, want)
+	}
+	if err := h.Handle(t.Context(), slog.Record{Level: slog.LevelWarn}); !errors.Is(err, ErrWriterClosed) {
+		t.Errorf("Handle after Close: %v", err)
+	}
+	if st := w.Stats(); st.Refused != 1 || st.Taken != 1 {
+		t.Errorf("stats %+v", st)
+	}
+}

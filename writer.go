@@ -1,0 +1,379 @@
+package logd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Writer writes messages to one topic: one Write is one message. It collects
+// them into batches, has several of these on their way at once, and keeps what
+// it could not deliver. It is an io.WriteCloser, good for log.SetOutput (with
+// TrimNewline) and log/slog ([NewSlogHandler]). All methods are safe for
+// concurrent use.
+//
+// That Write returns nil means that the Writer has taken the message, not that
+// it is stored. [Writer.Flush] and [Writer.Close] tell that of all messages
+// before them, [Writer.WriteFunc] of each. Only the server's setting decides
+// how durable a stored message is.
+//
+// # States
+//
+// A Writer is in one [WriterState] at a time. [Writer.State] and
+// WriterConfig.OnState show it.
+//
+//	connected ── a batch fails, or the server cannot be reached ──► failing
+//	failing   ── the server answers, and the backlog is empty ────► connected
+//	failing   ── the server answers, and the backlog is not ──────► flushing
+//	flushing  ── the backlog is delivered ────────────────────────► connected
+//	flushing  ── a batch fails, or the server cannot be reached ──► failing
+//	connected, flushing ── Close, with something to deliver ──────► flushing
+//	any       ── Close, all delivered or tried once more ─────────► closed
+//
+// It begins as connected, or as flushing if there is a backlog, or, with
+// WriteWhileFailing, as failing.
+//
+// A batch fails when the server refuses it, whatever the reason, and when the
+// connection ends before the answer. From then on the Writer
+//
+//  1. refuses new messages: Write returns the cause, at once; Flush, too, and
+//     whoever waits in either. With WriteWhileFailing messages are taken.
+//  2. sends nothing, and waits for the answers to the batches that are still on
+//     their way.
+//  3. puts each batch that failed into the backlog, with its error, and then
+//     everything else that it has taken. What the backlog has no room for is
+//     lost, and counted as [WriterStats].Lost.
+//  4. reconnects: the Client tries its addresses, and the Writer asks for the
+//     server's CONFIG and checks that it still takes batches of BatchBytes. The
+//     first attempt is made at once. Before the second one and those that
+//     follow there is a pause, as long as ClientConfig.ReconnectMin and
+//     ReconnectMax say. A batch that is delivered ends the count. There are as
+//     many attempts as it takes, whatever ClientConfig.ReconnectAttempts says.
+//  5. takes messages again, and delivers the backlog, oldest batch first, and
+//     only one at a time until one is delivered.
+//  6. sends what is newer.
+//
+// A connection that was lost while nothing was on its way is replaced when the
+// next batch is due, in the same way; that is no failure as long as the first
+// attempt succeeds.
+//
+// Every failure gets to the ErrorHandler and to the callbacks of WriteFunc. A
+// batch that the server goes on to refuse (its topic is not allowed, say) stays
+// at the head of the backlog, and the Writer goes on to fail, until the server
+// takes it or the backlog is removed: nothing is skipped.
+//
+// # Order, and what may arrive twice
+//
+// Messages are in the order of the Writes in their batch, and batches are sent
+// in this order. With InFlight 1 they are stored in this order, whatever
+// happens. With InFlight n, a batch that fails is stored behind those of the up
+// to n-1 batches sent after it that were already on their way and did not fail.
+// All others keep their order.
+//
+// A message is stored twice only if its batch failed with an error that is
+// [IsUnknown] and was kept in the backlog: the server may have stored it without
+// being heard. It is then stored once more for each such failure, at most. In
+// addition, a batch from a [DiskBacklog] is stored again if the process ends
+// after the server stored it and before that was noted, and after a power cut.
+// A message whose WriteFunc callback had no error is stored exactly once; one
+// whose error is [IsNotStored] was not stored by that attempt. [NoBacklog] is
+// for those who would rather lose a message than see it twice.
+//
+// # Memory
+//
+// A Writer holds at most BufferBytes of messages, apart from its backlog and,
+// while it is delivering that, InFlight batches from there. WriterConfig.WhenFull
+// says what happens when it has no room.
+type Writer struct {
+	client  *Client
+	topic   string
+	cfg     WriterConfig
+	maxData int64 // of the data that is sure to fit in a batch of BatchBytes
+	backlog Backlog
+
+	wake chan struct{}   // wakes the goroutine; holds one
+	room chan struct{}   // wakes one caller who waits for room; holds one
+	life context.Context // ends when CloseContext gives up
+	stop context.CancelCauseFunc
+	done chan struct{} // closed at the goroutine's end
+
+	mu         sync.Mutex
+	state      WriterState
+	cause      error // why it is failing
+	refusal    error // why messages are not taken, nil if they are
+	closing    bool
+	closeErr   error // what Close returns
+	buffer     buffer
+	armed      bool // the goroutine will look at the open batch's age by itself
+	flushes    []*flushing
+	unsettled  int64 // ticket of the oldest slot that is out of the buffer, 0 if none is
+	backlogged bool  // the backlog holds something
+	stats      WriterStats
+
+	sender // the goroutine's own
+}
+
+// NewWriter returns a Writer for the topic. It asks the server for its CONFIG,
+// within ctx, and refuses a cfg that the server would refuse: with an error
+// that is ErrTooLarge if its batches may be smaller only.
+//
+// The Client may have other uses, but a Writer that shares one with waiting
+// reads waits for these. It must not be closed before the Writer.
+func NewWriter(ctx context.Context, c *Client, topic string, cfg WriterConfig) (*Writer, error) {
+	const op = "new writer"
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	fail := func(err error) error {
+		var addr string
+		if e, ok := err.(*OpError); ok {
+			addr, err = e.Addr, e.Err
+		}
+		return &OpError{Op: op, Topic: topic, Addr: addr, Err: err}
+	}
+	if err := checkTopic(topic); err != nil {
+		return nil, fail(err)
+	}
+	w := &Writer{
+		client: c, topic: topic, cfg: cfg.withDefaults(),
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	w.backlog = w.cfg.Backlog
+	if w.backlog == nil {
+		own, err := NewMemoryBacklog(MemoryBacklogConfig{})
+		if err != nil {
+			return nil, err
+		}
+		w.backlog = own
+	}
+	longest := batch.Header{Size: w.cfg.BatchBytes, CRC: 1<<32 - 1, Messages: w.cfg.BatchMessages}
+	w.maxData = w.cfg.BatchBytes - int64(longest.Len()+len(topic))
+	w.buffer.max = int(w.cfg.BufferBytes / w.cfg.BatchBytes)
+
+	if err := w.backlog.claim(); err != nil {
+		return nil, fail(err)
+	}
+	if whose := w.backlog.topic(); whose != "" && whose != topic {
+		w.backlog.release()
+		return nil, fail(fmt.Errorf("the backlog is of topic %q", whose))
+	}
+	err := w.probe(ctx)
+	if err != nil && !(w.cfg.WriteWhileFailing && IsRetryable(err)) {
+		w.backlog.release()
+		return nil, fail(err)
+	}
+	w.life, w.stop = context.WithCancelCause(context.Background())
+	w.begin(err)
+	go w.run()
+	return w, nil
+}
+
+// bare returns the reason of an error without what OpError says of its call,
+// for an error that says so itself.
+func bare(err error) error {
+	if e, ok := err.(*OpError); ok {
+		return e.Err
+	}
+	return err
+}
+
+// probe makes sure that there is a connection to a server that takes the
+// Writer's batches.
+func (w *Writer) probe(ctx context.Context) error {
+	if err := w.client.reach(ctx); err != nil {
+		return &OpError{Op: "connect", Err: err}
+	}
+	server, err := w.client.Config(ctx)
+	if err != nil {
+		return err
+	}
+	if limit := server.MaxBatchSize; limit > 0 && limit < w.cfg.BatchBytes {
+		err := fmt.Errorf("%w: WriterConfig.BatchBytes is %d, and this server takes batches of up to %d", ErrTooLarge, w.cfg.BatchBytes, limit)
+		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
+	}
+	return nil
+}
+
+// Write takes a message with a copy of p. It blocks only where there is no
+// room and WriterConfig.WhenFull is Block, until there is, or the Writer fails
+// or is closed.
+//
+// A non-nil error means that the message was not taken: the Writer is failing
+// (ErrFailing, which wraps the cause), closed (ErrWriterClosed) or full
+// (ErrBufferFull), or the message is larger than a batch may be (ErrTooLarge).
+func (w *Writer) Write(p []byte) (n int, err error) {
+	return w.WriteContext(context.Background(), p)
+}
+
+// WriteContext is Write, but blocks only until ctx ends. The error is then
+// ctx's.
+func (w *Writer) WriteContext(ctx context.Context, p []byte) (n int, err error) {
+	if err := w.take(ctx, p, nil); err != nil && err != errDropped {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// WriteResult is what became of one message.
+type WriteResult struct {
+	// Offset and Delta name the message, if Err is nil.
+	Offset, Delta int64
+	// Err is nil if the message is stored. Otherwise it is a *BatchError,
+	// which says why, and whether the message is kept in the backlog
+	// (ErrBacklogged), to be delivered from there; or ErrDropped.
+	Err error
+}
+
+// WriteFunc is WriteContext, and has done called with what became of the
+// message: once if it returns nil, and never otherwise. For this caller, a
+// message that DropNewest drops was not taken: the error is ErrDropped.
+//
+// The calls are made by the Writer's goroutine, in the order of the messages,
+// except that those that DropOldest drops may come before older ones that are
+// on their way. What is said of WriterConfig.StatePusher holds for done, too.
+func (w *Writer) WriteFunc(ctx context.Context, p []byte, done func(WriteResult)) error {
+	if err := w.take(ctx, p, done); err != errDropped {
+		return err
+	}
+	return w.notTaken("write", ErrDropped)
+}
+
+// notTaken returns the error for a message, or a batch, that was not sent.
+func (w *Writer) notTaken(op string, err error) error {
+	return &OpError{Op: op, Topic: w.topic, Err: err, outcome: notStored}
+}
+
+// opError returns the error of a method that says nothing of single messages.
+func (w *Writer) opError(op string, err error) error {
+	return &OpError{Op: op, Topic: w.topic, Err: err}
+}
+
+// State returns the state that the Writer is in.
+func (w *Writer) State() WriterState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// Err returns why the Writer is failing, nil if it is not.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != StateFailing {
+		return nil
+	}
+	return w.cause
+}
+
+// Stats returns what the Writer has counted.
+func (w *Writer) Stats() WriterStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stats
+}
+
+// flushing is a Flush that waits.
+type flushing struct {
+	ticket int64 // of the last slot that it waits for
+	done   chan error
+}
+
+// Flush sends what is not yet sent and returns nil when all messages taken
+// before, and the backlog, are stored. It returns an error, and does not wait,
+// as soon as the Writer is failing: what that means for the messages their
+// callbacks and the ErrorHandler are told. ErrDropped means that some of the
+// messages were dropped. If ctx ends the error is ctx's.
+func (w *Writer) Flush(ctx context.Context) error {
+	w.mu.Lock()
+	switch {
+	case w.closing:
+		w.mu.Unlock()
+		return w.opError("flush", ErrWriterClosed)
+	case w.state == StateFailing:
+		cause := w.cause
+		w.mu.Unlock()
+		return w.opError("flush", w.because(cause))
+	}
+	w.buffer.seal()
+	f := &flushing{ticket: w.buffer.tickets, done: make(chan error, 1)}
+	w.flushes = append(w.flushes, f)
+	w.endFlushes(nil)
+	w.mu.Unlock()
+	w.rouse()
+	select {
+	case err := <-f.done:
+		if err != nil {
+			err = w.opError("flush", err)
+		}
+		return err
+	case <-ctx.Done():
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.flushes = slices.DeleteFunc(w.flushes, func(g *flushing) bool { return g == f })
+		return w.opError("flush", ctx.Err())
+	}
+}
+
+// endFlushes ends every Flush whose messages are all stored, or with an error
+// all of them. Caller holds mu.
+func (w *Writer) endFlushes(err error) {
+	oldest := w.unsettled
+	if oldest == 0 {
+		oldest = w.buffer.oldest()
+	}
+	w.flushes = slices.DeleteFunc(w.flushes, func(f *flushing) bool {
+		if err == nil && (w.backlogged || oldest != 0 && oldest <= f.ticket) {
+			return false
+		}
+		f.done <- err
+		return true
+	})
+}
+
+// Close delivers what is pending, the backlog included, and ends the Writer.
+// If that fails, or has failed before, it reconnects and tries once more. How
+// long it takes is limited by the Client's timeouts, for each connection, and
+// by the length of the backlog; use CloseContext to limit it further.
+//
+// A nil error means that everything in the Writer and its backlog is stored.
+// Otherwise the error says why it is not, and is ErrBacklogged if the rest is
+// kept in a backlog that outlives the Writer. Further calls return the same.
+func (w *Writer) Close() error { return w.CloseContext(context.Background()) }
+
+// CloseContext is Close, but when ctx ends, it gives up what is not delivered,
+// to the backlog if that has room, and returns soon. What was being sent at
+// that moment may be stored or not.
+func (w *Writer) CloseContext(ctx context.Context) error {
+	w.mu.Lock()
+	if !w.closing {
+		w.closing = true
+		w.refusal = w.notTaken("write", ErrWriterClosed)
+		w.buffer.seal()
+		w.wakeForRoom()
+	}
+	w.mu.Unlock()
+	w.rouse()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		w.stop(ctx.Err())
+		<-w.done
+	}
+	return w.closeErr
+}
+
+// because returns what callers are told of the cause.
+func (w *Writer) because(cause error) error {
+	return fmt.Errorf("%w: %w", ErrFailing, bare(cause))
+}
+
+// rouse wakes the goroutine.
+func (w *Writer) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,96 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// over reports whether nothing is left to do once Close was called.
+func (w *Writer) over() bool {
+	w.mu.Lock()
+	state := w.state
+	taken, backlogged := w.buffer.ready.len() > 0, w.backlogged
+	lost := w.stats.Lost
+	w.mu.Unlock()
+	if !w.closeSeen {
+		w.closeSeen, w.lostBy = true, lost
+		if state == StateConnected && (taken || w.flight.len() > 0 || w.held != nil) {
+			w.setState(StateFlushing, nil)
+		}
+	}
+	switch {
+	case w.flight.len() > 0 || w.probing || taken:
+		return false
+	case state == StateFailing:
+		return w.lastTry || w.hopeless || !backlogged
+	default:
+		return w.held == nil && !backlogged
+	}
+}
+
+// abort gives up what is in flight, because CloseContext's context has ended.
+// A probe that is under way has ended, too.
+func (w *Writer) abort() {
+	cause := context.Cause(w.life)
+	if w.probing {
+		<-w.probed
+		w.probing = false
+	}
+	for w.flight.len() > 0 {
+		w.answered(w.flight.peek().pending.abandon(cause))
+	}
+	if !w.failing {
+		w.fail(w.opError("close", cause))
+	}
+	w.lastTry = true
+	w.shelve()
+}
+
+// end says what is left, and enters the last state.
+func (w *Writer) end() {
+	w.age.Stop()
+	w.pause.Stop()
+	w.mu.Lock()
+	state, cause, lost := w.state, w.cause, w.stats.Lost-w.lostBy
+	w.mu.Unlock()
+	var err error
+	if state == StateFailing {
+		err = w.leftovers(cause, lost)
+	}
+	w.backlog.release()
+	if own, ok := w.backlog.(*MemoryBacklog); ok && w.cfg.Backlog == nil {
+		own.Close() // what it says is said
+	}
+	w.stop(nil)
+	w.mu.Lock()
+	w.closeErr = err
+	if err == nil {
+		w.endFlushes(nil)
+	}
+	w.endFlushes(ErrWriterClosed)
+	w.mu.Unlock()
+	w.look()
+	w.setState(StateClosed, nil)
+}
+
+// leftovers returns the error for what Close could not deliver, nil if there
+// is nothing.
+func (w *Writer) leftovers(cause error, lost int64) error {
+	batches, size := w.backlog.Len(), w.backlog.Bytes()
+	var what []error
+	switch {
+	case batches == 0:
+	case w.cfg.Backlog == nil:
+		what = append(what, fmt.Errorf("%d batches (%d bytes) could not be delivered and are lost", batches, size))
+	default:
+		what = append(what, fmt.Errorf("%d batches (%d bytes) are %w", batches, size, ErrBacklogged))
+	}
+	if lost > 0 {
+		what = append(what, fmt.Errorf("%d messages are lost", lost))
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return &OpError{Op: "close", Topic: w.topic, Err: fmt.Errorf("%w: %w", errors.Join(what...), bare(cause))}
+}

@@ -1,0 +1,173 @@
+package logd
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Defaults of [WriterConfig]. The buffer is small enough to stay in a
+// processor's cache between Write and the network, which a larger one costs a
+// fifth of the speed.
+const (
+	DefaultBatchAge    = 10 * time.Millisecond
+	DefaultInFlight    = 8
+	DefaultBufferBytes = 1 << 20
+)
+
+// WriterConfig says how a Writer makes batches, how much it holds, and what it
+// does with what it cannot deliver. The zero value of every field is its
+// documented default.
+//
+// How long it waits for the server, and how it reconnects, is the Client's
+// configuration: see [Writer].
+type WriterConfig struct {
+	// BatchBytes is the length of the largest batch, envelope and data. A
+	// batch is sent when the next message would make it longer. The server
+	// must take batches of this length. Default: DefaultMaxBatchSize.
+	BatchBytes int64
+	// BatchMessages is how many messages a batch has at most. Default: as many
+	// as fit.
+	BatchMessages int64
+	// BatchAge is how long a message waits for others to share a batch with.
+	// Default: DefaultBatchAge; negative: until the batch is full or flushed.
+	BatchAge time.Duration
+
+	// InFlight is how many batches are sent before the first of them is
+	// answered. With 1, batches are stored in the order of writing whatever
+	// the server answers; see [Writer]. Default: DefaultInFlight.
+	InFlight int
+	// BufferBytes bounds the memory for messages that are not delivered: there
+	// are at most as many batches, of BatchBytes each, as it has room for.
+	// Default: DefaultBufferBytes, or InFlight+2 batches if that is more.
+	BufferBytes int64
+	// WhenFull says what becomes of a message when there is no room. Default:
+	// Block.
+	WhenFull FullPolicy
+
+	// TrimNewline takes one "\n" off the end of every message that ends with
+	// it: package log ends every line so. Default: messages are what was
+	// written, byte for byte.
+	TrimNewline bool
+
+	// Backlog keeps the batches that could not be delivered: a MemoryBacklog, a
+	// DiskBacklog, or NoBacklog{} to give them up. Default: a MemoryBacklog of
+	// the Writer's own, of the default size.
+	Backlog Backlog
+	// WriteWhileFailing makes the Writer take messages also while it is
+	// failing, and be made while the server cannot be reached; the messages go
+	// to the Backlog. Default: Write returns why the Writer is failing.
+	WriteWhileFailing bool
+
+	// StatePusher is told what was delivered, ErrorHandler what was not, and
+	// OnState in which state the Writer is. They are called one at a time, by
+	// the Writer's goroutine, and must neither block nor call the Writer's
+	// Flush, Close or CloseContext, nor a Write that may block. Default: none.
+	StatePusher  StatePusher
+	ErrorHandler ErrorHandler
+	// OnState is called with each state the Writer enters after NewWriter, in
+	// order, and for StateFailing with the cause.
+	OnState func(state WriterState, cause error)
+}
+
+// StatePusher is told of delivered batches.
+type StatePusher interface {
+	// PushState is called after each batch that the server has stored, in the
+	// order of its answers: with the batch's offset and how many messages it
+	// has. A batch from a [Backlog] comes like any other. An error goes to the
+	// ErrorHandler and changes nothing.
+	PushState(topic string, offset, messages int64) error
+}
+
+// ErrorHandler is told of failures.
+type ErrorHandler interface {
+	// HandleError is called with a *BatchError for each batch that could not
+	// be delivered, each time; with a *DropError for messages that were dropped
+	// since the last one; with why an attempt to reconnect failed, each time;
+	// and with what goes wrong in a Backlog or a StatePusher.
+	HandleError(err error)
+}
+
+// ErrorHandlerFunc is a function that is an ErrorHandler.
+type ErrorHandlerFunc func(err error)
+
+// HandleError calls f.
+func (f ErrorHandlerFunc) HandleError(err error) { f(err) }
+
+// FullPolicy is what a Writer does with a message that it has no room for.
+type FullPolicy uint8
+
+const (
+	// Block makes the caller wait for room: until the caller's context ends,
+	// the Writer fails or is closed.
+	Block FullPolicy = iota
+	// Fail refuses the message: the error is ErrBufferFull.
+	Fail
+	// DropNewest drops the message and counts it. Write succeeds; WriteFunc,
+	// whose caller wants to know, returns ErrDropped.
+	DropNewest
+	// DropOldest drops the oldest batch that is not yet on its way, and counts
+	// its messages. If there is none, it does as DropNewest.
+	DropOldest
+)
+
+// String returns the constant's name.
+func (p FullPolicy) String() string {
+	if names := [...]string{"Block", "Fail", "DropNewest", "DropOldest"}; int(p) < len(names) {
+		return names[p]
+	}
+	return fmt.Sprintf("FullPolicy(%d)", p)
+}
+
+// maxInFlight bounds InFlight: beyond it, more is only more to lose.
+const maxInFlight = 1024
+
+// Validate returns an error that names the field, its value and the allowed
+// range if a Writer cannot work with cfg.
+func (cfg *WriterConfig) Validate() error {
+	const minBatchBytes = int64(batch.MaxHeaderLen + batch.MinMessageLen)
+	bad := func(field string, value any, want string, args ...any) error {
+		return fmt.Errorf("logd: WriterConfig.%s is %v: want %s", field, value, fmt.Sprintf(want, args...))
+	}
+	switch {
+	case cfg.BatchBytes != 0 && (cfg.BatchBytes < minBatchBytes || cfg.BatchBytes > maxBatchBytes):
+		return bad("BatchBytes", cfg.BatchBytes, "0 (the default), or %d to %d", minBatchBytes, maxBatchBytes)
+	case cfg.BatchMessages < 0:
+		return bad("BatchMessages", cfg.BatchMessages, "0 (the default) or more")
+	case cfg.InFlight < 0 || cfg.InFlight > maxInFlight:
+		return bad("InFlight", cfg.InFlight, "0 (the default) to %d", maxInFlight)
+	case cfg.BufferBytes < 0:
+		return bad("BufferBytes", cfg.BufferBytes, "0 (the default) or more")
+	case cfg.WhenFull > DropOldest:
+		return bad("WhenFull", cfg.WhenFull, "Block, Fail, DropNewest or DropOldest")
+	}
+	full := cfg.withDefaults()
+	least := 2 * full.BatchBytes
+	why := "2 batches of BatchBytes"
+	if full.WhenFull == DropOldest {
+		least = int64(full.InFlight+2) * full.BatchBytes
+		why = fmt.Sprintf("InFlight+2 batches of BatchBytes, for DropOldest to have one that is not on its way (InFlight is %d)", full.InFlight)
+	}
+	switch {
+	case full.BufferBytes < least:
+		return bad("BufferBytes", full.BufferBytes, "at least %d, %s", least, why)
+	case full.WriteWhileFailing && full.Backlog == NoBacklog{}:
+		return bad("WriteWhileFailing", true, "a Backlog with it, not NoBacklog")
+	}
+	return nil
+}
+
+// maxBatchBytes is what the length of a batch in a backlog's file can be.
+const maxBatchBytes = 1<<31 - 1
+
+// withDefaults returns a copy in which no field that has a default is zero.
+func (cfg *WriterConfig) withDefaults() WriterConfig {
+	c := *cfg
+	setDefault(&c.BatchBytes, DefaultMaxBatchSize)
+	setDefault(&c.BatchMessages, c.BatchBytes/int64(batch.MinMessageLen))
+	setDefault(&c.BatchAge, DefaultBatchAge)
+	setDefault(&c.InFlight, DefaultInFlight)
+	setDefault(&c.BufferBytes, max(DefaultBufferBytes, int64(c.InFlight+2)*c.BatchBytes))
+	return c
+}

@@ -1,0 +1,472 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// sender is what only the Writer's goroutine uses.
+type sender struct {
+	flight  queue[slot] // sent and not answered, in order
+	held    *slot       // what is to be sent next, nil if that is still in its place
+	spare   []*slot     // memory for batches from the backlog
+	drained bool        // the backlog has nothing that is not in flight or held
+	age     *time.Timer // ends when the open batch may be due
+	pause   *time.Timer // ends when the next probe may begin
+
+	probing   bool
+	probed    chan error
+	pausing   bool
+	failures  int   // in a row, since the last batch that was delivered
+	failing   bool  // the state is failing
+	settled   bool  // failing, and what was in flight and in the buffer is in the backlog
+	hopeless  bool  // the Client is closed
+	lastTry   bool  // Close has had its one more attempt
+	lostBy    int64 // stats.Lost when closing began
+	closeSeen bool
+}
+
+// begin prepares the goroutine. Err is why the server was not reached.
+func (w *Writer) begin(err error) {
+	w.probed = make(chan error, 1)
+	w.age, w.pause = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	w.age.Stop()
+	w.pause.Stop()
+	w.backlog.rewind()
+	w.backlogged = w.backlog.Len() > 0
+	switch {
+	case err != nil:
+		w.state, w.cause, w.failing = StateFailing, err, true
+		w.failures = 2 // the first attempt was NewWriter's
+		w.delay()
+	case w.backlogged:
+		w.state = StateFlushing
+	}
+}
+
+// run is the goroutine.
+func (w *Writer) run() {
+	defer close(w.done)
+	if err := w.backlog.warning(); err != nil {
+		w.report(err)
+	}
+	for {
+		for s := w.flight.peek(); s != nil && s.pending.Ready(); s = w.flight.peek() {
+			w.answered(s.pending.Wait(context.Background()))
+		}
+		if !w.failing {
+			w.send()
+		}
+		if w.failing {
+			w.advance()
+		}
+		if w.look() {
+			break
+		}
+		w.sleep()
+	}
+	w.end()
+}
+
+// look reports whether the Writer is closed and has nothing more to do. It also
+// tells of messages that were dropped.
+func (w *Writer) look() (over bool) {
+	w.mu.Lock()
+	drops, orphans := w.buffer.unreported, w.buffer.orphans
+	w.buffer.unreported, w.buffer.orphans = 0, nil
+	closing := w.closing
+	w.mu.Unlock()
+	if drops > 0 {
+		for _, o := range orphans {
+			o.done(WriteResult{Delta: o.delta, Err: w.notTaken("write", ErrDropped)})
+		}
+		w.report(&DropError{Topic: w.topic, Messages: drops})
+	}
+	return closing && w.over()
+}
+
+// sleep waits for something to do, and does what only one of these events asks
+// for.
+func (w *Writer) sleep() {
+	var answer chan signal
+	head := w.flight.peek()
+	if head != nil {
+		answer = head.pending.cl.done
+	}
+	select {
+	case <-answer:
+		head.pending.over = true
+	case <-w.wake:
+	case <-w.age.C:
+		w.mu.Lock()
+		w.armed = false
+		w.mu.Unlock()
+	case <-w.pause.C:
+		w.pausing = false
+	case err := <-w.probed:
+		w.probing = false
+		w.reached(err)
+	case <-w.life.Done():
+		w.abort()
+	}
+}
+
+// send sends what is due, as far as InFlight allows. After a failure it sends
+// one batch at a time until one is delivered, so that a batch that is refused
+// again is not overtaken again.
+func (w *Writer) send() {
+	limit := w.cfg.InFlight
+	if w.failures > 0 {
+		limit = 1
+	}
+	for !w.probing && w.flight.len() < limit {
+		s, err := w.next()
+		if err != nil {
+			w.report(err)
+			w.fail(err)
+			return
+		}
+		if s == nil {
+			return
+		}
+		raw := s.raw
+		if s.seq == 0 {
+			// The topic and the messages were checked: this cannot fail.
+			raw, _ = s.batch.finish(w.topic)
+			s.raw, s.messages = raw, s.batch.Messages()
+		}
+		if !w.client.tryAppend(w.topic, raw, &s.pending) {
+			if w.held == s {
+				// There was a connection for it, and that has ended at once.
+				err := w.notTaken("append", ErrConnectionLost)
+				w.report(err)
+				w.fail(err)
+				return
+			}
+			w.held = s
+			w.startProbe()
+			return
+		}
+		w.held = nil
+		w.flight.push(s)
+	}
+}
+
+// next returns the batch that is to be sent next, nil if none is due.
+func (w *Writer) next() (*slot, error) {
+	if w.held != nil {
+		return w.held, nil
+	}
+	if !w.drained {
+		if s, err := w.nextKept(); s != nil || err != nil {
+			return s, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sealDue()
+	if w.buffer.ready.len() == 0 {
+		return nil, nil
+	}
+	s := w.buffer.ready.pop()
+	if w.unsettled == 0 {
+		w.unsettled = s.ticket
+	}
+	return s, nil
+}
+
+// nextKept returns the next batch of the backlog, nil if there is none.
+func (w *Writer) nextKept() (*slot, error) {
+	s := new(slot)
+	if n := len(w.spare); n > 0 {
+		s, w.spare = w.spare[n-1], w.spare[:n-1]
+	}
+	var ok bool
+	var err error
+	s.seq, s.raw, ok, err = w.backlog.next(s.raw)
+	if !ok || err != nil {
+		s.seq = 0
+		w.spare = append(w.spare, s)
+		w.drained = err == nil
+		return nil, err
+	}
+	s.messages = messagesOf(s.raw)
+	return s, nil
+}
+
+// sealDue makes the open batch ready if it is old enough, and otherwise sets
+// the timer for when it will be. Caller holds mu.
+func (w *Writer) sealDue() {
+	s := w.buffer.open
+	if w.armed || w.cfg.BatchAge < 0 || s == nil || s.batch.Messages() == 0 {
+		return
+	}
+	left := w.cfg.BatchAge - time.Since(w.buffer.since)
+	if left <= 0 {
+		w.buffer.seal()
+		return
+	}
+	w.armed = true
+	w.age.Reset(left)
+}
+
+// answered takes the answer to the oldest batch in flight.
+func (w *Writer) answered(offset int64, err error) {
+	s := w.flight.pop()
+	if err != nil {
+		w.undelivered(s, err)
+		if !w.failing {
+			w.fail(err)
+		}
+		return
+	}
+	if !w.failing { // else it overtook the one that failed, and proves nothing
+		w.failures = 0
+	}
+	if s.seq != 0 {
+		if err := w.backlog.delivered(s.seq); err != nil {
+			w.report(err)
+		}
+	}
+	for i, done := range s.calls {
+		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
+	}
+	if p := w.cfg.StatePusher; p != nil {
+		if err := p.PushState(w.topic, offset, s.messages); err != nil {
+			w.report(fmt.Errorf("logd: push state of topic %q, offset %d: %w", w.topic, offset, err))
+		}
+	}
+	w.mu.Lock()
+	w.stats.Delivered += s.messages
+	w.stats.DeliveredBatches++
+	flushed := w.settle(s)
+	w.mu.Unlock()
+	if flushed {
+		w.setState(StateConnected, nil)
+	}
+}
+
+// settle takes back the slot of a batch of which all is said, and reports
+// whether the flushing of the backlog is over. Caller holds mu.
+func (w *Writer) settle(s *slot) (flushed bool) {
+	if s.seq != 0 {
+		s.reset()
+		w.spare = append(w.spare, s)
+		w.backlogged = w.backlog.Len() > 0
+	} else {
+		w.buffer.recycle(s)
+		w.wakeForRoom()
+	}
+	w.unsettled = w.oldestOut()
+	w.endFlushes(nil)
+	return w.state == StateFlushing && !w.closing && !w.backlogged
+}
+
+// oldestOut returns the ticket of the oldest batch that is in flight or held
+// and not from the backlog, 0 if there is none.
+func (w *Writer) oldestOut() int64 {
+	for _, s := range w.flight.items[w.flight.first:] {
+		if s.ticket != 0 {
+			return s.ticket
+		}
+	}
+	if w.held != nil {
+		return w.held.ticket
+	}
+	return 0
+}
+
+// undelivered says of a batch that it could not be delivered, and puts it into
+// the backlog if it is not from there.
+func (w *Writer) undelivered(s *slot, cause error) {
+	failure := &BatchError{Topic: w.topic, Messages: s.messages, Err: cause, Kept: s.seq != 0}
+	if s.seq == 0 {
+		err := w.backlog.put(&BacklogEntry{
+			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
+		})
+		failure.Kept = err == nil
+		if err != errNoBacklog {
+			failure.Backlog = err
+		}
+	}
+	for i, done := range s.calls {
+		done(WriteResult{Delta: s.deltas[i], Err: failure})
+	}
+	w.report(failure)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case s.seq != 0:
+	case failure.Kept:
+		w.stats.Backlogged += s.messages
+	default:
+		w.stats.Lost += s.messages
+		if failure.Backlog != nil && w.state == StateFailing && !w.closing {
+			// Even those who write while it is failing must know.
+			w.refusal = w.notTaken("write", w.because(errors.Join(failure.Backlog, bare(w.cause))))
+			w.wakeForRoom()
+		}
+	}
+	w.settle(s)
+}
+
+// fail makes the Writer failing, because of cause, or notes the cause of
+// another attempt's failure.
+func (w *Writer) fail(cause error) {
+	w.failures++
+	w.hopeless = w.hopeless || errors.Is(cause, ErrClosed)
+	if w.failing {
+		w.mu.Lock()
+		w.cause = cause
+		if !w.closing && !w.cfg.WriteWhileFailing {
+			w.refusal = w.notTaken("write", w.because(cause))
+		}
+		w.mu.Unlock()
+		return
+	}
+	w.settled = false
+	w.delay()
+	w.setState(StateFailing, cause)
+}
+
+// setState enters another state.
+func (w *Writer) setState(state WriterState, cause error) {
+	w.failing = state == StateFailing
+	w.mu.Lock()
+	was := w.state
+	w.state, w.cause = state, cause
+	if !w.closing {
+		w.refusal = nil
+	}
+	if state == StateFailing {
+		err := w.because(cause)
+		if !w.closing && !w.cfg.WriteWhileFailing {
+			w.refusal = w.notTaken("write", err)
+		}
+		w.endFlushes(err)
+		w.wakeForRoom()
+	} else {
+		w.endFlushes(nil)
+	}
+	w.mu.Unlock()
+	if was != state && w.cfg.OnState != nil {
+		w.cfg.OnState(state, cause)
+	}
+}
+
+// delay sets the pause before the next probe: none after the first failure,
+// and then about twice as long each time.
+func (w *Writer) delay() {
+	w.pausing = w.failures > 1
+	if !w.pausing {
+		return
+	}
+	cfg := &w.client.cfg
+	pause := cfg.ReconnectMin
+	for i := 2; i < w.failures && pause < cfg.ReconnectMax; i++ {
+		pause *= 2
+	}
+	pause = min(pause, cfg.ReconnectMax)
+	w.pause.Reset(pause - rand.N(pause/2+1))
+}
+
+// advance does the next thing while the Writer is failing: it waits for what is
+// in flight, puts into the backlog what the buffer has, and then reconnects.
+func (w *Writer) advance() {
+	if w.flight.len() > 0 {
+		return
+	}
+	w.shelve()
+	w.mu.Lock()
+	closing, backlogged := w.closing, w.backlogged
+	w.mu.Unlock()
+	switch {
+	case w.probing || w.hopeless:
+	case !closing && !w.pausing:
+		w.startProbe()
+	case closing && !w.lastTry && backlogged:
+		w.lastTry = true
+		w.startProbe()
+	}
+}
+
+// shelve puts into the backlog what was taken and will not be sent.
+func (w *Writer) shelve() {
+	cause := w.notTaken("append", w.because(w.cause))
+	if !w.settled {
+		w.settled = true
+		if s := w.held; s != nil {
+			w.held = nil
+			if s.seq == 0 {
+				w.undelivered(s, cause)
+			} else {
+				s.reset()
+				w.spare = append(w.spare, s)
+			}
+		}
+		w.mu.Lock()
+		if !w.cfg.WriteWhileFailing {
+			w.buffer.seal()
+		}
+		w.mu.Unlock()
+	}
+	for {
+		w.mu.Lock()
+		w.sealDue()
+		if w.buffer.ready.len() == 0 {
+			w.mu.Unlock()
+			break
+		}
+		s := w.buffer.ready.pop()
+		w.unsettled = s.ticket
+		w.mu.Unlock()
+		s.raw, _ = s.batch.finish(w.topic)
+		s.messages = s.batch.Messages()
+		w.undelivered(s, cause)
+	}
+	w.mu.Lock()
+	w.backlogged = w.backlog.Len() > 0
+	w.mu.Unlock()
+}
+
+// startProbe begins to reconnect.
+func (w *Writer) startProbe() {
+	w.probing = true
+	go func() { w.probed <- w.probe(w.life) }()
+}
+
+// reached takes a probe's result.
+func (w *Writer) reached(err error) {
+	if err != nil {
+		if w.life.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(w.life), err)
+		}
+		w.report(err)
+		w.fail(err)
+		w.delay()
+		return
+	}
+	if !w.failing {
+		return
+	}
+	w.backlog.rewind()
+	w.drained = false
+	w.mu.Lock()
+	w.backlogged = w.backlog.Len() > 0
+	next := StateConnected
+	if w.backlogged || w.closing {
+		next = StateFlushing
+	}
+	w.mu.Unlock()
+	w.setState(next, nil)
+}
+
+// report tells the ErrorHandler.
+func (w *Writer) report(err error) {
+	if h := w.cfg.ErrorHandler; h != nil {
+		h.HandleError(err)
+	}
+}

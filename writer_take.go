@@ -1,0 +1,168 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// errDropped is what take returns for a message that it has dropped.
+var errDropped = errors.New("dropped")
+
+// take takes a message.
+func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) error {
+	if n := len(p); w.cfg.TrimNewline && n > 0 && p[n-1] == '\n' {
+		p = p[:n-1]
+	}
+	n := batch.MessageLen(len(p))
+	if n > w.maxData && !new(Batch).Fits(w.topic, len(p), w.cfg.BatchBytes) {
+		w.mu.Lock()
+		w.stats.Refused++
+		w.mu.Unlock()
+		return w.notTaken("write", fmt.Errorf("%w: a message of %d bytes is over WriterConfig.BatchBytes, %d", ErrTooLarge, len(p), w.cfg.BatchBytes))
+	}
+	w.mu.Lock()
+	s := w.buffer.open
+	rouse := false
+	if s == nil || w.refusal != nil || s.batch.Size()+n > w.maxData {
+		var err error
+		if s, err = w.slot(ctx, n); err != nil {
+			if err != errDropped {
+				w.stats.Refused++
+			}
+			w.mu.Unlock()
+			return err
+		}
+		rouse = w.opened(s)
+	}
+	delta := s.batch.Add(p)
+	if done != nil {
+		s.calls = append(s.calls, done)
+		s.deltas = append(s.deltas, delta)
+	}
+	w.stats.Taken++
+	if s.batch.Messages() == w.cfg.BatchMessages {
+		w.buffer.seal()
+		rouse = true
+	}
+	w.mu.Unlock()
+	if rouse {
+		w.rouse()
+	}
+	return nil
+}
+
+// opened notes when the open batch gets its first message, and reports whether
+// the goroutine has to know: of its age, or of the batch before it. Caller
+// holds mu.
+func (w *Writer) opened(s *slot) (rouse bool) {
+	if s.batch.Messages() == 0 && w.cfg.BatchAge >= 0 {
+		w.buffer.since = time.Now()
+		rouse = !w.armed
+	}
+	rouse = rouse || w.buffer.sealed
+	w.buffer.sealed = false
+	return rouse
+}
+
+// slot returns the slot for a message that takes n bytes of data. Caller holds
+// mu, which is not held while waiting.
+func (w *Writer) slot(ctx context.Context, n int64) (*slot, error) {
+	for {
+		if w.refusal != nil {
+			w.passRoom() // whoever else waits for it shall learn that, too
+			return nil, w.refusal
+		}
+		if s := w.buffer.open; s != nil && s.batch.Size()+n <= w.maxData {
+			return s, nil
+		} else if s != nil {
+			w.buffer.seal()
+		}
+		if s := w.buffer.begin(); s != nil {
+			w.passRoom()
+			return s, nil
+		}
+		switch w.cfg.WhenFull {
+		case Fail:
+			return nil, w.notTaken("write", ErrBufferFull)
+		case DropNewest:
+			w.dropped(1)
+			return nil, errDropped
+		case DropOldest:
+			if !w.dropOldest() {
+				w.dropped(1)
+				return nil, errDropped
+			}
+			continue
+		}
+		w.buffer.waiting++
+		w.mu.Unlock()
+		w.rouse() // something may have been sealed
+		var err error
+		select {
+		case <-w.room:
+		case <-ctx.Done():
+			err = w.notTaken("write", ctx.Err())
+		}
+		w.mu.Lock()
+		w.buffer.waiting--
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wakeForRoom wakes a caller who waits, for new room or for the news that there
+// will be none. A quarter of all room is waited for, so that nobody wakes for
+// each batch that is answered; in the end all of it comes back. Caller holds
+// mu.
+func (w *Writer) wakeForRoom() {
+	if w.refusal != nil || w.buffer.room() >= max(1, w.buffer.max/4) {
+		w.passRoom()
+	}
+}
+
+// passRoom wakes a caller who waits, if there is any and he need not wait any
+// longer. The woken one passes it on. Caller holds mu.
+func (w *Writer) passRoom() {
+	if w.buffer.waiting == 0 || w.refusal == nil && w.buffer.room() == 0 {
+		return
+	}
+	select {
+	case w.room <- struct{}{}:
+	default:
+	}
+}
+
+// dropped counts messages that were dropped. Caller holds mu.
+func (w *Writer) dropped(messages int64) {
+	w.stats.Dropped += messages
+	w.buffer.unreported += messages
+	w.rouse()
+}
+
+// dropOldest drops the oldest batch that is not on its way, and reports whether
+// there was one that can be dropped. Caller holds mu.
+func (w *Writer) dropOldest() bool {
+	s := w.buffer.ready.peek()
+	if s == nil || len(w.buffer.orphans)+len(s.calls) > maxOrphans {
+		return false
+	}
+	w.buffer.ready.pop()
+	w.dropped(s.batch.Messages())
+	for i, done := range s.calls {
+		w.buffer.orphans = append(w.buffer.orphans, orphan{done, s.deltas[i]})
+	}
+	for _, f := range w.flushes {
+		if f.ticket >= s.ticket && len(f.done) == 0 {
+			f.done <- ErrDropped
+		}
+	}
+	w.flushes = slices.DeleteFunc(w.flushes, func(f *flushing) bool { return f.ticket >= s.ticket })
+	w.buffer.recycle(s)
+	return true
+}
