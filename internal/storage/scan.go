@@ -122,10 +122,9 @@ func (s *scanner) headerAt(pos int64) (h batch.Header, n int64, ok bool, err err
 // So the framing is followed as far as it has survived: an envelope at pos
 // whose batch ends where another begins, or where the file does, is skipped
 // as a whole; otherwise its messages are skipped as long as they are well
-// formed. Only then is the next batch looked for by its first word, see
-// [scanner.search].
+// formed, also those behind an envelope that is destroyed. Only then is the
+// next batch looked for by its first word, see [scanner.search].
 func (s *scanner) resync(pos int64) (int64, error) {
-	from := pos + 1
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil {
 		return 0, err
@@ -139,11 +138,72 @@ func (s *scanner) resync(pos int64) (int64, error) {
 		} else if ok {
 			return end, nil
 		}
-		if from, err = s.skipMessages(pos, end); err != nil || from < 0 {
+		from, err := s.skipMessages(pos, end)
+		if err != nil || from < 0 {
 			return from, err
 		}
+		if from > pos {
+			if _, ok, err := s.envelopeAt(from); err != nil || ok {
+				return from, err
+			}
+		}
+		pos = from
 	}
-	return s.search(from)
+	from, err := s.skipLost(pos)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok, err := s.envelopeAt(from); err != nil || (ok && from > pos) {
+		return from, err
+	}
+	return s.search(max(from, pos+1))
+}
+
+// skipLost returns the position after the messages of the batch at pos, whose
+// envelope is destroyed: as far as they are well formed, and pos if there are
+// none. The envelope's line has to have its end.
+func (s *scanner) skipLost(pos int64) (int64, error) {
+	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+	if err != nil {
+		return 0, err
+	}
+	line, _, ended := bytes.Cut(b, []byte("\r\n"))
+	if !ended || bytes.LastIndex(line, []byte(batchPrefix)) > 0 {
+		return pos, nil // the line is another batch's
+	}
+	from := pos
+	for at := pos + int64(len(line)+len("\r\n")); at < s.size; {
+		body, size, ok, err := s.messageAt(at)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || size > s.size-body-int64(len("\r\n")) {
+			break
+		}
+		at = body + size
+		if b, err = s.bytes(at, int64(len("\r\n"))); err != nil {
+			return 0, err
+		}
+		if string(b) != "\r\n" {
+			break
+		}
+		at += int64(len("\r\n"))
+		from = at
+	}
+	return from, nil
+}
+
+// messageAt reads the line of the message at pos: where its body begins and
+// how long that is.
+func (s *scanner) messageAt(pos int64) (body, size int64, ok bool, err error) {
+	b, err := s.bytes(pos, min(maxMessageLine, s.size-pos))
+	if err != nil {
+		return 0, 0, false, err
+	}
+	rest, isMessage := bytes.CutPrefix(b, []byte("MSG "))
+	num, _, ended := bytes.Cut(rest, []byte("\r\n"))
+	size, isNumber := batch.ParseInt(num)
+	return pos + int64(len("MSG ")+len(num)+len("\r\n")), size, isMessage && ended && isNumber, nil
 }
 
 // envelopeAt reports whether an envelope of this topic stands at pos, and
@@ -178,20 +238,16 @@ func (s *scanner) skipMessages(pos, end int64) (int64, error) {
 	}
 	h, _, _ := batch.Parse(b)
 	for pos += int64(h.Len()); pos < min(end, s.size); {
-		b, err := s.bytes(pos, min(maxMessageLine, s.size-pos))
+		body, size, ok, err := s.messageAt(pos)
 		if err != nil {
 			return 0, err
 		}
-		rest, ok := bytes.CutPrefix(b, []byte("MSG "))
-		num, _, ended := bytes.Cut(rest, []byte("\r\n"))
-		size, isNumber := batch.ParseInt(num)
-		if !ok || !ended || !isNumber {
+		if !ok {
 			if _, follows, err := s.envelopeAt(pos); err != nil || follows || end > s.size {
 				return pos, err
 			}
 			return end, nil
 		}
-		body := pos + int64(len("MSG ")+len(num)+len("\r\n"))
 		if size > end-body-int64(len("\r\n")) {
 			return pos, nil
 		}
@@ -214,8 +270,8 @@ const (
 // word that batches begin with, and returns -1 if there is none.
 //
 // A run of valid batches counts only if it is followed by the end of the file
-// or, below synced, by an envelope of this topic, or if it is longer than
-// maxNested. A run that anything else follows is taken for a part of a
+// or, below synced, by an envelope of this topic, or if it ends where the
+// synced mark is, or is longer than maxNested. A run that anything else follows is taken for a part of a
 // message. The price is that a short run between two damaged places is set
 // aside with them, its bytes kept, if both envelopes are destroyed, or one
 // where a crash may have torn appends. What is still mistaken for a batch of
@@ -263,7 +319,7 @@ func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
 			return end, false, nil
 		}
 		_, follows, err := s.envelopeAt(end)
-		return end, end == s.size || (follows && pos < s.synced), err
+		return end, end == s.size || end == s.synced || (follows && pos < s.synced), err
 	}
 	return end, true, nil
 }

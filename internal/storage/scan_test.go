@@ -108,6 +108,37 @@ func TestScanGoesOnAfterDamage(t *testing.T) {
 	}
 }
 
+// Where an envelope is destroyed and its messages are not, they lead to the
+// next batch, whatever else is damaged behind it.
+func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
+	nested := string(batchOf("t", "inner").data)
+	first := string(batchOf("t", "first").data)
+	lost := string(batchOf("t", "one", "x"+nested+nested+"y").data)
+	next := string(batchOf("t", "next").data)
+	for name, envelope := range map[string]string{
+		"word":   strings.Replace(lost, "BATCH", "BAT\x00H", 1),
+		"size":   strings.Replace(lost, "BATCH ", "BATCH x", 1),
+		"number": strings.Replace(lost, " 2\r\n", " \x12\r\n", 1),
+	} {
+		for _, after := range []string{"", "junk", "\x00\x00\x00\x00\x00\x00\x00\x00"} {
+			start := len(first) + len(envelope)
+			got, _ := scanBytes(t, []byte(first+envelope+next+next+after), 0)
+			want := []int64{0, int64(start), int64(start + len(next))}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s, %q at the end: batches at %v, want %v", name, after, got, want)
+			}
+		}
+	}
+	// Both the envelope and the first message are destroyed: then only the
+	// mark tells that what follows is whole.
+	both := strings.Repeat("\x00", 40) + lost[40:]
+	start := len(first) + len(both)
+	got, _ := scanBytes(t, []byte(first+both+next+"junk"), int64(start+len(next)))
+	if want := []int64{0, int64(start)}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("before the mark: batches at %v, want %v", got, want)
+	}
+}
+
 // A short run between two destroyed envelopes counts where the file was once
 // whole and an envelope follows, and is set aside where not. A long one always
 // counts.
