@@ -161,18 +161,21 @@ func (s *scanner) resync(pos int64) (int64, error) {
 
 // skipLost returns the position after the messages of the batch at pos, whose
 // envelope is destroyed: as far as they are well formed, and pos if there are
-// none. The envelope's line has to have its end.
+// none. Of the envelope's line one byte of the end has to be there.
 func (s *scanner) skipLost(pos int64) (int64, error) {
 	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
 	if err != nil {
 		return 0, err
 	}
-	line, _, ended := bytes.Cut(b, []byte("\r\n"))
-	if !ended || bytes.LastIndex(line, []byte(batchPrefix)) > 0 {
+	end := bytes.IndexAny(b, "\r\n")
+	if end < 0 || bytes.LastIndex(b[:end], []byte(batchPrefix)) > 0 {
 		return pos, nil // the line is another batch's
 	}
+	if end++; end < len(b) && !bytes.HasPrefix(b[end:], []byte("MSG ")) {
+		end++
+	}
 	from := pos
-	for at := pos + int64(len(line)+len("\r\n")); at < s.size; {
+	for at := pos + int64(end); at < s.size; {
 		body, size, ok, err := s.messageAt(at)
 		if err != nil {
 			return 0, err

@@ -119,6 +119,8 @@ func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
 		"word":   strings.Replace(lost, "BATCH", "BAT\x00H", 1),
 		"size":   strings.Replace(lost, "BATCH ", "BATCH x", 1),
 		"number": strings.Replace(lost, " 2\r\n", " \x12\r\n", 1),
+		"CR":     strings.Replace(lost, " 2\r\n", " 2\x0c\n", 1),
+		"LF":     strings.Replace(lost, " 2\r\n", " 2\r\x0b", 1),
 	} {
 		for _, after := range []string{"", "junk", "\x00\x00\x00\x00\x00\x00\x00\x00"} {
 			start := len(first) + len(envelope)
