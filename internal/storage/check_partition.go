@@ -1,0 +1,268 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// scanPartition reads every byte of a partition. The error is the context's.
+func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
+	limit := p.end - p.base
+	if head && v.online {
+		limit = min(limit, max(s.state.synced-p.base, 0))
+	}
+	f, err := v.open(p.name)
+	if err != nil {
+		if v.online && isGone(v, p.name) {
+			return nil // removed a moment ago
+		}
+		s.unreadable(p.name, 0, p.base, limit, err)
+		return v.ctx.Err()
+	}
+	defer f.Close()
+	sp := &scanPass{v: v, s: s, p: p, f: f, head: head, limit: limit}
+	sp.sc = &scanner{f: f, topic: s.topic}
+	if !v.online {
+		sp.index = v.openIndex(s, p, limit)
+		defer sp.index.close()
+	}
+	if err := sp.run(); err != nil {
+		if v.ctx.Err() != nil {
+			return v.ctx.Err()
+		}
+		s.unreadable(p.name, f.failed, p.base+f.failed, limit-f.failed, err)
+		return nil
+	}
+	p.read = limit
+	sp.finish()
+	return nil
+}
+
+func isGone(v *surveyor, name string) bool {
+	_, err := v.fs.Stat(name)
+	return err != nil
+}
+
+// scanPass is one reading of a partition.
+type scanPass struct {
+	v     *surveyor
+	s     *survey
+	p     *surveyed
+	f     *source
+	sc    *scanner
+	head  bool
+	limit int64 // position: what follows does not count
+	index *indexReader
+}
+
+// run walks through the partition as recovery does. What the journal knows as
+// damaged is not searched for batches: it has been taken from readers, and half
+// of it may have been moved out.
+func (sp *scanPass) run() error {
+	sp.sc.size, sp.sc.synced = sp.limit, sp.trusted()
+	sp.sc.aside = clip(sp.s.state.damaged, sp.p.base, sp.limit)
+	at := int64(0)
+	found, err := sp.sc.scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
+		sp.index.visit(pos, &sp.p.sum)
+		sp.p.sum.batches++
+		sp.p.sum.messages += h.Messages
+		sp.v.advance(pos + n - at)
+		at = pos + n
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sp.v.advance(sp.limit - at)
+	end := sp.limit
+	damaged := found.damaged
+	if tail := (byteRange{found.valid, sp.limit}); tail.from < tail.to {
+		if sp.head && !sp.v.online && tail.from >= sp.trusted() {
+			if err := sp.tornTail(tail); err != nil {
+				return err
+			}
+			end = tail.from
+		} else {
+			damaged = append(damaged, tail)
+		}
+	}
+	for _, k := range sp.sc.aside {
+		if k.from >= end {
+			continue // cut off with the torn tail
+		}
+		damaged = without(damaged, k)
+		if err := sp.known(k); err != nil {
+			return err
+		}
+	}
+	for _, r := range damaged {
+		if err := sp.damage(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trusted returns the position before which recovery takes nothing for torn.
+func (sp *scanPass) trusted() int64 {
+	synced := sp.s.state.synced
+	if sp.s.adopted {
+		// Older partitions are taken as good until they are read.
+		synced = sp.p.end
+		if sp.head {
+			synced = sp.p.base
+		}
+	}
+	return min(max(synced-sp.p.base, 0), sp.limit)
+}
+
+// clip returns what of the ranges lies in the limit bytes from base on, as
+// positions.
+func clip(ranges []byteRange, base, limit int64) (out []byteRange) {
+	for _, r := range ranges {
+		from, to := max(r.from-base, 0), min(r.to-base, limit)
+		if from < to {
+			out = append(out, byteRange{from, to})
+		}
+	}
+	return out
+}
+
+func (sp *scanPass) finding(level Level, kind FindingKind, r byteRange, why string, remedies ...Action) {
+	sp.s.add(Finding{
+		Level: level, Kind: kind, File: sp.p.name, Position: r.from, Offset: sp.p.base + r.from, Length: r.to - r.from,
+		Why: why, remedies: remedies,
+	})
+}
+
+func (sp *scanPass) tornTail(r byteRange) error {
+	why, err := sp.why(r)
+	if err != nil {
+		return err
+	}
+	sp.finding(Note, FoundTornTail, r, "an append that did not reach the disk whole and was never known as durable: "+why,
+		Action{Kind: ActSave}, Action{Kind: ActCut})
+	sp.p.end = sp.p.base + r.from
+	return nil
+}
+
+func (sp *scanPass) damage(r byteRange) error {
+	why, err := sp.why(r)
+	if err != nil {
+		return err
+	}
+	sp.finding(Damage, FoundBatch, r, why, Action{Kind: ActSave}, Action{Kind: ActMark}, Action{Kind: ActErase})
+	sp.p.fresh = joinRanges(sp.p.fresh, byteRange{sp.p.base + r.from, sp.p.base + r.to})
+	return nil
+}
+
+// known looks at a range that the journal knows as damaged.
+func (sp *scanPass) known(r byteRange) error {
+	zeros, err := allZeros(sp.f, r)
+	if err != nil {
+		return err
+	}
+	sp.v.advance(r.to - r.from)
+	if zeros {
+		sp.finding(Note, FoundHole, r, "known to the journal: its bytes were moved out, or never came")
+		return nil
+	}
+	sc := &scanner{f: sp.f, size: r.to, topic: sp.s.topic}
+	var sum totals
+	found, err := sc.scan(r.from, func(pos int64, h *batch.Header, _ int64, _ bool) error {
+		sum.batches++
+		sum.messages += h.Messages
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if found.valid == r.to && found.damaged == nil {
+		sp.finding(Note, FoundMended, r, "known to the journal as damaged, and valid again", Action{Kind: ActUnmark})
+		sp.p.sum.batches += sum.batches
+		sp.p.sum.messages += sum.messages
+		sp.p.recount = true
+		return nil
+	}
+	sp.finding(Damage, FoundSetAside, r, "known to the journal, and the bytes are still here", Action{Kind: ActSave}, Action{Kind: ActErase})
+	return nil
+}
+
+// why says what is wrong with a range, at whose beginning no valid batch is.
+func (sp *scanPass) why(r byteRange) (string, error) {
+	sc, pos := sp.sc, r.from
+	b, err := sc.bytes(pos, min(int64(batch.MaxHeaderLen), sc.size-pos))
+	if err != nil {
+		return "", err
+	}
+	h, n, perr := batch.Parse(b)
+	switch {
+	case errors.Is(perr, batch.ErrShort):
+		return "a batch that is cut short", nil
+	case perr != nil && len(bytes.Trim(b[:min(int64(len(b)), r.to-pos)], "\x00")) == 0:
+		return "zeros", nil
+	case perr != nil:
+		return "no batch begins here", nil
+	case string(h.Topic) != sc.topic:
+		return fmt.Sprintf("a batch of topic %q", h.Topic), nil
+	case n > sc.size-pos:
+		return fmt.Sprintf("a batch of %d bytes, of which %d are there", n, sc.size-pos), nil
+	}
+	if b, err = sc.bytes(pos, n); err != nil {
+		return "", err
+	}
+	h, _, _ = batch.Parse(b) // again: the buffer may have moved
+	if err := batch.Check(&h, b[n-h.Size:]); errors.Is(err, batch.ErrChecksum) {
+		return fmt.Sprintf("checksum is %d, the envelope says %d", batch.Checksum(b[n-h.Size:]), h.CRC), nil
+	} else if err != nil {
+		return "its messages are not what the envelope says", nil
+	}
+	return "a valid batch inside bytes that are none", nil
+}
+
+// allZeros reports whether a range of a file has nothing but zeros.
+func allZeros(f *source, r byteRange) (bool, error) {
+	b := make([]byte, min(scanChunk, r.to-r.from))
+	for pos := r.from; pos < r.to; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), r.to-pos)]
+		if err := readFull(f, b, pos); err != nil {
+			return false, err
+		}
+		for _, c := range b {
+			if c != 0 {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// finish compares what was counted with what the index and the journal say.
+func (sp *scanPass) finish() {
+	if sp.v.online || sp.p.fresh != nil {
+		return // to be counted anew anyway
+	}
+	if why := sp.index.verdict(); why != "" && !sp.p.recount {
+		sp.p.badIdx = true
+		sp.s.note(FoundIndex, sp.index.name, why+"; it is a cache, and made anew when it is needed", Action{Kind: ActIndex})
+	}
+	sp.checkTotals()
+}
+
+func (sp *scanPass) checkTotals() {
+	p, st := sp.p, &sp.s.state
+	e, known := st.ends[p.base]
+	if sp.head {
+		known = st.clean && st.synced == p.end && p.end > p.base
+		e = partitionEnd{end: p.end, totals: st.head}
+	}
+	if !known || e.end != p.end || p.recount || (e.messages == p.sum.messages && e.batches == p.sum.batches) {
+		return
+	}
+	p.recount = true
+	sp.s.note(FoundTotals, p.name, fmt.Sprintf("the journal counts %d batches with %d messages, there are %d with %d",
+		e.batches, e.messages, p.sum.batches, p.sum.messages), Action{Kind: ActIndex, File: indexName(sp.s.topic, p.base), Position: -1, Offset: -1})
+}

@@ -1,0 +1,470 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// surveyor reads topics without changing anything and finds out what recovery
+// would make of them, and what it would never look at.
+type surveyor struct {
+	ctx      context.Context
+	fs       vfs.FS
+	online   bool
+	progress func(done, total int64)
+
+	done, total int64
+}
+
+func newSurveyor(ctx context.Context, fsys vfs.FS) *surveyor {
+	return &surveyor{ctx: ctx, fs: fsys}
+}
+
+// survey is what was found of one topic.
+type survey struct {
+	topic    string
+	findings []Finding
+
+	state   journalState
+	adopted bool // there is no journal that says who the topic is
+	newer   bool // nothing but the journal's version is known
+	partial bool // something could not be read
+
+	parts []*surveyed // as recovery would serve them; the last is the head
+	next  int64       // where the log would go on, without what is cut off
+}
+
+// surveyed is a partition file, read from end to end.
+type surveyed struct {
+	name       string
+	base, size int64 // of the file
+	end        int64 // offset: what follows in the file does not count
+	millis     int64 // when the file was changed last
+	mode       fs.FileMode
+	read       int64
+
+	sum     totals      // of its valid batches, without times
+	fresh   []byteRange // offsets that are no batches, new to the journal
+	badIdx  bool        // the index is there and does not fit
+	recount bool        // what the journal counts is not so
+}
+
+func (s *survey) add(f Finding) {
+	f.Topic = s.topic
+	for i := range f.remedies {
+		a := &f.remedies[i]
+		a.Topic, a.Why = s.topic, f.Why
+		if a.File == "" {
+			a.File, a.Position, a.Offset, a.Length = f.File, f.Position, f.Offset, f.Length
+		}
+	}
+	s.findings = append(s.findings, f)
+}
+
+// note adds a note about a file as a whole.
+func (s *survey) note(kind FindingKind, file, why string, remedies ...Action) {
+	s.add(Finding{Level: Note, Kind: kind, File: file, Position: -1, Offset: -1, Why: why, remedies: remedies})
+}
+
+// unreadable notes that a file could not be read from pos on.
+func (s *survey) unreadable(file string, pos, offset, length int64, err error) {
+	s.partial = true
+	s.add(Finding{
+		Level: Unchecked, Kind: FoundUnreadable, File: file, Position: pos, Offset: offset, Length: length, Why: err.Error(),
+	})
+}
+
+// topic surveys one topic. The error is the context's.
+func (v *surveyor) topic(name string) (*survey, error) {
+	s := &survey{topic: name}
+	v.checkMode(s, name)
+	v.readJournal(s)
+	if s.newer || !v.listFiles(s) {
+		return s, v.ctx.Err()
+	}
+	if !v.online {
+		v.findUnfinished(s)
+		v.findDeadHeads(s)
+	}
+	v.findGaps(s)
+	for i, p := range s.parts {
+		if err := v.scanPartition(s, p, i == len(s.parts)-1); err != nil {
+			return s, err
+		}
+	}
+	if !v.online {
+		v.findEnd(s)
+	}
+	return s, v.ctx.Err()
+}
+
+func (v *surveyor) readJournal(s *survey) {
+	name := journalFile(s.topic)
+	s.state.cut = -1
+	b, err := readJournal(v.fs, s.topic)
+	if err != nil {
+		s.state, s.adopted = journalState{cut: -1}, true
+		s.unreadable(name, -1, -1, 0, err)
+		return
+	}
+	state, size, err := decodeJournal(b)
+	s.state, s.adopted = state, state.id == topicID{}
+	rest := Finding{File: name, Position: size, Offset: -1, Length: int64(len(b)) - size}
+	switch {
+	case errors.Is(err, ErrNewer):
+		s.newer, s.partial = true, true
+		s.add(Finding{Level: Unchecked, Kind: FoundNewer, File: name, Position: -1, Offset: -1, Why: err.Error()})
+	case err != nil:
+		rest.Level, rest.Kind, rest.Why = Damage, FoundJournal, "records after this place are valid and can't be used"
+		rest.remedies = []Action{{Kind: ActSave, File: name, Position: 0, Offset: -1, Length: int64(len(b))}, {Kind: ActJournal}}
+		s.add(rest)
+	case rest.Length > 0 && !v.online:
+		rest.Level, rest.Kind, rest.Why = Note, FoundJournalTail, "the last record is not whole"
+		rest.remedies = []Action{{Kind: ActJournal}}
+		s.add(rest)
+	}
+}
+
+// listFiles finds the partitions and looks at the names and modes of all
+// files. It reports false if the folder can't be listed.
+func (v *surveyor) listFiles(s *survey) bool {
+	dir, err := v.fs.ReadDir(s.topic)
+	if err != nil {
+		s.unreadable(s.topic, -1, -1, 0, err)
+		return false
+	}
+	bases := make(map[int64]bool)
+	for _, d := range dir {
+		base, ok := baseOf(d.Name())
+		if !ok {
+			continue
+		}
+		name := path.Join(s.topic, d.Name())
+		if !d.Type().IsRegular() {
+			s.add(Finding{Level: Damage, Kind: FoundFile, File: name, Position: -1, Offset: base,
+				Why: "not a regular file: logd does not read it as a partition"})
+			continue
+		}
+		st, err := d.Info()
+		if v.online {
+			// What the listing says of a file may be older than the last name in it.
+			st, err = v.fs.Stat(name)
+		}
+		if v.online && errors.Is(err, fs.ErrNotExist) {
+			continue // removed a moment ago
+		}
+		if err == nil && base+st.Size() < base {
+			err = errors.New("offset plus size are too large")
+		}
+		if err != nil {
+			s.unreadable(name, -1, base, 0, err)
+			continue
+		}
+		bases[base] = true
+		s.parts = append(s.parts, &surveyed{
+			name: name, base: base, size: st.Size(), end: base + st.Size(), millis: st.ModTime().UnixMilli(), mode: st.Mode().Perm(),
+		})
+	}
+	slices.SortFunc(s.parts, func(a, b *surveyed) int { return int(min(max(a.base-b.base, -1), 1)) })
+	for _, d := range dir {
+		v.checkName(s, d, bases)
+	}
+	if v.online {
+		// What is being removed is none of ours.
+		s.parts = slices.DeleteFunc(s.parts, func(p *surveyed) bool { return p.base < s.state.trimmed.oldest })
+		if s.state.cut >= 0 {
+			s.state.synced = min(s.state.synced, s.state.cut)
+		}
+	}
+	return true
+}
+
+// checkName looks at the name and mode of one file of a topic.
+func (v *surveyor) checkName(s *survey, d fs.DirEntry, bases map[int64]bool) {
+	name := path.Join(s.topic, d.Name())
+	switch base, isIndex := strings.CutSuffix(d.Name(), ".idx"); {
+	case d.Name() == journalName:
+	case d.Name() == journalName+".damaged" && d.Type().IsRegular():
+		s.note(FoundLeftOver, name, "a damaged journal that recovery has put aside", v.moveFile(name, d)...)
+		return
+	case d.Name() == journalName+".new" && d.Type().IsRegular():
+		if !v.online {
+			s.note(FoundLeftOver, name, "a journal that was being written", Action{Kind: ActRemove})
+		}
+		return
+	case isIndex && d.Type().IsRegular():
+		if n, ok := batch.ParseInt([]byte(base)); !ok {
+			s.note(FoundStray, name, "file that is not logd's; logd leaves it alone")
+			return
+		} else if !bases[n] && !v.online {
+			s.note(FoundLeftOver, name, "an index without a partition", Action{Kind: ActRemove})
+			return
+		}
+	default:
+		if _, ok := baseOf(d.Name()); !ok {
+			s.note(FoundStray, name, "file that is not logd's; logd leaves it alone")
+			return
+		}
+	}
+	v.checkMode(s, name)
+}
+
+// moveFile returns the remedies that move a file out.
+func (v *surveyor) moveFile(name string, d fs.DirEntry) []Action {
+	st, err := d.Info()
+	if err != nil {
+		return nil
+	}
+	return []Action{{Kind: ActSave, File: name, Offset: -1, Length: st.Size()}, {Kind: ActRemove}}
+}
+
+// checkMode notes a mode that can't be meant: whatever the settings say, the
+// owner reads and writes, and not everybody does.
+func (v *surveyor) checkMode(s *survey, name string) {
+	st, err := v.fs.Stat(name)
+	if err != nil || (!st.IsDir() && !st.Mode().IsRegular()) {
+		return // said elsewhere
+	}
+	perm, need := st.Mode().Perm(), fs.FileMode(0o600)
+	if st.IsDir() {
+		need = 0o700
+	}
+	switch {
+	case perm&need != need:
+		s.note(FoundMode, name, fmt.Sprintf("mode %04o: the owner needs %04o", perm, need))
+	case perm&0o002 != 0:
+		s.note(FoundMode, name, fmt.Sprintf("mode %04o: everybody can change it", perm))
+	}
+}
+
+// findUnfinished takes the partitions away that a TRIM or CUT record condemns.
+func (v *surveyor) findUnfinished(s *survey) {
+	oldest, n := s.state.trimmed.oldest, 0
+	for n < len(s.parts) && s.parts[n].base < oldest &&
+		(s.parts[n].end <= oldest || (n+1 < len(s.parts) && s.parts[n+1].base <= oldest)) {
+		p := s.parts[n]
+		s.note(FoundUnfinished, p.name, "a partition that was being removed", Action{Kind: ActRemove})
+		n++
+	}
+	s.parts = s.parts[n:]
+	cut := s.state.cut
+	if cut < 0 {
+		return
+	}
+	n = len(s.parts)
+	for n > 1 && s.parts[n-1].base > cut {
+		n--
+		s.note(FoundUnfinished, s.parts[n].name, "a partition after the place where the log was being cut off", Action{Kind: ActRemove})
+	}
+	s.parts = s.parts[:n]
+	if n > 0 && s.parts[n-1].end > cut {
+		p := s.parts[n-1]
+		s.add(Finding{Level: Note, Kind: FoundUnfinished, File: p.name, Position: cut - p.base, Offset: cut, Length: p.end - cut,
+			Why: "the log was being cut off here", remedies: []Action{{Kind: ActCut}}})
+		p.end = cut
+	} else {
+		s.note(FoundUnfinished, journalFile(s.topic), "the log was being cut off, and is", Action{Kind: ActJournal})
+	}
+	s.state.synced, s.state.clean = min(s.state.synced, cut), false
+	s.state.forget(0, cut)
+}
+
+// findDeadHeads takes away the heads after the synced mark that have no batch:
+// the torn tail begins in the partition before.
+func (v *surveyor) findDeadHeads(s *survey) {
+	for n := len(s.parts) - 1; n > 0 && s.parts[n].base > s.state.synced; n-- {
+		p := s.parts[n]
+		if alive, err := v.hasBatch(s, p); err != nil || alive {
+			return // an error is met again
+		}
+		save := []Action{{Kind: ActSave}, {Kind: ActRemove}}
+		if p.size > 0 {
+			s.add(Finding{Level: Note, Kind: FoundTornTail, File: p.name, Position: 0, Offset: p.base, Length: p.size,
+				Why: "of the appends to this partition, never known as durable, none reached the disk whole", remedies: save})
+		} else if s.parts[n-1].end == p.base && v.endsValid(s, s.parts[n-1]) {
+			return // begun, and nothing was written: it can stay
+		} else {
+			s.note(FoundTornTail, p.name, "begun after an append that did not reach the disk", Action{Kind: ActRemove})
+		}
+		s.parts = s.parts[:n]
+	}
+}
+
+func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
+	if p.size == 0 {
+		return false, nil
+	}
+	r, err := v.open(p.name)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	sc := &scanner{f: r, size: p.size, topic: s.topic}
+	_, err = sc.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
+	if err == errFound {
+		return true, nil
+	}
+	return false, err
+}
+
+// endsValid reports whether a partition ends with a valid batch, or is empty,
+// or ends in what is known as damaged.
+func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
+	if p.size == 0 {
+		return false
+	}
+	for _, k := range s.state.damaged {
+		if k.from < p.end && k.to >= p.end {
+			return true
+		}
+	}
+	r, err := v.open(p.name)
+	if err != nil {
+		return true
+	}
+	defer r.Close()
+	sc := &scanner{f: r, size: p.size, topic: s.topic}
+	found, err := sc.scan(0, func(int64, *batch.Header, int64, bool) error { return nil })
+	return err != nil || found.valid == p.size
+}
+
+// findGaps looks whether the partitions follow one another.
+func (v *surveyor) findGaps(s *survey) {
+	for i := 0; i+1 < len(s.parts); i++ {
+		p, next := s.parts[i], s.parts[i+1]
+		switch {
+		case p.end > next.base:
+			s.add(Finding{Level: Damage, Kind: FoundOverlap, File: p.name,
+				Position: next.base - p.base, Offset: next.base, Length: p.end - next.base,
+				Why: "reaches into the next partition", remedies: []Action{{Kind: ActSave}, {Kind: ActCut}}})
+			p.end = next.base
+		case p.end < next.base && v.online && v.overlooked(s, i):
+		case p.end < next.base:
+			s.missing(p, byteRange{p.end, next.base})
+		}
+	}
+}
+
+// overlooked reports whether the gap after partition i is only one in the
+// listing, which may have been made while files came and went. A partition that
+// is there all the same becomes one of the survey's.
+func (v *surveyor) overlooked(s *survey, i int) bool {
+	p := s.parts[i]
+	name := partitionName(s.topic, p.end)
+	if st, err := v.fs.Stat(name); err == nil && p.size > 0 {
+		s.parts = slices.Insert(s.parts, i+1, &surveyed{
+			name: name, base: p.end, size: st.Size(), end: p.end + st.Size(), millis: st.ModTime().UnixMilli(), mode: st.Mode().Perm(),
+		})
+		return true
+	}
+	// The oldest go first: if that one was removed, so was this one before.
+	return isGone(v, p.name)
+}
+
+// missing adds what is known of offsets that are in no file and would follow
+// p.
+func (s *survey) missing(p *surveyed, r byteRange) {
+	f := Finding{Level: Damage, Kind: FoundMissing, File: p.name, Position: r.from - p.base, Offset: r.from, Length: r.to - r.from,
+		Why: "the file ends before its last batches", remedies: []Action{{Kind: ActMark}}}
+	if contains(s.state.damaged, r) {
+		f.Level, f.Kind, f.Why, f.remedies = Note, FoundHole, "known to the journal: nothing is here", nil
+	} else {
+		p.fresh = joinRanges(p.fresh, r)
+	}
+	s.add(f)
+}
+
+func contains(ranges []byteRange, r byteRange) bool {
+	return slices.ContainsFunc(ranges, func(o byteRange) bool { return o.from <= r.from && o.to >= r.to })
+}
+
+// findEnd looks at what the journal knows of the log's ends.
+func (v *surveyor) findEnd(s *survey) {
+	if len(s.parts) == 0 {
+		v.findNothing(s)
+		return
+	}
+	for _, base := range sortedKeys(s.state.ends) {
+		if base < s.parts[0].base && base >= s.state.trimmed.oldest {
+			s.gone(partitionName(s.topic, base), byteRange{base, s.state.ends[base].end}, "the file is gone, and was not removed by logd")
+		}
+	}
+	head := s.parts[len(s.parts)-1]
+	s.next = head.end
+	if synced := s.state.synced; !s.adopted && synced > head.end {
+		s.missing(head, byteRange{head.end, synced})
+	}
+}
+
+// gone adds that files are gone that the journal knows. What was never synced
+// has been lost with an interrupted write.
+func (s *survey) gone(name string, r byteRange, why string) {
+	f := Finding{Level: Damage, Kind: FoundMissing, File: name, Position: -1, Offset: r.from, Length: r.to - r.from, Why: why,
+		remedies: []Action{{Kind: ActJournal}}}
+	if r.from >= s.state.synced {
+		f.Level, f.Kind, f.Why = Note, FoundTornTail, "begun and never known as durable; it did not reach the disk"
+	}
+	s.add(f)
+}
+
+// findNothing says what a topic without partitions has lost.
+func (v *surveyor) findNothing(s *survey) {
+	s.next = s.lastKnown()
+	if oldest := s.state.trimmed.oldest; s.next > oldest {
+		s.gone(s.topic, byteRange{oldest, s.next}, "all partition files are gone")
+	}
+}
+
+// lastKnown returns the largest offset that the journal knows as given out.
+func (s *survey) lastKnown() int64 {
+	last := max(s.state.synced, s.state.trimmed.oldest)
+	for _, e := range s.state.ends {
+		last = max(last, e.end)
+	}
+	return last
+}
+
+// source reads a file for a survey.
+type source struct {
+	vfs.File
+	v      *surveyor
+	failed int64 // where the last read failed
+}
+
+func (v *surveyor) open(name string) (*source, error) {
+	f, err := v.fs.OpenFile(name, vfs.ReadOnly, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &source{File: f, v: v}, nil
+}
+
+// ReadAt reads, unless the survey is to end.
+func (r *source) ReadAt(b []byte, off int64) (int, error) {
+	if err := r.v.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.File.ReadAt(b, off)
+	if err != nil && err != io.EOF {
+		r.failed = off + int64(n)
+	}
+	return n, err
+}
+
+// advance moves progress on by n bytes.
+func (v *surveyor) advance(n int64) {
+	if v.progress == nil {
+		return
+	}
+	v.done = min(v.done+n, v.total)
+	v.progress(v.done, v.total)
+}

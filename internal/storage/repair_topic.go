@@ -1,0 +1,255 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// mending is the repair of one topic.
+type mending struct {
+	*mender
+	s *survey
+
+	stage   int  // how far the work has come
+	log     *Log // from stageErasing on
+	begun   bool // an empty partition: what was the head is complete
+	headSum totals
+}
+
+// The stages of a repair. Each begins with what makes the ones before durable.
+const (
+	stageSaving   = iota
+	stageRemoving // copies and report are durable
+	stageCutting  // names are gone for good
+	stageErasing  // the journal knows what is damaged
+	stageClosing  // all bytes that stay are durable
+)
+
+var stageOf = map[ActionKind]int{
+	ActSave: stageSaving, ActRemove: stageRemoving, ActCut: stageCutting, ActMark: stageErasing, ActUnmark: stageErasing,
+	ActErase: stageErasing, ActBegin: stageErasing, ActIndex: stageErasing, ActJournal: stageClosing,
+}
+
+// do carries out one action; a dry run only looks up how a copy will be called.
+func (t *mending) do(a *Action) error {
+	if t.o.DryRun {
+		if a.Kind == ActSave {
+			_, err := t.nameCopy(a)
+			return err
+		}
+		return nil
+	}
+	for t.stage < stageOf[a.Kind] {
+		t.stage++
+		if err := t.enter(t.stage); err != nil {
+			return err
+		}
+	}
+	switch a.Kind {
+	case ActSave:
+		return t.save(a)
+	case ActRemove:
+		return t.remove(a.File)
+	case ActCut:
+		return truncateFile(t.file(a.File), a.Position)
+	case ActMark, ActUnmark:
+		return nil // the journal that began the stage has it
+	case ActErase:
+		return t.erase(a)
+	case ActBegin:
+		return t.begin(a.Offset)
+	case ActIndex:
+		return t.makeIndex(a)
+	default:
+		return t.close()
+	}
+}
+
+// file returns a file of the topic as code of the store takes it.
+func (t *mending) file(name string) *cachedFile {
+	c := &fileCache{fs: t.o.FS, perm: t.perm} // keeps nothing open
+	return c.file(name)
+}
+
+func (t *mending) enter(stage int) error {
+	switch stage {
+	case stageRemoving:
+		return t.syncCopies()
+	case stageCutting:
+		return t.o.FS.SyncDir(t.s.topic)
+	case stageErasing:
+		return t.mark()
+	case stageClosing:
+		return t.syncRest()
+	}
+	return nil
+}
+
+// mark writes a journal that knows what is damaged, before the bytes go: half
+// of a range that is being erased must not be searched for batches.
+func (t *mending) mark() error {
+	s := t.s
+	state := s.state
+	state.damaged = s.damaged()
+	state.cut, state.clean = -1, false
+	state.ends = make(map[int64]partitionEnd, len(s.state.ends))
+	for base, e := range s.state.ends {
+		state.ends[base] = e
+	}
+	if s.adopted {
+		state.id, state.created = newTopicID(), t.o.Now().UnixMilli()
+	}
+	t.log = t.offlineLog(s.topic)
+	t.log.id, t.log.state = state.id, state
+	t.log.damaged.Store(&state.damaged)
+	return t.writeJournal()
+}
+
+func (t *mending) writeJournal() error {
+	l := t.log
+	size, err := replaceJournal(t.o.FS, t.perm, l.name, &l.state)
+	l.journal.size = size
+	return err
+}
+
+// remove removes a file, and a partition's index with it.
+func (t *mending) remove(name string) error {
+	if err := t.o.FS.Remove(name); err != nil {
+		return err
+	}
+	partition, ok := strings.CutSuffix(name, ".log")
+	if !ok {
+		return nil
+	}
+	if err := t.o.FS.Remove(partition + ".idx"); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// erase overwrites a range with zeros.
+func (t *mending) erase(a *Action) error {
+	f, err := t.o.FS.OpenFile(a.File, vfs.ReadWrite, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, min(scanChunk, a.Length))
+	for pos, end := a.Position, a.Position+a.Length; pos < end && err == nil; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), end-pos)]
+		if err = t.ctx.Err(); err == nil {
+			_, err = f.WriteAt(b, pos)
+		}
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (t *mending) begin(base int64) error {
+	t.begun = true
+	f, err := t.o.FS.OpenFile(partitionName(t.s.topic, base), vfs.ReadWrite|vfs.Create, t.perm)
+	if err != nil {
+		return err
+	}
+	t.s.next = base
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// makeIndex makes the index of a partition anew and notes what it counted. The
+// times of the old one are kept as far as it can be read.
+func (t *mending) makeIndex(a *Action) error {
+	i := slices.IndexFunc(t.s.parts, func(p *surveyed) bool { return p.base == a.Offset })
+	found := t.s.parts[i]
+	l := t.log
+	p := l.newPartition(found.base, found.end)
+	known, has := l.state.ends[p.base]
+	if st := &t.s.state; i == len(t.s.parts)-1 && st.clean && st.synced == found.end {
+		known, has = partitionEnd{found.end, st.head}, true
+	}
+	newest := totals{last: found.millis}
+	if has && known.last > 0 {
+		newest.last = known.last
+	}
+	p.sum.Store(&newest)
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return err
+	}
+	sum, _, err := l.reindex(p, f, 0)
+	p.file.release()
+	if err == nil {
+		err = t.writeIndex(p)
+	}
+	l.store.files.evict(0)
+	if err != nil {
+		return err
+	}
+	if has && known.batches == sum.batches {
+		sum.first, sum.last = known.first, known.last
+	}
+	if i == len(t.s.parts)-1 && !t.begun {
+		t.headSum = sum
+		delete(l.state.ends, p.base)
+	} else {
+		l.state.ends[p.base] = partitionEnd{end: found.end, totals: sum}
+	}
+	return nil
+}
+
+// writeIndex makes an index's file hold the index and no more.
+func (t *mending) writeIndex(p *partition) error {
+	if p.index.empty() {
+		err := p.index.file.remove()
+		p.index.file = t.log.store.files.file(p.index.file.name)
+		return err
+	}
+	return p.index.settle()
+}
+
+// syncRest makes durable what stays of the log, as recovery does.
+func (t *mending) syncRest() error {
+	synced := t.s.state.synced
+	if n := len(t.s.parts); t.s.adopted && n > 0 {
+		synced = t.s.parts[n-1].base
+	}
+	for _, p := range t.s.parts {
+		if p.end > synced {
+			if err := t.syncFrom(p, synced); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(t.o.FS.SyncDir(t.s.topic), t.o.FS.SyncDir("."))
+}
+
+func (t *mending) syncFrom(p *surveyed, synced int64) error {
+	f, err := t.o.FS.OpenFile(p.name, vfs.ReadWrite, 0)
+	if err != nil {
+		return err
+	}
+	if !t.s.adopted {
+		err = rewrite(f, max(synced-p.base, 0), p.end-p.base)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// close writes the journal that ends the repair: the log is as if it had been
+// closed cleanly.
+func (t *mending) close() error {
+	l := t.log
+	l.state.synced, l.state.clean, l.state.head = t.s.next, true, t.headSum
+	oldest := t.s.next
+	if len(t.s.parts) > 0 {
+		oldest = t.s.parts[0].base
+	}
+	l.state.forget(oldest, t.s.next)
+	return t.writeJournal()
+}
