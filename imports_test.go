@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/version": {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "internal/version"},
+	"cmd/log-cli":      {"", "internal/storage", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 

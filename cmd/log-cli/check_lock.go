@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// lockHolder names the process that holds the lock of a work directory, as far
+// as the kernel tells.
+func lockHolder(dir string) string {
+	if st, err := os.Stat(filepath.Join(dir, "LOCK")); err == nil {
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			if pid := flockHolder(sys.Ino); pid > 0 {
+				return fmt.Sprintf("another process (pid %d)", pid)
+			}
+		}
+	}
+	return "another process"
+}
+
+// flockHolder finds in the kernel's list who has locked the file with this
+// inode, or 0. The list has the device too, but not on every file system the
+// one that stat tells; two locked files with one inode are taken for unknown.
+func flockHolder(inode uint64) int {
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	holder := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+		words := strings.Fields(lines.Text())
+		if len(words) < 6 || words[1] != "FLOCK" {
+			continue
+		}
+		_, number, _ := strings.Cut(words[5], ":")
+		_, number, _ = strings.Cut(number, ":")
+		pid, err := strconv.Atoi(words[4])
+		if err != nil || number != strconv.FormatUint(inode, 10) {
+			continue
+		}
+		if holder != 0 && holder != pid {
+			return 0
+		}
+		holder = pid
+	}
+	return holder
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+// dumpFlags are the flags of dump.
+type dumpFlags struct {
+	topic            string
+	offset, limit    int64
+	messages, bodies bool
+}
+
+func (a *app) dumpCommand() *cobra.Command {
+	var o dumpFlags
+	cmd := &cobra.Command{
+		Use:   "dump FILE [flags]",
+		Short: "Print the batches of a partition file.",
+		Long: `Prints a line for each batch of FILE, which is named <base offset>.log, and for each range of bytes that is none. Every
+checksum is verified. Times are those of the index beside the file, if there is one. FILE may be a copy anywhere; if it is
+in a work directory, no server may have that open.`,
+		Example: `  log-cli dump logs/greetings/0.log
+  log-cli dump logs/greetings/0.log --offset 47 --limit 1 --bodies
+  log-cli dump logs/greetings/0.log -o json`,
+		Args: oneArg("FILE"),
+		RunE: a.do(func(ctx context.Context, args []string) error {
+			if o.offset < 0 || o.limit < 0 {
+				return &exitError{exitUsage, errors.New("--offset and --limit must not be negative")}
+			}
+			return a.dump(ctx, args[0], &o)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.Int64Var(&o.offset, "offset", 0, "begin with the first batch at or after this offset")
+	flags.Int64Var(&o.limit, "limit", 0, "number of batches; 0 for all")
+	flags.BoolVarP(&o.messages, "messages", "m", false, "print a line for each message too")
+	flags.BoolVarP(&o.bodies, "bodies", "b", false, "the same, with the messages' bodies")
+	flags.StringVarP(&o.topic, "topic", "t", "", "topic of the batches (default: that of the first)")
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// jsonBatch is a batch of a partition file as one line of JSON.
+type jsonBatch struct {
+	Type     string `json:"type"`
+	Topic    string `json:"topic"`
+	Offset   int64  `json:"offset"`
+	Position int64  `json:"position"`
+	Length   int64  `json:"length"`
+	Messages int64  `json:"messages"`
+	CRC      uint32 `json:"crc32"`
+	Time     string `json:"time,omitempty"`
+}
+
+// jsonDamage is a range of a partition file that is no batch.
+type jsonDamage struct {
+	Type     string `json:"type"`
+	Topic    string `json:"topic"`
+	Offset   int64  `json:"offset"`
+	Position int64  `json:"position"`
+	Length   int64  `json:"length"`
+	Why      string `json:"why"`
+}
+
+// jsonDumpedMessage is a message as one line of JSON, as read prints it, with
+// its length.
+type jsonDumpedMessage struct {
+	Type       string  `json:"type"`
+	Topic      string  `json:"topic"`
+	Offset     int64   `json:"offset"`
+	Delta      int64   `json:"delta"`
+	Length     int     `json:"length"`
+	Body       *string `json:"body,omitempty"`
+	BodyBase64 []byte  `json:"body_base64,omitempty"`
+}
+
+func (a *app) dump(ctx context.Context, file string, o *dumpFlags) error {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	// The index and the lock are found from the work directory.
+	topicDir := filepath.Dir(path)
+	dir := filepath.Dir(topicDir)
+	fsys, err := openWorkDir(dir)
+	if err != nil {
+		return err
+	}
+	defer fsys.Close()
+	name, err := filepath.Rel(dir, path)
+	if err != nil {
+		return err
+	}
+	err = storage.Dump(ctx, storage.DumpOptions{
+		FS: fsys, File: filepath.ToSlash(name), Topic: o.topic, Offset: o.offset, Limit: o.limit,
+	}, func(d *storage.Dumped) error { return a.printDumped(d, o) })
+	switch {
+	case errors.Is(err, errQuiet):
+		return errQuiet
+	case errors.Is(err, fs.ErrNotExist):
+		return &exitError{exitNotFound, fmt.Errorf("there is no file %s", file)}
+	case err != nil:
+		return explainOffline(dir, err)
+	}
+	return nil
+}
+
+func (a *app) printDumped(d *storage.Dumped, o *dumpFlags) error {
+	if err := a.printBatch(d); err != nil {
+		return err
+	}
+	if d.Damage != "" || (!o.messages && !o.bodies) {
+		return nil
+	}
+	for delta, body := range d.Bodies() {
+		if err := a.printDumpedMessage(d, delta, body, o.bodies); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printBatch(d *storage.Dumped) error {
+	when := ""
+	if !d.Time.IsZero() {
+		when = d.Time.Format("2006-01-02T15:04:05.000Z07:00")
+	}
+	switch {
+	case a.json() && d.Damage != "":
+		return printJSON(a.stdout, jsonDamage{"damage", d.Topic, d.Offset, d.Position, d.Length, d.Damage})
+	case a.json():
+		return printJSON(a.stdout, jsonBatch{
+			Type: "batch", Topic: d.Topic, Offset: d.Offset, Position: d.Position, Length: d.Length,
+			Messages: d.Messages, CRC: d.CRC, Time: when,
+		})
+	case d.Damage != "":
+		return printf(a.stdout, "damage %d: %d bytes: %s\n", d.Offset, d.Length, d.Damage)
+	}
+	if when != "" {
+		when = ", appended " + when
+	}
+	return printf(a.stdout, "batch %d: %d bytes, %s, checksum %d ok%s\n",
+		d.Offset, d.Length, count(d.Messages, "message"), d.CRC, when)
+}
+
+func (a *app) printDumpedMessage(d *storage.Dumped, delta int64, body []byte, withBody bool) error {
+	if a.json() {
+		j := jsonDumpedMessage{Type: "message", Topic: d.Topic, Offset: d.Offset, Delta: delta, Length: len(body)}
+		if withBody && utf8.Valid(body) {
+			text := string(body)
+			j.Body = &text
+		} else if withBody {
+			j.BodyBase64 = body
+		}
+		return printJSON(a.stdout, j)
+	}
+	if withBody {
+		return printf(a.stdout, "  %d.%d: %d bytes: %q\n", d.Offset, delta, len(body), body)
+	}
+	return printf(a.stdout, "  %d.%d: %d bytes\n", d.Offset, delta, len(body))
+}

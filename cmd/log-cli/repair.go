@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+func (a *app) repairCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "repair DIR [flags]",
+		Short: "Mend a work directory, keeping what is taken out of it.",
+		Long: `Makes "log-cli check" find no damage in the work directory DIR. Everything that is valid stays as it is, at its offset.
+
+Damaged bytes are copied to DIR/lost+found, and only when the copies are on stable storage are they overwritten with
+zeros, or, at the torn end of a log, cut off. Reads of their offsets answer "not found". Indexes that don't fit are made
+anew. DIR/lost+found/report has a line of JSON for each copy. An interrupted repair is finished by running it again.
+
+No server may have the directory open. Run it as the user that logd runs as.`,
+		Example: `  log-cli repair logs --dry-run
+  log-cli repair logs`,
+		Args: oneArg("DIR"),
+		RunE: a.do(func(ctx context.Context, args []string) error {
+			return a.repair(ctx, args[0], dryRun)
+		}),
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show exactly what would be done and do nothing")
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// jsonAction is a step of a repair as one line of JSON.
+type jsonAction struct {
+	Type     string  `json:"type"`
+	Action   string  `json:"action"`
+	Topic    string  `json:"topic"`
+	File     string  `json:"file"`
+	Position int64   `json:"position"`
+	Offset   int64   `json:"offset"`
+	Length   int64   `json:"length"`
+	Why      string  `json:"why"`
+	Saved    string  `json:"saved,omitempty"`
+	CRC      *uint32 `json:"crc32,omitempty"`
+}
+
+// jsonRepaired is the last line of a repair.
+type jsonRepaired struct {
+	Type       string `json:"type"`
+	DryRun     bool   `json:"dry_run"`
+	Topics     int64  `json:"topics"`
+	Actions    int64  `json:"actions"`
+	SavedBytes int64  `json:"saved_bytes"`
+	Failed     int    `json:"failed"`
+}
+
+func (a *app) repair(ctx context.Context, dir string, dryRun bool) error {
+	fsys, err := openWorkDir(dir)
+	if err != nil {
+		return err
+	}
+	defer fsys.Close()
+	if !dryRun {
+		if err := ownedByUs(dir); err != nil {
+			return err
+		}
+	}
+	bar := a.offlineBar("repairing")
+	defer bar.clear()
+	var printed error
+	report, err := storage.Repair(ctx, storage.RepairOptions{FS: fsys, DryRun: dryRun, Progress: bar.progress}, func(act storage.Action) {
+		bar.clear()
+		if printed == nil {
+			printed = a.printAction(&act)
+		}
+	})
+	bar.clear()
+	if err != nil {
+		return explainOffline(dir, err)
+	}
+	if printed == nil {
+		printed = a.printRepaired(dir, dryRun, &report)
+	}
+	if printed != nil {
+		return printed
+	}
+	for _, err := range report.Failed {
+		a.note("%v", err)
+	}
+	if n := len(report.Failed); n > 0 {
+		return fmt.Errorf("%s could not be repaired; the rest is done, and nothing is lost", count(int64(n), "topic"))
+	}
+	return nil
+}
+
+// ownedByUs returns an error if the work directory is another user's: a server
+// that runs as that user could not open what a repair makes.
+func ownedByUs(dir string) error {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d and this is user %d: repair it as the user that logd runs as", dir, sys.Uid, os.Geteuid())
+	}
+	return nil
+}
+
+func (a *app) printAction(act *storage.Action) error {
+	if a.json() {
+		j := jsonAction{"action", string(act.Kind), act.Topic, act.File, act.Position, act.Offset, act.Length, act.Why, act.SavedAs, nil}
+		if act.Kind == storage.ActSave {
+			j.CRC = &act.CRC
+		}
+		return printJSON(a.stdout, j)
+	}
+	to := ""
+	if act.Kind == storage.ActSave {
+		to = fmt.Sprintf("to %s: ", act.SavedAs)
+	}
+	return printf(a.stdout, "%s: %s: %s%s%s\n", act.Kind, act.File, place(act.Position, act.Offset, act.Length), to, act.Why)
+}
+
+func (a *app) printRepaired(dir string, dryRun bool, r *storage.RepairReport) error {
+	if a.json() {
+		return printJSON(a.stdout, jsonRepaired{"summary", dryRun, r.Topics, r.Actions, r.SavedBytes, len(r.Failed)})
+	}
+	switch {
+	case r.Topics == 0:
+		return printf(a.stdout, "nothing to repair\n")
+	case dryRun:
+		return printf(a.stdout, "%s to repair in %s; nothing was changed\n", count(r.Topics, "topic"), count(r.Actions, "step"))
+	}
+	saved := ""
+	if r.SavedBytes > 0 {
+		saved = fmt.Sprintf(", %d bytes kept in %s", r.SavedBytes, filepath.Join(dir, "lost+found"))
+	}
+	return printf(a.stdout, "%s repaired in %s%s\n", count(r.Topics, "topic"), count(r.Actions, "step"), saved)
+}
