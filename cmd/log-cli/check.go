@@ -14,9 +14,6 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// exitDamage is the exit code of a check that found damage.
-const exitDamage = 4
-
 func (a *app) checkCommand() *cobra.Command {
 	var online bool
 	cmd := &cobra.Command{

@@ -13,6 +13,7 @@ const (
 	exitFailed    = 1
 	exitUsage     = 2
 	exitNotFound  = 3
+	exitDamage    = 4
 	exitRefused   = 5
 	exitTemporary = 75
 	exitConfig    = 78

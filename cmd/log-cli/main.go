@@ -5,7 +5,7 @@
 //
 // Data goes to standard output, everything else to standard error. It exits
 // with 0 when done, 1 when failed, 2 for wrong usage, 3 when something is not
-// found, 5 when the server refuses, 75 when it makes sense to try again later
+// found, 4 when a check found damage, 5 when the server refuses, 75 when it makes sense to try again later
 // and 78 for a wrong setting of the environment.
 package main
 
