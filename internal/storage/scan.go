@@ -122,9 +122,12 @@ func (s *scanner) headerAt(pos int64) (h batch.Header, n int64, ok bool, err err
 // So the framing is followed as far as it has survived: an envelope at pos
 // whose batch ends where another begins, or where the file does, is skipped
 // as a whole; otherwise its messages are skipped as long as they are well
-// formed, also those behind an envelope that is destroyed. Only then is the
-// next batch looked for by its first word, see [scanner.search].
+// formed. Below synced, where no crash has torn anything, that is done for the
+// messages behind a destroyed envelope, too, and what they lead to is taken.
+// Only then is the next batch looked for by its first word, see
+// [scanner.search].
 func (s *scanner) resync(pos int64) (int64, error) {
+	start := pos
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil {
 		return 0, err
@@ -142,21 +145,25 @@ func (s *scanner) resync(pos int64) (int64, error) {
 		if err != nil || from < 0 {
 			return from, err
 		}
-		if from > pos {
-			if _, ok, err := s.envelopeAt(from); err != nil || ok {
-				return from, err
-			}
-		}
 		pos = from
 	}
-	from, err := s.skipLost(pos)
-	if err != nil {
-		return 0, err
+	if pos >= s.synced {
+		return s.search(max(pos, start+1))
 	}
-	if _, ok, err := s.envelopeAt(from); err != nil || (ok && from > pos) {
-		return from, err
+	for {
+		if _, ok, err := s.envelopeAt(pos); err != nil || (ok && pos > start) {
+			return pos, err
+		}
+		next, err := s.skipLost(pos)
+		if err != nil {
+			return 0, err
+		}
+		if next == pos {
+			break
+		}
+		pos = next
 	}
-	return s.search(max(from, pos+1))
+	return s.search(max(pos, start+1))
 }
 
 // skipLost returns the position after the messages of the batch at pos, whose

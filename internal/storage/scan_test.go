@@ -124,7 +124,8 @@ func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
 	} {
 		for _, after := range []string{"", "junk", "\x00\x00\x00\x00\x00\x00\x00\x00"} {
 			start := len(first) + len(envelope)
-			got, _ := scanBytes(t, []byte(first+envelope+next+next+after), 0)
+			all := first + envelope + next + next + after
+			got, _ := scanBytes(t, []byte(all), int64(len(all)))
 			want := []int64{0, int64(start), int64(start + len(next))}
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("%s, %q at the end: batches at %v, want %v", name, after, got, want)
@@ -138,6 +139,20 @@ func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
 	got, _ := scanBytes(t, []byte(first+both+next+"junk"), int64(start+len(next)))
 	if want := []int64{0, int64(start)}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("before the mark: batches at %v, want %v", got, want)
+	}
+}
+
+// Where a crash may have torn the file, an envelope of which the end is left
+// may be that of a batch in a message.
+func TestScanTornEnvelope(t *testing.T) {
+	nested := string(batchOf("t", "inner").data)
+	first := string(batchOf("t", "first").data)
+	torn := string(batchOf("t", nested+nested+nested).data)
+	at := strings.Index(torn, nested) + 4
+	torn = strings.Repeat("\x00", at) + torn[at:len(torn)-4] + "\x00\x00\x00\x00"
+	got, _ := scanBytes(t, []byte(first+torn), int64(len(first)))
+	if want := []int64{0}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("batches at %v, want %v", got, want)
 	}
 }
 
