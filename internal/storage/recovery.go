@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -120,8 +122,33 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		}
 		parts = append(parts, p)
 	}
-	slices.SortFunc(parts, func(a, b *partition) int { return int(min(max(a.base-b.base, -1), 1)) })
-	return parts, nil
+	slices.SortFunc(parts, func(a, b *partition) int { return cmp.Compare(a.base, b.base) })
+	return parts, l.removeOrphans(dir, parts)
+}
+
+// removeOrphans removes the indexes that have no partition, durably: a crash
+// has left them behind. When the offsets are given out again, and another crash
+// follows, they would be taken for the indexes of other batches.
+func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
+	removed := false
+	for _, d := range dir {
+		num, ok := strings.CutSuffix(d.Name(), ".idx")
+		base, isBase := batch.ParseInt([]byte(num))
+		if !ok || !isBase || !d.Type().IsRegular() {
+			continue
+		}
+		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
+			continue
+		}
+		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {
+			return err
+		}
+		removed = true
+	}
+	if !removed {
+		return nil
+	}
+	return l.store.fs.SyncDir(l.name)
 }
 
 // finishTrim removes the partitions before the oldest offset that the journal

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -307,5 +308,33 @@ func TestDamageAtTheStart(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// An index whose partition a crash took away is removed for good: with offsets
+// given out again it would be taken for the index of other batches.
+func TestOrphanedIndexIsRemoved(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	orphan := indexName("t", l.Next())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	index, err := disk.ReadFile(indexName("t", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.WriteFile(orphan, index); err != nil {
+		t.Fatal(err)
+	}
+	s = openMem(t, disk, small)
+	kill(s)
+	if _, err := disk.CrashKeepNothing().Stat(orphan); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the orphan after a power cut: %v", err)
+	}
+	if _, err := disk.Stat(indexName("t", 0)); err != nil {
+		t.Fatalf("the index that has a partition: %v", err)
 	}
 }
