@@ -56,10 +56,20 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg.withDefaults()}
-	c.life, c.stop = context.WithCancel(context.Background())
-	return c, nil
+	full := cfg.withDefaults()
+	full.serializeHooks()
+	return newClient(full), nil
 }
+
+func newClient(cfg ClientConfig) *Client {
+	c := &Client{cfg: cfg}
+	c.life, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// sibling returns a Client of the same configuration, hooks included, that is
+// not connected. It is closed apart.
+func (c *Client) sibling() *Client { return newClient(c.cfg) }
 
 // Dial returns a Client that is connected. It gives up after as many attempts
 // as cfg says, or when ctx ends.
@@ -329,16 +339,20 @@ func (c *Client) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastErr = err
-	pause := c.cfg.ReconnectMax
-	if c.failures < 32 { // no shift beyond that is less than ReconnectMax
-		pause = min(c.cfg.ReconnectMin<<c.failures, pause)
-		if pause < c.cfg.ReconnectMin {
-			pause = c.cfg.ReconnectMax // shifted out
+	c.notBefore = time.Now().Add(c.cfg.backoff(c.failures))
+	c.failures++
+}
+
+// backoff returns how long to pause after so many failures in a row, and one.
+func (cfg *ClientConfig) backoff(failures int) time.Duration {
+	pause := cfg.ReconnectMax
+	if failures < 32 { // no shift beyond that is less than ReconnectMax
+		pause = min(cfg.ReconnectMin<<failures, pause)
+		if pause < cfg.ReconnectMin {
+			pause = cfg.ReconnectMax // shifted out
 		}
 	}
-	c.failures++
-	pause -= rand.N(pause/2 + 1)
-	c.notBefore = time.Now().Add(pause)
+	return pause - rand.N(pause/2+1)
 }
 
 // proved notes that the server answers.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -64,7 +65,8 @@ type ClientConfig struct {
 
 	// OnConnect is called after a connection was made, OnDisconnect after it
 	// ended, with the reason; calls come one after another, in order. They
-	// must not block, nor call the Client.
+	// must not block, nor call the Client. The connections of Scanners that
+	// follow count as well.
 	OnConnect    func(addr string)
 	OnDisconnect func(addr string, reason error)
 
@@ -130,6 +132,23 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// serializeHooks makes the hooks come one after another also when there are
+// several connections.
+func (cfg *ClientConfig) serializeHooks() {
+	var mu sync.Mutex
+	onConnect, onDisconnect := cfg.OnConnect, cfg.OnDisconnect
+	cfg.OnConnect = func(addr string) {
+		mu.Lock()
+		defer mu.Unlock()
+		onConnect(addr)
+	}
+	cfg.OnDisconnect = func(addr string, reason error) {
+		mu.Lock()
+		defer mu.Unlock()
+		onDisconnect(addr, reason)
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -1,0 +1,262 @@
+package logd
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Scanner reads the messages of one topic, one after another:
+//
+//	s, err := logd.NewScanner(ctx, client, "greetings", logd.ScannerConfig{})
+//	if err != nil {
+//		return err
+//	}
+//	defer s.Close()
+//	for s.Scan() {
+//		fmt.Printf("%s\n", s.Message().Body)
+//	}
+//	return s.Err()
+//
+// It reads ahead while its caller works, and checks every batch before it
+// delivers anything of it.
+//
+// When the connection is lost, or the server says that it cannot answer just
+// now, the Scanner reads on from where it was: nothing is lost and nothing is
+// repeated. It gives up after as many failures in a row as the Client's
+// ReconnectAttempts, so a program that is to follow a topic through a longer
+// absence of its server makes that negative.
+//
+// A Scanner that follows has a connection of its own, made as the Client's is,
+// with its hooks and its Logger: what it waits for holds up nobody else. Other
+// Scanners read over the Client's connection. Closing the Client ends both.
+//
+// A Scanner is for one goroutine; only Close may be called by others.
+type Scanner struct {
+	topic string
+	cfg   ScannerConfig
+	user  context.Context // the caller's, which the Scanner's life is bound to
+	ctx   context.Context // ends with user, Close and the Client's Close
+	end   context.CancelCauseFunc
+
+	stopped  atomic.Bool // ctx has ended
+	arrivals chan arrival
+	goOn     chan struct{} // tells the fetcher that it may go on after a gap
+	fetching sync.WaitGroup
+
+	// Scan's own.
+	result  *Result
+	batches []StoredBatch // of result, those not yet begun
+	skip    int64         // how many messages of the next batch are not wanted
+	walk    batch.Messages
+	offset  int64 // of the batch that walk is in
+	next    int64 // the offset that follows that batch
+	left    int64 // of Limit
+	ender   BatchEnder
+	why     ScanEnd
+	err     error
+}
+
+// NewScanner returns a Scanner of the topic. It begins to read at once. ctx
+// bounds the Scanner's whole life.
+//
+// AtNext and AtTime are looked up before NewScanner returns, with patience as
+// for any read; everything else that can be wrong with the topic or the place
+// to begin is told by Scan.
+func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerConfig) (*Scanner, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := checkTopic(topic); err != nil {
+		return nil, scanError(topic, err)
+	}
+	cfg = cfg.withDefaults()
+	start := cfg.Start
+	if cfg.State != nil {
+		known, err := cfg.State.Get()
+		if err != nil {
+			return nil, scanError(topic, err)
+		}
+		if !known.IsZero() {
+			start = known
+		}
+		if !start.valid() {
+			return nil, scanError(topic, &OffsetError{Offset: start.offset, Delta: start.delta})
+		}
+	}
+	s := &Scanner{
+		topic: topic, cfg: cfg, user: ctx, left: cfg.Limit,
+		arrivals: make(chan arrival, cfg.ReadAhead), goOn: make(chan struct{}, 1),
+	}
+	s.ender, _ = cfg.State.(BatchEnder)
+	s.ctx, s.end = context.WithCancelCause(ctx)
+	context.AfterFunc(s.ctx, func() { s.stopped.Store(true) })
+	f := newFetcher(s, client)
+	if err := f.begin(start); err != nil {
+		s.end(err)
+		f.close()
+		return nil, err
+	}
+	s.fetching.Go(f.run)
+	return s, nil
+}
+
+// Scan advances to the next message and reports whether there is one. It waits
+// for the server, if it must, until the Scanner's context ends or Close is
+// called.
+func (s *Scanner) Scan() bool {
+	if s.stopped.Load() {
+		return s.finish(EndFailed, s.cause())
+	}
+	if s.cfg.Limit > 0 && s.left == 0 {
+		return s.finish(EndLimit, nil)
+	}
+	for !s.walk.Next() {
+		if !s.nextBatch() {
+			return false
+		}
+	}
+	s.left-- // without a Limit, of no meaning
+	if s.cfg.State != nil {
+		if err := s.started(); err != nil {
+			return s.finish(EndFailed, scanError(s.topic, err))
+		}
+	}
+	return true
+}
+
+// started tells the state of the message that is about to be delivered.
+func (s *Scanner) started() error {
+	delta := s.walk.Delta()
+	if err := s.cfg.State.Start(s.offset, delta); err != nil {
+		return err
+	}
+	end := delta + batch.MessageLen(len(s.walk.Body()))
+	if s.ender != nil && end == int64(len(s.walk.Data)) {
+		return s.ender.EndBatch(s.offset, delta, s.next)
+	}
+	return nil
+}
+
+// Message returns the message that Scan has advanced to, and a zero Message
+// when Scan has returned false. Its Body is valid until the next call of Scan:
+// [Message.Copy] keeps it.
+func (s *Scanner) Message() Message {
+	if s.why != NotEnded {
+		return Message{}
+	}
+	return Message{Offset: s.offset, Delta: s.walk.Delta(), Body: s.walk.Body()}
+}
+
+// Next returns the offset that follows the current message's batch: where a
+// Scanner begins that is to read the batches after it.
+func (s *Scanner) Next() int64 { return s.next }
+
+// End returns why Scan has returned false.
+func (s *Scanner) End() ScanEnd { return s.why }
+
+// Err returns the error that ended the Scanner, nil if it came to its end: of
+// the log, of an empty topic, or of its Limit, which End tells apart.
+//
+// The error is or wraps: *GoneError if what was to be read has been removed,
+// *OffsetError if nothing begins there, ErrNotFound alone if there is no such
+// topic, ErrCorrupt if a batch is damaged, ErrScannerClosed, the context's
+// error, and else what a Client's Read would return, or the State.
+func (s *Scanner) Err() error { return s.err }
+
+// Close ends the Scanner, and a Scan that is waiting, at once, and waits for
+// its goroutines. It leaves the Client and the State open. It always returns
+// nil.
+func (s *Scanner) Close() error {
+	s.end(ErrScannerClosed)
+	s.stopped.Store(true)
+	s.fetching.Wait()
+	return nil
+}
+
+// nextBatch moves on to the next batch, if there is one to come.
+func (s *Scanner) nextBatch() bool {
+	for len(s.batches) == 0 {
+		if !s.arrive() {
+			return false
+		}
+	}
+	b := &s.batches[0]
+	s.batches = s.batches[1:]
+	s.walk = batch.Messages{Data: b.Data()}
+	s.offset, s.next = b.Offset, b.Next()
+	for ; s.skip > 0; s.skip-- {
+		s.walk.Next()
+	}
+	return true
+}
+
+// arrive takes what the fetcher has got.
+func (s *Scanner) arrive() bool {
+	if s.why != NotEnded {
+		return false
+	}
+	s.walk = batch.Messages{}
+	s.result.Release()
+	s.result = nil
+	var a arrival
+	select {
+	case a = <-s.arrivals:
+	case <-s.ctx.Done():
+		return s.finish(EndFailed, s.cause())
+	}
+	switch {
+	case a.end != NotEnded:
+		return s.finish(a.end, a.err)
+	case a.gone != nil:
+		return s.passGap(a.gone)
+	}
+	s.result, s.batches, s.skip = a.result, a.result.Batches, a.skip
+	return true
+}
+
+// passGap asks whether to go on behind a gap.
+func (s *Scanner) passGap(gone *GoneError) bool {
+	err := error(gone)
+	if s.cfg.OnGone != nil {
+		if err = s.cfg.OnGone(gone); err == nil {
+			s.goOn <- struct{}{}
+			return true
+		}
+	}
+	return s.finish(EndFailed, scanError(s.topic, err))
+}
+
+// finish ends the Scanner. Only the first reason counts. It returns false.
+func (s *Scanner) finish(why ScanEnd, err error) bool {
+	if s.why == NotEnded {
+		s.why, s.err = why, err
+		s.batches, s.walk = nil, batch.Messages{}
+		s.result.Release()
+		s.result = nil
+		s.end(ErrScannerClosed) // there is nothing more to fetch
+	}
+	return false
+}
+
+// cause returns why ctx has ended.
+func (s *Scanner) cause() error {
+	if err := s.user.Err(); err != nil {
+		return scanError(s.topic, err)
+	}
+	if err := context.Cause(s.ctx); err != nil {
+		return scanError(s.topic, err)
+	}
+	return scanError(s.topic, ErrScannerClosed)
+}
+
+func scanError(topic string, err error) error { return &OpError{Op: "scan", Topic: topic, Err: err} }
+
+// Copy returns the message with a copy of its body, which nothing changes.
+func (m Message) Copy() Message {
+	m.Body = bytes.Clone(m.Body)
+	return m
+}

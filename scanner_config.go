@@ -1,0 +1,192 @@
+package logd
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// DefaultReadAhead is the default of ScannerConfig.ReadAhead.
+const DefaultReadAhead = 1
+
+// maxReadAhead bounds ReadAhead: more only takes memory.
+const maxReadAhead = 1024
+
+// ScannerConfig says where a Scanner begins, where it ends, and how it reads.
+// The zero value of every field is its documented default: from the oldest
+// message to the end of the log.
+type ScannerConfig struct {
+	// Start is where to begin, unless State knows. Default: AtOldest.
+	Start Position
+	// State remembers, between Scanners and between runs of a program, which
+	// messages are completed. The Scanner begins at the oldest one that is not,
+	// and tells State of every message it delivers. Default: none.
+	State StatePuller
+
+	// Limit is how many messages to deliver at most. Default: no limit.
+	Limit int64
+	// Follow makes Scan wait at the end of the log for more, instead of
+	// ending. See [Scanner] for the connection this takes.
+	Follow bool
+	// AwaitTopic makes a Scanner that follows wait also for the topic to be
+	// made, by asking for it once a second, instead of ending with ErrNotFound.
+	AwaitTopic bool
+	// OnGone is called when the wanted offset was removed before it could be
+	// read, by Scan. If it returns nil, the Scanner goes on from the oldest
+	// offset: what was between gone.Offset and gone.Oldest is lost to it. An
+	// error ends the Scanner. Default: the Scanner ends with the *GoneError.
+	OnGone func(gone *GoneError) error
+
+	// ReadBytes is how many bytes to ask for at once; one batch comes whatever
+	// its length. Default: DefaultReadMaxBytes.
+	ReadBytes int64
+	// ReadAhead is how many answers, of ReadBytes each, may wait for Scan while
+	// one is delivered and another one is under way. Default:
+	// DefaultReadAhead.
+	ReadAhead int
+}
+
+// Validate returns an error that names the field, its value and the allowed
+// range if a Scanner cannot work with cfg.
+func (cfg *ScannerConfig) Validate() error {
+	bad := func(field string, value any, want string, args ...any) error {
+		return fmt.Errorf("logd: ScannerConfig.%s is %v: want %s", field, value, fmt.Sprintf(want, args...))
+	}
+	switch {
+	case !cfg.Start.valid():
+		return bad("Start", cfg.Start, "an offset and a delta of 0 or more")
+	case cfg.Limit < 0:
+		return bad("Limit", cfg.Limit, "0 (no limit) or more")
+	case cfg.ReadBytes < 0:
+		return bad("ReadBytes", cfg.ReadBytes, "0 (the default) or more")
+	case cfg.ReadAhead < 0 || cfg.ReadAhead > maxReadAhead:
+		return bad("ReadAhead", cfg.ReadAhead, "0 (the default) to %d", maxReadAhead)
+	case cfg.AwaitTopic && !cfg.Follow:
+		return bad("AwaitTopic", true, "Follow with it")
+	}
+	return nil
+}
+
+// withDefaults returns a copy in which no field that has a default is zero.
+func (cfg *ScannerConfig) withDefaults() ScannerConfig {
+	c := *cfg
+	if c.Start.IsZero() {
+		c.Start = AtOldest()
+	}
+	setDefault(&c.ReadBytes, DefaultReadMaxBytes)
+	setDefault(&c.ReadAhead, DefaultReadAhead)
+	return c
+}
+
+// Position is a place in a topic. The zero Position is none.
+//
+// A Position is a text to encoding packages: "oldest", "next", "at 70.11" or
+// "after 70.11" with offset and delta, "since 2026-01-02T15:04:05Z", and the
+// empty text for none.
+type Position struct {
+	kind          positionKind
+	offset, delta int64
+	since         time.Time
+}
+
+type positionKind uint8
+
+const (
+	nowhere positionKind = iota
+	atOldest
+	atNext
+	atMessage
+	afterMessage
+	atTime
+)
+
+// AtOldest is the oldest message that the topic has when it is first read.
+func AtOldest() Position { return Position{kind: atOldest} }
+
+// AtNext is the end of the log: the next message that comes is the first.
+func AtNext() Position { return Position{kind: atNext} }
+
+// AtOffset is the first message of the batch at the offset.
+func AtOffset(offset int64) Position { return AtMessage(offset, 0) }
+
+// AtMessage is the message at the offset and the delta.
+func AtMessage(offset, delta int64) Position {
+	return Position{kind: atMessage, offset: offset, delta: delta}
+}
+
+// AfterMessage is the message that follows the one at the offset and the
+// delta, in its batch or the next one.
+func AfterMessage(offset, delta int64) Position {
+	return Position{kind: afterMessage, offset: offset, delta: delta}
+}
+
+// AtTime is the first batch stored at or after the time, by the server's
+// clock.
+func AtTime(since time.Time) Position { return Position{kind: atTime, since: since} }
+
+// IsZero reports whether p is no position.
+func (p Position) IsZero() bool { return p.kind == nowhere }
+
+func (p Position) valid() bool { return p.offset >= 0 && p.delta >= 0 }
+
+// String returns the Position's text.
+func (p Position) String() string {
+	switch p.kind {
+	case atOldest:
+		return "oldest"
+	case atNext:
+		return "next"
+	case atMessage:
+		return fmt.Sprintf("at %d.%d", p.offset, p.delta)
+	case afterMessage:
+		return fmt.Sprintf("after %d.%d", p.offset, p.delta)
+	case atTime:
+		return "since " + p.since.Format(time.RFC3339Nano)
+	}
+	return ""
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Position) UnmarshalText(text []byte) error {
+	kind, value, _ := strings.Cut(string(text), " ")
+	var q Position
+	var err error
+	switch kind {
+	case "oldest":
+		q = AtOldest()
+	case "next":
+		q = AtNext()
+	case "at":
+		q.kind = atMessage
+		q.offset, q.delta, err = parseMessageName(value)
+	case "after":
+		q.kind = afterMessage
+		q.offset, q.delta, err = parseMessageName(value)
+	case "since":
+		q.kind = atTime
+		q.since, err = time.Parse(time.RFC3339Nano, value)
+	}
+	if err != nil || q.String() != string(text) {
+		return fmt.Errorf("logd: %s is no position in a topic", strconv.Quote(string(text)))
+	}
+	*p = q
+	return nil
+}
+
+// parseMessageName parses OFFSET.DELTA.
+func parseMessageName(s string) (offset, delta int64, err error) {
+	o, d, ok := strings.Cut(s, ".")
+	offset, ok1 := batch.ParseInt([]byte(o))
+	delta, ok2 := batch.ParseInt([]byte(d))
+	if !ok || !ok1 || !ok2 {
+		return 0, 0, errors.New("want OFFSET.DELTA")
+	}
+	return offset, delta, nil
+}

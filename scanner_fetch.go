@@ -1,0 +1,333 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+const (
+	// followWait is how long one read waits at the end of the log before it is
+	// sent again.
+	followWait = 10 * time.Second
+	// awaitPause is between two questions whether a topic is there.
+	awaitPause = time.Second
+	// fromOldest is the fetcher's offset before it knows one.
+	fromOldest = -1
+)
+
+// arrival is what the fetcher hands to Scan: batches, a gap, or the end.
+type arrival struct {
+	result *Result
+	skip   int64 // how many messages of the first batch are not wanted
+	gone   *GoneError
+	end    ScanEnd
+	err    error
+}
+
+// fetcher reads ahead for a Scanner, in a goroutine of its own.
+type fetcher struct {
+	s      *Scanner
+	client *Client
+	own    bool        // client is the Scanner's own
+	unlink func() bool // makes the Scanner's life independent of the Client's
+
+	offset int64 // where to read on
+	delta  int64 // where in the batch there, which is the first
+	after  bool  // behind the message at delta
+	begun  bool  // batches have come
+	left   int64 // how many messages are still wanted; 0 for all
+	page   int64 // how many messages to ask for at once
+
+	failures int  // in a row
+	asked    bool // the server was asked how many messages it allows
+}
+
+func newFetcher(s *Scanner, client *Client) *fetcher {
+	f := &fetcher{s: s, client: client, own: s.cfg.Follow, left: s.cfg.Limit, page: DefaultReadMessages}
+	if f.own {
+		f.client = client.sibling()
+	}
+	f.unlink = context.AfterFunc(client.life, func() { s.end(ErrClosed) })
+	return f
+}
+
+// close lets go of the Client, and of the connection if it is the Scanner's
+// own.
+func (f *fetcher) close() {
+	f.unlink()
+	if f.own {
+		f.client.Close()
+	}
+}
+
+// begin looks up where to begin.
+func (f *fetcher) begin(start Position) error {
+	f.offset, f.delta = start.offset, start.delta
+	switch start.kind {
+	case afterMessage:
+		f.after = true
+	case atNext:
+		return f.lookUp(func() (offset int64, err error) {
+			info, err := f.client.Info(f.s.ctx, f.s.topic)
+			return info.Next, err
+		})
+	case atTime:
+		return f.lookUp(func() (offset int64, err error) {
+			return f.client.Seek(f.s.ctx, f.s.topic, start.since)
+		})
+	case atOldest:
+		f.offset = fromOldest
+	}
+	return nil
+}
+
+// lookUp asks the server for the offset to begin at.
+func (f *fetcher) lookUp(ask func() (int64, error)) error {
+	for {
+		offset, err := ask()
+		if err == nil {
+			f.failures = 0
+			f.offset = offset
+			return nil
+		}
+		if errors.Is(err, ErrNotFound) && f.s.cfg.AwaitTopic {
+			f.offset = fromOldest // all of it is yet to come
+			return nil
+		}
+		if err := f.retry(err); err != nil {
+			return err
+		}
+	}
+}
+
+// run fetches until nothing more is wanted or can be had.
+func (f *fetcher) run() {
+	defer f.close()
+	for {
+		a := f.fetch()
+		if a.end == EndFailed && f.s.ctx.Err() != nil {
+			return // Scan knows
+		}
+		select {
+		case f.s.arrivals <- a:
+		case <-f.s.ctx.Done():
+			return
+		}
+		if a.end != NotEnded || f.finished() {
+			return
+		}
+		if a.gone != nil && !f.passGap(a.gone) {
+			return
+		}
+	}
+}
+
+// passGap waits until Scan agrees to go on behind the gap.
+func (f *fetcher) passGap(gone *GoneError) bool {
+	select {
+	case <-f.s.goOn:
+		f.offset, f.delta, f.after = gone.Oldest, 0, false
+		return true
+	case <-f.s.ctx.Done():
+		return false
+	}
+}
+
+// finished reports whether all that Limit allows is fetched.
+func (f *fetcher) finished() bool { return f.s.cfg.Limit > 0 && f.left == 0 }
+
+// fetch gets what is next, however often it has to ask.
+func (f *fetcher) fetch() arrival {
+	for {
+		result, err := f.read()
+		if err == nil {
+			f.failures = 0
+			if len(result.Batches) > 0 {
+				return f.accept(result)
+			}
+			if f.s.cfg.Follow {
+				result.Release()
+				continue
+			}
+			var end ScanEnd
+			if end, err = f.nothing(); err == nil {
+				result.Release()
+				return arrival{end: end}
+			}
+		}
+		gone, err := f.recover(err)
+		if err != nil {
+			return arrival{end: EndFailed, err: err}
+		}
+		if gone != nil {
+			return arrival{gone: gone}
+		}
+	}
+}
+
+func (f *fetcher) read() (*Result, error) {
+	opts := ReadOptions{Messages: f.page, MaxBytes: f.s.cfg.ReadBytes}
+	if f.left > 0 {
+		opts.Messages = min(f.page, f.left)
+	}
+	if f.s.cfg.Follow {
+		opts.Wait = followWait
+	}
+	if f.offset == fromOldest {
+		return f.client.Tail(f.s.ctx, f.s.topic, opts)
+	}
+	return f.client.Read(f.s.ctx, f.s.topic, f.offset, opts)
+}
+
+// accept takes batches.
+func (f *fetcher) accept(result *Result) arrival {
+	a := arrival{result: result}
+	if f.delta > 0 || f.after {
+		var ok bool
+		if a.skip, ok = f.before(&result.Batches[0]); !ok {
+			err := &OffsetError{Offset: f.offset, Delta: f.delta, Oldest: f.offset, Next: result.Next}
+			result.Release()
+			return arrival{end: EndFailed, err: scanError(f.s.topic, err)}
+		}
+		f.delta, f.after = 0, false
+	}
+	f.begun = true
+	f.offset = result.Next
+	if f.left > 0 {
+		got := -a.skip
+		for i := range result.Batches {
+			got += result.Batches[i].Messages
+		}
+		f.left = max(f.left-got, 0)
+	}
+	return a
+}
+
+// before returns how many messages of the batch come before the wanted one,
+// and false if there is none at delta.
+func (f *fetcher) before(b *StoredBatch) (n int64, ok bool) {
+	for m := range b.All() {
+		switch {
+		case m.Delta == f.delta && f.after:
+			return n + 1, true
+		case m.Delta == f.delta:
+			return n, true
+		}
+		n++
+	}
+	return 0, false
+}
+
+// nothing says what it means that the end of the log is reached.
+func (f *fetcher) nothing() (ScanEnd, error) {
+	switch {
+	case f.begun:
+		return EndOfLog, nil
+	case f.offset == fromOldest:
+		return EndEmpty, nil
+	}
+	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	if err == nil && info.Oldest == info.Next {
+		return EndEmpty, nil
+	}
+	return EndOfLog, err
+}
+
+// recover decides what to do about a failure. If it returns neither an error
+// nor a gap, reading goes on.
+func (f *fetcher) recover(err error) (*GoneError, error) {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return f.locate(err)
+	case errors.Is(err, ErrInvalidRequest) && !f.asked:
+		return nil, f.fitPage(err)
+	default:
+		return nil, f.retry(err)
+	}
+}
+
+// fitPage asks for how many messages the server may be asked at once.
+func (f *fetcher) fitPage(cause error) error {
+	cfg, err := f.client.Config(f.s.ctx)
+	if err != nil {
+		return f.retry(err)
+	}
+	f.asked = true
+	if cfg.MaxMessages <= 0 || cfg.MaxMessages >= f.page {
+		return cause
+	}
+	f.page = cfg.MaxMessages
+	return nil
+}
+
+// locate finds out why nothing was found at the offset.
+func (f *fetcher) locate(cause error) (*GoneError, error) {
+	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if f.s.cfg.AwaitTopic && !f.begun {
+			return nil, f.pause(awaitPause)
+		}
+		return nil, err
+	case err != nil:
+		return nil, f.retry(err)
+	case f.offset == fromOldest, f.offset == info.Next:
+		// It went, or came, between the two questions.
+		return nil, f.again(cause)
+	case f.offset < info.Oldest:
+		return &GoneError{Offset: f.offset, Oldest: info.Oldest}, nil
+	default:
+		// The delta is not what is wrong: it was not looked at.
+		return nil, scanError(f.s.topic, &OffsetError{
+			Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
+		})
+	}
+}
+
+// damagedBytes returns how many bytes of the topic the server has set aside.
+func damagedBytes(info *TopicInfo) int64 {
+	for _, field := range info.Fields {
+		if n, ok := batch.ParseInt([]byte(field.Value)); ok && field.Name == "Damaged" {
+			return n
+		}
+	}
+	return 0
+}
+
+// retry returns nil when it is time to try again, and otherwise why not.
+func (f *fetcher) retry(err error) error {
+	// ErrConnect comes when the Client has made all its attempts.
+	if f.s.ctx.Err() != nil || errors.Is(err, ErrConnect) || !IsRetryable(err) {
+		return err
+	}
+	return f.again(err)
+}
+
+// again counts a failure and waits before the next attempt, unless there were
+// too many.
+func (f *fetcher) again(err error) error {
+	cfg := &f.client.cfg
+	f.failures++
+	if cfg.ReconnectAttempts > 0 && f.failures > cfg.ReconnectAttempts {
+		return err
+	}
+	if f.failures == 1 && errors.Is(err, ErrConnectionLost) {
+		return nil // connecting has pauses of its own
+	}
+	return f.pause(cfg.backoff(f.failures - 1))
+}
+
+// pause waits, and returns why if it could not.
+func (f *fetcher) pause(d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-f.s.ctx.Done():
+		return context.Cause(f.s.ctx)
+	}
+}

@@ -1,0 +1,229 @@
+package logd
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// StatePuller remembers what became of a topic's messages, for the next
+// Scanner to begin where the last one has left off. A message may be delivered
+// again, after a failure or a crash, but none is left out.
+//
+// A Scanner calls Get once, when it is made, and Start before it delivers a
+// message. Whoever works on the message calls Complete: in any order, from any
+// goroutine, at the same time as Start.
+type StatePuller interface {
+	// Get returns the position of the oldest message that is not completed, or
+	// the zero Position if nothing is known. All that was started and not
+	// completed counts as never started, since it will be delivered again.
+	Get() (Position, error)
+	// Start notes that the message is about to be delivered. An error ends the
+	// Scanner.
+	Start(offset, delta int64) error
+	// Complete notes that the message is done with, if err is nil, so that it
+	// need not be delivered again. Otherwise the message has failed: it stays
+	// the one to go back to until it is completed after all.
+	Complete(offset, delta int64, err error) error
+}
+
+// BatchEnder is a StatePuller that wants to know where the next batch begins.
+// It can then remember that offset instead of a message of the last batch,
+// which retention may remove although nothing that is wanted is in it.
+type BatchEnder interface {
+	StatePuller
+	// EndBatch is called after Start of the last message of a batch, with the
+	// offset that follows the batch.
+	EndBatch(offset, delta, next int64) error
+}
+
+// Errors of states.
+var (
+	// ErrNotStarted: a message was completed that is not started, or that is
+	// completed already.
+	ErrNotStarted = errors.New("message is not started")
+	// ErrStateFull: too many messages are started and not completed.
+	ErrStateFull = errors.New("too many messages are started and not completed")
+)
+
+// DefaultMaxStarted is the default of how many messages may be started and not
+// completed in a state.
+const DefaultMaxStarted = 1 << 20
+
+// MemoryState is a StatePuller for as long as the program runs. The zero
+// MemoryState knows nothing and is ready for use.
+//
+// It takes 24 bytes for every message that is started and not completed, and
+// at most three times that while they change; what is completed takes none.
+// Start of one message too many is ErrStateFull.
+type MemoryState struct {
+	// MaxStarted is how many messages may be started and not completed.
+	// Default: DefaultMaxStarted. It must not change after the first use.
+	MaxStarted int64
+	// Begin is what Get returns at first. Default: the zero Position. It must
+	// not change after the first use.
+	Begin Position
+
+	mu       sync.Mutex
+	progress progress
+}
+
+// Get implements StatePuller.
+func (s *MemoryState) Get() (Position, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.begin(s.Begin)
+	s.progress.restart()
+	return s.progress.position(), nil
+}
+
+// Position returns what Get would, and changes nothing.
+func (s *MemoryState) Position() Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.begin(s.Begin)
+	return s.progress.position()
+}
+
+// Start implements StatePuller.
+func (s *MemoryState) Start(offset, delta int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.begin(s.Begin)
+	return s.progress.start(offset, delta, s.MaxStarted)
+}
+
+// EndBatch implements BatchEnder.
+func (s *MemoryState) EndBatch(offset, delta, next int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.endBatch(offset, delta, next)
+	return nil
+}
+
+// Complete implements StatePuller.
+func (s *MemoryState) Complete(offset, delta int64, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress.complete(offset, delta, err)
+}
+
+// progress knows which messages are started and not completed.
+type progress struct {
+	begun bool
+	base  Position // the position while nothing is started
+
+	// The messages from the oldest that is not completed to the newest that is
+	// started, in order. Some of those between may be completed.
+	messages []startedMessage
+	first    int // in messages
+	open     int // how many of messages are not completed
+
+	newest startedMessage // ever since restart; of no meaning without any
+	any    bool
+	next   int64 // the offset after newest's batch if newest is its last, else 0
+}
+
+type startedMessage struct {
+	offset, delta int64
+	completed     bool
+}
+
+// compare orders messages as they stand in the log.
+func (m startedMessage) compare(offset, delta int64) int {
+	switch {
+	case m.offset < offset || m.offset == offset && m.delta < delta:
+		return -1
+	case m.offset == offset && m.delta == delta:
+		return 0
+	}
+	return 1
+}
+
+// begin sets the position to begin with, once.
+func (p *progress) begin(at Position) {
+	if !p.begun {
+		p.begun, p.base = true, at
+	}
+}
+
+// restart forgets what is started and not completed.
+func (p *progress) restart() {
+	*p = progress{begun: true, base: p.position(), messages: p.messages[:0]}
+}
+
+// position returns where the oldest message is that is not completed.
+func (p *progress) position() Position {
+	switch {
+	case p.first < len(p.messages):
+		oldest := &p.messages[p.first]
+		return AtMessage(oldest.offset, oldest.delta)
+	case p.next > 0:
+		return AtOffset(p.next)
+	case p.any:
+		return AfterMessage(p.newest.offset, p.newest.delta)
+	}
+	return p.base
+}
+
+func (p *progress) start(offset, delta, limit int64) error {
+	if limit <= 0 {
+		limit = DefaultMaxStarted
+	}
+	if p.any && p.newest.compare(offset, delta) >= 0 {
+		return fmt.Errorf("message %d.%d is started after %d.%d: a state is for one Scanner at a time",
+			offset, delta, p.newest.offset, p.newest.delta)
+	}
+	if int64(p.open) >= limit {
+		return fmt.Errorf("%w: %d, from %d.%d on", ErrStateFull, p.open, p.messages[p.first].offset, p.messages[p.first].delta)
+	}
+	m := startedMessage{offset: offset, delta: delta}
+	if len(p.messages) == cap(p.messages) && p.open <= len(p.messages)/2 {
+		p.compact()
+	}
+	p.messages = append(p.messages, m)
+	p.open++
+	p.newest, p.any, p.next = m, true, 0
+	return nil
+}
+
+// compact drops the completed messages. It costs no more than completing them
+// did.
+func (p *progress) compact() {
+	kept := p.messages[:0]
+	for _, m := range p.messages[p.first:] {
+		if !m.completed {
+			kept = append(kept, m)
+		}
+	}
+	p.messages, p.first = kept, 0
+}
+
+func (p *progress) endBatch(offset, delta, next int64) {
+	if p.any && p.newest.compare(offset, delta) == 0 {
+		p.next = next
+	}
+}
+
+func (p *progress) complete(offset, delta int64, err error) error {
+	started := p.messages[p.first:]
+	i, found := slices.BinarySearchFunc(started, struct{}{}, func(m startedMessage, _ struct{}) int {
+		return m.compare(offset, delta)
+	})
+	if !found || started[i].completed {
+		return fmt.Errorf("%w: %d.%d", ErrNotStarted, offset, delta)
+	}
+	if err != nil {
+		return nil
+	}
+	started[i].completed = true
+	p.open--
+	for p.first < len(p.messages) && p.messages[p.first].completed {
+		p.first++
+	}
+	if p.first == len(p.messages) {
+		p.messages, p.first = p.messages[:0], 0
+	}
+	return nil
+}
