@@ -24,7 +24,9 @@ type ScannerConfig struct {
 	Start Position
 	// State remembers, between Scanners and between runs of a program, which
 	// messages are completed. The Scanner begins at the oldest one that is not,
-	// and tells State of every message it delivers. Default: none.
+	// and tells State of every message it delivers. With AtNext or AtTime for a
+	// Start, what comes before the first delivered message is left out if the
+	// program ends before that. Default: none.
 	State StatePuller
 
 	// Limit is how many messages to deliver at most. Default: no limit.
@@ -130,6 +132,9 @@ func AtTime(since time.Time) Position { return Position{kind: atTime, since: sin
 
 // IsZero reports whether p is no position.
 func (p Position) IsZero() bool { return p.kind == nowhere }
+
+// named reports whether p is a message's name, which never means another one.
+func (p Position) named() bool { return p.kind == atMessage || p.kind == afterMessage }
 
 func (p Position) valid() bool { return p.offset >= 0 && p.delta >= 0 }
 
