@@ -1,0 +1,332 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestScannerConfigValidate(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  ScannerConfig
+		want string
+	}{
+		{ScannerConfig{Start: AtOffset(-1)}, "ScannerConfig.Start is at -1.0: want an offset and a delta of 0 or more"},
+		{ScannerConfig{Start: AfterMessage(5, -1)}, "ScannerConfig.Start is after 5.-1"},
+		{ScannerConfig{Limit: -1}, "ScannerConfig.Limit is -1: want 0 (no limit) or more"},
+		{ScannerConfig{ReadBytes: -2}, "ScannerConfig.ReadBytes is -2: want 0 (the default) or more"},
+		{ScannerConfig{ReadAhead: -3}, "ScannerConfig.ReadAhead is -3: want 0 (the default) to 1024"},
+		{ScannerConfig{ReadAhead: 1025}, "ScannerConfig.ReadAhead is 1025"},
+		{ScannerConfig{AwaitTopic: true}, "ScannerConfig.AwaitTopic is true: want Follow with it"},
+		{ScannerConfig{Start: AtMessage(math.MaxInt64, math.MaxInt64), Limit: math.MaxInt64, Follow: true, AwaitTopic: true}, ""},
+		{ScannerConfig{}, ""},
+	} {
+		err := tt.cfg.Validate()
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("Validate(%+v) = %v, want %q", tt.cfg, err, tt.want)
+		}
+		c, _ := NewClient(ClientConfig{})
+		if _, made := NewScanner(t.Context(), c, "t", tt.cfg); tt.want != "" && made == nil {
+			t.Errorf("NewScanner takes %+v", tt.cfg)
+		}
+		c.Close()
+	}
+}
+
+func TestPositionText(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 60, time.FixedZone("", 3600))
+	for _, p := range []Position{
+		{}, AtOldest(), AtNext(), AtOffset(0), AtMessage(70, 11), AfterMessage(70, 11),
+		AfterMessage(math.MaxInt64, math.MaxInt64), AtTime(at), AtTime(at.UTC()),
+	} {
+		text, err := p.MarshalText()
+		var back Position
+		if err == nil {
+			err = back.UnmarshalText(text)
+		}
+		if err != nil || back.String() != p.String() || back.kind != p.kind || !back.since.Equal(p.since) {
+			t.Errorf("%v comes back as %v, %v", p, back, err)
+		}
+	}
+	for _, text := range []string{" ", "at", "at ", "at 1", "at 1.", "at 1.2.3", "at 01.2", "at -1.2", "at 1.2 ", "after 9223372036854775808.0", "oldest 1", "since", "since now", "AT 1.2", "x"} {
+		p := AtOffset(7)
+		if err := p.UnmarshalText([]byte(text)); err == nil || p != AtOffset(7) {
+			t.Errorf("%q is %v, %v", text, p, err)
+		}
+	}
+}
+
+func fakeScanner(t *testing.T, ctx context.Context, cfg ScannerConfig, script func(*peer)) *Scanner {
+	t.Helper()
+	_, clientCfg := fake(t, script)
+	clientCfg.ReconnectAttempts = -1
+	c := dialTest(t, clientCfg)
+	s, err := NewScanner(ctx, c, "t", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// Nothing is delivered of a batch whose checksum is wrong, and all of what
+// comes before it; the error names topic and offset. The last case is the
+// control: the same script without the damage.
+func TestScannerCorrupt(t *testing.T) {
+	good := stored("t", "a", "b")
+	for _, tt := range []struct {
+		bad  string
+		want string
+	}{
+		{strings.Replace(stored("t", "good", "c"), "good", "goop", 1), "a b"},
+		{strings.Replace(stored("t", "x", "yz"), "yz", "zy", 1), "a b"},
+		{stored("t", "good", "c"), "a b good c"},
+	} {
+		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(1000)}, func(p *peer) {
+			p.answer("READ t 1000 ", "OK 1000 2\r\n"+good+tt.bad)
+			for {
+				line, _, ok := p.request()
+				switch {
+				case !ok:
+					return
+				case strings.HasPrefix(line, fmt.Sprintf("READ t %d ", 1000+len(good))):
+					p.reply("%s", fmt.Sprintf("OK %d 1\r\n", 1000+len(good))+tt.bad)
+				default:
+					p.reply("%s", "OK "+strings.Fields(line)[2]+" 0\r\n")
+				}
+			}
+		})
+		var got []string
+		for s.Scan() {
+			got = append(got, string(s.Message().Body))
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+		if tt.want != "a b" {
+			if s.Err() != nil {
+				t.Errorf("without damage: %v", s.Err())
+			}
+			continue
+		}
+		err := s.Err()
+		if !errors.Is(err, ErrCorrupt) || s.End() != EndFailed {
+			t.Fatalf("ended with %v, %v", s.End(), err)
+		}
+		for _, part := range []string{`"t"`, fmt.Sprintf("offset %d", 1000+len(good)), "checksum"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q does not name %s", err, part)
+			}
+		}
+	}
+}
+
+// AwaitTopic waits for the topic; without it, no topic is the end.
+func TestScannerAwaitsTopic(t *testing.T) {
+	for _, start := range []Position{AtOldest(), AtNext(), AtTime(time.Unix(1, 0))} {
+		t.Run(start.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				s := fakeScanner(t, t.Context(), ScannerConfig{Start: start, Follow: true, AwaitTopic: true}, func(p *peer) {
+					for {
+						line, _, ok := p.request()
+						if !ok {
+							return
+						}
+						switch there := time.Since(begin) >= time.Hour; {
+						case there && strings.HasPrefix(line, "TAIL t "):
+							p.reply("%s", "OK 0 1\r\n"+stored("t", "first"))
+						case there:
+							p.hangUp() // a read that waits
+							return
+						default:
+							p.reply("ERR not found\r\n")
+						}
+					}
+				})
+				if !s.Scan() || string(s.Message().Body) != "first" {
+					t.Errorf("message %q, %v", s.Message().Body, s.Err())
+				}
+				if took := time.Since(begin); took != time.Hour {
+					t.Errorf("it took %v", took)
+				}
+				s.Close()
+			})
+		})
+	}
+	s := fakeScanner(t, t.Context(), ScannerConfig{Follow: true}, func(p *peer) {
+		for {
+			if _, _, ok := p.request(); !ok || !p.reply("ERR not found\r\n") {
+				return
+			}
+		}
+	})
+	if s.Scan() || !errors.Is(s.Err(), ErrNotFound) {
+		t.Errorf("without AwaitTopic: %v", s.Err())
+	}
+}
+
+// A server that is busy is asked again, after longer and longer pauses, as
+// often as the Client tries to reconnect.
+func TestScannerRetries(t *testing.T) {
+	for _, tt := range []struct {
+		answer   string
+		attempts int
+		want     int // requests
+	}{
+		{"ERR busy", 3, 4},
+		{"ERR internal error", 1, 2},
+		{"ERR shutting down", 2, 3},
+		{"ERR unauthorized", 5, 1},
+		{"ERR unsupported codec", -1, 1},
+	} {
+		t.Run(tt.answer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				requests := 0
+				_, cfg := fake(t, func(p *peer) {
+					for p.expect("TAIL t 10000 wait=0 max-bytes=1048576") {
+						requests++
+						p.reply("%s\r\n", tt.answer)
+					}
+				})
+				cfg.ReconnectAttempts = tt.attempts
+				cfg.ReconnectMin, cfg.ReconnectMax = time.Second, time.Minute
+				c := dialTest(t, cfg)
+				s, err := NewScanner(t.Context(), c, "t", ScannerConfig{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				if s.Scan() {
+					t.Error("Scan = true")
+				}
+				if s.Err() == nil || !strings.Contains(s.Err().Error(), strings.TrimPrefix(tt.answer, "ERR ")) {
+					t.Errorf("Err = %v", s.Err())
+				}
+				s.Close()
+				c.Close()
+				synctest.Wait()
+				if requests != tt.want {
+					t.Errorf("%d requests, want %d", requests, tt.want)
+				}
+				least := time.Duration(1<<(tt.want-1)-1) * time.Second / 2
+				if took := time.Since(start); took < least || took > 4*least {
+					t.Errorf("it took %v, want at least %v", took, least)
+				}
+			})
+		})
+	}
+}
+
+// However much there is to read, no more is fetched than ReadAhead allows.
+func TestScannerReadAheadIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		requests := 0
+		one := stored("t", "x")
+		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(0), ReadAhead: 3}, func(p *peer) {
+			for {
+				line, _, ok := p.request()
+				if !ok {
+					return
+				}
+				requests++
+				p.reply("%s", "OK "+strings.Fields(line)[2]+" 1\r\n"+one)
+			}
+		})
+		synctest.Wait()
+		// Three wait, and one has come for which there is no room.
+		if requests != 4 {
+			t.Errorf("%d requests before the first Scan, want 4", requests)
+		}
+		for range 10 {
+			if !s.Scan() {
+				t.Fatal(s.Err())
+			}
+		}
+		synctest.Wait()
+		if requests != 14 {
+			t.Errorf("%d requests after 10 messages, want 14", requests)
+		}
+		s.Close()
+		if s.Scan() || !errors.Is(s.Err(), ErrScannerClosed) {
+			t.Errorf("after Close, Scan delivers what was read ahead: %v", s.Err())
+		}
+	})
+}
+
+// A NewScanner that has to ask the server first ends with its context.
+func TestNewScannerCancelled(t *testing.T) {
+	for _, start := range []Position{AtNext(), AtTime(time.Unix(1, 0))} {
+		for _, follow := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				_, cfg := fake(t, func(p *peer) {
+					p.request()
+					p.hangUp()
+				})
+				c := dialTest(t, cfg)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				begin := time.Now()
+				_, err := NewScanner(ctx, c, "t", ScannerConfig{Start: start, Follow: follow})
+				if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second {
+					t.Errorf("NewScanner = %v after %v", err, time.Since(begin))
+				}
+				c.Close()
+			})
+		}
+	}
+}
+
+// What is cancelled is not delivered any more, though it is here.
+func TestScannerCancelledBetweenMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := fakeScanner(t, ctx, ScannerConfig{Start: AtOffset(0)}, func(p *peer) {
+			p.answer("READ", "OK 0 1\r\n"+stored("t", "a", "b", "c"))
+			p.hangUp()
+		})
+		if !s.Scan() {
+			t.Fatal(s.Err())
+		}
+		cancel()
+		synctest.Wait()
+		if s.Scan() || !errors.Is(s.Err(), context.Canceled) {
+			t.Errorf("Scan goes on, or ends with %v", s.Err())
+		}
+		s.Close()
+	})
+}
+
+// The hooks of a Client see the connection of a Scanner that follows, one call
+// at a time.
+func TestScannerHooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h hooks
+		_, cfg := fake(t, func(p *peer) {
+			p.answer("TAIL", "OK 0 1\r\n"+stored("t", "a"))
+			p.hangUp()
+		})
+		h.install(&cfg)
+		c, err := NewClient(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := NewScanner(t.Context(), c, "t", ScannerConfig{Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Scan() {
+			t.Error(s.Err())
+		}
+		s.Close()
+		c.Close()
+		if got, want := h.String(), "+fake:1774 -fake:1774"; got != want {
+			t.Errorf("hooks saw %q, want %q", got, want)
+		}
+	})
+}
