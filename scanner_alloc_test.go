@@ -1,0 +1,50 @@
+//go:build !race
+
+package logd_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/logdtest"
+)
+
+// In steady state no message costs an allocation, by nobody: neither by the
+// Scanner's goroutines nor by those of the server, which is in this process.
+func TestScannerDoesNotAllocate(t *testing.T) {
+	const n = 100_000
+	client := logdtest.Start(t).Client(t)
+	store(t, client, "t", n, 100, 0)
+	file, err := logd.OpenFileState(logd.FileStateConfig{Path: filepath.Join(t.TempDir(), "state"), Sync: logd.SyncOnClose})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, state := range map[string]logd.StatePuller{"none": nil, "memory": new(logd.MemoryState), "file": file} {
+		s := newScanner(t, client, "t", logd.ScannerConfig{State: state})
+		const many = 10_000
+		scan := func() {
+			for range many {
+				if !s.Scan() {
+					t.Fatal(s.Err())
+				}
+				m := s.Message()
+				if state != nil {
+					if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		for range 4 {
+			scan()
+		}
+		// The few there are belong to reads, and to saves, of many messages.
+		if got := testing.AllocsPerRun(4, scan); got > many/20 {
+			t.Errorf("state %s: %v allocations for %d messages", what, got, many)
+		} else {
+			t.Logf("state %s: %v allocations for %d messages", what, got, many)
+		}
+		s.Close()
+	}
+}
