@@ -29,6 +29,10 @@
 //		}
 //	}
 //
+// A [Scanner] reads messages one after another, from wherever it is told, follows
+// a topic, and with a [StatePuller] remembers from run to run which messages are
+// completed.
+//
 // A batch's offset is its byte position in its topic, a message's delta the
 // byte position in its batch's data: offset and delta together name a message
 // for ever. Both, like all counts, are int64.
@@ -38,13 +42,13 @@
 // A [Client] is one connection, shared by all its callers, who never wait for
 // each other's answers before their requests are sent. The server answers in
 // the order of the requests, so a slow answer holds up those behind it: a
-// Client that reads with [ReadOptions.Wait], to follow a topic, should do
-// nothing else. [Client.StartAppend] keeps several batches under way from one
+// Client that reads with [ReadOptions.Wait] should do nothing else; a Scanner
+// that follows a topic has a connection of its own. [Client.StartAppend] keeps several batches under way from one
 // goroutine.
 //
 // A lost connection fails the calls under way at once. The next call connects
 // again, to the next address that can be reached. The Client repeats no
-// request by itself.
+// request by itself; a Scanner does.
 //
 // # Errors
 //
