@@ -34,6 +34,23 @@ func add(t testing.TB, client *logd.Client, topic string, bodies ...string) int6
 	return offset
 }
 
+// removed waits until no more than so many partitions of the topic are left,
+// and describes it.
+func removed(t testing.TB, client *logd.Client, topic string, partitions int64) logd.TopicInfo {
+	t.Helper()
+	for start := time.Now(); ; {
+		info, err := client.Info(t.Context(), topic)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case info.Partitions <= partitions && info.Oldest > 0:
+			return info
+		case time.Since(start) > 10*time.Second:
+			t.Fatalf("%d partitions are left", info.Partitions)
+		}
+	}
+}
+
 // newScanner returns a Scanner that is closed at the test's end.
 func newScanner(t testing.TB, client *logd.Client, topic string, cfg logd.ScannerConfig) *logd.Scanner {
 	t.Helper()
@@ -153,10 +170,7 @@ func TestScannerEnds(t *testing.T) {
 	for range 20 {
 		add(t, client, "t", strings.Repeat("x", 100), "y")
 	}
-	info, err := client.Info(t.Context(), "t")
-	if err != nil || info.Oldest == 0 {
-		t.Fatal(info, err)
-	}
+	info := removed(t, client, "t", 2)
 	var gone *logd.GoneError
 	var bad *logd.OffsetError
 	tests := []struct {
@@ -209,7 +223,7 @@ func TestScannerEnds(t *testing.T) {
 			}
 		})
 	}
-	_, err = logd.NewScanner(t.Context(), client, "none", logd.ScannerConfig{Start: logd.AtNext()})
+	_, err := logd.NewScanner(t.Context(), client, "none", logd.ScannerConfig{Start: logd.AtNext()})
 	if !errors.Is(err, logd.ErrNotFound) {
 		t.Errorf("at the next of no topic: %v", err)
 	}
@@ -220,10 +234,7 @@ func TestScannerPassesGap(t *testing.T) {
 	server := logdtest.Start(t, logdtest.PartitionSize(256), logdtest.Partitions(2))
 	client := server.Client(t)
 	names := fill(t, client, "t", 0, 100)
-	info, err := client.Info(t.Context(), "t")
-	if err != nil || info.Oldest == 0 {
-		t.Fatal(info, err)
-	}
+	info := removed(t, client, "t", 2)
 	first := slices.IndexFunc(names, func(n messageName) bool { return n.offset == info.Oldest })
 	var state logd.MemoryState
 	state.Begin = logd.AfterMessage(names[2].offset, names[2].delta)
