@@ -155,6 +155,18 @@ func (s *Scanner) Message() Message {
 // Scanner begins that is to read the batches after it.
 func (s *Scanner) Next() int64 { return s.next }
 
+// Ready reports whether the next Scan is sure to return at once: it has a
+// message for it, or the Scanner has ended. A program that collects output may
+// write it out when Ready is false.
+func (s *Scanner) Ready() bool {
+	rest := int64(len(s.walk.Data))
+	if rest > 0 {
+		rest -= s.walk.Delta() + batch.MessageLen(len(s.walk.Body()))
+	}
+	return rest > 0 || len(s.batches) > 0 || len(s.arrivals) > 0 ||
+		s.why != NotEnded || s.stopped.Load() || s.cfg.Limit > 0 && s.left == 0
+}
+
 // End returns why Scan has returned false.
 func (s *Scanner) End() ScanEnd { return s.why }
 

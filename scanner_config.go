@@ -42,6 +42,11 @@ type ScannerConfig struct {
 	// offset: what was between gone.Offset and gone.Oldest is lost to it. An
 	// error ends the Scanner. Default: the Scanner ends with the *GoneError.
 	OnGone func(gone *GoneError) error
+	// OnRetry is called with the error of a read that failed and will be tried
+	// again, and with nil when the server answers after that. Calls come one
+	// after another, from NewScanner and from a goroutine of the Scanner's; they
+	// must neither block nor call the Scanner. Default: none.
+	OnRetry func(err error)
 
 	// ReadBytes is how many bytes to ask for at once; one batch comes whatever
 	// its length. Default: DefaultReadMaxBytes.
@@ -78,6 +83,9 @@ func (cfg *ScannerConfig) withDefaults() ScannerConfig {
 	c := *cfg
 	if c.Start.IsZero() {
 		c.Start = AtOldest()
+	}
+	if c.OnRetry == nil {
+		c.OnRetry = func(error) {}
 	}
 	setDefault(&c.ReadBytes, DefaultReadMaxBytes)
 	setDefault(&c.ReadAhead, DefaultReadAhead)

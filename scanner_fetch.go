@@ -89,7 +89,7 @@ func (f *fetcher) lookUp(ask func() (int64, error)) error {
 	for {
 		offset, err := ask()
 		if err == nil {
-			f.failures = 0
+			f.answered()
 			f.offset = offset
 			return nil
 		}
@@ -144,7 +144,7 @@ func (f *fetcher) fetch() arrival {
 	for {
 		result, err := f.read()
 		if err == nil {
-			f.failures = 0
+			f.answered()
 			if len(result.Batches) > 0 {
 				return f.accept(result)
 			}
@@ -314,10 +314,19 @@ func (f *fetcher) again(err error) error {
 	if cfg.ReconnectAttempts > 0 && f.failures > cfg.ReconnectAttempts {
 		return err
 	}
+	f.s.cfg.OnRetry(err)
 	if f.failures == 1 && errors.Is(err, ErrConnectionLost) {
 		return nil // connecting has pauses of its own
 	}
 	return f.pause(cfg.backoff(f.failures - 1))
+}
+
+// answered notes that the server answers.
+func (f *fetcher) answered() {
+	if f.failures > 0 {
+		f.failures = 0
+		f.s.cfg.OnRetry(nil)
+	}
 }
 
 // pause waits, and returns why if it could not.

@@ -197,7 +197,12 @@ func TestScannerRetries(t *testing.T) {
 				cfg.ReconnectAttempts = tt.attempts
 				cfg.ReconnectMin, cfg.ReconnectMax = time.Second, time.Minute
 				c := dialTest(t, cfg)
-				s, err := NewScanner(t.Context(), c, "t", ScannerConfig{})
+				retries := 0
+				s, err := NewScanner(t.Context(), c, "t", ScannerConfig{OnRetry: func(err error) {
+					if retries++; !IsRetryable(err) {
+						t.Errorf("OnRetry(%v)", err)
+					}
+				}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -211,8 +216,8 @@ func TestScannerRetries(t *testing.T) {
 				s.Close()
 				c.Close()
 				synctest.Wait()
-				if requests != tt.want {
-					t.Errorf("%d requests, want %d", requests, tt.want)
+				if requests != tt.want || retries != tt.want-1 {
+					t.Errorf("%d requests, want %d, and %d calls of OnRetry", requests, tt.want, retries)
 				}
 				least := time.Duration(1<<(tt.want-1)-1) * time.Second / 2
 				if took := time.Since(start); took < least || took > 4*least {
@@ -299,6 +304,51 @@ func TestScannerCancelledBetweenMessages(t *testing.T) {
 			t.Errorf("Scan goes on, or ends with %v", s.Err())
 		}
 		s.Close()
+	})
+}
+
+// OnRetry tells of trouble, and of its end; Ready tells whether Scan would wait.
+func TestScannerReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		more := make(chan struct{})
+		var told []error
+		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(0), Follow: true, Limit: 3, OnRetry: func(err error) {
+			told = append(told, err)
+		}}, func(p *peer) {
+			if p.number < 3 {
+				p.request() // and hangs up; the first connection is the Client's
+				return
+			}
+			p.answer("READ t 0", "OK 0 1\r\n"+stored("t", "a", "b"))
+			p.expect("READ")
+			<-more
+			p.reply("%s", fmt.Sprintf("OK %d 1\r\n", len(stored("t", "a", "b")))+stored("t", "c"))
+			p.hangUp()
+		})
+		var ready []bool
+		note := func() {
+			time.Sleep(time.Second) // more than a pause before connecting again
+			synctest.Wait()
+			ready = append(ready, s.Ready())
+		}
+		note() // a and b have come
+		for range 2 {
+			s.Scan()
+			note() // b is there; then nothing is
+		}
+		close(more)
+		note() // c has come
+		s.Scan()
+		note() // the limit is reached
+		s.Scan()
+		note()
+		if got, want := fmt.Sprint(ready), "[true true false true true true]"; got != want {
+			t.Errorf("Ready: %s, want %s", got, want)
+		}
+		s.Close()
+		if len(told) != 2 || !errors.Is(told[0], ErrConnectionLost) || told[1] != nil {
+			t.Errorf("OnRetry was told %v", told)
+		}
 	})
 }
 
