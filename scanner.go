@@ -74,6 +74,7 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 		return nil, scanError(topic, err)
 	}
 	cfg = cfg.withDefaults()
+	cfg.ReadBytes = min(cfg.ReadBytes, client.cfg.MaxReplySize)
 	start := cfg.Start
 	if cfg.State != nil {
 		known, err := cfg.State.Get()

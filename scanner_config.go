@@ -49,7 +49,8 @@ type ScannerConfig struct {
 	OnRetry func(err error)
 
 	// ReadBytes is how many bytes to ask for at once; one batch comes whatever
-	// its length. Default: DefaultReadMaxBytes.
+	// its length. It is never more than ClientConfig's MaxReplySize. Default:
+	// DefaultReadMaxBytes.
 	ReadBytes int64
 	// ReadAhead is how many answers, of ReadBytes each, may wait for Scan while
 	// one is delivered and another one is under way. Default:

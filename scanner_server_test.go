@@ -416,6 +416,23 @@ func TestScannerFitsServer(t *testing.T) {
 	}
 }
 
+// A Scanner never asks for more than its Client takes.
+func TestScannerFitsClient(t *testing.T) {
+	server := logdtest.Start(t)
+	fill(t, server.Client(t), "t", 0, 1000)
+	cfg := server.ClientConfig()
+	cfg.MaxReplySize = 1000
+	client, err := logd.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := newScanner(t, client, "t", logd.ScannerConfig{})
+	if got := rest(s); !slices.Equal(got, numbers(0, 1000)) || s.Err() != nil {
+		t.Errorf("got %d messages, %v", len(got), s.Err())
+	}
+}
+
 // Messages are good until the next Scan, copies for ever.
 func TestScannerCopy(t *testing.T) {
 	client := logdtest.Start(t).Client(t)

@@ -442,3 +442,31 @@ func TestFileStateOfNothing(t *testing.T) {
 		t.Error("Start after Close")
 	}
 }
+
+// FuzzState: no bytes make reading a state panic, and what is read is what was
+// written.
+func FuzzState(f *testing.F) {
+	for _, at := range []Position{AtOldest(), AtNext(), AtMessage(70, 11), AfterMessage(70, 11), AtTime(time.Unix(1, 2).UTC()), {}} {
+		f.Add(encodeState(at))
+		f.Add([]byte(at.String()))
+	}
+	f.Add([]byte("logd-state 2 x"))
+	f.Add([]byte("logd-state "))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if at, err := decodeState(data); err == nil && string(encodeState(at)) != string(data) {
+			t.Errorf("%q is read as %v", data, at)
+		}
+		var at Position
+		if err := at.UnmarshalText(data); err != nil {
+			return
+		}
+		if back, err := at.MarshalText(); err != nil || string(back) != string(data) {
+			t.Errorf("%q is read as %v", data, at)
+		}
+		if back, err := decodeState(encodeState(at)); err == nil && back != at || err != nil && !at.IsZero() {
+			if !at.since.Equal(back.since) {
+				t.Errorf("%v comes back as %v, %v", at, back, err)
+			}
+		}
+	})
+}
