@@ -139,13 +139,16 @@ func ExampleClient_StartAppend() {
 // be stored all the same.
 func ExampleIsUnknown() {
 	addr, stop := startExample()
-	client := connect(addr)
+	stop() // the server is away for good
+	client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{addr}, ReconnectAttempts: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer client.Close()
-	stop() // the server goes away for good
 
 	var batch logd.Batch
 	batch.Add([]byte("hello"))
-	_, err := client.Append(context.Background(), "greetings", &batch)
+	_, err = client.Append(context.Background(), "greetings", &batch)
 	switch {
 	case err == nil:
 		fmt.Println("stored")
