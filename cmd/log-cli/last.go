@@ -17,6 +17,11 @@ import (
 // length of a message, and if it turns out not to be far enough, one that is
 // further.
 func (r *reader) last(ctx context.Context, n int64) (offset, skip int64, err error) {
+	if r.page == 0 {
+		if err := r.fitPage(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
 	const tries = 5 // each fails only if the batches it counts are removed
 	for range tries {
 		offset, skip, err = r.countBack(ctx, n)
@@ -25,6 +30,19 @@ func (r *reader) last(ctx context.Context, n int64) (offset, skip int64, err err
 		}
 	}
 	return offset, skip, err
+}
+
+// fitPage asks for how many messages the server may be asked at once.
+func (r *reader) fitPage(ctx context.Context) error {
+	conf, err := r.client.Config(ctx)
+	if err != nil {
+		return err
+	}
+	r.page = logd.DefaultReadMessages
+	if conf.MaxMessages > 0 {
+		r.page = min(r.page, conf.MaxMessages)
+	}
+	return nil
 }
 
 func (r *reader) countBack(ctx context.Context, n int64) (offset, skip int64, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,15 +13,7 @@ import (
 	"github.com/logd-dev/logd"
 )
 
-const (
-	defaultLimit = 15
-	// followWait is how long a read waits at the end of the log before it is
-	// sent again.
-	followWait = 10 * time.Second
-	// retryPause is between two attempts to read on after the server said
-	// that it can't just now. Connecting has pauses of its own.
-	retryPause = 200 * time.Millisecond
-)
+const defaultLimit = 15
 
 // readFlags are the flags of read.
 type readFlags struct {
@@ -105,10 +98,11 @@ func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error
 		out: &messageWriter{out: bufio.NewWriterSize(a.stdout, 128<<10), topic: f.topic, json: a.json(), numbers: f.numbers},
 	}
 	r.limit = f.limit
-	if err := r.start(ctx, f); err != nil {
+	start, err := r.start(ctx, f)
+	if err != nil {
 		return err
 	}
-	err := r.run(ctx)
+	err = r.run(ctx, start)
 	if flushed := r.out.flush(); err == nil {
 		err = flushed
 	}
@@ -130,29 +124,20 @@ type reader struct {
 	orOldest bool
 	out      *messageWriter
 
-	offset int64 // where to read on
+	offset int64 // where reading begins, unless it is the oldest
 	skip   int64 // how many messages there are not wanted
 	limit  int64 // how many messages are still wanted; 0 for all
-	begun  bool  // the server has answered a read
-	lost   bool  // the user was told that the server does not answer
-	page   int64 // how many messages to ask for at once
+	begun  bool  // there was a message
+	page   int64 // how many messages to ask for at once, when counting
 
-	fromOldest bool // reading begins at the oldest message, whichever that is
+	lost atomic.Bool // the user was told that the server does not answer
 }
 
 // start finds out where to begin.
-func (r *reader) start(ctx context.Context, f *readFlags) error {
+func (r *reader) start(ctx context.Context, f *readFlags) (logd.Position, error) {
 	since, err := f.sinceTime(time.Now())
 	if err != nil {
-		return err
-	}
-	conf, err := r.client.Config(ctx)
-	if err != nil {
-		return err
-	}
-	r.page = logd.DefaultReadMessages
-	if conf.MaxMessages > 0 {
-		r.page = min(r.page, conf.MaxMessages)
+		return logd.Position{}, err
 	}
 	switch {
 	case f.hasOffset:
@@ -165,121 +150,61 @@ func (r *reader) start(ctx context.Context, f *readFlags) error {
 			r.limit = f.last
 		}
 	default:
-		var info logd.TopicInfo
-		info, err = r.client.Info(ctx, r.topic)
-		r.offset, r.fromOldest = info.Oldest, true
+		return logd.AtOldest(), nil
 	}
 	if errors.Is(err, logd.ErrNotFound) {
-		return noTopic(r.topic)
+		err = noTopic(r.topic)
 	}
-	return err
+	return logd.AtOffset(r.offset), err
 }
 
-// fetched is the outcome of a read.
-type fetched struct {
-	result *logd.Result
-	err    error
-}
-
-// run prints messages until there are enough. The next read is under way while
-// the messages of the last one are printed.
-func (r *reader) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	next := r.fetch(ctx)
-	defer func() {
-		cancel()
-		if next != nil {
-			f := <-next
-			f.result.Release()
-		}
-	}()
-	for {
-		f := <-next
-		next = nil
-		if f.err != nil {
-			if err := r.recover(ctx, f.err); err != nil {
-				return err
-			}
-			next = r.fetch(ctx)
-			continue
-		}
-		if len(f.result.Batches) == 0 && !r.follow {
-			return r.nothing(ctx)
-		}
-		r.arrived(f.result)
-		more := r.wantsMore(f.result)
-		if more {
-			next = r.fetch(ctx)
-		}
-		err := r.print(f.result)
-		f.result.Release()
-		if err != nil || !more {
+// run prints messages until there are enough.
+func (r *reader) run(ctx context.Context, start logd.Position) error {
+	client, cfg := r.client, logd.ScannerConfig{Start: start, Follow: r.follow}
+	if r.follow {
+		// The server was there when the command was started; from now on there
+		// is no hurry.
+		endless := r.app.clientConfig()
+		endless.ReconnectAttempts = -1
+		var err error
+		if client, err = logd.NewClient(endless); err != nil {
 			return err
 		}
+		defer client.Close()
+		cfg.OnRetry = r.retrying
 	}
-}
-
-// fetch begins to read at the reader's offset.
-func (r *reader) fetch(ctx context.Context) chan fetched {
-	opts := logd.ReadOptions{Messages: r.page}
-	if r.limit > 0 {
-		opts.Messages = min(r.page, r.limit+r.skip)
+	if r.limit > 0 && r.limit+r.skip > 0 {
+		cfg.Limit = r.limit + r.skip
 	}
-	if r.follow {
-		opts.Wait = followWait
+	if r.orOldest {
+		cfg.OnGone = r.passGap
 	}
-	offset := r.offset
-	c := make(chan fetched, 1)
-	go func() {
-		result, err := r.client.Read(ctx, r.topic, offset, opts)
-		c <- fetched{result, err}
-	}()
-	return c
-}
-
-// arrived notes that the server answers.
-func (r *reader) arrived(result *logd.Result) {
-	r.begun = true
-	r.offset = result.Next
-	if r.lost {
-		r.lost = false
-		r.app.note("the server answers again")
+	s, err := logd.NewScanner(ctx, client, r.topic, cfg)
+	if err != nil {
+		return err
 	}
-}
-
-// wantsMore reports whether something is wanted beyond the result.
-func (r *reader) wantsMore(result *logd.Result) bool {
-	if r.limit == 0 {
-		return true
-	}
-	n := -r.skip
-	for i := range result.Batches {
-		n += result.Batches[i].Messages
-	}
-	return n < r.limit
-}
-
-// print prints the messages of the result that are wanted.
-func (r *reader) print(result *logd.Result) error {
-	for i := range result.Batches {
-		for m := range result.Batches[i].All() {
-			if r.skip > 0 {
-				r.skip--
-				continue
-			}
-			if err := r.out.print(&m); err != nil {
+	defer s.Close()
+	for s.Scan() {
+		r.begun = true
+		if r.skip > 0 {
+			r.skip--
+			continue
+		}
+		m := s.Message()
+		if err := r.out.print(&m); err != nil {
+			return err
+		}
+		if r.limit == 1 {
+			return nil
+		}
+		r.limit = max(r.limit-1, 0)
+		if r.follow && !s.Ready() {
+			if err := r.out.flush(); err != nil {
 				return err
 			}
-			if r.limit == 1 {
-				return nil
-			}
-			r.limit = max(r.limit-1, 0)
 		}
 	}
-	if r.follow {
-		return r.out.flush()
-	}
-	return nil
+	return r.ended(s)
 }
 
 // messageWriter prints messages.
