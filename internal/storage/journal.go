@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -63,9 +64,14 @@ const (
 	// recCut: next. What lies at and after it is being cut off; done when a
 	// synced or clean record follows.
 	recCut recordKind = 7
+	// recDue: offset. The partitions before it are to be removed when their
+	// hooks have been run.
+	recDue recordKind = 8
+	// recHooked: base. The hook of the partition there need not be run again.
+	recHooked recordKind = 9
 )
 
-var recordInts = map[recordKind]int{recSynced: 1, recClean: 5, recEnd: 6, recTrim: 3, recDamaged: 2, recCut: 1}
+var recordInts = map[recordKind]int{recSynced: 1, recClean: 5, recEnd: 6, recTrim: 3, recDamaged: 2, recCut: 1, recDue: 1, recHooked: 1}
 
 // ErrNewer is returned for a topic whose files a newer version of logd wrote.
 // It is not damage: nothing is wrong with the data.
@@ -95,7 +101,13 @@ type journalState struct {
 	trimmed struct{ oldest, messages, batches int64 }
 	ends    map[int64]partitionEnd
 	damaged []byteRange
-	unknown [][]byte // whole records
+	due     int64          // the partitions before it are to be removed
+	hooked  map[int64]bool // by base: those of them whose hooks need not be run again
+	unknown [][]byte       // whole records
+}
+
+func newJournalState() journalState {
+	return journalState{cut: -1, ends: make(map[int64]partitionEnd), hooked: make(map[int64]bool)}
 }
 
 type partitionEnd struct {
@@ -155,6 +167,12 @@ func (s *journalState) encode() []byte {
 	for _, r := range s.damaged {
 		b = appendInts(b, recDamaged, r.from, r.to)
 	}
+	if s.due > 0 {
+		b = appendInts(b, recDue, s.due)
+	}
+	for _, base := range sortedKeys(s.hooked) {
+		b = appendInts(b, recHooked, base)
+	}
 	if s.clean {
 		b = appendInts(b, recClean, s.synced, s.head.messages, s.head.batches, s.head.first, s.head.last)
 	} else {
@@ -183,7 +201,7 @@ var errJournal = errors.New("storage: damaged journal")
 // whatever the error: nil for a whole journal or one with a torn end,
 // errJournal for one with damage that more records follow, and ErrNewer.
 func decodeJournal(b []byte) (s journalState, size int64, err error) {
-	s = journalState{cut: -1, ends: make(map[int64]partitionEnd)}
+	s = newJournalState()
 	if len(b) < journalHeader || string(b[:8]) != journalMagic ||
 		binary.LittleEndian.Uint32(b[12:]) != crc32.ChecksumIEEE(b[:12]) {
 		if slices.IndexFunc(b, func(c byte) bool { return c != 0 }) < 0 {
@@ -285,6 +303,12 @@ func (s *journalState) apply(rec []byte) bool {
 		s.addDamage(byteRange{n[0], n[1]})
 	case recCut:
 		s.cut = n[0]
+		s.due = min(s.due, s.cut)
+		maps.DeleteFunc(s.hooked, func(base int64, _ bool) bool { return base >= s.cut })
+	case recDue:
+		s.due = max(s.due, n[0])
+	case recHooked:
+		s.hooked[n[0]] = true
 	}
 	return true
 }
@@ -315,6 +339,8 @@ func (s *journalState) forget(oldest, next int64) {
 			delete(s.ends, base)
 		}
 	}
+	maps.DeleteFunc(s.hooked, func(base int64, _ bool) bool { return base < oldest || base >= next })
+	s.due = min(s.due, next)
 	s.damaged = slices.DeleteFunc(s.damaged, func(r byteRange) bool { return r.to <= oldest || r.from >= next })
 }
 

@@ -182,7 +182,8 @@ func createLog(s *Store, name string) (*Log, error) {
 	}
 	l := newLog(s, name)
 	l.id = newTopicID()
-	l.state = journalState{id: l.id, created: s.o.Clock.Now().UnixMilli(), cut: -1, ends: make(map[int64]partitionEnd)}
+	l.state = newJournalState()
+	l.state.id, l.state.created = l.id, s.o.Clock.Now().UnixMilli()
 	if err := l.journal.append(l.state.encode()); err != nil {
 		return nil, wrap(journalFile(name), err)
 	}

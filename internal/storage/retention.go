@@ -103,39 +103,39 @@ func (r *retention) run() {
 	}
 }
 
-// retain removes what the store's retention settings say is to go. This is the
-// one place that decides it.
+// retain removes what the store's retention settings say is to go, or has it
+// held first. This is the one place that decides it.
 func (l *Log) retain() error {
 	o := &l.store.o
 	parts := l.partitions()
-	head := len(parts) - 1
-	k := 0
-	if o.Partitions > 0 {
-		k = max(len(parts)-o.Partitions, 0)
-	}
-	for o.RetentionBytes > 0 && k < head && l.next.Load()-parts[k].base > o.RetentionBytes {
-		k++
-	}
-	if o.RetentionAge > 0 {
-		limit := o.Clock.Now().Add(-o.RetentionAge).UnixMilli()
-		for k < head && l.newestTime(parts[k]) < limit {
-			k++
+	k := l.expired(parts, l.Retention())
+	if k == len(parts)-1 && o.RetentionAge > 0 {
+		done, err := l.retireHead(o.Clock.Now().Add(-o.RetentionAge).UnixMilli())
+		if err != nil {
+			return err
 		}
-		if k == head {
-			done, err := l.retireHead(limit)
-			if err != nil {
-				return err
-			}
-			if done {
-				parts = l.partitions()
-				k = len(parts) - 1
-			}
+		if done {
+			parts = l.partitions()
+			k = len(parts) - 1
 		}
+	}
+	if o.Holder != nil {
+		return l.removeHeld(parts[k].base)
 	}
 	if k == 0 {
 		return nil
 	}
 	return l.AdvanceOldest(parts[k].base)
+}
+
+// expired returns how many of the partitions are to be removed: the head never
+// is.
+func (l *Log) expired(parts []*partition, s RetentionSettings) int {
+	k := 0
+	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+		k++
+	}
+	return k
 }
 
 // newestTime returns when the newest batch of a complete partition was

@@ -148,6 +148,12 @@ type Options struct {
 	RetentionAge   time.Duration // 0 for none: oldest partitions go by the age of their newest batch
 	RetentionBytes int64         // 0 for none: oldest partitions go when a topic has more bytes
 
+	// Holder is asked before partitions are removed; default: nobody.
+	Holder Holder
+	// KeepFree is the room on the disk below which what is held is removed all
+	// the same, in bytes; 0 for never.
+	KeepFree int64
+
 	FlushBatches  int           // see Log.Commit; default 0
 	FlushInterval time.Duration // sync this long after an append; 0 or negative for never
 
@@ -207,6 +213,7 @@ type Store struct {
 
 	disallowed atomic.Int64
 	misses     atomic.Int64
+	forced     atomic.Int64 // partitions removed although they were held
 
 	creating sync.Mutex // held while a topic is made; before mu
 
@@ -416,11 +423,15 @@ type Counts struct {
 	Disallowed int64 // topics refused because they are not on the list
 	Misses     int64 // reads of offsets that do not exist
 	OpenFiles  int
+	Forced     int64 // partitions removed although they were held
 }
 
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
-	return Counts{Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(), OpenFiles: s.files.count()}
+	return Counts{
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(),
+		OpenFiles: s.files.count(), Forced: s.forced.Load(),
+	}
 }
 
 // Stats is the state of the store at a moment.

@@ -192,3 +192,18 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	}
 	return done, nil
 }
+
+// Free implements FS. It is the room that a process without privileges has
+// (statfs(2), f_bavail).
+func (o *OS) Free() (int64, error) {
+	dir, err := o.root.Open(".")
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return 0, &fs.PathError{Op: "fstatfs", Path: dir.Name(), Err: err}
+	}
+	return int64(st.Bavail) * st.Frsize, nil
+}

@@ -54,6 +54,8 @@ type FS interface {
 	// as long as the process lives or until the lock is closed. It does not
 	// wait: the error is ErrLocked if somebody else has it.
 	Lock(name string) (io.Closer, error)
+	// Free returns how many bytes there is room for.
+	Free() (int64, error)
 }
 
 // File is an open regular file.

@@ -103,6 +103,16 @@ func (f *FS) SetSpace(bytes int64) {
 	f.space = bytes
 }
 
+// Free implements vfs.FS: what SetSpace has left, or 1 TiB without a limit.
+func (f *FS) Free() (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.space < 0 {
+		return 1 << 40, nil
+	}
+	return max(f.space-f.used, 0), nil
+}
+
 // Used returns the sum that SetSpace limits.
 func (f *FS) Used() int64 {
 	f.mu.Lock()

@@ -1,0 +1,142 @@
+package storage
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Holder is asked before partitions are removed: it holds them until
+// [Store.Release].
+type Holder interface {
+	// Hold is told of each partition that is to be removed, again and again
+	// until it is released or gone: what it was told before a restart it is
+	// told again after it. It must not block.
+	Hold(h Held)
+	// Gone is told of each partition that was removed without being released,
+	// because there was no room. It must not block.
+	Gone(h Held)
+}
+
+// Held is a partition that is to be removed.
+type Held struct {
+	Topic     string
+	File      string // name within the work directory
+	Base, End int64  // its first offset, and the offset after its last
+}
+
+// Release lets a partition go that was held. When it returns nil that is
+// durable, and the partition is removed if all before it were released, else
+// with the last of them. The error is ErrNotFound if the topic does not hold
+// such a partition.
+func (s *Store) Release(topic string, base int64) error {
+	l, err := s.Log([]byte(topic))
+	if err != nil {
+		return err
+	}
+	if err := l.release(base); err != nil {
+		return err
+	}
+	oldest, _ := l.released()
+	return l.AdvanceOldest(oldest)
+}
+
+func (l *Log) release(base int64) error {
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	l.journalMu.Lock()
+	due, hooked := l.state.due, l.state.hooked[base]
+	l.journalMu.Unlock()
+	held := slices.ContainsFunc(l.partitions(), func(p *partition) bool { return p.base == base && base < due })
+	switch {
+	case !held:
+		return ErrNotFound
+	case hooked:
+		return nil
+	}
+	if err := l.record(recHooked, base); err != nil {
+		return err
+	}
+	l.journalMu.Lock()
+	l.state.hooked[base] = true
+	l.journalMu.Unlock()
+	return nil
+}
+
+// removeHeld has the partitions before offset held, and those that were due
+// before, and removes the oldest ones that were released.
+func (l *Log) removeHeld(offset int64) error {
+	if err := l.setDue(offset); err != nil {
+		return err
+	}
+	oldest, held := l.released()
+	for _, h := range held {
+		l.store.o.Holder.Hold(h)
+	}
+	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.o.KeepFree == 0 {
+		return err
+	}
+	return l.removeByForce(held)
+}
+
+// setDue notes durably that the partitions before offset are to be removed.
+// Settings that change later do not take that back: a hook may have been run
+// on the strength of it.
+func (l *Log) setDue(offset int64) error {
+	l.journalMu.Lock()
+	known := l.state.due >= offset
+	l.journalMu.Unlock()
+	if known || offset == l.Oldest() {
+		return nil
+	}
+	if err := l.record(recDue, offset); err != nil {
+		return err
+	}
+	l.journalMu.Lock()
+	l.state.due = offset
+	l.journalMu.Unlock()
+	return nil
+}
+
+// released returns up to where the oldest partitions are released, and the due
+// partitions that are not.
+func (l *Log) released() (oldest int64, held []Held) {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	parts := l.partitions()
+	oldest = parts[0].base
+	for _, p := range parts[:len(parts)-1] {
+		end := p.end.Load()
+		switch {
+		case end > l.state.due:
+			return oldest, held
+		case !l.state.hooked[p.base]:
+			held = append(held, Held{Topic: l.name, File: p.file.name, Base: p.base, End: end})
+		case len(held) == 0:
+			oldest = end
+		}
+	}
+	return oldest, held
+}
+
+// removeByForce removes partitions that are held, the oldest first, while the
+// disk has less room than is to be kept.
+func (l *Log) removeByForce(held []Held) error {
+	s := l.store
+	for _, h := range held {
+		free, err := s.fs.Free()
+		if err != nil {
+			return fmt.Errorf("free space of the work directory: %w", err)
+		}
+		if free >= s.o.KeepFree {
+			return nil
+		}
+		s.log.Error("partition is removed although its delete hook has not succeeded: the disk is short of space",
+			"topic", l.name, "file", h.File, "free", free, "keep-free", s.o.KeepFree)
+		s.forced.Add(1)
+		if err := l.AdvanceOldest(h.End); err != nil {
+			return err
+		}
+		s.o.Holder.Gone(h)
+	}
+	return nil
+}

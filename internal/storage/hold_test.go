@@ -1,0 +1,263 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// noter is a Holder that notes what it is told.
+type noter struct {
+	mu         sync.Mutex
+	held, gone []int64 // bases
+}
+
+func (n *noter) Hold(h Held) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Contains(n.held, h.Base) {
+		n.held = append(n.held, h.Base)
+	}
+}
+
+func (n *noter) Gone(h Held) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = append(n.gone, h.Base)
+}
+
+// take returns what was held since the last call.
+func (n *noter) take() []int64 {
+	synctest.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	held := n.held
+	n.held = nil
+	slices.Sort(held)
+	return held
+}
+
+// fill appends n batches, each a partition of its own, and returns their
+// offsets.
+func fill(t *testing.T, l *Log, n int) []int64 {
+	t.Helper()
+	var offsets []int64
+	for range n {
+		a := mustAppend(t, l, batchOf(l.Name(), fmt.Sprint(l.Next())))
+		offsets = append(offsets, a.Offset)
+		synctest.Wait()
+	}
+	return offsets
+}
+
+// holding makes every batch a partition, keeps two, and holds what is to go.
+func holding(h Holder) Options {
+	return Options{PartitionSize: 1, Partitions: 2, FlushInterval: -1, Holder: h}
+}
+
+func mustRelease(t *testing.T, s *Store, base int64) {
+	t.Helper()
+	if err := s.Release("t", base); err != nil {
+		t.Fatalf("release %d: %v", base, err)
+	}
+	synctest.Wait()
+}
+
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n noter
+		s := openMem(t, vfstest.New(), holding(&n))
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		at := fill(t, l, 5)
+		if held := n.take(); !slices.Equal(held, at[:3]) {
+			t.Fatalf("held %v, want %v", held, at[:3])
+		}
+		if l.Oldest() != at[0] {
+			t.Fatal("a partition was removed that is held")
+		}
+		if _, err := bodiesFrom(l, at[0]); err != nil {
+			t.Fatalf("what is held can't be read: %v", err)
+		}
+		if err := s.Release("t", at[3]); !errors.Is(err, ErrNotFound) {
+			t.Errorf("release of one that is kept: %v", err)
+		}
+		if err := s.Release("t", 1); !errors.Is(err, ErrNotFound) {
+			t.Errorf("release of no partition: %v", err)
+		}
+		mustRelease(t, s, at[1])
+		if l.Oldest() != at[0] {
+			t.Fatal("a partition was removed before an older one")
+		}
+		mustRelease(t, s, at[1]) // again: nothing more
+		mustRelease(t, s, at[0])
+		if l.Oldest() != at[2] {
+			t.Fatalf("oldest is %d, want %d", l.Oldest(), at[2])
+		}
+		mustRelease(t, s, at[2])
+		if l.Oldest() != at[3] {
+			t.Fatalf("oldest is %d, want %d", l.Oldest(), at[3])
+		}
+		if n.gone != nil {
+			t.Errorf("gone: %v", n.gone)
+		}
+	})
+}
+
+// TestHoldSurvives makes sure that what is due stays due, and that what was
+// released need not be held again, over kills, power cuts and clean ends, also
+// when the settings change.
+func TestHoldSurvives(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *Store, *vfstest.FS) *vfstest.FS{
+		"clean": func(t *testing.T, s *Store, disk *vfstest.FS) *vfstest.FS {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return disk
+		},
+		"kill": func(_ *testing.T, s *Store, disk *vfstest.FS) *vfstest.FS {
+			kill(s)
+			return disk
+		},
+		"power cut": func(_ *testing.T, s *Store, disk *vfstest.FS) *vfstest.FS {
+			kill(s)
+			return disk.CrashKeepNothing()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var n noter
+				disk := vfstest.New()
+				o := holding(&n)
+				o.FlushBatches = 1
+				s := openMem(t, disk, o)
+				at := fill(t, mustCreate(t, s, "t"), 5)
+				n.take()
+				mustRelease(t, s, at[1])
+
+				disk = end(t, s, disk)
+				o.Partitions = 100
+				s = openMem(t, disk, o)
+				defer s.Close()
+				if held := n.take(); !slices.Equal(held, []int64{at[0], at[2]}) {
+					t.Fatalf("held after the restart: %v, want %v", held, []int64{at[0], at[2]})
+				}
+				mustRelease(t, s, at[0])
+				if l := mustLog(t, s, "t"); l.Oldest() != at[2] {
+					t.Errorf("oldest is %d, want %d", l.Oldest(), at[2])
+				}
+			})
+		})
+	}
+}
+
+// TestHoldRecords makes sure that neither mark is lost when the journal is
+// written anew, and that a truncation takes back what it cuts off.
+func TestHoldRecords(t *testing.T) {
+	state := newJournalState()
+	for _, rec := range [][]byte{
+		appendInts(nil, recDue, 300), appendInts(nil, recHooked, 0), appendInts(nil, recHooked, 200),
+	} {
+		if !state.apply(rec) {
+			t.Fatal("record refused")
+		}
+	}
+	again, _, err := decodeJournal(state.encode())
+	if err != nil || again.due != 300 || !again.hooked[0] || !again.hooked[200] || len(again.hooked) != 2 {
+		t.Fatalf("after a rewrite: due %d, hooked %v, %v", again.due, again.hooked, err)
+	}
+	again.apply(appendInts(nil, recCut, 200))
+	if again.due != 200 || again.hooked[200] || !again.hooked[0] {
+		t.Errorf("after a truncation: due %d, hooked %v", again.due, again.hooked)
+	}
+	again.forget(100, 1<<62)
+	if again.hooked[0] {
+		t.Error("a partition that is gone is remembered")
+	}
+}
+
+func TestKeepFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n noter
+		disk := vfstest.New()
+		o := holding(&n)
+		o.KeepFree = 1 << 20
+		s := openMem(t, disk, o)
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		at := fill(t, l, 5)
+		n.take()
+		disk.SetSpace(disk.Used() + 2<<20)
+		time.Sleep(2 * retentionInterval(0)) // of the bubble's clock
+		synctest.Wait()
+		if l.Oldest() != at[0] || s.Counts().Forced != 0 {
+			t.Fatal("removed by force although there is room")
+		}
+		disk.SetSpace(disk.Used() + 1<<20 - 1) // one partition has more than a byte
+		time.Sleep(2 * retentionInterval(0))
+		synctest.Wait()
+		if l.Oldest() != at[1] || s.Counts().Forced != 1 || !slices.Equal(n.gone, at[:1]) {
+			t.Fatalf("oldest %d, forced %d, gone %v; want the first alone", l.Oldest(), s.Counts().Forced, n.gone)
+		}
+	})
+}
+
+func TestPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openMem(t, vfstest.New(), Options{PartitionSize: 1, Partitions: -1, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		var at []int64
+		begun := time.Now()
+		for range 4 {
+			at = append(at, fill(t, l, 1)...)
+			time.Sleep(time.Hour)
+		}
+		at = append(at, l.Next())
+		ms := func(d time.Duration) time.Time { return begun.Add(d).Truncate(time.Millisecond).UTC() }
+
+		for _, test := range []struct {
+			name     string
+			settings RetentionSettings
+			remove   []Reason
+			check    func(p []Planned) bool
+		}{
+			{"all", RetentionSettings{}, []Reason{Keep, Keep, Keep, Keep}, func(p []Planned) bool {
+				return p[0].NewPartitions == 0 && p[0].NewBytes == 0 && p[0].At.IsZero()
+			}},
+			{"partitions", RetentionSettings{Partitions: 3}, []Reason{ByPartitions, Keep, Keep, Keep}, func(p []Planned) bool {
+				return p[1].NewPartitions == 1 && p[2].NewPartitions == 2 && p[3].NewPartitions == 3
+			}},
+			{"bytes", RetentionSettings{Bytes: at[4] - at[2]}, []Reason{ByBytes, ByBytes, Keep, Keep}, func(p []Planned) bool {
+				return p[2].NewBytes == 1 && p[3].NewBytes == 0
+			}},
+			{"age", RetentionSettings{Age: 150 * time.Minute}, []Reason{ByAge, ByAge, Keep, Keep}, func(p []Planned) bool {
+				return p[2].At.Equal(ms(270*time.Minute)) && p[3].At.Equal(ms(330*time.Minute))
+			}},
+			{"never the head", RetentionSettings{Bytes: 1, Age: 1, Partitions: 1}, []Reason{ByPartitions, ByPartitions, ByPartitions, Keep}, func(p []Planned) bool {
+				return p[3].Head
+			}},
+		} {
+			plan := l.Plan(test.settings)
+			var remove []Reason
+			for i, p := range plan {
+				remove = append(remove, p.Remove)
+				if p.Base != at[i] || p.End != at[i+1] || !p.Newest.Equal(ms(time.Duration(i)*time.Hour)) {
+					t.Errorf("%s: partition %d is %+v", test.name, i, p)
+				}
+			}
+			if !slices.Equal(remove, test.remove) || !test.check(plan) {
+				t.Errorf("%s: plan is %+v", test.name, plan)
+			}
+		}
+		if l.Oldest() != at[0] {
+			t.Error("a plan has removed something")
+		}
+	})
+}

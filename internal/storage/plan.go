@@ -1,0 +1,116 @@
+package storage
+
+import "time"
+
+// RetentionSettings say which partitions of a topic are kept.
+type RetentionSettings struct {
+	Partitions int           // kept; 0 or negative for all
+	Bytes      int64         // 0 for any number
+	Age        time.Duration // of a partition's newest batch; 0 for any
+}
+
+// Retention returns the settings that the log is kept by.
+func (l *Log) Retention() RetentionSettings {
+	o := &l.store.o
+	return RetentionSettings{Partitions: max(o.Partitions, 0), Bytes: o.RetentionBytes, Age: o.RetentionAge}
+}
+
+// Reason says why a partition is to be removed.
+type Reason uint8
+
+const (
+	Keep         Reason = iota
+	ByPartitions        // there are more partitions than are kept
+	ByBytes             // the topic has more bytes than are kept
+	ByAge               // its newest batch is older than what is kept
+)
+
+// String returns the name of the setting.
+func (r Reason) String() string {
+	return [...]string{"keep", "partitions", "retention-bytes", "retention-age"}[r]
+}
+
+// Planned is what retention has in mind for a partition.
+type Planned struct {
+	Base, End int64
+	File      string    // name within the work directory
+	Newest    time.Time // when its newest batch was appended; zero for an empty one
+	Head      bool      // the head goes only by age, after another was begun
+	// Remove is why the partition is to be removed now, or Keep.
+	Remove Reason
+	// Held tells that it waits for its hook.
+	Held bool
+	// What will remove a partition that stays, if nothing else does first: that
+	// so many more partitions are begun, that so many more bytes are written,
+	// and the time. Zero where the setting does not limit.
+	NewPartitions int
+	NewBytes      int64
+	At            time.Time
+}
+
+// Plan returns what retention would do with each partition, oldest first, if
+// the store had these settings. It changes nothing.
+func (l *Log) Plan(s RetentionSettings) []Planned {
+	parts := l.partitions()
+	k := l.expired(parts, s)
+	_, held := l.released()
+	waits := make(map[int64]bool, len(held))
+	for _, h := range held {
+		waits[h.Base] = true
+	}
+	plan := make([]Planned, len(parts))
+	for i, p := range parts {
+		head := i == len(parts)-1
+		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.name, Head: head, Held: waits[p.base]}
+		if millis := l.planTime(p, head); millis > 0 {
+			plan[i].Newest = time.UnixMilli(millis).UTC()
+		}
+		if i < k {
+			plan[i].Remove = l.expiry(parts, i, s)
+			continue
+		}
+		l.foresee(&plan[i], parts, i, s)
+	}
+	return plan
+}
+
+// planTime returns when the newest batch of a partition was appended, in ms, 0
+// if it has none.
+func (l *Log) planTime(p *partition, head bool) int64 {
+	if !head {
+		return l.newestTime(p)
+	}
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if p.end.Load() == p.base || l.ensureIndex(p) != nil {
+		return 0
+	}
+	return l.headSum.last
+}
+
+// foresee says what will remove a partition that stays for now.
+func (l *Log) foresee(p *Planned, parts []*partition, i int, s RetentionSettings) {
+	if s.Partitions > 0 {
+		p.NewPartitions = s.Partitions - (len(parts) - i) + 1
+	}
+	if s.Bytes > 0 && !p.Head {
+		p.NewBytes = s.Bytes - (l.next.Load() - p.Base) + 1
+	}
+	if s.Age > 0 && !p.Newest.IsZero() {
+		p.At = p.Newest.Add(s.Age)
+	}
+}
+
+// expiry returns why the partition with this index is to be removed now if all
+// before it are, or Keep.
+func (l *Log) expiry(parts []*partition, i int, s RetentionSettings) Reason {
+	switch {
+	case s.Partitions > 0 && i < len(parts)-s.Partitions:
+		return ByPartitions
+	case s.Bytes > 0 && l.next.Load()-parts[i].base > s.Bytes:
+		return ByBytes
+	case s.Age > 0 && l.newestTime(parts[i]) < l.store.o.Clock.Now().Add(-s.Age).UnixMilli():
+		return ByAge
+	}
+	return Keep
+}
