@@ -28,10 +28,11 @@ var mayImport = map[string][]string{
 	"internal/vfs/vfstest": {"internal/vfs"},
 	"internal/storage":     {"internal/batch", "internal/vfs"},
 	"internal/server":      {"internal/batch", "internal/protocol"},
-	"internal/config":      {"internal/batch"},
+	"internal/hook":        {},
+	"internal/config":      {"internal/batch", "internal/hook"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs",
-		"internal/storage", "internal/server", "internal/config",
+		"internal/storage", "internal/server", "internal/config", "internal/hook",
 	},
 	"internal/version": {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/vfs", "internal/version"},

@@ -71,6 +71,20 @@ type Config struct {
 	// the default, for no such limit.
 	RetentionBytes int64
 
+	// DeleteHook is a program and its arguments, to be split by hook.Words,
+	// which is run before a partition is removed. Default empty: none.
+	DeleteHook string
+	// DeleteHookTimeout bounds a run of the hook. 1ms to 8760h, or 0 for no
+	// limit; default 10m.
+	DeleteHookTimeout time.Duration
+	// DeleteHookParallel is the number of hooks that run at once. 1 to 1000;
+	// default 4.
+	DeleteHookParallel int
+	// KeepFree is the number of bytes of room on the disk below which
+	// partitions are removed although their hook has not succeeded. 1 byte to 1
+	// PiB, or 0, the default, for never.
+	KeepFree int64
+
 	// FlushBatches is N for a topic that has at most N-1 acknowledged batches
 	// not on stable storage: 1 syncs before it acknowledges. 1 to 1,000,000,
 	// or 0, the default, for no limit by count.
@@ -160,6 +174,10 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 		"only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size",
 		c.RetentionBytes == 0 || c.PartitionSize <= c.RetentionBytes)
 
+	if c.KeepFree > 0 && c.DeleteHook == "" && !bad["keep-free"] && !bad["delete-hook"] {
+		problems = append(problems, conflict(c, o, "keep-free", "without ", "delete-hook",
+			"it says when partitions go although their hook has not succeeded", ""))
+	}
 	if c.Host == c.HTTPHost && !bad["host"] && !bad["http-host"] && !anyPort(c.Host) {
 		problems = append(problems, conflict(c, o, "http-host", "the same address as ", "host",
 			"each listener needs its own port", ""))

@@ -39,11 +39,12 @@ const (
 	Names                // any number of topic names
 	Choice               // one of a few words
 	Switch               // true or false
+	Program              // a program and its arguments
 )
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL", "CMD"}[k]
 }
 
 // envPrefix begins the name of every environment variable that is a setting.
@@ -104,6 +105,22 @@ var settings = []Setting{{
 	Name: "retention-bytes", Kind: Size, Default: "0",
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
 	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 128, max: 1 << 50, zero: "off"})),
+}, {
+	Name: "delete-hook", Kind: Program, Default: "",
+	Usage: "program to run before a partition is removed, and its arguments; none if empty",
+	value: field(func(c *Config) *string { return &c.DeleteHook }, program),
+}, {
+	Name: "delete-hook-timeout", Kind: Duration, Default: "10m",
+	Usage: "longest a delete hook may run, 0 for no limit",
+	value: field(func(c *Config) *time.Duration { return &c.DeleteHookTimeout }, duration(bounds[time.Duration]{min: shortest, max: year, zero: "no limit"})),
+}, {
+	Name: "delete-hook-parallel", Kind: Number, Default: "4",
+	Usage: "delete hooks that run at once",
+	value: field(func(c *Config) *int { return &c.DeleteHookParallel }, number(bounds[int]{min: 1, max: 1000})),
+}, {
+	Name: "keep-free", Kind: Size, Default: "0",
+	Usage: "remove partitions although their delete hook has not succeeded when the disk has less room than this, 0 for never",
+	value: field(func(c *Config) *int64 { return &c.KeepFree }, size(bounds[int64]{min: 1, max: 1 << 50, zero: "never"})),
 }, {
 	Name: "flush-batches", Kind: Number, Default: "0",
 	Usage: "1 syncs each batch before its OK; N leaves at most N-1 acknowledged batches unsynced; 0 does not count",

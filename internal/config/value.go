@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+
+	"github.com/logd-dev/logd/internal/hook"
 )
 
 // value is the typed part of a setting: how texts become a field of a Config
@@ -195,6 +197,23 @@ var folder = kindOf[string]{
 		return nil
 	},
 	allowed: "the path of a folder",
+}
+
+// program is words that are split without a shell.
+var program = kindOf[string]{
+	parse:  parseText,
+	format: func(s string) string { return s },
+	check: func(s string) error {
+		if s == "" {
+			return nil
+		}
+		if strings.ContainsRune(s, 0) {
+			return errors.New("holds a NUL byte")
+		}
+		_, err := hook.Words(s)
+		return err
+	},
+	allowed: "a program and its arguments, quoted as for a shell, or empty (none)",
 }
 
 func parseText(text string) (string, error) { return text, nil }
