@@ -56,6 +56,9 @@ func newMetrics(n *Node) *metrics {
 		{"logd_topics", "Topics.", nil},
 		{"logd_topics_disallowed_total", "Topics refused because they are not on the whitelist.", nil},
 		{"logd_open_files", "Partition and index files open.", nil},
+		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
+		{"logd_delete_hooks_total", "Delete hooks that ended, by how.", []string{"result"}},
+		{"logd_partitions_forced_total", "Partitions removed although their delete hook had not succeeded.", nil},
 		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
 		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
 		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
@@ -119,6 +122,14 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter("logd_topics_disallowed_total", st.Disallowed)
 	gauge("logd_topics", int64(st.Counts.Topics))
 	gauge("logd_open_files", int64(st.OpenFiles))
+	counter("logd_partitions_forced_total", st.Forced)
+	if h := m.node.hooks; h != nil {
+		ended := h.queue.Counts()
+		gauge("logd_delete_hooks_pending", int64(len(h.queue.Entries())))
+		counter("logd_delete_hooks_total", ended.Succeeded, "succeeded")
+		counter("logd_delete_hooks_total", ended.Failed, "failed")
+		counter("logd_delete_hooks_total", ended.Skipped, "skipped")
+	}
 	for _, t := range st.Topics {
 		gauge("logd_topic_partitions", int64(t.Partitions), t.Topic)
 		gauge("logd_topic_oldest_offset", t.Oldest, t.Topic)

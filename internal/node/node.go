@@ -41,6 +41,7 @@ type Node struct {
 	store   atomic.Pointer[storage.Store] // nil while it is being recovered
 	server  atomic.Pointer[server.Server] // nil until requests are taken
 	http    *http.Server
+	hooks   *hooks // nil if there is no delete hook
 
 	listener, httpListener net.Listener
 
@@ -98,19 +99,28 @@ func (n *Node) start(ctx context.Context) error {
 	if n.fs, err = vfs.OpenOS(c.WorkDir, 0o700); err != nil {
 		return fmt.Errorf("open work directory: %w", err)
 	}
-	store, err := storage.Open(ctx, storage.Options{
+	if n.hooks, err = newHooks(c, n.log); err != nil {
+		return fmt.Errorf("delete hook: %w", err)
+	}
+	options := storage.Options{
 		FS: n.fs, Logger: n.log, Observer: n.metrics, FileMode: c.FileMode,
 		PartitionSize: c.PartitionSize, Partitions: c.Partitions,
 		RetentionAge: c.RetentionAge, RetentionBytes: c.RetentionBytes,
 		FlushBatches: c.FlushBatches, FlushInterval: flushInterval(c),
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
-	})
+		KeepFree: c.KeepFree,
+	}
+	if n.hooks != nil {
+		options.Holder = n.hooks
+	}
+	store, err := storage.Open(ctx, options)
 	if err != nil {
 		return fmt.Errorf("open work directory %s: %w", c.WorkDir, err)
 	}
 	n.store.Store(store)
+	n.hooks.begin(store)
 	n.server.Store(server.New(server.Options{
-		Store: topics{store}, Logger: n.log,
+		Store: topics{store, n.hooks}, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
 		MaxMessages: int64(c.MaxMessages), MaxConnections: c.MaxConnections,
 		ConfigLines: []string{
@@ -207,6 +217,9 @@ func (n *Node) release(ctx context.Context) error {
 		if err := n.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if err := n.hooks.end(ctx); err != nil {
+		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
 	if s := n.store.Load(); s != nil {
 		if err := s.Close(); err != nil {

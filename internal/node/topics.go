@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/hook"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
@@ -14,7 +16,10 @@ import (
 
 // topics is the server's view of a store. It says the store's errors in the
 // protocol's words.
-type topics struct{ store *storage.Store }
+type topics struct {
+	store *storage.Store
+	hooks *hooks // nil if there is no delete hook
+}
 
 func (t topics) Log(name []byte) (server.Log, error) {
 	l, err := t.store.Log(name)
@@ -37,6 +42,37 @@ func (t topics) Topics() []string { return t.store.Topics() }
 func (t topics) Counts() server.Counts {
 	st := t.store.Counts()
 	return server.Counts{Topics: int64(st.Topics), Disallowed: st.Disallowed, Misses: st.Misses}
+}
+
+func (t topics) Hooks() []server.Hook {
+	if t.hooks == nil {
+		return nil
+	}
+	var list []server.Hook
+	for _, e := range t.hooks.queue.Entries() {
+		h := server.Hook{
+			Topic: e.Topic, Base: e.Base, End: e.End, State: e.State.String(), Attempts: e.Attempts, Err: e.Err,
+		}
+		if e.State == hook.Failed {
+			h.Next = e.Next
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+func (t topics) RetryHook(topic string, base int64) error {
+	if t.hooks == nil || t.hooks.queue.Retry(topic, base) != nil {
+		return protocol.ErrNotFound
+	}
+	return nil
+}
+
+func (t topics) SkipHook(topic string, base int64) error {
+	if t.hooks == nil || t.hooks.queue.Skip(topic, base) != nil {
+		return protocol.ErrNotFound
+	}
+	return nil
 }
 
 // topic is the server's view of a log.
@@ -73,6 +109,34 @@ func (t topic) Info(ctx context.Context) (server.Info, error) {
 func (t topic) Seek(at time.Time) (int64, error) {
 	offset, err := t.log.Seek(at)
 	return offset, wire(err)
+}
+
+func (t topic) Plan(k protocol.Keep) []server.Planned {
+	settings := t.log.Retention()
+	if k.Partitions >= 0 {
+		settings.Partitions = int(min(k.Partitions, math.MaxInt32))
+	}
+	if k.Bytes >= 0 {
+		settings.Bytes = k.Bytes
+	}
+	if k.Age >= 0 {
+		settings.Age = k.Age
+	}
+	var list []server.Planned
+	for _, p := range t.log.Plan(settings) {
+		s := server.Planned{
+			Base: p.Base, End: p.End, Newest: p.Newest, Verdict: "keep",
+			NewPartitions: int64(p.NewPartitions), NewBytes: p.NewBytes, At: p.At,
+		}
+		if p.Remove != storage.Keep {
+			s.Verdict, s.Why = "remove", p.Remove.String()
+		}
+		if p.Held {
+			s.Verdict = "held"
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // wire wraps an error of the store in the protocol's error for it, if there is

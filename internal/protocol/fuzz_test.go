@@ -42,6 +42,10 @@ var naiveCommands = map[string]struct {
 	"TOPICS": {protocol.Topics, nil, nil},
 	"INFO":   {protocol.Info, []string{"topic"}, nil},
 	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
+	"HOOKS":  {protocol.Hooks, nil, nil},
+	"HOOK":   {protocol.Hook, []string{"topic", "offset", "action"}, nil},
+
+	"RETENTION": {protocol.Retention, []string{"topic"}, []string{"partitions", "bytes", "age"}},
 }
 
 func naiveParse(line string) (req protocol.Request, err error) {
@@ -84,6 +88,9 @@ func naiveValue(name, word string) bool {
 	if name == "topic" {
 		return naiveTopic.MatchString(word)
 	}
+	if name == "action" {
+		return word == "retry" || word == "skip"
+	}
 	if !naiveNumber.MatchString(word) {
 		return false
 	}
@@ -111,6 +118,19 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		}
 		return req
 	}
+	req.Skip = values["action"] == "skip"
+	if c == protocol.Retention {
+		req.Keep = protocol.Keep{Partitions: -1, Bytes: -1, Age: -1}
+		if _, ok := values["partitions"]; ok {
+			req.Keep.Partitions = number("partitions")
+		}
+		if _, ok := values["bytes"]; ok {
+			req.Keep.Bytes = number("bytes")
+		}
+		if _, ok := values["age"]; ok {
+			req.Keep.Age = time.Duration(min(number("age"), math.MaxInt64/1_000_000)) * 1_000_000
+		}
+	}
 	req.Offset, req.Messages, req.Millis = number("offset"), number("messages"), number("unix-ms")
 	if _, ok := values["wait"]; ok {
 		req.Waits = true
@@ -125,6 +145,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 func FuzzParseRequest(f *testing.F) {
 	for _, line := range []string{
 		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1",
+		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "TAIL t 3 max-bytes=0 wait=0",
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
 	} {

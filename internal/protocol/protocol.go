@@ -47,6 +47,9 @@ const (
 	Topics
 	Info
 	Seek
+	Hooks
+	Hook
+	Retention
 	numCommands
 )
 
@@ -57,6 +60,7 @@ const NumCommands = int(numCommands)
 var commandNames = [numCommands]string{
 	Unknown: "unknown", Batch: "BATCH", Read: "READ", Tail: "TAIL", Config: "CONFIG", Stats: "STATS",
 	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
+	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION",
 }
 
 // String returns the command as it stands on the wire.
@@ -77,17 +81,27 @@ type Request struct {
 	Command Command
 	Topic   []byte // aliases the parsed line
 
-	Offset   int64         // READ
+	Offset   int64         // READ; HOOK: the partition's first
 	Messages int64         // READ, TAIL
 	MaxBytes int64         // READ, TAIL; 0 when absent
 	Waits    bool          // READ, TAIL: wait= was given
 	Wait     time.Duration // how long
 	Millis   int64         // SEEK: milliseconds since 1970-01-01 UTC
+	Skip     bool          // HOOK: skip it, else retry it
+	Keep     Keep          // RETENTION
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
 	// known.
 	Batch batch.Header
+}
+
+// Keep is what RETENTION asks about: settings other than the server's. A field
+// is -1 where the server's counts.
+type Keep struct {
+	Partitions int64
+	Bytes      int64
+	Age        time.Duration
 }
 
 // ParseRequest parses a request line, given without its line end, into req,
@@ -137,6 +151,14 @@ func ParseRequest(line []byte, req *Request) error {
 		}
 		req.Topic = topic
 		return nil
+	case "HOOK":
+		req.Command = Hook
+		return parseHook(words{args, more}, req)
+	case "RETENTION":
+		req.Command = Retention
+		return parseRetention(words{args, more}, req)
+	case "HOOKS":
+		req.Command = Hooks
 	case "CONFIG":
 		req.Command = Config
 	case "STATS":
@@ -192,6 +214,53 @@ func parseRead(w words, req *Request) error {
 		case string(key) == "max-bytes" && !hasMax:
 			hasMax = true
 			req.MaxBytes = max(n, 1) // 0 would read as absent
+		default:
+			return ErrInvalidRequest
+		}
+	}
+	return nil
+}
+
+// parseHook parses the arguments of HOOK.
+func parseHook(w words, req *Request) error {
+	topic, ok := w.next()
+	base, ok2 := w.int()
+	action, ok3 := w.next()
+	if !ok || !ok2 || !ok3 || w.more || !batch.ValidTopic(topic) {
+		return ErrInvalidRequest
+	}
+	req.Topic, req.Offset = topic, base
+	switch string(action) {
+	case "retry":
+	case "skip":
+		req.Skip = true
+	default:
+		return ErrInvalidRequest
+	}
+	return nil
+}
+
+// parseRetention parses the arguments of RETENTION.
+func parseRetention(w words, req *Request) error {
+	var ok bool
+	if req.Topic, ok = w.next(); !ok || !batch.ValidTopic(req.Topic) {
+		return ErrInvalidRequest
+	}
+	req.Keep = Keep{-1, -1, -1}
+	for w.more {
+		word, _ := w.next()
+		key, value, _ := bytes.Cut(word, []byte("="))
+		n, ok := batch.ParseInt(value)
+		if !ok {
+			return ErrInvalidRequest
+		}
+		switch {
+		case string(key) == "partitions" && req.Keep.Partitions < 0:
+			req.Keep.Partitions = n
+		case string(key) == "bytes" && req.Keep.Bytes < 0:
+			req.Keep.Bytes = n
+		case string(key) == "age" && req.Keep.Age < 0:
+			req.Keep.Age = time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 		default:
 			return ErrInvalidRequest
 		}

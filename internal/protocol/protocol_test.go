@@ -52,6 +52,14 @@ func TestParseRequest(t *testing.T) {
 		{"TAIL t 5 max-bytes=7 wait=1500", protocol.Request{
 			Command: protocol.Tail, Topic: topic, Messages: 5, MaxBytes: 7, Waits: true, Wait: 1500 * time.Millisecond,
 		}},
+		{"HOOKS", protocol.Request{Command: protocol.Hooks}},
+		{"HOOK t 5 retry", protocol.Request{Command: protocol.Hook, Topic: topic, Offset: 5}},
+		{"HOOK t 0 skip", protocol.Request{Command: protocol.Hook, Topic: topic, Skip: true}},
+		{"RETENTION t", protocol.Request{Command: protocol.Retention, Topic: topic, Keep: protocol.Keep{Partitions: -1, Bytes: -1, Age: -1}}},
+		{"RETENTION t age=0 partitions=3", protocol.Request{Command: protocol.Retention, Topic: topic, Keep: protocol.Keep{Partitions: 3, Bytes: -1}}},
+		{"RETENTION t bytes=" + maxInt64 + " age=" + maxInt64, protocol.Request{
+			Command: protocol.Retention, Topic: topic, Keep: protocol.Keep{Partitions: -1, Bytes: math.MaxInt64, Age: forever},
+		}},
 		{"BATCH 9 t 4294967295 1", protocol.Request{
 			Command: protocol.Batch, Topic: topic,
 			Batch: batch.Header{Size: 9, Topic: topic, CRC: math.MaxUint32, Messages: 1},
@@ -93,18 +101,18 @@ func TestParseRequestRefuses(t *testing.T) {
 			"PING ", "CONFIG ", "STATS ", "CLOSE ", "TOPICS ", "INFO t ", "SEEK t 1 ", "READ t 0 1 ", "READ t 0 1 wait=1 ", "TAIL t 1 ", "BATCH 9 t 0 1 ",
 		}},
 		{"too few words", protocol.ErrInvalidRequest, []string{
-			"READ", "READ ", "READ t", "READ t 0", "TAIL", "TAIL t", "INFO", "INFO ", "SEEK", "SEEK t", "BATCH", "BATCH 9", "BATCH 9 t", "BATCH 9 t 0",
+			"HOOK", "HOOK t", "HOOK t 1", "RETENTION", "RETENTION ", "READ", "READ ", "READ t", "READ t 0", "TAIL", "TAIL t", "INFO", "INFO ", "SEEK", "SEEK t", "BATCH", "BATCH 9", "BATCH 9 t", "BATCH 9 t 0",
 		}},
 		{"too many words", protocol.ErrInvalidRequest, []string{
-			"PING x", "CONFIG x", "STATS x", "CLOSE x", "TOPICS t", "INFO t t", "SEEK t 1 1", "READ t 0 1 1", "TAIL t 0 1", "BATCH 9 t 0 1 1",
+			"HOOKS t", "HOOK t 1 skip x", "RETENTION t 1", "PING x", "CONFIG x", "STATS x", "CLOSE x", "TOPICS t", "INFO t t", "SEEK t 1 1", "READ t 0 1 1", "TAIL t 0 1", "BATCH 9 t 0 1 1",
 		}},
 		{"unknown keys", protocol.ErrInvalidRequest, []string{
-			"READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
+			"RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
 			"TAIL t 1 codec=zstd", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
 			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t 0 1 wait=1",
 		}},
 		{"repeated keys", protocol.ErrInvalidRequest, []string{
-			"READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0",
+			"RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0",
 		}},
 		{"keys stand at the end", protocol.ErrInvalidRequest, []string{"READ wait=1 t 0 1", "READ t wait=1 0 1", "READ t 0 wait=1 1", "TAIL t wait=1 1"}},
 		{"a key has one number", protocol.ErrInvalidRequest, []string{

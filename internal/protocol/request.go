@@ -29,6 +29,17 @@ func AppendRequest(dst []byte, req *Request) []byte {
 		dst = appendWord(dst, req.Millis)
 	case Info:
 		dst = appendTopic(dst, req)
+	case Hook:
+		dst = appendTopic(dst, req)
+		dst = appendWord(dst, req.Offset)
+		if req.Skip {
+			dst = append(dst, " skip"...)
+		} else {
+			dst = append(dst, " retry"...)
+		}
+	case Retention:
+		dst = appendTopic(dst, req)
+		dst = appendKeep(dst, &req.Keep)
 	default:
 		dst = append(dst, req.Command.String()...)
 	}
@@ -63,4 +74,28 @@ func appendReadArgs(dst []byte, req *Request) []byte {
 		dst = strconv.AppendInt(dst, req.MaxBytes, 10)
 	}
 	return dst
+}
+
+// appendKeep appends the arguments of RETENTION.
+func appendKeep(dst []byte, k *Keep) []byte {
+	for _, arg := range [...]struct {
+		key   string
+		value int64
+	}{
+		{" partitions=", k.Partitions}, {" bytes=", k.Bytes}, {" age=", millis(k.Age)},
+	} {
+		if arg.value >= 0 {
+			dst = append(dst, arg.key...)
+			dst = strconv.AppendInt(dst, arg.value, 10)
+		}
+	}
+	return dst
+}
+
+// millis returns a duration in milliseconds, and what is negative as -1.
+func millis(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return int64(d / time.Millisecond)
 }

@@ -18,6 +18,9 @@ func (discardStore) Log([]byte) (server.Log, error)    { return discardLog{}, ni
 func (discardStore) Create([]byte) (server.Log, error) { return discardLog{}, nil }
 func (discardStore) Topics() []string                  { return nil }
 func (discardStore) Counts() server.Counts             { return server.Counts{} }
+func (discardStore) Hooks() []server.Hook              { return nil }
+func (discardStore) RetryHook(string, int64) error     { return nil }
+func (discardStore) SkipHook(string, int64) error      { return nil }
 
 type discardLog struct{}
 
@@ -39,6 +42,7 @@ func (discardLog) Watch(int64, server.Waker) bool            { return true }
 func (discardLog) Unwatch(server.Waker)                      {}
 func (discardLog) Info(context.Context) (server.Info, error) { return server.Info{}, nil }
 func (discardLog) Seek(time.Time) (int64, error)             { return 0, nil }
+func (discardLog) Plan(protocol.Keep) []server.Planned       { return nil }
 
 // eventually waits until problem returns nothing, and fails with what it
 // returned last if that takes long.

@@ -19,6 +19,12 @@ func (c *conn) handle(req *protocol.Request) error {
 		return c.seek(req)
 	case protocol.Info:
 		return c.info(req)
+	case protocol.Hooks:
+		c.hooks()
+	case protocol.Hook:
+		return c.hook(req)
+	case protocol.Retention:
+		return c.retention(req)
 	case protocol.Config:
 		c.body(c.srv.appendConfig(nil))
 	case protocol.Stats:

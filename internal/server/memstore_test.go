@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -25,6 +26,8 @@ type memStore struct {
 	logs               map[string]*memLog
 	disallowed, misses int64
 	listed             int // calls of Topics
+	hooks              []server.Hook
+	hooked             []string // what was done with them
 
 	// What goes wrong, called with the topic's name. When onAppend fails, so
 	// many batches are appended all the same.
@@ -77,6 +80,28 @@ func (s *memStore) Counts() server.Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return server.Counts{Topics: int64(len(s.logs)), Disallowed: s.disallowed, Misses: s.misses}
+}
+
+// hooks are those that wait, for stores that have any; see TestHooks.
+func (s *memStore) Hooks() []server.Hook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.hooks)
+}
+
+func (s *memStore) RetryHook(topic string, base int64) error { return s.hook("retry", topic, base) }
+func (s *memStore) SkipHook(topic string, base int64) error  { return s.hook("skip", topic, base) }
+
+func (s *memStore) hook(what, topic string, base int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hooks {
+		if h.Topic == topic && h.Base == base {
+			s.hooked = append(s.hooked, fmt.Sprint(what, " ", topic, " ", base))
+			return nil
+		}
+	}
+	return protocol.ErrNotFound
 }
 
 // memLog is a log in memory. What was appended is never moved or changed.
@@ -198,6 +223,14 @@ func (l *memLog) Info(context.Context) (server.Info, error) {
 		in.OldestTime, in.NewestTime = l.batches[0].at, l.batches[len(l.batches)-1].at
 	}
 	return in, nil
+}
+
+// Plan tells what it was asked.
+func (l *memLog) Plan(k protocol.Keep) []server.Planned {
+	return []server.Planned{
+		{Base: 0, End: k.Partitions, Verdict: "remove", Why: "partitions", Newest: time.UnixMilli(1500)},
+		{Base: k.Partitions, End: k.Bytes, Verdict: "keep", NewPartitions: 1, NewBytes: 2, At: time.UnixMilli(0).Add(k.Age)},
+	}
 }
 
 func (l *memLog) Seek(t time.Time) (int64, error) {

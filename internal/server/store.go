@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Store is where the topics are. What it and its logs return as an error is
@@ -22,6 +23,23 @@ type Store interface {
 	Topics() []string
 	// Counts returns what STATS tells of the store.
 	Counts() Counts
+	// Hooks returns the partitions that wait for their delete hook.
+	Hooks() []Hook
+	// RetryHook has the hook of the partition that begins at base run again
+	// soon, SkipHook lets the partition go without. The error is
+	// protocol.ErrNotFound if that partition waits for no hook.
+	RetryHook(topic string, base int64) error
+	SkipHook(topic string, base int64) error
+}
+
+// Hook is a partition that waits for its delete hook.
+type Hook struct {
+	Topic     string
+	Base, End int64
+	State     string
+	Attempts  int
+	Next      time.Time // of the next attempt; zero if none is foreseen
+	Err       error     // of the last attempt
 }
 
 // Counts is what STATS tells of a store.
@@ -53,6 +71,23 @@ type Log interface {
 	// Seek returns the offset of the first batch appended at t or later, or the
 	// readable end.
 	Seek(t time.Time) (int64, error)
+	// Plan returns what retention would do with each partition, oldest first,
+	// under settings of which a negative one stands for the store's own.
+	Plan(k protocol.Keep) []Planned
+}
+
+// Planned is what retention has in mind for a partition.
+type Planned struct {
+	Base, End int64
+	Newest    time.Time // of its batches; zero for none
+	Verdict   string    // "remove", "held" until its hook has succeeded, or "keep"
+	Why       string    // name of the setting that removes it; empty if it is kept
+
+	// What removes a partition that is kept if nothing else does first: so many
+	// more partitions begun, so many more bytes written, that time. Zero where
+	// the settings do not limit.
+	NewPartitions, NewBytes int64
+	At                      time.Time
 }
 
 // ErrEnd is returned by Log.Read at the readable end.

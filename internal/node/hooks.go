@@ -1,0 +1,85 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/hook"
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+// hooks runs the delete hook for the partitions that a store holds. It is the
+// store's Holder.
+type hooks struct {
+	queue   *hook.Queue
+	workDir string        // absolute
+	opened  chan struct{} // closed when store is set
+	store   *storage.Store
+}
+
+// newHooks returns what runs the delete hook of c, or nil if there is none.
+func newHooks(c *config.Config, log *slog.Logger) (*hooks, error) {
+	if c.DeleteHook == "" {
+		return nil, nil
+	}
+	words, err := hook.Words(c.DeleteHook)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(c.WorkDir)
+	if err != nil {
+		return nil, err
+	}
+	h := &hooks{workDir: dir, opened: make(chan struct{})}
+	command := &hook.Command{Args: words, Timeout: c.DeleteHookTimeout, Logger: log}
+	h.queue = hook.NewQueue(hook.Options{
+		Run: func(ctx context.Context, p hook.Partition) error {
+			select {
+			case <-h.opened: // the store tells of partitions while it is being opened
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			return command.Run(ctx, p)
+		},
+		Release:  h.release,
+		Parallel: c.DeleteHookParallel,
+		Logger:   log,
+	})
+	return h, nil
+}
+
+// begin tells which store's partitions they are.
+func (h *hooks) begin(s *storage.Store) {
+	if h != nil {
+		h.store = s
+		close(h.opened)
+	}
+}
+
+// end waits for the hooks that run until ctx ends, and kills them then.
+func (h *hooks) end(ctx context.Context) error {
+	if h == nil {
+		return nil
+	}
+	return h.queue.Shutdown(ctx)
+}
+
+// Hold implements storage.Holder.
+func (h *hooks) Hold(p storage.Held) {
+	h.queue.Add(hook.Partition{Topic: p.Topic, Path: filepath.Join(h.workDir, p.File), Base: p.Base, End: p.End})
+}
+
+// Gone implements storage.Holder.
+func (h *hooks) Gone(p storage.Held) { h.queue.Drop(p.Topic, p.Base) }
+
+func (h *hooks) release(p hook.Partition) error {
+	<-h.opened
+	err := h.store.Release(p.Topic, p.Base)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // removed by other means
+	}
+	return err
+}
