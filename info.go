@@ -26,7 +26,7 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Topics(ctx context.Context) ([]string, error) {
 	const op = "topics"
 	var names []string
-	_, err := c.lines(ctx, op, protocol.Topics, "", c.cfg.MaxReplySize, func(line []byte) error {
+	_, err := c.lines(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(line []byte) error {
 		if !batch.ValidTopic(line) {
 			return fmt.Errorf("%w: %q is no name of a topic", ErrBadAnswer, line)
 		}
@@ -161,7 +161,8 @@ const maxFields = 1 << 20
 // fields asks for a body of lines of the form "name: value". It returns the
 // address of the server that answered, too.
 func (c *Client) fields(ctx context.Context, op string, command protocol.Command, topic string) (fields []Field, addr string, err error) {
-	addr, err = c.lines(ctx, op, command, topic, maxFields, func(line []byte) error {
+	req := &protocol.Request{Command: command, Topic: []byte(topic)}
+	addr, err = c.lines(ctx, op, req, maxFields, func(line []byte) error {
 		name, value, ok := strings.Cut(string(line), ":")
 		if !ok {
 			return fmt.Errorf("%w: %q is not a name and a value", ErrBadAnswer, line)
@@ -174,16 +175,16 @@ func (c *Client) fields(ctx context.Context, op string, command protocol.Command
 
 // lines asks for a body of at most max bytes and calls each with its lines,
 // without their ends. It returns the address of the server that answered.
-func (c *Client) lines(ctx context.Context, op string, command protocol.Command, topic string, max int64, each func(line []byte) error) (addr string, err error) {
-	cl := c.calls.request(answerBody, &protocol.Request{Command: command, Topic: []byte(topic)})
+func (c *Client) lines(ctx context.Context, op string, req *protocol.Request, max int64, each func(line []byte) error) (addr string, err error) {
+	cl := c.calls.request(answerBody, req)
 	cl.maxBody = max
-	if err := c.do(ctx, op, topic, cl); err != nil {
+	if err := c.do(ctx, op, string(req.Topic), cl); err != nil {
 		return "", err
 	}
 	defer cl.release()
 	for line := range bytes.Lines(cl.body) {
 		if err := each(bytes.TrimRight(line, "\r\n")); err != nil {
-			return cl.addr, &OpError{Op: op, Topic: topic, Addr: cl.addr, Err: err}
+			return cl.addr, &OpError{Op: op, Topic: string(req.Topic), Addr: cl.addr, Err: err}
 		}
 	}
 	return cl.addr, nil

@@ -76,12 +76,15 @@ func (a *app) root() *cobra.Command {
 
 	root.AddCommand(
 		a.writeCommand(), a.readCommand(), a.topicsCommand(), a.infoCommand(), a.statsCommand(),
-		a.configCommand(), a.pingCommand(), a.benchCommand(), a.checkCommand(), a.dumpCommand(), a.repairCommand(),
-		a.versionCommand(), a.completionCommand(),
+		a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(), a.benchCommand(),
+		a.checkCommand(), a.dumpCommand(), a.repairCommand(), a.versionCommand(), a.completionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.Flags().SortFlags = false
 		cmd.DisableFlagsInUseLine = true
+		for _, sub := range cmd.Commands() {
+			sub.DisableFlagsInUseLine = true
+		}
 	}
 	return root
 }

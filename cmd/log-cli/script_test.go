@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 //	                         ANSWER to each BATCH: "ok", "drop" to close the
 //	                         connection, or the words of an error with dashes
 //	waiting N                wait until the server has N reads that wait
+//	pending N                wait until N partitions have a hook that failed
 //	code N PROGRAM ARG…      run the program, which must exit with N
 //	bytes FILE "GO STRING"   make a file of any bytes
 func TestScripts(t *testing.T) {
@@ -59,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"fake":    scriptFake,
 			"code":    scriptCode,
 			"waiting": scriptWaiting,
+			"pending": scriptPending,
 			"bytes": func(ts *testscript.TestScript, _ bool, args []string) {
 				text, err := strconv.Unquote(strings.Join(args[1:], " "))
 				ts.Check(err)
@@ -104,6 +106,24 @@ func scriptServer(ts *testscript.TestScript, neg bool, args []string) {
 		})
 	}
 	ts.Setenv("LOGD_HOST", s.addr)
+}
+
+func scriptPending(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{ts.Getenv("LOGD_HOST")}})
+	ts.Check(err)
+	defer client.Close()
+	for {
+		hooks, err := client.Hooks(ctx)
+		ts.Check(err)
+		failed := slices.DeleteFunc(slices.Clone(hooks), func(h logd.PendingHook) bool { return h.State != "failed" })
+		if len(failed) == want && len(hooks) == want {
+			return
+		}
+	}
 }
 
 func scriptWaiting(ts *testscript.TestScript, neg bool, args []string) {

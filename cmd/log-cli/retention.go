@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd"
+)
+
+func (a *app) hooksCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hooks [flags]",
+		Short: "List the partitions that wait for the server's delete hook.",
+		Long: `A server with --delete-hook runs a program for each partition before it removes
+it. A partition stays until its hook has succeeded, or is skipped. A hook that
+failed is run again after a pause that grows from a second to ten minutes.`,
+		Example: `  log-cli hooks
+  log-cli hooks retry orders 0
+  log-cli hooks skip orders 0`,
+		Args: cobra.NoArgs,
+		RunE: a.do(func(ctx context.Context, _ []string) error {
+			return a.withClient(ctx, func(client *logd.Client) error {
+				hooks, err := client.Hooks(ctx)
+				if err != nil {
+					return err
+				}
+				return a.printHooks(hooks)
+			})
+		}),
+	}
+	a.formatFlag(cmd)
+	cmd.AddCommand(
+		a.hookCommand("retry", "Run the hook of a partition again now.", (*logd.Client).RetryHook),
+		a.hookCommand("skip", "Let a partition go without its hook.", (*logd.Client).SkipHook),
+	)
+	return cmd
+}
+
+// hookCommand returns a command that does something with one pending hook.
+func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Context, string, int64) error) *cobra.Command {
+	return &cobra.Command{
+		Use:     name + " TOPIC BASE",
+		Short:   short,
+		Long:    "BASE is the partition's first offset, as log-cli hooks lists it.",
+		Example: "  log-cli hooks " + name + " orders 0",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("want a TOPIC and the BASE of a partition")
+			}
+			if _, err := strconv.ParseUint(args[1], 10, 63); err != nil {
+				return fmt.Errorf("BASE is %q: want an offset", args[1])
+			}
+			return nil
+		},
+		RunE: a.do(func(ctx context.Context, args []string) error {
+			base, err := strconv.ParseInt(args[1], 10, 64)
+			if err != nil {
+				return err
+			}
+			return a.withClient(ctx, func(client *logd.Client) error {
+				err := act(client, ctx, args[0], base)
+				if errors.Is(err, logd.ErrNotFound) {
+					return &exitError{exitNotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, args[0])}
+				}
+				return err
+			})
+		}),
+	}
+}
+
+func (a *app) printHooks(hooks []logd.PendingHook) error {
+	if a.json() {
+		for _, h := range hooks {
+			err := printJSON(a.stdout, struct {
+				Topic    string     `json:"topic"`
+				Base     int64      `json:"base"`
+				End      int64      `json:"end"`
+				State    string     `json:"state"`
+				Attempts int64      `json:"attempts"`
+				Next     *time.Time `json:"next,omitempty"`
+				Error    string     `json:"error,omitempty"`
+			}{h.Topic, h.Base, h.End, h.State, h.Attempts, jsonTime(h.Next), h.Error})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(hooks) == 0 {
+		a.note("no partition waits for a hook")
+		return nil
+	}
+	return a.printTable("TOPIC\tBASE\tEND\tSTATE\tATTEMPTS\tNEXT\tERROR", func(row func(format string, args ...any)) {
+		for _, h := range hooks {
+			row("%s\t%d\t%d\t%s\t%d\t%s\t%s", h.Topic, h.Base, h.End, h.State, h.Attempts, shortTime(h.Next), h.Error)
+		}
+	})
+}
+
+// jsonTime returns a time for JSON, nil for none.
+func jsonTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// shortTime formats a time to the second, "-" for none.
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// printTable prints a table with a line of headings.
+func (a *app) printTable(headings string, fill func(row func(format string, args ...any))) error {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, headings)
+	fill(func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) })
+	w.Flush() // to memory
+	for line := range strings.Lines(text.String()) {
+		if err := printf(a.stdout, "%s\n", strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retentionFlags are the flags of retention.
+type retentionFlags struct {
+	partitions int64
+	bytes      size
+	age        time.Duration
+}
+
+func (a *app) retentionCommand() *cobra.Command {
+	var f retentionFlags
+	cmd := &cobra.Command{
+		Use:   "retention TOPIC [flags]",
+		Short: "Show which partitions of a topic are removed next, why and when.",
+		Long: `Without flags the answer is what the server does with its own settings. Each flag
+asks what would be if that setting were another one; nothing is changed.
+
+A partition that is kept goes when so many more partitions were begun, so many
+more bytes were written, or at that time, whichever comes first.`,
+		Example: `  log-cli retention orders
+  log-cli retention orders --partitions 2
+  log-cli retention orders --retention-age 24h -o json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("want one TOPIC")
+			}
+			if f.partitions < 0 || f.age < 0 {
+				return errors.New("--partitions and --retention-age must not be negative")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.do(func(ctx context.Context, args []string) error {
+				return a.withClient(ctx, func(client *logd.Client) error {
+					plan, err := client.Retention(ctx, args[0], f.options(cmd))
+					if errors.Is(err, logd.ErrNotFound) {
+						return noTopic(args[0])
+					}
+					if err != nil {
+						return err
+					}
+					return a.printPlan(args[0], plan)
+				})
+			})(cmd, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.Int64Var(&f.partitions, "partitions", 0, "as if `N` partitions were kept; 0 for all (default the server's setting)")
+	flags.Var(&f.bytes, "retention-bytes", "as if so many bytes were kept; 0 for all (default the server's setting)")
+	flags.DurationVar(&f.age, "retention-age", 0, "as if partitions were kept so long; 0 for ever (default the server's setting)")
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// options returns what the flags ask about.
+func (f *retentionFlags) options(cmd *cobra.Command) logd.RetentionOptions {
+	asked := func(flag string, n int64) int64 {
+		switch {
+		case !cmd.Flags().Changed(flag):
+			return 0
+		case n == 0:
+			return -1
+		}
+		return n
+	}
+	return logd.RetentionOptions{
+		Partitions: asked("partitions", f.partitions),
+		Bytes:      asked("retention-bytes", int64(f.bytes)),
+		Age:        time.Duration(asked("retention-age", int64(f.age))),
+	}
+}
+
+func (a *app) printPlan(topic string, plan []logd.PlannedPartition) error {
+	if a.json() {
+		for _, p := range plan {
+			err := printJSON(a.stdout, struct {
+				Topic           string     `json:"topic"`
+				Base            int64      `json:"base"`
+				End             int64      `json:"end"`
+				Newest          *time.Time `json:"newest,omitempty"`
+				Verdict         string     `json:"verdict"`
+				Why             string     `json:"why,omitempty"`
+				AfterPartitions int64      `json:"after_partitions,omitempty"`
+				AfterBytes      int64      `json:"after_bytes,omitempty"`
+				At              *time.Time `json:"at,omitempty"`
+			}{topic, p.Base, p.End, jsonTime(p.Newest), p.Verdict, p.Why, p.AfterPartitions, p.AfterBytes, jsonTime(p.At)})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return a.printTable("BASE\tEND\tBYTES\tNEWEST\tVERDICT\tBECAUSE", func(row func(format string, args ...any)) {
+		for _, p := range plan {
+			row("%d\t%d\t%s\t%s\t%s\t%s", p.Base, p.End, formatBytes(float64(p.End-p.Base)), shortTime(p.Newest), p.Verdict, because(&p))
+		}
+	})
+}
+
+// because says why a partition is removed, or when it will be.
+func because(p *logd.PlannedPartition) string {
+	if p.Verdict != "keep" {
+		return p.Why
+	}
+	var when []string
+	if n := p.AfterPartitions; n == 1 {
+		when = append(when, "until a partition is begun")
+	} else if n > 1 {
+		when = append(when, fmt.Sprintf("until %d partitions are begun", n))
+	}
+	if n := p.AfterBytes; n > 0 {
+		when = append(when, fmt.Sprintf("until %s more are written", formatBytes(float64(n))))
+	}
+	if !p.At.IsZero() {
+		when = append(when, "until "+shortTime(p.At))
+	}
+	return strings.Join(when, ", or ")
+}
