@@ -29,9 +29,13 @@
 //		}
 //	}
 //
-// A [Scanner] reads messages one after another, from wherever it is told, follows
-// a topic, and with a [StatePuller] remembers from run to run which messages are
-// completed.
+// A [Writer] makes the batches by itself: one Write is one message. It has
+// several on their way at once, and keeps what it could not deliver in a
+// [Backlog]. It works for package log and, by [NewSlogHandler], for log/slog.
+//
+// A [Scanner] reads messages one after another, from wherever it is told,
+// follows a topic, and with a [StatePuller] remembers from run to run which
+// messages are completed.
 //
 // A batch's offset is its byte position in its topic, a message's delta the
 // byte position in its batch's data: offset and delta together name a message
@@ -43,12 +47,12 @@
 // each other's answers before their requests are sent. The server answers in
 // the order of the requests, so a slow answer holds up those behind it: a
 // Client that reads with [ReadOptions.Wait] should do nothing else; a Scanner
-// that follows a topic has a connection of its own. [Client.StartAppend] keeps several batches under way from one
-// goroutine.
+// that follows a topic has a connection of its own. [Client.StartAppend] keeps
+// several batches under way from one goroutine.
 //
 // A lost connection fails the calls under way at once. The next call connects
 // again, to the next address that can be reached. The Client repeats no
-// request by itself; a Scanner does.
+// request by itself; a Writer and a Scanner do.
 //
 // # Errors
 //
