@@ -1,10 +1,10 @@
 # Shortcuts. Each is a command that can be typed as well.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench cover soak ci clean
+.PHONY: help build test race lint fuzz bench benchmarks bench-compare cover soak ci clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 
 build: ## both programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -21,8 +21,14 @@ lint: ## gofmt, vet, staticcheck
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	.ci/fuzz $(or $(FUZZTIME),20s)
 
-bench: ## every Go benchmark for BENCHTIME (1s)
+bench: ## logd beside other systems, the short form, within ten minutes
+	cd bench && go run . -short
+
+benchmarks: ## every Go benchmark for BENCHTIME (1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),1s) ./...
+
+bench-compare: ## Go benchmarks of PACKAGE (./...) against revision REV
+	.ci/bench-compare $(REV) $(PACKAGE) $(BENCHMARK)
 
 cover: ## coverage of unit and system tests, merged, into cover/
 	.ci/cover
