@@ -310,9 +310,12 @@ func ruin(t testing.TB, rng *rand.Rand) (*vfstest.FS, []written, map[int64]strin
 			}
 			at := rng.IntN(len(b))
 			end := min(len(b), at+1+rng.IntN(100))
-			// Less than a batch, and no envelope: those would be followed, and
-			// what a wrong one promises is not looked into.
-			part := b[min(len(b), 7):min(len(b), 7+rng.IntN(40))]
+			// Junk: parts of the file itself could make an envelope, which would be
+			// followed, and what a wrong one promises is not looked into.
+			part := make([]byte, rng.IntN(40))
+			for i := range part {
+				part[i] = byte(rng.Uint32())
+			}
 			switch rng.IntN(6) {
 			case 0:
 				clear(b[at:end])

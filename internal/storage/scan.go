@@ -280,8 +280,8 @@ const (
 // word that batches begin with, and returns -1 if there is none.
 //
 // A run of valid batches counts only if it is followed by the end of the file
-// or, below synced, by an envelope of this topic, or if it ends where the
-// synced mark is, or is longer than maxNested. A run that anything else follows is taken for a part of a
+// or, below synced, by an envelope of this topic, or if one of its batches ends
+// at synced, as a batch of the log does, or if it is longer than maxNested. A run that anything else follows is taken for a part of a
 // message. The price is that a short run between two damaged places is set
 // aside with them, its bytes kept, if both envelopes are destroyed, or one
 // where a crash may have torn appends. What is still mistaken for a batch of
@@ -322,14 +322,16 @@ func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
 			return 0, false, err
 		}
 		if ok {
-			end += n
+			if end += n; end == s.synced {
+				return end, true, nil
+			}
 			continue
 		}
 		if end == pos {
 			return end, false, nil
 		}
 		_, follows, err := s.envelopeAt(end)
-		return end, end == s.size || end == s.synced || (follows && pos < s.synced), err
+		return end, end == s.size || (follows && pos < s.synced), err
 	}
 	return end, true, nil
 }

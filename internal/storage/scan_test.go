@@ -136,8 +136,8 @@ func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
 	// mark tells that what follows is whole.
 	both := strings.Repeat("\x00", 40) + lost[40:]
 	start := len(first) + len(both)
-	got, _ := scanBytes(t, []byte(first+both+next+"junk"), int64(start+len(next)))
-	if want := []int64{0, int64(start)}; fmt.Sprint(got) != fmt.Sprint(want) {
+	got, _ := scanBytes(t, []byte(first+both+next+next+"junk"), int64(start+len(next)))
+	if want := []int64{0, int64(start), int64(start + len(next))}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("before the mark: batches at %v, want %v", got, want)
 	}
 }
