@@ -75,15 +75,15 @@ func (l *load) write(addr string, id int, w *writer) error {
 			if err != nil {
 				return err
 			}
-			w.acked = append(w.acked, offset)
-			l.ack()
+			l.ack(w, offset)
 		}
 	}
 }
 
-func (l *load) ack() {
+func (l *load) ack(w *writer, offset int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	w.acked = append(w.acked, offset)
 	l.acks++
 	if l.acks == l.target {
 		close(l.reached)
@@ -105,6 +105,16 @@ func (l *load) awaitAcks(t testing.TB, n int) {
 	case <-time.After(patience):
 		t.Fatalf("after %v fewer than %d batches are acknowledged", patience, n)
 	}
+}
+
+// acked returns how many batches of each writer are acknowledged by now.
+func (l *load) acked() (counts []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.writers {
+		counts = append(counts, len(w.acked))
+	}
+	return counts
 }
 
 // wait waits until all writers have ended.

@@ -1,0 +1,157 @@
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// diskSizes are the file systems that power is cut under, with the smallest
+// size that they have.
+var diskSizes = map[string]string{"ext4": "64M", "xfs": "320M"}
+
+// TestPowerCut cuts the power of a file system under eight writers, again and
+// again. With --flush-batches 1 all that was acknowledged is there afterwards.
+func TestPowerCut(t *testing.T) {
+	for kind, size := range diskSizes {
+		t.Run(kind, func(t *testing.T) {
+			d := newDisk(t, kind, size)
+			p := &powerCuts{t: t, disk: d, flags: []string{"--flush-batches", "1"}}
+			cycles := int(setting(t, "LOGD_POWER_CYCLES", 10))
+			begun := time.Now()
+			for range cycles {
+				p.cycle()
+				if problems := p.verify(); len(problems) > 0 {
+					t.Fatalf("after %d power cuts: %s", p.cuts, strings.Join(problems, "\n"))
+				}
+			}
+			t.Logf("%d power cuts, %d batches acknowledged, %v", p.cuts, p.acks, time.Since(begun))
+		})
+	}
+}
+
+// TestPowerCutControl makes sure that TestPowerCut would see a loss: a server
+// that never syncs has to lose something.
+func TestPowerCutControl(t *testing.T) {
+	p := &powerCuts{t: t, disk: newDisk(t, "ext4", "64M"), flags: []string{"--flush-interval", "-1s"}}
+	for range 20 {
+		p.cycle()
+		if slices.ContainsFunc(p.verify(), func(problem string) bool { return strings.HasPrefix(problem, "lost:") }) {
+			return
+		}
+	}
+	t.Fatal("nothing was lost without a sync")
+}
+
+// TestPowerCutWindow makes sure that --flush-interval loses no more than what
+// it says: what was acknowledged well before the cut is there.
+func TestPowerCutWindow(t *testing.T) {
+	const interval = 50 * time.Millisecond
+	for kind, size := range diskSizes {
+		t.Run(kind, func(t *testing.T) {
+			d := newDisk(t, kind, size)
+			dir := filepath.Join(d.dir, "data")
+			for cycle := range 3 + int(setting(t, "LOGD_POWER_CYCLES", 10))/20 { // each takes half a second
+				s := start(t, dir, "--flush-interval", interval.String())
+				topic := fmt.Sprint("t", cycle)
+				l := newLoad(s.addr, topic+"-load", 4, "x")
+				c := dial(t, s.addr)
+				var want []string
+				for i := range 20 {
+					b := encode(topic, fmt.Sprint("message ", i))
+					c.write("%s", b)
+					if _, _, err := c.offset(); err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, b)
+				}
+				// The window is the interval and the time that a sync takes; what
+				// writers send meanwhile makes that longer.
+				time.Sleep(10 * interval)
+				if err := d.cutPower(); err != nil {
+					t.Fatal(err)
+				}
+				s.kill()
+				c.close()
+				l.wait()
+				d.remount()
+				s = start(t, dir)
+				var got []string
+				for _, b := range stored(t, s.addr, topic) {
+					got = append(got, b.wire)
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("cycle %d: %d batches are stored of %d that were acknowledged %v before", cycle, len(got), len(want), 10*interval)
+				}
+				s.stop()
+				if err := os.RemoveAll(filepath.Join(dir, topic+"-load")); err != nil { // the disk is small
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// powerCuts is a work directory under which the power is cut again and again.
+type powerCuts struct {
+	t     testing.TB
+	disk  *disk
+	flags []string
+
+	dir   string
+	loads []*load
+	cuts  int
+	acks  int
+}
+
+// cycle writes, cuts the power and brings it back.
+func (p *powerCuts) cycle() {
+	p.t.Helper()
+	const perDirectory = 10 // so that what is checked again and again stays small
+	if p.cuts%perDirectory == 0 {
+		if err := os.RemoveAll(p.dir); p.dir != "" && err != nil {
+			p.t.Fatal(err)
+		}
+		p.dir, p.loads = filepath.Join(p.disk.dir, fmt.Sprint("data", p.cuts)), nil
+	}
+	s := start(p.t, p.dir, append(slices.Clone(p.flags), "--partitions", "100000", "--partition-size", "64KiB")...)
+	l := newLoad(s.addr, "t", 8, fmt.Sprint(p.cuts))
+	l.awaitAcks(p.t, 1+p.cuts*37%400)
+	// A sync that is under way when FS_IOC_SHUTDOWN comes may return without an
+	// error although its data is dropped: a loop of pwrite and fdatasync alone
+	// shows that, too, with ext4 once in 25 times, with xfs in 75. So what counts is
+	// what was acknowledged before.
+	counts := l.acked()
+	if err := p.disk.cutPower(); err != nil {
+		p.t.Fatal(err)
+	}
+	s.kill()
+	l.wait()
+	for id, w := range l.writers {
+		w.acked = w.acked[:counts[id]]
+		// What a failed disk answers says that a batch is not stored as far as
+		// the server can know.
+		if errors.Is(w.err, refusal("read only")) || errors.Is(w.err, refusal("internal error")) {
+			w.err = io.EOF
+		}
+	}
+	p.loads = append(p.loads, l)
+	p.cuts++
+	p.acks += l.acks
+	p.disk.remount()
+}
+
+// verify compares what is stored with what was acknowledged.
+func (p *powerCuts) verify() []string {
+	p.t.Helper()
+	s := start(p.t, p.dir, "--partitions", "100000")
+	problems := checkLoads(stored(p.t, s.addr, "t"), p.loads...)
+	s.stop()
+	return problems
+}
