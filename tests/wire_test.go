@@ -152,12 +152,17 @@ func connect(addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c.(*net.TCPConn), bufio.NewReaderSize(c, 64<<10)}, c.SetDeadline(time.Now().Add(2 * patience))
+	return &conn{c.(*net.TCPConn), bufio.NewReaderSize(c, 64<<10)}, nil
 }
 
 func (c *conn) close() { c.tcp.Close() }
 
+// send sends a text, whose answer has to come before long: the deadline is that
+// of the request, since a test may talk for minutes.
 func (c *conn) send(text string) error {
+	if err := c.tcp.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+		return err
+	}
 	_, err := io.WriteString(c.tcp, text)
 	return err
 }
