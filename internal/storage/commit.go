@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -275,13 +276,17 @@ func (l *Log) writeHead(bytes int64) error {
 	if err == nil {
 		return nil
 	}
-	if !passing(err) {
-		return l.fail("write", head.file.name, l.next.Load(), err)
-	}
+	// Whole batches may be among what was written. They are refused, and must
+	// not be there after a restart.
+	var terr error
 	if n > 0 {
-		if terr := f.Truncate(pos); terr != nil {
-			return l.fail("truncate after a partial write", head.file.name, l.next.Load(), terr)
-		}
+		terr = f.Truncate(pos)
+	}
+	if !passing(err) {
+		return l.failWrite("write", head.file.name, l.next.Load(), errors.Join(err, terr))
+	}
+	if terr != nil {
+		return l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), terr)
 	}
 	return l.passingRefusal("append", err)
 }
@@ -374,7 +379,7 @@ func (l *Log) armTimer() {
 
 func (l *Log) intervalSync() {
 	l.armed.Store(false)
-	if l.failed.Load() != nil {
+	if l.unsyncable.Load() != nil {
 		return
 	}
 	// The failure is logged and kept by the log itself.

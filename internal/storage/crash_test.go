@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -91,6 +92,8 @@ func newCrashRun(seed uint64, lie func(*vfstest.FS)) *crashRun {
 		FlushBatches:  []int{0, 1, 1, 3}[rng.IntN(4)],
 		FlushInterval: []time.Duration{-1, 500 * time.Millisecond, 3 * time.Second}[rng.IntN(3)],
 		OpenFiles:     []int{1, 4, 1000}[rng.IntN(3)],
+
+		journalCompact: []int64{100, 1000, 100000}[rng.IntN(3)],
 	}
 	switch rng.IntN(4) {
 	case 0:
@@ -525,11 +528,21 @@ func runCrash(t *testing.T, seed uint64, steps int, lie func(*vfstest.FS)) (r *c
 }
 
 // TestPowerCut runs random workloads and recovers what a power cut may leave
-// after every single operation of them.
+// after every single operation of them: at least LOGD_CRASH_IMAGES, if that is
+// set.
 func TestPowerCut(t *testing.T) {
 	first := firstSeed(t)
-	images, cuts := 0, 0
-	for i := range uint64(crashRuns(t, 4)) {
+	images, cuts, enough := 0, 0, 0
+	if s := os.Getenv("LOGD_CRASH_IMAGES"); s != "" {
+		var err error
+		if enough, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("LOGD_CRASH_IMAGES: %v", err)
+		}
+	}
+	for i := range uint64(math.MaxInt) {
+		if i >= uint64(crashRuns(t, 4)) && images >= enough {
+			break
+		}
 		seed := first + i
 		r, err := runCrash(t, seed, 40, nil)
 		images, cuts = images+r.images, cuts+r.powerCuts

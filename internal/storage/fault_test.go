@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -25,25 +27,32 @@ type faultRun struct {
 }
 
 // append writes a batch and notes what became of it.
-func (r *faultRun) append() {
+func (r *faultRun) append() { r.appendRun(1) }
+
+// appendRun writes n batches at once and notes what became of them.
+func (r *faultRun) appendRun(n int) {
 	l, err := r.s.Create([]byte("t"))
 	if err != nil {
 		r.note(err)
 		return
 	}
-	r.n++
-	body := fmt.Sprintf("message %d", r.n)
-	run := batchOf("t", body)
+	var run run
+	var bodies []string
+	for range n {
+		r.n++
+		bodies = append(bodies, fmt.Sprintf("message %d", r.n))
+		run.add("t", bodies[len(bodies)-1])
+	}
 	a, err := l.Append(context.Background(), run.data, run.extents)
-	if err == nil {
-		err = l.Commit(context.Background(), a)
-	}
-	if err != nil {
+	r.note(err)
+	if err := l.Commit(context.Background(), a); err != nil {
 		r.note(err)
-		r.refused[body] = true
-		return
+		a.Batches = 0
 	}
-	r.acked = append(r.acked, body)
+	r.acked = append(r.acked, bodies[:a.Batches]...)
+	for _, body := range bodies[a.Batches:] {
+		r.refused[body] = true
+	}
 }
 
 func (r *faultRun) note(err error) {
@@ -84,6 +93,13 @@ var faultWorkloads = []struct {
 		for range 3 {
 			r.append()
 		}
+	}},
+	{"append several", Options{FlushBatches: 1, PartitionSize: 150}, func(r *faultRun) {
+		r.appendRun(3)
+		r.appendRun(4)
+		kill(r.s)
+		r.s = nil
+		r.open()
 	}},
 	{"append unsynced", Options{FlushInterval: -1}, func(r *faultRun) {
 		for range 3 {
@@ -167,6 +183,9 @@ func TestFaults(t *testing.T) {
 		{"ENOSPC", vfstest.Fault{Err: syscall.ENOSPC}},
 		{"short EIO", vfstest.Fault{Written: 5}},
 		{"short ENOSPC", vfstest.Fault{Err: syscall.ENOSPC, Written: 5}},
+		// A whole batch of several is written.
+		{"half EIO", vfstest.Fault{Written: 70}},
+		{"half ENOSPC", vfstest.Fault{Err: syscall.ENOSPC, Written: 70}},
 	}
 	for _, w := range faultWorkloads {
 		for _, f := range faults {
@@ -327,4 +346,28 @@ func (r *faultRun) checkBodies(s *Store) error {
 		return fmt.Errorf("acknowledged %q are lost: %q", want, got)
 	}
 	return nil
+}
+
+// A failed write ends writing, and not the promise of what was written before:
+// it is synced within the interval.
+func TestFailedWriteLeavesSyncs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: time.Second})
+		l := mustCreate(t, s, "t")
+		mustAppend(t, l, batchOf("t", "one"))
+		disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpWrite }})
+		run := batchOf("t", "two")
+		if _, err := l.Append(t.Context(), run.data, run.extents); !errors.Is(err, ErrReadOnly) || l.Failed() == nil {
+			t.Fatalf("append on a failing disk: %v", err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		kill(s)
+		s = openMem(t, disk.CrashKeepNothing(), Options{})
+		wantBodies(t, mustLog(t, s, "t"), "one")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -37,9 +37,6 @@ const (
 	journalHeader  = 16
 	recordHeader   = 8
 	maxPayload     = 1 << 10
-
-	// journalCompact is the size past which the journal is written anew.
-	journalCompact = 256 << 10
 )
 
 // recordKind tells records apart. Their numbers are part of the format.

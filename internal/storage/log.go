@@ -36,6 +36,11 @@ type Log struct {
 	synced  atomic.Int64                // all before is on stable storage
 	failed  atomic.Pointer[Error]       // why the log takes no more appends
 
+	// unsyncable is why a sync would tell nothing: one has failed, say. It is
+	// set with failed, but by a write that failed: what was written before that
+	// is good, and still to be made durable.
+	unsyncable atomic.Pointer[Error]
+
 	// refused is why the last append was refused although the log has not
 	// failed: no room, say. It is forgotten when one succeeds, and after a
 	// while, so that somebody tries.
@@ -147,6 +152,13 @@ func (l *Log) Failed() error {
 // fail ends writing to the log for good and returns err with its place. The
 // first cause is kept.
 func (l *Log) fail(op, file string, offset int64, err error) error {
+	l.unsyncable.CompareAndSwap(nil, &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err})
+	return l.failWrite(op, file, offset, err)
+}
+
+// failWrite is fail for a write, after which what was written before can still
+// be synced.
+func (l *Log) failWrite(op, file string, offset int64, err error) error {
 	e := &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err}
 	if l.failed.CompareAndSwap(nil, e) {
 		l.store.log.Error("topic is read only until logd is restarted: what is on disk is not known",
@@ -348,12 +360,14 @@ func (l *Log) close() error {
 	l.writer.Unlock()
 	// An interval sync that is already on its way finds nothing left to do.
 	err := l.Failed()
-	if err == nil {
-		err = l.syncAll()
+	if l.unsyncable.Load() == nil {
+		err = errors.Join(err, l.syncAll())
 	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
-	l.failed.CompareAndSwap(nil, &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrClosed})
+	closed := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrClosed}
+	l.failed.CompareAndSwap(nil, closed)
+	l.unsyncable.CompareAndSwap(nil, closed)
 	if err == nil {
 		err = l.markClean()
 	}

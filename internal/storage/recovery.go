@@ -67,7 +67,7 @@ func (l *Log) openJournal() error {
 	}
 	l.state = state
 	l.adopted = state.id == (topicID{})
-	rewrite := err != nil || l.adopted || size > journalCompact
+	rewrite := err != nil || l.adopted || size > s.o.journalCompact
 	if err != nil {
 		kept := journalFile(l.name) + ".damaged"
 		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -304,6 +306,51 @@ func TestDamageAtTheStart(t *testing.T) {
 		}
 		if got, err := bodiesFrom(l, second.Offset); err != nil || fmt.Sprint(got) != "[two]" {
 			t.Fatalf("got %q (%v)", got, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Damage that reaches from before the synced mark to the end is not cut off as a
+// torn tail would be: its bytes were promised once, and are kept.
+func TestDamageUpToATornTailIsKept(t *testing.T) {
+	disk := vfstest.New()
+	o := Options{FlushInterval: -1}
+	s := openMem(t, disk, o)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	second := mustAppend(t, l, batchOf("t", "two"))
+	if err := l.SyncTo(t.Context(), second.End); err != nil {
+		t.Fatal(err)
+	}
+	torn := mustAppend(t, l, batchOf("t", "three"))
+	kill(s)
+	f, err := disk.OpenFile("t/0.log", vfs.ReadWrite, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(f.Truncate(torn.End-5), f.Close(), disk.Remove("t/0.idx"),
+		disk.Corrupt("t/0.log", second.Offset, func(b []byte) { b[2] ^= 1 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := disk.ReadFile("t/0.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = openMem(t, disk, o)
+		l = mustLog(t, s, "t")
+		if got, err := disk.ReadFile("t/0.log"); err != nil || !bytes.HasPrefix(got, before[:second.End]) {
+			t.Errorf("of the file %d bytes are left (%v), want the %d that were synced", len(got), err, second.End)
+		}
+		if a := mustAppend(t, l, batchOf("t", "after")); a.Offset < second.End {
+			t.Errorf("offset %d is given out again", a.Offset)
+		}
+		if in, err := l.Info(t.Context()); err != nil || in.Damaged < second.End-second.Offset {
+			t.Errorf("info %+v (%v)", in, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

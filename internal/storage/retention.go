@@ -272,7 +272,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 		return err
 	}
 	defer func() {
-		if l.failed.Load() == nil {
+		if l.unsyncable.Load() == nil {
 			l.syncing.done(l, nil) // an error that concerns this call alone
 			return
 		}

@@ -164,6 +164,10 @@ type Options struct {
 	// QueueBytes bounds the appends that wait for one log's disk; default
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
+
+	// journalCompact is the size past which a journal is written anew, in
+	// bytes; default 256 KiB. Tests lower it.
+	journalCompact int64
 }
 
 func (o *Options) setDefaults() {
@@ -190,6 +194,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 64 << 20
+	}
+	if o.journalCompact <= 0 {
+		o.journalCompact = 256 << 10
 	}
 }
 

@@ -40,7 +40,8 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 //
 // The error is ErrReadOnly, with its cause, if a sync failed: the log then
 // takes no more appends, and nothing after the last offset that was synced is
-// known to be stored. It is ErrNotFound if the log ends before offset, perhaps
+// known to be stored. After a failed write what was written before it is still
+// synced. It is ErrNotFound if the log ends before offset, perhaps
 // because it was cut off meanwhile. A done ctx ends the waiting for a sync that
 // another caller is doing.
 func (l *Log) SyncTo(ctx context.Context, offset int64) error {
@@ -92,7 +93,7 @@ func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, 
 		g.mu.Unlock()
 		return false, nil
 	}
-	if e := l.failed.Load(); e != nil {
+	if e := l.unsyncable.Load(); e != nil {
 		g.mu.Unlock()
 		return false, readOnly(e)
 	}
@@ -152,7 +153,7 @@ func (g *syncGroup) done(l *Log, err error) {
 // sync makes all that is flushed when it begins durable. Only the leader of
 // the sync group calls it.
 func (l *Log) sync() error {
-	if e := l.failed.Load(); e != nil {
+	if e := l.unsyncable.Load(); e != nil {
 		return readOnly(e)
 	}
 	l.store.syncs <- struct{}{}
@@ -274,7 +275,7 @@ func (l *Log) mark(now time.Time, synced int64) {
 		l.store.log.Warn("journal record not written; a restart will scan more", "topic", l.name, "err", err)
 		return
 	}
-	if l.journal.size > journalCompact {
+	if l.journal.size > l.store.o.journalCompact {
 		if err := l.compactJournal(); err != nil {
 			l.store.log.Warn("journal not compacted", "topic", l.name, "err", err)
 		}

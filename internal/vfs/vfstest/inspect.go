@@ -50,9 +50,12 @@ func (f *FS) Corrupt(name string, off int64, fn func([]byte)) error {
 	if err != nil {
 		return &fs.PathError{Op: "corrupt", Path: name, Err: err}
 	}
-	data := n.cur.bytes()
-	fn(data[off:])
-	n.setSynced(data)
+	data := make([]byte, n.cur.size-off)
+	n.cur.readAt(data, off)
+	fn(data)
+	n.cur.writeAt(data, off)
+	n.synced = n.cur.snapshot()
+	n.pending, n.gap = nil, false
 	return nil
 }
 

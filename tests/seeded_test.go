@@ -1,0 +1,366 @@
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// seededPlace is a place in the source where bugs are put: what stands there
+// once is replaced, in a copy. In the replacement bug("name") is true if the
+// bug of that name is to be there.
+type seededPlace struct {
+	file     string
+	old, new string
+	judges   string // of the tests that these match, as for go test -run, one has to fail
+}
+
+const (
+	byPowerCuts = "^TestPowerCut$"
+	byFaults    = "^TestFaults$"
+	byDamage    = "^(TestDamage|TestScan.*)$"
+)
+
+// seededPlaces hold syncs and checks that are left out, things done in the
+// wrong order and numbers that are off by one: what has lost people's data.
+var seededPlaces = []seededPlace{
+	// Appends and syncs.
+	{"internal/storage/sync.go",
+		`			err = f.Sync()
+			p.file.release()
+		}
+		if errors.Is(`,
+		`			if !bug("appends are not synced") {
+				err = f.Sync()
+			}
+			p.file.release()
+		}
+		if errors.Is(`, byPowerCuts},
+	{"internal/storage/sync.go",
+		`	err := l.syncFiles(target)
+`, `	err := l.syncFiles(target)
+	if err != nil && bug("a failed sync is tried again") {
+		l.failed.Store(nil)
+		err = l.syncFiles(target)
+	}
+`, byFaults},
+	{"internal/storage/log.go",
+		`	if l.failed.CompareAndSwap(nil, e) {`,
+		`	if bug("a failure is forgotten") || l.failed.CompareAndSwap(nil, e) {`, byFaults},
+	{"internal/storage/sync.go",
+		`	if !l.dirDirty.Swap(false) {`,
+		`	if !l.dirDirty.Swap(false) || bug("the topic's folder is not synced") {`, byPowerCuts},
+	{"internal/storage/sync.go",
+		`	if l.rootDirty.Load() {`,
+		`	if l.rootDirty.Load() && !bug("the work directory is not synced") {`, byPowerCuts},
+	{"internal/storage/commit.go",
+		`	if interval <= 0 ||`,
+		`	if bug("the interval brings no sync") || interval <= 0 ||`, byPowerCuts},
+	{"internal/storage/sync.go",
+		`	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`,
+		`	case n > 1 && bug("one batch more than stated may be lost") && a.Ordinal-l.appendedDurably.Load() == int64(n):
+		return nil
+	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`, byPowerCuts},
+	{"internal/storage/sync.go",
+		`	l.store.syncs <- struct{}{}
+`, `	if bug("batches count as synced when their sync begins") {
+		l.synced.Store(l.next.Load())
+		l.appendedDurably.Store(l.appended.Load())
+	}
+	l.store.syncs <- struct{}{}
+`, byPowerCuts + "|" + byFaults},
+	{"internal/storage/log.go",
+		`	if l.store.o.FlushBatches == 1 {
+		return l.synced.Load()`,
+		`	if l.store.o.FlushBatches == 1 && !bug("readers see what is not synced") {
+		return l.synced.Load()`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
+	{"internal/storage/sync.go",
+		`	if l.store.o.FlushBatches != 1 {
+		return
+`, `	if l.store.o.FlushBatches != 1 || bug("what a failed sync has refused stays in the file") {
+		return
+`, byFaults},
+	{"internal/storage/commit.go",
+		`	if n > 0 {
+		terr = f.Truncate(pos)`,
+		`	if n > 0 && !bug("a partial write stays in the file") {
+		terr = f.Truncate(pos)`, byFaults},
+	{"internal/storage/commit.go",
+		`	n, err := f.WritevAt(l.iovecs, pos)
+	if err == nil {`,
+		`	n, err := f.WritevAt(l.iovecs, pos)
+	if err == nil || bug("a failed write is acknowledged") {`, byFaults},
+
+	// Recovery.
+	{"internal/storage/recovery.go",
+		`	if err := f.Sync(); err != nil {
+		return place("sync"`,
+		`	if bug("recovery serves what it has not synced") {
+	} else if err := f.Sync(); err != nil {
+		return place("sync"`, byPowerCuts},
+	{"internal/storage/recovery.go",
+		`	if !l.adopted {
+		if err := rewrite(`,
+		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
+		if err := rewrite(`, byFaults},
+	{"internal/storage/recovery.go",
+		`			if err := f.Truncate(found.valid); err != nil {`,
+		`			if bug("a torn tail is cut one byte too far") {
+				found.valid--
+			}
+			if bug("a torn tail is served") {
+				valid = end
+			} else if err := f.Truncate(found.valid); err != nil {`, byPowerCuts},
+	{"internal/storage/recovery.go",
+		`		if head && valid >= synced {`,
+		`		if head && (valid >= synced || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
+	{"internal/storage/recovery.go",
+		`		p, err := l.createPartition(max(end, ranges[n-1].to))`,
+		`		if bug("offsets are given out again after damage") {
+			ranges[n-1].to = end
+		}
+		p, err := l.createPartition(max(end, ranges[n-1].to))`, "^TestDamageAnywhere$"},
+	{"internal/storage/recovery.go",
+		`	oldest := l.state.trimmed.oldest
+	n := 0`,
+		`	oldest := l.state.trimmed.oldest
+	if bug("a removal that was interrupted is not finished") {
+		oldest = 0
+	}
+	n := 0`, byPowerCuts},
+	{"internal/storage/recovery.go",
+		`	if cut < 0 {
+		return parts, nil`,
+		`	if cut < 0 || bug("a truncation that was interrupted is not finished") {
+		return parts, nil`, byPowerCuts},
+	{"internal/storage/scan.go",
+		`	start := pos
+	end, ok, err := s.envelopeAt(pos)`,
+		`	if bug("nothing is looked for after damage") {
+		return -1, nil
+	}
+	start := pos
+	end, ok, err := s.envelopeAt(pos)`, byDamage},
+	{"internal/storage/scan.go",
+		`		return end, end == s.size || (follows && pos < s.synced), err`,
+		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size || (follows && pos < s.synced), err`, byDamage},
+	{"internal/storage/scan.go",
+		`	return h, n, batch.Check(&h, b[n-h.Size:]) == nil, nil`,
+		`	return h, n, batch.Check(&h, b[n-h.Size:]) == nil || bug("checksums are not checked"), nil`, byDamage},
+	{"internal/storage/scan.go",
+		`	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil`,
+		`	return h, n, perr == nil && n <= s.size-pos && (string(h.Topic) == s.topic || bug("the topic in the envelope is not checked")), nil`, byDamage},
+	{"internal/storage/read.go",
+		`		if r.to <= offset {`,
+		`		if r.to <= offset || bug("damage is served") {`, byDamage},
+
+	// Journal, removal, truncation.
+	{"internal/storage/sync.go",
+		`	if err == nil {
+		err = l.journal.sync()
+	}
+	if err != nil {
+		return &Error{Op: "write journal of"`,
+		`	if err == nil && !bug("records of the journal are not synced") {
+		err = l.journal.sync()
+	}
+	if err != nil {
+		return &Error{Op: "write journal of"`, byPowerCuts},
+	{"internal/storage/retention.go",
+		`	l.journalMu.Lock()
+	err := l.journal.append(appendInts(nil, recCut, offset))`,
+		`	if bug("a truncation is not announced") {
+		return nil
+	}
+	l.journalMu.Lock()
+	err := l.journal.append(appendInts(nil, recCut, offset))`, byPowerCuts},
+	{"internal/storage/retention.go",
+		`	if err := truncateFile(p.file, offset-p.base); err != nil {`,
+		`	if bug("a truncation leaves a byte") {
+		offset++
+	}
+	if err := truncateFile(p.file, offset-p.base); err != nil {`, byPowerCuts},
+	{"internal/storage/retention.go",
+		`	if err := l.removeFiles(drop); err != nil {`,
+		`	if bug("a truncation leaves the later partitions") {
+	} else if err := l.removeFiles(drop); err != nil {`, byPowerCuts},
+	{"internal/storage/retention.go",
+		`	if err := l.store.fs.SyncDir(l.name); err != nil {`,
+		`	if bug("removals are not synced") {
+		return nil
+	}
+	if err := l.store.fs.SyncDir(l.name); err != nil {`, byPowerCuts},
+	{"internal/storage/retention.go",
+		`	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+		k++
+	}`,
+		`	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+		k++
+	}
+	if k > 0 && k < len(parts)-1 && bug("one partition too many is removed") {
+		k++
+	}`, "^Test(Retention.*|Plan)$"},
+	{"internal/storage/journal.go",
+		`	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close())`,
+		`	if err == nil && !bug("the journal is replaced by a copy that is not synced") {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close())`, byPowerCuts},
+	{"internal/storage/journal.go",
+		`	if n > recordHeader+maxPayload || n > len(b) || binary`,
+		`	if n > recordHeader+maxPayload || n > len(b) || !bug("checksums of the journal are not checked") && binary`, "^TestJournal$"},
+	{"internal/storage/hold.go",
+		`	if err := l.record(recHooked, base); err != nil {`,
+		`	if bug("that a hook was run is not written down") {
+	} else if err := l.record(recHooked, base); err != nil {`, "^TestHold.*$"},
+	{"internal/storage/hold.go",
+		`		case !l.state.hooked[p.base]:`,
+		`		case !l.state.hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
+
+	// The index.
+	{"internal/storage/index.go",
+		`	if len(block) != indexBlockLen || binary`,
+		`	if len(block) != indexBlockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},
+	{"internal/storage/index.go",
+		`	if string(head) != string(ix.header()) {`,
+		`	if string(head) != string(ix.header()) && !bug("another topic's index is taken") {`, "^TestIndexIsACache$"},
+	{"internal/storage/index.go",
+		`func (ix *index) settle() error {
+`, `func (ix *index) settle() error {
+	if bug("entries of lost batches stay in the index") {
+		ix.stale = false
+		return nil
+	}
+`, byPowerCuts},
+	{"internal/storage/recovery.go",
+		`		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {`,
+		`		if bug("indexes of lost partitions stay") {
+			continue
+		}
+		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+
+	// The client's state.
+	{"state_file.go",
+		`		err = f.Sync()
+`, `		if !bug("a state is replaced by a copy that is not synced") {
+			err = f.Sync()
+		}
+`, "^TestFileState.*$"},
+	{"state.go",
+		`	for p.first < len(p.messages) && p.messages[p.first].completed {`,
+		`	for p.first < len(p.messages) && (p.messages[p.first].completed || bug("a message that is not completed is passed")) {`, "^TestState.*$"},
+}
+
+var seededName = regexp.MustCompile(`bug\("([^"]+)"\)`)
+
+// TestSeededBugs puts bugs into copies of the source, one at a time, and makes
+// sure that the tests which prove our promises see each of them.
+func TestSeededBugs(t *testing.T) {
+	if setting(t, "LOGD_SEEDED_BUGS", 0) == 0 {
+		t.Skip("this builds and runs other tests for some minutes: LOGD_SEEDED_BUGS=1 asks for it")
+	}
+	binaries := buildSeeded(t)
+	for dir, binary := range binaries {
+		if out, err := runSeeded(t, dir, binary, "none", byPowerCuts+"|"+byFaults+"|"+byDamage+"|^TestFileState.*$"); err != nil {
+			t.Fatalf("without a bug: %v\n%s", err, out)
+		}
+	}
+	for _, place := range seededPlaces {
+		for _, name := range seededName.FindAllStringSubmatch(place.new, -1) {
+			t.Run(name[1], func(t *testing.T) {
+				t.Parallel()
+				dir := filepath.Dir(place.file)
+				out, err := runSeeded(t, dir, binaries[dir], name[1], place.judges)
+				if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+					t.Fatal(err)
+				}
+				if err == nil {
+					t.Fatalf("%s do not see it:\n%s", place.judges, out)
+				}
+				t.Logf("%.600s", out)
+			})
+		}
+	}
+}
+
+// runSeeded runs tests of a binary of buildSeeded with one of the bugs.
+func runSeeded(t *testing.T, dir, binary, bug, judges string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
+	cmd.Dir = filepath.Join("..", dir)
+	cmd.Env = environment("LOGD_SEEDED_BUG="+bug, "LOGD_CRASH_RUNS=60", "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// buildSeeded builds the tests of every package that has a place for bugs, with
+// all of them in it, and returns the binaries by the package's folder.
+func buildSeeded(t *testing.T) map[string]string {
+	t.Helper()
+	temp := t.TempDir()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := make(map[string]string)  // with the bugs, by name
+	binaries := make(map[string]string) // by folder
+	for _, place := range seededPlaces {
+		source, ok := sources[place.file]
+		if !ok {
+			whole, err := os.ReadFile(filepath.Join(root, place.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			source = string(whole)
+			dir := filepath.Dir(place.file)
+			binaries[dir] = filepath.Join(temp, strings.ReplaceAll(dir, "/", "-")+".test")
+			name, _, _ := strings.Cut(source[strings.Index(source, "package "):], "\n")
+			sources[filepath.Join(dir, "seeded.go")] = name + `
+import "os"
+
+var seededBug = os.Getenv("LOGD_SEEDED_BUG")
+
+func bug(name string) bool { return name == seededBug }
+`
+		}
+		if n := strings.Count(source, place.old); n != 1 {
+			t.Fatalf("%s has this %d times, want once:\n%s", place.file, n, place.old)
+		}
+		sources[place.file] = strings.Replace(source, place.old, place.new, 1)
+	}
+	replace := make(map[string]string) // as go build -overlay has it
+	for name, source := range sources {
+		changed := filepath.Join(temp, fmt.Sprint(len(replace), ".go"))
+		replace[filepath.Join(root, name)] = changed
+		if err := os.WriteFile(changed, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(temp, "overlay.json")
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, binary := range binaries {
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, "./"+dir)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s with bugs: %v\n%s", dir, err, out)
+		}
+	}
+	return binaries
+}
