@@ -1,7 +1,7 @@
 # Shortcuts. Each is a command that can be typed as well.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz bench benchmarks bench-compare cover soak ci clean
+.PHONY: help build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
@@ -11,6 +11,9 @@ build: ## both programs, static, into bin/
 
 test: ## the tests
 	go test ./...
+
+test-flakey: ## tests on a disk that fails and with power cuts, in an emulated machine
+	.ci/flakey
 
 race: ## the tests with the race detector
 	go test -race ./...

@@ -20,8 +20,9 @@ import (
 type disk struct {
 	t     testing.TB
 	kind  string // ext4, xfs or tmpfs
-	image string // the file, empty for a tmpfs
+	image string // the file or block device, empty for a tmpfs
 	dir   string // where it is mounted
+	loop  bool   // image is a file
 }
 
 // newDisk makes a file system of the kind and mounts it until the test ends.
@@ -38,6 +39,7 @@ func newDisk(t *testing.T, kind, size string) *disk {
 		t.Fatal(err)
 	}
 	if kind != "tmpfs" {
+		d.loop = true
 		d.image = filepath.Join(t.TempDir(), "image")
 		mkfs := "mkfs." + kind
 		if _, err := exec.LookPath(mkfs); err != nil {
@@ -96,5 +98,15 @@ func (d *disk) remount() {
 			d.t.Fatalf("umount: %v", err)
 		}
 	}
-	d.must("mount", "-t", d.kind, "-o", "loop", d.image, d.dir)
+	d.mount()
+}
+
+// mount mounts the image.
+func (d *disk) mount() {
+	d.t.Helper()
+	args := []string{"-t", d.kind, d.image, d.dir}
+	if d.loop {
+		args = append(args, "-o", "loop")
+	}
+	d.must("mount", args...)
 }

@@ -11,6 +11,7 @@
 //	LOGD_E2E_BYTES    bytes that the end-to-end test stores, in all (64 MB)
 //	LOGD_KILL_CYCLES  times that the kill test kills the server
 //	LOGD_SEED         seed of everything random, to repeat a run
+//	LOGD_BUILT        a folder with the programs, which are then not built
 package tests
 
 import (
@@ -61,12 +62,21 @@ func run(m *testing.M) (code int, err error) {
 }
 
 func build(dir string) error {
+	if from := os.Getenv("LOGD_BUILT"); from != "" {
+		built.logd, built.cli = filepath.Join(from, "logd"), filepath.Join(from, "log-cli")
+		return prepare(dir)
+	}
 	cmd := exec.Command("go", "build", "-cover", "-coverpkg=github.com/logd-dev/logd/...", "-o", dir+"/", "./cmd/logd", "./cmd/log-cli")
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
 	built.logd, built.cli = filepath.Join(dir, "logd"), filepath.Join(dir, "log-cli")
+	return prepare(dir)
+}
+
+// prepare makes in dir what every run of the programs needs.
+func prepare(dir string) error {
 	built.noConfig = filepath.Join(dir, "logd.toml")
 	if err := os.WriteFile(built.noConfig, nil, 0o600); err != nil {
 		return err
