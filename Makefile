@@ -36,7 +36,7 @@ bench-compare: ## Go benchmarks of PACKAGE (./...) against revision REV
 cover: ## coverage of unit and system tests, merged, into cover/
 	.ci/cover
 
-soak: ## the random tests of storage and of kill -9, for longer
+soak: ## the random tests for about an hour, or SOAK times that
 	.ci/soak
 
 ci: ## all that must pass before a change lands

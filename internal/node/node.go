@@ -213,8 +213,15 @@ func (n *Node) release(ctx context.Context) error {
 		errs = append(errs, n.listener.Close())
 	}
 	if n.http != nil {
-		// Health is answered until here; what still runs there is cut.
-		if err := n.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		// Health is answered until here. Answers get a moment to leave; what then
+		// still runs there, a profile say, is cut.
+		leaving, cancel := context.WithTimeout(ctx, time.Second)
+		err := n.http.Shutdown(leaving)
+		cancel()
+		if err != nil {
+			err = n.http.Close()
+		}
+		if err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
