@@ -219,7 +219,7 @@ func (l *Log) writeGroup(group []*appendRequest) {
 		if l.store.o.FlushBatches != 1 {
 			l.watchers.wake()
 		}
-		l.armTimer()
+		l.store.interval.arm()
 	}
 }
 
@@ -361,27 +361,4 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 	if err != nil {
 		l.store.log.Warn("index entry not written", "file", head.index.file.name, "err", err)
 	}
-}
-
-// armTimer sees to it that what was appended is synced within the flush
-// interval.
-func (l *Log) armTimer() {
-	interval := l.store.o.FlushInterval
-	if interval <= 0 || l.store.o.FlushBatches == 1 || !l.armed.CompareAndSwap(false, true) {
-		return
-	}
-	if l.timer == nil {
-		l.timer = l.store.o.Clock.AfterFunc(interval, l.intervalSync)
-		return
-	}
-	l.timer.Reset(interval)
-}
-
-func (l *Log) intervalSync() {
-	l.armed.Store(false)
-	if l.unsyncable.Load() != nil {
-		return
-	}
-	// The failure is logged and kept by the log itself.
-	_ = l.syncAll()
 }

@@ -50,13 +50,7 @@ func firstSeed(t *testing.T) uint64 {
 // nothing that was is taken back.
 func kill(s *Store) {
 	s.retention.stop()
-	for _, l := range s.all() {
-		l.writer.Lock()
-		if l.timer != nil {
-			l.timer.Stop()
-		}
-		l.writer.Unlock()
-	}
+	s.interval.stop()
 	s.lock.Close()
 }
 
@@ -94,6 +88,7 @@ func newCrashRun(seed uint64, lie func(*vfstest.FS)) *crashRun {
 		OpenFiles:     []int{1, 4, 1000}[rng.IntN(3)],
 
 		journalCompact: []int64{100, 1000, 100000}[rng.IntN(3)],
+		syncTogether:   []int{1, 2, 100}[rng.IntN(3)],
 	}
 	switch rng.IntN(4) {
 	case 0:
@@ -160,16 +155,17 @@ func (r *crashRun) note(format string, args ...any) {
 
 func (r *crashRun) open() error {
 	r.o.FS = r.disk
-	s, err := Open(context.Background(), r.o)
+	s, err := open(context.Background(), r.o)
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	r.s = s // before retention begins: what it removes is looked up there
+	r.mu.Unlock()
+	s.retention = startRetention(s)
 	if broken := s.Broken(); len(broken) > 0 {
 		return fmt.Errorf("broken topics: %v", broken)
 	}
-	r.mu.Lock()
-	r.s = s
-	r.mu.Unlock()
 	return nil
 }
 

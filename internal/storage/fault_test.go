@@ -109,6 +109,15 @@ var faultWorkloads = []struct {
 			r.note(l.SyncTo(context.Background(), l.Next()))
 		}
 	}},
+	{"interval", Options{FlushInterval: time.Hour, syncTogether: 1}, func(r *faultRun) {
+		for range 3 {
+			r.append()
+			r.s.interval.pass()
+			if l := r.log(); l != nil {
+				r.note(l.Failed())
+			}
+		}
+	}},
 	{"rotate", Options{FlushBatches: 1, PartitionSize: 1}, func(r *faultRun) {
 		for range 4 {
 			r.append()
@@ -240,6 +249,9 @@ func newFaultRun(t *testing.T, o Options, prepare func(*vfstest.FS)) *faultRun {
 		t.Fatal(r.failed)
 	}
 	mustAppend(t, mustCreate(t, r.s, "other"), batchOf("other", "before"))
+	if other := mustLog(t, r.s, "other"); other.SyncTo(t.Context(), other.Next()) != nil {
+		t.Fatal(other.Failed())
+	}
 	l := mustCreate(t, r.s, "t") // its creation is a workload of its own
 	mustAppend(t, l, batchOf("t", "message 0"))
 	if err := errors.Join(l.SyncTo(t.Context(), l.Next())); err != nil {

@@ -53,8 +53,6 @@ type Log struct {
 	appendedDurably atomic.Int64
 
 	syncing syncGroup
-	timer   Timer
-	armed   atomic.Bool // timer will fire
 
 	// trimming is held while partitions are removed; before writer.
 	trimming sync.Mutex
@@ -353,12 +351,6 @@ func (l *Log) stats() TopicStats {
 
 // close syncs the log and marks it as closed cleanly.
 func (l *Log) close() error {
-	l.writer.Lock()
-	if l.timer != nil {
-		l.timer.Stop()
-	}
-	l.writer.Unlock()
-	// An interval sync that is already on its way finds nothing left to do.
 	err := l.Failed()
 	if l.unsyncable.Load() == nil {
 		err = errors.Join(err, l.syncAll())

@@ -165,9 +165,12 @@ type Options struct {
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
 
-	// journalCompact is the size past which a journal is written anew, in
-	// bytes; default 256 KiB. Tests lower it.
+	// For tests. journalCompact is the size past which a journal is written
+	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
+	// wait to be synced one sync of the whole file system serves all; default
+	// 16.
 	journalCompact int64
+	syncTogether   int
 }
 
 func (o *Options) setDefaults() {
@@ -198,12 +201,13 @@ func (o *Options) setDefaults() {
 	if o.journalCompact <= 0 {
 		o.journalCompact = 256 << 10
 	}
+	if o.syncTogether <= 0 {
+		o.syncTogether = 16
+	}
 }
 
 const (
 	lockName = "LOCK"
-	// parallelSyncs bounds the threads that are blocked in syncs at once.
-	parallelSyncs = 64
 	// parallelOpens bounds the logs that are recovered at once.
 	parallelOpens = 16
 )
@@ -216,7 +220,8 @@ type Store struct {
 	files   *fileCache
 	lock    io.Closer
 	allowed map[string]bool // nil for any
-	syncs   chan struct{}   // a slot for each sync under way
+	syncs   *syncQueue
+	marks   markLimit
 
 	disallowed atomic.Int64
 	misses     atomic.Int64
@@ -229,6 +234,7 @@ type Store struct {
 	broken map[string]error // topics that could not be opened
 	closed bool
 
+	interval  *interval
 	retention *retention
 }
 
@@ -240,13 +246,23 @@ type Store struct {
 // A topic that can't be opened does not stop the others: it is logged, is
 // named by Broken, and every use of it fails.
 func Open(ctx context.Context, o Options) (*Store, error) {
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	s.retention = startRetention(s)
+	return s, nil
+}
+
+// open is Open without retention, which has yet to be started.
+func open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		o: o, fs: o.FS, log: o.Logger,
-		syncs:  make(chan struct{}, parallelSyncs),
 		logs:   make(map[string]*Log),
 		broken: make(map[string]error),
 	}
+	s.syncs = &syncQueue{store: s}
 	s.files = &fileCache{fs: o.FS, perm: o.FileMode, limit: o.OpenFiles, closeFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
@@ -264,7 +280,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.openLogs(ctx); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	s.retention = startRetention(s)
+	s.interval = newInterval(s)
 	return s, nil
 }
 
@@ -470,6 +486,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 
 	s.retention.stop()
+	s.interval.stop()
 	var g errgroup.Group
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex

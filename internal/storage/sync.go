@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// markInterval is how often a log notes in its journal how far it is synced.
-// Recovery scans what came after the last mark.
-const markInterval = time.Second
-
 // Commit waits until the batches of a may be acknowledged, as the store's
 // FlushBatches says:
 //
@@ -125,6 +121,18 @@ func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, 
 	return turn.lead, turn.err
 }
 
+// lead makes the caller the one who syncs, who calls done after it. It reports
+// false if somebody else is.
+func (g *syncGroup) lead() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running {
+		return false
+	}
+	g.running = true
+	return true
+}
+
 // done ends the caller's lead: it answers those whose offset is synced, or all
 // of them if the sync failed, and hands the lead to the first of the others.
 func (g *syncGroup) done(l *Log, err error) {
@@ -156,21 +164,35 @@ func (l *Log) sync() error {
 	if e := l.unsyncable.Load(); e != nil {
 		return readOnly(e)
 	}
-	l.store.syncs <- struct{}{}
-	start := l.store.o.Clock.Now()
+	u := l.unsynced()
+	return l.durable(u, l.store.syncs.sync(l, u.target))
+}
+
+// unsynced is what a sync has to make durable.
+type unsynced struct {
+	begun           time.Time
+	target, ordinal int64
+}
+
+func (l *Log) unsynced() unsynced {
+	u := unsynced{begun: l.store.o.Clock.Now()}
 	// In this order, see the fields' comment.
-	ordinal := l.appended.Load()
-	target := l.next.Load()
-	err := l.syncFiles(target)
+	u.ordinal = l.appended.Load()
+	u.target = l.next.Load()
+	return u
+}
+
+// durable notes how a sync has ended, and returns its error. Only the leader of
+// the sync group calls it.
+func (l *Log) durable(u unsynced, err error) error {
 	now := l.store.o.Clock.Now()
-	l.store.o.Observer.Synced(now.Sub(start))
-	<-l.store.syncs
+	l.store.o.Observer.Synced(now.Sub(u.begun))
 	if err != nil {
 		return err
 	}
-	l.synced.Store(target)
-	l.appendedDurably.Store(ordinal)
-	l.mark(now, target)
+	l.synced.Store(u.target)
+	l.appendedDurably.Store(u.ordinal)
+	l.mark(now, u.target)
 	if l.store.o.FlushBatches == 1 {
 		l.watchers.wake()
 	}
@@ -261,12 +283,12 @@ func (l *Log) syncNames() error {
 }
 
 // mark notes in the journal that all before synced is durable, at most once
-// in a markInterval. The note need not be durable itself: without it recovery
+// in a markInterval, and less often where many logs do it. The note need not be durable itself: without it recovery
 // scans more.
 func (l *Log) mark(now time.Time, synced int64) {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if now.Sub(l.lastMark) < markInterval {
+	if now.Sub(l.lastMark) < markInterval || !l.store.marks.allows(now) {
 		return
 	}
 	l.lastMark = now

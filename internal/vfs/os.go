@@ -16,6 +16,9 @@ import (
 // resolved by os.Root: no name and no symbolic link leads outside.
 type OS struct {
 	root *os.Root
+	// all is the folder, open for SyncAll, or nil: the descriptor through which
+	// syncfs reports what failed since its last call.
+	all *os.File
 }
 
 // OpenOS opens the folder dir, making it with the given mode, and its parents
@@ -29,7 +32,33 @@ func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &OS{root: root}, nil
+	all, err := os.Open(dir)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	if !syncfsTells(all) {
+		err = all.Close()
+		all = nil
+	}
+	return &OS{root: root, all: all}, err
+}
+
+// syncfsTells reports whether syncfs(2) returns an error whenever something
+// could not be written, as it does since Linux 5.8 for the files and since 5.17
+// for the rest, and whether the file system is one for which that was tried:
+// ext4 or xfs.
+func syncfsTells(dir *os.File) bool {
+	var name unix.Utsname
+	var stat unix.Statfs_t
+	if unix.Uname(&name) != nil || unix.Fstatfs(int(dir.Fd()), &stat) != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	known := stat.Type == unix.EXT4_SUPER_MAGIC || stat.Type == unix.XFS_SUPER_MAGIC
+	return known && (major > 5 || major == 5 && minor >= 17)
 }
 
 // makeFolder makes a folder where there is none, and its parents likewise. Each
@@ -49,7 +78,13 @@ func makeFolder(dir string, perm fs.FileMode) error {
 }
 
 // Close releases the folder. Open files stay open.
-func (o *OS) Close() error { return o.root.Close() }
+func (o *OS) Close() error {
+	err := o.root.Close()
+	if o.all != nil {
+		err = errors.Join(err, o.all.Close())
+	}
+	return err
+}
 
 // OpenFile implements FS.
 func (o *OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
@@ -82,6 +117,23 @@ func (o *OS) SyncDir(name string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// SyncAll implements FS by syncfs(2), which syncs the whole file system: what
+// others have written there, too.
+func (o *OS) SyncAll() error {
+	if o.all == nil {
+		return errors.ErrUnsupported
+	}
+	for {
+		err := unix.Syncfs(int(o.all.Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: "syncfs", Path: o.all.Name(), Err: err}
+		}
+	}
 }
 
 // Lock implements FS with flock(2): the lock goes with the process, however it

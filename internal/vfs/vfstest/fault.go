@@ -52,7 +52,7 @@ func (f *FS) FailSync(pattern string) {
 	}
 	f.FailAt(1, Fault{Forever: true, Match: func(op Op) bool {
 		ok, _ := path.Match(pattern, op.Name)
-		return ok && (op.Kind == OpSync || op.Kind == OpSyncDir)
+		return ok && (op.Kind == OpSync || op.Kind == OpSyncDir || op.Kind == OpSyncAll)
 	}})
 }
 

@@ -146,6 +146,11 @@ func (h *file) Sync() error {
 			h.n.forget()
 			return fault.Err
 		}
+		if h.n.untold {
+			h.n.untold = false
+			h.n.forget()
+			return syscall.EIO
+		}
 		if !f.ignoreSync {
 			h.n.sync()
 		}

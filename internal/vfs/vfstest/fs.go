@@ -287,6 +287,9 @@ func (f *FS) SyncDir(name string) error {
 			return err
 		}
 		fault := f.reach(op)
+		if fault == nil && dir.untold {
+			dir.untold, fault = false, &Fault{Err: syscall.EIO}
+		}
 		switch {
 		case fault != nil:
 			f.forgetEntries(dir)
@@ -294,6 +297,40 @@ func (f *FS) SyncDir(name string) error {
 			f.syncEntries(dir)
 		}
 		f.compact()
+		if fault != nil {
+			return fault.Err
+		}
+		return nil
+	}))
+}
+
+// SyncAll implements vfs.FS. When it fails, what it should have made durable
+// never will be, and the next Sync of each file and SyncDir of each folder of
+// which that is so fails with EIO.
+func (f *FS) SyncAll() error {
+	op := &Op{Kind: OpSyncAll}
+	return pathError("syncfs", ".", f.mutate(op, func() error {
+		fault := f.reach(op)
+		for _, o := range f.unsynced {
+			if fault != nil {
+				f.forgetEntries(o.dir)
+				o.dir.untold = true
+			} else if !f.ignoreSyncDir {
+				f.syncEntries(o.dir)
+			}
+		}
+		f.compact()
+		f.root.visit(func(n *node) {
+			if n.isDir() || len(n.pending) == 0 && !n.gap {
+				return
+			}
+			if fault != nil {
+				n.untold = n.untold || len(n.pending) > 0
+				n.forget()
+			} else if !f.ignoreSync {
+				n.sync()
+			}
+		})
 		if fault != nil {
 			return fault.Err
 		}

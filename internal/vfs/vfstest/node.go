@@ -12,6 +12,7 @@ import (
 // node is a file or a folder, whatever its names.
 type node struct {
 	mode    fs.FileMode // with fs.ModeDir for a folder
+	untold  bool        // a sync of all has failed: the next one of this node says so
 	modTime time.Time
 	links   int // visible names
 	opens   int // handles

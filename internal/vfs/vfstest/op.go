@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Kind is what an operation does. The kinds from OpCreate to OpSyncDir change
+// Kind is what an operation does. The kinds from OpCreate to OpSyncAll change
 // something, those from OpOpen on only look.
 type Kind uint8
 
@@ -19,6 +19,7 @@ const (
 	OpRename
 	OpRemove
 	OpSyncDir
+	OpSyncAll
 
 	OpOpen
 	OpRead
@@ -28,7 +29,7 @@ const (
 
 var kindNames = [...]string{
 	OpCreate: "create", OpMkdir: "mkdir", OpWrite: "write", OpTruncate: "truncate", OpSync: "sync",
-	OpRename: "rename", OpRemove: "remove", OpSyncDir: "syncdir",
+	OpRename: "rename", OpRemove: "remove", OpSyncDir: "syncdir", OpSyncAll: "syncall",
 	OpOpen: "open", OpRead: "read", OpReadDir: "readdir", OpStat: "stat",
 }
 
@@ -41,7 +42,7 @@ func (k Kind) String() string {
 }
 
 // Mutates reports whether operations of the kind change something.
-func (k Kind) Mutates() bool { return k <= OpSyncDir }
+func (k Kind) Mutates() bool { return k <= OpSyncAll }
 
 // Op is one operation that got as far as the disk: one that fails because a
 // name is missing or taken, or a file closed, is none.
@@ -60,8 +61,10 @@ type Op struct {
 func (o Op) String() string {
 	var b strings.Builder
 	b.WriteString(o.Kind.String())
-	b.WriteByte(' ')
-	b.WriteString(o.Name)
+	if o.Name != "" {
+		b.WriteByte(' ')
+		b.WriteString(o.Name)
+	}
 	switch o.Kind {
 	case OpRename:
 		b.WriteByte(' ')

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// interval syncs all logs that have batches which are not synced, a flush
+// interval after the first of them was appended: in one go, so that they can
+// share a sync.
+type interval struct {
+	store *Store
+	every time.Duration // 0 for never
+	timer Timer
+	armed atomic.Bool // timer will fire
+
+	passing sync.Mutex // held during a pass
+	stopped bool       // guarded by passing
+}
+
+func newInterval(s *Store) *interval {
+	iv := &interval{store: s}
+	if s.o.FlushInterval > 0 && s.o.FlushBatches != 1 {
+		iv.every = s.o.FlushInterval
+		iv.timer = s.o.Clock.AfterFunc(iv.every, iv.pass)
+		iv.timer.Stop()
+	}
+	return iv
+}
+
+// arm sees to it that what was appended is synced within the flush interval.
+func (iv *interval) arm() {
+	if iv.every > 0 && !iv.armed.Load() && iv.armed.CompareAndSwap(false, true) {
+		iv.timer.Reset(iv.every)
+	}
+}
+
+// stop ends the passes and waits for one that is under way.
+func (iv *interval) stop() {
+	if iv.timer != nil {
+		iv.timer.Stop()
+	}
+	iv.passing.Lock()
+	defer iv.passing.Unlock()
+	iv.stopped = true
+}
+
+func (iv *interval) pass() {
+	iv.passing.Lock()
+	defer iv.passing.Unlock()
+	// In this order: who appends from here on arms the timer again, and what
+	// was appended before is seen.
+	iv.armed.Store(false)
+	if iv.stopped {
+		return
+	}
+	var g sync.WaitGroup
+	var queued []*queuedSync
+	for _, l := range iv.store.all() {
+		if l.unsyncable.Load() != nil || l.synced.Load() >= l.next.Load() {
+			continue
+		}
+		// What fails is logged and kept by the log itself.
+		if !l.syncing.lead() {
+			g.Go(func() { _ = l.syncAll() }) // somebody syncs it, but perhaps not all of it
+			continue
+		}
+		u := l.unsynced()
+		w := newQueuedSync(l, u.target)
+		queued = append(queued, w)
+		g.Go(func() { l.syncing.done(l, l.durable(u, iv.store.syncs.await(w))) })
+	}
+	iv.store.syncs.enqueue(queued...)
+	g.Wait()
+}

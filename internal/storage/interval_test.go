@@ -1,0 +1,182 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// slowSyncs has every sync take a millisecond.
+func slowSyncs(disk *vfstest.FS) {
+	disk.BeforeOp(func(op vfstest.Op) {
+		if op.Kind == vfstest.OpSync || op.Kind == vfstest.OpSyncAll {
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// TestIntervalTogether makes sure that many logs share a sync, that a few do
+// not, and that all are synced within the interval either way.
+func TestIntervalTogether(t *testing.T) {
+	for n, together := range map[int]int{3: 0, 15: 0, 16: 1, 100: 1} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				disk := vfstest.New()
+				slowSyncs(disk)
+				o := Options{FlushInterval: time.Second}
+				s := openMem(t, disk, o)
+				for i := range n {
+					topic := fmt.Sprint("t", i)
+					mustAppend(t, mustCreate(t, s, topic), batchOf(topic, "one"))
+				}
+				time.Sleep(time.Second + 50*time.Millisecond)
+				synctest.Wait()
+				if got := strings.Count(disk.Trace(), "\nsyncall"); got != together {
+					t.Errorf("%d syncs of all, want %d", got, together)
+				}
+				s2 := openMem(t, disk.CrashKeepNothing(), o)
+				for i := range n {
+					wantBodies(t, mustLog(t, s2, fmt.Sprint("t", i)), "one")
+				}
+				if err := errors.Join(s2.Close(), s.Close()); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// TestIntervalTogetherFails makes sure that after a failed sync of all only
+// those logs end that it concerns.
+func TestIntervalTogetherFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		slowSyncs(disk)
+		o := Options{FlushInterval: time.Second}
+		s := openMem(t, disk, o)
+		var logs []*Log
+		for i := range 40 {
+			topic := fmt.Sprint("t", i)
+			logs = append(logs, mustCreate(t, s, topic))
+			mustAppend(t, logs[i], batchOf(topic, "one"))
+		}
+		time.Sleep(2 * time.Second)
+		for i, l := range logs[:30] {
+			mustAppend(t, l, batchOf(fmt.Sprint("t", i), "two"))
+		}
+		disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncAll }})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		failed := 0
+		for i, l := range logs {
+			if l.Failed() == nil {
+				mustAppend(t, l, batchOf(l.Name(), "more"))
+			} else if failed++; i >= 30 {
+				t.Errorf("%s, which had nothing to sync: %v", l.Name(), l.Failed())
+			}
+		}
+		if failed != 30 {
+			t.Errorf("%d logs have failed, want the 30 that were to be synced together", failed)
+		}
+		time.Sleep(2 * time.Second)
+		image := disk.CrashKeepNothing()
+		image.ClearFaults()
+		s2 := openMem(t, image, o)
+		for i, l := range logs {
+			switch {
+			case l.Failed() != nil: // what is there is not known
+			case i < 30:
+				wantBodies(t, mustLog(t, s2, l.Name()), "one", "two", "more")
+			default:
+				wantBodies(t, mustLog(t, s2, l.Name()), "one", "more")
+			}
+		}
+		s2.Close()
+		s.Close() // says which have failed
+	})
+}
+
+// BenchmarkIntervalPass syncs a batch in each of many logs on a real disk.
+func BenchmarkIntervalPass(b *testing.B) {
+	for _, n := range []int{1, 8, 32, 100, 1000} {
+		for _, together := range []bool{false, true} {
+			b.Run(fmt.Sprintf("topics=%d/together=%v", n, together), func(b *testing.B) {
+				disk, err := vfs.OpenOS(b.TempDir(), 0o700)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer disk.Close()
+				o := Options{FS: disk, FlushInterval: time.Hour, OpenFiles: 4 * n}
+				if !together {
+					o.syncTogether = n + 1
+				}
+				s, err := Open(b.Context(), o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer s.Close()
+				logs, runs := make([]*Log, n), make([]run, n)
+				for i := range n {
+					topic := fmt.Sprint("t", i)
+					logs[i], runs[i] = mustCreate(b, s, topic), batchOf(topic, strings.Repeat("x", 100))
+				}
+				round := func() {
+					b.StopTimer()
+					for i, l := range logs {
+						mustAppend(b, l, runs[i])
+					}
+					b.StartTimer()
+					s.interval.pass()
+				}
+				round()
+				for b.Loop() {
+					round()
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkCommitTogether appends a batch to each of many logs at once, with
+// every one on stable storage before it is acknowledged.
+func BenchmarkCommitTogether(b *testing.B) {
+	for _, n := range []int{1, 8, 32, 100} {
+		for _, together := range []bool{false, true} {
+			b.Run(fmt.Sprintf("topics=%d/together=%v", n, together), func(b *testing.B) {
+				disk, err := vfs.OpenOS(b.TempDir(), 0o700)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer disk.Close()
+				o := Options{FS: disk, FlushBatches: 1, OpenFiles: 4 * n}
+				if !together {
+					o.syncTogether = n + 1
+				}
+				s, err := Open(b.Context(), o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer s.Close()
+				logs, runs := make([]*Log, n), make([]run, n)
+				for i := range n {
+					topic := fmt.Sprint("t", i)
+					logs[i], runs[i] = mustCreate(b, s, topic), batchOf(topic, strings.Repeat("x", 100))
+				}
+				for b.Loop() {
+					var g sync.WaitGroup
+					for i, l := range logs {
+						g.Go(func() { mustAppend(b, l, runs[i]) })
+					}
+					g.Wait()
+				}
+			})
+		}
+	}
+}
