@@ -49,7 +49,7 @@ func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pen
 	out, err := b.finish(topic)
 	if err == nil {
 		p.cl.out = out
-		p.cn, err = c.send(ctx, &p.cl)
+		p.cn, err = c.send(ctx, &p.cl, (*conn).enqueue)
 	}
 	if err != nil {
 		p.over = true

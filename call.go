@@ -46,6 +46,7 @@ type call struct {
 	notify   bool // the caller wants to know when out is not used any more
 	notified bool // and was told; it looks at answered next, and takes or gives the call
 	unsent   bool // the server never got the whole request
+	waited   bool // the caller does nothing but wait for the answer
 
 	// The answer. The connection's reader writes it until the call is over.
 	offset  int64

@@ -109,13 +109,13 @@ func (c *Client) Addr() string {
 	return ""
 }
 
-// send gives the call to a connection. Its error means that the call was not
+// send gives the call to a connection, by one of its ways to enqueue. Its error means that the call was not
 // sent.
-func (c *Client) send(ctx context.Context, cl *call) (*conn, error) {
+func (c *Client) send(ctx context.Context, cl *call, enqueue func(*conn, *call) bool) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if cn := c.conn.Load(); cn != nil && cn.enqueue(cl) {
+	if cn := c.conn.Load(); cn != nil && enqueue(cn, cl) {
 		return cn, nil
 	}
 	// A connection may end between its making and its first call, but trying
@@ -125,7 +125,7 @@ func (c *Client) send(ctx context.Context, cl *call) (*conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if cn.enqueue(cl) {
+		if enqueue(cn, cl) {
 			return cn, nil
 		}
 	}
@@ -136,11 +136,12 @@ func (c *Client) send(ctx context.Context, cl *call) (*conn, error) {
 // its answer and is the caller's, to be released.
 func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
 	kind := cl.kind
-	cn, err := c.send(ctx, cl)
+	cn, err := c.send(ctx, cl, (*conn).enqueueDirect)
 	if err != nil {
 		cl.release()
 		return &OpError{Op: op, Topic: topic, Err: err, outcome: outcomeFor(kind, true)}
 	}
+	cn.readDirect(ctx, cl)
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
@@ -150,6 +151,9 @@ func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
 		if !cl.answered {
 			cl.err = ctx.Err()
 		}
+	}
+	if errors.Is(cl.err, errForsaken) && ctx.Err() != nil {
+		cl.err = ctx.Err() // which is what has ended the connection
 	}
 	if cl.err != nil {
 		err := &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: cl.err, outcome: cl.failure()}

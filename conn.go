@@ -27,7 +27,8 @@ const (
 // conn is one connection and its two goroutines. The writer takes the calls
 // that wait in queue, all at once, so that what callers enqueue while it is
 // writing leaves in one write. The reader matches answers to the calls in
-// sent, in order.
+// sent, in order. A caller who has the connection for itself does both without
+// them, see conn_direct.go.
 //
 // A conn takes calls until it has ended. Every call that it took is over, or
 // was given to it, when run returns.
@@ -40,6 +41,9 @@ type conn struct {
 	gone   chan struct{} // closed by the Client, after run and all that follows it
 
 	wake chan struct{} // wakes the writer; holds one
+	turn chan struct{} // gives the reader its role back; holds one
+
+	quiet func() quietness // how the socket is; nil where that can't be asked
 
 	mu       sync.Mutex
 	queue    queue[call] // not yet written
@@ -50,6 +54,22 @@ type conn struct {
 	armed    bool        // the reader's deadline is set
 	lastUsed time.Time   // when something was last sent or awaited
 
+	// The role of the reader: who has it reads answers. It is the reader
+	// goroutine's but for moments.
+	free        bool            // nobody has it, and nothing is under way
+	direct      *call           // the call whose caller has it
+	directWrite bool            // and who is writing
+	directDone  <-chan struct{} // of its context
+	begun       bool            // its answer has begun to arrive
+	interrupted bool            // that caller's context has ended: the read deadline stays as it is
+	readErr     error           // what a caller met while it read
+	lastWaited  bool            // the call that was answered last had waited set
+
+	// Of whoever has the role of the reader.
+	proven    bool            // proved was called
+	watched   <-chan struct{} // of a context that is watched
+	stopWatch func() bool
+
 	// The writer's own.
 	gathered []*call
 	bufs     net.Buffers
@@ -57,7 +77,10 @@ type conn struct {
 }
 
 func newConn(nc net.Conn, addr string, cfg *ClientConfig, proved func()) *conn {
-	cn := &conn{nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), wake: make(chan struct{}, 1), lastUsed: time.Now()}
+	cn := &conn{
+		nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), lastUsed: time.Now(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: quietOf(nc),
+	}
 	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), maxSize: cfg.MaxReplySize}
 	return cn
 }
@@ -67,6 +90,7 @@ func (cn *conn) run() error {
 	var writer sync.WaitGroup
 	writer.Go(cn.write)
 	err := cn.read()
+	cn.unwatch()
 	cn.end(err)
 	cn.nc.Close()
 	writer.Wait()
@@ -87,6 +111,7 @@ func (cn *conn) enqueue(cl *call) bool {
 	cl.state = queued
 	cn.queue.push(cl)
 	cn.wakeLocked()
+	cn.wakeReader()
 	return true
 }
 
@@ -121,6 +146,7 @@ func (cn *conn) endLocked(reason error) {
 		cn.ended = reason
 		cn.wakeLocked()
 	}
+	cn.wakeReader()
 	cn.nc.Close()
 }
 
@@ -134,6 +160,7 @@ func (cn *conn) endWriting(reason error) {
 		cn.ended = reason
 		cn.armed = true
 		cn.nc.SetReadDeadline(time.Now().Add(lastWords))
+		cn.wakeReader()
 	}
 }
 
@@ -160,7 +187,7 @@ func (cn *conn) write() {
 // reports false once the connection has ended.
 func (cn *conn) gather() bool {
 	cn.mu.Lock()
-	for cn.ended == nil && cn.queue.len() == 0 {
+	for cn.ended == nil && (cn.queue.len() == 0 || cn.directWrite) {
 		cn.sleeping = true
 		cn.mu.Unlock()
 		<-cn.wake
@@ -263,9 +290,9 @@ func (cn *conn) forsake(cl *call) signal {
 	return written
 }
 
-// errForsaken ends a connection on which only a waiting read is left, whose
-// caller is gone.
-var errForsaken = errors.New("a waiting read was cancelled")
+// errForsaken ends a connection on which nothing is left but a waiting read, or
+// the rest of an answer, whose caller is gone.
+var errForsaken = errors.New("a call was cancelled while its answer was awaited")
 
 // graceDeadline returns until when a cancelled append waits for its batch to
 // be written.
@@ -299,43 +326,54 @@ func (cn *conn) giveBack(cl *call) {
 
 // read is the reader: it returns why there are no more answers.
 func (cn *conn) read() error {
-	proved := false
 	for {
-		line, err := cn.reader.line()
-		cn.mu.Lock()
-		cl := cn.sent.peek()
-		cn.mu.Unlock()
-		// A call that is peeked at is the reader's until finish: others only
-		// look at what mu guards.
-		switch {
-		case err != nil && cl != nil && errors.Is(err, ErrBadAnswer):
-			cl.err = err
-		case err != nil:
-			return cn.silence(err)
-		case cl == nil:
-			return unasked(line)
-		default:
-			err = cn.reader.answer(line, cl)
-		}
-		if !proved && err == nil && cl.err != ErrBusy {
-			proved = true
-			cn.proved()
-		}
-		if err != nil && cl.err == nil {
-			return cn.silence(err) // the answer is torn: failRest ends the call
-		}
-		cn.mu.Lock()
-		if err == errServerCloses {
-			cn.closed = true
-			err = fmt.Errorf("%w after answering: %w", err, cl.err)
-		}
-		cn.sent.pop()
-		cn.finish(cl)
-		cn.mu.Unlock()
-		if err != nil {
+		if err := cn.readAnswer(); err != nil {
 			return err
 		}
+		if cn.release() {
+			if err := cn.awaitTurn(); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// readAnswer reads one answer and ends its call. It is for whoever has the role
+// of the reader.
+func (cn *conn) readAnswer() error {
+	line, err := cn.reader.line()
+	cn.mu.Lock()
+	cl := cn.sent.peek()
+	cn.mu.Unlock()
+	// A call that is peeked at is the reader's until finish: others only look at
+	// what mu guards.
+	switch {
+	case err != nil && cl != nil && errors.Is(err, ErrBadAnswer):
+		cl.err = err
+	case err != nil:
+		return cn.silence(err)
+	case cl == nil:
+		return unasked(line)
+	default:
+		err = cn.reader.answer(line, cl)
+	}
+	if !cn.proven && err == nil && cl.err != ErrBusy {
+		cn.proven = true
+		cn.proved()
+	}
+	if err != nil && cl.err == nil {
+		return cn.silence(err) // the answer is torn: failRest ends the call
+	}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if err == errServerCloses {
+		cn.closed = true
+		err = fmt.Errorf("%w after answering: %w", err, cl.err)
+	}
+	cn.sent.pop()
+	cn.lastWaited = cl.waited
+	cn.finish(cl)
+	return err
 }
 
 // silence says what a deadline that passed means.
@@ -392,7 +430,7 @@ func (r armingReader) Read(p []byte) (int, error) {
 	cn := r.cn
 	cn.mu.Lock()
 	switch {
-	case cn.ended != nil: // keep the deadline of endWriting
+	case cn.ended != nil || cn.interrupted: // keep the deadline of endWriting or interrupt
 	case cn.sent.len() > 0:
 		cn.arm()
 	case cn.armed:

@@ -1,0 +1,293 @@
+package logd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// tcpServer serves each connection with serve, on a socket of the operating
+// system: only there a caller reads its answer itself.
+func tcpServer(t *testing.T, serve func(nc net.Conn, in *bufio.Reader)) *Client {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	g.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, nc)
+			mu.Unlock()
+			g.Go(func() {
+				defer nc.Close()
+				serve(nc, bufio.NewReader(nc))
+			})
+		}
+	})
+	c, err := NewClient(ClientConfig{Addrs: []string{l.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		l.Close()
+		mu.Lock()
+		for _, nc := range open {
+			nc.Close()
+		}
+		mu.Unlock()
+		g.Wait()
+	})
+	return c
+}
+
+// nextNumber reads a batch and returns the number that is its first message.
+func nextNumber(in *bufio.Reader) (int64, error) {
+	line, err := in.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	h, err := batch.ParseHeader(bytes.TrimRight(line, "\r\n"))
+	if err != nil {
+		return 0, err
+	}
+	data := make([]byte, h.Size)
+	if _, err := io.ReadFull(in, data); err != nil {
+		return 0, err
+	}
+	lines := strings.Split(string(data), "\r\n")
+	return strconv.ParseInt(lines[1], 10, 64)
+}
+
+// appendNumber appends a batch of one message, the number.
+func appendNumber(ctx context.Context, c *Client, n int64) (int64, error) {
+	var b Batch
+	b.Add(strconv.AppendInt(nil, n, 10))
+	return c.Append(ctx, "t", &b)
+}
+
+// isFree reports whether the next caller may read its answer itself.
+func isFree(c *Client) bool {
+	cn := c.conn.Load()
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.free
+}
+
+// becomesFree waits until the next caller may read its answer itself.
+func becomesFree(t *testing.T, c *Client) {
+	t.Helper()
+	for n := int64(0); ; n++ {
+		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
+			t.Fatalf("answer %d to %d (%v)", got, n, err)
+		}
+		if isFree(c) {
+			return
+		}
+	}
+}
+
+// echo answers each batch with its number as the offset.
+func echo(nc net.Conn, in *bufio.Reader) {
+	for {
+		n, err := nextNumber(in)
+		if err != nil {
+			return
+		}
+		if _, err := fmt.Fprintf(nc, "OK %d 1\r\n", n); err != nil {
+			return
+		}
+	}
+}
+
+// A call after the server has closed the connection goes to a new one, without
+// an error, whether that is noticed before or by the call.
+func TestDirectAfterClose(t *testing.T) {
+	for _, pause := range []time.Duration{0, 2 * restAfter} {
+		var conns sync.Map
+		c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+			conns.Store(nc, true)
+			for range 5 {
+				n, err := nextNumber(in)
+				if err != nil {
+					return
+				}
+				fmt.Fprintf(nc, "OK %d 1\r\n", n)
+			}
+		})
+		for n := range int64(30) {
+			if n%5 == 0 {
+				time.Sleep(20*time.Millisecond + pause) // for the close to arrive
+			}
+			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
+				t.Fatalf("answer %d to %d (%v)", got, n, err)
+			}
+		}
+		n := 0
+		conns.Range(func(any, any) bool { n++; return true })
+		if n != 6 {
+			t.Errorf("%d connections, want 6", n)
+		}
+	}
+}
+
+// A caller that is cancelled before its answer has begun leaves at once, and
+// the answer is nobody else's.
+func TestDirectCancelled(t *testing.T) {
+	held := make(chan struct{})
+	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+		for {
+			n, err := nextNumber(in)
+			if err != nil {
+				return
+			}
+			if n == 1000 {
+				<-held
+			}
+			fmt.Fprintf(nc, "OK %d 1\r\n", n)
+		}
+	})
+	becomesFree(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	_, err := appendNumber(ctx, c, 1000)
+	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
+		t.Errorf("cancelled append: %v", err)
+	}
+	close(held)
+	addr := c.conn.Load()
+	for n := range int64(10) {
+		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
+			t.Fatalf("answer %d to %d (%v)", got, n, err)
+		}
+	}
+	if c.conn.Load() != addr {
+		t.Error("the connection was given up")
+	}
+}
+
+// A caller that is cancelled in the middle of an answer that stalls leaves, and
+// the next one has a connection on which answers are whole.
+func TestDirectCancelledInTheMiddle(t *testing.T) {
+	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+		for {
+			n, err := nextNumber(in)
+			if err != nil {
+				return
+			}
+			if n == 1000 {
+				io.WriteString(nc, "OK 10")
+				continue
+			}
+			fmt.Fprintf(nc, "OK %d 1\r\n", n)
+		}
+	})
+	becomesFree(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	begun := time.Now()
+	_, err := appendNumber(ctx, c, 1000)
+	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
+		t.Errorf("cancelled append: %v", err)
+	}
+	if took := time.Since(begun); took > 10*cancelGrace {
+		t.Errorf("it took %v", took)
+	}
+	for n := range int64(10) {
+		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
+			t.Fatalf("answer %d to %d (%v)", got, n, err)
+		}
+	}
+}
+
+// Close ends a call whose caller reads, too.
+func TestDirectClosed(t *testing.T) {
+	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+		for {
+			n, err := nextNumber(in)
+			if err != nil {
+				return
+			}
+			if n < 1000 {
+				fmt.Fprintf(nc, "OK %d 1\r\n", n)
+			}
+		}
+	})
+	becomesFree(t, c)
+	time.AfterFunc(20*time.Millisecond, func() { c.Close() })
+	if _, err := appendNumber(t.Context(), c, 1000); !errors.Is(err, ErrClosed) {
+		t.Errorf("append while the Client closes: %v", err)
+	}
+}
+
+// Whoever calls, waits, pipelines and gives up at the same time: each answer
+// is that of its request.
+func TestDirectConcurrently(t *testing.T) {
+	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for i := 0; ; i++ {
+			n, err := nextNumber(in)
+			if err != nil || r.IntN(2000) == 0 {
+				return
+			}
+			if r.IntN(50) == 0 {
+				time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond)
+			}
+			fmt.Fprintf(nc, "OK %d 1\r\n", n)
+		}
+	})
+	var g sync.WaitGroup
+	for worker := range int64(4) {
+		g.Go(func() {
+			r := rand.New(rand.NewPCG(3, uint64(worker)))
+			for i := range int64(2000) {
+				n := worker*1_000_000 + i
+				switch r.IntN(8) {
+				case 0:
+					var b Batch
+					var p Pending
+					b.Add(strconv.AppendInt(nil, n, 10))
+					if c.StartAppend(t.Context(), "t", &b, &p) != nil {
+						continue
+					}
+					if got, err := p.Wait(context.Background()); err == nil && got != n {
+						t.Errorf("pipelined: answer %d to %d", got, n)
+					}
+				case 1:
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(2000))*time.Microsecond)
+					if got, err := appendNumber(ctx, c, n); err == nil && got != n {
+						t.Errorf("with a timeout: answer %d to %d", got, n)
+					}
+					cancel()
+				case 2:
+					time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond)
+				default:
+					if got, err := appendNumber(t.Context(), c, n); err == nil && got != n {
+						t.Errorf("answer %d to %d", got, n)
+					}
+				}
+			}
+		})
+	}
+	g.Wait()
+}
