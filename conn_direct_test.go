@@ -107,19 +107,6 @@ func becomesFree(t *testing.T, c *Client) {
 	}
 }
 
-// echo answers each batch with its number as the offset.
-func echo(nc net.Conn, in *bufio.Reader) {
-	for {
-		n, err := nextNumber(in)
-		if err != nil {
-			return
-		}
-		if _, err := fmt.Fprintf(nc, "OK %d 1\r\n", n); err != nil {
-			return
-		}
-	}
-}
-
 // A call after the server has closed the connection goes to a new one, without
 // an error, whether that is noticed before or by the call.
 func TestDirectAfterClose(t *testing.T) {

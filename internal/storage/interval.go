@@ -14,6 +14,7 @@ type interval struct {
 	every time.Duration // 0 for never
 	timer Timer
 	armed atomic.Bool // timer will fire
+	early atomic.Bool // and earlier than a flush interval after it was armed
 
 	passing sync.Mutex // held during a pass
 	stopped bool       // guarded by passing
@@ -36,6 +37,15 @@ func (iv *interval) arm() {
 	}
 }
 
+// hurry has an armed timer fire now. A partition that is not synced keeps its
+// file open: where there are more of them than files may be open, that is
+// better than to wait.
+func (iv *interval) hurry() {
+	if iv.armed.Load() && iv.early.CompareAndSwap(false, true) {
+		iv.timer.Reset(0)
+	}
+}
+
 // stop ends the passes and waits for one that is under way.
 func (iv *interval) stop() {
 	if iv.timer != nil {
@@ -51,6 +61,7 @@ func (iv *interval) pass() {
 	defer iv.passing.Unlock()
 	// In this order: who appends from here on arms the timer again, and what
 	// was appended before is seen.
+	iv.early.Store(false)
 	iv.armed.Store(false)
 	if iv.stopped {
 		return

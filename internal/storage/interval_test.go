@@ -103,6 +103,55 @@ func TestIntervalTogetherFails(t *testing.T) {
 	})
 }
 
+// TestIntervalHurries makes sure that topics which wait to be synced do not keep
+// more files open than there may be, however many they are.
+func TestIntervalHurries(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{FlushInterval: time.Hour, OpenFiles: 2}
+		s := openMem(t, disk, o)
+		for i := range 200 {
+			topic := fmt.Sprint("t", i)
+			mustAppend(t, mustCreate(t, s, topic), batchOf(topic, "one"))
+			synctest.Wait()
+			if n := disk.Open(); n > crowd*o.OpenFiles+5 {
+				t.Fatalf("%d files are open with %d topics", n, i+1)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestIntervalMakesRoom makes sure that appends which find no descriptor, since
+// all are kept for a sync, find one soon.
+func TestIntervalMakesRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: time.Hour})
+		l := mustCreate(t, s, "t")
+		mustAppend(t, l, batchOf("t", "one"))
+		s.interval.pass()
+		for i := range 10 {
+			topic := fmt.Sprint("t", i)
+			mustAppend(t, mustCreate(t, s, topic), batchOf(topic, "one"))
+		}
+		s.files.evict(0) // all but those that are kept
+		disk.SetMaxOpen(3)
+		r := batchOf("t", "two")
+		if _, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("append without a descriptor: %v", err)
+		}
+		synctest.Wait()
+		mustAppend(t, l, r)
+		disk.SetMaxOpen(-1)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // BenchmarkIntervalPass syncs a batch in each of many logs on a real disk.
 func BenchmarkIntervalPass(b *testing.B) {
 	for _, n := range []int{1, 8, 32, 100, 1000} {

@@ -290,6 +290,10 @@ func (l *Log) flushIndex(p *partition) {
 	}
 }
 
+// crowd is how many times as many files as Options.OpenFiles may be open because
+// they wait to be synced.
+const crowd = 16
+
 // pin keeps the partition's file open until it is synced.
 func (l *Log) pin(p *partition) (vfs.File, error) {
 	l.pinnedMu.Lock()
@@ -299,10 +303,16 @@ func (l *Log) pin(p *partition) (vfs.File, error) {
 	}
 	f, err := p.file.acquire(toWrite)
 	if err != nil {
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			l.store.interval.hurry() // the next append has better luck
+		}
 		return nil, err
 	}
 	p.pinned = true
 	l.pinned = append(l.pinned, p)
+	if l.store.files.count() > crowd*l.store.o.OpenFiles {
+		l.store.interval.hurry()
+	}
 	return f, nil
 }
 
