@@ -75,7 +75,7 @@ func (cf *cachedFile) acquire(a access) (vfs.File, error) {
 	c := cf.cache
 	c.evict(c.limit - 1)
 	f, readOnly, err := cf.open(a)
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+	if noDescriptor(err) {
 		// The process has fewer descriptors than the limit supposes: give back
 		// what is idle and try once more.
 		if c.evict(0) > 0 {

@@ -67,21 +67,34 @@ func (iv *interval) pass() {
 		return
 	}
 	var g sync.WaitGroup
+	var again atomic.Bool
 	var queued []*queuedSync
 	for _, l := range iv.store.all() {
 		if l.unsyncable.Load() != nil || l.synced.Load() >= l.next.Load() {
 			continue
 		}
 		// What fails is logged and kept by the log itself.
+		failed := func(err error) {
+			if err != nil && l.unsyncable.Load() == nil {
+				again.Store(true)
+			}
+		}
 		if !l.syncing.lead() {
-			g.Go(func() { _ = l.syncAll() }) // somebody syncs it, but perhaps not all of it
+			g.Go(func() { failed(l.syncAll()) }) // somebody syncs it, but perhaps not all of it
 			continue
 		}
 		u := l.unsynced()
 		w := newQueuedSync(l, u.target)
 		queued = append(queued, w)
-		g.Go(func() { l.syncing.done(l, l.durable(u, iv.store.syncs.await(w))) })
+		g.Go(func() {
+			err := l.durable(u, iv.store.syncs.await(w))
+			failed(err)
+			l.syncing.done(l, err)
+		})
 	}
 	iv.store.syncs.enqueue(queued...)
 	g.Wait()
+	if again.Load() {
+		iv.arm()
+	}
 }

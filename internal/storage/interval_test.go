@@ -146,6 +146,13 @@ func TestIntervalMakesRoom(t *testing.T) {
 		synctest.Wait()
 		mustAppend(t, l, r)
 		disk.SetMaxOpen(-1)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		for _, st := range s.Stats().Topics {
+			if st.Unsynced > 0 || st.Err != nil {
+				t.Errorf("%s has %d bytes unsynced (%v)", st.Topic, st.Unsynced, st.Err)
+			}
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -303,7 +303,7 @@ func (l *Log) pin(p *partition) (vfs.File, error) {
 	}
 	f, err := p.file.acquire(toWrite)
 	if err != nil {
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		if noDescriptor(err) {
 			l.store.interval.hurry() // the next append has better luck
 		}
 		return nil, err

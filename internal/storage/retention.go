@@ -64,9 +64,9 @@ func (r *retention) wake(l *Log) {
 
 // stop ends the goroutine and waits for it.
 func (r *retention) stop() {
-	r.timer.Stop()
 	close(r.quit)
 	<-r.ended
+	r.timer.Stop() // last: run sets it again
 }
 
 func (r *retention) run() {

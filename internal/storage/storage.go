@@ -507,6 +507,13 @@ func (s *Store) Close() error {
 
 func (s *Store) release() error { return errors.Join(s.files.closeAll(), s.lock.Close()) }
 
+// sleep waits for d to go by on the store's clock.
+func (s *Store) sleep(d time.Duration) {
+	over := make(chan struct{})
+	s.o.Clock.AfterFunc(d, func() { close(over) })
+	<-over
+}
+
 func newTopicID() (id topicID) {
 	rand.Read(id[:]) // never fails
 	return id

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -260,31 +261,64 @@ func (l *Log) dropUnacknowledged() {
 
 // syncNames makes the topic's folder, the names in it and the journal durable
 // if they have changed.
+//
+// For that it opens files, and may find no descriptor. A sync of all needs none.
+// Where there is no such thing nothing was synced, and nothing is lost: it is
+// tried again for a while where writers wait for it, and else with the next sync.
 func (l *Log) syncNames() error {
 	if !l.dirDirty.Swap(false) {
 		return nil
 	}
+	const pause, pauses = 10 * time.Millisecond, 100
+	op, file, err := l.trySyncNames()
+	if noDescriptor(err) && l.store.fs.SyncAll() == nil {
+		l.rootDirty.Store(false)
+		return nil
+	}
+	for try := 0; noDescriptor(err) && l.store.o.FlushBatches == 1 && try < pauses; try++ {
+		l.store.sleep(pause)
+		op, file, err = l.trySyncNames()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case noDescriptor(err) && l.store.o.FlushBatches != 1:
+		l.dirDirty.Store(true)
+		l.store.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
+		return readOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
+	}
+	return l.fail(op, file, -1, err)
+}
+
+// trySyncNames returns where it has failed.
+func (l *Log) trySyncNames() (op, file string, err error) {
 	l.journalMu.Lock()
-	err := l.journal.sync()
+	err = l.journal.sync()
 	l.journalMu.Unlock()
 	if err != nil {
-		return l.fail("sync", journalFile(l.name), -1, err)
+		return "sync", journalFile(l.name), err
 	}
 	if err := l.store.fs.SyncDir(l.name); err != nil {
-		return l.fail("sync folder of", l.name, -1, err)
+		return "sync folder of", l.name, err
 	}
 	if l.rootDirty.Load() {
 		if err := l.store.fs.SyncDir("."); err != nil {
-			return l.fail("sync work directory for", ".", -1, err)
+			return "sync work directory for", ".", err
 		}
 		l.rootDirty.Store(false)
 	}
-	return nil
+	return "", "", nil
+}
+
+// noDescriptor reports whether err is that a file could not be opened because
+// too many are.
+func noDescriptor(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // mark notes in the journal that all before synced is durable, at most once
-// in a markInterval, and less often where many logs do it. The note need not be durable itself: without it recovery
-// scans more.
+// in a markInterval, and less often where many logs do it. The note need not be
+// durable itself: without it recovery scans more.
 func (l *Log) mark(now time.Time, synced int64) {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
