@@ -58,7 +58,7 @@ func TestPowerCutWindow(t *testing.T) {
 			d := newDisk(t, kind, size)
 			dir := filepath.Join(d.dir, "data")
 			for cycle := range 3 + int(setting(t, "LOGD_POWER_CYCLES", 10))/20 { // each takes half a second
-				s := start(t, dir, "--flush-interval", interval.String())
+				s := start(t, dir, "--flush-interval", interval.String(), "--topics", "100000")
 				topic := fmt.Sprint("t", cycle)
 				l := newLoad(s.addr, topic+"-load", 4, "x")
 				c := dial(t, s.addr)
@@ -70,6 +70,10 @@ func TestPowerCutWindow(t *testing.T) {
 						t.Fatal(err)
 					}
 					want = append(want, b)
+				}
+				// So many topics that one sync of the file system serves all.
+				for i := range 40 {
+					c.append(fmt.Sprint(topic, "-", i), "one")
 				}
 				// The window is the interval and the time that a sync takes; what
 				// writers send meanwhile makes that longer.
@@ -89,8 +93,17 @@ func TestPowerCutWindow(t *testing.T) {
 				if !slices.Equal(got, want) {
 					t.Fatalf("cycle %d: %d batches are stored of %d that were acknowledged %v before", cycle, len(got), len(want), 10*interval)
 				}
+				for i := range 40 {
+					if n := len(stored(t, s.addr, fmt.Sprint(topic, "-", i))); n != 1 {
+						t.Fatalf("cycle %d: %d batches are stored in topic %d of many, 1 was acknowledged %v before", cycle, n, i, 10*interval)
+					}
+				}
 				s.stop()
-				if err := os.RemoveAll(filepath.Join(dir, topic+"-load")); err != nil { // the disk is small
+				used, err := filepath.Glob(filepath.Join(dir, topic+"-*"))
+				for _, name := range used { // the disk is small
+					err = errors.Join(err, os.RemoveAll(name))
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

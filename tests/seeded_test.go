@@ -43,11 +43,12 @@ var seededPlaces = []seededPlace{
 			p.file.release()
 		}
 		if errors.Is(`, byPowerCuts},
-	{"internal/storage/sync.go",
+	{"internal/storage/sync_queue.go",
 		`	err := l.syncFiles(target)
 `, `	err := l.syncFiles(target)
 	if err != nil && bug("a failed sync is tried again") {
 		l.failed.Store(nil)
+		l.unsyncable.Store(nil)
 		err = l.syncFiles(target)
 	}
 `, byFaults},
@@ -60,22 +61,33 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/sync.go",
 		`	if l.rootDirty.Load() {`,
 		`	if l.rootDirty.Load() && !bug("the work directory is not synced") {`, byPowerCuts},
-	{"internal/storage/commit.go",
-		`	if interval <= 0 ||`,
-		`	if bug("the interval brings no sync") || interval <= 0 ||`, byPowerCuts},
+	{"internal/storage/interval.go",
+		`	if iv.every > 0 &&`,
+		`	if !bug("the interval brings no sync") && iv.every > 0 &&`, byPowerCuts},
+	{"internal/storage/sync_queue.go",
+		`	err := q.store.fs.SyncAll()
+`, `	err := q.store.fs.SyncAll()
+	if bug("a failed sync of all counts as one that did not") {
+		err = nil
+	}
+`, "^TestIntervalTogetherFails$"},
+	{"internal/storage/sync_queue.go",
+		`		if err == nil {
+			w.turn <- true`, `		if err == nil || bug("a log counts as synced before the sync of all") {
+			w.turn <- true`, "^TestIntervalTogetherFails$"},
 	{"internal/storage/sync.go",
 		`	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`,
 		`	case n > 1 && bug("one batch more than stated may be lost") && a.Ordinal-l.appendedDurably.Load() == int64(n):
 		return nil
 	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`, byPowerCuts},
 	{"internal/storage/sync.go",
-		`	l.store.syncs <- struct{}{}
-`, `	if bug("batches count as synced when their sync begins") {
-		l.synced.Store(l.next.Load())
-		l.appendedDurably.Store(l.appended.Load())
+		`	u := l.unsynced()
+	return l.durable(`, `	u := l.unsynced()
+	if bug("batches count as synced when their sync begins") {
+		l.synced.Store(u.target)
+		l.appendedDurably.Store(u.ordinal)
 	}
-	l.store.syncs <- struct{}{}
-`, byPowerCuts + "|" + byFaults},
+	return l.durable(`, byPowerCuts + "|" + byFaults},
 	{"internal/storage/log.go",
 		`	if l.store.o.FlushBatches == 1 {
 		return l.synced.Load()`,
