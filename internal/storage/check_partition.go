@@ -108,15 +108,10 @@ func (sp *scanPass) run() error {
 
 // trusted returns the position before which recovery takes nothing for torn.
 func (sp *scanPass) trusted() int64 {
-	synced := sp.s.state.synced
-	if sp.s.adopted {
-		// Older partitions are taken as good until they are read.
-		synced = sp.p.end
-		if sp.head {
-			synced = sp.p.base
-		}
+	if sp.s.adopted || sp.p.base < sp.s.state.adopted {
+		return 0 // whether it was ever whole is not known
 	}
-	return min(max(synced-sp.p.base, 0), sp.limit)
+	return min(max(sp.s.state.synced-sp.p.base, 0), sp.limit)
 }
 
 // clip returns what of the ranges lies in the limit bytes from base on, as

@@ -187,6 +187,7 @@ func (l *Log) writeGroup(group []*appendRequest) {
 	l.lastMillis = millis
 	before := l.next.Load()
 	var batches, messages int64
+	rotated := false
 	for len(group) > 0 {
 		n, bytes, full := l.gather(group)
 		if n == 0 && full {
@@ -194,6 +195,7 @@ func (l *Log) writeGroup(group []*appendRequest) {
 				l.refuse(group, l.passingRefusal("rotate", err))
 				break
 			}
+			rotated = true
 			continue
 		}
 		if bytes > 0 {
@@ -220,6 +222,9 @@ func (l *Log) writeGroup(group []*appendRequest) {
 			l.watchers.wake()
 		}
 		l.store.interval.arm()
+	}
+	if rotated {
+		l.store.retention.kick(l) // now that what was to be written counts
 	}
 }
 

@@ -66,9 +66,12 @@ const (
 	recDue recordKind = 8
 	// recHooked: base. The hook of the partition there need not be run again.
 	recHooked recordKind = 9
+	// recAdopted: offset. The partitions that begin before it were there before
+	// the journal: whether they were ever whole is not known.
+	recAdopted recordKind = 10
 )
 
-var recordInts = map[recordKind]int{recSynced: 1, recClean: 5, recEnd: 6, recTrim: 3, recDamaged: 2, recCut: 1, recDue: 1, recHooked: 1}
+var recordInts = map[recordKind]int{recSynced: 1, recClean: 5, recEnd: 6, recTrim: 3, recDamaged: 2, recCut: 1, recDue: 1, recHooked: 1, recAdopted: 1}
 
 // ErrNewer is returned for a topic whose files a newer version of logd wrote.
 // It is not damage: nothing is wrong with the data.
@@ -98,6 +101,7 @@ type journalState struct {
 	trimmed struct{ oldest, messages, batches int64 }
 	ends    map[int64]partitionEnd
 	damaged []byteRange
+	adopted int64          // the partitions before it are older than the journal
 	due     int64          // the partitions before it are to be removed
 	hooked  map[int64]bool // by base: those of them whose hooks need not be run again
 	unknown [][]byte       // whole records
@@ -156,6 +160,9 @@ func (s *journalState) encode() []byte {
 	}
 	if t := s.trimmed; t.oldest > 0 {
 		b = appendInts(b, recTrim, t.oldest, t.messages, t.batches)
+	}
+	if s.adopted > 0 {
+		b = appendInts(b, recAdopted, s.adopted)
 	}
 	for _, base := range sortedKeys(s.ends) {
 		e := s.ends[base]
@@ -306,6 +313,8 @@ func (s *journalState) apply(rec []byte) bool {
 		s.due = max(s.due, n[0])
 	case recHooked:
 		s.hooked[n[0]] = true
+	case recAdopted:
+		s.adopted = max(s.adopted, n[0])
 	}
 	return true
 }

@@ -63,7 +63,8 @@ type Log struct {
 	pinnedMu sync.Mutex
 	pinned   []*partition
 
-	adopted    bool // opened without a journal; for recovery
+	adopted    bool  // opened without a journal; for recovery
+	wholeFrom  int64 // the partitions before it may never have been whole; see recAdopted
 	journalMu  sync.Mutex
 	journal    journal
 	state      journalState
@@ -253,7 +254,6 @@ func (l *Log) rotate() error {
 	l.addPartition(p)
 	l.setTotals(old, sum)
 	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
-	l.store.retention.kick(l)
 	return nil
 }
 

@@ -250,7 +250,11 @@ func (l *Log) recover() error {
 		// Nothing is known of the folder: take the older partitions as good until
 		// they are read.
 		synced = head.base
+		if err := l.noteAdopted(head.base); err != nil {
+			return err
+		}
 	}
+	l.wholeFrom = l.state.adopted
 	if synced == size {
 		// Nothing was written after the last mark.
 		l.synced.Store(size)
@@ -297,6 +301,19 @@ func (l *Log) recover() error {
 	// the next start scans the same bytes again, with the same result.
 	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: end, Err: err}
+	}
+	return nil
+}
+
+// noteAdopted writes down that the partitions before offset are older than the
+// journal. It need not be durable, but stands before every mark that is.
+func (l *Log) noteAdopted(offset int64) error {
+	if offset == 0 {
+		return nil
+	}
+	l.state.adopted = offset
+	if err := l.journal.append(appendInts(nil, recAdopted, offset)); err != nil {
+		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err}
 	}
 	return nil
 }

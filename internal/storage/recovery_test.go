@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -351,6 +352,39 @@ func TestDamageUpToATornTailIsKept(t *testing.T) {
 		}
 		if in, err := l.Info(t.Context()); err != nil || in.Damaged < second.End-second.Offset {
 			t.Errorf("info %+v (%v)", in, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Of a folder without a journal nothing is known to have been whole. Where a
+// torn message holds batches of its own topic they are not served, neither at
+// once nor after restarts.
+func TestTornBeforeTheJournal(t *testing.T) {
+	nested := string(batchOf("t", strings.Repeat("n", 50)).data)
+	run := batchOf("t", strings.Repeat("x", 300)+strings.Repeat(nested, 3)+"y")
+	disk := vfstest.New()
+	// A power cut took the journal, the beginning and the end of the partition.
+	torn := append(make([]byte, 300), run.data[300:len(run.data)-len(nested)/2]...)
+	second := batchOf("t", "two")
+	err := errors.Join(disk.Mkdir("t", 0o700), disk.WriteFile("t/0.log", torn),
+		disk.WriteFile(partitionName("t", int64(len(run.data))), second.data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s := openMem(t, disk, Options{})
+		l := mustLog(t, s, "t")
+		for offset := range int64(len(run.data)) {
+			if v, err := l.Read(offset, 1, 0); err == nil {
+				b, _ := readView(v)
+				t.Fatalf("at %d there is %q", offset, b)
+			}
+		}
+		if got, err := bodiesFrom(l, int64(len(run.data))); err != nil || fmt.Sprint(got) != "[two]" {
+			t.Fatalf("got %q (%v)", got, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

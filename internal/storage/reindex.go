@@ -112,6 +112,9 @@ func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned,
 	}
 	sum := totals{messages: from.messages, batches: from.batches, first: first.millis, last: from.millis}
 	sc := &scanner{f: f, size: size, topic: l.name, synced: trusted, aside: l.damagedIn(p)}
+	if p.base < l.wholeFrom {
+		sc.synced = 0
+	}
 	// The entry where the scan begins was not scanned itself.
 	drop := func() error {
 		p.index.stale = true
