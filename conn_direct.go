@@ -91,6 +91,9 @@ func (cn *conn) readDirect(ctx context.Context, cl *call) {
 	if begun {
 		cn.mu.Lock()
 		cn.begun = true
+		if cn.interrupted {
+			cn.interrupt() // once more, with time for the rest
+		}
 		cn.mu.Unlock()
 		err = cn.readAnswer() // cl is its caller's from here on
 	} else {

@@ -30,16 +30,20 @@ func (s *Sizes) mixed() Work {
 				mixedWriters, mixedBurst, bytesName(readSize), time.Second/mixedBursts, mixedWriters*mixedBursts*mixedBurst,
 				mixedFollowers, s.ReadBytes>>20, s.Duration),
 		},
-		Cases: []Case{{
-			Name:  "all together",
-			Limit: 4*s.Duration + 5*time.Minute,
-			Bytes: 2*s.ReadBytes + 1<<30,
-			Run:   s.runMixed,
-		}},
+		Cases: []Case{s.mixedCase("without the reader", false), s.mixedCase("all together", true)},
 	}
 }
 
-func (s *Sizes) runMixed(ctx context.Context, t *Trial) error {
+func (s *Sizes) mixedCase(name string, reader bool) Case {
+	return Case{
+		Name:  name,
+		Limit: 4*s.Duration + 5*time.Minute,
+		Bytes: 2*s.ReadBytes + 1<<30,
+		Run:   func(ctx context.Context, t *Trial) error { return s.runMixed(ctx, t, reader) },
+	}
+}
+
+func (s *Sizes) runMixed(ctx context.Context, t *Trial, reader bool) error {
 	server, err := t.start(ctx)
 	if err != nil {
 		return err
@@ -64,7 +68,7 @@ func (s *Sizes) runMixed(ctx context.Context, t *Trial) error {
 	}
 	var read behind
 	v, err := measure(server, func() (done, error) {
-		if t.System.Traits().Replays {
+		if reader && t.System.Traits().Replays {
 			read.begin(ctx, server, topic, before)
 		}
 		d, err := s.writeBursts(ctx, server, topic)
