@@ -370,6 +370,9 @@ func (cn *conn) readAnswer() error {
 		cn.closed = true
 		err = fmt.Errorf("%w after answering: %w", err, cl.err)
 	}
+	if err != nil {
+		cn.endLocked(err) // before the caller learns of it, and calls again
+	}
 	cn.sent.pop()
 	cn.lastWaited = cl.waited
 	cn.finish(cl)
