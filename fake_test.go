@@ -65,6 +65,13 @@ func (f *fakeNet) dialed() string {
 	return strings.Join(f.dials, " ")
 }
 
+// count returns how many connections were tried so far.
+func (f *fakeNet) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.dials)
+}
+
 // peer is the server's side of one connection. Its methods report surprises as
 // test errors, and report false if the connection is gone.
 type peer struct {
