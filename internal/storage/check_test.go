@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -34,12 +35,18 @@ func kinds(found []Finding) string {
 	return strings.Join(out, " ")
 }
 
+// stillClock is the system's clock stopped: an index has an entry for the first
+// batch of each millisecond, and nothing but the first here.
+type stillClock struct{ systemClock }
+
+func (stillClock) Now() time.Time { return time.UnixMilli(1_000_000_000_000) }
+
 // lay makes a work directory of a topic "t" with three partitions of three
 // batches each, closed cleanly, and returns it with the batches.
 func lay(t testing.TB) (*vfstest.FS, []Appended) {
 	t.Helper()
 	disk := vfstest.New()
-	s := openMem(t, disk, Options{PartitionSize: 200, Partitions: -1, FlushInterval: -1})
+	s := openMem(t, disk, Options{PartitionSize: 200, Partitions: -1, FlushInterval: -1, Clock: stillClock{}})
 	l := mustCreate(t, s, "t")
 	var all []Appended
 	for range 9 {
