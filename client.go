@@ -207,6 +207,8 @@ func (c *Client) connectionOr(ctx context.Context, oneRound bool) (*conn, error)
 			if effort.err != nil {
 				return nil, effort.err
 			}
+			// It may have ended since. The caller finds out, and counts that.
+			return c.conn.Load(), nil
 		case <-ctx.Done():
 			return nil, c.leave(effort, ctx.Err())
 		}
@@ -283,6 +285,13 @@ func (c *Client) orClosed(err error) error {
 		return ErrClosed
 	}
 	return err
+}
+
+// hurry has the next round begin without a pause: it is somebody's last.
+func (c *Client) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notBefore = time.Time{}
 }
 
 // pause waits until the next round may begin.

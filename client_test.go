@@ -349,7 +349,7 @@ func TestBusyServer(t *testing.T) {
 		if !errors.Is(err, ErrBusy) && !errors.Is(err, ErrConnectionLost) || !IsRetryable(err) {
 			t.Errorf("Append = %v, want busy or lost", err)
 		}
-		if n := len(strings.Fields(f.dialed())); n > 10 {
+		if n := len(strings.Fields(f.dialed())); n > 5 {
 			t.Errorf("%d connections for one call", n)
 		}
 	})

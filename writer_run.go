@@ -389,6 +389,7 @@ func (w *Writer) advance() {
 		w.startProbe()
 	case closing && !w.lastTry && backlogged:
 		w.lastTry = true
+		w.client.hurry()
 		w.startProbe()
 	}
 }
