@@ -338,16 +338,22 @@ func joinRanges(ranges []byteRange, r byteRange) []byteRange {
 	return out
 }
 
-// forget drops what concerns only offsets before oldest or at and after next.
+// forget drops what concerns only offsets before oldest or any at and after
+// next. A partition that was complete is not, and may grow to another content
+// of the same size, once its end is cut off.
 func (s *journalState) forget(oldest, next int64) {
-	for base := range s.ends {
-		if base < oldest || base >= next {
-			delete(s.ends, base)
-		}
-	}
+	maps.DeleteFunc(s.ends, func(base int64, e partitionEnd) bool { return base < oldest || base >= next || e.end > next })
 	maps.DeleteFunc(s.hooked, func(base int64, _ bool) bool { return base < oldest || base >= next })
 	s.due = min(s.due, next)
 	s.damaged = slices.DeleteFunc(s.damaged, func(r byteRange) bool { return r.to <= oldest || r.from >= next })
+}
+
+// complete returns what is known of the complete partition at base. Nothing is
+// while its end is not durably behind the log's: it may have been lost, and
+// other batches have taken its place.
+func (s *journalState) complete(base int64) (partitionEnd, bool) {
+	e, ok := s.ends[base]
+	return e, ok && e.end < s.synced
 }
 
 // readJournal reads the journal file of a topic's folder.

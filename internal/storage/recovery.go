@@ -116,7 +116,7 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		if p.end.Load() < base {
 			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.name)
 		}
-		if e, ok := l.state.ends[base]; ok && e.end == p.end.Load() {
+		if e, ok := l.state.complete(base); ok && e.end == p.end.Load() {
 			sum := e.totals
 			p.sum.Store(&sum)
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -175,6 +176,82 @@ func TestTotalsOfDamagedPartitionAreKept(t *testing.T) {
 			t.Fatalf("info %+v (%v)", in, err)
 		}
 		kill(s)
+	}
+}
+
+// A partition that was complete, was cut, and grew to the same size again is
+// another one than the journal knew: its batches are younger.
+func TestTotalsOfAnotherPartitionAreForgotten(t *testing.T) {
+	o := Options{PartitionSize: 150, Partitions: -1, FlushInterval: -1}
+	readJournalFile := func(t *testing.T, disk *vfstest.FS) []byte {
+		b, err := disk.ReadFile(journalFile("t"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	// crash is a power cut that only the journal's given bytes and what was
+	// synced survive.
+	crash := func(t *testing.T, s *Store, disk *vfstest.FS, journal []byte) *vfstest.FS {
+		kill(s)
+		image := disk.CrashKeepNothing()
+		if err := image.WriteFile(journalFile("t"), journal); err != nil {
+			t.Fatal(err)
+		}
+		return image
+	}
+	for _, tt := range []struct {
+		name string
+		cut  func(t *testing.T, s *Store, disk *vfstest.FS, offset int64) (*Store, *vfstest.FS)
+	}{
+		{"truncated", func(t *testing.T, s *Store, disk *vfstest.FS, offset int64) (*Store, *vfstest.FS) {
+			if err := mustLog(t, s, "t").TruncateTo(t.Context(), offset); err != nil {
+				t.Fatal(err)
+			}
+			return s, disk
+		}},
+		{"torn", func(t *testing.T, s *Store, disk *vfstest.FS, offset int64) (*Store, *vfstest.FS) {
+			disk = crash(t, s, disk, readJournalFile(t, disk))
+			return openMem(t, disk, o), disk
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				disk := vfstest.New()
+				s := openMem(t, disk, o)
+				l := mustCreate(t, s, "t")
+				one := mustAppend(t, l, batchOf("t", "one"))
+				if err := l.SyncTo(t.Context(), one.End); err != nil {
+					t.Fatal(err)
+				}
+				two := mustAppend(t, l, batchOf("t", "two"))
+				mustAppend(t, l, batchOf("t", strings.Repeat("x", 150)))
+
+				s, disk = tt.cut(t, s, disk, two.Offset)
+				l = mustLog(t, s, "t")
+				if l.Next() != two.Offset {
+					t.Fatalf("next is %d, want %d", l.Next(), two.Offset)
+				}
+				journal := readJournalFile(t, disk)
+				time.Sleep(time.Hour)
+				again := time.Now()
+				mustAppend(t, l, batchOf("t", "TWO"))
+				last := mustAppend(t, l, batchOf("t", strings.Repeat("x", 150)))
+				if parts := l.partitions(); len(parts) != 2 || parts[1].base != two.End {
+					t.Fatalf("%d partitions, want two, of which the first ends where it did", len(parts))
+				}
+				if err := l.SyncTo(t.Context(), last.End); err != nil {
+					t.Fatal(err)
+				}
+				// The power fails before the journal's new records reach the disk.
+				s = openMem(t, crash(t, s, disk, journal), o)
+				defer s.Close()
+				// A time that is not known may be taken as too late.
+				if got, err := mustLog(t, s, "t").Seek(again); err != nil || got > two.Offset {
+					t.Errorf("seek gives %d (%v), want %d or less", got, err, two.Offset)
+				}
+			})
+		})
 	}
 }
 

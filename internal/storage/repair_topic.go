@@ -97,8 +97,10 @@ func (t *mending) mark() error {
 	state.damaged = s.damaged()
 	state.cut, state.clean = -1, false
 	state.ends = make(map[int64]partitionEnd, len(s.state.ends))
-	for base, e := range s.state.ends {
-		state.ends[base] = e
+	for base := range s.state.ends {
+		if e, ok := s.state.complete(base); ok {
+			state.ends[base] = e // of others a repair would make what they never were: known as durable
+		}
 	}
 	if s.adopted {
 		state.id, state.created = newTopicID(), t.o.Now().UnixMilli()
