@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// sink is a server on loopback that answers every request of a known length
-// with the same bytes, and takes no memory for it.
-func sink(t testing.TB, request int, reply []byte) ClientConfig {
+// listenOnce is a server on loopback for one connection, which ends with the
+// test.
+func listenOnce(t testing.TB, serve func(net.Conn)) ClientConfig {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -25,6 +25,19 @@ func sink(t testing.TB, request int, reply []byte) ClientConfig {
 			return
 		}
 		defer nc.Close()
+		serve(nc)
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+	})
+	return ClientConfig{Addrs: []string{ln.Addr().String()}}
+}
+
+// sink is a server that answers every request of a known length with the same
+// bytes, and takes no memory for it.
+func sink(t testing.TB, request int, reply []byte) ClientConfig {
+	return listenOnce(t, func(nc net.Conn) {
 		buf := make([]byte, 1<<20)
 		var out []byte
 		left := request
@@ -43,12 +56,7 @@ func sink(t testing.TB, request int, reply []byte) ClientConfig {
 				return
 			}
 		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-done
 	})
-	return ClientConfig{Addrs: []string{ln.Addr().String()}}
 }
 
 func dialSink(t testing.TB, cfg ClientConfig) *Client {

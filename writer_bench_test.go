@@ -12,30 +12,8 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
-// logSink is a server on loopback that takes every batch and takes no memory
-// for it.
-func logSink(t testing.TB) ClientConfig {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		nc, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		swallow(nc)
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-done
-	})
-	return ClientConfig{Addrs: []string{ln.Addr().String()}}
-}
+// logSink is a server that takes every batch and takes no memory for it.
+func logSink(t testing.TB) ClientConfig { return listenOnce(t, swallow) }
 
 func swallow(nc net.Conn) {
 	br := bufio.NewReaderSize(nc, 256<<10)

@@ -78,19 +78,26 @@ func TestWriterBlocks(t *testing.T) {
 	})
 }
 
+// blockedWrites begins writes that wait for room, and returns where their
+// errors will come.
+func blockedWrites(w *Writer) <-chan error {
+	errs := make(chan error, 5)
+	for range cap(errs) {
+		go func() {
+			_, err := w.Write([]byte("x"))
+			errs <- err
+		}()
+	}
+	synctest.Wait()
+	return errs
+}
+
 // Those who wait for room hear of the end of it.
 func TestWriterBlockedCallersLearn(t *testing.T) {
 	t.Run("of a failure", func(t *testing.T) {
 		gated(t, small(Block), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
 			fillBuffer(t, w)
-			errs := make(chan error, 5)
-			for range cap(errs) {
-				go func() {
-					_, err := w.Write([]byte("x"))
-					errs <- err
-				}()
-			}
-			synctest.Wait()
+			errs := blockedWrites(w)
 			w.client.Close() // for good
 			for range cap(errs) {
 				if err := <-errs; !errors.Is(err, ErrFailing) || !errors.Is(err, ErrClosed) {
@@ -102,14 +109,7 @@ func TestWriterBlockedCallersLearn(t *testing.T) {
 	t.Run("of Close", func(t *testing.T) {
 		gated(t, small(Block), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
 			fillBuffer(t, w)
-			errs := make(chan error, 5)
-			for range cap(errs) {
-				go func() {
-					_, err := w.Write([]byte("x"))
-					errs <- err
-				}()
-			}
-			synctest.Wait()
+			errs := blockedWrites(w)
 			closed := make(chan error)
 			go func() { closed <- w.Close() }()
 			for range cap(errs) {

@@ -135,9 +135,9 @@ func ParseRequest(line []byte, req *Request) error {
 	case "SEEK":
 		req.Command = Seek
 		w := words{args, more}
-		topic, ok := w.next()
+		topic, ok := w.topic()
 		millis, ok2 := w.int()
-		if !ok || !ok2 || w.more || !batch.ValidTopic(topic) {
+		if !ok || !ok2 || w.more {
 			return ErrInvalidRequest
 		}
 		req.Topic, req.Millis = topic, millis
@@ -145,8 +145,8 @@ func ParseRequest(line []byte, req *Request) error {
 	case "INFO":
 		req.Command = Info
 		w := words{args, more}
-		topic, ok := w.next()
-		if !ok || w.more || !batch.ValidTopic(topic) {
+		topic, ok := w.topic()
+		if !ok || w.more {
 			return ErrInvalidRequest
 		}
 		req.Topic = topic
@@ -187,7 +187,7 @@ func ParseRequest(line []byte, req *Request) error {
 // alone.
 func parseRead(w words, req *Request) error {
 	var ok bool
-	if req.Topic, ok = w.next(); !ok || !batch.ValidTopic(req.Topic) {
+	if req.Topic, ok = w.topic(); !ok {
 		return ErrInvalidRequest
 	}
 	if req.Command == Read {
@@ -200,17 +200,14 @@ func parseRead(w words, req *Request) error {
 	}
 	var hasMax bool
 	for w.more {
-		word, _ := w.next()
-		key, value, _ := bytes.Cut(word, []byte("="))
-		n, ok := batch.ParseInt(value)
+		key, n, ok := w.option()
 		if !ok {
 			return ErrInvalidRequest
 		}
 		switch {
 		case string(key) == "wait" && !req.Waits:
 			req.Waits = true
-			// Longer than a Duration can say is for ever.
-			req.Wait = time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+			req.Wait = milliseconds(n)
 		case string(key) == "max-bytes" && !hasMax:
 			hasMax = true
 			req.MaxBytes = max(n, 1) // 0 would read as absent
@@ -223,10 +220,10 @@ func parseRead(w words, req *Request) error {
 
 // parseHook parses the arguments of HOOK.
 func parseHook(w words, req *Request) error {
-	topic, ok := w.next()
+	topic, ok := w.topic()
 	base, ok2 := w.int()
 	action, ok3 := w.next()
-	if !ok || !ok2 || !ok3 || w.more || !batch.ValidTopic(topic) {
+	if !ok || !ok2 || !ok3 || w.more {
 		return ErrInvalidRequest
 	}
 	req.Topic, req.Offset = topic, base
@@ -243,14 +240,12 @@ func parseHook(w words, req *Request) error {
 // parseRetention parses the arguments of RETENTION.
 func parseRetention(w words, req *Request) error {
 	var ok bool
-	if req.Topic, ok = w.next(); !ok || !batch.ValidTopic(req.Topic) {
+	if req.Topic, ok = w.topic(); !ok {
 		return ErrInvalidRequest
 	}
 	req.Keep = Keep{-1, -1, -1}
 	for w.more {
-		word, _ := w.next()
-		key, value, _ := bytes.Cut(word, []byte("="))
-		n, ok := batch.ParseInt(value)
+		key, n, ok := w.option()
 		if !ok {
 			return ErrInvalidRequest
 		}
@@ -260,7 +255,7 @@ func parseRetention(w words, req *Request) error {
 		case string(key) == "bytes" && req.Keep.Bytes < 0:
 			req.Keep.Bytes = n
 		case string(key) == "age" && req.Keep.Age < 0:
-			req.Keep.Age = time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+			req.Keep.Age = milliseconds(n)
 		default:
 			return ErrInvalidRequest
 		}
@@ -292,4 +287,23 @@ func (w *words) int() (int64, bool) {
 		return 0, false
 	}
 	return batch.ParseInt(word)
+}
+
+func (w *words) topic() ([]byte, bool) {
+	word, ok := w.next()
+	return word, ok && batch.ValidTopic(word)
+}
+
+// option takes a word apart that is a name, "=" and a number.
+func (w *words) option() (name []byte, n int64, ok bool) {
+	word, _ := w.next()
+	name, value, _ := bytes.Cut(word, []byte("="))
+	n, ok = batch.ParseInt(value)
+	return name, n, ok
+}
+
+// milliseconds returns a duration; one that is too long for the type is for
+// ever.
+func milliseconds(n int64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -159,30 +158,29 @@ func TestIntervalMakesRoom(t *testing.T) {
 	})
 }
 
+// openMany opens a store on a real disk with n topics, and returns a small
+// batch for each.
+func openMany(b *testing.B, o Options, n int, together bool) (s *Store, logs []*Log, runs []run) {
+	b.Helper()
+	o.FS, o.OpenFiles = osFS(b, b.TempDir()), 4*n
+	if !together {
+		o.syncTogether = n + 1
+	}
+	s = openStore(b, o)
+	for i := range n {
+		topic := fmt.Sprint("t", i)
+		logs = append(logs, mustCreate(b, s, topic))
+		runs = append(runs, batchOf(topic, strings.Repeat("x", 100)))
+	}
+	return s, logs, runs
+}
+
 // BenchmarkIntervalPass syncs a batch in each of many logs on a real disk.
 func BenchmarkIntervalPass(b *testing.B) {
 	for _, n := range []int{1, 8, 32, 100, 1000} {
 		for _, together := range []bool{false, true} {
 			b.Run(fmt.Sprintf("topics=%d/together=%v", n, together), func(b *testing.B) {
-				disk, err := vfs.OpenOS(b.TempDir(), 0o700)
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer disk.Close()
-				o := Options{FS: disk, FlushInterval: time.Hour, OpenFiles: 4 * n}
-				if !together {
-					o.syncTogether = n + 1
-				}
-				s, err := Open(b.Context(), o)
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer s.Close()
-				logs, runs := make([]*Log, n), make([]run, n)
-				for i := range n {
-					topic := fmt.Sprint("t", i)
-					logs[i], runs[i] = mustCreate(b, s, topic), batchOf(topic, strings.Repeat("x", 100))
-				}
+				s, logs, runs := openMany(b, Options{FlushInterval: time.Hour}, n, together)
 				round := func() {
 					b.StopTimer()
 					for i, l := range logs {
@@ -206,25 +204,7 @@ func BenchmarkCommitTogether(b *testing.B) {
 	for _, n := range []int{1, 8, 32, 100} {
 		for _, together := range []bool{false, true} {
 			b.Run(fmt.Sprintf("topics=%d/together=%v", n, together), func(b *testing.B) {
-				disk, err := vfs.OpenOS(b.TempDir(), 0o700)
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer disk.Close()
-				o := Options{FS: disk, FlushBatches: 1, OpenFiles: 4 * n}
-				if !together {
-					o.syncTogether = n + 1
-				}
-				s, err := Open(b.Context(), o)
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer s.Close()
-				logs, runs := make([]*Log, n), make([]run, n)
-				for i := range n {
-					topic := fmt.Sprint("t", i)
-					logs[i], runs[i] = mustCreate(b, s, topic), batchOf(topic, strings.Repeat("x", 100))
-				}
+				_, logs, runs := openMany(b, Options{FlushBatches: 1}, n, together)
 				for b.Loop() {
 					var g sync.WaitGroup
 					for i, l := range logs {
