@@ -79,8 +79,8 @@ func (iv *interval) pass() {
 				again.Store(true)
 			}
 		}
-		if !l.syncing.lead() {
-			g.Go(func() { failed(l.syncAll()) }) // somebody syncs it, but perhaps not all of it
+		if l.elsewhere.Load() || !l.syncing.lead() {
+			g.Go(func() { failed(l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
 		u := l.unsynced()

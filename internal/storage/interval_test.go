@@ -3,12 +3,15 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -24,7 +27,7 @@ func slowSyncs(disk *vfstest.FS) {
 // TestIntervalTogether makes sure that many logs share a sync, that a few do
 // not, and that all are synced within the interval either way.
 func TestIntervalTogether(t *testing.T) {
-	for n, together := range map[int]int{3: 0, 15: 0, 16: 1, 100: 1} {
+	for n, together := range map[int]int{2: 0, 3: 0, 4: 1, 100: 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				disk := vfstest.New()
@@ -48,6 +51,163 @@ func TestIntervalTogether(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
+		})
+	}
+}
+
+// commitAll appends to all logs at once, and returns when that is on stable
+// storage, after how many syncs of all.
+func commitAll(t *testing.T, disk *vfstest.FS, logs []*Log) int {
+	t.Helper()
+	before := strings.Count(disk.Trace(), "\nsyncall")
+	var g sync.WaitGroup
+	for _, l := range logs {
+		g.Go(func() { mustAppend(t, l, batchOf(l.Name(), "one")) })
+	}
+	g.Wait()
+	return strings.Count(disk.Trace(), "\nsyncall") - before
+}
+
+// TestCommitsGather makes sure that logs which come while another is synced go
+// together after it: side by side, or by one sync of all.
+func TestCommitsGather(t *testing.T) {
+	for n, together := range map[int]int{1: 0, 2: 0, 3: 0, 10: 1, 100: 1} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				disk := vfstest.New()
+				s := openMem(t, disk, Options{FlushBatches: 1})
+				var logs []*Log
+				for i := range n {
+					logs = append(logs, mustCreate(t, s, fmt.Sprint("t", i)))
+				}
+				commitAll(t, disk, logs) // names, too
+				slowSyncs(disk)
+				begun := time.Now()
+				if got := commitAll(t, disk, logs); got != together {
+					t.Errorf("%d syncs of all, want %d", got, together)
+				}
+				rounds := min(n, 2)
+				if took := time.Since(begun); took != time.Duration(rounds)*time.Millisecond {
+					t.Errorf("took %v, want %d syncs one after another", took, rounds)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// TestSlowSyncOfAll makes sure that logs are synced by themselves for a while
+// after a sync of all took long: somebody else keeps the file system busy.
+func TestSlowSyncOfAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushBatches: 1})
+		var logs []*Log
+		for i := range 20 {
+			logs = append(logs, mustCreate(t, s, fmt.Sprint("t", i)))
+		}
+		slow := true
+		disk.BeforeOp(func(op vfstest.Op) {
+			switch op.Kind {
+			case vfstest.OpSync:
+				time.Sleep(time.Millisecond)
+			case vfstest.OpSyncAll:
+				time.Sleep(time.Millisecond)
+				if slow {
+					time.Sleep(time.Second)
+				}
+			}
+		})
+		for i, want := range []int{1, 0, 0, 1} {
+			if got := commitAll(t, disk, logs); (got > 0) != (want > 0) {
+				t.Errorf("round %d: %d syncs of all, want %d", i, got, want)
+			}
+			slow = false
+			if i == 2 {
+				time.Sleep(apartFor)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// twoDisks is a disk on which the files of topic "t0" are on another device,
+// mounted there.
+type twoDisks struct{ *vfstest.FS }
+
+type otherDisk struct{ fs.FileInfo }
+
+func (otherDisk) Sys() any { return &syscall.Stat_t{Dev: 7} }
+
+type otherEntry struct{ fs.DirEntry }
+
+func (d otherEntry) Info() (fs.FileInfo, error) {
+	st, err := d.DirEntry.Info()
+	return otherDisk{st}, err
+}
+
+type otherFile struct{ vfs.File }
+
+func (f otherFile) Stat() (fs.FileInfo, error) {
+	st, err := f.File.Stat()
+	return otherDisk{st}, err
+}
+
+func (d twoDisks) ReadDir(name string) ([]fs.DirEntry, error) {
+	dir, err := d.FS.ReadDir(name)
+	for i := range dir {
+		if name == "t0" {
+			dir[i] = otherEntry{dir[i]}
+		}
+	}
+	return dir, err
+}
+
+func (d twoDisks) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := d.FS.OpenFile(name, flag, perm)
+	if err == nil && strings.HasPrefix(name, "t0/") {
+		f = otherFile{f}
+	}
+	return f, err
+}
+
+// TestSyncOfAnotherDevice makes sure that a topic on another file system is
+// synced by itself: a sync of all does not concern it.
+func TestSyncOfAnotherDevice(t *testing.T) {
+	for _, o := range []Options{{FlushBatches: 1}, {FlushInterval: time.Second}} {
+		bubble(t, func(t *testing.T) {
+			disk := vfstest.New()
+			slowSyncs(disk)
+			o.FS, o.Logger = twoDisks{disk}, testLogger(t)
+			s, err := Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, when := range []string{"new", "opened"} {
+				var logs []*Log
+				for i := range 10 {
+					logs = append(logs, mustCreate(t, s, fmt.Sprint("t", i)))
+				}
+				for range 3 {
+					disk.ResetTrace()
+					commitAll(t, disk, logs)
+					time.Sleep(2 * time.Second)
+					if trace := disk.Trace(); !strings.Contains(trace, "\nsync t0/0.log") || !strings.Contains(trace, "\nsyncall") {
+						t.Errorf("%s: operations are\n%s\nwant a sync of t0/0.log, and one of all", when, trace)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if s, err = Open(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Close()
 		})
 	}
 }
@@ -163,10 +323,8 @@ func TestIntervalMakesRoom(t *testing.T) {
 func openMany(b *testing.B, o Options, n int, together bool) (s *Store, logs []*Log, runs []run) {
 	b.Helper()
 	o.FS, o.OpenFiles = osFS(b, b.TempDir()), 4*n
-	if !together {
-		o.syncTogether = n + 1
-	}
 	s = openStore(b, o)
+	s.syncs.never = !together
 	for i := range n {
 		topic := fmt.Sprint("t", i)
 		logs = append(logs, mustCreate(b, s, topic))
@@ -198,12 +356,14 @@ func BenchmarkIntervalPass(b *testing.B) {
 	}
 }
 
-// BenchmarkCommitTogether appends a batch to each of many logs at once, with
-// every one on stable storage before it is acknowledged.
+// BenchmarkCommitTogether appends a batch to each of many logs, with every one
+// on stable storage before it is acknowledged: to all at once, and each when it
+// has done the one before.
 func BenchmarkCommitTogether(b *testing.B) {
-	for _, n := range []int{1, 8, 32, 100} {
+	for _, n := range []int{1, 2, 4, 8, 32, 100} {
 		for _, together := range []bool{false, true} {
-			b.Run(fmt.Sprintf("topics=%d/together=%v", n, together), func(b *testing.B) {
+			name := fmt.Sprintf("topics=%d/together=%v", n, together)
+			b.Run("at-once/"+name, func(b *testing.B) {
 				_, logs, runs := openMany(b, Options{FlushBatches: 1}, n, together)
 				for b.Loop() {
 					var g sync.WaitGroup
@@ -212,6 +372,19 @@ func BenchmarkCommitTogether(b *testing.B) {
 					}
 					g.Wait()
 				}
+			})
+			b.Run("in-turn/"+name, func(b *testing.B) {
+				_, logs, runs := openMany(b, Options{FlushBatches: 1}, n, together)
+				b.ResetTimer()
+				var g sync.WaitGroup
+				for i, l := range logs {
+					g.Go(func() {
+						for range b.N {
+							mustAppend(b, l, runs[i])
+						}
+					})
+				}
+				g.Wait()
 			})
 		}
 	}

@@ -73,6 +73,10 @@ type Log struct {
 	rootDirty  atomic.Bool // the folder's own name has not been synced
 	lastMillis int64       // newest append time; guarded by writer
 
+	// elsewhere tells that a partition is on another device than the work
+	// directory, mounted there: what syncs that does not sync this log.
+	elsewhere atomic.Bool
+
 	watchers watchers
 }
 
@@ -227,6 +231,7 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.locate(st)
 	if st.Size() != 0 {
 		return nil, fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
 	}
@@ -238,6 +243,22 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 	p.ready.Store(true)
 	l.dirDirty.Store(true)
 	return p, nil
+}
+
+// locate notes where a partition is.
+func (l *Log) locate(st fs.FileInfo) {
+	if device(st) != l.store.device {
+		l.elsewhere.Store(true)
+	}
+}
+
+// device returns the number of the device that a file is on, or 0 where there
+// is no such thing.
+func device(st fs.FileInfo) uint64 {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return uint64(sys.Dev)
+	}
+	return 0
 }
 
 // rotate completes the head partition and begins a new one at next. Caller

@@ -112,6 +112,7 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.locate(st)
 		p := l.newPartition(base, base+st.Size())
 		if p.end.Load() < base {
 			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.name)

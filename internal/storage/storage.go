@@ -168,7 +168,7 @@ type Options struct {
 	// For tests. journalCompact is the size past which a journal is written
 	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
 	// wait to be synced one sync of the whole file system serves all; default
-	// 16.
+	// 4.
 	journalCompact int64
 	syncTogether   int
 }
@@ -202,7 +202,7 @@ func (o *Options) setDefaults() {
 		o.journalCompact = 256 << 10
 	}
 	if o.syncTogether <= 0 {
-		o.syncTogether = 16
+		o.syncTogether = 4
 	}
 }
 
@@ -221,6 +221,7 @@ type Store struct {
 	lock    io.Closer
 	allowed map[string]bool // nil for any
 	syncs   *syncQueue
+	device  uint64 // that the work directory is on
 	marks   markLimit
 
 	disallowed atomic.Int64
@@ -277,6 +278,11 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("lock work directory: %w", err)
 	}
 	s.lock = lock
+	dir, err := s.fs.Stat(".")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.release())
+	}
+	s.device = device(dir)
 	if err := s.openLogs(ctx); err != nil {
 		return nil, errors.Join(err, s.release())
 	}

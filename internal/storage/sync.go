@@ -271,7 +271,7 @@ func (l *Log) syncNames() error {
 	}
 	const pause, pauses = 10 * time.Millisecond, 100
 	op, file, err := l.trySyncNames()
-	if noDescriptor(err) && l.store.fs.SyncAll() == nil {
+	if noDescriptor(err) && !l.elsewhere.Load() && l.store.fs.SyncAll() == nil {
 		l.rootDirty.Store(false)
 		return nil
 	}

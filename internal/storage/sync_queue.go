@@ -10,19 +10,31 @@ import (
 // parallelSyncs is how many logs are synced at once by themselves.
 const parallelSyncs = 8
 
-// syncQueue bounds the syncs of a store. A few logs are synced side by side,
-// each with its own files. Those that come while that goes on wait, and if they
-// are many, one sync of the whole file system serves all of them: for a hundred
-// logs it costs a sixth (docs/performance.md). Nothing else begins meanwhile:
-// it would take as long and slow both.
+// A sync of the whole file system writes what other programs have left there,
+// too. One that takes longer than sharedSync and a sharedSyncEach for each of
+// its logs is not repeated for apartFor.
+const (
+	sharedSync     = 100 * time.Millisecond
+	sharedSyncEach = 100 * time.Microsecond
+	apartFor       = 10 * time.Second
+)
+
+// syncQueue shares the syncs of a store. While one log is synced the others
+// wait, and then go together: a few of them side by side, each with its own
+// files, more of them by one sync of the whole file system. A hundred logs that
+// don't wait for each other take five times as long (docs/design/append-path.md).
+//
+// Where a sync of all can't be relied on they only go side by side.
 type syncQueue struct {
 	store *Store
 
-	mu       sync.Mutex
-	running  int  // logs that are synced by themselves
-	all      bool // a sync of all is under way
-	separate bool // a sync of all can't be relied on here
-	waiting  []*queuedSync
+	mu      sync.Mutex
+	running int  // logs that are synced by themselves
+	all     bool // a sync of all is under way
+	waiting []*queuedSync
+
+	never bool      // a sync of all can't be relied on here
+	apart time.Time // until then there is none
 }
 
 // queuedSync is a log whose leader waits.
@@ -39,8 +51,11 @@ func newQueuedSync(l *Log, target int64) *queuedSync {
 // sync makes what the log has before target durable, and its names. Only the
 // leader of the log's sync group calls it.
 func (q *syncQueue) sync(l *Log, target int64) error {
+	if l.elsewhere.Load() {
+		return l.syncFiles(target) // no sync of all is for it, nor does it wait for one
+	}
 	q.mu.Lock()
-	if q.running < parallelSyncs && !q.all {
+	if !q.all && q.running < q.width() {
 		q.running++
 		q.mu.Unlock()
 		return q.separately(l, target)
@@ -78,17 +93,38 @@ func (q *syncQueue) separately(l *Log, target int64) error {
 	return err
 }
 
+// width returns how many logs may be synced at once before others have to
+// wait. Caller holds mu.
+func (q *syncQueue) width() int {
+	if q.together() {
+		return 1
+	}
+	return parallelSyncs
+}
+
+// together reports whether a sync of all is worth it. Caller holds mu.
+func (q *syncQueue) together() bool {
+	return !q.never && !q.store.o.Clock.Now().Before(q.apart)
+}
+
 // dispatch begins what can begin. Caller holds mu.
 func (q *syncQueue) dispatch() {
-	if q.all {
+	n := len(q.waiting)
+	if q.all || n == 0 {
 		return
 	}
-	if !q.separate && len(q.waiting) >= q.store.o.syncTogether {
-		q.all = true
-		go q.syncAll(q.waiting)
-		q.waiting = nil
+	if q.together() {
+		if q.running > 0 {
+			return
+		}
+		if n >= q.store.o.syncTogether {
+			q.all = true
+			go q.syncAll(q.waiting)
+			q.waiting = nil
+			return
+		}
 	}
-	for !q.all && q.running < parallelSyncs && len(q.waiting) > 0 {
+	for q.running < parallelSyncs && len(q.waiting) > 0 {
 		q.running++
 		q.waiting[0].turn <- false
 		q.waiting = q.waiting[1:]
@@ -103,7 +139,9 @@ func (q *syncQueue) syncAll(group []*queuedSync) {
 	for i, w := range group {
 		dir[i], root[i] = w.log.dirDirty.Swap(false), w.log.rootDirty.Swap(false)
 	}
+	begun := q.store.o.Clock.Now()
 	err := q.store.fs.SyncAll()
+	now := q.store.o.Clock.Now()
 	for i, w := range group {
 		if err == nil {
 			w.turn <- true
@@ -123,7 +161,10 @@ func (q *syncQueue) syncAll(group []*queuedSync) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.all = false
-	q.separate = q.separate || unsupported
+	q.never = q.never || unsupported
+	if now.Sub(begun) > sharedSync+time.Duration(len(group))*sharedSyncEach {
+		q.apart = now.Add(apartFor)
+	}
 	if err != nil {
 		for _, w := range group {
 			q.running++ // beyond the bound: it is rare

@@ -50,10 +50,10 @@ type FS interface {
 	Stat(name string) (fs.FileInfo, error)
 	// SyncDir makes the names in a folder durable.
 	SyncDir(name string) error
-	// SyncAll makes everything durable at once: the bytes and lengths of all
-	// files, and all names. After an error the Sync of each file still tells of
-	// that file. The error is errors.ErrUnsupported where all this can't be
-	// relied on.
+	// SyncAll makes everything durable at once that is on the same device as the
+	// folder itself: the bytes and lengths of all files, and all names. After an
+	// error the Sync of each file still tells of that file. The error is
+	// errors.ErrUnsupported where all this can't be relied on.
 	SyncAll() error
 	// Lock creates the file if need be and takes an exclusive lock on it for
 	// as long as the process lives or until the lock is closed. It does not
