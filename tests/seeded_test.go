@@ -75,6 +75,12 @@ var seededPlaces = []seededPlace{
 		`		if err == nil {
 			w.turn <- true`, `		if err == nil || bug("a log counts as synced before the sync of all") {
 			w.turn <- true`, "^TestIntervalTogetherFails$"},
+	{"internal/storage/log.go",
+		`	if device(st) != l.store.device {`,
+		`	if !bug("a topic on another device shares a sync") && device(st) != l.store.device {`, "^TestSyncOfAnotherDevice$"},
+	{"internal/storage/journal.go",
+		`	return e, ok && e.end < s.synced`,
+		`	return e, ok && (e.end < s.synced || bug("totals of a partition that was lost are believed"))`, "^TestTotalsOfAnotherPartitionAreForgotten$"},
 	{"internal/storage/sync.go",
 		`	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`,
 		`	case n > 1 && bug("one batch more than stated may be lost") && a.Ordinal-l.appendedDurably.Load() == int64(n):
