@@ -194,21 +194,20 @@ func (s *logdServer) CatchUp(ctx context.Context, topic string, n int64, each fu
 		return err
 	}
 	defer client.Close()
-	// A Scanner reads ahead: the server sends while the client looks at messages.
-	scanner, err := logd.NewScanner(ctx, client, topic, logd.ScannerConfig{Limit: n, ReadBytes: 4 << 20})
-	if err != nil {
-		return err
-	}
-	defer scanner.Close()
-	for scanner.Scan() {
-		each(scanner.Message().Body)
-		n--
-	}
-	if err := scanner.Err(); err != nil {
-		return err
-	}
-	if n > 0 {
-		return errShort(n)
+	// Large reads: the client computes while the server waits, and the other
+	// way round.
+	opts := logd.ReadOptions{Messages: 50000, MaxBytes: 4 << 20}
+	for offset := int64(0); n > 0; {
+		result, err := client.Read(ctx, topic, offset, opts)
+		if err != nil {
+			return err
+		}
+		if len(result.Batches) == 0 {
+			return errShort(n)
+		}
+		n -= deliver(result, n, each)
+		offset = result.Next
+		result.Release()
 	}
 	return nil
 }
