@@ -97,7 +97,7 @@ func OpenDiskBacklog(cfg DiskBacklogConfig) (*DiskBacklog, error) {
 	b := &DiskBacklog{cfg: cfg}
 	if err := b.open(); err != nil {
 		if b.file != nil {
-			b.file.Close()
+			closeLocked(b.file)
 		}
 		return nil, fmt.Errorf("logd: open backlog %s: %w", cfg.Path, err)
 	}
@@ -323,7 +323,7 @@ func (b *DiskBacklog) Close() error {
 	if b.file == nil {
 		return nil
 	}
-	err := b.file.Close()
+	err := closeLocked(b.file)
 	b.file = nil
 	return err
 }
@@ -511,7 +511,7 @@ func (b *DiskBacklog) rewrite() error {
 	if err != nil {
 		return err
 	}
-	b.file.Close()
+	closeLocked(b.file)
 	b.file, b.size = file, name
 	for i := range b.kept {
 		b.kept[i].pos = b.size

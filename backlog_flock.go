@@ -3,6 +3,7 @@
 package logd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,6 +13,12 @@ import (
 // wait.
 func lockFile(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// closeLocked releases the lock and closes the file. To close it is not enough
+// while a process that is being started has a copy of the descriptor.
+func closeLocked(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // syncFolder makes the file's name durable.

@@ -7,9 +7,11 @@ package logdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,7 +175,15 @@ func (s *Server) start() error {
 	if s.addr != "" {
 		c.Host = s.addr
 	}
-	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test", Logger: s.log})
+	start := func() (*node.Node, error) {
+		return node.Start(context.Background(), node.Options{Config: c, Version: "test", Logger: s.log})
+	}
+	n, err := start()
+	// A process that this one is starting has a copy of the former listener for
+	// a moment.
+	for begun := time.Now(); s.addr != "" && errors.Is(err, syscall.EADDRINUSE) && time.Since(begun) < stopTimeout; n, err = start() {
+		time.Sleep(time.Millisecond)
+	}
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}

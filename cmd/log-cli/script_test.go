@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,6 +160,12 @@ func startServer(workDir, host string, settings ...string) (*testServer, error) 
 		return nil, err
 	}
 	n, err := node.Start(context.Background(), node.Options{Config: c})
+	// A process that is being started has a copy of a former server's listener
+	// for a moment.
+	for begun := time.Now(); errors.Is(err, syscall.EADDRINUSE) && time.Since(begun) < 10*time.Second; {
+		time.Sleep(time.Millisecond)
+		n, err = node.Start(context.Background(), node.Options{Config: c})
+	}
 	if err != nil {
 		return nil, err
 	}

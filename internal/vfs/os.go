@@ -150,7 +150,15 @@ func (o *OS) Lock(name string) (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("flock %s: %w", name, err)
 	}
-	return f, nil
+	return heldLock{f}, nil
+}
+
+// heldLock is a file with a lock. To close the file does not release it while a
+// process that is being started has a copy of the descriptor.
+type heldLock struct{ *os.File }
+
+func (l heldLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 func syncPath(name string) error {

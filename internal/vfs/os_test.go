@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -366,4 +367,46 @@ func TestCloseDuringWrite(t *testing.T) {
 		}
 		check(t, g.Close())
 	}
+}
+
+// TestLockBesideExec makes sure that a lock is released at once, also while
+// other goroutines start processes, which have copies of all descriptors for a
+// moment.
+func TestLockBesideExec(t *testing.T) {
+	program, err := exec.LookPath("true")
+	if err != nil {
+		t.Skip("there is no program to start")
+	}
+	o, err := vfs.OpenOS(t.TempDir(), 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	done := make(chan struct{})
+	var g sync.WaitGroup
+	for range 2 {
+		g.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					exec.Command(program).Run()
+				}
+			}
+		})
+	}
+	for i := range 2000 {
+		lock, err := o.Lock("LOCK")
+		if err != nil {
+			t.Errorf("lock %d: %v", i, err)
+			break
+		}
+		if err := lock.Close(); err != nil {
+			t.Errorf("close %d: %v", i, err)
+			break
+		}
+	}
+	close(done)
+	g.Wait()
 }
