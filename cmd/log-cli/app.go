@@ -22,6 +22,7 @@ type app struct {
 	getenv         func(string) string
 
 	host                    string
+	hostFromEnv             bool
 	timeout, connectTimeout time.Duration
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
@@ -37,7 +38,7 @@ const hostEnv = "LOGD_HOST"
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(a.stdout)
+	root.SetOut(helpWriter{a.stdout})
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil || errors.Is(err, errQuiet) {
@@ -47,7 +48,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "log-cli: %v\nSee %s --help.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintf(a.stderr, "log-cli: %s\n", strings.TrimPrefix(err.Error(), "logd: "))
+	a.note("%s", plain(err))
 	return exitCode(err)
 }
 
@@ -117,13 +118,14 @@ func (a *app) do(f func(ctx context.Context, args []string) error) func(*cobra.C
 		if a.format != "" && a.format != "text" && a.format != "json" {
 			return fmt.Errorf("--format is %q: want text or json", a.format)
 		}
+		for _, name := range []string{"timeout", "connect-timeout", "read-timeout", "write-timeout"} {
+			if d, err := cmd.Flags().GetDuration(name); err == nil && d <= 0 && cmd.Flags().Changed(name) {
+				return fmt.Errorf("--%s is %v: want more than 0", name, d)
+			}
+		}
 		a.running = true
 		if env := a.getenv(hostEnv); env != "" && !cmd.Flags().Changed("host") {
-			a.host = env
-			cfg := a.clientConfig()
-			if err := cfg.Validate(); err != nil {
-				return &exitError{exitConfig, fmt.Errorf("%s is %q: want HOST:PORT", hostEnv, env)}
-			}
+			a.host, a.hostFromEnv = env, true
 		}
 		return f(cmd.Context(), args)
 	}
@@ -156,7 +158,9 @@ func (a *app) clientConfig() logd.ClientConfig {
 // dial connects to the server.
 func (a *app) dial(ctx context.Context) (*logd.Client, error) {
 	cfg := a.clientConfig()
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Validate(); err != nil && a.hostFromEnv {
+		return nil, &exitError{exitConfig, fmt.Errorf("%s is %q: want HOST:PORT", hostEnv, a.host)}
+	} else if err != nil {
 		return nil, &exitError{exitUsage, fmt.Errorf("--host is %q: want HOST:PORT", a.host)}
 	}
 	return logd.Dial(ctx, cfg)
@@ -171,6 +175,9 @@ func (a *app) withClient(ctx context.Context, f func(*logd.Client) error) error 
 	defer client.Close()
 	return f(client)
 }
+
+// plain is what an error says, without the name of the package that it is from.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "logd: ") }
 
 // note says something that is not data.
 func (a *app) note(format string, args ...any) {

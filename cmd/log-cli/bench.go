@@ -68,7 +68,7 @@ server's limits as all data does.`,
 	flags.IntVar(&f.readers, "readers", 0, "`N`umber of connections that read")
 	flags.Var(&f.messageSize, "size", "length of a message")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes")
-	flags.Int64VarP(&f.count, "count", "c", 0, "make batches of at most `N` messages (default any number)")
+	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.BoolVar(&f.single, "single", false, "one message in a batch; the same as --count 1")
 	flags.IntVar(&f.inFlight, "in-flight", 8, "`N`umber of batches on their way on each connection")
 	flags.IntVar(&f.topics, "topics", 1, "`N`umber of topics")

@@ -40,8 +40,8 @@ in a work directory, no server may have that open.`,
 		}),
 	}
 	flags := cmd.Flags()
-	flags.Int64Var(&o.offset, "offset", 0, "begin with the first batch at or after this offset")
-	flags.Int64Var(&o.limit, "limit", 0, "number of batches; 0 for all")
+	flags.Var((*number)(&o.offset), "offset", "begin with the first batch at or after this offset")
+	flags.Var((*number)(&o.limit), "limit", "number of batches; 0 for all")
 	flags.BoolVarP(&o.messages, "messages", "m", false, "print a line for each message too")
 	flags.BoolVarP(&o.bodies, "bodies", "b", false, "the same, with the messages' bodies")
 	flags.StringVarP(&o.topic, "topic", "t", "", "topic of the batches (default: that of the first)")

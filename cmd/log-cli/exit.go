@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"syscall"
 
 	"github.com/logd-dev/logd"
@@ -64,4 +65,15 @@ func outputError(err error) error {
 		return errQuiet
 	}
 	return err
+}
+
+// helpWriter writes help, which may be cut short by its reader.
+type helpWriter struct{ io.Writer }
+
+func (w helpWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
 }

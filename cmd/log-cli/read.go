@@ -65,10 +65,11 @@ OFFSET is that of the message's batch, where --offset can begin.`,
 	}
 	flags := cmd.Flags()
 	a.topicFlag(cmd, &f.topic)
-	flags.Int64Var(&f.offset, "offset", 0, "begin with the batch at this `OFFSET` (default the oldest)")
+	flags.Var((*number)(&f.offset), "offset", "begin with the batch at this `OFFSET` (default the oldest)")
 	flags.StringVar(&f.since, "since", "", "begin with what was written in this `TIME`, as 10m, or since then, as 2026-01-02T15:04:05Z")
-	flags.Int64Var(&f.last, "last", 0, "begin with the `N`th message from the end")
-	flags.Int64Var(&f.limit, "limit", defaultLimit, "end after `N` messages; 0 to read to the end")
+	flags.Var((*number)(&f.last), "last", "begin with the `N`th message from the end")
+	f.limit = defaultLimit
+	flags.Var((*number)(&f.limit), "limit", "end after `N` messages; 0 to read to the end")
 	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more")
 	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
 	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the oldest message where the wanted one is gone")

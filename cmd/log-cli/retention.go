@@ -180,7 +180,7 @@ more bytes were written, or at that time, whichever comes first.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.Int64Var(&f.partitions, "partitions", 0, "as if `N` partitions were kept; 0 for all (default the server's setting)")
+	flags.Var((*number)(&f.partitions), "partitions", "as if `N` partitions were kept; 0 for all (default the server's setting)")
 	flags.Var(&f.bytes, "retention-bytes", "as if so many bytes were kept; 0 for all (default the server's setting)")
 	flags.DurationVar(&f.age, "retention-age", 0, "as if partitions were kept so long; 0 for ever (default the server's setting)")
 	a.formatFlag(cmd)

@@ -14,7 +14,7 @@ func (r *reader) retrying(err error) {
 	case err == nil && r.lost.CompareAndSwap(true, false):
 		r.app.note("the server answers again")
 	case err != nil && r.lost.CompareAndSwap(false, true):
-		r.app.note("%v; trying on", err)
+		r.app.note("%s; trying on", plain(err))
 	}
 }
 

@@ -61,7 +61,7 @@ are not and, after a lost connection, of which that is not known.`,
 	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default standard input)")
 	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default standard output)")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes; a longer message goes alone (default the server's largest)")
-	flags.Int64VarP(&f.count, "count", "c", 0, "make batches of at most `N` messages (default any number)")
+	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this time")
 	a.formatFlag(cmd)
 	return cmd
@@ -197,7 +197,7 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 func (a *app) writeFailed(ctx context.Context, s *sender, what string, err error) error {
 	number := s.messages + 1
 	if also := s.finish(ctx); also != nil && also != err {
-		a.note("%v", also)
+		a.note("%s", plain(also))
 	}
 	a.note("%s", s.account.report(what))
 	if errors.Is(err, errTooLong) {

@@ -38,7 +38,7 @@ type app struct {
 func (a *app) run(args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(a.stdout)
+	root.SetOut(helpWriter{a.stdout})
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(context.Background())
 	switch {

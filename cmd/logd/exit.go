@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -92,6 +93,17 @@ func outputError(err error) error {
 		return errQuiet
 	}
 	return err
+}
+
+// helpWriter writes help, which may be cut short by its reader.
+type helpWriter struct{ io.Writer }
+
+func (w helpWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
 }
 
 // lines puts the program's name before each line of an error, so that each
