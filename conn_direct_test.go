@@ -112,8 +112,13 @@ func becomesFree(t *testing.T, c *Client) {
 func TestDirectAfterClose(t *testing.T) {
 	for _, pause := range []time.Duration{0, 2 * restAfter} {
 		var conns sync.Map
+		closed := make(chan bool, 10)
 		c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
 			conns.Store(nc, true)
+			defer func() {
+				nc.Close()
+				closed <- true
+			}()
 			for range 5 {
 				n, err := nextNumber(in)
 				if err != nil {
@@ -123,8 +128,9 @@ func TestDirectAfterClose(t *testing.T) {
 			}
 		})
 		for n := range int64(30) {
-			if n%5 == 0 {
-				time.Sleep(20*time.Millisecond + pause) // for the close to arrive
+			if n%5 == 0 && n > 0 {
+				<-closed
+				time.Sleep(pause)
 			}
 			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
 				t.Fatalf("answer %d to %d (%v)", got, n, err)
@@ -141,7 +147,7 @@ func TestDirectAfterClose(t *testing.T) {
 // A caller that is cancelled before its answer has begun leaves at once, and
 // the answer is nobody else's.
 func TestDirectCancelled(t *testing.T) {
-	held := make(chan struct{})
+	got, held := make(chan struct{}), make(chan struct{})
 	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
 		for {
 			n, err := nextNumber(in)
@@ -149,6 +155,7 @@ func TestDirectCancelled(t *testing.T) {
 				return
 			}
 			if n == 1000 {
+				close(got)
 				<-held
 			}
 			fmt.Fprintf(nc, "OK %d 1\r\n", n)
@@ -156,7 +163,10 @@ func TestDirectCancelled(t *testing.T) {
 	})
 	becomesFree(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
+	go func() {
+		<-got
+		cancel()
+	}()
 	_, err := appendNumber(ctx, c, 1000)
 	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
 		t.Errorf("cancelled append: %v", err)
@@ -176,6 +186,7 @@ func TestDirectCancelled(t *testing.T) {
 // A caller that is cancelled in the middle of an answer that stalls leaves, and
 // the next one has a connection on which answers are whole.
 func TestDirectCancelledInTheMiddle(t *testing.T) {
+	begun := make(chan time.Time, 1)
 	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
 		for {
 			n, err := nextNumber(in)
@@ -184,6 +195,7 @@ func TestDirectCancelledInTheMiddle(t *testing.T) {
 			}
 			if n == 1000 {
 				io.WriteString(nc, "OK 10")
+				begun <- time.Now()
 				continue
 			}
 			fmt.Fprintf(nc, "OK %d 1\r\n", n)
@@ -191,13 +203,18 @@ func TestDirectCancelledInTheMiddle(t *testing.T) {
 	})
 	becomesFree(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
-	begun := time.Now()
+	since := make(chan time.Time, 1)
+	go func() {
+		at := <-begun
+		time.Sleep(20 * time.Millisecond) // for the caller to read what there is
+		since <- at
+		cancel()
+	}()
 	_, err := appendNumber(ctx, c, 1000)
 	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
 		t.Errorf("cancelled append: %v", err)
 	}
-	if took := time.Since(begun); took > 10*cancelGrace {
+	if took := time.Since(<-since); took > 10*cancelGrace {
 		t.Errorf("it took %v", took)
 	}
 	for n := range int64(10) {

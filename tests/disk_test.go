@@ -27,12 +27,11 @@ type disk struct {
 
 // newDisk makes a file system of the kind and mounts it until the test ends.
 // It skips the test where that can't be done: without root, or on a kernel
-// that has no such thing. A program that is missing is a failure where CI is
-// "true".
+// that has no such thing. Where CI is "true" that is a failure.
 func newDisk(t *testing.T, kind, size string) *disk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to mount a file system")
+		cannot(t, "needs root, to mount a file system")
 	}
 	d := &disk{t: t, kind: kind, dir: filepath.Join(t.TempDir(), "disk")}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
@@ -55,7 +54,7 @@ func newDisk(t *testing.T, kind, size string) *disk {
 		args = []string{"-t", kind, "-o", "size=" + size, "logd-test", d.dir}
 	}
 	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
-		t.Skipf("this machine can't mount %s: %v: %s", kind, err, out)
+		cannot(t, "this machine can't mount %s: %v: %s", kind, err, out)
 	}
 	t.Cleanup(func() { exec.Command("umount", "-l", d.dir).Run() })
 	return d

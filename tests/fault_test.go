@@ -208,7 +208,9 @@ func freeze(t testing.TB, d *disk) (thaw func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	release := guard(t, "fsfreeze --unfreeze "+d.dir)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fiFreeze, 0); errno != 0 {
+		release()
 		f.Close()
 		t.Fatalf("FIFREEZE: %v", errno)
 	}
@@ -218,6 +220,7 @@ func freeze(t testing.TB, d *disk) (thaw func()) {
 			frozen = false
 			unix.Syscall(unix.SYS_IOCTL, f.Fd(), fiThaw, 0)
 			f.Close()
+			release()
 		}
 	}
 	t.Cleanup(thaw)

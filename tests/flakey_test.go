@@ -192,7 +192,9 @@ func TestFlakeyUpAndDown(t *testing.T) {
 // check has log-cli look at every byte of a work directory.
 func (d *flakyDisk) check(dir string) {
 	d.t.Helper()
-	if out, err := exec.Command(built.cli, "check", dir).CombinedOutput(); err != nil {
+	check := exec.Command(built.cli, "check", dir)
+	check.Env = environment()
+	if out, err := check.CombinedOutput(); err != nil {
 		d.t.Errorf("check: %v\n%s", err, out)
 	}
 }

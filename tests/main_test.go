@@ -41,6 +41,9 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	if code, did := inOwnNamespace(); did {
+		os.Exit(code)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -48,7 +48,9 @@ func TestMutations(t *testing.T) {
 		t.Errorf("%d panics", got)
 	}
 	s.stop()
-	out, err := exec.Command(built.cli, "check", dir).CombinedOutput()
+	check := exec.Command(built.cli, "check", dir)
+	check.Env = environment()
+	out, err := check.CombinedOutput()
 	if err != nil {
 		t.Errorf("check: %v\n%s", err, out)
 	}
