@@ -172,11 +172,11 @@ func (l *Log) lead(own *appendRequest) {
 // writeGroup writes the requests in order, filling partition after partition.
 // Caller holds writer.
 func (l *Log) writeGroup(group []*appendRequest) {
-	if err := l.ensureIndex(l.head()); err != nil {
+	if err := l.readyHead(); err != nil {
 		l.refuse(group, l.passingRefusal("append", err))
 		return
 	}
-	if ix := l.head().index; ix.stale {
+	if ix := l.head().index(); ix.stale {
 		if err := ix.settle(); err != nil {
 			l.refuse(group, l.passingRefusal("append", err))
 			return
@@ -359,11 +359,11 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 		l.headSum.first = millis
 	}
 	l.headSum.last = millis
-	if !head.index.wants(pos, millis) {
+	if !head.index().wants(pos, millis) {
 		return
 	}
-	err := head.index.add(entry{pos: pos, messages: l.headSum.messages, batches: l.headSum.batches, millis: millis})
+	err := head.index().add(entry{pos: pos, messages: l.headSum.messages, batches: l.headSum.batches, millis: millis})
 	if err != nil {
-		l.store.log.Warn("index entry not written", "file", head.index.file.name, "err", err)
+		l.store.log.Warn("index entry not written", "file", head.index().file.name, "err", err)
 	}
 }

@@ -194,7 +194,8 @@ func (m *smallLog) check(c change) error {
 	}
 	for _, scanned := range []bool{false, true} {
 		if scanned {
-			if err := l.rescan(l.partitions()[0]); err != nil {
+			p := l.partitions()[0]
+			if err := l.rescan(p, p.index()); err != nil {
 				return err
 			}
 		}

@@ -119,7 +119,8 @@ func (d *damageLog) check(t *testing.T, file string, content []byte, without str
 	if touched < 0 {
 		return nil
 	}
-	if err := l.rescan(l.partitions()[findPartition(l.partitions(), touched)]); err != nil {
+	p := l.partitions()[findPartition(l.partitions(), touched)]
+	if err := l.rescan(p, p.index()); err != nil {
 		return err
 	}
 	for i := range d.bodies {

@@ -143,6 +143,7 @@ func (cf *cachedFile) release() {
 		return
 	}
 	if cf.users < 0 {
+		c.mu.Unlock()
 		panic("storage: file released more often than acquired: " + cf.name)
 	}
 	if !cf.removed && c.opened <= c.limit {

@@ -82,10 +82,13 @@ type Log struct {
 
 // partition is one file of a log.
 type partition struct {
-	base  int64
-	file  *cachedFile
-	index *index
-	end   atomic.Int64 // offset after its last byte; grows in the head alone
+	base int64
+	file *cachedFile
+	end  atomic.Int64 // offset after its last byte; grows in the head alone
+
+	// ix is the index. Another one takes its place when it, or the partition, is
+	// found damaged; who uses the old one meanwhile may get an error from it.
+	ix atomic.Pointer[index]
 
 	// sum is what a complete partition holds; nil while that is not known.
 	sum atomic.Pointer[totals]
@@ -94,6 +97,9 @@ type partition struct {
 	// was.
 	loading sync.Mutex
 	ready   atomic.Bool
+
+	// counted is what a head holds, counted since the writer looked last.
+	counted atomic.Pointer[totals]
 
 	pinned bool // guarded by log.pinnedMu
 }
@@ -108,10 +114,16 @@ func indexName(topic string, base int64) string {
 
 func (l *Log) newPartition(base, end int64) *partition {
 	p := &partition{base: base, file: l.store.files.file(partitionName(l.name, base))}
-	p.index = newIndex(l.store.files.file(indexName(l.name, base)), l.id, base)
+	p.ix.Store(l.newIndex(p))
 	p.end.Store(end)
 	return p
 }
+
+func (l *Log) newIndex(p *partition) *index {
+	return newIndex(l.store.files.file(indexName(l.name, p.base)), l.id, p.base)
+}
+
+func (p *partition) index() *index { return p.ix.Load() }
 
 func (l *Log) partitions() []*partition { return *l.parts.Load() }
 
@@ -236,10 +248,9 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 		return nil, fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
 	}
 	// An index that was left behind by a crash may be of other batches.
-	if err := p.index.file.remove(); err != nil {
+	if err := l.dropIndex(p); err != nil {
 		return nil, err
 	}
-	p.index.file = l.store.files.file(p.index.file.name)
 	p.ready.Store(true)
 	l.dirDirty.Store(true)
 	return p, nil
@@ -305,9 +316,9 @@ func (l *Log) addPartition(p *partition) {
 
 // flushIndex writes what the index has in memory alone. Caller holds writer.
 func (l *Log) flushIndex(p *partition) {
-	if err := p.index.flush(); err != nil {
+	if err := p.index().flush(); err != nil {
 		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
-			"file", p.index.file.name, "err", err)
+			"file", p.index().file.name, "err", err)
 	}
 }
 
@@ -411,6 +422,7 @@ func (l *Log) markClean() error {
 	defer l.journalMu.Unlock()
 	next := l.next.Load()
 	head := l.head()
+	l.takeCount(head)
 	if !head.ready.Load() || (l.state.clean && l.state.synced == next && !l.journal.dirty) {
 		// Nothing was read or written since recovery: its marks are good.
 		return nil

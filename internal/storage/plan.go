@@ -82,7 +82,7 @@ func (l *Log) planTime(p *partition, head bool) int64 {
 	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
-	if p.end.Load() == p.base || l.ensureIndex(p) != nil {
+	if p.end.Load() == p.base || l.readyHead() != nil {
 		return 0
 	}
 	return l.headSum.last

@@ -70,11 +70,9 @@ func (v *View) Close() {
 func (l *Log) Read(offset, messages, maxBytes int64) (*View, error) {
 	v := views.Get().(*View)
 	v.offset = offset
-	err := l.read(v, offset, messages, maxBytes)
+	err := again(func() error { return l.read(v, offset, messages, maxBytes) })
 	if errors.Is(err, errRescanned) {
-		if err = l.read(v, offset, messages, maxBytes); errors.Is(err, errRescanned) {
-			err = ErrNotFound
-		}
+		err = ErrNotFound
 	}
 	if err == nil {
 		return v, nil
@@ -168,10 +166,11 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	w := walkers.Get().(*walker)
 	defer walkers.Put(w)
 	w.f, w.topic, w.have, w.start = f, l.name, nil, 0
-	start, err := w.find(p.index, offset-p.base, limit-p.base)
+	ix := p.index()
+	start, err := w.find(ix, offset-p.base, limit-p.base)
 	var end entry
 	if err == nil {
-		end, err = w.walk(p.index, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
+		end, err = w.walk(ix, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
 	}
 	if err == nil && end.pos == start.pos {
 		p.file.release()
@@ -179,7 +178,7 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	}
 	if err != nil {
 		p.file.release()
-		return readSize{}, l.readError(p, offset, err)
+		return readSize{}, l.readError(p, ix, offset, err)
 	}
 	v.sections = append(v.sections, section{p.file, f, start.pos, end.pos - start.pos})
 	v.batches += end.batches - start.batches
@@ -195,43 +194,36 @@ var (
 	errRescanned = errors.New("partition was scanned")
 )
 
-// readError says what a failed walk means. Damage, of the partition or of its
-// index, is looked into: the partition is scanned, so that what is damaged is
-// set aside and all else is served, and the error is errRescanned.
-func (l *Log) readError(p *partition, offset int64, err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return err
+// again runs f, and once more if a partition was found damaged and scanned.
+func again(f func() error) error {
+	err := f()
+	if errors.Is(err, errRescanned) {
+		err = f()
 	}
-	if errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF) {
+	return err
+}
+
+// readError says what a failed walk or search with an index means. Damage, of
+// the partition or of the index, is looked into: the partition is scanned, so
+// that what is damaged is set aside and all else is served, and the error is
+// errRescanned. Caller does not hold writer.
+func (l *Log) readError(p *partition, ix *index, offset int64, err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return err
+	case p.index() != ix:
+		err = errRescanned // by somebody else
+	case errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base:
+		return ErrNotFound // removed a moment ago
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
 			"topic", l.name, "file", p.file.name, "offset", offset, "err", err)
 		err = errRescanned
-		if serr := l.rescan(p); serr != nil {
+		if serr := l.rescan(p, ix); serr != nil {
 			err = serr
 		}
 	}
 	return &Error{Op: "read", Topic: l.name, File: p.file.name, Offset: offset, Err: err}
-}
-
-// rescan makes a partition's index anew, setting damage aside.
-func (l *Log) rescan(p *partition) error {
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	p.loading.Lock()
-	p.ready.Store(false)
-	err := l.dropIndex(p)
-	p.loading.Unlock()
-	if err != nil {
-		return err
-	}
-	if p == l.head() {
-		l.journalMu.Lock()
-		l.state.clean = false
-		l.journalMu.Unlock()
-	} else {
-		p.sum.Store(nil)
-	}
-	return l.ensureIndex(p)
 }
 
 // walker reads envelopes of a partition, several with one read where they are
@@ -410,7 +402,11 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if err := ctx.Err(); err != nil {
 			return Info{}, err
 		}
-		sum, err := l.partitionTotals(p, in.Next)
+		var sum totals
+		err := again(func() (err error) {
+			sum, err = l.partitionTotals(p, in.Next)
+			return err
+		})
 		if errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base {
 			return l.Info(ctx) // removed a moment ago
 		}
@@ -452,13 +448,17 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 		return totals{}, nil
 	}
 	// The head may grow meanwhile: count up to limit.
-	first, err := p.index.first()
-	if err != nil {
-		return totals{}, err
+	ix := p.index()
+	first, err := ix.first()
+	var at entry
+	if err == nil {
+		at, _, err = ix.search(func(e *entry) bool { return e.pos < limit })
 	}
-	at, _, err := p.index.search(func(e *entry) bool { return e.pos < limit })
-	if err != nil || at.pos < 0 {
-		return totals{}, err
+	if err != nil {
+		return totals{}, l.readError(p, ix, p.base, err)
+	}
+	if at.pos < 0 {
+		return totals{}, nil
 	}
 	f, err := p.file.acquire(toRead)
 	if err != nil {
@@ -469,7 +469,7 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 	end := l.segmentEnd(p, p.base+at.pos) - p.base
 	for at.pos < min(limit, end) {
 		if err := w.step(&at, limit); err != nil {
-			return totals{}, l.readError(p, p.base+at.pos, err)
+			return totals{}, l.readError(p, ix, p.base+at.pos, err)
 		}
 	}
 	return totals{messages: at.messages, batches: at.batches, first: first.millis, last: at.millis}, nil
@@ -478,8 +478,15 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 // Seek returns the offset of the first batch that was appended at t or later,
 // or the readable end. Times are kept to the millisecond; those of batches
 // appended shortly before a crash may be later than they were.
-func (l *Log) Seek(t time.Time) (int64, error) {
-	millis := t.UnixMilli()
+func (l *Log) Seek(t time.Time) (offset int64, err error) {
+	err = again(func() error {
+		offset, err = l.seek(t.UnixMilli())
+		return err
+	})
+	return offset, err
+}
+
+func (l *Log) seek(millis int64) (int64, error) {
 	readable := l.Readable()
 	for _, p := range l.partitions() {
 		if sum := p.sum.Load(); sum != nil && (sum.batches == 0 || sum.last < millis) {
@@ -488,9 +495,10 @@ func (l *Log) Seek(t time.Time) (int64, error) {
 		if err := l.ensureIndex(p); err != nil {
 			return 0, err
 		}
-		_, next, err := p.index.search(func(e *entry) bool { return e.millis < millis })
+		ix := p.index()
+		_, next, err := ix.search(func(e *entry) bool { return e.millis < millis })
 		if err != nil {
-			return 0, l.readError(p, p.base, err)
+			return 0, l.readError(p, ix, p.base, err)
 		}
 		if next.pos >= 0 && p.base+next.pos < readable {
 			return p.base + next.pos, nil

@@ -191,12 +191,13 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		}
 		p.end.Store(cut)
 		p.sum.Store(nil)
-		if _, from, _ := l.loadIndex(p, cut-p.base, cut-p.base); from.pos >= 0 && p.index.stale {
-			if err := p.index.settle(); err != nil {
+		ix := p.index()
+		if ix.open(cut-p.base, cut-p.base); ix.stale {
+			if err := ix.settle(); err != nil {
 				return nil, err
 			}
 		}
-		p.index.reset()
+		ix.reset()
 	}
 	l.state.synced, l.state.clean = min(l.state.synced, cut), false
 	l.state.cut = -1
@@ -403,7 +404,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		return place("recover", p.base, err)
 	}
 	defer p.file.release()
-	sum, found, err := l.reindex(p, f, max(synced-p.base, 0))
+	sum, found, err := l.reindex(p, p.index(), f, max(synced-p.base, 0))
 	if err != nil {
 		return place("recover", p.base, err)
 	}
@@ -420,8 +421,8 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			l.setAside(p, byteRange{valid, end})
 		}
 	}
-	if p.index.stale {
-		if err := p.index.settle(); err != nil {
+	if p.index().stale {
+		if err := p.index().settle(); err != nil {
 			return place("cut index of", valid, err)
 		}
 	}

@@ -20,6 +20,47 @@ func (l *Log) ensureIndex(p *partition) error {
 	if p.ready.Load() {
 		return nil
 	}
+	if err := l.fillIndex(p, p.index()); err != nil {
+		return err
+	}
+	p.ready.Store(true)
+	return nil
+}
+
+// rescan makes a partition's index anew in place of bad, setting damage aside.
+// If somebody else has done that there is nothing to do.
+func (l *Log) rescan(p *partition, bad *index) error {
+	head := p == l.head()
+	if head {
+		l.writer.Lock() // nothing is added meanwhile
+		defer l.writer.Unlock()
+	}
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	if p.index() != bad || (p == l.head()) != head {
+		return nil
+	}
+	if err := bad.file.remove(); err != nil {
+		return err
+	}
+	if head {
+		l.journalMu.Lock()
+		l.state.clean = false
+		l.journalMu.Unlock()
+	} else {
+		p.sum.Store(nil)
+	}
+	err := l.fillIndex(p, l.newIndex(p))
+	if head {
+		l.takeCount(p)
+	}
+	return err
+}
+
+// fillIndex makes ix hold what its file holds and a scan adds, and makes it the
+// partition's. Caller holds p.loading, and writer if readers have used the
+// head's index already.
+func (l *Log) fillIndex(p *partition, ix *index) error {
 	f, err := p.file.acquire(toRead)
 	if err != nil {
 		return err
@@ -28,12 +69,13 @@ func (l *Log) ensureIndex(p *partition) error {
 	head := p == l.head()
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
-	sum, found, err := l.reindex(p, f, size)
+	sum, found, err := l.reindex(p, ix, f, size)
 	if err == nil && known != nil && (known.messages != sum.messages || known.batches != sum.batches) && found.scanned < size {
-		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", p.index.file.name,
+		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.name,
 			"batches", sum.batches, "want", known.batches)
-		if err = l.dropIndex(p); err == nil {
-			sum, found, err = l.reindex(p, f, size)
+		if err = ix.file.remove(); err == nil {
+			ix = l.newIndex(p)
+			sum, found, err = l.reindex(p, ix, f, size)
 		}
 	}
 	if err != nil {
@@ -42,11 +84,11 @@ func (l *Log) ensureIndex(p *partition) error {
 	// All this was served before, so an invalid end is no torn tail.
 	if found.valid < size {
 		l.setAside(p, byteRange{p.base + found.valid, p.base + size})
-		p.index.force = true
+		ix.force = true
 	}
-	if p.index.stale {
-		if err := p.index.settle(); err != nil {
-			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", p.index.file.name, "err", err)
+	if ix.stale {
+		if err := ix.settle(); err != nil {
+			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.file.name, "err", err)
 		}
 	}
 	if known != nil && known.batches == sum.batches {
@@ -54,18 +96,36 @@ func (l *Log) ensureIndex(p *partition) error {
 		sum.first, sum.last = known.first, known.last
 	}
 	if head {
-		l.headSum = sum
-		l.lastMillis = max(l.lastMillis, sum.last)
+		p.counted.Store(&sum)
 	} else {
 		l.setTotals(p, sum)
 		if found.scanned > indexInterval {
-			if err := p.index.flush(); err != nil {
-				l.store.log.Warn("index not written; it will be rebuilt again", "file", p.index.file.name, "err", err)
+			if err := ix.flush(); err != nil {
+				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.file.name, "err", err)
 			}
 		}
 	}
-	p.ready.Store(true)
+	p.ix.Store(ix)
 	return nil
+}
+
+// readyHead makes the head's index usable and its totals known. Caller holds
+// writer.
+func (l *Log) readyHead() error {
+	head := l.head()
+	if err := l.ensureIndex(head); err != nil {
+		return err
+	}
+	l.takeCount(head)
+	return nil
+}
+
+// takeCount makes what was counted in the head the log's. Caller holds writer.
+func (l *Log) takeCount(head *partition) {
+	if sum := head.counted.Swap(nil); sum != nil {
+		l.headSum = *sum
+		l.lastMillis = max(l.lastMillis, sum.last)
+	}
 }
 
 // knownTotals returns what the partition holds as far as the journal knows, or
@@ -83,27 +143,27 @@ func (l *Log) knownTotals(p *partition) *totals {
 	return &sum
 }
 
-// dropIndex forgets a partition's index and removes its file.
+// dropIndex gives a partition an empty index and removes the file of the one
+// that it had. The caller is the partition's only user.
 func (l *Log) dropIndex(p *partition) error {
-	p.index.reset()
-	if err := p.index.file.remove(); err != nil {
+	if err := p.index().file.remove(); err != nil {
 		return err
 	}
-	p.index.file = l.store.files.file(p.index.file.name)
+	p.ix.Store(l.newIndex(p))
 	return nil
 }
 
 // reindex scans the partition from the last index entry that is not after
-// trusted (a position) to its end, and makes the index entries anew from there
+// trusted (a position) to its end, and makes the entries of ix anew from there
 // on. Below trusted the index file is used as it is, if it fits. It returns
 // the totals of the whole partition. The caller is the partition's only user
-// or holds p.loading.
+// or holds p.loading, and is the only user of ix.
 //
 // Damage between batches is set aside; what to do with invalid bytes at the
 // end is the caller's choice.
-func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned, error) {
+func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (totals, scanned, error) {
 	size := p.end.Load() - p.base
-	times, from, first := l.loadIndex(p, size, trusted)
+	times, from, first := ix.open(size, trusted)
 	times.newest = l.store.o.Clock.Now().UnixMilli()
 	if known := l.knownTotals(p); known != nil {
 		times.newest = known.last
@@ -117,30 +177,30 @@ func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned,
 	}
 	// The entry where the scan begins was not scanned itself.
 	drop := func() error {
-		p.index.stale = true
-		err := p.index.truncate(from.pos)
-		sum.last = p.index.last.millis
+		ix.stale = true
+		err := ix.truncate(from.pos)
+		sum.last = ix.last.millis
 		return err
 	}
 	visited := false
 	found, err := sc.scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
-		if !visited && pos > from.pos && p.index.covers(from.pos) {
+		if !visited && pos > from.pos && ix.covers(from.pos) {
 			if err := drop(); err != nil {
 				return err
 			}
 		}
 		visited = true
 		if !times.fit(pos, sum) {
-			p.index.stale = true
+			ix.stale = true
 		}
 		millis := times.at(pos, sum.last)
 		if sum.batches == 0 {
 			sum.first = millis
 		}
 		sum.last = millis
-		if !p.index.covers(pos) && (gap || p.index.wants(pos, millis)) {
-			if err := p.index.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil {
-				return fmt.Errorf("write index %s: %w", p.index.file.name, err)
+		if !ix.covers(pos) && (gap || ix.wants(pos, millis)) {
+			if err := ix.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil {
+				return fmt.Errorf("write index %s: %w", ix.file.name, err)
 			}
 		}
 		sum.messages += h.Messages
@@ -150,13 +210,13 @@ func (l *Log) reindex(p *partition, f vfs.File, trusted int64) (totals, scanned,
 	if err != nil {
 		return sum, found, err
 	}
-	if !visited && size > from.pos && p.index.covers(from.pos) {
+	if !visited && size > from.pos && ix.covers(from.pos) {
 		if err := drop(); err != nil {
 			return sum, found, err
 		}
 	}
 	if len(times.hints) > 0 {
-		p.index.stale = true
+		ix.stale = true
 	}
 	if sum.batches == 0 {
 		sum = totals{}
@@ -178,28 +238,28 @@ func (l *Log) damagedIn(p *partition) []byteRange {
 	return in
 }
 
-// loadIndex reads the partition's index file and keeps the entries up to
-// trusted. It returns the last of them, from which a scan begins, the first,
+// open reads the index file of a partition of the given size and keeps the
+// entries up to trusted. It returns the last of them, from which a scan begins, the first,
 // and what the dropped ones knew of times. An index that is not there or does
 // not fit is empty.
-func (l *Log) loadIndex(p *partition, size, trusted int64) (times appendTimes, from, first entry) {
+func (ix *index) open(size, trusted int64) (times appendTimes, from, first entry) {
 	times.known = -1
-	err := p.index.load(size)
+	err := ix.load(size)
 	if err == nil {
-		times.hints, err = p.index.after(trusted)
+		times.hints, err = ix.after(trusted)
 	}
 	if err == nil {
-		err = p.index.truncate(trusted + 1)
+		err = ix.truncate(trusted + 1)
 	}
 	if err == nil {
-		first, err = p.index.first()
+		first, err = ix.first()
 	}
 	if err == nil {
-		from, _, err = p.index.search(func(*entry) bool { return true })
+		from, _, err = ix.search(func(*entry) bool { return true })
 	}
 	if err != nil || from.pos < 0 {
-		p.index.reset()
-		p.index.stale = !errors.Is(err, fs.ErrNotExist)
+		ix.reset()
+		ix.stale = !errors.Is(err, fs.ErrNotExist)
 		return appendTimes{known: -1}, entry{}, entry{}
 	}
 	times.known = from.pos

@@ -131,7 +131,7 @@ func kept(t testing.TB, disk *vfstest.FS, all []written, harms int) map[int64]st
 	}
 	must(t, err)
 	for _, p := range l.partitions() {
-		must(t, l.rescan(p))
+		must(t, l.rescan(p, p.index()))
 	}
 	for offset := range want {
 		v, err := l.Read(offset, 1, 0)

@@ -182,7 +182,7 @@ func (t *mending) makeIndex(a *Action) error {
 	if err != nil {
 		return err
 	}
-	sum, _, err := l.reindex(p, f, 0)
+	sum, _, err := l.reindex(p, p.index(), f, 0)
 	p.file.release()
 	if err == nil {
 		err = t.writeIndex(p)
@@ -205,12 +205,11 @@ func (t *mending) makeIndex(a *Action) error {
 
 // writeIndex makes an index's file hold the index and no more.
 func (t *mending) writeIndex(p *partition) error {
-	if p.index.empty() {
-		err := p.index.file.remove()
-		p.index.file = t.log.store.files.file(p.index.file.name)
+	if p.index().empty() {
+		err := t.log.dropIndex(p)
 		return err
 	}
-	return p.index.settle()
+	return p.index().settle()
 }
 
 // syncRest makes durable what stays of the log, as recovery does.

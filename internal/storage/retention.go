@@ -160,7 +160,7 @@ func (l *Log) retireHead(limit int64) (bool, error) {
 	if l.failed.Load() != nil || head.end.Load() == head.base {
 		return false, nil
 	}
-	if err := l.ensureIndex(head); err != nil {
+	if err := l.readyHead(); err != nil {
 		return false, err
 	}
 	if l.headSum.last >= limit {
@@ -246,7 +246,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 			p.file.release()
 		}
 		l.pinnedMu.Unlock()
-		if err := errors.Join(p.file.remove(), p.index.file.remove()); err != nil {
+		if err := errors.Join(p.file.remove(), p.index().file.remove()); err != nil {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.name, Offset: p.base, Err: err}
 		}
 	}
@@ -285,6 +285,19 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	if err := l.sync(); err != nil {
 		return err
 	}
+	if findPartition(l.partitions(), offset) < 0 {
+		return ErrNotFound
+	}
+	// What is before offset does not change meanwhile.
+	var at entry
+	err = again(func() error {
+		parts := l.partitions()
+		at, err = l.stateAt(parts[findPartition(parts, offset)], offset)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	if e := l.failed.Load(); e != nil {
@@ -299,9 +312,8 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 		return ErrNotFound
 	}
 	p := parts[i]
-	at, err := l.stateAt(p, offset)
-	if err != nil {
-		return err
+	if offset == p.base {
+		at = entry{} // begun since, perhaps
 	}
 	if err := l.announceCut(offset); err != nil {
 		return err
@@ -337,6 +349,8 @@ func (l *Log) announceCut(offset int64) error {
 // cut takes from the log what TruncateTo gives up. Caller holds writer.
 func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 	p := keep[len(keep)-1]
+	p.loading.Lock() // nobody makes its index anew
+	defer p.loading.Unlock()
 	l.next.Store(offset)
 	l.synced.Store(min(l.synced.Load(), offset))
 	p.end.Store(offset)
@@ -349,14 +363,16 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 	if err := truncateFile(p.file, offset-p.base); err != nil {
 		return err
 	}
-	if err := p.index.truncate(offset - p.base); err != nil {
+	ix := p.index()
+	if err := ix.truncate(offset - p.base); err != nil {
 		return err
 	}
-	if err := p.index.settle(); err != nil {
+	if err := ix.settle(); err != nil {
 		return err
 	}
-	l.headSum = totals{messages: at.messages, batches: at.batches, last: p.index.last.millis}
-	if first, err := p.index.first(); err == nil && first.pos >= 0 {
+	p.counted.Store(nil)
+	l.headSum = totals{messages: at.messages, batches: at.batches, last: ix.last.millis}
+	if first, err := ix.first(); err == nil && first.pos >= 0 {
 		l.headSum.first = first.millis
 	}
 	l.synced.Store(offset)
@@ -381,13 +397,26 @@ func (l *Log) stateAt(p *partition, offset int64) (entry, error) {
 	}
 	defer p.file.release()
 	w := walker{f: f, topic: l.name}
-	return w.find(p.index, offset-p.base, p.end.Load()-p.base)
+	ix := p.index()
+	at, err := w.find(ix, offset-p.base, p.end.Load()-p.base)
+	if err != nil {
+		return entry{}, l.readError(p, ix, offset, err)
+	}
+	return at, nil
 }
 
 // Ordinal returns how many batches the log has had before the one at offset,
 // since its birth; for a log that began with files of the 0.3 layout, since
 // the oldest of them. The error is ErrNotFound where no batch begins.
-func (l *Log) Ordinal(offset int64) (int64, error) {
+func (l *Log) Ordinal(offset int64) (ordinal int64, err error) {
+	err = again(func() error {
+		ordinal, err = l.ordinal(offset)
+		return err
+	})
+	return ordinal, err
+}
+
+func (l *Log) ordinal(offset int64) (int64, error) {
 	n, parts := l.trimmedBatches()
 	for _, p := range parts {
 		if offset >= p.base && offset < p.end.Load() {
@@ -409,7 +438,15 @@ func (l *Log) Ordinal(offset int64) (int64, error) {
 // OffsetOf returns the offset of the batch with the given ordinal, or the next
 // offset for the ordinal that the next batch will have. The error is
 // ErrNotFound for a batch that was removed or is not there yet.
-func (l *Log) OffsetOf(ordinal int64) (int64, error) {
+func (l *Log) OffsetOf(ordinal int64) (offset int64, err error) {
+	err = again(func() error {
+		offset, err = l.offsetOf(ordinal)
+		return err
+	})
+	return offset, err
+}
+
+func (l *Log) offsetOf(ordinal int64) (int64, error) {
 	n, parts := l.trimmedBatches()
 	if ordinal < n {
 		return 0, ErrNotFound
@@ -431,12 +468,16 @@ func (l *Log) OffsetOf(ordinal int64) (int64, error) {
 		if err := l.ensureIndex(p); err != nil {
 			return 0, err
 		}
-		at, _, err := p.index.search(func(e *entry) bool { return e.batches <= ordinal-n })
+		ix := p.index()
+		at, _, err := ix.search(func(e *entry) bool { return e.batches <= ordinal-n })
 		w := walker{f: f, topic: l.name}
 		for err == nil && at.batches < ordinal-n {
 			err = w.step(&at, p.end.Load()-p.base)
 		}
-		return p.base + at.pos, err
+		if err != nil {
+			return 0, l.readError(p, ix, p.base+at.pos, err)
+		}
+		return p.base + at.pos, nil
 	}
 	if ordinal == n {
 		return l.next.Load(), nil
