@@ -79,7 +79,7 @@ func (sp *scanPass) run() error {
 	sp.v.advance(sp.limit - at)
 	end := sp.limit
 	damaged := found.damaged
-	if tail := (byteRange{found.valid, sp.limit}); tail.from < tail.to {
+	if tail := (byteRange{found.tail, sp.limit}); tail.from < tail.to {
 		if sp.head && !sp.v.online && tail.from >= sp.trusted() {
 			if err := sp.tornTail(tail); err != nil {
 				return err

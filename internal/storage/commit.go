@@ -282,16 +282,17 @@ func (l *Log) writeHead(bytes int64) error {
 		return nil
 	}
 	// Whole batches may be among what was written. They are refused, and must
-	// not be there after a restart.
-	var terr error
+	// not be there after a restart, nor after a power cut.
 	if n > 0 {
-		terr = f.Truncate(pos)
+		if terr := f.Truncate(pos); terr != nil {
+			return l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr))
+		}
+		if serr := f.Sync(); serr != nil {
+			return l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr))
+		}
 	}
 	if !passing(err) {
-		return l.failWrite("write", head.file.name, l.next.Load(), errors.Join(err, terr))
-	}
-	if terr != nil {
-		return l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), terr)
+		return l.failWrite("write", head.file.name, l.next.Load(), err)
 	}
 	return l.passingRefusal("append", err)
 }

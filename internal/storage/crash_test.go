@@ -175,7 +175,7 @@ func (r *crashRun) settle() {
 	defer r.mu.Unlock()
 	for _, m := range r.topics {
 		if l, err := r.s.Log([]byte(m.topic)); err == nil {
-			m.oldest, m.gone = l.Oldest(), l.Oldest()
+			m.oldest, m.gone = l.begin(), l.begin()
 			m.promised = max(m.promised, m.oldest)
 		}
 	}
@@ -323,7 +323,7 @@ func (r *crashRun) truncate(m *model) error {
 	}
 	var starts []int64
 	for _, b := range m.batches {
-		if b.offset >= l.Oldest() {
+		if b.offset >= l.begin() {
 			starts = append(starts, b.offset)
 		}
 	}
@@ -401,14 +401,14 @@ func (r *crashRun) powerCut() error {
 			continue
 		}
 		blurred := *m
-		blurred.oldest, blurred.exact = max(m.oldest, l.Oldest()), false
+		blurred.oldest, blurred.exact = max(m.oldest, l.begin()), false
 		found, err := blurred.verify(l, r.rng, false)
 		if err != nil {
 			return fmt.Errorf("after a power cut, topic %s: %w", m.topic, err)
 		}
 		before, _ := l.trimmedBatches()
 		r.mu.Lock()
-		m.survived(found, l.Oldest(), l.Next(), before)
+		m.survived(found, l.begin(), l.Next(), before)
 		r.mu.Unlock()
 	}
 	return nil
@@ -489,7 +489,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 		oldest := m.oldest
 		if r.s != nil {
 			if l, err := r.s.Log([]byte(m.topic)); err == nil {
-				oldest = max(oldest, l.Oldest())
+				oldest = max(oldest, l.begin())
 			}
 		}
 		l, err := s.Log([]byte(m.topic))
@@ -505,7 +505,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("topic %s: %w\nlogged:\n%s", m.topic, err, logged.String())
 		}
-		fmt.Fprintf(&all, "%s from %d to %d: %v; ", m.topic, l.Oldest(), l.Next(), offsetsOf(found))
+		fmt.Fprintf(&all, "%s from %d to %d: %v; ", m.topic, l.begin(), l.Next(), offsetsOf(found))
 	}
 	return all.String(), nil
 }

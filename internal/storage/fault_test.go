@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -382,4 +383,37 @@ func TestFailedWriteLeavesSyncs(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What a write that failed has left in the file may be on the disk already:
+// cutting it off must be durable, too, before the batch is refused.
+func TestRefusedBatchStaysAway(t *testing.T) {
+	var back int
+	for seed := range uint64(100) {
+		disk := vfstest.New()
+		o := Options{FlushBatches: 1}
+		s := openMem(t, disk, o)
+		l := mustCreate(t, s, "t")
+		must(t, l.Commit(t.Context(), mustAppend(t, l, batchOf("t", "good"))))
+		r := batchOf("t", "refused")
+		whole := int64(len(r.data))
+		r.add("t", "refused, too")
+		disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Written: whole + 10, Match: func(op vfstest.Op) bool {
+			return op.Kind == vfstest.OpWrite && op.Name == "t/0.log"
+		}})
+		if got, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) || got.Batches != 0 {
+			t.Fatalf("%+v, %v; want ErrReadOnly", got, err)
+		}
+		kill(s)
+		s = openMem(t, disk.Crash(rand.New(rand.NewPCG(seed, 0))), o)
+		bodies, err := bodiesFrom(mustLog(t, s, "t"), 0)
+		must(t, err)
+		if len(bodies) > 1 {
+			back++
+		}
+		must(t, s.Close())
+	}
+	if back > 0 {
+		t.Errorf("after %d of 100 power cuts a batch is there that was refused", back)
+	}
 }

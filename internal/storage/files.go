@@ -11,8 +11,8 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// fileCache bounds the descriptors that a store keeps open. Every partition
-// and index file is a cachedFile in it, opened when somebody acquires it and
+// fileCache bounds the descriptors that a store keeps open. Every partition,
+// index and journal file is a cachedFile in it, opened when somebody acquires it and
 // closed, least recently used first, when more than limit are open and nobody
 // uses it. One descriptor serves all its users: they read and write at
 // explicit positions.

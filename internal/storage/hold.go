@@ -68,10 +68,13 @@ func (l *Log) removeHeld(offset int64) error {
 	if err := l.setDue(offset); err != nil {
 		return err
 	}
+	// None is released meanwhile: what the holder is told of is there.
+	l.trimming.Lock()
 	oldest, held := l.released()
 	for _, h := range held {
 		l.store.o.Holder.Hold(h)
 	}
+	l.trimming.Unlock()
 	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.o.KeepFree == 0 {
 		return err
 	}
@@ -85,7 +88,7 @@ func (l *Log) setDue(offset int64) error {
 	l.journalMu.Lock()
 	known := l.state.due >= offset
 	l.journalMu.Unlock()
-	if known || offset == l.Oldest() {
+	if known || offset == l.begin() {
 		return nil
 	}
 	if err := l.record(recDue, offset); err != nil {
@@ -104,15 +107,15 @@ func (l *Log) released() (oldest int64, held []Held) {
 	defer l.journalMu.Unlock()
 	parts := l.partitions()
 	oldest = parts[0].base
-	for _, p := range parts[:len(parts)-1] {
-		end := p.end.Load()
+	for i, p := range parts[:len(parts)-1] {
+		next := parts[i+1].base // behind the end, if bytes are missing there
 		switch {
-		case end > l.state.due:
+		case next > l.state.due:
 			return oldest, held
 		case !l.state.hooked[p.base]:
-			held = append(held, Held{Topic: l.name, File: p.file.name, Base: p.base, End: end})
+			held = append(held, Held{Topic: l.name, File: p.file.name, Base: p.base, End: p.end.Load()})
 		case len(held) == 0:
-			oldest = end
+			oldest = next
 		}
 	}
 	return oldest, held
@@ -122,20 +125,36 @@ func (l *Log) released() (oldest int64, held []Held) {
 // disk has less room than is to be kept.
 func (l *Log) removeByForce(held []Held) error {
 	s := l.store
-	for _, h := range held {
+	// A file that somebody still reads, its hook for one, gives its room back
+	// later: it counts from its removal on.
+	var before, removed int64
+	for i, h := range held {
 		free, err := s.fs.Free()
 		if err != nil {
 			return fmt.Errorf("free space of the work directory: %w", err)
 		}
-		if free >= s.o.KeepFree {
+		if i == 0 {
+			before = free
+		}
+		if max(free, before+removed) >= s.o.KeepFree {
 			return nil
 		}
-		s.log.Error("partition is removed although its delete hook has not succeeded: the disk is short of space",
-			"topic", l.name, "file", h.File, "free", free, "keep-free", s.o.KeepFree)
-		s.forced.Add(1)
-		if err := l.AdvanceOldest(h.End); err != nil {
+		parts := l.partitions()
+		at := findPartition(parts, h.Base)
+		if at < 0 || at+1 == len(parts) || parts[at].base != h.Base {
+			continue // gone meanwhile
+		}
+		next := parts[at+1].base
+		if err := l.AdvanceOldest(next); err != nil {
 			return err
 		}
+		if l.begin() < next {
+			return nil // it may not go yet
+		}
+		removed += h.End - h.Base
+		s.log.Error("partition was removed although its delete hook has not succeeded: the disk is short of space",
+			"topic", l.name, "file", h.File, "free", free, "keep-free", s.o.KeepFree)
+		s.forced.Add(1)
 		s.o.Holder.Gone(h)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -258,6 +259,172 @@ func TestPlan(t *testing.T) {
 		}
 		if l.Oldest() != at[0] {
 			t.Error("a plan has removed something")
+		}
+	})
+}
+
+// A sync of the journal that failed says nothing about what it was for, and
+// neither does the next one: what it would promise might not be on the disk.
+func TestReleaseAfterFailedSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n noter
+		disk := vfstest.New()
+		s := openMem(t, disk, holding(&n))
+		at := fill(t, mustCreate(t, s, "t"), 6)
+		n.take()
+		disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "t/journal" }})
+		for _, base := range at[1:3] {
+			if err := s.Release("t", base); !errors.Is(err, ErrReadOnly) {
+				t.Errorf("release %d: %v, want ErrReadOnly", base, err)
+			}
+		}
+		if disk.Faults() != 1 {
+			t.Errorf("%d syncs failed, want 1", disk.Faults())
+		}
+		s.Close()
+	})
+}
+
+// The journal that compaction wrote may be the file that a crash leaves without
+// a name. What is recorded in it then is no promise.
+func TestReleaseAfterFailedCompaction(t *testing.T) {
+	for _, short := range []error{syscall.EIO, syscall.EMFILE} {
+		t.Run(short.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := vfstest.New()
+				var n noter
+				o := holding(&n)
+				o.FlushBatches, o.journalCompact = 1, 300
+				s := openMem(t, disk, o)
+				l := mustCreate(t, s, "t")
+				renamed := false
+				disk.FailAt(1, vfstest.Fault{Err: short, Match: func(op vfstest.Op) bool {
+					renamed = renamed || op.Kind == vfstest.OpRename
+					return op.Kind == vfstest.OpSyncDir && renamed && op.Name == "t"
+				}})
+				for i := 0; disk.Faults() == 0; i++ {
+					if i == 100 {
+						t.Fatal("the journal is never compacted")
+					}
+					a := mustAppend(t, l, batchOf("t", "x"))
+					if err := l.Commit(t.Context(), a); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(markInterval)
+					synctest.Wait()
+				}
+				held := n.take()
+				base := held[len(held)-1] // its release removes nothing yet
+				err := s.Release("t", base)
+				synctest.Wait()
+				kill(s)
+				n.take()
+				s = openMem(t, disk.CrashKeepNothing(), o)
+				defer s.Close()
+				if again := slices.Contains(n.take(), base); again && err == nil {
+					t.Errorf("the release of %d is not there after a power cut, and was promised", base)
+				}
+				if errors.Is(short, syscall.EIO) != errors.Is(err, ErrReadOnly) {
+					t.Errorf("release after %v: %v", short, err)
+				}
+			})
+		})
+	}
+}
+
+// asking is a Holder that looks whether a release could come between the
+// decision to hold and the call.
+type asking struct {
+	noter
+	log  *Log
+	free int
+}
+
+func (a *asking) Hold(h Held) {
+	if a.log.trimming.TryLock() {
+		a.log.trimming.Unlock()
+		a.free++
+	}
+	a.noter.Hold(h)
+}
+
+// A partition that was removed before the holder hears that it is held stays in
+// the holder's list for ever.
+func TestHoldIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a asking
+		s := openMem(t, vfstest.New(), holding(&a))
+		defer s.Close()
+		a.log = mustCreate(t, s, "t")
+		at := fill(t, a.log, 6)
+		if held := a.take(); len(held) == 0 || a.free > 0 {
+			t.Errorf("held %v of %v, and in %d of the calls a release could have come before", held, at, a.free)
+		}
+	})
+}
+
+// What is not durable is not removed, however short the disk is: nobody is told
+// that it is gone.
+func TestKeepFreeKeepsTheUnsynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n noter
+		o := holding(&n)
+		o.FlushBatches, o.KeepFree = 1, 1<<50
+		s := openMem(t, vfstest.New(), o)
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		var last Appended
+		for range 5 {
+			r := batchOf("t", "x")
+			var err error
+			if last, err = l.Append(t.Context(), r.data, r.extents); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Nor is a hook run for what a power cut may take back.
+		if held := n.take(); l.Oldest() != 0 || len(n.gone) > 0 || len(held) > 0 {
+			t.Errorf("the log begins at %d, %v are held, and %v are said to be gone; nothing is synced", l.Oldest(), held, n.gone)
+		}
+		must(t, l.Commit(t.Context(), last))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if gone := n.gone; l.Oldest() == 0 || len(gone) == 0 {
+			t.Errorf("the log begins at %d, and %v are said to be gone; all is synced", l.Oldest(), gone)
+		}
+	})
+}
+
+// keptRoom is a disk whose files keep their room when they are removed, as they
+// do while somebody reads them.
+type keptRoom struct {
+	*vfstest.FS
+	free int64
+}
+
+func (k *keptRoom) Free() (int64, error) { return k.free, nil }
+
+// What is removed counts as free, although a reader still has it open: no more
+// goes than it takes.
+func TestKeepFreeCountsWhatReadersHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n noter
+		o := holding(&n)
+		disk := &keptRoom{FS: vfstest.New(), free: 1000}
+		o.KeepFree = 1000
+		o.FS = disk
+		s, err := Open(t.Context(), o)
+		must(t, err)
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		at := fill(t, l, 6)
+		if l.Oldest() != 0 {
+			t.Fatalf("the log begins at %d with room enough", l.Oldest())
+		}
+		disk.free = 999 // one partition has more than what is missing
+		l.store.retention.kick(l)
+		synctest.Wait()
+		if l.Oldest() != at[1] || !slices.Equal(n.gone, at[:1]) {
+			t.Errorf("the log begins at %d, %v are gone; want the first alone of %v", l.Oldest(), n.gone, at)
 		}
 	})
 }

@@ -62,6 +62,10 @@ type index struct {
 
 	view atomic.Pointer[indexView]
 
+	// left stands for the entries since the last one of view that the file could
+	// not take: it is the first of them, with the time of the last.
+	left atomic.Pointer[entry]
+
 	// The writer's own.
 	enc   []byte // the block being filled, as it will stand in the file
 	last  entry
@@ -96,9 +100,28 @@ func (ix *index) wants(pos, millis int64) bool {
 }
 
 // add appends an entry. Only the writer calls it, with growing positions. When
-// the file can't take a full block the entry is left out: the index gets
-// sparser, not wrong, and the next entry tries again.
+// the file can't take a full block the entry is left out, and the next one
+// tries again. One entry then stands for all that were left out, with a time
+// that is too late: who seeks one of theirs is given too much.
 func (ix *index) add(e entry) error {
+	if left := ix.left.Load(); left != nil {
+		if err := ix.place(*left); err != nil {
+			more := *left
+			more.millis = e.millis
+			ix.left.Store(&more)
+			return err
+		}
+		ix.left.Store(nil)
+	}
+	err := ix.place(e)
+	if err != nil {
+		ix.left.Store(&e)
+	}
+	return err
+}
+
+// place is add without a second chance.
+func (ix *index) place(e entry) error {
 	if len(ix.enc) > 0 {
 		var d [4 * binary.MaxVarintLen64]byte
 		b := binary.AppendUvarint(d[:0], uint64(e.pos-ix.last.pos))
@@ -219,6 +242,18 @@ func (ix *index) header() []byte {
 // which it is not; before must be true for a prefix of the entries. An entry
 // with pos -1 stands for none.
 func (ix *index) search(before func(*entry) bool) (floor, next entry, err error) {
+	left := ix.left.Load() // first: it goes when view has it
+	floor, next, err = ix.searchView(before)
+	if err == nil && left != nil && next.pos < 0 {
+		if before(left) {
+			return *left, next, nil
+		}
+		return floor, *left, nil
+	}
+	return floor, next, err
+}
+
+func (ix *index) searchView(before func(*entry) bool) (floor, next entry, err error) {
 	floor.pos, next.pos = -1, -1
 	v := ix.view.Load()
 	entries := v.entries[:v.n.Load()]
@@ -418,6 +453,9 @@ read:
 // truncate drops the entries at and after pos. Only the writer calls it, while
 // no reader looks for positions that far.
 func (ix *index) truncate(pos int64) error {
+	if left := ix.left.Load(); left != nil && left.pos >= pos {
+		ix.left.Store(nil)
+	}
 	v := ix.view.Load()
 	entries := slices.Clone(v.entries[:v.n.Load()])
 	if len(v.blocks) > 0 && (len(entries) == 0 || entries[0].pos >= pos) {
@@ -458,6 +496,7 @@ func getEntry(b []byte) entry {
 // reset drops all entries from memory.
 func (ix *index) reset() {
 	ix.view.Store(&indexView{})
+	ix.left.Store(nil)
 	ix.enc = nil
 	ix.last, ix.force, ix.stale = entry{}, false, false
 }

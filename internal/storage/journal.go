@@ -122,6 +122,8 @@ type journal struct {
 	file  *cachedFile
 	size  int64
 	dirty bool // the file has records or a name that were not synced
+
+	unnamed bool // the file took the place of another, and that is not durable
 }
 
 func journalFile(dir string) string { return path.Join(dir, journalName) }
@@ -404,23 +406,29 @@ func (j *journal) sync() error {
 }
 
 // replaceJournal writes the whole state as a new journal in place of the old
-// one, durable on return.
-func replaceJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) (size int64, err error) {
+// one, durable on return. With an error it may have taken the place already.
+func replaceJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) (size int64, replaced bool, err error) {
 	temp := journalFile(dir) + ".new"
-	f, err := fsys.OpenFile(temp, vfs.ReadWrite|vfs.Create|vfs.Truncate, perm)
-	if err != nil {
-		return 0, err
-	}
 	b := s.encode()
+	if err := writeFile(fsys, temp, perm, b); err != nil {
+		return 0, false, err
+	}
+	if err := fsys.Rename(temp, journalFile(dir)); err != nil {
+		return 0, false, err
+	}
+	return int64(len(b)), true, fsys.SyncDir(dir)
+}
+
+// writeFile makes a file with the given bytes, which are durable on return; its
+// name is not.
+func writeFile(fsys vfs.FS, name string, perm fs.FileMode, b []byte) error {
+	f, err := fsys.OpenFile(name, vfs.ReadWrite|vfs.Create|vfs.Truncate, perm)
+	if err != nil {
+		return err
+	}
 	_, err = f.WriteAt(b, 0)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, err
-	}
-	if err := fsys.Rename(temp, journalFile(dir)); err != nil {
-		return 0, err
-	}
-	return int64(len(b)), fsys.SyncDir(dir)
+	return errors.Join(err, f.Close())
 }

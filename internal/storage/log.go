@@ -54,8 +54,10 @@ type Log struct {
 
 	syncing syncGroup
 
-	// trimming is held while partitions are removed; before writer.
+	// trimming is held while partitions are removed; before writer. removing are
+	// those that are no longer served and whose files are still to go.
 	trimming sync.Mutex
+	removing []*partition
 
 	// pinned are the partitions whose descriptor is kept from the first write
 	// that was not synced until the sync: the descriptor through which a page
@@ -139,8 +141,19 @@ func (l *Log) Name() string { return l.name }
 // not have.
 func (l *Log) ID() [16]byte { return l.id }
 
-// Oldest returns the first offset that is still stored.
-func (l *Log) Oldest() int64 { return l.partitions()[0].base }
+// Oldest returns the first offset that is still stored and not set aside.
+func (l *Log) Oldest() int64 {
+	oldest := l.begin()
+	for _, r := range *l.damaged.Load() {
+		if r.from <= oldest {
+			oldest = max(oldest, r.to)
+		}
+	}
+	return oldest
+}
+
+// begin returns where the oldest partition begins.
+func (l *Log) begin() int64 { return l.partitions()[0].base }
 
 // Next returns the offset that the next batch will get.
 func (l *Log) Next() int64 { return l.next.Load() }
@@ -204,7 +217,22 @@ func createLog(s *Store, name string) (*Log, error) {
 	wrap := func(file string, err error) error {
 		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
 	}
-	if err := s.fs.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	switch err := s.fs.Mkdir(name, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		// What a failed attempt has left is used again. What somebody has put there
+		// since the start is not overwritten.
+		used, err := s.used(name)
+		if err != nil {
+			return nil, wrap("", err)
+		}
+		if used {
+			l, err := openLog(s, name)
+			if err == nil {
+				l.rootDirty.Store(true)
+			}
+			return l, err
+		}
+	case err != nil:
 		return nil, wrap("", err)
 	}
 	l := newLog(s, name)
@@ -221,6 +249,32 @@ func createLog(s *Store, name string) (*Log, error) {
 	l.rootDirty.Store(true)
 	l.parts.Store(&[]*partition{head})
 	return l, nil
+}
+
+// used reports whether a folder in the work directory has partitions with bytes
+// in them. The error tells that it is no folder, a symbolic link say.
+func (s *Store) used(name string) (bool, error) {
+	entries, err := s.fs.ReadDir(".")
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.Name() == name && !e.IsDir() {
+			return false, fmt.Errorf("%s is not a folder: %w", name, fs.ErrExist)
+		}
+	}
+	if entries, err = s.fs.ReadDir(name); err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if path.Ext(e.Name()) != ".log" {
+			continue
+		}
+		if info, err := e.Info(); err != nil || info.Size() > 0 {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 func newLog(s *Store, name string) *Log {
@@ -383,7 +437,7 @@ func (l *Log) stats() TopicStats {
 		st.Err = e
 	}
 	parts := l.partitions()
-	st.Oldest, st.Partitions = parts[0].base, len(parts)
+	st.Oldest, st.Partitions = l.Oldest(), len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)
 	for _, r := range *l.damaged.Load() {
 		st.Damaged += r.to - r.from

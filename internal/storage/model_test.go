@@ -122,7 +122,7 @@ func (m *model) verify(l *Log, rng *rand.Rand, complete bool) ([]modelBatch, err
 	if m.cutting >= 0 {
 		promised = min(promised, m.cutting)
 	}
-	oldest, readable := l.Oldest(), l.Readable()
+	oldest, readable := l.begin(), l.Readable()
 	if oldest < m.gone {
 		return nil, fmt.Errorf("oldest is %d, but all before %d was removed for good", oldest, m.gone)
 	}
@@ -249,15 +249,19 @@ func (m *model) verifyNumbers(l *Log, rng *rand.Rand, found []modelBatch) error 
 		messages += b.messages
 		size += int64(len(b.data))
 	}
+	begin, oldest := l.begin(), l.Readable()
+	if len(found) > 0 {
+		oldest = found[0].offset
+	}
 	if in.Batches != int64(len(found)) || in.Messages != messages || in.Bytes != size ||
-		in.Oldest != l.Oldest() || in.Next != l.Readable() || in.Damaged != in.Next-in.Oldest-size {
-		return fmt.Errorf("info is %+v, want %d batches, %d messages, %d bytes from %d to %d",
-			in, len(found), messages, size, l.Oldest(), l.Readable())
+		in.Oldest != oldest || in.Next != l.Readable() || in.Damaged != in.Next-begin-size {
+		return fmt.Errorf("info is %+v, want %d batches, %d messages, %d bytes from %d to %d, with files from %d on",
+			in, len(found), messages, size, oldest, l.Readable(), begin)
 	}
 	// Batches that were removed. Of those beyond what is known to be removed, a
 	// power cut may have taken some; the log can't count them.
-	before := m.before(in.Oldest) - m.lost
-	if in.Oldest > m.gone && len(found) > 0 {
+	before := m.before(begin) - m.lost
+	if begin > m.gone && len(found) > 0 {
 		first, err := l.Ordinal(found[0].offset)
 		if err != nil || first > before || first < m.before(m.gone)-m.lost {
 			return fmt.Errorf("ordinal of the first batch, at %d, is %d (%v), want %d to %d",

@@ -104,7 +104,7 @@ func (l *Log) read(v *View, offset, messages, maxBytes int64) error {
 			break
 		}
 		n, err := l.readPartition(v, p, offset, messages, maxBytes, limit)
-		if errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base {
+		if errors.Is(err, fs.ErrNotExist) && l.begin() > p.base {
 			err = ErrNotFound // removed a moment ago
 		}
 		if err != nil {
@@ -213,7 +213,7 @@ func (l *Log) readError(p *partition, ix *index, offset int64, err error) error 
 		return err
 	case p.index() != ix:
 		err = errRescanned // by somebody else
-	case errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base:
+	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
 		return ErrNotFound // removed a moment ago
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
@@ -385,18 +385,25 @@ type Info struct {
 	NewestTime   time.Time
 	Damaged      int64 // bytes set aside
 	Synced       int64 // offset: all before it is on stable storage
+
+	// DamagedAt are the ranges that were set aside, in order: the first offset of
+	// each and the one behind it.
+	DamagedAt [][2]int64
 }
 
 // Info describes the log. It reads partitions that no index knows, once.
 func (l *Log) Info(ctx context.Context) (Info, error) {
-	parts := l.partitions()
-	in := Info{Oldest: parts[0].base, Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load()}
-	for _, r := range *l.damaged.Load() {
-		if r.to > in.Oldest {
-			in.Damaged += r.to - max(r.from, in.Oldest)
+	parts, damaged := l.partitions(), l.damaged.Load()
+	begin := parts[0].base
+	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load()}
+	in.Oldest = min(max(l.Oldest(), begin), in.Next)
+	for _, r := range *damaged {
+		if from := max(r.from, begin); r.to > from {
+			in.Damaged += r.to - from
+			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.to})
 		}
 	}
-	in.Bytes = max(in.Next-in.Oldest-in.Damaged, 0)
+	in.Bytes = max(in.Next-begin-in.Damaged, 0)
 	var first, last int64
 	for _, p := range parts {
 		if err := ctx.Err(); err != nil {
@@ -407,7 +414,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 			sum, err = l.partitionTotals(p, in.Next)
 			return err
 		})
-		if errors.Is(err, fs.ErrNotExist) && l.Oldest() > p.base {
+		if errors.Is(err, fs.ErrNotExist) && l.begin() > p.base {
 			return l.Info(ctx) // removed a moment ago
 		}
 		if err != nil {
@@ -421,6 +428,9 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 			}
 			last = sum.last
 		}
+	}
+	if l.damaged.Load() != damaged {
+		return l.Info(ctx) // counting has found damage
 	}
 	if first > 0 {
 		in.OldestTime, in.NewestTime = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()

@@ -19,7 +19,8 @@ import (
 //  3. What lies after the last synced mark is scanned. An invalid end that
 //     nothing valid follows is a torn tail and is cut off; anything else that
 //     is invalid is set aside, its bytes kept.
-//  4. What was scanned is synced, for it will be served.
+//  4. What was scanned is written once more and synced (see rewrite), for it
+//     will be served.
 //
 // Older partitions are not read.
 func openLog(s *Store, name string) (*Log, error) {
@@ -69,9 +70,11 @@ func (l *Log) openJournal() error {
 	l.adopted = state.id == (topicID{})
 	rewrite := err != nil || l.adopted || size > s.o.journalCompact
 	if err != nil {
+		// A copy, so that at no time there is none: a topic without one is taken
+		// for one of the 0.3 layout.
 		kept := journalFile(l.name) + ".damaged"
 		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
-		if err := s.fs.Rename(journalFile(l.name), kept); err != nil {
+		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {
 			return err
 		}
 	}
@@ -80,7 +83,7 @@ func (l *Log) openJournal() error {
 	}
 	l.id = l.state.id
 	if rewrite {
-		if size, err = replaceJournal(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
+		if size, _, err = replaceJournal(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
 			return err
 		}
 	}
@@ -245,6 +248,7 @@ func (l *Log) recover() error {
 	l.closeGaps()
 	head := l.head()
 	head.sum.Store(nil) // it will grow
+	delete(l.state.ends, head.base)
 	size := head.end.Load()
 	l.next.Store(size)
 	synced := l.state.synced
@@ -301,7 +305,7 @@ func (l *Log) recover() error {
 	l.state.synced, l.state.clean = end, false
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
-	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil {
+	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil && !passing(err) {
 		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: end, Err: err}
 	}
 	return nil
@@ -355,7 +359,8 @@ func (l *Log) dropDeadHeads() error {
 // errFound ends a scan.
 var errFound = errors.New("found")
 
-// hasBatch reports whether there is a valid batch anywhere in the partition.
+// hasBatch reports whether there is a valid batch anywhere in the partition, or
+// one of another topic at its beginning.
 func (l *Log) hasBatch(p *partition) (bool, error) {
 	size := p.end.Load() - p.base
 	if size == 0 {
@@ -371,7 +376,10 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 	if err == errFound {
 		return true, nil
 	}
-	return false, err
+	if err != nil {
+		return false, err
+	}
+	return sc.foreignAt(0)
 }
 
 // closeGaps makes the partitions follow one another: what is missing between
@@ -408,22 +416,33 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	if err != nil {
 		return place("recover", p.base, err)
 	}
-	valid, end := p.base+found.valid, p.end.Load()
-	if tail := end - valid; tail > 0 {
-		if head && valid >= synced {
+	from, end := p.base+found.tail, p.end.Load()
+	if tail := end - from; tail > 0 {
+		// What another topic's folder holds was never an append to this one: it is
+		// kept, as is all that was not torn.
+		sc := &scanner{f: f, size: end - p.base, topic: l.name}
+		foreign, err := sc.foreignAt(found.tail)
+		if err != nil {
+			return place("recover", from, err)
+		}
+		if head && from >= synced && !foreign {
 			l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
-				"topic", l.name, "file", p.file.name, "offset", valid, "bytes", tail)
-			if err := f.Truncate(found.valid); err != nil {
-				return place("cut torn tail of", valid, err)
+				"topic", l.name, "file", p.file.name, "offset", from, "bytes", tail)
+			if err := f.Truncate(found.tail); err != nil {
+				return place("cut torn tail of", from, err)
 			}
-			p.end.Store(valid)
+			p.end.Store(from)
 		} else {
-			l.setAside(p, byteRange{valid, end})
+			l.setAside(p, byteRange{from, end})
 		}
 	}
 	if p.index().stale {
-		if err := p.index().settle(); err != nil {
-			return place("cut index of", valid, err)
+		switch err := p.index().settle(); {
+		case err == nil:
+		case passing(err): // it is stale until there is room: no append comes before that
+			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().file.name, "err", err)
+		default:
+			return place("cut index of", from, err)
 		}
 	}
 	if !l.adopted {
@@ -432,7 +451,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		}
 	}
 	if err := f.Sync(); err != nil {
-		return place("sync", valid, err)
+		return place("sync", from, err)
 	}
 	if head {
 		l.headSum = sum

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -436,6 +438,43 @@ func TestDamageUpToATornTailIsKept(t *testing.T) {
 	}
 }
 
+// A truncation can leave damage at the end, and appends go on behind it. What is
+// torn there is no part of the damage.
+func TestTornTailAfterKnownDamage(t *testing.T) {
+	disk := vfstest.New()
+	o := Options{FlushInterval: -1}
+	s := openMem(t, disk, o)
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, batchOf("t", "one"))
+	second := mustAppend(t, l, batchOf("t", "two"))
+	third := mustAppend(t, l, batchOf("t", "three"))
+	must(t, l.SyncTo(t.Context(), third.End))
+	must(t, disk.Corrupt("t/0.log", second.Offset, scribble))
+	if _, err := l.Read(second.Offset, 1, 0); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("read of what is damaged: %v", err)
+	}
+	must(t, l.TruncateTo(t.Context(), third.Offset))
+	mustAppend(t, l, batchOf("t", "torn"))
+	kill(s)
+	put(t, disk, "t/0.log", func(b []byte) []byte { return append(b[:third.Offset+5], "torn"...) })
+
+	if found, _ := check(t, clone(t, disk)); kinds(found) != "torn-tail set-aside" {
+		t.Errorf("check finds %s", kinds(found))
+	}
+	s = openMem(t, disk, o)
+	defer s.Close()
+	l = mustLog(t, s, "t")
+	if want := []byteRange{{second.Offset, second.End}}; !slices.Equal(*l.damaged.Load(), want) || l.Next() != third.Offset {
+		t.Errorf("damage %v and end %d, want %v and %d", *l.damaged.Load(), l.Next(), want, third.Offset)
+	}
+	after := mustAppend(t, l, batchOf("t", "after"))
+	if v, err := l.Read(after.Offset, 1, 0); err != nil {
+		t.Error(err)
+	} else {
+		v.Close()
+	}
+}
+
 // Of a folder without a journal nothing is known to have been whole. Where a
 // torn message holds batches of its own topic they are not served, neither at
 // once nor after restarts.
@@ -494,5 +533,41 @@ func TestOrphanedIndexIsRemoved(t *testing.T) {
 	}
 	if _, err := disk.Stat(indexName("t", 0)); err != nil {
 		t.Fatalf("the index that has a partition: %v", err)
+	}
+}
+
+// Without its journal a topic is taken for one of the 0.3 layout, of which
+// nothing is known. A damaged one stays until the new one has its place.
+func TestDamagedJournalStaysInPlace(t *testing.T) {
+	for _, suffix := range []string{"", ".damaged", ".new"} { // where the disk is full
+		t.Run(suffix, func(t *testing.T) {
+			disk := vfstest.New()
+			o := Options{FlushBatches: 1}
+			s := openMem(t, disk, o)
+			l := mustCreate(t, s, "t")
+			mustAppend(t, l, batchOf("t", "one"))
+			last := mustAppend(t, l, batchOf("t", "two"))
+			must(t, s.Close())
+			put(t, disk, "t/journal", func(b []byte) []byte { return appendInts(append(b, 7), recHooked, 5) })
+			must(t, disk.Corrupt("t/0.log", last.End-5, scribble))
+			if suffix != "" {
+				disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Match: func(op vfstest.Op) bool { return strings.HasSuffix(op.Name, suffix) }})
+				s = openMem(t, disk, o)
+				if s.Broken()["t"] == nil {
+					t.Error("the topic is served although its journal could not be written")
+				}
+				must(t, s.Close())
+				disk.ClearFaults()
+			}
+			s = openMem(t, disk, o)
+			defer s.Close()
+			l = mustLog(t, s, "t")
+			if l.Next() < last.End {
+				t.Errorf("next is %d: offsets up to %d were given out", l.Next(), last.End)
+			}
+			v, err := l.Read(0, 1, 0)
+			must(t, err)
+			v.Close()
+		})
 	}
 }

@@ -82,8 +82,8 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 		return err
 	}
 	// All this was served before, so an invalid end is no torn tail.
-	if found.valid < size {
-		l.setAside(p, byteRange{p.base + found.valid, p.base + size})
+	if found.tail < size {
+		l.setAside(p, byteRange{p.base + found.tail, p.base + size})
 		ix.force = true
 	}
 	if ix.stale {
@@ -166,7 +166,7 @@ func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (total
 	times, from, first := ix.open(size, trusted)
 	times.newest = l.store.o.Clock.Now().UnixMilli()
 	if known := l.knownTotals(p); known != nil {
-		times.newest = known.last
+		times.oldest, times.newest = known.first, known.last
 	} else if st, err := f.Stat(); err == nil {
 		times.newest = min(times.newest, st.ModTime().UnixMilli())
 	}
@@ -175,12 +175,11 @@ func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (total
 	if p.base < l.wholeFrom {
 		sc.synced = 0
 	}
-	// The entry where the scan begins was not scanned itself.
+	// The entry where the scan begins was not scanned itself. What follows the
+	// batch that was there is not older than it.
 	drop := func() error {
 		ix.stale = true
-		err := ix.truncate(from.pos)
-		sum.last = ix.last.millis
-		return err
+		return ix.truncate(from.pos)
 	}
 	visited := false
 	found, err := sc.scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
@@ -199,7 +198,9 @@ func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (total
 		}
 		sum.last = millis
 		if !ix.covers(pos) && (gap || ix.wants(pos, millis)) {
-			if err := ix.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil {
+			// Without room the index stands for the entry in memory, and the log is
+			// served all the same.
+			if err := ix.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil && !passing(err) {
 				return fmt.Errorf("write index %s: %w", ix.file.name, err)
 			}
 		}
@@ -214,6 +215,7 @@ func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (total
 		if err := drop(); err != nil {
 			return sum, found, err
 		}
+		sum.last = ix.last.millis
 	}
 	if len(times.hints) > 0 {
 		ix.stale = true
@@ -274,6 +276,7 @@ func (ix *index) open(size, trusted int64) (times appendTimes, from, first entry
 type appendTimes struct {
 	hints  []entry // in order
 	known  int64   // position up to which the index knew the times
+	oldest int64   // of the batch at position 0; 0 if that is not known
 	newest int64   // no batch is younger than this
 }
 
@@ -296,8 +299,11 @@ func (t *appendTimes) at(pos, before int64) int64 {
 		before = max(before, t.hints[0].millis)
 		t.hints = t.hints[1:]
 	}
-	if pos > t.known {
-		return max(before, t.newest)
+	switch {
+	case pos <= t.known:
+		return before
+	case pos == 0 && t.oldest > 0:
+		return t.oldest
 	}
-	return before
+	return max(before, t.newest)
 }

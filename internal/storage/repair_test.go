@@ -542,3 +542,108 @@ func TestRepairKeepsTimes(t *testing.T) {
 		t.Errorf("before %+v\nafter %+v", before, after)
 	}
 }
+
+// Whoever seeks a time from before damage, or from within it, is given a batch
+// from there and skips none: when logd meets the damage, and after a repair.
+func TestSeekBesideDamage(t *testing.T) {
+	const batches = 30
+	for _, repaired := range []bool{false, true} {
+		for damaged := range 2 * batches {
+			o := small
+			if damaged >= batches {
+				damaged, o = damaged-batches, Options{}
+			}
+			t.Run(fmt.Sprintf("repaired %v, partitions of %d, batch %d", repaired, o.PartitionSize, damaged), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					disk := vfstest.New()
+					s := openMem(t, disk, o)
+					l := mustCreate(t, s, "t")
+					var all []Appended
+					var times []time.Time
+					for i := range batches {
+						if i%5 == 0 { // some come in the same millisecond
+							time.Sleep(time.Second)
+						}
+						all, times = append(all, mustAppend(t, l, batchOf("t", fmt.Sprint("message ", i)))), append(times, time.Now())
+					}
+					must(t, s.Close())
+					file := l.partitions()[findPartition(l.partitions(), all[damaged].Offset)]
+					must(t, disk.Corrupt(file.file.name, all[damaged].Offset-file.base, scribble))
+					if repaired {
+						repair(t, disk, false)
+					}
+					s = openMem(t, disk, o)
+					defer s.Close()
+					l = mustLog(t, s, "t")
+					if _, err := l.Read(all[damaged].Offset, 1, 0); !errors.Is(err, ErrNotFound) {
+						t.Fatalf("read of what is damaged: %v", err)
+					}
+					for i, at := range times {
+						if got, err := l.Seek(at); i != damaged && (err != nil || got > all[i].Offset) {
+							t.Errorf("seek gives %d (%v), skipping batch %d at %d", got, err, i, all[i].Offset)
+						}
+					}
+					in, err := l.Info(t.Context())
+					must(t, err)
+					oldest := int64(0)
+					if damaged == 0 {
+						oldest = all[0].End
+					}
+					if in.Oldest != oldest || l.Oldest() != oldest {
+						t.Errorf("the oldest offset is %d, INFO says %d, want %d", l.Oldest(), in.Oldest, oldest)
+					}
+					if v, err := l.Read(oldest, 1, 0); err != nil {
+						t.Errorf("read from the oldest offset: %v", err)
+					} else {
+						v.Close()
+					}
+					if want := [][2]int64{{all[damaged].Offset, all[damaged].End}}; !slices.Equal(in.DamagedAt, want) {
+						t.Errorf("damaged are %v, want %v", in.DamagedAt, want)
+					}
+					if in.OldestTime.Before(times[0].Truncate(time.Millisecond)) || in.NewestTime.Before(in.OldestTime) {
+						t.Errorf("times from %v to %v, want from %v on", in.OldestTime, in.NewestTime, times[0])
+					}
+				})
+			})
+		}
+	}
+}
+
+// Without the index the journal has the times of the first and the last batch.
+func TestTimesWithoutIndex(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{})
+		l := mustCreate(t, s, "t")
+		for range 10 {
+			time.Sleep(time.Second)
+			mustAppend(t, l, batchOf("t", "x"))
+		}
+		before, err := l.Info(t.Context())
+		must(t, err)
+		must(t, s.Close())
+		must(t, disk.Remove("t/0.idx"))
+		time.Sleep(time.Hour)
+		s = openMem(t, disk, Options{})
+		defer s.Close()
+		l = mustLog(t, s, "t")
+		if after, err := l.Info(t.Context()); err != nil || !after.OldestTime.Equal(before.OldestTime) || !after.NewestTime.Equal(before.NewestTime) {
+			t.Errorf("before %+v\nafter %+v, %v", before, after, err)
+		}
+		second := l.Next() / 10
+		for _, c := range []struct {
+			at   time.Time
+			most int64
+			want int64
+		}{
+			{before.OldestTime, 0, 0},
+			{before.OldestTime.Add(time.Millisecond), second, second}, // or earlier
+			{before.NewestTime, l.Next() - second, second},
+			{before.NewestTime.Add(time.Millisecond), l.Next(), l.Next()},
+		} {
+			if got, err := l.Seek(c.at); err != nil || got > c.most || got != c.want {
+				t.Errorf("seek %v gives %d (%v), want %d", c.at, got, err, c.want)
+			}
+		}
+	})
+}

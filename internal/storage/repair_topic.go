@@ -113,7 +113,7 @@ func (t *mending) mark() error {
 
 func (t *mending) writeJournal() error {
 	l := t.log
-	size, err := replaceJournal(t.o.FS, t.perm, l.name, &l.state)
+	size, _, err := replaceJournal(t.o.FS, t.perm, l.name, &l.state)
 	l.journal.size = size
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -167,4 +168,40 @@ func TestDamagedIndexIsNoError(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the disk is full the index gets no entries. Who seeks a time from then
+// is given too much, and skips nothing.
+func TestSeekWhereTheIndexHasNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Forever: true, Match: func(op vfstest.Op) bool {
+			return strings.HasSuffix(op.Name, ".idx")
+		}})
+		var offsets, times []int64
+		check := func() {
+			t.Helper()
+			for i, at := range times {
+				if got, err := l.Seek(time.UnixMilli(at)); err != nil || got > offsets[i] {
+					t.Fatalf("seek %d: offset %d, %v; %d has that time", at, got, err, offsets[i])
+				}
+			}
+		}
+		for i := range 2000 {
+			time.Sleep(time.Millisecond)
+			if i == 1500 {
+				if disk.Faults() == 0 {
+					t.Fatal("the index is not written")
+				}
+				check()
+				disk.ClearFaults()
+			}
+			a := mustAppend(t, l, batchOf("t", "x"))
+			offsets, times = append(offsets, a.Offset), append(times, time.Now().UnixMilli())
+		}
+		check()
+	})
 }

@@ -119,11 +119,11 @@ func (l *Log) retain() error {
 			k = len(parts) - 1
 		}
 	}
+	for readable := l.Readable(); k > 0 && parts[k].base > readable; {
+		k-- // not durable yet
+	}
 	if o.Holder != nil {
 		return l.removeHeld(parts[k].base)
-	}
-	if k == 0 {
-		return nil
 	}
 	return l.AdvanceOldest(parts[k].base)
 }
@@ -141,7 +141,7 @@ func (l *Log) expired(parts []*partition, s RetentionSettings) int {
 // newestTime returns when the newest batch of a complete partition was
 // appended, at the latest.
 func (l *Log) newestTime(p *partition) int64 {
-	if sum := p.sum.Load(); sum != nil {
+	if sum := p.sum.Load(); sum != nil && sum.batches > 0 {
 		return sum.last
 	}
 	st, err := l.store.fs.Stat(p.file.name)
@@ -184,13 +184,22 @@ func (l *Log) AdvanceOldest(offset int64) error {
 	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
 		k++
 	}
-	if k == 0 {
-		return nil
+	if k > 0 {
+		l.giveUp(parts[:k], parts[k].base)
 	}
-	gone, oldest := parts[:k], parts[k].base
+	return l.removeGivenUp()
+}
+
+// giveUp takes the oldest partitions from what is served; their files are still
+// to be removed. Caller holds trimming.
+func (l *Log) giveUp(gone []*partition, oldest int64) {
 	var messages, batches int64
 	for _, p := range gone {
-		sum, err := l.partitionTotals(p, p.end.Load())
+		var sum totals
+		err := again(func() (err error) {
+			sum, err = l.partitionTotals(p, p.end.Load())
+			return err
+		})
 		if err != nil {
 			l.store.log.Warn("partition is removed uncounted", "file", p.file.name, "err", err)
 		}
@@ -200,19 +209,30 @@ func (l *Log) AdvanceOldest(offset int64) error {
 
 	l.writer.Lock()
 	now := l.partitions() // may have grown
-	kept := slices.Clone(now[k:])
+	kept := slices.Clone(now[len(gone):])
 	l.parts.Store(&kept)
 	l.writer.Unlock()
 
 	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
 	t := &l.state.trimmed
 	t.oldest, t.messages, t.batches = oldest, t.messages+messages, t.batches+batches
-	l.state.forget(oldest, 1<<63-1)
+	l.state.forget(oldest, math.MaxInt64)
 	ranges := slices.Clone(l.state.damaged)
 	l.damaged.Store(&ranges)
-	trimmed := *t
-	l.journalMu.Unlock()
+	l.removing = append(l.removing, gone...)
+}
 
+// removeGivenUp removes the files of what was given up, also of what an earlier
+// call could not. Caller holds trimming.
+func (l *Log) removeGivenUp() error {
+	gone := l.removing
+	if len(gone) == 0 {
+		return nil
+	}
+	l.journalMu.Lock()
+	trimmed := l.state.trimmed
+	l.journalMu.Unlock()
 	// With the record on disk a crash in the middle is finished at the next
 	// start. Without it, on a full disk, which is when removal is wanted most,
 	// the files go one by one, the oldest first.
@@ -229,7 +249,8 @@ func (l *Log) AdvanceOldest(offset int64) error {
 	} else if err := l.removeFiles(gone); err != nil {
 		return err
 	}
-	l.store.log.Info("partitions removed", "topic", l.name, "partitions", k, "from", gone[0].base, "oldest", oldest)
+	l.removing = nil
+	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.oldest)
 	return nil
 }
 
@@ -337,7 +358,7 @@ func (l *Log) announceCut(offset int64) error {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err})
 	}
 	if err == nil {
-		err = l.journal.sync()
+		err = l.syncJournal()
 	}
 	l.journalMu.Unlock()
 	if err != nil {

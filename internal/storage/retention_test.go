@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,4 +213,61 @@ func TestSyncBesideRemoval(t *testing.T) {
 	disk.BeforeOp(nil)
 	mustAppend(t, l, batchOf("t", "four"))
 	wantBodies(t, l, "three", "four")
+}
+
+// What is known of a partition that can't be read is nothing, least of all that
+// it is old.
+func TestRetentionAgeOfDamaged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{Partitions: -1, RetentionAge: 24 * time.Hour, PartitionSize: 1}
+		s := openMem(t, disk, o)
+		appendMany(t, mustCreate(t, s, "t"), 2)
+		s.Close()
+		must(t, disk.Corrupt("t/0.log", 0, scribble))
+		s = openMem(t, disk, o)
+		defer s.Close()
+		l := mustLog(t, s, "t")
+		if _, err := l.Read(0, 1, 0); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("read of what is damaged: %v", err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if l.begin() != 0 {
+			t.Error("after an hour the partition is gone, with a retention age of a day")
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if l.begin() == 0 {
+			t.Error("after a day the partition is there")
+		}
+	})
+}
+
+// Files that could not be removed are removed by the next look.
+func TestRemoveIsTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{PartitionSize: 1, Partitions: 2, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpRemove && op.Name == "t/0.log" }})
+		appendMany(t, l, 6)
+		synctest.Wait()
+		if disk.Faults() != 1 {
+			t.Fatalf("%d removals failed, want 1", disk.Faults())
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		files := 0
+		for _, name := range disk.Names() {
+			if strings.HasSuffix(name, ".log") {
+				files++
+			}
+		}
+		info, err := l.Info(t.Context())
+		if err != nil || files != info.Partitions {
+			t.Errorf("%d files of %d partitions, %v", files, info.Partitions, err)
+		}
+	})
 }

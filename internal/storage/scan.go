@@ -38,6 +38,9 @@ type scanned struct {
 	// valid is the position after the last valid batch, or where the scan
 	// began if there is none.
 	valid int64
+	// tail is where the bytes at the end begin that are no batches and were not
+	// set aside before.
+	tail int64
 	// damaged are the positions of bytes between valid batches, or before the
 	// first, that are no batches. What follows valid is not among them.
 	damaged []byteRange
@@ -47,8 +50,9 @@ type scanned struct {
 
 // scan walks from position from to the end and calls visit for every valid
 // batch, in order, telling whether it follows the one before without a gap.
-func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int64, gap bool) error) (scanned, error) {
-	result := scanned{valid: from, scanned: s.size - from}
+func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int64, gap bool) error) (result scanned, err error) {
+	result = scanned{valid: from, scanned: s.size - from}
+	defer func() { result.tail = min(s.asideTo(result.valid), s.size) }()
 	for pos := from; pos < s.size; {
 		if to := s.asideTo(pos); to > pos {
 			pos = to
@@ -111,6 +115,24 @@ func (s *scanner) headerAt(pos int64) (h batch.Header, n int64, ok bool, err err
 	}
 	h, n, perr := batch.Parse(b)
 	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil
+}
+
+// foreignAt reports whether a whole valid batch of another topic stands at pos.
+// No crash makes one of an append to this topic.
+func (s *scanner) foreignAt(pos int64) (bool, error) {
+	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+	if err != nil {
+		return false, err
+	}
+	h, n, err := batch.Parse(b)
+	if err != nil || n > s.size-pos || string(h.Topic) == s.topic {
+		return false, nil
+	}
+	if b, err = s.bytes(pos, n); err != nil {
+		return false, err
+	}
+	h, _, _ = batch.Parse(b) // again: the buffer may have moved
+	return batch.Check(&h, b[n-h.Size:]) == nil, nil
 }
 
 // resync returns where to go on after pos, where there is no valid batch: at

@@ -508,6 +508,7 @@ func (s *Store) Close() error {
 		})
 	}
 	g.Wait() // the functions return no errors: all of them are collected
+	s.syncs.shared.Wait()
 	return errors.Join(errors.Join(errs...), s.release())
 }
 

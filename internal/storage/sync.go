@@ -214,7 +214,7 @@ func (l *Log) syncFiles(target int64) error {
 			err = f.Sync()
 			p.file.release()
 		}
-		if errors.Is(err, fs.ErrNotExist) && p.base < l.Oldest() {
+		if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
 			continue // retention has removed it meanwhile
 		}
 		if err != nil {
@@ -346,15 +346,34 @@ func (l *Log) mark(now time.Time, synced int64) {
 
 // compactJournal writes the journal's state anew. Caller holds journalMu.
 func (l *Log) compactJournal() error {
-	// The old file must be closed before its name goes to the new one.
-	size, err := replaceJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
-	if err != nil {
-		return err
+	size, replaced, err := replaceJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
+	if replaced {
+		l.journal.file.replaced()
+		l.journal.size = size
+		l.journal.dirty = false
+		l.journal.unnamed = err != nil
 	}
-	l.journal.file.replaced()
-	l.journal.size = size
-	l.journal.dirty = false
-	return nil
+	if replaced && err != nil && !noDescriptor(err) {
+		return l.fail("sync folder of", l.name, -1, err)
+	}
+	return err
+}
+
+// syncJournal makes the journal's records durable. Caller holds journalMu. A
+// failure is final, as that of any sync is.
+func (l *Log) syncJournal() error {
+	if e := l.unsyncable.Load(); e != nil {
+		return readOnly(e)
+	}
+	file, err := journalFile(l.name), l.journal.sync()
+	if err == nil && l.journal.unnamed {
+		file, err = l.name, l.store.fs.SyncDir(l.name)
+		l.journal.unnamed = err != nil
+	}
+	if err != nil && !noDescriptor(err) {
+		return l.fail("sync", file, -1, err)
+	}
+	return err
 }
 
 // record appends a record to the journal and makes it durable.
@@ -363,7 +382,7 @@ func (l *Log) record(kind recordKind, ints ...int64) error {
 	defer l.journalMu.Unlock()
 	err := l.journal.append(appendInts(nil, kind, ints...))
 	if err == nil {
-		err = l.journal.sync()
+		err = l.syncJournal()
 	}
 	if err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: -1, Err: err}

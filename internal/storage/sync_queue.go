@@ -32,6 +32,7 @@ type syncQueue struct {
 	running int  // logs that are synced by themselves
 	all     bool // a sync of all is under way
 	waiting []*queuedSync
+	shared  sync.WaitGroup // for the goroutine of a sync of all
 
 	never bool      // a sync of all can't be relied on here
 	apart time.Time // until then there is none
@@ -119,7 +120,8 @@ func (q *syncQueue) dispatch() {
 		}
 		if n >= q.store.o.syncTogether {
 			q.all = true
-			go q.syncAll(q.waiting)
+			group := q.waiting
+			q.shared.Go(func() { q.syncAll(group) })
 			q.waiting = nil
 			return
 		}

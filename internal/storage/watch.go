@@ -33,8 +33,7 @@ func (l *Log) Watch(offset int64, w Waker) bool {
 	return true
 }
 
-// Unwatch takes the wish of Watch back. A Wake that is under way may still
-// come.
+// Unwatch takes the wish of Watch back: no Wake comes after it.
 func (l *Log) Unwatch(w Waker) {
 	ws := &l.watchers
 	ws.mu.Lock()

@@ -214,12 +214,9 @@ func (f *osFile) Sync() error {
 // maxIovecs is the number of buffers that pwritev(2) takes on Linux.
 const maxIovecs = 1024
 
-// WritevAt implements File by pwritev(2).
+// WritevAt implements File by pwritev(2). It does not use os.File's WriteAt,
+// which says that nothing was written where a part was before an error.
 func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
-	if len(bufs) == 1 {
-		n, err := f.WriteAt(bufs[0], off)
-		return int64(n), err
-	}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.closed {
@@ -230,7 +227,7 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 		run := bufs[first:min(first+maxIovecs, len(bufs))]
 		var n int
 		var err error
-		if skip > 0 { // inside a buffer, after a short write
+		if skip > 0 || len(run) == 1 { // skip: inside a buffer, after a short write
 			n, err = unix.Pwrite(int(f.File.Fd()), run[0][skip:], off+done)
 		} else {
 			n, err = unix.Pwritev(int(f.File.Fd()), run, off+done)

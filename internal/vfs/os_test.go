@@ -294,6 +294,12 @@ func TestWritevAtShort(t *testing.T) {
 	for i := range bufs {
 		bufs[i] = []byte{byte('a' + i%26), byte('A' + i%26), '.'}
 	}
+	writeShort(t, old, bufs)
+	writeShort(t, old, [][]byte{bytes.Join(bufs, nil)})
+}
+
+func writeShort(t *testing.T, old unix.Rlimit, bufs [][]byte) {
+	t.Helper()
 	data := bytes.Join(bufs, nil)
 	for _, limit := range []int{1, 2, 3, 4, 1024*3 - 1, 1024 * 3, 1024*3 + 1, len(data) - 1} {
 		o, dir := openOS(t)

@@ -278,7 +278,8 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 }
 
 // SyncDir implements vfs.FS. When it fails, the names that it should have
-// made durable never will be.
+// made durable never will be, unless it fails with EMFILE: then it could not
+// even open the folder, and nothing was tried.
 func (f *FS) SyncDir(name string) error {
 	op := &Op{Kind: OpSyncDir, Name: name}
 	return pathError("fsync", name, f.mutate(op, func() error {
@@ -291,6 +292,7 @@ func (f *FS) SyncDir(name string) error {
 			dir.untold, fault = false, &Fault{Err: syscall.EIO}
 		}
 		switch {
+		case fault != nil && errors.Is(fault.Err, syscall.EMFILE):
 		case fault != nil:
 			f.forgetEntries(dir)
 		case !f.ignoreSyncDir:
