@@ -53,7 +53,8 @@ func Words(value string) ([]string, error) {
 const waitDelay = time.Second
 
 // Run runs the program for a partition and waits for its end. The end of ctx
-// kills it, as the timeout does. The error is nil when it exited with 0.
+// kills it, as the timeout does. The error is nil when it exited with 0, also if
+// something that it started goes on; what that writes later is not logged.
 //
 // The environment is PATH, HOME, TMPDIR and LANG of this process, and
 // LOGD_HOOK_TOPIC, LOGD_HOOK_PARTITION, LOGD_HOOK_BASE and LOGD_HOOK_END. The
@@ -72,6 +73,9 @@ func (c *Command) Run(ctx context.Context, p Partition) error {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = waitDelay
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it did exit with 0
+	}
 	out.flush()
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("hook %s: %w", c.Args[0], cause)

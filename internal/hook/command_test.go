@@ -131,6 +131,31 @@ func TestCommandTimeout(t *testing.T) {
 	}
 }
 
+// A program that exits with 0 has succeeded, whatever it leaves running.
+func TestCommandLeavesChild(t *testing.T) {
+	c, logged := shell(t, `echo done; sleep 600 & echo $! > "$1"`)
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	c.Args = append(c.Args, pidFile)
+	if err := c.Run(t.Context(), Partition{}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(logged.String(), "line=done") {
+		t.Errorf("logged: %s", logged)
+	}
+	b, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !alive(pid) {
+		t.Error("what it left is dead")
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
+}
+
 // alive reports whether a process runs; one that nobody has waited for yet does
 // not.
 func alive(pid int) bool {

@@ -158,13 +158,13 @@ func (q *Queue) Counts() Counts {
 }
 
 // Retry runs the hook of a partition that failed as soon as there is room. The
-// error is ErrNotPending if the queue does not have the partition; one that
-// waits or runs is left as it is.
+// error is ErrNotPending if the queue does not have the partition, or is shut
+// down; one that waits or runs is left as it is.
 func (q *Queue) Retry(topic string, base int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.entries[key{topic, base}]
-	if e == nil {
+	if e == nil || q.closed {
 		return ErrNotPending
 	}
 	if e.State == Failed {
@@ -176,7 +176,8 @@ func (q *Queue) Retry(topic string, base int64) error {
 }
 
 // Skip lets a partition go without its hook, which is killed if it runs. The
-// error is ErrNotPending if the queue does not have the partition.
+// error is ErrNotPending if the queue does not have the partition, or is shut
+// down.
 func (q *Queue) Skip(topic string, base int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -282,3 +282,20 @@ func TestQueueShutdownKills(t *testing.T) {
 		}
 	})
 }
+
+// A queue that is shut down starts nothing, and has nothing to try again.
+func TestQueueRetryAfterShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.Add(partition(0))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		b.Shutdown(ctx)
+		if e := b.Entries(); len(e) != 1 || e[0].State != Failed {
+			t.Fatalf("entries: %+v; want one that was killed", e)
+		}
+		if err := b.Retry("t", 0); !errors.Is(err, ErrNotPending) {
+			t.Errorf("retry: %v, want ErrNotPending", err)
+		}
+	})
+}

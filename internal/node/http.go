@@ -10,15 +10,17 @@ import (
 	"net/http/pprof"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
-// serveHTTP serves HTTP until the node is released.
+// serveHTTP serves HTTP until the node is released. Connections beyond its
+// share of descriptors wait for one that ends.
 func (n *Node) serveHTTP() {
 	n.http = n.newHTTP()
 	n.group.Go(func() {
-		if err := n.http.Serve(n.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := n.http.Serve(netutil.LimitListener(n.httpListener, n.share.http)); !errors.Is(err, http.ErrServerClosed) {
 			n.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})
@@ -48,7 +50,7 @@ func (n *Node) newHTTP() *http.Server {
 	})
 	return &http.Server{
 		Handler:           mux,
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: min(readHeaderTimeout, n.o.Config.Timeout),
 		ReadTimeout:       n.o.Config.Timeout,
 		WriteTimeout:      n.o.Config.Timeout, // what takes longer sets a deadline of its own
 		IdleTimeout:       n.o.Config.IdleTimeout,

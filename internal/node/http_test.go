@@ -424,3 +424,32 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTPConnectionsAreLimited: one too many is served when another has ended.
+func TestHTTPConnectionsAreLimited(t *testing.T) {
+	n := startNode(t, func(c *config.Config) { c.MaxConnections = 2 })
+	var idle []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", n.HTTPAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		idle = append(idle, c)
+	}
+	c, err := net.Dial("tcp", n.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if line, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+		t.Fatalf("a third connection is answered: %q", line)
+	}
+	idle[0].Close()
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
+		t.Errorf("the next one: %q, %v", line, err)
+	}
+}

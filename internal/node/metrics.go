@@ -55,7 +55,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
 		{"logd_topics", "Topics.", nil},
 		{"logd_topics_disallowed_total", "Topics refused because they are not on the whitelist.", nil},
-		{"logd_open_files", "Partition and index files open.", nil},
+		{"logd_open_files", "Partition, index and journal files open.", nil},
 		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
 		{"logd_delete_hooks_total", "Delete hooks that ended, by how.", []string{"result"}},
 		{"logd_partitions_forced_total", "Partitions removed although their delete hook had not succeeded.", nil},

@@ -42,6 +42,7 @@ type Node struct {
 	server  atomic.Pointer[server.Server] // nil until requests are taken
 	http    *http.Server
 	hooks   *hooks // nil if there is no delete hook
+	share   descriptors
 
 	listener, httpListener net.Listener
 
@@ -86,7 +87,15 @@ func newNode(o Options) *Node {
 
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
-	var err error
+	limit, err := descriptorLimit()
+	if err != nil {
+		return fmt.Errorf("limit on open files: %w", err)
+	}
+	n.share = shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
+	if n.share.connections < c.MaxConnections {
+		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
+			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
+	}
 	if n.listener, err = net.Listen("tcp", c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
@@ -122,7 +131,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.server.Store(server.New(server.Options{
 		Store: topics{store, n.hooks}, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
-		MaxMessages: int64(c.MaxMessages), MaxConnections: c.MaxConnections,
+		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections,
 		ConfigLines: []string{
 			fmt.Sprintf("MaxMessages: %d", c.MaxMessages),
 			fmt.Sprintf("PartitionSize: %d", c.PartitionSize),

@@ -101,8 +101,10 @@ func TestWaitingRead(t *testing.T) {
 	}
 	w, wr := dial(t, n)
 	fmt.Fprintf(w, "READ t %d 1 wait=10000\r\nPING\r\n", len(b))
-	for n.server.Load().Stats().WaitingReads == 0 {
-		time.Sleep(time.Millisecond)
+	for begun := time.Now(); n.server.Load().Stats().WaitingReads == 0; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("the read does not wait")
+		}
 	}
 	fmt.Fprint(c, b)
 	want := fmt.Sprintf("OK %d 1\r\n%sOK\r\n", len(b), b)

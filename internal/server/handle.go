@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -97,6 +99,9 @@ func (c *conn) info(req *protocol.Request) error {
 	b = line(b, "NewestTime", formatTime(in.NewestTime))
 	b = number(b, "Synced", in.Synced)
 	b = number(b, "Damaged", in.Damaged)
+	if len(in.DamagedAt) > 0 {
+		b = line(b, "DamagedAt", formatRanges(in.DamagedAt))
+	}
 	c.body(b)
 	return nil
 }
@@ -107,6 +112,18 @@ func formatTime(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// maxRanges bounds a line of INFO.
+const maxRanges = 1000
+
+// formatRanges formats ranges of offsets, as many as a line may have.
+func formatRanges(ranges [][2]int64) string {
+	var b []byte
+	for _, r := range ranges[:min(len(ranges), maxRanges)] {
+		b = fmt.Appendf(b, "%d-%d ", r[0], r[1])
+	}
+	return string(b[:len(b)-1])
 }
 
 // appendConfig appends the body of CONFIG.
@@ -178,7 +195,7 @@ func (c *conn) sendBatches(v View) error {
 //
 // While it waits it reads from the connection, which is how it learns that the
 // client is gone. What arrives is kept for later; when the buffer is full it
-// waits without reading.
+// waits without reading, and looks after the client from time to time.
 func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) {
 	if err := c.flush(false); err != nil {
 		return false, err
@@ -204,12 +221,37 @@ func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) 
 	}
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
-	select {
-	case <-c.woken:
-		return true, nil
-	case <-timer.C:
-		return true, nil
-	case <-c.ctx.Done():
-		return false, nil
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-c.woken:
+			return true, nil
+		case <-timer.C:
+			return true, nil
+		case <-c.ctx.Done():
+			return false, nil
+		case <-look.C:
+			if c.hungUp() {
+				return false, nil
+			}
+		}
 	}
+}
+
+// lookInterval is how often a connection that is not read from is looked at.
+const lookInterval = 250 * time.Millisecond
+
+// hungUp reports whether the client has closed the connection, or its side of
+// it, as far as that can be told without reading.
+func (c *conn) hungUp() (gone bool) {
+	if c.out.raw == nil {
+		return false
+	}
+	err := c.out.raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		_, err := unix.Poll(p, 0)
+		gone = err == nil && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return gone || err != nil
 }

@@ -36,6 +36,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request, err := s.readHTTP(r.Body)
 	if err != nil {
 		fail(err)
+		// A client that is still sending would not see the answer.
+		io.CopyN(io.Discard, r.Body, refusedBody)
 		return
 	}
 	c := newConn(s, out)
@@ -78,6 +80,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("http request ended", "remote", r.RemoteAddr, "err", err)
 	}
 }
+
+// refusedBody bounds what is read of a body that is refused, in bytes.
+const refusedBody = 4 << 20
 
 // serveOne answers the one request that is in the buffer.
 func (c *conn) serveOne() error {

@@ -102,6 +102,7 @@ func (c *conn) fill() error {
 	if in.n > 0 {
 		in.w += in.n
 		c.srv.counters.bytesIn.Add(int64(in.n))
+		c.moved(in.n)
 		// What fills the buffer at once is a stream: read more at a time.
 		if in.w == len(in.buf.b) && in.r == 0 && len(in.buf.b) < streamBuffer {
 			c.grow()

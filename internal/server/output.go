@@ -10,7 +10,7 @@ import (
 
 // sendChunk is how much of a file is sent under one write deadline: a reader
 // that takes less than this in --timeout is cut.
-const sendChunk = 1 << 20
+const sendChunk = 512 << 10
 
 // output is a connection's side that writes.
 type output struct {
@@ -127,6 +127,7 @@ func (c *conn) sendFile(src int, pos, n int64) error {
 		if o.err != nil {
 			return o.err
 		}
+		c.moved(sendChunk)
 	}
 	return nil
 }
@@ -176,6 +177,7 @@ func (c *conn) copySection(r io.ReaderAt, pos, n int64) error {
 			return err
 		}
 		c.srv.counters.bytesOut.Add(int64(m))
+		c.moved(m)
 		pos += int64(m)
 		n -= int64(m)
 	}

@@ -91,8 +91,9 @@ const (
 	closed
 )
 
-// parallelRefusals bounds the goroutines that tell clients that there are too
-// many of them.
+// parallelRefusals bounds the connections that are kept for a moment after they
+// were told that there are too many of them; they are at most half as many as
+// MaxConnections, but some.
 const parallelRefusals = 64
 
 // New returns a server for the store.
@@ -100,7 +101,7 @@ func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
 		o: o, store: o.Store, log: o.Logger,
-		refusals:  make(chan struct{}, parallelRefusals),
+		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
 	}
@@ -182,6 +183,9 @@ func (s *Server) refuse(nc net.Conn) {
 	select {
 	case s.refusals <- struct{}{}:
 	default:
+		if _, ok := nc.(*net.TCPConn); ok {
+			nc.Write(protocol.AppendError(nil, protocol.ErrBusy)) // a new socket has room: this does not wait
+		}
 		nc.Close()
 		return
 	}

@@ -60,7 +60,7 @@ type Log interface {
 	// Read returns whole batches from offset on: ErrEnd at the readable end,
 	// protocol.ErrNotFound where no batch begins.
 	Read(offset, messages, maxBytes int64) (View, error)
-	// Oldest returns the first offset that is stored.
+	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
 	// Watch asks for one call of w.Wake when the readable end passes offset,
 	// and reports false if it is past it already. After Unwatch has returned,
@@ -127,4 +127,8 @@ type Info struct {
 	OldestTime, NewestTime time.Time // zero for an empty log
 	Damaged                int64     // bytes set aside
 	Synced                 int64     // offset: all before it is on stable storage
+
+	// DamagedAt are the ranges that were set aside, in order: the first offset of
+	// each and the one behind it.
+	DamagedAt [][2]int64
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -227,5 +228,46 @@ func TestErrorAfterWait(t *testing.T) {
 	})
 	if !strings.Contains(log.String(), "topic=topic-to-name") {
 		t.Errorf("logged: %s", log.String())
+	}
+}
+
+// TestFullBufferOfOneWhoGoesAway: the end of a client is noticed although more
+// has arrived than is read while its read waits.
+func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
+	for name, leave := range map[string]func(*net.TCPConn){
+		"close": func(c *net.TCPConn) { c.Close() },
+		"reset": func(c *net.TCPConn) {
+			c.SetLinger(0)
+			c.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newMemStore()
+			s := server.New(server.Options{Store: store})
+			addr := serveTCP(t, s)
+			if _, err := store.Create([]byte("t")); err != nil {
+				t.Fatal(err)
+			}
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			const behind = 264 << 10 // a little more than a buffer: the end of the stream has to fit into the socket
+			if _, err := io.WriteString(nc, "READ t 0 1 wait=3600000\r\n"+strings.Repeat("PING\r\n", behind/len("PING\r\n"))); err != nil {
+				t.Fatal(err)
+			}
+			waiting := func(want int64) {
+				t.Helper()
+				for begun := time.Now(); s.Stats().WaitingReads != want || s.Stats().BytesIn < 256<<10; time.Sleep(time.Millisecond) {
+					if time.Since(begun) > 10*time.Second {
+						t.Fatalf("%d reads wait and %d bytes have come; want %d that wait", s.Stats().WaitingReads, s.Stats().BytesIn, want)
+					}
+				}
+			}
+			waiting(1)
+			leave(nc.(*net.TCPConn))
+			waiting(0)
+		})
 	}
 }
