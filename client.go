@@ -47,8 +47,12 @@ type connecting struct {
 	done    chan struct{} // closed at the end
 	err     error         // set before done is closed
 
-	failed   chan struct{} // closed when the first round has failed
-	roundErr error         // why; set before failed is closed
+	// failed is closed when the round that is to come or under way has failed, and
+	// another takes its place; roundErr is why. Both are guarded by Client.mu.
+	failed   chan struct{}
+	roundErr error
+
+	hurry chan struct{} // cap 1: ends a pause
 }
 
 // NewClient returns a Client that connects when it is first used.
@@ -193,15 +197,17 @@ func (c *Client) connectionOr(ctx context.Context, oneRound bool) (*conn, error)
 			effort = c.connect()
 		}
 		effort.waiters++
-		c.mu.Unlock()
-
 		var failed chan struct{}
 		if oneRound {
 			failed = effort.failed
 		}
+		c.mu.Unlock()
+
 		select {
 		case <-failed:
 			c.leave(effort, nil)
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			return nil, effort.roundErr
 		case <-effort.done:
 			if effort.err != nil {
@@ -236,7 +242,7 @@ func (c *Client) leave(effort *connecting, cause error) error {
 func (c *Client) connect() *connecting {
 	ctx, cancel := context.WithCancel(c.life)
 	last := c.conn.Load()
-	effort := &connecting{cancel: cancel, done: make(chan struct{}), failed: make(chan struct{})}
+	effort := &connecting{cancel: cancel, done: make(chan struct{}), failed: make(chan struct{}), hurry: make(chan struct{}, 1)}
 	c.connecting = effort
 	c.wg.Go(func() {
 		defer cancel()
@@ -258,21 +264,24 @@ func (c *Client) connect() *connecting {
 // connection, the attempts are used up or ctx ends.
 func (c *Client) rounds(ctx context.Context, effort *connecting) error {
 	for attempt := 1; ; attempt++ {
-		if err := c.pause(ctx); err != nil {
+		if err := c.pause(ctx, effort); err != nil {
 			return c.orClosed(err)
 		}
 		nc, addr, err := c.round(ctx)
 		if err == nil {
-			return c.adopt(nc, addr)
+			return c.adopt(effort, nc, addr)
 		}
 		if ctx.Err() != nil {
 			return c.orClosed(ctx.Err())
 		}
-		c.failed(err)
-		if attempt == 1 {
-			effort.roundErr = err
-			close(effort.failed)
-		}
+		pause := c.failed(err)
+		c.cfg.Logger.Debug("cannot connect", slog.Any("reason", err), slog.Duration("pause", pause))
+		c.cfg.OnConnectFailed(err, pause)
+		c.mu.Lock()
+		effort.roundErr = err
+		close(effort.failed)
+		effort.failed = make(chan struct{})
+		c.mu.Unlock()
 		if c.cfg.ReconnectAttempts > 0 && attempt >= c.cfg.ReconnectAttempts {
 			return err
 		}
@@ -292,10 +301,16 @@ func (c *Client) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notBefore = time.Time{}
+	if c.connecting != nil {
+		select {
+		case c.connecting.hurry <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // pause waits until the next round may begin.
-func (c *Client) pause(ctx context.Context) error {
+func (c *Client) pause(ctx context.Context, effort *connecting) error {
 	c.mu.Lock()
 	wait := time.Until(c.notBefore)
 	c.mu.Unlock()
@@ -306,6 +321,8 @@ func (c *Client) pause(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
+	case <-effort.hurry:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -347,13 +364,15 @@ func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // failed notes that a round failed, or a connection before its first good
-// answer, and puts the next round off.
-func (c *Client) failed(err error) {
+// answer, and puts the next round off, by what it returns.
+func (c *Client) failed(err error) (pause time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastErr = err
-	c.notBefore = time.Now().Add(c.cfg.backoff(c.failures))
+	pause = c.cfg.backoff(c.failures)
+	c.notBefore = time.Now().Add(pause)
 	c.failures++
+	return pause
 }
 
 // backoff returns how long to pause after so many failures in a row, and one.
@@ -377,13 +396,18 @@ func (c *Client) proved() {
 	c.lastErr = nil
 }
 
-// adopt makes nc the Client's connection.
-func (c *Client) adopt(nc net.Conn, addr string) error {
+// adopt makes nc the Client's connection, unless the effort that made it was
+// given up: another may have a connection by now, and there is only one.
+func (c *Client) adopt(effort *connecting, nc net.Conn, addr string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	switch {
+	case c.closed:
 		nc.Close()
 		return ErrClosed
+	case c.connecting != effort:
+		nc.Close()
+		return context.Canceled
 	}
 	proved := false
 	cn := newConn(nc, addr, &c.cfg, func() {

@@ -70,6 +70,11 @@ type ClientConfig struct {
 	OnConnect    func(addr string)
 	OnDisconnect func(addr string, reason error)
 
+	// OnConnectFailed is called after no address could be reached, with why and
+	// how long the Client then waits before it tries again, if it does. What is
+	// said of OnConnect holds for it, too.
+	OnConnectFailed func(err error, pause time.Duration)
+
 	// Logger gets the connections' comings and goings. Default: none.
 	Logger *slog.Logger
 }
@@ -128,6 +133,9 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 	if c.OnDisconnect == nil {
 		c.OnDisconnect = func(string, error) {}
 	}
+	if c.OnConnectFailed == nil {
+		c.OnConnectFailed = func(error, time.Duration) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -148,6 +156,12 @@ func (cfg *ClientConfig) serializeHooks() {
 		mu.Lock()
 		defer mu.Unlock()
 		onDisconnect(addr, reason)
+	}
+	onConnectFailed := cfg.OnConnectFailed
+	cfg.OnConnectFailed = func(err error, pause time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		onConnectFailed(err, pause)
 	}
 }
 

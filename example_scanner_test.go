@@ -275,7 +275,7 @@ func ExampleScanner_End() {
 			var bad *logd.OffsetError
 			switch err := s.Err(); {
 			case errors.As(err, &gone):
-				fmt.Println("removed; the oldest is", gone.Oldest)
+				fmt.Println("removed or damaged; what is left goes on at", gone.Oldest)
 			case errors.As(err, &bad):
 				fmt.Println(bad)
 			default:

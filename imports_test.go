@@ -35,8 +35,9 @@ var mayImport = map[string][]string{
 		"internal/storage", "internal/server", "internal/config", "internal/hook",
 	},
 	"internal/version": {},
-	"cmd/logd":         {"internal/node", "internal/config", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "internal/storage", "internal/version", "internal/vfs"},
+	"internal/exit":    {},
+	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
+	"cmd/log-cli":      {"", "internal/storage", "internal/exit", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 

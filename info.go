@@ -48,8 +48,45 @@ type TopicInfo struct {
 	// OldestTime and NewestTime are when the first and the last of the stored
 	// batches came, by the server's clock; zero if the topic is empty.
 	OldestTime, NewestTime time.Time
+	// DamagedAt are the ranges of offsets that the server has set aside because
+	// they are damaged, in order: nothing can be read there, what is stored goes
+	// on behind each. Of more than a thousand the server names the first ones.
+	DamagedAt []OffsetRange
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
+}
+
+// OffsetRange is the offsets from From to before To.
+type OffsetRange struct {
+	From, To int64
+}
+
+// goesOnAt returns where what is stored goes on if the offset is among damaged
+// bytes.
+func (info *TopicInfo) goesOnAt(offset int64) (next int64, damaged bool) {
+	for _, r := range info.DamagedAt {
+		if r.From <= offset && offset < r.To {
+			return r.To, true
+		}
+	}
+	return 0, false
+}
+
+// parseRanges parses ranges as INFO has them: FROM-TO, with spaces between them.
+func parseRanges(s string) ([]OffsetRange, bool) {
+	var ranges []OffsetRange
+	for word := range strings.FieldsSeq(s) {
+		from, to, _ := strings.Cut(word, "-")
+		var r OffsetRange
+		var okFrom, okTo bool
+		r.From, okFrom = batch.ParseInt([]byte(from))
+		r.To, okTo = batch.ParseInt([]byte(to))
+		if !okFrom || !okTo || r.From >= r.To {
+			return nil, false
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, true
 }
 
 // Info describes a topic. The error is ErrNotFound if there is none of that
@@ -78,6 +115,8 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 		} else if at := times[f.Name]; at != nil && f.Value != "" {
 			*at, err = time.Parse(time.RFC3339, f.Value)
 			ok = err == nil
+		} else if f.Name == "DamagedAt" {
+			info.DamagedAt, ok = parseRanges(f.Value)
 		} else {
 			ok = true
 		}

@@ -260,18 +260,21 @@ func mok(body string) string { return fmt.Sprintf("MOK %d\r\n%s\r\n", len(body),
 
 func TestInfo(t *testing.T) {
 	const full = "Oldest: 10\r\nNext: 30\r\nPartitions: 1\r\nBytes: 20\r\nMessages: 5\r\nBatches: 2\r\n" +
-		"OldestTime: 2026-01-02T03:04:05.678Z\r\nNewestTime: 2026-01-02T03:04:06.000Z\r\nFuture: word\r\n"
+		"OldestTime: 2026-01-02T03:04:05.678Z\r\nNewestTime: 2026-01-02T03:04:06.000Z\r\nDamaged: 13\r\nDamagedAt: 12-15 20-30\r\nFuture: word\r\n"
 	tests := []struct {
 		body string
 		want TopicInfo
 		err  error
 	}{
-		{full, TopicInfo{10, 30, 1, 20, 5, 2, time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), nil}, nil},
+		{full, TopicInfo{10, 30, 1, 20, 5, 2, time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), []OffsetRange{{12, 15}, {20, 30}}, nil}, nil},
 		{"Oldest: 0\r\nNext: 0\r\nPartitions: 0\r\nBytes: 0\r\nMessages: 0\r\nBatches: 0\r\nOldestTime: \r\nNewestTime:\r\n", TopicInfo{}, nil},
 		{strings.Replace(full, "Next: 30", "Next: 9", 1), TopicInfo{}, ErrBadAnswer},
 		{strings.Replace(full, "Next: 30", "Next: x", 1), TopicInfo{}, ErrBadAnswer},
 		{strings.Replace(full, "Next: 30\r\n", "", 1), TopicInfo{}, ErrBadAnswer},
 		{strings.Replace(full, "2026-01-02T", "yesterday", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "12-15", "12", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "12-15", "15-15", 1), TopicInfo{}, ErrBadAnswer},
+		{strings.Replace(full, "12-15", "-12-15", 1), TopicInfo{}, ErrBadAnswer},
 		{"nonsense\r\n", TopicInfo{}, ErrBadAnswer},
 		{"", TopicInfo{}, ErrBadAnswer},
 	}

@@ -38,9 +38,9 @@ type ScannerConfig struct {
 	// made, by asking for it once a second, instead of ending with ErrNotFound.
 	AwaitTopic bool
 	// OnGone is called when the wanted offset was removed before it could be
-	// read, by Scan. If it returns nil, the Scanner goes on from the oldest
-	// offset: what was between gone.Offset and gone.Oldest is lost to it. An
-	// error ends the Scanner. Default: the Scanner ends with the *GoneError.
+	// read, or is damaged, by Scan. If it returns nil, the Scanner goes on from
+	// gone.Oldest: what was between gone.Offset and that is lost to it. An error
+	// ends the Scanner. Default: the Scanner ends with the *GoneError.
 	OnGone func(gone *GoneError) error
 	// OnRetry is called with the error of a read that failed and will be tried
 	// again, and with nil when the server answers after that. Calls come one

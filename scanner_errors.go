@@ -9,15 +9,21 @@ import (
 var ErrScannerClosed = errors.New("scanner closed")
 
 // GoneError tells that what a Scanner wanted to read was removed by the
-// topic's retention. It is ErrNotFound to errors.Is.
+// topic's retention, or is damaged. It is ErrNotFound to errors.Is.
 type GoneError struct {
-	// Offset is what was wanted, Oldest the first offset that the topic still
-	// has: the gap between them.
+	// Offset is what was wanted, Oldest the first offset behind it that the topic
+	// still has: the gap between them.
 	Offset, Oldest int64
+	// Damaged tells that the gap is bytes that the server has set aside because
+	// they are damaged: there may be older batches.
+	Damaged bool
 }
 
 // Error names both offsets.
 func (e *GoneError) Error() string {
+	if e.Damaged {
+		return fmt.Sprintf("offset %d is damaged; what is stored goes on at %d", e.Offset, e.Oldest)
+	}
 	return fmt.Sprintf("offset %d is gone; the oldest is %d", e.Offset, e.Oldest)
 }
 

@@ -280,6 +280,9 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 	case f.offset < info.Oldest:
 		return &GoneError{Offset: f.offset, Oldest: info.Oldest}, nil
 	default:
+		if next, damaged := info.goesOnAt(f.offset); damaged {
+			return &GoneError{Offset: f.offset, Oldest: next, Damaged: true}, nil
+		}
 		// The delta is not what is wrong: it was not looked at.
 		return nil, scanError(f.s.topic, &OffsetError{
 			Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),

@@ -112,6 +112,7 @@ type Writer struct {
 	unsettled  int64 // ticket of the oldest slot that is out of the buffer, 0 if none is
 	backlogged bool  // the backlog holds something
 	stats      WriterStats
+	untold     losses // of which neither Flush nor Close has told
 
 	sender // the goroutine's own
 }
@@ -285,7 +286,8 @@ type flushing struct {
 // before, and the backlog, are stored. It returns an error, and does not wait,
 // as soon as the Writer is failing: what that means for the messages their
 // callbacks and the ErrorHandler are told. ErrDropped means that some of the
-// messages were dropped. If ctx ends the error is ctx's.
+// messages were dropped. Messages that were lost before, of which no Flush has
+// told, make it return an error, too. If ctx ends the error is ctx's.
 func (w *Writer) Flush(ctx context.Context) error {
 	w.mu.Lock()
 	switch {
@@ -305,6 +307,11 @@ func (w *Writer) Flush(ctx context.Context) error {
 	w.rouse()
 	select {
 	case err := <-f.done:
+		if err == nil {
+			w.mu.Lock()
+			err = w.untold.take()
+			w.mu.Unlock()
+		}
 		if err != nil {
 			err = w.opError("flush", err)
 		}
@@ -315,6 +322,23 @@ func (w *Writer) Flush(ctx context.Context) error {
 		w.flushes = slices.DeleteFunc(w.flushes, func(g *flushing) bool { return g == f })
 		return w.opError("flush", ctx.Err())
 	}
+}
+
+// losses are messages that are in no backlog and not known to be stored.
+type losses struct {
+	messages int64
+	cause    error // of the newest
+}
+
+// take returns an error that tells of the losses, and forgets them: nil if there
+// are none.
+func (l *losses) take() error {
+	if l.messages == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%d messages are lost: %w", l.messages, bare(l.cause))
+	*l = losses{}
+	return err
 }
 
 // endFlushes ends every Flush whose messages are all stored, or with an error
@@ -338,8 +362,8 @@ func (w *Writer) endFlushes(err error) {
 // long it takes is limited by the Client's timeouts, for each connection, and
 // by the length of the backlog; use CloseContext to limit it further.
 //
-// A nil error means that everything in the Writer and its backlog is stored.
-// Otherwise the error says why it is not, and is ErrBacklogged if the rest is
+// A nil error means that everything in the Writer and its backlog is stored, and
+// that nothing was lost of which no Flush has told. Otherwise the error says why it is not, and is ErrBacklogged if the rest is
 // kept in a backlog that outlives the Writer. Further calls return the same.
 func (w *Writer) Close() error { return w.CloseContext(context.Background()) }
 

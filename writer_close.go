@@ -11,10 +11,9 @@ func (w *Writer) over() bool {
 	w.mu.Lock()
 	state := w.state
 	taken, backlogged := w.buffer.ready.len() > 0, w.backlogged
-	lost := w.stats.Lost
 	w.mu.Unlock()
 	if !w.closeSeen {
-		w.closeSeen, w.lostBy = true, lost
+		w.closeSeen = true
 		if state == StateConnected && (taken || w.flight.len() > 0 || w.held != nil) {
 			w.setState(StateFlushing, nil)
 		}
@@ -52,11 +51,14 @@ func (w *Writer) end() {
 	w.age.Stop()
 	w.pause.Stop()
 	w.mu.Lock()
-	state, cause, lost := w.state, w.cause, w.stats.Lost-w.lostBy
+	state, cause, untold := w.state, w.cause, w.untold.take()
 	w.mu.Unlock()
 	var err error
-	if state == StateFailing {
-		err = w.leftovers(cause, lost)
+	switch {
+	case state == StateFailing:
+		err = w.leftovers(cause, untold)
+	case untold != nil:
+		err = w.opError("close", untold)
 	}
 	w.backlog.release()
 	if own, ok := w.backlog.(*MemoryBacklog); ok && w.cfg.Backlog == nil {
@@ -76,7 +78,7 @@ func (w *Writer) end() {
 
 // leftovers returns the error for what Close could not deliver, nil if there
 // is nothing.
-func (w *Writer) leftovers(cause error, lost int64) error {
+func (w *Writer) leftovers(cause, untold error) error {
 	batches, size := w.backlog.Len(), w.backlog.Bytes()
 	var what []error
 	switch {
@@ -86,8 +88,8 @@ func (w *Writer) leftovers(cause error, lost int64) error {
 	default:
 		what = append(what, fmt.Errorf("%d batches (%d bytes) are %w", batches, size, ErrBacklogged))
 	}
-	if lost > 0 {
-		what = append(what, fmt.Errorf("%d messages are lost", lost))
+	if untold != nil {
+		what = append(what, untold)
 	}
 	if len(what) == 0 {
 		return nil

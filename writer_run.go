@@ -20,12 +20,11 @@ type sender struct {
 	probing   bool
 	probed    chan error
 	pausing   bool
-	failures  int   // in a row, since the last batch that was delivered
-	failing   bool  // the state is failing
-	settled   bool  // failing, and what was in flight and in the buffer is in the backlog
-	hopeless  bool  // the Client is closed
-	lastTry   bool  // Close has had its one more attempt
-	lostBy    int64 // stats.Lost when closing began
+	failures  int  // in a row, since the last batch that was delivered
+	failing   bool // the state is failing
+	settled   bool // failing, and what was in flight and in the buffer is in the backlog
+	hopeless  bool // the Client is closed
+	lastTry   bool // Close has had its one more attempt
 	closeSeen bool
 }
 
@@ -298,12 +297,16 @@ func (w *Writer) undelivered(s *slot, cause error) {
 	w.report(failure)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Before settle, which takes a batch that is dealt with for one that is stored.
+	w.endFlushes(w.because(cause))
 	switch {
 	case s.seq != 0:
 	case failure.Kept:
 		w.stats.Backlogged += s.messages
 	default:
 		w.stats.Lost += s.messages
+		w.untold.messages += s.messages
+		w.untold.cause = cause
 		if failure.Backlog != nil && w.state == StateFailing && !w.closing {
 			// Even those who write while it is failing must know.
 			w.refusal = w.notTaken("write", w.because(errors.Join(failure.Backlog, bare(w.cause))))

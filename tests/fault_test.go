@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -122,18 +123,38 @@ func TestNoDescriptors(t *testing.T) {
 		defer c.Close()
 		idle = append(idle, c)
 	}
-	// Whether files can be opened depends on who came first; that the connection
-	// is served does not.
+	// The files of topics have descriptors of their own.
 	for i := range 20 {
 		good.write("PING\r\n")
 		good.line("OK")
 		good.append("t", fmt.Sprint("while ", i))
+		good.append(fmt.Sprint("new", i), "while")
 	}
+	busy := 0
 	for _, c := range idle {
+		c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if b, err := io.ReadAll(c); err == nil && string(b) == "ERR busy\r\n" {
+			busy++
+		}
 		c.Close()
 	}
-	fresh := dial(t, s.addr)
-	fresh.append("t2", "after")
+	if busy < 50 {
+		t.Errorf("%d of 100 clients were told that the server is busy", busy)
+	}
+	// It takes a moment until the server knows that they are gone.
+	for end := time.Now().Add(patience); ; {
+		fresh := dial(t, s.addr)
+		err := fresh.send(encode("t2", "after"))
+		if err == nil {
+			_, _, err = fresh.offset()
+		}
+		if err == nil {
+			break
+		}
+		if err != refusal("busy") || time.Now().After(end) {
+			t.Fatalf("with room again: %v", err)
+		}
+	}
 	if got := stored(t, s.addr, "t"); len(got) != 21 {
 		t.Errorf("%d batches are stored, want 21", len(got))
 	}

@@ -107,9 +107,13 @@ var seededPlaces = []seededPlace{
 `, byFaults},
 	{"internal/storage/commit.go",
 		`	if n > 0 {
-		terr = f.Truncate(pos)`,
+		if terr := f.Truncate(pos)`,
 		`	if n > 0 && !bug("a partial write stays in the file") {
-		terr = f.Truncate(pos)`, byFaults},
+		if terr := f.Truncate(pos)`, byFaults},
+	{"internal/storage/commit.go",
+		`		if serr := f.Sync(); serr != nil {`,
+		`		if bug("that a partial write was cut off is not synced") {
+		} else if serr := f.Sync(); serr != nil {`, "^TestRefusedBatchStaysAway$"},
 	{"internal/storage/commit.go",
 		`	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil {`,
@@ -129,16 +133,23 @@ var seededPlaces = []seededPlace{
 		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
 		if err := rewrite(`, byFaults},
 	{"internal/storage/recovery.go",
-		`			if err := f.Truncate(found.valid); err != nil {`,
+		`			if err := f.Truncate(found.tail); err != nil {`,
 		`			if bug("a torn tail is cut one byte too far") {
-				found.valid--
+				found.tail--
 			}
 			if bug("a torn tail is served") {
-				valid = end
-			} else if err := f.Truncate(found.valid); err != nil {`, byPowerCuts},
+				from = end
+			} else if err := f.Truncate(found.tail); err != nil {`, byPowerCuts},
 	{"internal/storage/recovery.go",
-		`		if head && valid >= synced {`,
-		`		if head && (valid >= synced || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
+		`		if head && from >= synced && !foreign {`,
+		`		if head && (from >= synced && !foreign || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
+	{"internal/storage/recovery.go",
+		`		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {`,
+		`		if bug("a damaged journal is moved away before there is a new one") {
+			if err := s.fs.Rename(journalFile(l.name), kept); err != nil {
+				return err
+			}
+		} else if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {`, "^TestDamagedJournal.*$"},
 	{"internal/storage/recovery.go",
 		`		p, err := l.createPartition(max(end, ranges[n-1].to))`,
 		`		if bug("offsets are given out again after damage") {
@@ -159,6 +170,14 @@ var seededPlaces = []seededPlace{
 		`	if cut < 0 || bug("a truncation that was interrupted is not finished") {
 		return parts, nil`, byPowerCuts},
 	{"internal/storage/scan.go",
+		`	defer func() { result.tail = min(s.asideTo(result.valid), s.size) }()`,
+		`	defer func() {
+		result.tail = min(s.asideTo(result.valid), s.size)
+		if bug("a torn tail behind damage is taken for damage") {
+			result.tail = result.valid
+		}
+	}()`, "^TestTornTailAfterKnownDamage$"},
+	{"internal/storage/scan.go",
 		`	start := pos
 	end, ok, err := s.envelopeAt(pos)`,
 		`	if bug("nothing is looked for after damage") {
@@ -175,6 +194,14 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/scan.go",
 		`	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil`,
 		`	return h, n, perr == nil && n <= s.size-pos && (string(h.Topic) == s.topic || bug("the topic in the envelope is not checked")), nil`, byDamage},
+	{"internal/storage/scan.go",
+		`	return batch.Check(&h, b[n-h.Size:]) == nil, nil`,
+		`	return batch.Check(&h, b[n-h.Size:]) == nil && !bug("batches of another topic are cut off as a torn tail"), nil`, "^TestBatchesOfAnotherTopicAreKept$"},
+	{"internal/storage/log.go",
+		`		if used {
+			l, err`,
+		`		if used && !bug("a topic is made over a folder that is in use") {
+			l, err`, "^TestCreateOverAFolder$"},
 	{"internal/storage/read.go",
 		`		if r.to <= offset {`,
 		`		if r.to <= offset || bug("damage is served") {`, byDamage},
@@ -182,15 +209,27 @@ var seededPlaces = []seededPlace{
 	// Journal, removal, truncation.
 	{"internal/storage/sync.go",
 		`	if err == nil {
-		err = l.journal.sync()
+		err = l.syncJournal()
 	}
 	if err != nil {
 		return &Error{Op: "write journal of"`,
 		`	if err == nil && !bug("records of the journal are not synced") {
-		err = l.journal.sync()
+		err = l.syncJournal()
 	}
 	if err != nil {
 		return &Error{Op: "write journal of"`, byPowerCuts},
+	{"internal/storage/sync.go",
+		`	if err == nil && l.journal.unnamed {`,
+		`	if err == nil && l.journal.unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
+	{"internal/storage/sync.go",
+		`	if e := l.unsyncable.Load(); e != nil {
+		return readOnly(e)
+	}
+	file, err := journalFile`,
+		`	if e := l.unsyncable.Load(); e != nil && !bug("a sync of the journal that failed is tried again") {
+		return readOnly(e)
+	}
+	file, err := journalFile`, "^TestReleaseAfterFailedSync$"},
 	{"internal/storage/retention.go",
 		`	l.journalMu.Lock()
 	err := l.journal.append(appendInts(nil, recCut, offset))`,
@@ -229,11 +268,11 @@ var seededPlaces = []seededPlace{
 		`	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close())`,
+	return errors.Join(err, f.Close())`,
 		`	if err == nil && !bug("the journal is replaced by a copy that is not synced") {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close())`, byPowerCuts},
+	return errors.Join(err, f.Close())`, byPowerCuts},
 	{"internal/storage/journal.go",
 		`	if n > recordHeader+maxPayload || n > len(b) || binary`,
 		`	if n > recordHeader+maxPayload || n > len(b) || !bug("checksums of the journal are not checked") && binary`, "^TestJournal$"},
@@ -244,8 +283,18 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/hold.go",
 		`		case !l.state.hooked[p.base]:`,
 		`		case !l.state.hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
+	{"internal/storage/retention.go",
+		`	for readable := l.Readable(); k > 0 &&`,
+		`	for readable := l.Readable(); k > 0 && !bug("a partition that is not synced is due") &&`, "^TestKeepFree.*$"},
 
 	// The index.
+	{"internal/storage/index.go",
+		`	if err != nil {
+		ix.left.Store(&e)
+	}`,
+		`	if err != nil && !bug("entries that were not written are not known") {
+		ix.left.Store(&e)
+	}`, "^TestSeekWhereTheIndexHasNothing$"},
 	{"internal/storage/index.go",
 		`	if len(block) != indexBlockLen || binary`,
 		`	if len(block) != indexBlockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},

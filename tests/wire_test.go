@@ -332,6 +332,17 @@ func (c *client) number(topic, name string) int64 {
 	return n
 }
 
+// synced returns when the topic's batches are all on stable storage.
+func (c *client) synced(topic string) {
+	c.t.Helper()
+	next := c.number(topic, "Next")
+	for begun := time.Now(); c.number(topic, "Synced") < next; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > patience {
+			c.t.Fatalf("topic %s is not synced to %d after %v", topic, next, patience)
+		}
+	}
+}
+
 // stat returns a number of STATS.
 func (c *client) stat(name string) int64 {
 	c.t.Helper()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // app is one run of log-cli: its streams and the flags that all commands have.
@@ -38,15 +39,15 @@ const hostEnv = "LOGD_HOST"
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(helpWriter{a.stdout})
+	root.SetOut(exit.HelpWriter{Writer: a.stdout})
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil || errors.Is(err, errQuiet) {
-		return exitDone
+	if err == nil || errors.Is(err, exit.ErrQuiet) {
+		return exit.Done
 	}
 	if !a.running {
 		fmt.Fprintf(a.stderr, "log-cli: %v\nSee %s --help.\n", err, cmd.CommandPath())
-		return exitUsage
+		return exit.Usage
 	}
 	a.note("%s", plain(err))
 	return exitCode(err)
@@ -69,7 +70,7 @@ func (a *app) root() *cobra.Command {
 
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.host, "host", logd.DefaultAddr, "server's `HOST:PORT`; several, with commas between, are tried in turn (environment: "+hostEnv+")")
-	flags.DurationVar(&a.timeout, "timeout", 15*time.Second, "default of the three timeouts below")
+	flags.DurationVar(&a.timeout, "timeout", 15*time.Second, "default of --connect-timeout, --read-timeout and --write-timeout")
 	flags.DurationVar(&a.connectTimeout, "connect-timeout", 0, "how long to wait for a connection")
 	flags.DurationVar(&a.readTimeout, "read-timeout", 0, "how long the server may be silent when it should answer")
 	flags.DurationVar(&a.writeTimeout, "write-timeout", 0, "how long one write to the server may take")
@@ -159,9 +160,9 @@ func (a *app) clientConfig() logd.ClientConfig {
 func (a *app) dial(ctx context.Context) (*logd.Client, error) {
 	cfg := a.clientConfig()
 	if err := cfg.Validate(); err != nil && a.hostFromEnv {
-		return nil, &exitError{exitConfig, fmt.Errorf("%s is %q: want HOST:PORT", hostEnv, a.host)}
+		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", hostEnv, a.host))
 	} else if err != nil {
-		return nil, &exitError{exitUsage, fmt.Errorf("--host is %q: want HOST:PORT", a.host)}
+		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT", a.host))
 	}
 	return logd.Dial(ctx, cfg)
 }

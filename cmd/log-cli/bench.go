@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // benchFlags are the flags of bench.
@@ -155,10 +156,10 @@ func (b *bencher) check(ctx context.Context, client *logd.Client) error {
 		return err
 	}
 	if limit := conf.MaxBatchSize; limit > 0 && int64(b.flags.batchSize) > limit {
-		return &exitError{exitRefused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", b.flags.batchSize, limit)}
+		return exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", b.flags.batchSize, limit))
 	}
 	if !new(logd.Batch).Fits(b.flags.topic(0), int(b.flags.messageSize), int64(b.flags.batchSize)) {
-		return &exitError{exitUsage, fmt.Errorf("--size is %d: no such message fits into a batch of %d bytes", b.flags.messageSize, b.flags.batchSize)}
+		return exit.With(exit.Usage, fmt.Errorf("--size is %d: no such message fits into a batch of %d bytes", b.flags.messageSize, b.flags.batchSize))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -101,7 +102,7 @@ func (a *app) check(ctx context.Context, dir string, online bool) error {
 	case printed != nil:
 		return printed
 	case report.Damages > 0:
-		return &exitError{exitDamage, fmt.Errorf("%s is damaged; \"log-cli repair --dry-run\" shows what can be done", dir)}
+		return exit.With(exit.Damage, fmt.Errorf("%s is damaged; \"log-cli repair --dry-run\" shows what can be done", dir))
 	case report.Unchecked > 0:
 		return fmt.Errorf("%s could not be checked wholly", dir)
 	}
@@ -161,10 +162,10 @@ func plural(n int64, one, many string) string {
 func openWorkDir(dir string) (*vfs.OS, error) {
 	st, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &exitError{exitNotFound, fmt.Errorf("there is no folder %s", dir)}
+		return nil, exit.With(exit.NotFound, fmt.Errorf("there is no folder %s", dir))
 	}
 	if err == nil && !st.IsDir() {
-		return nil, &exitError{exitUsage, fmt.Errorf("%s is no folder: want a work directory of logd", dir)}
+		return nil, exit.With(exit.Usage, fmt.Errorf("%s is no folder: want a work directory of logd", dir))
 	}
 	if err != nil {
 		return nil, err
@@ -177,12 +178,12 @@ func openWorkDir(dir string) (*vfs.OS, error) {
 func explainOffline(dir string, err error) error {
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
-		return &exitError{exitTemporary, fmt.Errorf("%s is in use by %s: stop that first; "+
-			"\"log-cli check --online\" checks meanwhile what no longer changes", dir, lockHolder(dir))}
+		return exit.With(exit.Temporary, fmt.Errorf("%s is in use by %s: stop that first; "+
+			"\"log-cli check --online\" checks meanwhile what no longer changes", dir, lockHolder(dir)))
 	case errors.Is(err, storage.ErrStarted):
-		return &exitError{exitTemporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir)}
+		return exit.With(exit.Temporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir))
 	case errors.Is(err, storage.ErrNoWorkDir):
-		return &exitError{exitUsage, fmt.Errorf("%s is a topic's folder: want the work directory that it is in", dir)}
+		return exit.With(exit.Usage, fmt.Errorf("%s is a topic's folder: want the work directory that it is in", dir))
 	}
 	return fmt.Errorf("%s: %w", dir, err)
 }

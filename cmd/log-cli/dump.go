@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/storage"
 )
 
@@ -34,7 +35,7 @@ in a work directory, no server may have that open.`,
 		Args: oneArg("FILE"),
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			if o.offset < 0 || o.limit < 0 {
-				return &exitError{exitUsage, errors.New("--offset and --limit must not be negative")}
+				return exit.With(exit.Usage, errors.New("--offset and --limit must not be negative"))
 			}
 			return a.dump(ctx, args[0], &o)
 		}),
@@ -104,10 +105,10 @@ func (a *app) dump(ctx context.Context, file string, o *dumpFlags) error {
 		FS: fsys, File: filepath.ToSlash(name), Topic: o.topic, Offset: o.offset, Limit: o.limit,
 	}, func(d *storage.Dumped) error { return a.printDumped(d, o) })
 	switch {
-	case errors.Is(err, errQuiet):
-		return errQuiet
+	case errors.Is(err, exit.ErrQuiet):
+		return exit.ErrQuiet
 	case errors.Is(err, fs.ErrNotExist):
-		return &exitError{exitNotFound, fmt.Errorf("there is no file %s", file)}
+		return exit.With(exit.NotFound, fmt.Errorf("there is no file %s", file))
 	case err != nil:
 		return explainOffline(dir, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -80,7 +81,7 @@ func (a *app) infoCommand() *cobra.Command {
 
 // noTopic returns the error for a topic that there is not.
 func noTopic(topic string) error {
-	return &exitError{exitNotFound, fmt.Errorf("there is no topic %q", topic)}
+	return exit.With(exit.NotFound, fmt.Errorf("there is no topic %q", topic))
 }
 
 func (a *app) statsCommand() *cobra.Command {
@@ -202,7 +203,7 @@ func (a *app) completionCommand() *cobra.Command {
 				"zsh":  cmd.Root().GenZshCompletion,
 				"fish": func(w io.Writer) error { return cmd.Root().GenFishCompletion(w, true) },
 			}[args[0]]
-			return outputError(write(a.stdout))
+			return exit.OutputError(write(a.stdout))
 		},
 	}
 }

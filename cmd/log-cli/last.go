@@ -61,7 +61,7 @@ func (r *reader) countBack(ctx context.Context, n int64) (offset, skip int64, er
 				return 0, 0, err
 			}
 		}
-		offset, skip, enough, err := r.countForward(ctx, from, info.Next, n)
+		offset, skip, enough, err := r.countForward(ctx, &info, from, n)
 		if err != nil || enough || from == info.Oldest {
 			return offset, skip, err
 		}
@@ -89,13 +89,21 @@ func (r *reader) offsetBefore(ctx context.Context, info *logd.TopicInfo, target 
 	return best, nil
 }
 
-// countForward reads from one offset to another and finds where the last n
-// messages between them begin. If there are not enough it returns from.
-func (r *reader) countForward(ctx context.Context, from, to, n int64) (offset, skip int64, enough bool, err error) {
+// countForward reads from an offset to the end, past damage, and finds where
+// the last n messages begin. If there are not enough it returns from.
+func (r *reader) countForward(ctx context.Context, info *logd.TopicInfo, from, n int64) (offset, skip int64, enough bool, err error) {
 	type batch struct{ offset, messages int64 }
 	var batches []batch // the last ones: without the first they have less than n messages
 	var total int64     // how many they have
+	to, damaged := info.Next, info.DamagedAt
 	for offset := from; offset < to; {
+		for len(damaged) > 0 && damaged[0].To <= offset {
+			damaged = damaged[1:]
+		}
+		if len(damaged) > 0 && damaged[0].From <= offset {
+			offset = damaged[0].To
+			continue
+		}
 		result, err := r.client.Read(ctx, r.topic, offset, logd.ReadOptions{Messages: r.page})
 		if err != nil {
 			return 0, 0, false, err

@@ -10,19 +10,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // printJSON writes v as one line.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return outputError(enc.Encode(v))
+	return exit.OutputError(enc.Encode(v))
 }
 
 // printf writes text.
 func printf(w io.Writer, format string, args ...any) error {
 	_, err := fmt.Fprintf(w, format, args...)
-	return outputError(err)
+	return exit.OutputError(err)
 }
 
 // jsonMessage is a message as one line of JSON. A body that is not UTF-8 would

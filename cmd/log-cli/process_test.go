@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // serve starts a server for the test.
@@ -118,7 +120,7 @@ func TestFollowOutlivesTheServer(t *testing.T) {
 			t.Errorf("line %d is %q, want %q", i, got, want)
 		}
 	}
-	if code := p.wait(); code != exitDone {
+	if code := p.wait(); code != exit.Done {
 		t.Errorf("exit code %d", code)
 	}
 	if text := p.stderr.String(); !strings.Contains(text, "trying on") || !strings.Contains(text, "the server answers again") {
@@ -143,7 +145,7 @@ func TestWriteDoesNotWaitForFullBatches(t *testing.T) {
 	fmt.Fprint(p.in, "no end")
 	p.in.Close()
 	p.line()
-	if code := p.wait(); code != exitDone || p.stderr.Len() > 0 {
+	if code := p.wait(); code != exit.Done || p.stderr.Len() > 0 {
 		t.Errorf("exit code %d, standard error %q", code, &p.stderr)
 	}
 	if got := run(t, s.addr, "", "read", "-t", "t"); got != "one\ntwo\nthree\nno end\n" {
@@ -160,8 +162,8 @@ func TestInterruptedWrite(t *testing.T) {
 	p.line()
 	p.line()
 	p.cmd.Process.Signal(os.Interrupt)
-	if code := p.wait(); code != exitFailed {
-		t.Errorf("exit code %d, want %d", code, exitFailed)
+	if code := p.wait(); code != exit.Failed {
+		t.Errorf("exit code %d, want %d", code, exit.Failed)
 	}
 	if got, want := p.stderr.String(), "log-cli: lines 1 to 3 are stored; no other line is stored\nlog-cli: interrupted\n"; got != want {
 		t.Errorf("standard error %q, want %q", got, want)
@@ -178,7 +180,7 @@ func TestInterruptedFollow(t *testing.T) {
 	p := start(t, s.addr, "read", "-t", "t", "-F")
 	p.line()
 	p.cmd.Process.Signal(os.Interrupt)
-	if code := p.wait(); code != exitDone || p.stderr.Len() > 0 {
+	if code := p.wait(); code != exit.Done || p.stderr.Len() > 0 {
 		t.Errorf("exit code %d, standard error %q", code, &p.stderr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 const defaultLimit = 15
@@ -72,7 +73,7 @@ OFFSET is that of the message's batch, where --offset can begin.`,
 	flags.Var((*number)(&f.limit), "limit", "end after `N` messages; 0 to read to the end")
 	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more")
 	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
-	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the oldest message where the wanted one is gone")
+	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message where the wanted one is gone or damaged")
 	a.formatFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("offset", "since", "last")
 	return cmd
@@ -107,11 +108,11 @@ func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error
 	if flushed := r.out.flush(); err == nil {
 		err = flushed
 	}
-	if ctx.Err() != nil && !errors.Is(err, errQuiet) {
+	if ctx.Err() != nil && !errors.Is(err, exit.ErrQuiet) {
 		if f.follow {
 			return nil // it has no other end
 		}
-		return &exitError{exitFailed, errors.New("interrupted")}
+		return exit.With(exit.Failed, errors.New("interrupted"))
 	}
 	return err
 }
@@ -226,7 +227,7 @@ func (w *messageWriter) print(m *logd.Message) error {
 		w.out.Write(w.number)
 	}
 	w.out.Write(m.Body)
-	return outputError(w.out.WriteByte('\n')) // an error of before comes again
+	return exit.OutputError(w.out.WriteByte('\n')) // an error of before comes again
 }
 
-func (w *messageWriter) flush() error { return outputError(w.out.Flush()) }
+func (w *messageWriter) flush() error { return exit.OutputError(w.out.Flush()) }

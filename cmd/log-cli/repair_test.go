@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // A repair by another user than the directory's would make files that logd
@@ -18,7 +20,7 @@ func TestRepairByAnotherUser(t *testing.T) {
 	}
 	var stdout, stderr strings.Builder
 	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	if code := a.run(t.Context(), []string{"repair", dir}); code != exitFailed {
+	if code := a.run(t.Context(), []string{"repair", dir}); code != exit.Failed {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(stderr.String(), "belongs to user 12345 and this is user 0") {
@@ -28,7 +30,7 @@ func TestRepairByAnotherUser(t *testing.T) {
 		t.Errorf("the folder has %v (%v)", names, err)
 	}
 	a = &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	if code := a.run(t.Context(), []string{"repair", "--dry-run", dir}); code != exitDone {
+	if code := a.run(t.Context(), []string{"repair", "--dry-run", dir}); code != exit.Done {
 		t.Errorf("dry run: exit code %d: %s", code, &stderr)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 func (a *app) hooksCommand() *cobra.Command {
@@ -67,7 +68,7 @@ func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Con
 			return a.withClient(ctx, func(client *logd.Client) error {
 				err := act(client, ctx, args[0], base)
 				if errors.Is(err, logd.ErrNotFound) {
-					return &exitError{exitNotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, args[0])}
+					return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, args[0]))
 				}
 				return err
 			})

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // inFlight is how many batches are on their way at once.
@@ -174,12 +175,12 @@ func (s *sender) flushOutput() error {
 	if s.out == nil {
 		return nil
 	}
-	return s.unread(outputError(s.out.Flush()))
+	return s.unread(exit.OutputError(s.out.Flush()))
 }
 
 // unread drops the output when its reader went away.
 func (s *sender) unread(err error) error {
-	if errors.Is(err, errQuiet) {
+	if errors.Is(err, exit.ErrQuiet) {
 		s.out = bufio.NewWriter(io.Discard)
 		return nil
 	}

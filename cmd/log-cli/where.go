@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // retrying tells the user once that the server does not answer, and once that
@@ -18,9 +19,13 @@ func (r *reader) retrying(err error) {
 	}
 }
 
-// passGap goes on from the oldest offset, as the user wants it.
+// passGap goes on behind a gap, as the user wants it.
 func (r *reader) passGap(gone *logd.GoneError) error {
-	r.app.note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
+	if gone.Damaged {
+		r.app.note("offset %d is damaged; going on at %d", gone.Offset, gone.Oldest)
+	} else {
+		r.app.note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
+	}
 	r.skip = 0
 	return nil
 }
@@ -37,6 +42,9 @@ func (r *reader) ended(s *logd.Scanner) error {
 	}
 	err := s.Err()
 	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
+		if gone.Damaged {
+			return r.badOffset(gone.Offset, fmt.Sprintf("is damaged; what is stored goes on at %d (--or-oldest goes on from there)", gone.Oldest))
+		}
 		return r.badOffset(gone.Offset, fmt.Sprintf("is gone; the oldest is %d (--or-oldest goes on from there)", gone.Oldest))
 	}
 	if bad, ok := errors.AsType[*logd.OffsetError](err); ok {
@@ -55,5 +63,5 @@ func (r *reader) ended(s *logd.Scanner) error {
 }
 
 func (r *reader) badOffset(offset int64, why string) error {
-	return &exitError{exitNotFound, fmt.Errorf("offset %d of topic %q %s", offset, r.topic, why)}
+	return exit.With(exit.NotFound, fmt.Errorf("offset %d of topic %q %s", offset, r.topic, why))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // writeFlags are the flags of write.
@@ -123,7 +124,7 @@ func (s *sender) setLimits(ctx context.Context, target int64) error {
 	}
 	switch {
 	case target > s.limit:
-		return &exitError{exitRefused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, s.limit)}
+		return exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, s.limit))
 	case target == 0:
 		target = s.limit
 	}
@@ -183,7 +184,7 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 			ticking = false
 			err = s.finish(send)
 		case <-ctx.Done():
-			err = &exitError{exitFailed, errors.New("interrupted")}
+			err = exit.With(exit.Failed, errors.New("interrupted"))
 		}
 		if err != nil {
 			bar.finish()

@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // cli runs log-cli in this process.
@@ -36,14 +37,14 @@ func TestLongestLine(t *testing.T) {
 		code, _, stderr := cli(t, s.addr, strings.NewReader("before\n"+line+"\nafter\n"), "write", "-t", "long")
 		if fits {
 			fitted++
-			if code != exitDone || stderr != "" {
+			if code != exit.Done || stderr != "" {
 				t.Errorf("a line of %d bytes: exit code %d, %s", n, code, stderr)
 			}
 			continue
 		}
 		want := "log-cli: line 1 is stored; no other line is stored\n" +
 			"log-cli: line 2 is too long: no batch can hold it, which the server limits to 1024 bytes\n"
-		if code != exitFailed || stderr != want {
+		if code != exit.Failed || stderr != want {
 			t.Errorf("a line of %d bytes: exit code %d, standard error %q, want %q", n, code, stderr, want)
 		}
 	}
@@ -53,7 +54,7 @@ func TestLongestLine(t *testing.T) {
 	// One without an end in sight is given up before it is read to the end.
 	endless := io.MultiReader(strings.NewReader("before\n"), endlessReader{})
 	code, _, stderr := cli(t, s.addr, endless, "write", "-t", "long")
-	if code != exitFailed || !strings.Contains(stderr, "line 2 is too long") {
+	if code != exit.Failed || !strings.Contains(stderr, "line 2 is too long") {
 		t.Errorf("an endless line: exit code %d, %s", code, stderr)
 	}
 }
@@ -71,7 +72,7 @@ func TestInputFails(t *testing.T) {
 	s := serve(t)
 	in := io.MultiReader(strings.NewReader("one\ntwo\nth"), iotest.ErrReader(errors.New("it broke")))
 	code, stdout, stderr := cli(t, s.addr, in, "write", "-t", "t")
-	if code != exitFailed || stdout != "0\n" || !strings.Contains(stderr, "lines 1 to 2 are stored; no other") || !strings.Contains(stderr, "read the input: it broke") {
+	if code != exit.Failed || stdout != "0\n" || !strings.Contains(stderr, "lines 1 to 2 are stored; no other") || !strings.Contains(stderr, "read the input: it broke") {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 }

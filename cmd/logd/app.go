@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -38,15 +39,15 @@ type app struct {
 func (a *app) run(args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(helpWriter{a.stdout})
+	root.SetOut(exit.HelpWriter{Writer: a.stdout})
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(context.Background())
 	switch {
-	case err == nil || errors.Is(err, errQuiet):
-		return exitDone
+	case err == nil || errors.Is(err, exit.ErrQuiet):
+		return exit.Done
 	case !a.running:
 		fmt.Fprintf(a.stderr, "%sSee %s --help.\n", lines(err), cmd.CommandPath())
-		return exitUsage
+		return exit.Usage
 	case a.logger != nil:
 		a.logger.Error(err.Error())
 	default:
@@ -143,7 +144,7 @@ func (a *app) load(file string) (config.Config, config.Origins, error) {
 		Flags:        a.settings,
 	})
 	if err != nil {
-		return c, o, &exitError{exitConfig, err}
+		return c, o, exit.With(exit.Config, err)
 	}
 	return c, o, nil
 }

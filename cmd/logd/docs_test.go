@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // TestDocs: docs/configuration.md has all exit codes and all flags.
@@ -18,7 +20,7 @@ func TestDocs(t *testing.T) {
 	}
 	text := string(data)
 	var want []string
-	for _, code := range []int{exitDone, exitFailed, exitUsage, exitTemporary, exitConfig} {
+	for _, code := range []int{exit.Done, exit.Failed, exit.Usage, exit.Temporary, exit.Config} {
 		want = append(want, fmt.Sprint(code))
 	}
 	var got []string

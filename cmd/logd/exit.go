@@ -3,40 +3,22 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// The exit codes.
-const (
-	exitDone      = 0
-	exitFailed    = 1
-	exitUsage     = 2
-	exitTemporary = 75
-	exitConfig    = 78
-)
-
-// exitError gives an error its exit code.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
 // exitCode returns the exit code that says what err says.
 func exitCode(err error) int {
-	if e, ok := errors.AsType[*exitError](err); ok {
-		return e.code
+	if e, ok := errors.AsType[*exit.Error](err); ok {
+		return e.Code
 	}
-	return exitFailed
+	return exit.Failed
 }
 
 // explainStart turns an error of starting a node into one that says what to
@@ -47,7 +29,7 @@ func explainStart(err error, c *config.Config, o config.Origins) error {
 			absolute(c.WorkDir))
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
-		return &exitError{exitTemporary, explainListen(op, c, o)}
+		return exit.With(exit.Temporary, explainListen(op, c, o))
 	}
 	return err
 }
@@ -81,29 +63,6 @@ func absolute(path string) string {
 		return abs
 	}
 	return path
-}
-
-// errQuiet ends the command as if it were done.
-var errQuiet = errors.New("the reader of the output went away")
-
-// outputError returns the error of writing data: errQuiet if nobody wants to
-// read it any more.
-func outputError(err error) error {
-	if errors.Is(err, syscall.EPIPE) {
-		return errQuiet
-	}
-	return err
-}
-
-// helpWriter writes help, which may be cut short by its reader.
-type helpWriter struct{ io.Writer }
-
-func (w helpWriter) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	if errors.Is(err, syscall.EPIPE) {
-		return len(p), nil
-	}
-	return n, err
 }
 
 // lines puts the program's name before each line of an error, so that each

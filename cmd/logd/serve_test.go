@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -108,7 +109,7 @@ func TestServeSignal(t *testing.T) {
 		return n, nil
 	}, "--partitions", "3")
 	// The start and the signal race: both are clean ends.
-	r.want(t, code, exitDone, "signal=terminated", "msg=stopped")
+	r.want(t, code, exit.Done, "signal=terminated", "msg=stopped")
 	if n.closed {
 		t.Error("the node was cut")
 	}
@@ -126,7 +127,7 @@ func TestServeSecondSignal(t *testing.T) {
 		r.signals <- os.Interrupt
 		return n, nil
 	})
-	r.want(t, code, exitFailed, "a second signal cut the shutdown short")
+	r.want(t, code, exit.Failed, "a second signal cut the shutdown short")
 	if !n.closed || !r.stoppedSignals {
 		t.Errorf("node cut: %v, signals given back: %v", n.closed, r.stoppedSignals)
 	}
@@ -139,7 +140,7 @@ func TestServeSignalDuringStart(t *testing.T) {
 		<-ctx.Done()
 		return nil, fmt.Errorf("recover: %w", ctx.Err())
 	})
-	r.want(t, code, exitDone, "stopping before requests are taken")
+	r.want(t, code, exit.Done, "stopping before requests are taken")
 }
 
 func TestServeSecondSignalDuringStart(t *testing.T) {
@@ -154,7 +155,7 @@ func TestServeSecondSignalDuringStart(t *testing.T) {
 		<-release // as a recovery on a disk that hangs
 		return nil, ctx.Err()
 	})
-	r.want(t, code, exitFailed, "a second signal cut the shutdown short")
+	r.want(t, code, exit.Failed, "a second signal cut the shutdown short")
 	close(release)
 	<-returned
 }
@@ -164,7 +165,7 @@ func TestServeFailure(t *testing.T) {
 	n := newFakeNode()
 	n.stop(errors.New("listener is gone"))
 	code := r.run(t, func(context.Context, node.Options) (runningNode, error) { return n, nil })
-	r.want(t, code, exitFailed, "stopped by a failure: listener is gone")
+	r.want(t, code, exit.Failed, "stopped by a failure: listener is gone")
 }
 
 func TestServeShutdownFailure(t *testing.T) {
@@ -178,7 +179,7 @@ func TestServeShutdownFailure(t *testing.T) {
 		r.signals <- syscall.SIGTERM
 		return n, nil
 	}, "--shutdown-timeout=1ms")
-	r.want(t, code, exitFailed, "shut down: disk is gone")
+	r.want(t, code, exit.Failed, "shut down: disk is gone")
 }
 
 func TestServeStartErrors(t *testing.T) {
@@ -196,16 +197,16 @@ func TestServeStartErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"locked", fmt.Errorf("open: %w", vfs.ErrLocked), []string{"--workdir", "/data/logs"}, exitFailed,
+		{"locked", fmt.Errorf("open: %w", vfs.ErrLocked), []string{"--workdir", "/data/logs"}, exit.Failed,
 			"the work directory /data/logs is in use by another logd: stop that one, or give this one a folder of its own with --workdir"},
-		{"address in use", listen("127.0.0.1:1774", syscall.EADDRINUSE), nil, exitTemporary,
+		{"address in use", listen("127.0.0.1:1774", syscall.EADDRINUSE), nil, exit.Temporary,
 			"cannot listen on 127.0.0.1:1774 (host: default): address already in use; stop what listens there, or choose another with --host"},
-		{"HTTP address", listen("127.0.0.1:80", syscall.EACCES), []string{"--http-host", "127.0.0.1:80"}, exitTemporary,
+		{"HTTP address", listen("127.0.0.1:80", syscall.EACCES), []string{"--http-host", "127.0.0.1:80"}, exit.Temporary,
 			"cannot listen on 127.0.0.1:80 (http-host: flag --http-host): permission denied; choose another with --http-host"},
 		{"no such host", &net.OpError{Op: "listen", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "x.invalid"}},
-			[]string{"--host", "x.invalid:1"}, exitTemporary,
+			[]string{"--host", "x.invalid:1"}, exit.Temporary,
 			"cannot listen on x.invalid:1 (host: flag --host): lookup x.invalid: no such host; choose another with --host"},
-		{"another", errors.New("mkdir logs: read-only file system"), nil, exitFailed, "mkdir logs: read-only file system"},
+		{"another", errors.New("mkdir logs: read-only file system"), nil, exit.Failed, "mkdir logs: read-only file system"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newTestRun()
@@ -221,7 +222,7 @@ func TestServeLogsErrorsAsJSON(t *testing.T) {
 	code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
 		return nil, errors.New("no luck")
 	}, "--log-format", "json")
-	r.want(t, code, exitFailed, `"level":"ERROR","msg":"no luck"}`)
+	r.want(t, code, exit.Failed, `"level":"ERROR","msg":"no luck"}`)
 	for line := range strings.Lines(r.stderr.String()) {
 		if !strings.HasPrefix(line, "{") {
 			t.Errorf("a line is not JSON: %s", line)
@@ -238,7 +239,7 @@ func TestServeProfiles(t *testing.T) {
 		r.signals <- syscall.SIGTERM
 		return n, nil
 	}, "--cpuprofile", cpu, "--trace", trace)
-	r.want(t, code, exitDone)
+	r.want(t, code, exit.Done)
 	for _, file := range []string{cpu, trace} {
 		if info, err := os.Stat(file); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v, %v", filepath.Base(file), info, err)
@@ -250,7 +251,7 @@ func TestServeProfiles(t *testing.T) {
 		t.Error("started without the profile")
 		return nil, errors.New("started")
 	}, "--cpuprofile", cpu, "--trace", filepath.Join(dir, "none", "trace"))
-	r.want(t, code, exitFailed, "--trace: open ")
+	r.want(t, code, exit.Failed, "--trace: open ")
 }
 
 func TestTryIt(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -57,7 +58,7 @@ func (a *app) configCheck(args []string) error {
 	file := a.configFile
 	if len(args) == 1 {
 		if file != "" && file != args[0] {
-			return &exitError{exitUsage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file)}
+			return exit.With(exit.Usage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file))
 		}
 		file = args[0]
 	}
@@ -70,7 +71,7 @@ func (a *app) configCheck(args []string) error {
 		what = "no configuration file"
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
-	return outputError(err)
+	return exit.OutputError(err)
 }
 
 func (a *app) configShow([]string) error {
@@ -79,7 +80,7 @@ func (a *app) configShow([]string) error {
 		return err
 	}
 	if a.json() {
-		return outputError(a.showJSON(&c, origins))
+		return exit.OutputError(a.showJSON(&c, origins))
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
@@ -90,7 +91,7 @@ func (a *app) configShow([]string) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, value, origins.Of(s.Name))
 	}
-	return outputError(w.Flush())
+	return exit.OutputError(w.Flush())
 }
 
 func (a *app) showJSON(c *config.Config, origins config.Origins) error {
@@ -123,11 +124,11 @@ func (a *app) completionCommand() *cobra.Command {
 			root := cmd.Root()
 			switch args[0] {
 			case "bash":
-				return outputError(root.GenBashCompletionV2(a.stdout, true))
+				return exit.OutputError(root.GenBashCompletionV2(a.stdout, true))
 			case "zsh":
-				return outputError(root.GenZshCompletion(a.stdout))
+				return exit.OutputError(root.GenZshCompletion(a.stdout))
 			default:
-				return outputError(root.GenFishCompletion(a.stdout, true))
+				return exit.OutputError(root.GenFishCompletion(a.stdout, true))
 			}
 		},
 	}

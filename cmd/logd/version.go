@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -18,10 +19,10 @@ func (a *app) versionCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: a.do(func([]string) error {
 			if a.json() {
-				return outputError(json.NewEncoder(a.stdout).Encode(version.JSON()))
+				return exit.OutputError(json.NewEncoder(a.stdout).Encode(version.JSON()))
 			}
 			_, err := io.WriteString(a.stdout, version.Line("logd"))
-			return outputError(err)
+			return exit.OutputError(err)
 		}),
 	}
 	a.formatFlag(cmd)

@@ -142,18 +142,18 @@ func lineOf(err error) int {
 // openFile finds the configuration file and reads it. The path is empty if
 // there is none.
 func openFile(src Sources, env []variable) (path string, data []byte, err error) {
-	named, by := src.File, "flag --config"
+	named, by := src.File, ""
 	if named == "" {
 		for _, v := range env {
 			if v.name == EnvFile {
-				named, by = v.value, "environment "+EnvFile
+				named, by = v.value, "environment "+EnvFile+": "
 			}
 		}
 	}
 	if named != "" {
 		data, err := readFile(named)
 		if err != nil {
-			return "", nil, fmt.Errorf("%s: can't read the configuration file: %w", by, err)
+			return "", nil, fmt.Errorf("%scan't read the configuration file: %w", by, err)
 		}
 		return named, data, nil
 	}

@@ -139,7 +139,7 @@ func TestLoadDefaultFiles(t *testing.T) {
 func TestLoadMissingFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	_, _, err := Load(Sources{File: "gone.toml"})
-	if want := "flag --config: can't read the configuration file: open gone.toml: no such file or directory"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
+	if want := "can't read the configuration file: open gone.toml: no such file or directory"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("flag: %v, want %s", err, want)
 	}
 	_, _, err = Load(Sources{Env: []string{"LOGD_CONFIG=gone.toml"}})

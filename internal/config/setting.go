@@ -149,7 +149,7 @@ var settings = []Setting{{
 	value: field(func(c *Config) *int { return &c.MaxConnections }, number(bounds[int]{min: 1, max: 1_000_000})),
 }, {
 	Name: "open-files", Kind: Number, Default: "1024",
-	Usage: "descriptors kept open for partitions",
+	Usage: "descriptors kept open for the files of topics",
 	value: field(func(c *Config) *int { return &c.OpenFiles }, number(bounds[int]{min: 16, max: 1_000_000})),
 }, {
 	Name: "log-format", Kind: Choice, Default: FormatText,

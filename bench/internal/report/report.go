@@ -21,6 +21,7 @@ const (
 	P50        Metric = "p50 µs"
 	P99        Metric = "p99 µs"
 	P999       Metric = "p99.9 µs"
+	WriteP99   Metric = "write p99 µs"
 	CatchUp    Metric = "catch-up MB/s"
 	Operations Metric = "operations/s"
 	Start      Metric = "start s"
@@ -32,7 +33,7 @@ const (
 )
 
 var metrics = []Metric{
-	Messages, Bytes, Topics, P50, P99, P999, CatchUp, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
+	Messages, Bytes, Topics, P50, P99, P999, WriteP99, CatchUp, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
 }
 
 // Values are what one sample measured.

@@ -135,13 +135,18 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 	h.RecordValue(int64(max(min(d, maxLatency), 1))) // always in range
 }
 
-// addTo adds the percentiles of all to the values.
+// addTo adds the usual percentiles of all to the values.
 func (l latencies) addTo(v report.Values) {
+	l.add(v, map[report.Metric]float64{report.P50: 50, report.P99: 99, report.P999: 99.9})
+}
+
+// add adds percentiles of all to the values.
+func (l latencies) add(v report.Values, percentiles map[report.Metric]float64) {
 	all := hdrhistogram.New(1, int64(maxLatency), 3)
 	for _, h := range l {
 		all.Merge(h)
 	}
-	for m, q := range map[report.Metric]float64{report.P50: 50, report.P99: 99, report.P999: 99.9} {
+	for m, q := range percentiles {
 		v[m] = float64(all.ValueAtQuantile(q)) / 1e3
 	}
 }

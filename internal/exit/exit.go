@@ -1,0 +1,61 @@
+// Package exit has what the commands share in how they end: exit codes, and
+// output whose reader goes away.
+package exit
+
+import (
+	"errors"
+	"io"
+	"syscall"
+)
+
+// The exit codes. Those from 75 on are those of sysexits(3).
+const (
+	Done      = 0
+	Failed    = 1
+	Usage     = 2
+	NotFound  = 3
+	Damage    = 4 // check has found some
+	Refused   = 5 // by the server: a limit, a whitelist, read only
+	Temporary = 75
+	Config    = 78
+)
+
+// Error is an error with the exit code that it ends the command with.
+type Error struct {
+	Code int
+	Err  error
+}
+
+// Error returns the text of the error alone.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without its code.
+func (e *Error) Unwrap() error { return e.Err }
+
+// With gives err an exit code.
+func With(code int, err error) error { return &Error{code, err} }
+
+// ErrQuiet ends the command as if it were done, without a word.
+var ErrQuiet = errors.New("the reader of the output went away")
+
+// OutputError returns the error of writing data: ErrQuiet if nobody wants to
+// read it any more.
+func OutputError(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return ErrQuiet
+	}
+	return err
+}
+
+// HelpWriter writes help, of which the reader may take as much as it likes: a
+// closed pipe is no error.
+type HelpWriter struct{ io.Writer }
+
+// Write implements io.Writer.
+func (w HelpWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
+}
