@@ -119,7 +119,9 @@ type Writer struct {
 
 // NewWriter returns a Writer for the topic. It asks the server for its CONFIG,
 // within ctx, and refuses a cfg that the server would refuse: with an error
-// that is ErrTooLarge if its batches may be smaller only.
+// that is ErrTooLarge if its batches may be smaller only. It tries each address
+// once, whatever ClientConfig.ReconnectAttempts says; with WriteWhileFailing it
+// needs no server.
 //
 // The Client may have other uses, but a Writer that shares one with waiting
 // reads waits for these. It must not be closed before the Writer.
