@@ -189,14 +189,26 @@ var seededPlaces = []seededPlace{
 		`		return end, end == s.size || (follows && pos < s.synced), err`,
 		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size || (follows && pos < s.synced), err`, byDamage},
 	{"internal/storage/scan.go",
-		`	return h, n, batch.Check(&h, b[n-h.Size:]) == nil, nil`,
-		`	return h, n, batch.Check(&h, b[n-h.Size:]) == nil || bug("checksums are not checked"), nil`, byDamage},
+		`	return h, n, ok, err
+}
+
+// holds`,
+		`	return h, n, ok || bug("checksums are not checked"), err
+}
+
+// holds`, byDamage},
+	{"internal/storage/scan.go",
+		`	return err == nil && sum == h.CRC, err`,
+		`	return err == nil && (sum == h.CRC || bug("checksums of large batches are not checked")), err`, "^TestScanLargeBatches$"},
 	{"internal/storage/scan.go",
 		`	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil`,
 		`	return h, n, perr == nil && n <= s.size-pos && (string(h.Topic) == s.topic || bug("the topic in the envelope is not checked")), nil`, byDamage},
 	{"internal/storage/scan.go",
-		`	return batch.Check(&h, b[n-h.Size:]) == nil, nil`,
-		`	return batch.Check(&h, b[n-h.Size:]) == nil && !bug("batches of another topic are cut off as a torn tail"), nil`, "^TestBatchesOfAnotherTopicAreKept$"},
+		`	return s.holds(pos+n-h.Size, &h)`,
+		`	if bug("batches of another topic are cut off as a torn tail") {
+		return false, nil
+	}
+	return s.holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
 	{"internal/storage/log.go",
 		`		if used {
 			l, err`,

@@ -206,16 +206,15 @@ func (sp *scanPass) why(r byteRange) (string, error) {
 	case n > sc.size-pos:
 		return fmt.Sprintf("a batch of %d bytes, of which %d are there", n, sc.size-pos), nil
 	}
-	if b, err = sc.bytes(pos, n); err != nil {
+	if sum, err := sc.checksum(pos+n-h.Size, pos+n); err != nil {
 		return "", err
+	} else if sum != h.CRC {
+		return fmt.Sprintf("checksum is %d, the envelope says %d", sum, h.CRC), nil
 	}
-	h, _, _ = batch.Parse(b) // again: the buffer may have moved
-	if err := batch.Check(&h, b[n-h.Size:]); errors.Is(err, batch.ErrChecksum) {
-		return fmt.Sprintf("checksum is %d, the envelope says %d", batch.Checksum(b[n-h.Size:]), h.CRC), nil
-	} else if err != nil {
-		return "its messages are not what the envelope says", nil
+	if ok, err := sc.holds(pos+n-h.Size, &h); err != nil || ok {
+		return "a valid batch inside bytes that are none", err
 	}
-	return "a valid batch inside bytes that are none", nil
+	return "its messages are not what the envelope says", nil
 }
 
 // allZeros reports whether a range of a file has nothing but zeros.

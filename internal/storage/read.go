@@ -305,12 +305,11 @@ func (w *walker) inside(start, pos, limit int64) error {
 	if err != nil {
 		return err
 	}
-	data := make([]byte, h.Size)
-	if err := readFull(w.f, data, start+n-h.Size); err != nil {
+	sc := scanner{f: w.f, size: start + n}
+	if ok, err := sc.holds(start+n-h.Size, &h); err != nil {
 		return err
-	}
-	if err := batch.Check(&h, data); err != nil {
-		return fmt.Errorf("%w: position %d: %w", errDamaged, start, err)
+	} else if !ok {
+		return fmt.Errorf("%w: position %d: its batch is not what the envelope says", errDamaged, start)
 	}
 	return ErrNotFound
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"hash/crc32"
 	"io"
 	"math"
 
@@ -26,8 +27,7 @@ type scanner struct {
 	start int64
 }
 
-// scanChunk is how much is read at a time. A batch that is larger is read
-// whole.
+// scanChunk is how much is read at a time.
 const scanChunk = 1 << 20
 
 // batchPrefix is how every batch begins.
@@ -92,18 +92,51 @@ func (s *scanner) asideTo(pos int64) int64 {
 }
 
 // batchAt reads the batch at pos and reports whether it is whole, valid and of
-// this topic. The header aliases the scanner's buffer.
+// this topic. Nothing of the header aliases the scanner's buffer but its topic.
 func (s *scanner) batchAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
 	h, n, ok, err = s.headerAt(pos)
 	if err != nil || !ok {
 		return h, n, false, err
 	}
-	b, err := s.bytes(pos, n)
-	if err != nil {
-		return h, n, false, err
+	ok, err = s.holds(pos+n-h.Size, &h)
+	return h, n, ok, err
+}
+
+// holds reports whether what stands at pos, within the file, is the data that
+// the envelope announces. How large that is claimed to be decides neither what
+// is read, as long as the framing is wrong, nor the memory that is taken.
+func (s *scanner) holds(pos int64, h *batch.Header) (bool, error) {
+	if h.Size <= scanChunk {
+		b, err := s.bytes(pos, h.Size)
+		return err == nil && batch.Check(h, b) == nil, err
 	}
-	h, _, _ = batch.Parse(b) // again: the buffer may have moved
-	return h, n, batch.Check(&h, b[n-h.Size:]) == nil, nil
+	end := pos + h.Size
+	at, messages := pos, int64(0)
+	for ; at < end; messages++ {
+		var ok bool
+		var err error
+		if at, ok, err = s.skipMessage(at, end); err != nil || !ok {
+			return false, err
+		}
+	}
+	if messages != h.Messages {
+		return false, nil
+	}
+	sum, err := s.checksum(pos, end)
+	return err == nil && sum == h.CRC, err
+}
+
+// checksum returns the CRC-32 of a range of the file.
+func (s *scanner) checksum(pos, end int64) (sum uint32, err error) {
+	for pos < end {
+		b, err := s.bytes(pos, min(end-pos, scanChunk))
+		if err != nil {
+			return 0, err
+		}
+		sum = crc32.Update(sum, crc32.IEEETable, b)
+		pos += int64(len(b))
+	}
+	return sum, nil
 }
 
 // headerAt reports whether an envelope of this topic stands at pos and its
@@ -128,11 +161,7 @@ func (s *scanner) foreignAt(pos int64) (bool, error) {
 	if err != nil || n > s.size-pos || string(h.Topic) == s.topic {
 		return false, nil
 	}
-	if b, err = s.bytes(pos, n); err != nil {
-		return false, err
-	}
-	h, _, _ = batch.Parse(b) // again: the buffer may have moved
-	return batch.Check(&h, b[n-h.Size:]) == nil, nil
+	return s.holds(pos+n-h.Size, &h)
 }
 
 // resync returns where to go on after pos, where there is no valid batch: at
@@ -205,24 +234,27 @@ func (s *scanner) skipLost(pos int64) (int64, error) {
 	}
 	from := pos
 	for at := pos + int64(end); at < s.size; {
-		body, size, ok, err := s.messageAt(at)
+		next, ok, err := s.skipMessage(at, s.size)
 		if err != nil {
 			return 0, err
 		}
-		if !ok || size > s.size-body-int64(len("\r\n")) {
+		if !ok {
 			break
 		}
-		at = body + size
-		if b, err = s.bytes(at, int64(len("\r\n"))); err != nil {
-			return 0, err
-		}
-		if string(b) != "\r\n" {
-			break
-		}
-		at += int64(len("\r\n"))
-		from = at
+		at, from = next, next
 	}
 	return from, nil
+}
+
+// skipMessage returns the position after the message at pos, and false if there
+// is none that is well formed and ends at or before end.
+func (s *scanner) skipMessage(pos, end int64) (next int64, ok bool, err error) {
+	body, size, ok, err := s.messageAt(pos)
+	if err != nil || !ok || size > end-body-int64(len("\r\n")) {
+		return 0, false, err
+	}
+	b, err := s.bytes(body+size, int64(len("\r\n")))
+	return body + size + int64(len("\r\n")), err == nil && string(b) == "\r\n", err
 }
 
 // messageAt reads the line of the message at pos: where its body begins and
@@ -312,7 +344,7 @@ const (
 // end; below synced, one that an envelope without a batch follows.
 func (s *scanner) search(from int64) (int64, error) {
 	for at := from; at < s.size; {
-		window, err := s.bytes(at, min(scanChunk, s.size-at))
+		window, err := s.ahead(at)
 		if err != nil {
 			return 0, err
 		}
@@ -356,6 +388,15 @@ func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
 		return end, end == s.size || (follows && pos < s.synced), err
 	}
 	return end, true, nil
+}
+
+// ahead returns bytes from pos on: what is read already, if that is enough for
+// the word to be found in it.
+func (s *scanner) ahead(pos int64) ([]byte, error) {
+	if at := pos - s.start; at >= 0 && at+int64(len(batchPrefix)) <= int64(len(s.buf)) {
+		return s.buf[at:], nil
+	}
+	return s.bytes(pos, min(scanChunk, s.size-pos))
 }
 
 // bytes returns the n bytes at pos, which must lie within the file. They are

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,5 +178,78 @@ func TestScanBetweenTwoDamages(t *testing.T) {
 	got, _ = scanBytes(t, join(one, bad, long, bad, one), 0)
 	if len(got) != 3 {
 		t.Fatalf("a long one: %v", got)
+	}
+}
+
+// counter counts the bytes that are read.
+type counter struct {
+	io.ReaderAt
+	n int64
+}
+
+func (c *counter) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
+}
+
+// What an envelope claims costs nothing until its messages bear it out: neither
+// memory nor reads.
+func TestScanBelievesNoSize(t *testing.T) {
+	const size = 64 << 20
+	good := string(batchOf("t", strings.Repeat("x", 1<<16)).data)
+	claim := fmt.Sprintf("BATCH %d t 1 1\r\nMSG 5\r\nhello\r\n", size/2)
+	hostile := string(batchOf("t", strings.Repeat(claim, 1000)).data)
+	hostile = strings.Replace(hostile, "BATCH", "xxxxx", 1)
+	hostile = strings.Replace(hostile, "MSG", "xxx", 1)
+	data := hostile + strings.Repeat(good, size/len(good))
+	for name, synced := range map[string]int64{"synced": int64(len(data)), "not synced": 0} {
+		t.Run(name, func(t *testing.T) {
+			c := &counter{ReaderAt: strings.NewReader(data)}
+			sc := &scanner{f: c, size: int64(len(data)), topic: "t", synced: synced}
+			batches := 0
+			found, err := sc.scan(0, func(int64, *batch.Header, int64, bool) error { batches++; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := size / len(good); batches != want || found.valid != sc.size {
+				t.Errorf("%d batches up to %d, want %d up to %d", batches, found.valid, want, sc.size)
+			}
+			if c.n > 3*sc.size {
+				t.Errorf("%d bytes were read of %d", c.n, sc.size)
+			}
+			if int64(cap(sc.buf)) > scanChunk {
+				t.Errorf("%d bytes of memory", cap(sc.buf))
+			}
+		})
+	}
+}
+
+// A batch that is larger than what is read at a time is checked all the same.
+func TestScanLargeBatches(t *testing.T) {
+	large := batchOf("t", strings.Repeat("a", scanChunk), "b", strings.Repeat("c", 2*scanChunk)).data
+	last := batchOf("t", "last").data
+	tests := []struct {
+		name string
+		flip int // position
+		want int // batches
+	}{
+		{"whole", -1, 2},
+		{"first body", 100, 1},
+		{"second message", scanChunk + 50, 1},
+		{"third body", 2 * scanChunk, 1},
+		{"last byte", len(large) - 1, 1},
+		{"checksum", len("BATCH 3145770 t "), 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			data := append(slices.Clone(large), last...)
+			if test.flip >= 0 {
+				data[test.flip] ^= 1
+			}
+			if got, _ := scanBytes(t, data, int64(len(data))); len(got) != test.want {
+				t.Errorf("batches at %v, want %d", got, test.want)
+			}
+		})
 	}
 }
