@@ -86,8 +86,12 @@ func (o *OS) Close() error {
 	return err
 }
 
-// OpenFile implements FS.
+// OpenFile implements FS. It looks before it opens: a FIFO would keep it
+// waiting, and a symbolic link may lead to the file of another name.
 func (o *OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	if st, err := o.root.Lstat(name); err == nil && !st.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotRegular}
+	}
 	f, err := o.root.OpenFile(name, flag, perm)
 	if err != nil {
 		return nil, err

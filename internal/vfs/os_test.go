@@ -416,3 +416,23 @@ func TestLockBesideExec(t *testing.T) {
 	close(done)
 	g.Wait()
 }
+
+// TestNotRegular: what is no regular file is not opened, and nothing waits for
+// the other end of a pipe.
+func TestNotRegular(t *testing.T) {
+	dir := t.TempDir()
+	o, err := vfs.OpenOS(dir, 0o700)
+	check(t, err)
+	defer o.Close()
+	create(t, o, "file")
+	check(t, o.Mkdir("folder", 0o700))
+	check(t, unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	check(t, os.Symlink("file", filepath.Join(dir, "link")))
+	for _, name := range []string{"folder", "pipe", "link"} {
+		for _, flag := range []int{vfs.ReadOnly, vfs.ReadWrite, vfs.ReadWrite | vfs.Create, vfs.ReadWrite | vfs.Truncate} {
+			if _, err := o.OpenFile(name, flag, 0o600); !errors.Is(err, vfs.ErrNotRegular) {
+				t.Errorf("OpenFile(%s, %#x): %v, want ErrNotRegular", name, flag, err)
+			}
+		}
+	}
+}

@@ -30,12 +30,16 @@ const (
 	Truncate  = os.O_TRUNC
 )
 
+// ErrNotRegular is returned by OpenFile for what is there and is no regular file.
+var ErrNotRegular = errors.New("not a regular file")
+
 // ErrLocked is returned by Lock when another process holds the lock.
 var ErrLocked = errors.New("vfs: locked by another process")
 
 // FS is a folder and all below it.
 type FS interface {
-	// OpenFile opens a regular file. The flags are those of this package.
+	// OpenFile opens a regular file. The flags are those of this package. The
+	// error is ErrNotRegular for anything else: folders, symbolic links, pipes.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Mkdir makes a folder. The error is fs.ErrExist if the name is taken.
 	Mkdir(name string, perm fs.FileMode) error
