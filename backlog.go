@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 )
 
@@ -50,6 +51,9 @@ type Backlog interface {
 	// delivered forgets the batch with this number. The error means that it
 	// is forgotten until the backlog is opened again.
 	delivered(seq int64) error
+	// room returns the length of the largest batch that it could keep if it were
+	// empty.
+	room() int64
 	// topic returns whose batches are kept, "" if there are none.
 	topic() string
 	// claim makes the caller the one user, until release.
@@ -83,6 +87,7 @@ func (NoBacklog) next(buf []byte) (int64, []byte, bool, error) {
 }
 func (NoBacklog) rewind()               {}
 func (NoBacklog) delivered(int64) error { return nil }
+func (NoBacklog) room() int64           { return math.MaxInt64 } // it keeps none
 func (NoBacklog) topic() string         { return "" }
 func (NoBacklog) claim() error          { return nil }
 func (NoBacklog) release()              {}
@@ -97,10 +102,12 @@ type BacklogEntry struct {
 	Raw []byte
 	// Messages is how many messages it has.
 	Messages int64
-	// Reason says why it could not be delivered.
+	// Reason says why it could not be delivered, and came in. Attempts to
+	// deliver it from here are not noted.
 	Reason string
-	// Unknown tells that it may be stored all the same: the connection was
-	// lost before the answer. If it is, its messages will be there twice.
+	// Unknown tells that it may have been stored all the same before it came
+	// in: the connection was lost before the answer. If it was, its messages
+	// will be there twice.
 	Unknown bool
 	// Time is when the batch came into the backlog.
 	Time time.Time

@@ -1,6 +1,7 @@
 package logd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -30,7 +32,12 @@ type DiskBacklogConfig struct {
 	FileMode os.FileMode
 }
 
-const minDiskBacklog = 64<<10 + 4<<10
+const (
+	// diskBacklogRest is what the file may need beside a batch: its name, the
+	// headers of two records, and a reason.
+	diskBacklogRest = 4 << 10
+	minDiskBacklog  = 64<<10 + diskBacklogRest
+)
 
 // Validate returns an error that names the field, its value and the allowed
 // range if there can be no such backlog.
@@ -123,6 +130,9 @@ func (b *DiskBacklog) open() error {
 	if err != nil {
 		return err
 	}
+	if err := b.clear(); err != nil {
+		return err
+	}
 	b.kept, b.seq, b.owner, b.size = scan.kept, scan.seq, scan.topic, info.Size()
 	if scan.end < b.size {
 		if err := b.cutTorn(scan.end); err != nil {
@@ -209,6 +219,26 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 		// A file system without links.
 	}
 	return temp, os.Rename(temp.Name(), b.cfg.Path)
+}
+
+// clear removes the files that create has left behind in a crash. Whoever else
+// is just making one has come too late: this process has the backlog.
+func (b *DiskBacklog) clear() error {
+	folder, base := filepath.Split(b.cfg.Path)
+	entries, err := os.ReadDir(cmp.Or(folder, "."))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), base+".")
+		number, ok2 := strings.CutSuffix(rest, ".tmp")
+		if _, err := strconv.ParseUint(number, 10, 64); ok && ok2 && err == nil {
+			if err := os.Remove(folder + e.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // cutTorn moves the torn end of the file, from end on, into a file beside it.
@@ -327,6 +357,8 @@ func (b *DiskBacklog) Close() error {
 	b.file = nil
 	return err
 }
+
+func (b *DiskBacklog) room() int64 { return b.cfg.MaxBytes - diskBacklogRest }
 
 func (b *DiskBacklog) topic() string {
 	b.mu.Lock()

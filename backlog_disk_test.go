@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -267,6 +268,31 @@ func TestDiskBacklogFile(t *testing.T) {
 	deliver(t, b, int(b.Len()))
 	if info, err := os.Stat(path); err != nil || info.Size() != int64(len(backlogName+backlogVersion)) {
 		t.Errorf("the file has %d bytes, and nothing is kept", info.Size())
+	}
+}
+
+// What a crash has left of a file that was to take the backlog's place goes, and
+// nothing else.
+func TestDiskBacklogClears(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "backlog")
+	openDisk(t, path).Close()
+	for _, name := range []string{"backlog.123.tmp", "backlog.x.tmp", "backlog2.1.tmp", "backlog.torn-1", "backlog.1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openDisk(t, path).Close()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{"backlog", "backlog.1", "backlog.torn-1", "backlog.x.tmp", "backlog2.1.tmp"}; !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
 	}
 }
 

@@ -143,6 +143,8 @@ func (b *MemoryBacklog) delivered(seq int64) error {
 	return nil
 }
 
+func (b *MemoryBacklog) room() int64 { return b.maxBytes }
+
 func (b *MemoryBacklog) topic() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

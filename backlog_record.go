@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"math"
 	"slices"
 	"time"
 
@@ -42,6 +41,9 @@ const (
 	recordBatch     = 1
 	recordDelivered = 2
 	flagUnknown     = 1
+
+	// maxReason is how much of a reason is kept.
+	maxReason = 2 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -62,7 +64,7 @@ func (h *recordHeader) len() int64 { return recordHeaderLen + int64(h.reasonLen)
 
 // appendBatchRecord appends the record of a batch.
 func appendBatchRecord(dst []byte, seq int64, e *BacklogEntry) []byte {
-	reason := e.Reason[:min(len(e.Reason), math.MaxUint16)]
+	reason := e.Reason[:min(len(e.Reason), maxReason)]
 	crc := crc32.Update(crc32.Checksum([]byte(reason), castagnoli), castagnoli, e.Raw)
 	dst = appendRecordHeader(dst, &recordHeader{
 		kind: recordBatch, unknown: e.Unknown, reasonLen: len(reason), seq: seq,

@@ -3,7 +3,6 @@ package logd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -678,24 +677,4 @@ func TestQueue(t *testing.T) {
 	if cap(q.items) > 4*len(model) {
 		t.Errorf("room for %d calls with %d queued", cap(q.items), len(model))
 	}
-}
-
-func ExampleIsUnknown() {
-	client, err := NewClient(ClientConfig{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client.Close()
-
-	var batch Batch
-	batch.Add([]byte("hello"))
-	_, err = client.Append(context.Background(), "greetings", &batch)
-	switch {
-	case IsUnknown(err):
-		fmt.Println("perhaps stored:", err)
-	case IsNotStored(err):
-		fmt.Println("not stored:", err)
-	}
-	// Output: not stored: logd: append "greetings": client closed
 }

@@ -188,9 +188,8 @@ func (f *fetcher) accept(result *Result) arrival {
 	if f.delta > 0 || f.after {
 		var ok bool
 		if a.skip, ok = f.before(&result.Batches[0]); !ok {
-			err := &OffsetError{Offset: f.offset, Delta: f.delta, Oldest: f.offset, Next: result.Next}
 			result.Release()
-			return arrival{end: EndFailed, err: scanError(f.s.topic, err)}
+			return arrival{end: EndFailed, err: f.noMessage()}
 		}
 		f.delta, f.after = 0, false
 	}
@@ -204,6 +203,17 @@ func (f *fetcher) accept(result *Result) arrival {
 		f.left = max(f.left-got, 0)
 	}
 	return a
+}
+
+// noMessage returns the error for a delta at which no message begins.
+func (f *fetcher) noMessage() error {
+	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	if err != nil {
+		return err
+	}
+	return scanError(f.s.topic, &OffsetError{
+		Offset: f.offset, Delta: f.delta, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
+	})
 }
 
 // before returns how many messages of the batch come before the wanted one,
@@ -340,6 +350,6 @@ func (f *fetcher) pause(d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-f.s.ctx.Done():
-		return context.Cause(f.s.ctx)
+		return f.s.cause()
 	}
 }

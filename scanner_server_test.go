@@ -193,7 +193,7 @@ func TestScannerEnds(t *testing.T) {
 			return errors.As(err, &bad) && bad.Offset == info.Oldest+1 && bad.Oldest == info.Oldest && bad.Next == info.Next
 		}, fmt.Sprintf(`logd: scan "t": offset %d is not the beginning of a batch`, info.Oldest+1)},
 		{"delta", "t", logd.AtMessage(info.Oldest, 5), logd.EndFailed, func(err error) bool {
-			return errors.As(err, &bad) && bad.Offset == info.Oldest && bad.Delta == 5
+			return errors.As(err, &bad) && *bad == logd.OffsetError{Offset: info.Oldest, Delta: 5, Oldest: info.Oldest, Next: info.Next}
 		}, fmt.Sprintf(`logd: scan "t": delta 5 is not the beginning of a message in the batch at offset %d`, info.Oldest)},
 		{"after no message", "t", logd.AfterMessage(info.Oldest, 1000), logd.EndFailed, func(err error) bool {
 			return errors.As(err, &bad) && bad.Delta == 1000

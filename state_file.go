@@ -51,7 +51,7 @@ func (s StateSync) String() string {
 type FileStateConfig struct {
 	// Path is the file. Its folder must exist; beside it there is for a moment
 	// another file, of the same name and ".tmp". One FileState at a time may
-	// use it.
+	// use it, for one topic: the file does not say which.
 	Path string
 	// FileMode is the mode of the file. Default: 0600.
 	FileMode fs.FileMode

@@ -62,7 +62,7 @@ func (w *Writer) end() {
 	}
 	w.backlog.release()
 	if own, ok := w.backlog.(*MemoryBacklog); ok && w.cfg.Backlog == nil {
-		own.Close() // what it says is said
+		w.giveUp(own)
 	}
 	w.stop(nil)
 	w.mu.Lock()
@@ -74,6 +74,19 @@ func (w *Writer) end() {
 	w.mu.Unlock()
 	w.look()
 	w.setState(StateClosed, nil)
+}
+
+// giveUp counts as lost what is in the Writer's own backlog. The error that says
+// so is leftovers'.
+func (w *Writer) giveUp(own *MemoryBacklog) {
+	var messages int64
+	for e := range own.All() {
+		messages += e.Messages
+	}
+	own.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.Lost += messages
 }
 
 // leftovers returns the error for what Close could not deliver, nil if there

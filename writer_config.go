@@ -154,6 +154,8 @@ func (cfg *WriterConfig) Validate() error {
 		return bad("BufferBytes", full.BufferBytes, "at least %d, %s", least, why)
 	case full.WriteWhileFailing && full.Backlog == NoBacklog{}:
 		return bad("WriteWhileFailing", true, "a Backlog with it, not NoBacklog")
+	case full.Backlog != nil && full.Backlog.room() < full.BatchBytes:
+		return bad("BatchBytes", full.BatchBytes, "at most %d, which is what the Backlog has room for while it is empty", full.Backlog.room())
 	}
 	return nil
 }

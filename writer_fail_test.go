@@ -321,9 +321,9 @@ func TestWriterBacklogOverflow(t *testing.T) {
 		}
 		return ""
 	}}
-	// Room for two batches of one message of 100 bytes.
-	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 300})
-	cfg := WriterConfig{BatchMessages: 1, Backlog: backlog, WriteWhileFailing: true}
+	// Room for two batches of one message of 200 bytes.
+	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 500})
+	cfg := WriterConfig{BatchBytes: 400, BatchMessages: 1, Backlog: backlog, WriteWhileFailing: true}
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
@@ -332,7 +332,7 @@ func TestWriterBacklogOverflow(t *testing.T) {
 		w := openWriter(t, ccfg, cfg)
 		o.down.Store(true)
 		var results outcomes
-		long := func(s string) string { return strings.Repeat(s, 100) }
+		long := func(s string) string { return strings.Repeat(s, 200) }
 		for _, m := range []string{"a", "b", "c"} {
 			tell(t, w, &results, long(m))
 			synctest.Wait()
@@ -431,6 +431,9 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 					}
 					if !back && (!errors.Is(err, ErrConnect) || errors.Is(err, ErrBacklogged) || !strings.Contains(err.Error(), "lost")) {
 						t.Errorf("Close: %v", err)
+					}
+					if st := w.Stats(); st.Taken != st.Delivered+st.Lost || (st.Lost > 0) == back {
+						t.Errorf("%+v: what was taken is neither delivered nor lost", st)
 					}
 				})
 			})

@@ -41,7 +41,8 @@ type WriterStats struct {
 	Delivered, DeliveredBatches int64
 	// Backlogged is how many went to the backlog.
 	Backlogged int64
-	// Lost is how many could neither be delivered nor kept in the backlog.
+	// Lost is how many could neither be delivered nor kept in the backlog. What a
+	// Writer still has in a backlog of its own when it is closed is Lost, too.
 	Lost int64
 	// Dropped is how many were dropped because there was no room for them.
 	// With DropNewest these were never taken, with DropOldest they were.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -367,6 +368,23 @@ func TestWriterConfigValidate(t *testing.T) {
 	if err := (&WriterConfig{}).Validate(); err != nil {
 		t.Errorf("the zero config: %v", err)
 	}
+	small, err := NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := OpenDiskBacklog(DiskBacklogConfig{Path: filepath.Join(t.TempDir(), "backlog"), MaxBytes: minDiskBacklog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if err := (&WriterConfig{Backlog: disk}).Validate(); err != nil {
+		t.Errorf("the smallest backlog on disk: %v", err)
+	}
+	largest := entry(false, "a", strings.Repeat("x", DefaultMaxBatchSize-60))
+	largest.Reason = strings.Repeat("because ", 10000)
+	if err := disk.put(largest); err != nil {
+		t.Errorf("a batch of %d bytes does not fit into the smallest backlog on disk: %v", len(largest.Raw), err)
+	}
 	tests := []struct {
 		cfg  WriterConfig
 		says []string
@@ -382,6 +400,8 @@ func TestWriterConfigValidate(t *testing.T) {
 		{WriterConfig{BufferBytes: 131072, WhenFull: DropOldest}, []string{"BufferBytes", "131072", "655360", "DropOldest"}},
 		{WriterConfig{WhenFull: 9}, []string{"WhenFull", "FullPolicy(9)"}},
 		{WriterConfig{Backlog: NoBacklog{}, WriteWhileFailing: true}, []string{"WriteWhileFailing", "Backlog"}},
+		{WriterConfig{Backlog: small}, []string{"BatchBytes", "65536", "1000"}},
+		{WriterConfig{Backlog: disk, BatchBytes: 65537}, []string{"BatchBytes", "65537", "65536"}},
 	}
 	for _, tt := range tests {
 		err := tt.cfg.Validate()

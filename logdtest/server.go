@@ -3,6 +3,10 @@
 // A [Server], made by [Start], is the real thing, for tests of what a program
 // does with its logs. Neither it nor its clients need a free port, a folder or
 // a pause to be known to the test.
+//
+// A [Script], made by [NewScript], is a server that does what the test says,
+// step by step, for tests of what a program does when things go wrong: answers
+// that are late, cut in the middle, garbage, or that do not come.
 package logdtest
 
 import (
