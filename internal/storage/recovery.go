@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -245,6 +246,7 @@ func (l *Log) recover() error {
 	if err := l.dropDeadHeads(); err != nil {
 		return err
 	}
+	l.tellMissing()
 	l.closeGaps()
 	head := l.head()
 	head.sum.Store(nil) // it will grow
@@ -380,6 +382,18 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 		return false, err
 	}
 	return sc.foreignAt(0)
+}
+
+// tellMissing says which partitions were complete, were not removed by logd, and
+// are gone from the beginning of the log: closeGaps can't know of them.
+func (l *Log) tellMissing() {
+	first := l.partitions()[0].base
+	for _, base := range slices.Sorted(maps.Keys(l.state.ends)) {
+		if base >= l.state.trimmed.oldest && base < first {
+			l.store.log.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
+				"file", partitionName(l.name, base), "offset", base, "bytes", l.state.ends[base].end-base, "oldest", first)
+		}
+	}
 }
 
 // closeGaps makes the partitions follow one another: what is missing between

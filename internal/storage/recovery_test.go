@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -569,5 +570,49 @@ func TestDamagedJournalStaysInPlace(t *testing.T) {
 			must(t, err)
 			v.Close()
 		})
+	}
+}
+
+// The first files of a log may be gone because logd removed them, or because
+// somebody else did: only that is worth a word.
+func TestFirstPartitionGone(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, small)
+	l := mustCreate(t, s, "t")
+	var at []Appended
+	for _, body := range []string{"one", "two", "three", "four"} {
+		at = append(at, mustAppend(t, l, batchOf("t", body)))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopen := func(partitions int) string {
+		t.Helper()
+		var logged strings.Builder
+		o := small
+		o.Partitions, o.Logger = partitions, slog.New(slog.NewTextHandler(&logged, nil))
+		s := openMem(t, disk, o)
+		l := mustLog(t, s, "t")
+		if partitions < 0 && l.Oldest() != at[1].Offset {
+			t.Errorf("oldest %d, want %d", l.Oldest(), at[1].Offset)
+		}
+		mustAppend(t, l, batchOf("t", "more"))
+		if err := l.retain(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return logged.String()
+	}
+	if err := disk.Remove(partitionName("t", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := reopen(-1); !strings.Contains(got, "file=t/0.log") || !strings.Contains(got, "level=ERROR") {
+		t.Errorf("nothing is said of the missing file:\n%s", got)
+	}
+	reopen(2) // retention removes the next one
+	if got := reopen(2); strings.Contains(got, "level=ERROR") {
+		t.Errorf("what retention has removed is missed:\n%s", got)
 	}
 }
