@@ -39,81 +39,117 @@ func TestPowerCut(t *testing.T) {
 // TestPowerCutControl makes sure that TestPowerCut would see a loss: a server
 // that never syncs has to lose something.
 func TestPowerCutControl(t *testing.T) {
-	p := &powerCuts{t: t, disk: newDisk(t, "ext4", "64M"), flags: []string{"--flush-interval", "-1s"}}
-	for range 20 {
-		p.cycle()
-		if slices.ContainsFunc(p.verify(), func(problem string) bool { return strings.HasPrefix(problem, "lost:") }) {
-			return
-		}
+	for kind, size := range diskSizes {
+		t.Run(kind, func(t *testing.T) {
+			p := &powerCuts{t: t, disk: newDisk(t, kind, size), flags: []string{"--flush-interval", "-1s"}}
+			for range 20 {
+				p.cycle()
+				if slices.ContainsFunc(p.verify(), func(problem string) bool { return strings.HasPrefix(problem, "lost:") }) {
+					return
+				}
+			}
+			t.Fatal("nothing was lost without a sync")
+		})
 	}
-	t.Fatal("nothing was lost without a sync")
 }
 
 // TestPowerCutWindow makes sure that --flush-interval loses no more than what
 // it says: what was acknowledged well before the cut, and what INFO calls
 // Synced, is there. When it is synced a disk decides that others use, too.
 func TestPowerCutWindow(t *testing.T) {
-	const interval = 50 * time.Millisecond
 	for kind, size := range diskSizes {
 		t.Run(kind, func(t *testing.T) {
 			d := newDisk(t, kind, size)
-			dir := filepath.Join(d.dir, "data")
 			for cycle := range 3 + int(setting(t, "LOGD_POWER_CYCLES", 10))/20 { // each takes half a second
-				s := start(t, dir, "--flush-interval", interval.String(), "--topics", "100000")
-				topic := fmt.Sprint("t", cycle)
-				l := newLoad(s.addr, topic+"-load", 4, "x")
-				c := dial(t, s.addr)
-				var want []string
-				for i := range 20 {
-					b := encode(topic, fmt.Sprint("message ", i))
-					c.write("%s", b)
-					if _, _, err := c.offset(); err != nil {
-						t.Fatal(err)
-					}
-					want = append(want, b)
-				}
-				// So many topics that one sync of the file system serves all.
-				for i := range 40 {
-					c.append(fmt.Sprint(topic, "-", i), "one")
-				}
-				// The window is the interval and the time that a sync takes; what
-				// writers send meanwhile makes that longer.
-				time.Sleep(10 * interval)
-				c.synced(topic)
-				for i := range 40 {
-					c.synced(fmt.Sprint(topic, "-", i))
-				}
-				if err := d.cutPower(); err != nil {
-					t.Fatal(err)
-				}
-				s.kill()
-				c.close()
-				l.wait()
-				d.remount()
-				s = start(t, dir)
-				var got []string
-				for _, b := range stored(t, s.addr, topic) {
-					got = append(got, b.wire)
-				}
-				if !slices.Equal(got, want) {
-					t.Fatalf("cycle %d: %d batches are stored of %d that were acknowledged %v before, and synced", cycle, len(got), len(want), 10*interval)
-				}
-				for i := range 40 {
-					if n := len(stored(t, s.addr, fmt.Sprint(topic, "-", i))); n != 1 {
-						t.Fatalf("cycle %d: %d batches are stored in topic %d of many, 1 was acknowledged %v before, and synced", cycle, n, i, 10*interval)
-					}
-				}
-				s.stop()
-				used, err := filepath.Glob(filepath.Join(dir, topic+"-*"))
-				for _, name := range used { // the disk is small
-					err = errors.Join(err, os.RemoveAll(name))
-				}
-				if err != nil {
-					t.Fatal(err)
+				if problem := cutAfterInterval(t, d, cycle, true); problem != "" {
+					t.Fatalf("cycle %d: %s", cycle, problem)
 				}
 			}
 		})
 	}
+}
+
+// TestPowerCutWindowControl makes sure that TestPowerCutWindow would see a loss.
+func TestPowerCutWindowControl(t *testing.T) {
+	for kind, size := range diskSizes {
+		t.Run(kind, func(t *testing.T) {
+			d := newDisk(t, kind, size)
+			for cycle := range 5 {
+				if cutAfterInterval(t, d, cycle, false) != "" {
+					return
+				}
+			}
+			t.Fatal("nothing was lost without a sync")
+		})
+	}
+}
+
+// cutAfterInterval writes to topics that the cycle has of its own, cuts the power
+// when that is synced, and says what is missing afterwards. Without syncs it cuts
+// the power after the same time.
+func cutAfterInterval(t *testing.T, d *disk, cycle int, syncs bool) (problem string) {
+	t.Helper()
+	const interval = 50 * time.Millisecond
+	const many = 40 // so many topics that one sync of the file system serves all
+	dir := filepath.Join(d.dir, "data")
+	flag := interval.String()
+	if !syncs {
+		flag = "-1s"
+	}
+	s := start(t, dir, "--flush-interval", flag, "--topics", "100000")
+	topic := fmt.Sprint("t", cycle)
+	l := newLoad(s.addr, topic+"-load", 4, "x")
+	c := dial(t, s.addr)
+	var want []string
+	for i := range 20 {
+		b := encode(topic, fmt.Sprint("message ", i))
+		c.write("%s", b)
+		if _, _, err := c.offset(); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, b)
+	}
+	for i := range many {
+		c.append(fmt.Sprint(topic, "-", i), "one")
+	}
+	// The window is the interval and the time that a sync takes; what
+	// writers send meanwhile makes that longer.
+	time.Sleep(10 * interval)
+	if syncs {
+		c.synced(topic)
+		for i := range many {
+			c.synced(fmt.Sprint(topic, "-", i))
+		}
+	}
+	if err := d.cutPower(); err != nil {
+		t.Fatal(err)
+	}
+	s.kill()
+	c.close()
+	l.wait()
+	d.remount()
+	s = start(t, dir)
+	var got []string
+	for _, b := range stored(t, s.addr, topic) {
+		got = append(got, b.wire)
+	}
+	if !slices.Equal(got, want) {
+		problem = fmt.Sprintf("%d batches are stored of %d that were acknowledged %v before", len(got), len(want), 10*interval)
+	}
+	for i := range many {
+		if n := len(stored(t, s.addr, fmt.Sprint(topic, "-", i))); n != 1 {
+			problem = fmt.Sprintf("%d batches are stored in topic %d of many, 1 was acknowledged %v before", n, i, 10*interval)
+		}
+	}
+	s.stop()
+	used, err := filepath.Glob(filepath.Join(dir, topic+"-*"))
+	for _, name := range used { // the disk is small
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return problem
 }
 
 // powerCuts is a work directory under which the power is cut again and again.

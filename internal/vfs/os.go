@@ -86,17 +86,23 @@ func (o *OS) Close() error {
 	return err
 }
 
-// OpenFile implements FS. It looks before it opens: a FIFO would keep it
-// waiting, and a symbolic link may lead to the file of another name.
+// OpenFile implements FS.
 func (o *OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	if st, err := o.root.Lstat(name); err == nil && !st.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotRegular}
-	}
-	f, err := o.root.OpenFile(name, flag, perm)
+	f, err := o.open(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
 	return &osFile{File: f}, nil
+}
+
+// open looks before it opens: a FIFO would keep it waiting, and a symbolic link
+// may lead to the file of another name.
+func (o *OS) open(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	exclusive := flag&Exclusive != 0 // then whatever is there is in the way
+	if st, err := o.root.Lstat(name); err == nil && !st.Mode().IsRegular() && !exclusive {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotRegular}
+	}
+	return o.root.OpenFile(name, flag, perm)
 }
 
 // Mkdir implements FS.
@@ -143,7 +149,7 @@ func (o *OS) SyncAll() error {
 // Lock implements FS with flock(2): the lock goes with the process, however it
 // ends.
 func (o *OS) Lock(name string) (io.Closer, error) {
-	f, err := o.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := o.open(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func (f *FS) find(name string, flag int) (*node, error) {
 	case err == nil && flag&(vfs.Create|vfs.Exclusive) == vfs.Create|vfs.Exclusive:
 		return nil, syscall.EEXIST
 	case err == nil && n.isDir():
-		return nil, syscall.EISDIR
+		return nil, vfs.ErrNotRegular
 	case errors.Is(err, fs.ErrNotExist) && flag&vfs.Create != 0:
 		if _, _, err := f.parent(name); err != nil {
 			return nil, err
