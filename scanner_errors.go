@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrScannerClosed: the Scanner was closed before it had come to its end.
+// ErrScannerClosed tells that the Scanner was closed before it had come to its end.
 var ErrScannerClosed = errors.New("scanner closed")
 
 // GoneError tells that what a Scanner wanted to read was removed by the
