@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -422,6 +425,34 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("/metrics does not have %s", name)
 		}
+	}
+}
+
+// TestMetricsAreDocumented compares the table of docs/operations.md with what
+// there is.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]bool)
+	for line := range strings.Lines(string(doc)) {
+		if strings.HasPrefix(line, "| `logd_") {
+			for _, name := range regexp.MustCompile("logd_[a-z_]+").FindAllString(strings.Split(line, "|")[1], -1) {
+				documented[name] = true
+			}
+		}
+	}
+	m := newMetrics(&Node{})
+	names := slices.Collect(maps.Keys(m.desc))
+	for _, name := range append(names, "logd_append_duration_seconds", "logd_sync_duration_seconds") {
+		if !documented[name] {
+			t.Errorf("docs/operations.md does not have %s", name)
+		}
+		delete(documented, name)
+	}
+	for name := range documented {
+		t.Errorf("docs/operations.md has %s, which there is not", name)
 	}
 }
 
