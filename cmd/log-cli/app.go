@@ -60,6 +60,8 @@ func (a *app) root() *cobra.Command {
 		Example: `  echo hello | log-cli write --topic greetings
   log-cli read --topic greetings
   log-cli info greetings`,
+		Long: `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such topic or offset, 4 damage was found, 5 refused by the
+server (a limit, the whitelist, read only), 75 for now (no connection, busy, shutting down), 78 configuration.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

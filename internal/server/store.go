@@ -56,9 +56,14 @@ type Log interface {
 	// result has returned nil. With an error, the first Appended.Batches were
 	// appended all the same. data is the caller's again on return.
 	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
+	// Commit returns nil when the appended batches are as durable as the store
+	// promises of what is acknowledged. It blocks while the disk does; a done ctx
+	// ends only the waiting.
 	Commit(ctx context.Context, a Appended) error
-	// Read returns whole batches from offset on: ErrEnd at the readable end,
-	// protocol.ErrNotFound where no batch begins.
+	// Read returns whole batches from offset on, as many as have the messages
+	// that are asked for, in up to maxBytes bytes (0 for no limit) but for the
+	// first: ErrEnd at the readable end, protocol.ErrNotFound where no batch
+	// begins. The caller closes the View.
 	Read(offset, messages, maxBytes int64) (View, error)
 	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
@@ -67,6 +72,8 @@ type Log interface {
 	// Wake is not called any more.
 	Watch(offset int64, w Waker) bool
 	Unwatch(w Waker)
+	// Info describes the log. It may have to read partitions that no index knows,
+	// which a done ctx ends.
 	Info(ctx context.Context) (Info, error)
 	// Seek returns the offset of the first batch appended at t or later, or the
 	// readable end.
@@ -104,12 +111,13 @@ type Appended struct {
 	Ordinal int64 // the store's own, for Commit
 }
 
-// View is what a read found: sections of files, one after another. Close is
-// called once.
+// View is what a read found: sections of files, one after another, which stay
+// until Close, also when retention removes the files. Close is called once. A
+// View is for one goroutine.
 type View interface {
-	Offset() int64
-	Batches() int64
-	Len() int64
+	Offset() int64  // of the first batch
+	Batches() int64 // at least 1
+	Len() int64     // of all sections, in bytes
 	Sections() int
 	// Section returns n bytes of r at pos. If r has a method
 	// Fd() (uintptr, bool) that reports true, they are sent from the descriptor

@@ -15,7 +15,8 @@ import (
 // The index of a partition, <base>.idx, maps positions in the partition to
 // cumulative messages and batches and to append times, sparsely: there is an
 // entry for the first batch, for the first batch at least indexInterval bytes
-// after the last entry, and for the first batch of every millisecond. It is a
+// after the last entry, for the first batch of every millisecond, and for a
+// batch that follows damage. It is a
 // cache of what a scan of the partition tells, but for the times, and is
 // rebuilt whenever it does not fit.
 //

@@ -29,9 +29,10 @@
 // # Concurrency and lock order
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
-// this order: Store.creating, Store.mu, Log.trimming, Log.writer,
-// partition.loading, Log.syncing, Log.journalMu, then the leaves: commitQueue,
-// watchers, Log.pinnedMu, cachedFile.opening, fileCache.
+// this order: Store.creating, interval.passing, Store.mu, Log.trimming,
+// Log.writer, partition.loading, Log.syncing, Log.journalMu, then the leaves:
+// commitQueue, syncQueue, retention.mu, watchers, Log.pinnedMu,
+// cachedFile.opening, fileCache.
 package storage
 
 import (
