@@ -1,0 +1,90 @@
+package tests
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReadme types what README's tour says, in its order, and compares what
+// comes back.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	s := start(t, filepath.Join(t.TempDir(), "logs"))
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tour := func(heading string) (lines []string) {
+		_, text, ok := strings.Cut(string(readme), "\n### "+heading+"\n")
+		if !ok {
+			t.Fatalf("README has no tour %q", heading)
+		}
+		text, _, _ = strings.Cut(text, "\n### ")
+		for line := range strings.Lines(text) {
+			if rest, ok := strings.CutPrefix(line, "    "); ok || line == "\n" && len(lines) > 0 {
+				lines = append(lines, strings.TrimSuffix(rest, "\n"))
+			}
+		}
+		return lines
+	}
+
+	shell := func(lines []string) {
+		t.Helper()
+		for len(lines) > 0 {
+			command, ok := strings.CutPrefix(lines[0], "$ ")
+			lines = lines[1:]
+			var want []string
+			for len(lines) > 0 && !strings.HasPrefix(lines[0], "$ ") {
+				want, lines = append(want, lines[0]), lines[1:]
+			}
+			if !ok || strings.Contains(command, "Ctrl-C") {
+				continue
+			}
+			command = strings.ReplaceAll(command, "127.0.0.1:1775", s.http)
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Env = append(environment(), "LOGD_HOST="+s.addr, "PATH="+filepath.Dir(built.cli)+":"+os.Getenv("PATH"))
+			cmd.Dir = built.empty
+			got, err := cmd.Output()
+			if err != nil {
+				t.Errorf("%s: %v", command, err)
+			}
+			text := func(s string) string { return strings.TrimRight(strings.ReplaceAll(s, "\r", ""), "\n") }
+			if want := text(strings.Join(want, "\n")); want != "" && text(string(got)) != want {
+				t.Errorf("$ %s\n%s\nREADME says\n%s", command, got, want)
+			}
+		}
+	}
+	shell(tour("With log-cli"))
+
+	c, err := net.DialTimeout("tcp", s.addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	r := bufio.NewReader(c)
+	lines := tour("With nc")[1:]
+	for _, typed := range []struct{ lines, answer int }{{1, 1}, {3, 1}, {1, 4}, {1, 1}} {
+		fmt.Fprint(c, strings.Join(lines[:typed.lines], "\r\n")+"\r\n")
+		lines = lines[typed.lines:]
+		for _, want := range lines[:typed.answer] {
+			if got, err := r.ReadString('\n'); err != nil || got != want+"\r\n" {
+				t.Fatalf("the server answers %q (%v), README says %q", got, err, want)
+			}
+		}
+		lines = lines[typed.answer:]
+	}
+
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Log("curl is not installed; its tour is left out")
+		return
+	}
+	shell(tour("With curl"))
+}
