@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 			verify()
 		}
 		l := newLoad(s.addr, "t", writers, fmt.Sprint(cycle))
-		l.awaitAcks(t, 1+r.IntN(1500))
+		l.awaitAcks(t, 1+r.IntN(600))
 		s.kill()
 		l.wait()
 		loads = append(loads, l)

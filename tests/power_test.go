@@ -21,6 +21,7 @@ var diskSizes = map[string]string{"ext4": "64M", "xfs": "320M"}
 func TestPowerCut(t *testing.T) {
 	for kind, size := range diskSizes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			d := newDisk(t, kind, size)
 			p := &powerCuts{t: t, disk: d, flags: []string{"--flush-batches", "1"}}
 			cycles := int(setting(t, "LOGD_POWER_CYCLES", 10))
@@ -41,6 +42,7 @@ func TestPowerCut(t *testing.T) {
 func TestPowerCutControl(t *testing.T) {
 	for kind, size := range diskSizes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			p := &powerCuts{t: t, disk: newDisk(t, kind, size), flags: []string{"--flush-interval", "-1s"}}
 			for range 20 {
 				p.cycle()
@@ -59,6 +61,7 @@ func TestPowerCutControl(t *testing.T) {
 func TestPowerCutWindow(t *testing.T) {
 	for kind, size := range diskSizes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			d := newDisk(t, kind, size)
 			for cycle := range 3 + int(setting(t, "LOGD_POWER_CYCLES", 10))/20 { // each takes half a second
 				if problem := cutAfterInterval(t, d, cycle, true); problem != "" {
@@ -73,6 +76,7 @@ func TestPowerCutWindow(t *testing.T) {
 func TestPowerCutWindowControl(t *testing.T) {
 	for kind, size := range diskSizes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			d := newDisk(t, kind, size)
 			for cycle := range 5 {
 				if cutAfterInterval(t, d, cycle, false) != "" {
