@@ -334,7 +334,7 @@ func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
 	c.mu.Lock()
 	first := c.addr
 	c.mu.Unlock()
-	var reasons []string
+	var reasons dialErrors
 	for i := range c.cfg.Addrs {
 		which := (first + i) % len(c.cfg.Addrs)
 		addr := c.cfg.Addrs[which]
@@ -345,10 +345,23 @@ func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
 			c.mu.Unlock()
 			return nc, addr, nil
 		}
-		reasons = append(reasons, err.Error())
+		reasons = append(reasons, err)
 	}
-	return nil, "", fmt.Errorf("%w: %s", ErrConnect, strings.Join(reasons, "; "))
+	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
 }
+
+// dialErrors are the errors of the addresses of one round.
+type dialErrors []error
+
+func (e dialErrors) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e dialErrors) Unwrap() []error { return e }
 
 func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if limit := c.cfg.ConnectTimeout; limit > 0 {
@@ -359,6 +372,9 @@ func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 	nc, err := c.cfg.Dial(ctx, "tcp", addr)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, fmt.Errorf("%s: no connection within %v", addr, c.cfg.ConnectTimeout)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = errors.New(err.Error()) // it is not the caller's context that has ended
 	}
 	return nc, err
 }

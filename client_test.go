@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -329,6 +331,21 @@ func TestConnectTimeout(t *testing.T) {
 			t.Errorf("Dial took %v", took)
 		}
 	})
+}
+
+// ErrConnect has the causes with it, but for those that would pass for the
+// caller's context.
+func TestConnectCauses(t *testing.T) {
+	causes := map[string]error{"a:1": syscall.ECONNREFUSED, "b:1": &net.DNSError{Name: "b"}, "c:1": os.ErrDeadlineExceeded, "d:1": context.DeadlineExceeded}
+	cfg := ClientConfig{
+		Addrs: []string{"a:1", "b:1", "c:1", "d:1"}, ReconnectAttempts: 1,
+		Dial: func(_ context.Context, _, addr string) (net.Conn, error) { return nil, causes[addr] },
+	}
+	_, err := Dial(t.Context(), cfg)
+	_, isDNS := errors.AsType[*net.DNSError](err)
+	if !errors.Is(err, ErrConnect) || !errors.Is(err, syscall.ECONNREFUSED) || !isDNS || !IsRetryable(err) {
+		t.Errorf("Dial = %v, want a retryable error that wraps its causes", err)
+	}
 }
 
 // A server that takes no more connections says so before it is asked.

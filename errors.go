@@ -49,7 +49,8 @@ var (
 var (
 	// ErrClosed: the Client was closed.
 	ErrClosed = errors.New("client closed")
-	// ErrConnect: no address could be reached. The request was not sent.
+	// ErrConnect: no address could be reached. The request was not sent. The error
+	// wraps the reason of each address, too, for errors.Is and errors.As.
 	ErrConnect = errors.New("cannot connect")
 	// ErrConnectionLost: the connection ended before the answer.
 	ErrConnectionLost = errors.New("connection lost")
