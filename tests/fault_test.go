@@ -84,6 +84,55 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskPipelined fills the disk by batches of all sizes that are sent
+// before the answers to those before them: what was answered OK is stored, then
+// and after kill -9, and of what was refused nothing, however much of it had been
+// written when the disk was full.
+func TestFullDiskPipelined(t *testing.T) {
+	r := random(t)
+	for _, flush := range []string{"0", "1"} {
+		t.Run("flush-batches="+flush, func(t *testing.T) {
+			d := newDisk(t, "tmpfs", "4m")
+			dir := filepath.Join(d.dir, "data")
+			s := start(t, dir, "--flush-batches", flush, "--partition-size", "1MiB", "--partitions", "1000")
+			c := dial(t, s.addr)
+			var want []string
+			refusals := 0
+			for round := 0; refusals < 100 && round < 200; round++ {
+				sent := make([]string, 20)
+				for i := range sent {
+					sent[i] = encode("t", fmt.Sprint(round, ".", i), strings.Repeat("x", r.IntN(60_000)>>r.IntN(10)))
+				}
+				c.write("%s", strings.Join(sent, ""))
+				for _, b := range sent {
+					switch _, _, err := c.offset(); err {
+					case nil:
+						want = append(want, b)
+					case refusal("read only"):
+						refusals++
+					default:
+						t.Fatal(err)
+					}
+				}
+			}
+			if refusals < 100 {
+				t.Fatal("the disk did not get full")
+			}
+			for _, when := range []string{"on a full disk", "after kill -9"} {
+				var got []string
+				for _, b := range stored(t, s.addr, "t") {
+					got = append(got, b.wire)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: %d batches are stored, %d were answered OK", when, len(got), len(want))
+				}
+				s.kill()
+				s = start(t, dir, "--partitions", "1000")
+			}
+		})
+	}
+}
+
 // TestReadOnlyMount starts on a disk that can't be written.
 func TestReadOnlyMount(t *testing.T) {
 	d := newDisk(t, "ext4", "64M")
