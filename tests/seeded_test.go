@@ -186,8 +186,8 @@ var seededPlaces = []seededPlace{
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/scan.go",
-		`		return end, end == s.size || (follows && pos < s.synced), err`,
-		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size || (follows && pos < s.synced), err`, byDamage},
+		`		return end, end == s.size && !cut || (follows && pos < s.synced), err`,
+		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size && !cut || (follows && pos < s.synced), err`, byDamage},
 	{"internal/storage/scan.go",
 		`	return h, n, ok, err
 }

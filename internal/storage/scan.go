@@ -342,7 +342,12 @@ const (
 // the log is in a body that was made for it, in a batch whose envelope is
 // destroyed: a run longer than maxNested; one at which the file happens to
 // end; below synced, one that an envelope without a batch follows.
+//
+// The end of the file says nothing once an envelope was met whose batch, and
+// whose message there, should go on behind it: the file was cut in the middle of
+// that message.
 func (s *scanner) search(from int64) (int64, error) {
+	cut := false
 	for at := from; at < s.size; {
 		window, err := s.ahead(at)
 		if err != nil {
@@ -355,21 +360,38 @@ func (s *scanner) search(from int64) (int64, error) {
 			continue
 		}
 		at += int64(i)
-		end, counts, err := s.run(at)
+		end, counts, err := s.run(at, cut)
 		if err != nil {
 			return 0, err
 		}
 		if counts {
 			return at, nil
 		}
+		if end == at && !cut {
+			if cut, err = s.cutAt(at); err != nil {
+				return 0, err
+			}
+		}
 		at = max(end, at+1)
 	}
 	return -1, nil
 }
 
+// cutAt reports whether an envelope stands at pos of a batch that the end of the
+// file has cut in the middle of a message.
+func (s *scanner) cutAt(pos int64) (bool, error) {
+	end, ok, err := s.envelopeAt(pos)
+	if err != nil || !ok || end <= s.size {
+		return false, err
+	}
+	from, err := s.skipMessages(pos, end)
+	return from < 0, err
+}
+
 // run follows the valid batches that begin at pos and reports where they end
-// and whether they count as batches of the log.
-func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
+// and whether they count as batches of the log. cut tells that the end of the
+// file proves nothing.
+func (s *scanner) run(pos int64, cut bool) (end int64, counts bool, err error) {
 	for end = pos; end-pos <= maxNested; {
 		_, n, ok, err := s.batchAt(end)
 		if err != nil {
@@ -385,7 +407,7 @@ func (s *scanner) run(pos int64) (end int64, counts bool, err error) {
 			return end, false, nil
 		}
 		_, follows, err := s.envelopeAt(end)
-		return end, end == s.size || (follows && pos < s.synced), err
+		return end, end == s.size && !cut || (follows && pos < s.synced), err
 	}
 	return end, true, nil
 }

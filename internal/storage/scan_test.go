@@ -158,6 +158,25 @@ func TestScanTornEnvelope(t *testing.T) {
 	}
 }
 
+// A power cut may destroy one batch and cut the next one in the middle of a
+// message, just behind a batch that this holds.
+func TestScanCutBehindNestedBatch(t *testing.T) {
+	nested := string(batchOf("t", "inner").data)
+	first, lost := string(batchOf("t", "first").data), string(batchOf("t", "lost").data)
+	for _, cut := range []string{
+		string(batchOf("t", nested+"the rest").data),
+		string(batchOf("t", "before", nested+nested+"the rest", "after").data),
+	} {
+		cut = cut[:strings.Index(cut, "the rest")]
+		for _, between := range []string{strings.Repeat("\x00", len(lost)), lost[len(lost)-5:], ""} {
+			got, _ := scanBytes(t, []byte(first+between+cut), int64(len(first)))
+			if want := []int64{0}; fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("after %q: batches at %v, want %v", between, got, want)
+			}
+		}
+	}
+}
+
 // A short run between two destroyed envelopes counts where the file was once
 // whole and an envelope follows, and is set aside where not. A long one always
 // counts.
