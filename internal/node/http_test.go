@@ -428,6 +428,28 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestHTTPHalfClose: a client that has nothing more to send still gets the
+// answer to what it has sent.
+func TestHTTPHalfClose(t *testing.T) {
+	n := startNode(t, func(c *config.Config) { c.FlushBatches = 1 })
+	b := wireBatch("t", "one")
+	for i := range 20 {
+		nc, err := net.Dial("tcp", n.HTTPAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		fmt.Fprintf(nc, "POST /log HTTP/1.1\r\nHost: logd\r\nConnection: close\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+		if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(nc)
+		if want := fmt.Sprintf("OK %d 1\r\n", i*len(b)); err != nil || !strings.HasSuffix(string(answer), want) {
+			t.Fatalf("%q (%v), want %q", answer, err, want)
+		}
+	}
+}
+
 // TestMetricsAreDocumented compares the table of docs/operations.md with what
 // there is.
 func TestMetricsAreDocumented(t *testing.T) {

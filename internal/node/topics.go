@@ -146,6 +146,7 @@ func wire(err error) error {
 		return nil
 	}
 	for _, m := range [...]struct{ from, to error }{
+		{storage.ErrInDoubt, server.ErrInDoubt}, // before its cause
 		{storage.ErrEnd, server.ErrEnd},
 		{storage.ErrNotFound, protocol.ErrNotFound},
 		{storage.ErrReadOnly, protocol.ErrReadOnly},

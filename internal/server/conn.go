@@ -24,8 +24,10 @@ type conn struct {
 	read deadline
 
 	// single tells that there is one request and its bytes are in the buffer:
-	// the connection is not to be read from (HTTP).
+	// the connection is not to be read from (HTTP). gone is closed when its client
+	// has gone away.
 	single bool
+	gone   <-chan struct{}
 
 	// started is when the request that is arriving was begun; zero when none is.
 	started time.Time
@@ -64,6 +66,7 @@ type reply struct {
 	from, to int // its extents
 	command  protocol.Command
 	err      *protocol.Error
+	doubt    error // ErrInDoubt, with its cause
 }
 
 // errHangUp ends a connection after the pending answers are sent.
@@ -149,7 +152,16 @@ func (c *conn) serve() {
 	err := c.requests()
 	switch {
 	case errors.Is(err, errHangUp):
-		if c.settle() == nil && c.flush(false) == nil {
+		err = c.settle()
+		if err != nil && !errors.Is(err, ErrInDoubt) {
+			return
+		}
+		if c.flush(false) == nil {
+			linger(c.nc)
+		}
+	case errors.Is(err, ErrInDoubt):
+		c.srv.log.Debug("connection is closed without an answer", "remote", c.remote(), "err", err)
+		if c.flush(false) == nil {
 			linger(c.nc)
 		}
 	case errors.Is(err, io.EOF):
@@ -286,13 +298,12 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 		c.srv.counters.requests[protocol.Batch].Add(1)
 		c.started = time.Time{}
 	}
-	limit := c.srv.o.MaxBatchSize
 	switch {
 	case h.Size < 0:
 		count()
 		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
 		return errHangUp
-	case h.Size >= limit, perr == nil && int64(h.Len())+h.Size > limit:
+	case c.srv.tooLarge(head, canonical, h.Size):
 		count()
 		c.fail(protocol.Batch, protocol.ErrTooLarge)
 		return errHangUp
@@ -344,6 +355,15 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 	return nil
 }
 
+// tooLarge reports whether a batch is too large of which the line takes head
+// bytes: what counts is the canonical form, whose line ends with CRLF.
+func (s *Server) tooLarge(head int, canonical bool, size int64) bool {
+	if !canonical {
+		head++
+	}
+	return size > s.o.MaxBatchSize-int64(head)
+}
+
 // reservedTopic reports whether only the server itself writes to the topic.
 func reservedTopic(name []byte) bool { return len(name) >= 2 && name[0] == '_' && name[1] == '_' }
 
@@ -384,15 +404,18 @@ func (c *conn) appendRun() {
 		rep.log = log
 		rep.appended, err = log.Append(c.ctx, r.data, c.extents[rep.from:rep.to])
 	}
-	if err != nil {
+	if errors.Is(err, ErrInDoubt) {
+		rep.doubt = err
+	} else if err != nil {
 		rep.err = c.answer(err, "append to topic", r.topic)
 	}
 	c.replies = append(c.replies, rep)
 }
 
 // settle waits until what was appended may be acknowledged and makes the
-// answers to all requests so far.
-func (c *conn) settle() error {
+// answers to all requests so far. With ErrInDoubt these are the answers before
+// the one that nobody can give, and there must be none after it.
+func (c *conn) settle() (err error) {
 	c.appendRun()
 	if len(c.replies) == 0 {
 		return nil
@@ -406,7 +429,9 @@ func (c *conn) settle() error {
 		}
 		done := r.appended.Batches
 		if done > 0 {
-			if err := r.log.Commit(c.ctx, r.appended); err != nil {
+			if err := r.log.Commit(c.ctx, r.appended); errors.Is(err, ErrInDoubt) {
+				done, r.doubt = 0, err
+			} else if err != nil {
 				done = 0
 				r.err = c.answer(err, "commit to topic", r.topic)
 			}
@@ -420,6 +445,10 @@ func (c *conn) settle() error {
 		}
 		c.srv.counters.batches.Add(int64(done))
 		c.srv.counters.messages.Add(messages)
+		if r.doubt != nil {
+			err = r.doubt
+			break
+		}
 		for range r.to - r.from - done {
 			p = c.appendError(p, r.command, r.err)
 		}
@@ -427,7 +456,7 @@ func (c *conn) settle() error {
 	c.out.pending = p
 	clear(c.replies)
 	c.replies, c.extents = c.replies[:0], c.extents[:0]
-	return nil
+	return err
 }
 
 // fail queues an error answer to the request at hand.

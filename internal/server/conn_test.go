@@ -276,6 +276,82 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
+// TestTooLarge: envelope and data together have a limit, whatever else is wrong
+// with the envelope, and whether the data is there or not.
+func TestTooLarge(t *testing.T) {
+	const limit = 2000
+	inHTTPBubble(t, server.Options{MaxBatchSize: limit}, func(t *testing.T, s *server.Server, _ *memStore, dial func() *client) {
+		const rest = len("BATCH 1980 t 1234567890 1\r\n") + len("MSG 1900\r\n\r\n") // with a checksum of any length
+		longest := ""
+		for n := limit - rest; ; n++ {
+			b := wireBatch("t", strings.Repeat("x", n))
+			if len(b) > limit {
+				break
+			}
+			longest = b
+		}
+		if len(longest) != limit {
+			t.Fatalf("the longest batch has %d bytes", len(longest))
+		}
+		connect(t, s).ask(longest, "OK 0 1")
+		for _, line := range []string{
+			"BATCH 2000 t 1 1\r\n", "BATCH 1983 t 1 1\r\n", "BATCH 1983 t 1 1\n", "BATCH 1983 t 1 0\r\n", "BATCH 1983 / 1 1\r\n",
+			"BATCH 9223372036854775807 t 1 1\r\n",
+		} {
+			c := connect(t, s)
+			go c.nc.Write([]byte(line + "PING\r\n"))
+			c.want("ERR too large\r\n")
+			c.wantClosed()
+			c = dial()
+			c.post(protocol.ContentType, line)
+			c.wantAnswer(413, "ERR too large\r\n")
+			c.nc.Close()
+		}
+	})
+}
+
+// TestInDoubt: what may be stored or not has no answer. What was certain before
+// it has its own, and the connection ends.
+func TestInDoubt(t *testing.T) {
+	for _, where := range []string{"append", "commit"} {
+		t.Run(where, func(t *testing.T) {
+			store := newMemStore()
+			fails := func(topic string) error {
+				if topic == "bad" {
+					return fmt.Errorf("%w: %w", server.ErrInDoubt, errors.New("disk on fire"))
+				}
+				return nil
+			}
+			if where == "append" {
+				store.onAppend = fails
+			} else {
+				store.onCommit = fails
+			}
+			good, bad := wireBatch("good", "one"), wireBatch("bad", "one")
+			inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *memStore, dial func() *client) {
+				for _, last := range []string{"", "CLOSE\r\n", "no request\r\n"} {
+					c := connect(t, s)
+					go c.nc.Write([]byte("PING\r\n" + good + bad + good + "PING\r\n" + last))
+					c.want("OK\r\n")
+					if line, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "OK ") {
+						t.Fatalf("the good batch is answered %q, %v", line, err)
+					}
+					c.wantClosed()
+				}
+				c := dial()
+				c.post(protocol.ContentType, bad)
+				c.wantClosed()
+				c = dial()
+				c.post(protocol.ContentType, "PING\r\n")
+				c.wantAnswer(200, "OK\r\n")
+				if n := s.Stats().Panics; n != 0 {
+					t.Errorf("%d panics are counted", n)
+				}
+			})
+		})
+	}
+}
+
 // TestPartialAppend: of a run that is appended in part, each batch has its own
 // answer.
 func TestPartialAppend(t *testing.T) {

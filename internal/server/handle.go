@@ -231,6 +231,8 @@ func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) 
 			return true, nil
 		case <-c.ctx.Done():
 			return false, nil
+		case <-c.gone:
+			return false, nil
 		case <-look.C:
 			if c.hungUp() {
 				return false, nil

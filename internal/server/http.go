@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -41,10 +40,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := newConn(s, out)
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
-	c.ctx = ctx // ends when the client is gone, and when the server is closed
+	c.gone = r.Context().Done()
 	c.single = true
 	// The request is the buffer: nothing else is to be read.
 	c.in.buf = &buffer{request}
@@ -64,10 +60,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.conns[c] = true
 	s.group.Add(1)
 	s.mu.Unlock()
+	cut := false // without an answer, since an error would say that nothing was stored
 	defer func() {
 		if r := recover(); r != nil {
 			s.logPanic(c, r)
-			// Cut, since an error answer would say that nothing was stored.
+			cut = true
+		}
+		if cut {
 			defer panic(http.ErrAbortHandler)
 		}
 		s.mu.Lock()
@@ -77,6 +76,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	s.counters.bytesIn.Add(int64(len(request)))
 	if err := c.serveOne(); err != nil {
+		cut = errors.Is(err, ErrInDoubt)
 		s.log.Debug("http request ended", "remote", r.RemoteAddr, "err", err)
 	}
 }
@@ -120,7 +120,7 @@ func (s *Server) readHTTP(body io.Reader) ([]byte, *protocol.Error) {
 	perr := protocol.ParseRequest(line, &req)
 	want := int64(end)
 	if req.Command == protocol.Batch {
-		if req.Batch.Size > s.o.MaxBatchSize {
+		if s.tooLarge(end, end-len(line) == len("\r\n"), req.Batch.Size) {
 			return nil, protocol.ErrTooLarge
 		}
 		want += max(req.Batch.Size, 0)

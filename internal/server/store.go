@@ -54,11 +54,12 @@ type Log interface {
 	// Append appends valid batches for this topic that stand one after another
 	// in data, in canonical form. They may be acknowledged when Commit of the
 	// result has returned nil. With an error, the first Appended.Batches were
-	// appended all the same. data is the caller's again on return.
+	// appended all the same, and the others not, unless it is ErrInDoubt. data is
+	// the caller's again on return.
 	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
 	// Commit returns nil when the appended batches are as durable as the store
 	// promises of what is acknowledged. It blocks while the disk does; a done ctx
-	// ends only the waiting.
+	// ends only the waiting. Unless an error is ErrInDoubt, they are not stored.
 	Commit(ctx context.Context, a Appended) error
 	// Read returns whole batches from offset on, as many as have the messages
 	// that are asked for, in up to maxBytes bytes (0 for no limit) but for the
@@ -96,6 +97,10 @@ type Planned struct {
 	NewPartitions, NewBytes int64
 	At                      time.Time
 }
+
+// ErrInDoubt is an error after which batches may be stored or not. No answer
+// says that: the connection is closed instead.
+var ErrInDoubt = errors.New("server: batches are in doubt")
 
 // ErrEnd is returned by Log.Read at the readable end.
 var ErrEnd = errors.New("server: end of log")

@@ -57,8 +57,8 @@ var appendRequests = sync.Pool{New: func() any { return &appendRequest{turn: mak
 // result has returned nil. data belongs to the caller again.
 //
 // With an error, the first Appended.Batches of the run were appended all the
-// same and the others certainly not. The errors to test for are ErrReadOnly,
-// ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
+// same and the others certainly not, unless the error is ErrInDoubt. The others
+// to test for are ErrReadOnly, ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
 // the waiting for other appends, not a write that has begun.
 func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error) {
 	return l.append(ctx, -1, data, extents)
@@ -285,10 +285,10 @@ func (l *Log) writeHead(bytes int64) error {
 	// not be there after a restart, nor after a power cut.
 	if n > 0 {
 		if terr := f.Truncate(pos); terr != nil {
-			return l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr))
+			return inDoubt(l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr)))
 		}
 		if serr := f.Sync(); serr != nil {
-			return l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr))
+			return inDoubt(l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr)))
 		}
 	}
 	if !passing(err) {

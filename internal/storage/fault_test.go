@@ -46,13 +46,14 @@ func (r *faultRun) appendRun(n int) {
 	}
 	a, err := l.Append(context.Background(), run.data, run.extents)
 	r.note(err)
-	if err := l.Commit(context.Background(), a); err != nil {
-		r.note(err)
+	if e := l.Commit(context.Background(), a); e != nil {
+		r.note(e)
 		a.Batches = 0
+		err = errors.Join(err, e)
 	}
 	r.acked = append(r.acked, bodies[:a.Batches]...)
 	for _, body := range bodies[a.Batches:] {
-		r.refused[body] = true
+		r.refused[body] = !errors.Is(err, ErrInDoubt)
 	}
 }
 
@@ -92,6 +93,11 @@ var faultWorkloads = []struct {
 }{
 	{"append", Options{FlushBatches: 1}, func(r *faultRun) {
 		for range 3 {
+			r.append()
+		}
+	}},
+	{"append in twos", Options{FlushBatches: 2, FlushInterval: -1}, func(r *faultRun) {
+		for range 4 {
 			r.append()
 		}
 	}},
@@ -219,6 +225,77 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestCommitInDoubt: an error of Commit says that nothing is stored only where
+// that is known.
+func TestCommitInDoubt(t *testing.T) {
+	eio := vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "t/0.log" }}
+	uncuttable := vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpTruncate }}
+	for name, test := range map[string]struct {
+		flush   int
+		faults  []vfstest.Fault
+		inDoubt bool
+	}{
+		"it is cut off":             {1, []vfstest.Fault{eio}, false},
+		"it can't be cut off":       {1, []vfstest.Fault{eio, uncuttable}, true},
+		"readers may have had some": {2, []vfstest.Fault{eio}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfstest.New()
+			s := openMem(t, disk, Options{FlushBatches: test.flush, FlushInterval: -1})
+			defer kill(s)
+			l := mustCreate(t, s, "t")
+			for range test.flush - 1 {
+				mustAppend(t, l, batchOf("t", "before"))
+			}
+			for _, f := range test.faults {
+				disk.FailAt(1, f)
+			}
+			r := batchOf("t", "one")
+			a, err := l.Append(t.Context(), r.data, r.extents)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = l.Commit(t.Context(), a)
+			if !errors.Is(err, ErrReadOnly) || errors.Is(err, ErrInDoubt) != test.inDoubt {
+				t.Errorf("Commit: %v, in doubt %v, want %v", err, errors.Is(err, ErrInDoubt), test.inDoubt)
+			}
+		})
+	}
+	t.Run("nobody waits for the sync", func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushBatches: 1})
+		l := mustCreate(t, s, "t")
+		r := batchOf("t", "one")
+		a, err := l.Append(t.Context(), r.data, r.extents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		disk.BeforeOp(func(op vfstest.Op) {
+			if op.Kind == vfstest.OpSync && op.Name == "t/0.log" {
+				close(begun)
+				<-goOn
+				disk.BeforeOp(nil)
+			}
+		})
+		done := make(chan error, 1)
+		go func() { done <- l.Commit(context.Background(), a) }()
+		<-begun
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := l.Commit(ctx, a); !errors.Is(err, ErrInDoubt) || !errors.Is(err, context.Canceled) {
+			t.Errorf("Commit: %v, want ErrInDoubt", err)
+		}
+		close(goOn)
+		if err := <-done; err != nil {
+			t.Errorf("the Commit that waited: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestFaultsControl makes sure that TestFaults sees it if a failed sync is

@@ -20,7 +20,8 @@ import (
 //   - 0: at once. They survive a crash of the process, and are synced after
 //     FlushInterval.
 //
-// The errors are those of SyncTo.
+// The errors are those of SyncTo. Unless one is ErrInDoubt, the batches are not
+// stored.
 func (l *Log) Commit(ctx context.Context, a Appended) error {
 	switch n := l.store.o.FlushBatches; {
 	case n <= 0 || a.Batches == 0:
@@ -28,8 +29,19 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):
 		return nil
 	}
-	return l.SyncTo(ctx, a.End)
+	err := l.SyncTo(ctx, a.End)
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrReadOnly) && l.dropped.Load() {
+		return err
+	}
+	return inDoubt(err)
 }
+
+// ErrInDoubt is returned for batches that may be stored or not: they were
+// written, and it failed, or nobody waited, to make them durable or to take them
+// back.
+var ErrInDoubt = errors.New("storage: batches are in doubt")
+
+func inDoubt(cause error) error { return fmt.Errorf("%w: %w", ErrInDoubt, cause) }
 
 // SyncTo returns when all before offset is on stable storage. Calls share
 // syncs: one begins as soon as the one before has ended and serves all who
@@ -242,6 +254,7 @@ func (l *Log) dropUnacknowledged() {
 	l.writer.Lock() // no write is under way, and no other begins
 	defer l.writer.Unlock()
 	synced := l.synced.Load()
+	dropped := true
 	for _, p := range l.partitions() {
 		if p.end.Load() <= synced {
 			continue
@@ -254,9 +267,11 @@ func (l *Log) dropUnacknowledged() {
 			p.file.release()
 		}
 		if err != nil {
-			l.store.log.Error("batches that were refused may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
+			dropped = false
+			l.store.log.Error("batches that are in doubt may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
 		}
 	}
+	l.dropped.Store(dropped)
 }
 
 // syncNames makes the topic's folder, the names in it and the journal durable
