@@ -303,7 +303,7 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 		count()
 		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
 		return errHangUp
-	case c.srv.tooLarge(head, canonical, h.Size):
+	case c.srv.tooLarge(h, perr):
 		count()
 		c.fail(protocol.Batch, protocol.ErrTooLarge)
 		return errHangUp
@@ -355,13 +355,12 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 	return nil
 }
 
-// tooLarge reports whether a batch is too large of which the line takes head
-// bytes: what counts is the canonical form, whose line ends with CRLF.
-func (s *Server) tooLarge(head int, canonical bool, size int64) bool {
-	if !canonical {
-		head++
-	}
-	return size > s.o.MaxBatchSize-int64(head)
+// tooLarge reports whether a batch is larger than is allowed, in its canonical
+// form. Of an envelope that is wrong, for which perr is not nil, the size alone
+// counts.
+func (s *Server) tooLarge(h *batch.Header, perr error) bool {
+	limit := s.o.MaxBatchSize
+	return h.Size >= limit || perr == nil && h.Size > limit-int64(h.Len())
 }
 
 // reservedTopic reports whether only the server itself writes to the topic.

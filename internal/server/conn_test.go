@@ -276,8 +276,8 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
-// TestTooLarge: envelope and data together have a limit, whatever else is wrong
-// with the envelope, and whether the data is there or not.
+// TestTooLarge: envelope and data together have a limit, whether the data is
+// there or not.
 func TestTooLarge(t *testing.T) {
 	const limit = 2000
 	inHTTPBubble(t, server.Options{MaxBatchSize: limit}, func(t *testing.T, s *server.Server, _ *memStore, dial func() *client) {
@@ -295,7 +295,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		connect(t, s).ask(longest, "OK 0 1")
 		for _, line := range []string{
-			"BATCH 2000 t 1 1\r\n", "BATCH 1983 t 1 1\r\n", "BATCH 1983 t 1 1\n", "BATCH 1983 t 1 0\r\n", "BATCH 1983 / 1 1\r\n",
+			"BATCH 2000 t 1 1\r\n", "BATCH 1983 t 1 1\r\n", "BATCH 1983 t 1 1\n", "BATCH 2000 t 1 0\r\n", "BATCH 2000 / 1 1\r\n",
 			"BATCH 9223372036854775807 t 1 1\r\n",
 		} {
 			c := connect(t, s)

@@ -120,7 +120,7 @@ func (s *Server) readHTTP(body io.Reader) ([]byte, *protocol.Error) {
 	perr := protocol.ParseRequest(line, &req)
 	want := int64(end)
 	if req.Command == protocol.Batch {
-		if s.tooLarge(end, end-len(line) == len("\r\n"), req.Batch.Size) {
+		if s.tooLarge(&req.Batch, perr) {
 			return nil, protocol.ErrTooLarge
 		}
 		want += max(req.Batch.Size, 0)
