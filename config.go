@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -87,7 +86,7 @@ func (cfg *ClientConfig) Validate() error {
 		if err != nil {
 			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want HOST:PORT", i, addr)
 		}
-		if n, err := strconv.Atoi(port); err == nil && (n < 1 || n > 65535) {
+		if n, err := net.LookupPort("tcp", port); err != nil || n < 1 {
 			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want a port of 1 to 65535", i, addr)
 		}
 	}

@@ -149,8 +149,12 @@ func (a *app) clientConfig() logd.ClientConfig {
 		}
 		return d
 	}
+	addrs := strings.Split(a.host, ",")
+	for i := range addrs {
+		addrs[i] = strings.TrimSpace(addrs[i])
+	}
 	return logd.ClientConfig{
-		Addrs:             strings.Split(a.host, ","),
+		Addrs:             addrs,
 		ConnectTimeout:    or(a.connectTimeout),
 		ReadTimeout:       or(a.readTimeout),
 		WriteTimeout:      or(a.writeTimeout),

@@ -20,7 +20,11 @@ func main() {
 	// A closed pipe is an error of a write like any other, which ends the
 	// command quietly, rather than a signal that kills the process.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // which nohup sees to
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// The first signal ends the command in order; a second one kills it.
 	context.AfterFunc(ctx, stop)
 

@@ -27,7 +27,7 @@ type readFlags struct {
 	follow   bool
 	orOldest bool
 
-	hasOffset, hasLast bool
+	hasOffset, hasSince, hasLast bool
 }
 
 func (a *app) readCommand() *cobra.Command {
@@ -48,7 +48,7 @@ OFFSET is that of the message's batch, where --offset can begin.`,
   log-cli read --topic greetings --since 10m --limit 0 -o json`,
 		Args: cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			f.hasOffset, f.hasLast = cmd.Flags().Changed("offset"), cmd.Flags().Changed("last")
+			f.hasOffset, f.hasSince, f.hasLast = cmd.Flags().Changed("offset"), cmd.Flags().Changed("since"), cmd.Flags().Changed("last")
 			if !cmd.Flags().Changed("limit") && (f.hasLast || f.follow) {
 				f.limit = 0
 			}
@@ -82,7 +82,7 @@ OFFSET is that of the message's batch, where --offset can begin.`,
 // sinceTime returns the time that --since names, and the zero time if there is
 // none.
 func (f *readFlags) sinceTime(now time.Time) (time.Time, error) {
-	if f.since == "" {
+	if !f.hasSince {
 		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(f.since); err == nil && d >= 0 {
@@ -100,6 +100,11 @@ func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error
 		out: &messageWriter{out: bufio.NewWriterSize(a.stdout, 128<<10), topic: f.topic, json: a.json(), numbers: f.numbers},
 	}
 	r.limit = f.limit
+	if f.follow {
+		var stop context.CancelFunc
+		ctx, stop = exit.UntilClosed(ctx, a.stdout)
+		defer stop()
+	}
 	start, err := r.start(ctx, f)
 	if err != nil {
 		return err
@@ -144,7 +149,7 @@ func (r *reader) start(ctx context.Context, f *readFlags) (logd.Position, error)
 	switch {
 	case f.hasOffset:
 		r.offset = f.offset
-	case f.since != "":
+	case f.hasSince:
 		r.offset, err = r.client.Seek(ctx, r.topic, since)
 	case f.hasLast:
 		r.offset, r.skip, err = r.last(ctx, f.last)

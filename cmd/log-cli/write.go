@@ -59,8 +59,8 @@ are not and, after a lost connection, of which that is not known.`,
 	}
 	flags := cmd.Flags()
 	a.topicFlag(cmd, &f.topic)
-	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default standard input)")
-	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default standard output)")
+	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default -, standard input)")
+	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default -, standard output)")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes; a longer message goes alone (default the server's largest)")
 	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this time")
@@ -80,7 +80,7 @@ func (a *app) write(ctx context.Context, client *logd.Client, f *writeFlags, arg
 		return err
 	}
 	out := a.stdout
-	if f.output != "" {
+	if f.output != "" && f.output != "-" {
 		file, err := os.Create(f.output)
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func (a *app) write(ctx context.Context, client *logd.Client, f *writeFlags, arg
 		return a.writeArgs(s, args)
 	}
 	in, total := a.stdin, int64(-1)
-	if f.input != "" {
+	if f.input != "" && f.input != "-" {
 		file, err := os.Open(f.input)
 		if err != nil {
 			return err

@@ -27,6 +27,7 @@ type app struct {
 
 	configFile string
 	settings   map[string][]string // what flags say of settings
+	badFlag    error               // the first flag of a setting whose text can't be read
 	cpuProfile string
 	traceFile  string
 	format     string // of what a command prints
@@ -119,7 +120,10 @@ var takesSettings = map[string]string{"settings": "true"}
 // do makes the function of a command out of one that runs when the command
 // line is understood.
 func (a *app) do(f func(args []string) error) func(*cobra.Command, []string) error {
-	return func(_ *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if a.badFlag != nil && cmd.Name() != checkName {
+			return a.badFlag
+		}
 		if a.format != "" && a.format != "text" && a.format != "json" {
 			return fmt.Errorf("--format is %q: want text or json", a.format)
 		}

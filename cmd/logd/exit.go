@@ -29,9 +29,22 @@ func explainStart(err error, c *config.Config, o config.Origins) error {
 			absolute(c.WorkDir))
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
-		return exit.With(exit.Temporary, explainListen(op, c, o))
+		return exit.With(listenCode(op), explainListen(op, c, o))
 	}
 	return err
+}
+
+// listenCode tells what another try may mend from what nothing but another
+// setting will.
+func listenCode(op *net.OpError) int {
+	dns, isDNS := errors.AsType[*net.DNSError](op.Err)
+	switch {
+	case errors.Is(op.Err, syscall.EACCES):
+		return exit.Failed
+	case isDNS && dns.IsNotFound:
+		return exit.Config
+	}
+	return exit.Temporary
 }
 
 func explainListen(op *net.OpError, c *config.Config, o config.Origins) error {

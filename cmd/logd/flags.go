@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ func (a *app) settingFlags(flags *pflag.FlagSet) {
 			Name:     s.Name,
 			Usage:    s.Usage,
 			DefValue: s.Default,
-			Value:    &settingFlag{setting: s, given: a.settings},
+			Value:    &settingFlag{setting: s, app: a},
 		}
 		if s.Kind == config.Switch {
 			f.NoOptDefVal = "true"
@@ -36,22 +37,23 @@ func (a *app) settingFlags(flags *pflag.FlagSet) {
 // for package config to make a value of.
 type settingFlag struct {
 	setting config.Setting
-	given   map[string][]string
+	app     *app
 }
 
-// Set implements pflag.Value. A text that can't be read is wrong usage; one
-// that is out of range is a wrong setting, and not found here.
+// Set implements pflag.Value. A text that can't be read is wrong usage, but for
+// a check, which is there to find it; one that is out of range is a wrong
+// setting, and not found here.
 func (f *settingFlag) Set(text string) error {
-	if err := f.setting.Parse(text); err != nil {
-		return err
+	if err := f.setting.Parse(text); err != nil && f.app.badFlag == nil {
+		f.app.badFlag = fmt.Errorf("invalid argument %q for %q flag: %w", text, "--"+f.setting.Name, err)
 	}
-	f.given[f.setting.Name] = append(f.given[f.setting.Name], text)
+	f.app.settings[f.setting.Name] = append(f.app.settings[f.setting.Name], text)
 	return nil
 }
 
 // String implements pflag.Value.
 func (f *settingFlag) String() string {
-	return strings.Join(f.given[f.setting.Name], ",")
+	return strings.Join(f.app.settings[f.setting.Name], ",")
 }
 
 // Type implements pflag.Value: the word that help shows for the value.

@@ -4,8 +4,8 @@
 //	logd --workdir /var/lib/logd --flush-batches 1
 //	logd config show
 //
-// Logs go to standard error. SIGTERM and SIGINT shut it down in order; a
-// second one cuts it short. It exits with 0 after a clean shutdown, 1 when it
+// Logs go to standard error. SIGTERM and SIGINT shut it down in order, and so
+// does SIGHUP, when its terminal goes away; a second one cuts it short. It exits with 0 after a clean shutdown, 1 when it
 // failed, 2 for wrong usage, 75 when it can't listen now, and 78 for wrong
 // settings.
 package main
@@ -35,5 +35,8 @@ func main() {
 func notify() (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 2) // the second may come while the first is dealt with
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // which nohup sees to
+		signal.Notify(c, syscall.SIGHUP)
+	}
 	return c, func() { signal.Stop(c) }
 }

@@ -201,10 +201,10 @@ func TestServeStartErrors(t *testing.T) {
 			"the work directory /data/logs is in use by another logd: stop that one, or give this one a folder of its own with --workdir"},
 		{"address in use", listen("127.0.0.1:1774", syscall.EADDRINUSE), nil, exit.Temporary,
 			"cannot listen on 127.0.0.1:1774 (host: default): address already in use; stop what listens there, or choose another with --host"},
-		{"HTTP address", listen("127.0.0.1:80", syscall.EACCES), []string{"--http-host", "127.0.0.1:80"}, exit.Temporary,
+		{"HTTP address", listen("127.0.0.1:80", syscall.EACCES), []string{"--http-host", "127.0.0.1:80"}, exit.Failed,
 			"cannot listen on 127.0.0.1:80 (http-host: flag --http-host): permission denied; choose another with --http-host"},
-		{"no such host", &net.OpError{Op: "listen", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "x.invalid"}},
-			[]string{"--host", "x.invalid:1"}, exit.Temporary,
+		{"no such host", &net.OpError{Op: "listen", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "x.invalid", IsNotFound: true}},
+			[]string{"--host", "x.invalid:1"}, exit.Config,
 			"cannot listen on x.invalid:1 (host: flag --host): lookup x.invalid: no such host; choose another with --host"},
 		{"another", errors.New("mkdir logs: read-only file system"), nil, exit.Failed, "mkdir logs: read-only file system"},
 	} {

@@ -12,6 +12,10 @@ import (
 	"github.com/logd-dev/logd/internal/exit"
 )
 
+// checkName is the command for which flags that can't be read are wrong settings
+// like others.
+const checkName = "check"
+
 func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -24,7 +28,7 @@ func (a *app) configCommand() *cobra.Command {
 		},
 	}
 	check := &cobra.Command{
-		Use:   "check [FILE]",
+		Use:   checkName + " [FILE]",
 		Short: "Tell whether logd would start with these settings.",
 		Example: `  logd config check
   logd config check /etc/logd/logd.toml
@@ -60,7 +64,9 @@ func (a *app) configCheck(args []string) error {
 		if file != "" && file != args[0] {
 			return exit.With(exit.Usage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file))
 		}
-		file = args[0]
+		if file = args[0]; file == "" {
+			return exit.With(exit.Usage, errors.New("the name of the configuration file is empty"))
+		}
 	}
 	_, origins, err := a.load(file)
 	if err != nil {

@@ -25,6 +25,10 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -178,15 +182,40 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 		problems = append(problems, conflict(c, o, "keep-free", "without ", "delete-hook",
 			"it says when partitions go although their hook has not succeeded", ""))
 	}
-	if c.Host == c.HTTPHost && !bad["host"] && !bad["http-host"] && !anyPort(c.Host) {
+	if sameListener(c.Host, c.HTTPHost) && !bad["host"] && !bad["http-host"] {
 		problems = append(problems, conflict(c, o, "http-host", "the same address as ", "host",
 			"each listener needs its own port", ""))
 	}
-	if c.Topics > 0 && len(c.TopicsWhitelist) > c.Topics && !bad["topics"] && !bad["topics-whitelist"] {
-		problems = append(problems, conflict(c, o, "topics", "smaller than the number of names in ", "topics-whitelist",
-			"some of them could never be created", ""))
-	}
 	return problems
+}
+
+// sameListener reports whether two listeners could not be there at once: they
+// have the same port, not 0, of the same address or one of all addresses.
+func sameListener(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || anyPort(a) {
+		return false
+	}
+	numberA, errA := strconv.Atoi(portA)
+	numberB, errB := strconv.Atoi(portB)
+	if errA != nil || errB != nil || numberA != numberB {
+		return false
+	}
+	all := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	plain := func(host string) string {
+		if host == "localhost" {
+			return "127.0.0.1"
+		}
+		if ip, err := netip.ParseAddr(host); err == nil {
+			return ip.Unmap().String()
+		}
+		return strings.ToLower(host)
+	}
+	return all(hostA) || all(hostB) || plain(hostA) == plain(hostB)
 }
 
 // conflict is the error for key, whose value does not go with other's.

@@ -202,9 +202,14 @@ func TestValidate(t *testing.T) {
 			`http-host = ":80": the same address as host = ":80": each listener needs its own port; ` +
 				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
 		{"any port twice", func(c *Config) { c.Host, c.HTTPHost = "127.0.0.1:0", "127.0.0.1:0" }, ""},
-		{"more names than topics", func(c *Config) { c.Topics, c.TopicsWhitelist = 1, []string{"a", "b"} },
-			`topics = 1: smaller than the number of names in topics-whitelist = ["a", "b"]: some of them could never be created; ` +
-				`allowed: 1 to 1000000, or 0 (no limit)`},
+		{"one port of all addresses", func(c *Config) { c.Host, c.HTTPHost = ":8080", "127.0.0.1:8080" },
+			`http-host = "127.0.0.1:8080": the same address as host = ":8080": each listener needs its own port; ` +
+				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"one port by two names", func(c *Config) { c.Host, c.HTTPHost = "localhost:8080", "127.0.0.1:08080" },
+			`http-host = "127.0.0.1:08080": the same address as host = "localhost:8080": each listener needs its own port; ` +
+				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"one port of two addresses", func(c *Config) { c.Host, c.HTTPHost = "127.0.0.1:8080", "127.0.0.2:8080" }, ""},
+		{"more names than topics", func(c *Config) { c.Topics, c.TopicsWhitelist = 1, []string{"a", "b"} }, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := Default()

@@ -54,7 +54,7 @@ func readFile(path string) ([]byte, error) {
 // map would lose.
 func decode(path string, data []byte) (entries []entry, problems []error) {
 	if err := toml.Unmarshal(data, new(map[string]any)); err != nil {
-		return nil, []error{syntaxError(path, err)}
+		return nil, []error{syntaxError(path, data, err)}
 	}
 	var p unstable.Parser
 	p.Reset(data)
@@ -84,17 +84,39 @@ func decode(path string, data []byte) (entries []entry, problems []error) {
 		entries = append(entries, entry{setting: s, texts: texts, written: written, line: line})
 	}
 	if err := p.Error(); err != nil {
-		problems = append(problems, syntaxError(path, err))
+		problems = append(problems, syntaxError(path, data, err))
 	}
 	return entries, problems
 }
 
-func syntaxError(path string, err error) error {
+func syntaxError(path string, data []byte, err error) error {
 	if de := (*toml.DecodeError)(nil); errors.As(err, &de) {
 		line, column := de.Position()
-		return fmt.Errorf("%s:%d:%d: not TOML: %s", path, line, column, oneLine(strings.TrimPrefix(de.Error(), "toml: ")))
+		reason := "not TOML: " + oneLine(strings.TrimPrefix(de.Error(), "toml: "))
+		if s, written, ok := settingOn(data, line); ok {
+			return s.problem(Origin{Source: FromFile, Name: path, Line: line}, written, fmt.Errorf("%s; %s is wanted", reason, s.Kind.toml()))
+		}
+		return fmt.Errorf("%s:%d:%d: %s", path, line, column, reason)
 	}
 	return fmt.Errorf("%s: not TOML: %s", path, oneLine(err.Error()))
+}
+
+// settingOn returns the setting whose key a line begins with, and what is
+// written for its value, if it is the line alone that is wrong.
+func settingOn(data []byte, line int) (s Setting, written string, ok bool) {
+	for range line - 1 {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	text, _, _ := bytes.Cut(data, []byte("\n"))
+	if toml.Unmarshal(text, new(map[string]any)) == nil {
+		return s, "", false
+	}
+	key, value, ok := strings.Cut(string(text), "=")
+	if !ok {
+		return s, "", false
+	}
+	s, ok = Lookup(strings.Trim(strings.TrimSpace(key), `"'`))
+	return s, shorten(oneLine(strings.TrimSpace(value))), ok
 }
 
 // oneLine puts a space for each line end and other control character, which a

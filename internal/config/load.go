@@ -63,13 +63,17 @@ func Load(src Sources) (Config, Origins, error) {
 // variable is an environment variable.
 type variable struct{ name, value string }
 
+// hookPrefix begins the names of the variables that a delete hook gets: one that
+// runs logd is not to have it stop at them.
+const hookPrefix = envPrefix + "HOOK_"
+
 // variables returns the variables of env that may be settings, sorted by name
 // to give messages an order.
 func variables(env []string) []variable {
 	var vs []variable
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, envPrefix) && !serviceLink(name) {
+		if strings.HasPrefix(name, envPrefix) && !serviceLink(name) && !strings.HasPrefix(name, hookPrefix) {
 			vs = append(vs, variable{name, value})
 		}
 	}

@@ -3,9 +3,14 @@
 package exit
 
 import (
+	"context"
 	"errors"
 	"io"
+	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The exit codes. Those from 75 on are those of sysexits(3).
@@ -45,6 +50,50 @@ func OutputError(err error) error {
 		return ErrQuiet
 	}
 	return err
+}
+
+// lookInterval is how often UntilClosed looks.
+const lookInterval = 100 * time.Millisecond
+
+// UntilClosed returns a context that ends, too, when out is a pipe or a socket
+// that nobody reads any more: a program that waits before it writes would not
+// notice. The function that it returns ends the watching.
+func UntilClosed(ctx context.Context, out io.Writer) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	file, ok := out.(*os.File)
+	if !ok {
+		return ctx, cancel
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return ctx, cancel
+	}
+	go func() {
+		ticker := time.NewTicker(lookInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if closed(raw) {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// closed reports whether the other end of a pipe or socket is closed: poll(2)
+// says so without being asked for any event.
+func closed(raw syscall.RawConn) (is bool) {
+	err := raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(p, 0)
+		is = err == nil && p[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+	})
+	return is && err == nil
 }
 
 // HelpWriter writes help, of which the reader may take as much as it likes: a

@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +87,22 @@ func newNode(o Options) *Node {
 	return n
 }
 
+// warnOfMode tells of a work directory that is open to more users than its files.
+func (n *Node) warnOfMode() {
+	c := &n.o.Config
+	st, err := os.Stat(c.WorkDir)
+	if err != nil {
+		return
+	}
+	open := st.Mode().Perm()
+	for _, users := range []fs.FileMode{0o070, 0o007} {
+		if open&users != 0 && c.FileMode&users == 0 {
+			n.log.Warn("the work directory is open to others than its owner; chmod 0700 closes it", "workdir", c.WorkDir, "mode", open)
+			return
+		}
+	}
+}
+
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
 	limit, err := descriptorLimit()
@@ -108,6 +126,7 @@ func (n *Node) start(ctx context.Context) error {
 	if n.fs, err = vfs.OpenOS(c.WorkDir, 0o700); err != nil {
 		return fmt.Errorf("open work directory: %w", err)
 	}
+	n.warnOfMode()
 	if n.hooks, err = newHooks(c, n.log); err != nil {
 		return fmt.Errorf("delete hook: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -431,5 +433,28 @@ func TestWaitingReaderGoesAway(t *testing.T) {
 				return st.WaitingReads == 0 && st.Connections == 0
 			})
 		})
+	}
+}
+
+// TestModeOfWorkDirectory: one that more users can enter than may read its files
+// is worth a word.
+func TestModeOfWorkDirectory(t *testing.T) {
+	for _, test := range []struct {
+		folder, files fs.FileMode
+		warns         bool
+	}{
+		{0o700, 0o600, false}, {0o755, 0o600, true}, {0o750, 0o600, true}, {0o750, 0o640, false}, {0o755, 0o640, true}, {0o755, 0o644, false},
+	} {
+		var logged strings.Builder
+		c := testConfig(t)
+		c.WorkDir, c.FileMode = filepath.Join(t.TempDir(), "data"), test.files
+		if err := errors.Join(os.Mkdir(c.WorkDir, 0o700), os.Chmod(c.WorkDir, test.folder)); err != nil {
+			t.Fatal(err)
+		}
+		n := newNode(Options{Config: c, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		n.warnOfMode()
+		if got := strings.Contains(logged.String(), "level=WARN"); got != test.warns {
+			t.Errorf("folder %o, files %o: %q", test.folder, test.files, logged.String())
+		}
 	}
 }
