@@ -119,6 +119,9 @@ func setting(t testing.TB, name string, otherwise int64) int64 {
 	return n
 }
 
+// brief reports whether to leave out what only repeats.
+func brief() bool { return testing.Short() || raceEnabled }
+
 // random returns a source of randomness of the test's own, and logs how to have
 // it again.
 func random(t testing.TB) *rand.Rand {

@@ -43,6 +43,10 @@ var expectedFailures = map[string]map[string]string{
 func TestSystem(t *testing.T) {
 	checkTable(t)
 	var ran atomic.Int64
+	configs := configs
+	if brief() {
+		configs = configs[:1]
+	}
 	for _, cfg := range configs {
 		t.Run(cfg.name, func(t *testing.T) {
 			for _, c := range cases {

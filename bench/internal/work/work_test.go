@@ -21,7 +21,7 @@ import (
 // tiny are sizes for tests: enough to go through everything.
 func tiny() *Sizes {
 	return &Sizes{
-		Duration: 50 * time.Millisecond, WriteBytes: 256 << 10, ReadBytes: 1 << 20,
+		Duration: 200 * time.Millisecond, WriteBytes: 256 << 10, ReadBytes: 1 << 20,
 		Topics: []int{70}, StartBytes: []int64{1 << 20}, LimitBytes: 1 << 20,
 	}
 }
