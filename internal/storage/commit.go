@@ -288,7 +288,7 @@ func (l *Log) writeHead(bytes int64) error {
 			return inDoubt(l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr)))
 		}
 		if serr := f.Sync(); serr != nil {
-			return inDoubt(l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr)))
+			return l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr))
 		}
 	}
 	if !passing(err) {

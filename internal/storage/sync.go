@@ -30,8 +30,11 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 		return nil
 	}
 	err := l.SyncTo(ctx, a.End)
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrReadOnly) && l.dropped.Load() {
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound):
 		return err
+	case l.store.o.FlushBatches == 1 && errors.Is(err, ErrReadOnly):
+		return err // see dropUnacknowledged
 	}
 	return inDoubt(err)
 }
@@ -254,7 +257,6 @@ func (l *Log) dropUnacknowledged() {
 	l.writer.Lock() // no write is under way, and no other begins
 	defer l.writer.Unlock()
 	synced := l.synced.Load()
-	dropped := true
 	for _, p := range l.partitions() {
 		if p.end.Load() <= synced {
 			continue
@@ -267,11 +269,9 @@ func (l *Log) dropUnacknowledged() {
 			p.file.release()
 		}
 		if err != nil {
-			dropped = false
-			l.store.log.Error("batches that are in doubt may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
+			l.store.log.Error("batches that were refused may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
 		}
 	}
-	l.dropped.Store(dropped)
 }
 
 // syncNames makes the topic's folder, the names in it and the journal durable
