@@ -74,8 +74,9 @@ func (d *flakyDisk) become(target, rest string) {
 func (d *flakyDisk) heal() { d.become("linear", "") }
 
 // TestFlakeyErrorWrites has every write of the disk fail under writers: they
-// are told, reads go on, and after a restart all that was acknowledged is
-// there.
+// are told, or lose their connections where the disk does not even let go of
+// what it has; reads go on, and after a restart all that was acknowledged is
+// there, and nothing that was refused.
 func TestFlakeyErrorWrites(t *testing.T) {
 	d := newFlakyDisk(t)
 	dir := filepath.Join(d.dir, "data")
@@ -84,12 +85,17 @@ func TestFlakeyErrorWrites(t *testing.T) {
 	l.awaitAcks(t, 100)
 	d.become("flakey", "0 1 1 error_writes")
 	l.wait()
+	refused := 0
 	for id, w := range l.writers {
-		if !errors.Is(w.err, refusal("read only")) {
-			t.Errorf("writer %d ended with %v, want ERR read only", id, w.err)
+		switch {
+		case errors.Is(w.err, refusal("read only")):
+			refused++
+		case !ended(w.err):
+			t.Errorf("writer %d ended with %v, want ERR read only or the connection's end", id, w.err)
 		}
 		w.err = io.EOF
 	}
+	t.Logf("%d of %d writers were refused", refused, len(l.writers))
 	if problems := checkLoads(stored(t, s.addr, "t"), l); len(problems) > 0 {
 		t.Errorf("while the disk fails: %s", strings.Join(problems, "\n"))
 	}
@@ -106,7 +112,7 @@ func TestFlakeyErrorWrites(t *testing.T) {
 	if problems := checkLoads(got, l); len(problems) > 0 {
 		t.Errorf("after the restart: %s", strings.Join(problems, "\n"))
 	}
-	if len(got) != l.acks {
+	if refused == len(l.writers) && len(got) != l.acks {
 		t.Errorf("%d batches are stored, %d were acknowledged and the others refused", len(got), l.acks)
 	}
 	dial(t, s.addr).append("t", "after")

@@ -231,12 +231,18 @@ func TestFaults(t *testing.T) {
 // that is known.
 func TestCommitInDoubt(t *testing.T) {
 	eio := vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "t/0.log" }}
+	uncuttable := vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpTruncate }}
+	unsyncable := eio
+	unsyncable.Forever = true
 	for name, test := range map[string]struct {
 		flush   int
+		faults  []vfstest.Fault
 		inDoubt bool
 	}{
-		"it is cut off":             {1, false},
-		"readers may have had some": {2, true},
+		"it is cut off":                 {1, []vfstest.Fault{eio}, false},
+		"it is cut off, and not synced": {1, []vfstest.Fault{unsyncable}, false},
+		"it can't be cut off":           {1, []vfstest.Fault{eio, uncuttable}, true},
+		"readers may have had some":     {2, []vfstest.Fault{eio}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfstest.New()
@@ -246,7 +252,9 @@ func TestCommitInDoubt(t *testing.T) {
 			for range test.flush - 1 {
 				mustAppend(t, l, batchOf("t", "before"))
 			}
-			disk.FailAt(1, eio)
+			for _, f := range test.faults {
+				disk.FailAt(1, f)
+			}
 			r := batchOf("t", "one")
 			a, err := l.Append(t.Context(), r.data, r.extents)
 			if err != nil {

@@ -41,6 +41,10 @@ type Log struct {
 	// is good, and still to be made durable.
 	unsyncable atomic.Pointer[Error]
 
+	// dropped tells that what a failed sync should have made durable was cut off
+	// again: those who were waiting for it are told that it is not stored.
+	dropped atomic.Bool
+
 	// refused is why the last append was refused although the log has not
 	// failed: no room, say. It is forgotten when one succeeds, and after a
 	// while, so that somebody tries.

@@ -33,8 +33,8 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound):
 		return err
-	case l.store.o.FlushBatches == 1 && errors.Is(err, ErrReadOnly):
-		return err // see dropUnacknowledged
+	case errors.Is(err, ErrReadOnly) && l.dropped.Load():
+		return err
 	}
 	return inDoubt(err)
 }
@@ -249,7 +249,9 @@ func (l *Log) syncFiles(target int64) error {
 // beyond the synced end, where none of it was acknowledged or readable: its
 // writers are told that it is not stored, and so it must not be there after a
 // restart. It does what it can on a disk that fails; the log is read only
-// already.
+// already. Where the file can't be cut, they are in doubt. Where it is cut, and
+// only syncing that fails, they are not: it would take a disk that has written
+// what it said it had not, and a power cut.
 func (l *Log) dropUnacknowledged() {
 	if l.store.o.FlushBatches != 1 {
 		return
@@ -257,21 +259,27 @@ func (l *Log) dropUnacknowledged() {
 	l.writer.Lock() // no write is under way, and no other begins
 	defer l.writer.Unlock()
 	synced := l.synced.Load()
+	dropped := true
 	for _, p := range l.partitions() {
 		if p.end.Load() <= synced {
 			continue
 		}
 		f, err := p.file.acquire(toWrite)
 		if err == nil {
-			if err = f.Truncate(max(synced-p.base, 0)); err == nil {
+			err = f.Truncate(max(synced-p.base, 0))
+			dropped = dropped && err == nil
+			if err == nil {
 				err = f.Sync() // where it was another file's sync that failed
 			}
 			p.file.release()
+		} else {
+			dropped = false
 		}
 		if err != nil {
-			l.store.log.Error("batches that were refused may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
+			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
 		}
 	}
+	l.dropped.Store(dropped)
 }
 
 // syncNames makes the topic's folder, the names in it and the journal durable
