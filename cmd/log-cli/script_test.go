@@ -225,6 +225,10 @@ func fakeAnswers(nc net.Conn, answers []string) {
 		answers = answers[1:]
 		switch answer {
 		case "drop":
+			// Closed with something unread it would be reset, and the answers
+			// before be lost with it, or not.
+			nc.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, br)
 			return
 		case "ok":
 			fmt.Fprint(nc, "OK 0 1\r\n")
