@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type app struct {
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
 	format                  string
+
+	// dialer makes connections in another way than usual, if it is not nil.
+	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	running bool // the command line was understood
 }
@@ -155,6 +159,7 @@ func (a *app) clientConfig() logd.ClientConfig {
 	}
 	return logd.ClientConfig{
 		Addrs:             addrs,
+		Dial:              a.dialer,
 		ConnectTimeout:    or(a.connectTimeout),
 		ReadTimeout:       or(a.readTimeout),
 		WriteTimeout:      or(a.writeTimeout),

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
@@ -37,11 +39,20 @@ type sender struct {
 	json bool
 
 	slots    [inFlight]slot
-	cur      int   // the slot that is being filled
-	underWay int   // how many slots are on their way
-	messages int64 // how many messages there were so far
+	cur      int          // the slot that is being filled
+	underWay atomic.Int64 // how many slots are on their way
+	messages int64        // how many messages there were so far
 	account  account
 	err      error // the first failure; nothing is sent after it
+}
+
+// dial makes a connection, but none while batches are on their way: what was on
+// the one that is lost may not be stored, and nothing is to be sent behind it.
+func (s *sender) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if s.underWay.Load() > 0 {
+		return nil, errors.New("the connection was lost, and nothing more is sent")
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
 }
 
 // errTooLong is the error of a message that no batch can hold.
@@ -97,10 +108,13 @@ func (s *sender) flush(ctx context.Context) error {
 		return s.err
 	}
 	if err := s.client.StartAppend(ctx, s.topic, &sl.batch, &sl.pending); err != nil {
+		for i := range inFlight - 1 { // the reason is with those before
+			s.settle(ctx, &s.slots[(s.cur+1+i)%inFlight])
+		}
 		return s.fail(sl, err)
 	}
 	sl.sent = true
-	s.underWay++
+	s.underWay.Add(1)
 	s.cur = (s.cur + 1) % inFlight
 	s.settle(ctx, &s.slots[s.cur])
 	return s.err
@@ -125,7 +139,7 @@ func (s *sender) settle(ctx context.Context, sl *slot) {
 		return
 	}
 	sl.sent = false
-	s.underWay--
+	s.underWay.Add(-1)
 	offset, err := sl.pending.Wait(ctx)
 	if err != nil {
 		s.fail(sl, err)
@@ -189,7 +203,7 @@ func (s *sender) unread(err error) error {
 
 // idle reports whether there is nothing to send, to wait for or to print.
 func (s *sender) idle() bool {
-	return s.underWay == 0 && s.slots[s.cur].batch.Messages() == 0
+	return s.underWay.Load() == 0 && s.slots[s.cur].batch.Messages() == 0
 }
 
 // fate is what became of a message that was sent and not refused.

@@ -52,8 +52,11 @@ are not and, after a lost connection, of which that is not known.`,
 			return nil
 		},
 		RunE: a.do(func(ctx context.Context, args []string) error {
+			s := &sender{topic: f.topic, count: f.count, json: a.json()}
+			a.dialer = s.dial
 			return a.withClient(ctx, func(client *logd.Client) error {
-				return a.write(ctx, client, &f, args)
+				s.client = client
+				return a.write(ctx, s, &f, args)
 			})
 		}),
 	}
@@ -74,8 +77,7 @@ func (a *app) topicFlag(cmd *cobra.Command, topic *string) {
 	cmd.MarkFlagRequired("topic")
 }
 
-func (a *app) write(ctx context.Context, client *logd.Client, f *writeFlags, args []string) (err error) {
-	s := &sender{client: client, topic: f.topic, count: f.count, json: a.json()}
+func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string) (err error) {
 	if err := s.setLimits(ctx, int64(f.batchSize)); err != nil {
 		return err
 	}
