@@ -365,8 +365,9 @@ func (w *Writer) endFlushes(err error) {
 // by the length of the backlog; use CloseContext to limit it further.
 //
 // A nil error means that everything in the Writer and its backlog is stored, and
-// that nothing was lost of which no Flush has told. Otherwise the error says why it is not, and is ErrBacklogged if the rest is
-// kept in a backlog that outlives the Writer. Further calls return the same.
+// that nothing was lost of which no Flush has told. Otherwise the error says
+// why it is not, and is ErrBacklogged if the rest is kept in a backlog that
+// outlives the Writer. Further calls return the same.
 func (w *Writer) Close() error { return w.CloseContext(context.Background()) }
 
 // CloseContext is Close, but when ctx ends, it gives up what is not delivered,

@@ -52,7 +52,8 @@ type WriterConfig struct {
 	TrimNewline bool
 
 	// Backlog keeps the batches that could not be delivered: a MemoryBacklog, a
-	// DiskBacklog, or NoBacklog{} to give them up. Default: a MemoryBacklog of
+	// DiskBacklog, or NoBacklog{} to give them up. It must have room for a batch
+	// of BatchBytes. Default: a MemoryBacklog of
 	// the Writer's own, of the default size.
 	Backlog Backlog
 	// WriteWhileFailing makes the Writer take messages also while it is

@@ -5,9 +5,9 @@
 //	logd config show
 //
 // Logs go to standard error. SIGTERM and SIGINT shut it down in order, and so
-// does SIGHUP, when its terminal goes away; a second one cuts it short. It exits with 0 after a clean shutdown, 1 when it
-// failed, 2 for wrong usage, 75 when it can't listen now, and 78 for wrong
-// settings.
+// does SIGHUP, when its terminal goes away; a second one cuts it short. It
+// exits with 0 after a clean shutdown, 1 when it failed, 2 for wrong usage, 75
+// when it can't listen now, and 78 for wrong settings.
 package main
 
 import (

@@ -57,7 +57,7 @@ const lookInterval = 100 * time.Millisecond
 
 // UntilClosed returns a context that ends, too, when out is a pipe or a socket
 // that nobody reads any more: a program that waits before it writes would not
-// notice. The function that it returns ends the watching.
+// notice. The function that it returns ends the watching, and waits for its end.
 func UntilClosed(ctx context.Context, out io.Writer) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	file, ok := out.(*os.File)
@@ -68,7 +68,9 @@ func UntilClosed(ctx context.Context, out io.Writer) (context.Context, context.C
 	if err != nil {
 		return ctx, cancel
 	}
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		ticker := time.NewTicker(lookInterval)
 		defer ticker.Stop()
 		for {
@@ -82,7 +84,10 @@ func UntilClosed(ctx context.Context, out io.Writer) (context.Context, context.C
 			}
 		}
 	}()
-	return ctx, cancel
+	return ctx, func() {
+		cancel()
+		<-done
+	}
 }
 
 // closed reports whether the other end of a pipe or socket is closed: poll(2)

@@ -258,16 +258,15 @@ func createLog(s *Store, name string) (*Log, error) {
 // used reports whether a folder in the work directory has partitions with bytes
 // in them. The error tells that it is no folder, a symbolic link say.
 func (s *Store) used(name string) (bool, error) {
-	entries, err := s.fs.ReadDir(".")
+	st, err := s.fs.Stat(name)
 	if err != nil {
 		return false, err
 	}
-	for _, e := range entries {
-		if e.Name() == name && !e.IsDir() {
-			return false, fmt.Errorf("%s is not a folder: %w", name, fs.ErrExist)
-		}
+	if !st.IsDir() {
+		return false, fmt.Errorf("%s is not a folder: %w", name, fs.ErrExist)
 	}
-	if entries, err = s.fs.ReadDir(name); err != nil {
+	entries, err := s.fs.ReadDir(name)
+	if err != nil {
 		return false, err
 	}
 	for _, e := range entries {
