@@ -42,6 +42,17 @@ func (b *Batch) Len(topic string) int64 {
 	return int64(len(b.b.Finish(topic)))
 }
 
+// Raw returns the batch as it is sent to the topic and stored there, envelope
+// and data; nil if the batch is empty or the topic's name invalid. The bytes are
+// the Batch's own and good until it is changed.
+func (b *Batch) Raw(topic string) []byte {
+	raw, err := b.finish(topic)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
 // Fits reports whether the batch, with one more message of n bytes, is sure to
 // have a Len of at most max. The checksum of the result not being known, it
 // may say no for a batch that would just fit, by at most nine bytes.

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
@@ -19,7 +22,7 @@ const inFlight = 8
 
 // slot is a batch that is being filled or on its way.
 type slot struct {
-	batch   logd.Batch
+	batch   *logd.Batch
 	pending logd.Pending
 	sent    bool
 	first   int64 // number of its first message
@@ -28,8 +31,14 @@ type slot struct {
 // sender packs messages into batches and sends them, several at once. It
 // prints what became of each batch, and keeps account of what became of every
 // message.
+//
+// If the server goes away, what is not stored waits in the spool, and is
+// delivered when the server is back: see reach.
 type sender struct {
 	client *logd.Client
+	note   func(format string, args ...any) // tells the user something
+	life   context.Context                  // ends when nothing more is to be waited for
+	retry  time.Duration                    // how long to wait for a server that went away; less than 0 for ever
 	topic  string
 	limit  int64 // the largest batch that the server takes
 	target int64 // the largest batch to make if it can be helped
@@ -44,6 +53,19 @@ type sender struct {
 	messages int64        // how many messages there were so far
 	account  account
 	err      error // the first failure; nothing is sent after it
+
+	spool spool
+	next  int64 // where a batch may stand of which nobody knows whether it is stored
+	last  int64 // offset of the last batch that is known to be stored; -1 for none
+}
+
+// newSender returns a sender of nothing yet.
+func newSender() *sender {
+	s := &sender{last: -1}
+	for i := range s.slots {
+		s.slots[i].batch = new(logd.Batch)
+	}
+	return s
 }
 
 // dial makes a connection, but none while batches are on their way: what was on
@@ -64,12 +86,12 @@ func (s *sender) add(ctx context.Context, body []byte) error {
 	if s.err != nil {
 		return s.err
 	}
-	b := &s.slots[s.cur].batch
+	b := s.slots[s.cur].batch
 	if b.Messages() > 0 && !b.Fits(s.topic, len(body), s.target) {
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
-		b = &s.slots[s.cur].batch
+		b = s.slots[s.cur].batch
 	}
 	if b.Messages() > 0 {
 		b.Add(body)
@@ -101,31 +123,63 @@ func (s *sender) begin(body []byte) error {
 }
 
 // flush sends the batch that is being filled, and makes room for another one,
-// for which it may have to wait.
+// for which it may have to wait. While the server is away the batch joins those
+// that wait.
 func (s *sender) flush(ctx context.Context) error {
 	sl := &s.slots[s.cur]
 	if s.err != nil || sl.batch.Messages() == 0 {
 		return s.err
 	}
-	if err := s.client.StartAppend(ctx, s.topic, &sl.batch, &sl.pending); err != nil {
+	if s.spool.away() {
+		s.awaitRoom()
+		if s.err == nil && s.spool.away() {
+			s.keep(sl, false)
+			return nil
+		}
+		if s.err != nil {
+			return s.err
+		}
+	}
+	if err := s.client.StartAppend(ctx, s.topic, sl.batch, &sl.pending); err != nil {
 		for i := range inFlight - 1 { // the reason is with those before
 			s.settle(ctx, &s.slots[(s.cur+1+i)%inFlight])
 		}
-		return s.fail(sl, err)
+		s.fail(sl, err)
+		return s.err
 	}
 	sl.sent = true
 	s.underWay.Add(1)
 	s.cur = (s.cur + 1) % inFlight
 	s.settle(ctx, &s.slots[s.cur])
+	if s.spool.away() {
+		s.settleAll(ctx)
+	}
 	return s.err
 }
 
-// finish sends what is left and waits until nothing is on its way.
-func (s *sender) finish(ctx context.Context) error {
-	s.flush(ctx)
+// settleAll waits until nothing is on its way. The slot that is being filled
+// stays as it is.
+func (s *sender) settleAll(ctx context.Context) {
 	for i := range inFlight {
 		s.settle(ctx, &s.slots[(s.cur+1+i)%inFlight])
 	}
+}
+
+// push sends what is left and waits until nothing is on its way. What waits for
+// a server that is away goes on waiting.
+func (s *sender) push(ctx context.Context) error {
+	s.flush(ctx)
+	s.settleAll(ctx)
+	if err := s.flushOutput(); s.err == nil {
+		s.err = err
+	}
+	return s.err
+}
+
+// finish sends what is left and waits until all is stored.
+func (s *sender) finish(ctx context.Context) error {
+	s.push(ctx)
+	s.awaitServer()
 	if err := s.flushOutput(); s.err == nil {
 		s.err = err
 	}
@@ -145,16 +199,27 @@ func (s *sender) settle(ctx context.Context, sl *slot) {
 		s.fail(sl, err)
 		return
 	}
-	n := sl.batch.Messages()
-	s.account.add(sl.first, sl.first+n-1, stored)
-	if err := s.print(offset, sl); err != nil && s.err == nil {
-		s.err = err
-	}
+	s.stored(sl.first, sl.batch, offset)
 	sl.batch.Reset()
 }
 
-// fail notes why a batch is not stored, or perhaps not.
-func (s *sender) fail(sl *slot, err error) error {
+// stored accounts for a stored batch and prints it.
+func (s *sender) stored(first int64, b *logd.Batch, offset int64) {
+	s.next, s.last = offset, offset
+	s.account.add(first, first+b.Messages()-1, stored)
+	if err := s.print(offset, b); err != nil && s.err == nil {
+		s.err = err
+	}
+}
+
+// fail deals with a batch that is not stored, or perhaps not. It waits for the
+// server, or is given up and ends the sending.
+func (s *sender) fail(sl *slot, err error) {
+	if s.err == nil && s.waits(err) {
+		s.goneAway(err)
+		s.keep(sl, logd.IsUnknown(err))
+		return
+	}
 	if logd.IsUnknown(err) {
 		s.account.add(sl.first, sl.first+sl.batch.Messages()-1, unknown)
 	}
@@ -162,12 +227,17 @@ func (s *sender) fail(sl *slot, err error) error {
 	if s.err == nil {
 		s.err = err
 	}
-	return s.err
+}
+
+// keep puts the slot's batch among those that wait.
+func (s *sender) keep(sl *slot, unknown bool) {
+	s.spool.put(kept{batch: sl.batch, first: sl.first, unknown: unknown})
+	sl.batch = new(logd.Batch)
 }
 
 // print prints a stored batch. That nobody reads it is no reason to stop
 // writing.
-func (s *sender) print(offset int64, sl *slot) error {
+func (s *sender) print(offset int64, b *logd.Batch) error {
 	if s.out == nil {
 		return nil
 	}
@@ -178,7 +248,7 @@ func (s *sender) print(offset int64, sl *slot) error {
 			Offset   int64  `json:"offset"`
 			Messages int64  `json:"messages"`
 			Bytes    int64  `json:"bytes"`
-		}{s.topic, offset, sl.batch.Messages(), sl.batch.Len(s.topic)})
+		}{s.topic, offset, b.Messages(), b.Len(s.topic)})
 	} else {
 		err = printf(s.out, "%d\n", offset)
 	}
@@ -225,7 +295,7 @@ type span struct {
 	fate        fate
 }
 
-// add accounts for some messages. Spans come in order.
+// add accounts for some messages.
 func (a *account) add(first, last int64, f fate) {
 	if n := len(a.spans); n > 0 && a.spans[n-1].fate == f && a.spans[n-1].last+1 == first {
 		a.spans[n-1].last = last
@@ -238,6 +308,13 @@ func (a *account) add(first, last int64, f fate) {
 func (a *account) report(what string) string {
 	if len(a.spans) == 0 {
 		return "no " + what + " is stored"
+	}
+	// A batch that had to wait may have been stored after later ones.
+	spans := slices.Clone(a.spans)
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	a.spans = nil
+	for _, s := range spans {
+		a.add(s.first, s.last, s.fate)
 	}
 	var b strings.Builder
 	for _, s := range a.spans {

@@ -22,7 +22,52 @@ type writeFlags struct {
 	batchSize     size
 	count         int64
 	interval      time.Duration
+	retry         patience
 }
+
+// patience is the value of --retry.
+type patience struct {
+	d   time.Duration // less than 0 is for ever
+	set bool
+}
+
+// or returns how long to wait for a server that goes away: for ever if nothing
+// was said and endless is true, and not at all if it is not.
+func (p patience) or(endless bool) time.Duration {
+	switch {
+	case p.set:
+		return p.d
+	case endless:
+		return -1
+	}
+	return 0
+}
+
+const forever = "forever"
+
+func (p *patience) String() string {
+	switch {
+	case !p.set:
+		return ""
+	case p.d < 0:
+		return forever
+	}
+	return p.d.String()
+}
+
+func (p *patience) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	switch {
+	case text == forever:
+		d = -1
+	case err != nil || d < 0:
+		return errors.New("want a time such as 30s, or forever")
+	}
+	*p = patience{d, true}
+	return nil
+}
+
+func (p *patience) Type() string { return "TIME" }
 
 func (a *app) writeCommand() *cobra.Command {
 	var f writeFlags
@@ -52,7 +97,9 @@ are not and, after a lost connection, of which that is not known.`,
 			return nil
 		},
 		RunE: a.do(func(ctx context.Context, args []string) error {
-			s := &sender{topic: f.topic, count: f.count, json: a.json()}
+			s := newSender()
+			s.topic, s.count, s.json, s.note = f.topic, f.count, a.json(), a.note
+			s.life, s.retry = ctx, f.retry.or(len(args) == 0)
 			a.dialer = s.dial
 			return a.withClient(ctx, func(client *logd.Client) error {
 				s.client = client
@@ -66,6 +113,7 @@ are not and, after a lost connection, of which that is not known.`,
 	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default -, standard output)")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes; a longer message goes alone (default the server's largest)")
 	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
+	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default forever, and 0s if the messages are arguments)")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this time")
 	a.formatFlag(cmd)
 	return cmd
@@ -81,6 +129,11 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 	if err := s.setLimits(ctx, int64(f.batchSize)); err != nil {
 		return err
 	}
+	if s.retry != 0 {
+		if err := s.setNext(ctx); err != nil {
+			return err
+		}
+	}
 	out := a.stdout
 	if f.output != "" && f.output != "-" {
 		file, err := os.Create(f.output)
@@ -93,7 +146,7 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 	s.out = bufio.NewWriter(out)
 
 	if len(args) > 0 {
-		return a.writeArgs(s, args)
+		return a.writeArgs(ctx, s, args)
 	}
 	in, total := a.stdin, int64(-1)
 	if f.input != "" && f.input != "-" {
@@ -134,9 +187,24 @@ func (s *sender) setLimits(ctx context.Context, target int64) error {
 	return nil
 }
 
+// setNext asks where the topic ends: what this command writes stands behind it.
+func (s *sender) setNext(ctx context.Context) error {
+	info, err := s.client.Info(ctx, s.topic)
+	switch {
+	case err == nil:
+		s.next = info.Next
+	case errors.Is(err, logd.ErrNotFound), errors.Is(err, logd.ErrInvalidProtocol):
+		// There is no topic yet, or the server is too old to say: its topics are
+		// then read from the start.
+	default:
+		return err
+	}
+	return nil
+}
+
 // writeArgs writes the arguments.
-func (a *app) writeArgs(s *sender, args []string) error {
-	ctx := context.Background() // few bytes: an interrupt need not call them off
+func (a *app) writeArgs(ctx context.Context, s *sender, args []string) error {
+	ctx = context.WithoutCancel(ctx) // few bytes: an interrupt need not call them off
 	for _, arg := range args {
 		if err := s.add(ctx, []byte(arg)); err != nil {
 			return a.writeFailed(ctx, s, "message", err)
@@ -176,21 +244,24 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 				err = fmt.Errorf("read the input: %w", c.err)
 			}
 			input.free <- c.buf // has room for all chunks
-			if !ticking && !s.idle() {
-				timer.Reset(interval)
-				ticking = true
-			}
 		case <-timer.C:
 			// The input has not kept us busy, so there is time to wait for
 			// the answers and to show them.
 			ticking = false
-			err = s.finish(send)
+			if err = s.push(send); err == nil && s.spool.away() {
+				s.reach()
+				err = s.err
+			}
 		case <-ctx.Done():
-			err = exit.With(exit.Failed, errors.New("interrupted"))
+			err = errInterrupted
 		}
 		if err != nil {
 			bar.finish()
 			return a.writeFailed(send, s, "line", err)
+		}
+		if away := s.spool.away(); !ticking && (away || !s.idle()) {
+			timer.Reset(max(interval, s.spool.pause))
+			ticking = true
 		}
 	}
 }
@@ -199,8 +270,13 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 // and returns why not all are stored.
 func (a *app) writeFailed(ctx context.Context, s *sender, what string, err error) error {
 	number := s.messages + 1
-	if also := s.finish(ctx); also != nil && also != err {
+	if also := s.push(ctx); also != nil && also != err {
 		a.note("%s", plain(also))
+	}
+	for _, k := range s.spool.kept {
+		if k.unknown {
+			s.account.add(k.first, k.first+k.batch.Messages()-1, unknown)
+		}
 	}
 	a.note("%s", s.account.report(what))
 	if errors.Is(err, errTooLong) {

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/exit"
+)
+
+// A writer outlives its server: nothing is lost and nothing is stored twice,
+// also what was on its way when the server went.
+func TestWriteOutlivesTheServer(t *testing.T) {
+	dir := t.TempDir()
+	s, err := startServer(dir, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p := start(t, s.addr, "write", "-t", "t", "--wait-interval", "1ms", "-c", "3")
+	var want strings.Builder
+	line := 0
+	for range 5 {
+		for range 200 {
+			line++
+			fmt.Fprintf(p.in, "line %d\n", line)
+			fmt.Fprintf(&want, "line %d\n", line)
+		}
+		p.line() // some is stored
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 { // while there is no server
+			line++
+			fmt.Fprintf(p.in, "line %d\n", line)
+			fmt.Fprintf(&want, "line %d\n", line)
+		}
+		if s, err = startServer(dir, s.addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.in.Close()
+	go io.Copy(io.Discard, p.out)
+	if code := p.wait(); code != exit.Done {
+		t.Errorf("exit code %d, standard error %q", code, &p.stderr)
+	}
+	if got := run(t, s.addr, "", "read", "-t", "t", "--limit", "0"); got != want.String() {
+		t.Errorf("stored %d bytes, want %d: %s", len(got), want.Len(), firstDifference(got, want.String()))
+	}
+	if text := p.stderr.String(); !strings.Contains(text, "; trying on\n") || !strings.Contains(text, "the server answers again; all that waited is stored\n") {
+		t.Errorf("standard error is %q", text)
+	}
+}
+
+// firstDifference names the first line in which two texts differ.
+func firstDifference(a, b string) string {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(as), len(bs)) {
+		if as[i] != bs[i] {
+			return fmt.Sprintf("line %d is %q, want %q", i+1, as[i], bs[i])
+		}
+	}
+	return "one is longer"
+}
+
+// cutProxy passes connections on to a server, and ends the first ones when the
+// server has answered so many times: what it answers then does not arrive.
+type cutProxy struct {
+	ln    net.Listener
+	group sync.WaitGroup
+
+	mu   sync.Mutex
+	cuts []int // how many answers each connection gets
+}
+
+func newCutProxy(t *testing.T, addr string, cuts ...int) *cutProxy {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &cutProxy{ln: ln, cuts: cuts}
+	p.group.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			left := -1
+			p.mu.Lock()
+			if len(p.cuts) > 0 {
+				left, p.cuts = p.cuts[0], p.cuts[1:]
+			}
+			p.mu.Unlock()
+			p.group.Go(func() { pass(nc, addr, left) })
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		p.group.Wait()
+	})
+	return p
+}
+
+// pass serves one connection. Of a cut one it waits until the server has
+// answered all that was sent, so that the requests are stored.
+func pass(client net.Conn, addr string, left int) {
+	defer client.Close()
+	server, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		io.Copy(server, client)
+		server.(*net.TCPConn).CloseWrite()
+	}()
+	if left < 0 {
+		io.Copy(client, server)
+		return
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buf)
+		if err != nil {
+			return
+		}
+		for _, answer := range bytes.SplitAfter(buf[:n], []byte("\r\n")) {
+			if bytes.HasPrefix(answer, []byte("OK ")) {
+				if left == 0 {
+					client.(*net.TCPConn).CloseWrite()
+					client.Close()
+					io.Copy(io.Discard, server)
+					return
+				}
+				left--
+			}
+			client.Write(answer)
+		}
+	}
+}
+
+// What was stored without an answer is not stored again, and what looks the
+// same is not taken for it.
+func TestWriteLooksForWhatWasNotAnswered(t *testing.T) {
+	s := serve(t)
+	for cut := range 4 {
+		topic := fmt.Sprint("t", cut)
+		p := newCutProxy(t, s.addr, cut, 0)
+		// All batches are alike.
+		input := strings.Repeat("same\n", 9)
+		code, stdout, stderr := cli(t, p.ln.Addr().String(), strings.NewReader(input), "write", "-t", topic, "-c", "3")
+		if code != exit.Done {
+			t.Errorf("cut after %d answers: exit code %d, %s", cut, code, stderr)
+		}
+		if n := strings.Count(stdout, "\n"); n != 3 {
+			t.Errorf("cut after %d answers: %d offsets, want 3:\n%s", cut, n, stdout)
+		}
+		if got := run(t, s.addr, "", "read", "-t", topic, "--limit", "0"); got != input {
+			t.Errorf("cut after %d answers: stored %q, want %q", cut, got, input)
+		}
+	}
+}
+
+// Patience has an end, and then what is not stored is said.
+func TestWriteGivesUp(t *testing.T) {
+	s, err := startServer(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, s.addr, "write", "-t", "t", "--wait-interval", "1ms", "--retry", "10ms")
+	fmt.Fprintln(p.in, "one")
+	p.line()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(p.in, "two")
+	if code := p.wait(); code != exit.Temporary {
+		t.Errorf("exit code %d", code)
+	}
+	text := p.stderr.String()
+	for _, want := range []string{"; trying on\n", "line 1 is stored; no other line is stored\n", "the server was away for 10ms: "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("standard error has no %q:\n%s", want, text)
+		}
+	}
+}
+
+// Arguments are not waited with, unless that is wanted.
+func TestWriteArgumentsWait(t *testing.T) {
+	s := serve(t)
+	for _, retry := range []string{"", "30s"} {
+		p := newCutProxy(t, s.addr, 0, 0)
+		args := []string{"write", "-t", "t" + retry, "x"}
+		if retry != "" {
+			args = append(args, "--retry", retry)
+		}
+		code, _, stderr := cli(t, p.ln.Addr().String(), nil, args...)
+		if want := map[string]int{"": exit.Temporary, "30s": exit.Done}[retry]; code != want {
+			t.Errorf("--retry %q: exit code %d, want %d: %s", retry, code, want, stderr)
+		}
+	}
+	if got := run(t, s.addr, "", "read", "-t", "t30s"); got != "x\n" {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// While no server is there, only so much input is taken.
+func TestWriteTakesNoMoreThanItCanKeep(t *testing.T) {
+	s := newSender()
+	s.topic, s.limit, s.target, s.retry = "t", 1<<16, 1<<16, -1
+	life, interrupt := context.WithCancel(t.Context())
+	interrupt() // where it would wait, it ends
+	s.life, s.note = life, t.Logf
+	s.goneAway(errors.New("no server"))
+	body := make([]byte, 1<<10)
+	var err error
+	taken := 0
+	for ; err == nil && taken < 4*spoolBytes; taken += len(body) {
+		err = s.add(t.Context(), body)
+	}
+	if err != errInterrupted || taken < spoolBytes/2 || taken > spoolBytes+2*int(s.limit) {
+		t.Errorf("%d bytes were taken, then %v", taken, err)
+	}
+}
