@@ -1,15 +1,12 @@
 package logd
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -130,9 +127,7 @@ func (b *DiskBacklog) open() error {
 	if err != nil {
 		return err
 	}
-	if err := b.clear(); err != nil {
-		return err
-	}
+	removeTemporary(b.cfg.Path)
 	b.kept, b.seq, b.owner, b.size = scan.kept, scan.seq, scan.topic, info.Size()
 	if scan.end < b.size {
 		if err := b.cutTorn(scan.end); err != nil {
@@ -182,7 +177,7 @@ func openLocked(path string) (*os.File, error) {
 // create makes a file with these records take the backlog's place, and returns
 // it. If only is set, it takes no place that is taken. The folder is not synced.
 func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.File, err error) {
-	temp, err := os.CreateTemp(filepath.Dir(b.cfg.Path), filepath.Base(b.cfg.Path)+".*.tmp")
+	temp, err := createTemporary(b.cfg.Path, b.cfg.FileMode)
 	if err != nil {
 		return nil, err
 	}
@@ -192,9 +187,6 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 			os.Remove(temp.Name())
 		}
 	}()
-	if err := temp.Chmod(b.cfg.FileMode); err != nil {
-		return nil, err
-	}
 	if err := lockFile(temp); err != nil {
 		return nil, err
 	}
@@ -219,26 +211,6 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 		// A file system without links.
 	}
 	return temp, os.Rename(temp.Name(), b.cfg.Path)
-}
-
-// clear removes the files that create has left behind in a crash. Whoever else
-// is just making one has come too late: this process has the backlog.
-func (b *DiskBacklog) clear() error {
-	folder, base := filepath.Split(b.cfg.Path)
-	entries, err := os.ReadDir(cmp.Or(folder, "."))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), base+".")
-		number, ok2 := strings.CutSuffix(rest, ".tmp")
-		if _, err := strconv.ParseUint(number, 10, 64); ok && ok2 && err == nil {
-			if err := os.Remove(folder + e.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // cutTorn moves the torn end of the file, from end on, into a file beside it.

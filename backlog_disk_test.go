@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // image makes a backlog's file of these bytes in the folder, and returns its
@@ -162,7 +163,42 @@ func TestDiskBacklogTornInTheMiddle(t *testing.T) {
 			}
 			clear(bad[cut:after])
 			refused(t, "zeros in the middle", bad, ErrBacklogDamaged)
-			refused(t, "a hole", append(bytes.Clone(images[i][:cut]), images[len(images)-1][after:]...), ErrBacklogDamaged)
+			if cut < before+recordHeaderLen {
+				refused(t, "a hole", append(bytes.Clone(images[i][:cut]), images[len(images)-1][after:]...), ErrBacklogDamaged)
+			}
+		}
+	}
+}
+
+// The bytes of records in a message prove nothing of the record that holds the
+// message: torn anywhere behind its header, it is torn, and no damage. Records
+// behind its end prove damage.
+func TestDiskBacklogRecordsInMessage(t *testing.T) {
+	raw := stored("t", "mine")
+	for name, inner := range map[string][]byte{
+		"a delivery": appendDeliveredRecord(nil, 1, time.Now()),
+		"a batch":    appendBatchRecord(nil, 7, &BacklogEntry{Raw: []byte(raw), Messages: 1, Time: time.Now()}),
+	} {
+		path := filepath.Join(t.TempDir(), "backlog")
+		b := openDisk(t, path)
+		keep(t, b, "kept")
+		before := len(readAll(t, path))
+		keep(t, b, string(inner)+strings.Repeat(".", 50))
+		b.Close()
+		whole := readAll(t, path)
+		for cut := before + recordHeaderLen; cut < len(whole); cut += 3 {
+			for _, tail := range [][]byte{nil, make([]byte, len(whole)-cut)} {
+				b := openImage(t, image(t, t.TempDir(), append(bytes.Clone(whole[:cut]), tail...)))
+				if got := kept(t, b); got != "kept" {
+					t.Fatalf("%s in a message cut at %d: kept %q", name, cut, got)
+				}
+				if _, n := b.Torn(); n != int64(cut+len(tail)-before) {
+					t.Fatalf("%s in a message cut at %d: %d bytes are torn", name, cut, n)
+				}
+				b.Close()
+			}
+			bad := append(append(bytes.Clone(whole[:cut]), make([]byte, len(whole)-cut)...), inner...)
+			refused(t, name+" behind", bad, ErrBacklogDamaged)
 		}
 	}
 }

@@ -28,10 +28,11 @@ import (
 //	    32      4  CRC-32C of the bytes 0 to 31
 //	    36         reason, batch (envelope and data)
 //
-// Records are only appended. A crash leaves the last one torn at most, and
-// torn is only what no header of a record follows: everything else that does
-// not check is damage. The header has its own checksum so that this can be
-// told without trusting a length.
+// Records are only appended. A crash leaves the last one torn at most. Bytes
+// that do not check are torn if no header of a record follows, and damage if one
+// does. The header has its own checksum: if it is whole, its length says where
+// the next record would begin, and the bytes before that place, which are a
+// batch's and may look like a record, prove nothing.
 const (
 	backlogName    = "logd backlog "
 	backlogVersion = "1\r\n"
@@ -153,7 +154,11 @@ func scanBacklog(r io.ReaderAt, size int64) (*backlogScan, error) {
 	for s.end < size {
 		rec, err := readRecord(r, s.end, size, buf)
 		if errors.Is(err, errRecord) {
-			return s, s.torn(r, size, err)
+			from := s.end + 1
+			if rec.kind != 0 {
+				from = s.end + rec.len()
+			}
+			return s, s.torn(r, from, size, err)
 		} else if err != nil {
 			return nil, err
 		}
@@ -176,7 +181,8 @@ type record struct {
 }
 
 // readRecord reads the record at pos. The error is errRecord if there is none
-// that checks and ends within size. It uses buf's memory, and takes no more
+// that checks and ends within size; the record then has a kind if its header is
+// whole. It uses buf's memory, and takes no more
 // than there is left of the file.
 func readRecord(r io.ReaderAt, pos, size int64, buf []byte) (record, error) {
 	rec := record{keptRecord: keptRecord{pos: pos}, buf: buf}
@@ -189,6 +195,7 @@ func readRecord(r io.ReaderAt, pos, size int64, buf []byte) (record, error) {
 	}
 	var ok bool
 	if rec.recordHeader, ok = parseRecordHeader(head[:]); !ok {
+		rec.recordHeader = recordHeader{}
 		return rec, fmt.Errorf("%w at %d: its header is not valid", errRecord, pos)
 	}
 	if rec.len() > size-pos {
@@ -284,11 +291,12 @@ func without[T any](s []T, i int) []T {
 }
 
 // torn returns nil if what is behind the records is the torn end of the last
-// one, and otherwise the error for a damaged file.
-func (s *backlogScan) torn(r io.ReaderAt, size int64, cause error) error {
+// one, and otherwise the error for a damaged file. From is where the next record
+// may begin.
+func (s *backlogScan) torn(r io.ReaderAt, from, size int64, cause error) error {
 	const window = 64 << 10
 	buf := make([]byte, window+recordHeaderLen-1)
-	for pos := s.end + 1; pos < size; pos += window {
+	for pos := from; pos < size; pos += window {
 		p := buf[:min(int64(len(buf)), size-pos)]
 		if err := readFull(r, p, pos); err != nil {
 			return err

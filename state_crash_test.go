@@ -43,12 +43,23 @@ func (c *crashFiles) op(format string, args ...any) error {
 
 func (c *crashFiles) files() stateFiles {
 	return stateFiles{
-		create: func(name string, _ fs.FileMode) (stateFile, error) {
+		create: func(path string, _ fs.FileMode) (stateFile, string, error) {
+			name := path + ".tmp"
 			if err := c.op("create %s", name); err != nil {
-				return nil, err
+				return nil, "", err
+			}
+			if c.now[name] != nil {
+				return nil, "", fs.ErrExist // the last one was left behind
 			}
 			c.now[name] = &crashFile{files: c, name: name}
-			return c.now[name], nil
+			return c.now[name], name, nil
+		},
+		remove: func(name string) error {
+			if err := c.op("remove %s", name); err != nil {
+				return err
+			}
+			delete(c.now, name)
+			return nil
 		},
 		rename: func(from, to string) error {
 			if err := c.op("rename %s %s", from, to); err != nil {

@@ -49,9 +49,9 @@ func (s StateSync) String() string {
 // zero value of every field but Path is its documented default: a crash brings
 // back the messages of one batch at most.
 type FileStateConfig struct {
-	// Path is the file. Its folder must exist; beside it there is for a moment
-	// another file, of the same name and ".tmp". One FileState at a time may
-	// use it, for one topic: the file does not say which.
+	// Path is the file. Its folder must exist. While the file is replaced there
+	// is a new file beside it, of the same name, a number and ".tmp". One
+	// FileState at a time may use it, for one topic: the file does not say which.
 	Path string
 	// FileMode is the mode of the file. Default: 0600.
 	FileMode fs.FileMode
@@ -130,8 +130,11 @@ type FileState struct {
 
 // stateFiles is what a FileState asks of the operating system.
 type stateFiles struct {
-	create func(name string, mode fs.FileMode) (stateFile, error)
+	// create makes a file beside the one of the path, of a name that nothing
+	// has: what others have put into the folder is neither followed nor changed.
+	create func(path string, mode fs.FileMode) (f stateFile, name string, err error)
 	rename func(from, to string) error
+	remove func(name string) error
 	// syncDir puts the names in a folder on stable storage.
 	syncDir func(name string) error
 }
@@ -160,6 +163,7 @@ func OpenFileState(cfg FileStateConfig) (*FileState, error) {
 		s.saved = at
 		s.progress.begin(at)
 	}
+	removeTemporary(cfg.Path)
 	return s, nil
 }
 
@@ -308,11 +312,16 @@ func (s *FileState) save(sync bool) error {
 
 // replace writes another file and gives it the place of the old one.
 func (s *FileState) replace(at Position, sync bool) error {
-	temporary := s.cfg.Path + ".tmp"
-	f, err := s.files.create(temporary, s.cfg.FileMode)
+	f, temporary, err := s.files.create(s.cfg.Path, s.cfg.FileMode)
 	if err != nil {
 		return err
 	}
+	renamed := false
+	defer func() {
+		if !renamed {
+			s.files.remove(temporary)
+		}
+	}()
 	_, err = f.Write(encodeState(at))
 	if err == nil && sync {
 		err = f.Sync()
@@ -323,8 +332,12 @@ func (s *FileState) replace(at Position, sync bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.files.rename(temporary, s.cfg.Path); err != nil || !sync {
+	if err := s.files.rename(temporary, s.cfg.Path); err != nil {
 		return err
+	}
+	renamed = true
+	if !sync {
+		return nil
 	}
 	return s.files.syncDir(filepath.Dir(s.cfg.Path))
 }
@@ -388,10 +401,15 @@ func readState(name string) (at Position, err error) {
 
 func osFiles() stateFiles {
 	return stateFiles{
-		create: func(name string, mode fs.FileMode) (stateFile, error) {
-			return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+		create: func(path string, mode fs.FileMode) (stateFile, string, error) {
+			f, err := createTemporary(path, mode)
+			if err != nil {
+				return nil, "", err
+			}
+			return f, f.Name(), nil
 		},
 		rename: os.Rename,
+		remove: os.Remove,
 		syncDir: func(name string) error {
 			if runtime.GOOS == "windows" {
 				return nil // there is no such thing
