@@ -52,6 +52,12 @@ type TopicInfo struct {
 	// they are damaged, in order: nothing can be read there, what is stored goes
 	// on behind each. Of more than a thousand the server names the first ones.
 	DamagedAt []OffsetRange
+	// ID tells the topic from others that have had its name: it is what
+	// DeleteOptions.ID takes. It is empty if the server does not say.
+	ID string
+	// State is "writable", or "read only: " and why the topic takes no batches. It
+	// is empty if the server does not say.
+	State string
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -117,6 +123,10 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 			ok = err == nil
 		} else if f.Name == "DamagedAt" {
 			info.DamagedAt, ok = parseRanges(f.Value)
+		} else if f.Name == "Id" {
+			info.ID, ok = f.Value, protocol.ValidID(f.Value)
+		} else if f.Name == "State" {
+			info.State, ok = f.Value, true
 		} else {
 			ok = true
 		}

@@ -23,6 +23,7 @@ import (
 var (
 	naiveNumber = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
+	naiveID     = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
 	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
 
@@ -44,6 +45,9 @@ var naiveCommands = map[string]struct {
 	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
 	"HOOKS":  {protocol.Hooks, nil, nil},
 	"HOOK":   {protocol.Hook, []string{"topic", "offset", "action"}, nil},
+
+	"DELETE": {protocol.Delete, []string{"topic"}, []string{"id", "now"}},
+	"TRIM":   {protocol.Trim, []string{"topic", "offset"}, nil},
 
 	"RETENTION": {protocol.Retention, []string{"topic"}, []string{"partitions", "bytes", "age"}},
 }
@@ -80,6 +84,9 @@ func naiveParse(line string) (req protocol.Request, err error) {
 		}
 		values[name] = word
 	}
+	if _, ok := values["id"]; c.command == protocol.Delete && !ok {
+		return req, protocol.ErrInvalidRequest
+	}
 	return naiveRequest(c.command, values), nil
 }
 
@@ -87,6 +94,12 @@ func naiveParse(line string) (req protocol.Request, err error) {
 func naiveValue(name, word string) bool {
 	if name == "topic" {
 		return naiveTopic.MatchString(word)
+	}
+	if name == "id" {
+		return naiveID.MatchString(word)
+	}
+	if name == "now" {
+		return word == "1"
 	}
 	if name == "action" {
 		return word == "retry" || word == "skip"
@@ -119,6 +132,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		return req
 	}
 	req.Skip = values["action"] == "skip"
+	req.ID, req.Now = []byte(values["id"]), values["now"] == "1"
 	if c == protocol.Retention {
 		req.Keep = protocol.Keep{Partitions: -1, Bytes: -1, Age: -1}
 		if _, ok := values["partitions"]; ok {
@@ -145,6 +159,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 func FuzzParseRequest(f *testing.F) {
 	for _, line := range []string{
 		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1",
+		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "TAIL t 3 max-bytes=0 wait=0",
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "READ .t 01 9223372036854775808", "READ  t 0 1 ",

@@ -50,6 +50,8 @@ const (
 	Hooks
 	Hook
 	Retention
+	Delete
+	Trim
 	numCommands
 )
 
@@ -60,7 +62,7 @@ const NumCommands = int(numCommands)
 var commandNames = [numCommands]string{
 	Unknown: "unknown", Batch: "BATCH", Read: "READ", Tail: "TAIL", Config: "CONFIG", Stats: "STATS",
 	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
-	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION",
+	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 }
 
 // String returns the command as it stands on the wire.
@@ -81,7 +83,7 @@ type Request struct {
 	Command Command
 	Topic   []byte // aliases the parsed line
 
-	Offset   int64         // READ; HOOK: the partition's first
+	Offset   int64         // READ, TRIM; HOOK: the partition's first
 	Messages int64         // READ, TAIL
 	MaxBytes int64         // READ, TAIL; 0 when absent
 	Waits    bool          // READ, TAIL: wait= was given
@@ -89,6 +91,8 @@ type Request struct {
 	Millis   int64         // SEEK: milliseconds since 1970-01-01 UTC
 	Skip     bool          // HOOK: skip it, else retry it
 	Keep     Keep          // RETENTION
+	ID       []byte        // DELETE: hexadecimal digits; aliases the parsed line
+	Now      bool          // DELETE: keep no files
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -105,7 +109,7 @@ type Keep struct {
 }
 
 // ParseRequest parses a request line, given without its line end, into req,
-// which it resets first. req.Topic aliases line.
+// which it resets first. req.Topic and req.ID alias line.
 //
 // The error is ErrInvalidProtocol where the line begins with no command and
 // ErrInvalidRequest for a command with wrong arguments; both are of type
@@ -157,6 +161,19 @@ func ParseRequest(line []byte, req *Request) error {
 	case "RETENTION":
 		req.Command = Retention
 		return parseRetention(words{args, more}, req)
+	case "DELETE":
+		req.Command = Delete
+		return parseDelete(words{args, more}, req)
+	case "TRIM":
+		req.Command = Trim
+		w := words{args, more}
+		topic, ok := w.topic()
+		offset, ok2 := w.int()
+		if !ok || !ok2 || w.more {
+			return ErrInvalidRequest
+		}
+		req.Topic, req.Offset = topic, offset
+		return nil
 	case "HOOKS":
 		req.Command = Hooks
 	case "CONFIG":
@@ -235,6 +252,41 @@ func parseHook(w words, req *Request) error {
 		return ErrInvalidRequest
 	}
 	return nil
+}
+
+// parseDelete parses the arguments of DELETE. The id is what a newer topic of
+// the same name does not have, so there is no DELETE without it.
+func parseDelete(w words, req *Request) error {
+	var ok bool
+	if req.Topic, ok = w.topic(); !ok {
+		return ErrInvalidRequest
+	}
+	for w.more {
+		word, _ := w.next()
+		switch key, value, _ := bytes.Cut(word, []byte("=")); {
+		case string(key) == "id" && req.ID == nil && ValidID(value):
+			req.ID = value
+		case string(word) == "now=1" && !req.Now:
+			req.Now = true
+		default:
+			return ErrInvalidRequest
+		}
+	}
+	if req.ID == nil {
+		return ErrInvalidRequest
+	}
+	return nil
+}
+
+// ValidID reports whether id is one of a topic: hexadecimal digits, one at
+// least.
+func ValidID[T string | []byte](id T) bool {
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return len(id) > 0
 }
 
 // parseRetention parses the arguments of RETENTION.

@@ -60,6 +60,11 @@ func TestParseRequest(t *testing.T) {
 		{"RETENTION t bytes=" + maxInt64 + " age=" + maxInt64, protocol.Request{
 			Command: protocol.Retention, Topic: topic, Keep: protocol.Keep{Partitions: -1, Bytes: math.MaxInt64, Age: forever},
 		}},
+		{"DELETE t id=0a", protocol.Request{Command: protocol.Delete, Topic: topic, ID: []byte("0a")}},
+		{"DELETE t id=F now=1", protocol.Request{Command: protocol.Delete, Topic: topic, ID: []byte("F"), Now: true}},
+		{"DELETE t now=1 id=0", protocol.Request{Command: protocol.Delete, Topic: topic, ID: []byte("0"), Now: true}},
+		{"TRIM t 0", protocol.Request{Command: protocol.Trim, Topic: topic}},
+		{"TRIM t " + maxInt64, protocol.Request{Command: protocol.Trim, Topic: topic, Offset: math.MaxInt64}},
 		{"BATCH 9 t 4294967295 1", protocol.Request{
 			Command: protocol.Batch, Topic: topic,
 			Batch: batch.Header{Size: 9, Topic: topic, CRC: math.MaxUint32, Messages: 1},
@@ -101,25 +106,30 @@ func TestParseRequestRefuses(t *testing.T) {
 			"PING ", "CONFIG ", "STATS ", "CLOSE ", "TOPICS ", "INFO t ", "SEEK t 1 ", "READ t 0 1 ", "READ t 0 1 wait=1 ", "TAIL t 1 ", "BATCH 9 t 0 1 ",
 		}},
 		{"too few words", protocol.ErrInvalidRequest, []string{
+			"DELETE", "DELETE ", "DELETE t", "DELETE t now=1", "TRIM", "TRIM ", "TRIM t",
 			"HOOK", "HOOK t", "HOOK t 1", "RETENTION", "RETENTION ", "READ", "READ ", "READ t", "READ t 0", "TAIL", "TAIL t", "INFO", "INFO ", "SEEK", "SEEK t", "BATCH", "BATCH 9", "BATCH 9 t", "BATCH 9 t 0",
 		}},
 		{"too many words", protocol.ErrInvalidRequest, []string{
-			"HOOKS t", "HOOK t 1 skip x", "RETENTION t 1", "PING x", "CONFIG x", "STATS x", "CLOSE x", "TOPICS t", "INFO t t", "SEEK t 1 1", "READ t 0 1 1", "TAIL t 0 1", "BATCH 9 t 0 1 1",
+			"DELETE t t id=0", "TRIM t 1 1", "HOOKS t", "HOOK t 1 skip x", "RETENTION t 1", "PING x", "CONFIG x", "STATS x", "CLOSE x", "TOPICS t", "INFO t t", "SEEK t 1 1", "READ t 0 1 1", "TAIL t 0 1", "BATCH 9 t 0 1 1",
 		}},
 		{"unknown keys", protocol.ErrInvalidRequest, []string{
-			"RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
+			"DELETE t id=0 x=1", "DELETE t ID=0", "TRIM t 1 now=1", "RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
 			"TAIL t 1 codec=zstd", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
 			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t 0 1 wait=1",
 		}},
 		{"repeated keys", protocol.ErrInvalidRequest, []string{
-			"RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0",
+			"DELETE t id=0 id=0", "DELETE t id=0 now=1 now=1", "RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0",
 		}},
 		{"keys stand at the end", protocol.ErrInvalidRequest, []string{"READ wait=1 t 0 1", "READ t wait=1 0 1", "READ t 0 wait=1 1", "TAIL t wait=1 1"}},
 		{"a key has one number", protocol.ErrInvalidRequest, []string{
 			"READ t 0 1 wait", "READ t 0 1 wait=", "READ t 0 1 wait=x", "READ t 0 1 wait=-1", "READ t 0 1 wait=1=1", "READ t 0 1 wait==1",
 			"READ t 0 1 wait=1s", "READ t 0 1 wait=01", "READ t 0 1 max-bytes=9223372036854775808",
 		}},
+		{"ids", protocol.ErrInvalidRequest, []string{
+			"DELETE t 0", "DELETE t id", "DELETE t id=", "DELETE t id=g", "DELETE t id=0x1", "DELETE t id=-1", "DELETE t id=0=0", "DELETE t id=0 now=0", "DELETE t id=0 now=2", "DELETE t id=0 now",
+		}},
 		{"numbers", protocol.ErrInvalidRequest, []string{
+			"TRIM t -1", "TRIM t 01", "TRIM t x", "TRIM t 9223372036854775808",
 			"READ t -1 1", "READ t +1 1", "READ t 01 1", "READ t 00 1", "READ t x 1", "READ t 1.0 1", "READ t 0x1 1", "READ t 1e3 1", "READ t 1_000 1",
 			"READ t 9223372036854775808 1", "READ t 18446744073709551616 1", "READ t 0 -1", "READ t 0 01", "READ t 0 99999999999999999999",
 			"TAIL t -1", "TAIL t x", "TAIL t 01", "SEEK t -1", "SEEK t x", "SEEK t 01", "SEEK t 9223372036854775808", "READ t ۱ 1",

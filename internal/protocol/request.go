@@ -29,6 +29,16 @@ func AppendRequest(dst []byte, req *Request) []byte {
 		dst = appendWord(dst, req.Millis)
 	case Info:
 		dst = appendTopic(dst, req)
+	case Delete:
+		dst = appendTopic(dst, req)
+		dst = append(dst, " id="...)
+		dst = append(dst, req.ID...)
+		if req.Now {
+			dst = append(dst, " now=1"...)
+		}
+	case Trim:
+		dst = appendTopic(dst, req)
+		dst = appendWord(dst, req.Offset)
 	case Hook:
 		dst = appendTopic(dst, req)
 		dst = appendWord(dst, req.Offset)

@@ -25,6 +25,10 @@ func (c *conn) handle(req *protocol.Request) error {
 		c.hooks()
 	case protocol.Hook:
 		return c.hook(req)
+	case protocol.Delete:
+		return c.refuse(req.Command, protocol.ErrInvalidRequest)
+	case protocol.Trim:
+		return c.refuse(req.Command, protocol.ErrInvalidRequest)
 	case protocol.Retention:
 		return c.retention(req)
 	case protocol.Config:

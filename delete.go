@@ -1,0 +1,78 @@
+package logd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// DeleteOptions say which topic [Client.Delete] deletes. The zero value of
+// every field is its documented default.
+type DeleteOptions struct {
+	// ID is the topic's TopicInfo.ID: if the name has another topic by now, that
+	// one stays. Default: the topic that has the name when Delete asks for it.
+	ID string
+	// Now makes the server remove the topic's files at once. Default: it keeps
+	// them for as long as its setting delete-after says, for an operator to put
+	// them back.
+	Now bool
+}
+
+// Delete deletes a topic. When it returns nil the topic is gone for good: its
+// delete hooks are not run, reads that wait end with ErrNotFound, and a batch
+// that is appended to the name begins a new topic.
+//
+// The error is ErrNotFound if there is no topic of that name and ID. If the
+// connection is lost before the answer the topic may be deleted or not; with
+// an ID it is safe to try again, and ErrNotFound then tells that it is.
+func (c *Client) Delete(ctx context.Context, topic string, o DeleteOptions) error {
+	const op = "delete"
+	if err := checkTopic(topic); err != nil {
+		return &OpError{Op: op, Topic: topic, Err: err}
+	}
+	if o.ID == "" {
+		info, err := c.Info(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if o.ID = info.ID; o.ID == "" {
+			return &OpError{Op: op, Topic: topic, Err: errors.New("the server does not tell the topic's id: it is too old to delete topics")}
+		}
+	}
+	if !protocol.ValidID(o.ID) {
+		return &OpError{Op: op, Topic: topic, Err: fmt.Errorf("DeleteOptions.ID is %q: want the hexadecimal digits of TopicInfo.ID", o.ID)}
+	}
+	cl := c.calls.request(answerOK, &protocol.Request{
+		Command: protocol.Delete, Topic: []byte(topic), ID: []byte(o.ID), Now: o.Now,
+	})
+	if err := c.do(ctx, op, topic, cl); err != nil {
+		return err
+	}
+	cl.release()
+	return nil
+}
+
+// Trim removes from a topic all partitions that end at or before the offset,
+// and returns the oldest offset that is stored then. If the offset is Next or
+// more the server begins a new partition first, so that the topic is emptied.
+//
+// If the server has a delete hook, a partition goes when its hook has
+// succeeded: it still counts as stored until then.
+func (c *Client) Trim(ctx context.Context, topic string, offset int64) (oldest int64, err error) {
+	const op = "trim"
+	if err := checkTopic(topic); err != nil {
+		return 0, &OpError{Op: op, Topic: topic, Err: err}
+	}
+	if offset < 0 {
+		return 0, &OpError{Op: op, Topic: topic, Err: fmt.Errorf("offset %d is negative", offset)}
+	}
+	cl := c.calls.request(answerOffset, &protocol.Request{Command: protocol.Trim, Topic: []byte(topic), Offset: offset})
+	if err := c.do(ctx, op, topic, cl); err != nil {
+		return 0, err
+	}
+	oldest = cl.offset
+	cl.release()
+	return oldest, nil
+}
