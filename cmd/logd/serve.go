@@ -153,7 +153,17 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 func newLogger(w io.Writer, c *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == config.FormatJSON {
+		options.ReplaceAttr = durationsAsText
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// durationsAsText makes durations of a log in JSON what they are in text and in
+// settings: "1s", and not a number of nanoseconds.
+func durationsAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

@@ -228,6 +228,17 @@ func TestServeLogsErrorsAsJSON(t *testing.T) {
 			t.Errorf("a line is not JSON: %s", line)
 		}
 	}
+
+	// Durations are text there, too, as in what settings are made of.
+	r = newTestRun()
+	code = r.run(t, func(context.Context, node.Options) (runningNode, error) {
+		r.signals <- syscall.SIGTERM
+		return newFakeNode(), nil
+	}, "--log-format", "json", "--flush-interval", "1500ms", "--shutdown-timeout", "2m")
+	r.want(t, code, exit.Done)
+	if text := r.stderr.String(); strings.Contains(text, "1500000000") || strings.Contains(text, "120000000000") {
+		t.Errorf("durations are numbers:\n%s", text)
+	}
 }
 
 func TestServeProfiles(t *testing.T) {

@@ -42,6 +42,9 @@ type Config struct {
 	// HTTPHost is the address of the HTTP listener, HOST:PORT, or empty for
 	// none. Default 127.0.0.1:1775.
 	HTTPHost string
+	// HTTPAllowedHosts are names by which HTTP may be asked for on a loopback
+	// address, besides localhost and addresses; nil, the default, for none.
+	HTTPAllowedHosts []string
 	// WorkDir is the folder of the data, made where it does not exist. Not
 	// empty; default "logs", relative to the current folder.
 	WorkDir string
@@ -202,9 +205,15 @@ func sameListener(a, b string) bool {
 	if errA != nil || errB != nil || numberA != numberB {
 		return false
 	}
-	all := func(host string) bool {
+	// All addresses of the machine, among which other is: 0.0.0.0 is those of
+	// IPv4 alone.
+	all := func(host, other string) bool {
 		ip, err := netip.ParseAddr(host)
-		return host == "" || err == nil && ip.IsUnspecified()
+		if host == "" || err == nil && ip.Is6() && ip.IsUnspecified() {
+			return true
+		}
+		o, otherErr := netip.ParseAddr(other)
+		return err == nil && ip.Unmap().IsUnspecified() && !(otherErr == nil && o.Unmap().Is6() && !o.IsUnspecified())
 	}
 	plain := func(host string) string {
 		if host == "localhost" {
@@ -215,7 +224,7 @@ func sameListener(a, b string) bool {
 		}
 		return strings.ToLower(host)
 	}
-	return all(hostA) || all(hostB) || plain(hostA) == plain(hostB)
+	return all(hostA, hostB) || all(hostB, hostA) || plain(hostA) == plain(hostB)
 }
 
 // conflict is the error for key, whose value does not go with other's.

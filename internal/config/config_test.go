@@ -46,7 +46,7 @@ func TestTable(t *testing.T) {
 		if s.Usage == "" || strings.HasSuffix(s.Usage, ".") {
 			t.Errorf("%s: usage %q is not one line without a full stop", s.Name, s.Usage)
 		}
-		if serviceLink(s.Env()) || s.Env() == EnvFile {
+		if serviceLink(s.Env(), "tcp://10.0.0.1:1774") || s.Env() == EnvFile {
 			t.Errorf("%s: its variable %s has another meaning", s.Name, s.Env())
 		}
 		if d := Default(); s.Value(&d) != s.Default {
@@ -61,7 +61,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "http-host": "", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "workdir": "data", "file-mode": "0640",
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB",
@@ -208,6 +208,15 @@ func TestValidate(t *testing.T) {
 		{"one port by two names", func(c *Config) { c.Host, c.HTTPHost = "localhost:8080", "127.0.0.1:08080" },
 			`http-host = "127.0.0.1:08080": the same address as host = "localhost:8080": each listener needs its own port; ` +
 				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"one port of all addresses of IPv4", func(c *Config) { c.Host, c.HTTPHost = "0.0.0.0:8080", "127.0.0.1:8080" },
+			`http-host = "127.0.0.1:8080": the same address as host = "0.0.0.0:8080": each listener needs its own port; ` +
+				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"one port of IPv4 and IPv6", func(c *Config) { c.Host, c.HTTPHost = "0.0.0.0:8080", "[::1]:8080" }, ""},
+		{"one port of IPv4 and of all", func(c *Config) { c.Host, c.HTTPHost = "0.0.0.0:8080", "[::]:8080" },
+			`http-host = "[::]:8080": the same address as host = "0.0.0.0:8080": each listener needs its own port; ` +
+				`allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},
+		{"a name with a port", func(c *Config) { c.HTTPAllowedHosts = []string{"logs.example", "logs.example:443"} },
+			`http-allowed-hosts = ["logs.example", "logs.example:443"]: "logs.example:443" is not the name of a host; allowed: names of hosts, without a port`},
 		{"one port of two addresses", func(c *Config) { c.Host, c.HTTPHost = "127.0.0.1:8080", "127.0.0.2:8080" }, ""},
 		{"more names than topics", func(c *Config) { c.Topics, c.TopicsWhitelist = 1, []string{"a", "b"} }, ""},
 	} {

@@ -157,7 +157,7 @@ func bare(name string) string {
 // an error if it has another type than such a setting takes.
 func tomlTexts(k Kind, v *unstable.Node) ([]string, error) {
 	switch {
-	case k == Names && v.Kind == unstable.Array:
+	case k.many() && v.Kind == unstable.Array:
 		texts := []string{}
 		for it := v.Children(); it.Next(); {
 			if it.Node().Kind != unstable.String {
@@ -183,7 +183,7 @@ func tomlTexts(k Kind, v *unstable.Node) ([]string, error) {
 			return nil, errors.New("not a size such as 64KiB")
 		}
 		return []string{strconv.FormatInt(n, 10)}, nil
-	case k != Names && k != Switch && k != Number && v.Kind == unstable.String:
+	case !k.many() && k != Switch && k != Number && v.Kind == unstable.String:
 		return []string{string(v.Data)}, nil
 	}
 	return nil, fmt.Errorf("%s where %s is wanted", describe(v.Kind), k.toml())
@@ -194,7 +194,7 @@ func (k Kind) toml() string {
 	switch k {
 	case Number:
 		return "a number without quotes"
-	case Names:
+	case Names, Hosts:
 		return "an array of texts in quotes"
 	case Switch:
 		return "true or false without quotes"

@@ -90,9 +90,9 @@ func tomlLiteral(s Setting, c *Config) string {
 	switch text := s.Value(c); s.Kind {
 	case Number, Switch:
 		return text
-	case Names:
+	case Names, Hosts:
 		var items []string
-		for _, name := range c.TopicsWhitelist {
+		for _, name := range s.texts(c) {
 			items = append(items, literal(name))
 		}
 		return "[" + strings.Join(items, ", ") + "]"

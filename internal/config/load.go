@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +74,7 @@ func variables(env []string) []variable {
 	var vs []variable
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, envPrefix) && !serviceLink(name) && !strings.HasPrefix(name, hookPrefix) {
+		if strings.HasPrefix(name, envPrefix) && !serviceLink(name, value) && !strings.HasPrefix(name, hookPrefix) {
 			vs = append(vs, variable{name, value})
 		}
 	}
@@ -82,14 +83,32 @@ func variables(env []string) []variable {
 }
 
 // serviceLink reports whether a variable is one of those that Kubernetes, or
-// a linked container, gives to every program beside a service that is called
-// logd: LOGD_SERVICE_HOST, LOGD_PORT, LOGD_PORT_1774_TCP and the like. They
-// are nobody's mistake.
-func serviceLink(name string) bool {
-	rest := strings.TrimPrefix(name, envPrefix)
-	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") ||
-		rest == "SERVICE_HOST" || rest == "SERVICE_PORT" || strings.HasPrefix(rest, "SERVICE_PORT_")
+// a linked container, gives to every program beside a service whose name begins
+// with logd: LOGD_SERVICE_HOST, LOGD_HTTP_SERVICE_PORT_WEB, LOGD_PORT_1774_TCP
+// and the like. They are nobody's mistake.
+func serviceLink(name, value string) bool {
+	// The name of the service is one word or more; LOGD alone is one.
+	rest, ok := strings.CutPrefix(name, strings.TrimSuffix(envPrefix, "_"))
+	if !ok {
+		return false
+	}
+	for _, end := range []string{"_SERVICE_HOST", "_SERVICE_PORT"} {
+		if strings.HasSuffix(rest, end) {
+			return true
+		}
+	}
+	if strings.Contains(rest, "_SERVICE_PORT_") {
+		return true
+	}
+	return linkedPort.MatchString(rest) || strings.HasSuffix(rest, "_PORT") && linkedAddr.MatchString(value)
 }
+
+// linkedPort matches what follows LOGD in the names of variables for one port
+// of a service, linkedAddr the address of one.
+var (
+	linkedPort = regexp.MustCompile(`_PORT_[0-9]+_(TCP|UDP|SCTP)(_|$)`)
+	linkedAddr = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
 
 // loader is a Config in the making.
 type loader struct {

@@ -289,6 +289,15 @@ func TestLoadProblems(t *testing.T) {
 			env:  []string{"LOGD_TIMEOUT="},
 			want: `environment LOGD_TIMEOUT: timeout = "": not a duration such as 15s; allowed: 1ms to 8760h`,
 		}, {
+			name: "variables that are like those of a service",
+			env:  []string{"LOGD_PORT=1774", "LOGD_PORT_TCP=1", "LOGD_PORT_1774=1", "LOGD_SERVICE=1", "LOGD_HTTP_HOSTS=1", "LOGD_XSERVICE_HOST=1"},
+			want: `environment LOGD_HTTP_HOSTS: names no setting; did you mean LOGD_HTTP_HOST?` + "\n" +
+				`environment LOGD_PORT: names no setting; did you mean LOGD_HOST?` + "\n" +
+				`environment LOGD_PORT_1774: names no setting; logd config show lists all settings` + "\n" +
+				`environment LOGD_PORT_TCP: names no setting; logd config show lists all settings` + "\n" +
+				`environment LOGD_SERVICE: names no setting; logd config show lists all settings` + "\n" +
+				`environment LOGD_XSERVICE_HOST: names no setting; logd config show lists all settings`,
+		}, {
 			name: "unknown variable",
 			env:  []string{"LOGD_BATCHSIZE=1", "LOGD_SECRET=hush"},
 			want: `environment LOGD_BATCHSIZE: names no setting; did you mean LOGD_BATCH_SIZE?` + "\n" +
@@ -378,6 +387,10 @@ func TestLoadGood(t *testing.T) {
 		{"a service called logd in Kubernetes", "", []string{
 			"LOGD_SERVICE_HOST=10.0.0.1", "LOGD_SERVICE_PORT=1774", "LOGD_SERVICE_PORT_HTTP=1775", "LOGD_PORT=tcp://10.0.0.1:1774",
 			"LOGD_PORT_1774_TCP=tcp://10.0.0.1:1774", "LOGD_PORT_1774_TCP_PROTO=tcp"}, func(*Config) {}},
+		{"services whose names begin with logd", "", []string{
+			"LOGD_HTTP_SERVICE_HOST=10.0.0.1", "LOGD_HTTP_SERVICE_PORT=1775", "LOGD_HTTP_SERVICE_PORT_WEB=1775", "LOGD_HTTP_PORT=tcp://10.0.0.1:1775",
+			"LOGD_HTTP_PORT_1775_TCP=tcp://10.0.0.1:1775", "LOGD_HTTP_PORT_1775_TCP_ADDR=10.0.0.1", "LOGD_HTTP_PORT_1775_TCP_PORT=1775",
+			"LOGD_HTTP_PORT_1775_TCP_PROTO=tcp", "LOGD_A_B_PORT=udp://10.0.0.1:53", "LOGD_A_B_PORT_53_UDP=udp://10.0.0.1:53"}, func(*Config) {}},
 		{"another system's editor", "\xef\xbb\xbftopics = 3\r\npartitions = 2\r\n", nil, func(c *Config) { c.Topics, c.Partitions = 3, 2 }},
 		{"empty file", "\n# nothing\n", nil, func(*Config) {}},
 	} {

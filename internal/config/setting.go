@@ -37,6 +37,7 @@ const (
 	Size                 // bytes, or with a unit: 64KiB
 	Number               // a whole number
 	Names                // any number of topic names
+	Hosts                // any number of host names
 	Choice               // one of a few words
 	Switch               // true or false
 	Program              // a program and its arguments
@@ -44,8 +45,11 @@ const (
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "WORD", "BOOL", "CMD"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD"}[k]
 }
+
+// many reports whether a value of this kind is any number of texts.
+func (k Kind) many() bool { return k == Names || k == Hosts }
 
 // envPrefix begins the name of every environment variable that is a setting.
 const envPrefix = "LOGD_"
@@ -65,6 +69,10 @@ var settings = []Setting{{
 	Name: "http-host", Kind: Address, Default: "127.0.0.1:1775",
 	Usage: "address of the HTTP listener, empty for none",
 	value: field(func(c *Config) *string { return &c.HTTPHost }, address(true)),
+}, {
+	Name: "http-allowed-hosts", Kind: Hosts, Default: "",
+	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
+	value: list{of: func(c *Config) *[]string { return &c.HTTPAllowedHosts }, good: checkHostName, allows: "names of hosts, without a port"},
 }, {
 	Name: "workdir", Kind: Folder, Default: "logs",
 	Usage: "folder of the data",
@@ -138,7 +146,7 @@ var settings = []Setting{{
 }, {
 	Name: "topics-whitelist", Kind: Names, Default: "",
 	Usage: "only these topics may be created; can be repeated",
-	value: list{of: func(c *Config) *[]string { return &c.TopicsWhitelist }},
+	value: list{of: func(c *Config) *[]string { return &c.TopicsWhitelist }, good: checkTopic, allows: topicNames},
 }, {
 	Name: "max-messages", Kind: Number, Default: "50000",
 	Usage: "most messages that one READ or TAIL may ask for",
@@ -218,7 +226,7 @@ func (s Setting) set(c *Config, texts []string) error {
 
 // split cuts a text from a flag or the environment into its values.
 func (s Setting) split(text string) []string {
-	if s.Kind != Names {
+	if !s.Kind.many() {
 		return []string{text}
 	}
 	if text == "" {
@@ -238,7 +246,7 @@ func (s Setting) quote(text string) string {
 	switch s.Kind {
 	case Number, Switch:
 		return shorten(text)
-	case Names:
+	case Names, Hosts:
 		return quoteAll(s.split(text))
 	default:
 		return shorten(strconv.Quote(text))

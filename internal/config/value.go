@@ -72,9 +72,11 @@ func (s scalar[T]) texts(c *Config) []string { return []string{s.kind.format(*s.
 func (s scalar[T]) allowed() string          { return s.kind.allowed }
 func (s scalar[T]) choices() []string        { return s.kind.choices }
 
-// list is the value of a setting that is any number of topic names.
+// list is the value of a setting that is any number of names.
 type list struct {
-	of func(*Config) *[]string
+	of     func(*Config) *[]string
+	good   func(name string) error
+	allows string
 }
 
 func (l list) parse(c *Config, texts []string) error {
@@ -87,11 +89,8 @@ func (l list) parse(c *Config, texts []string) error {
 
 func (l list) check(c *Config) error {
 	for _, name := range *l.of(c) {
-		if !batch.ValidTopic(name) {
-			return fmt.Errorf("%s is not a topic name", shorten(strconv.Quote(name)))
-		}
-		if strings.HasPrefix(name, "__") {
-			return fmt.Errorf("%s begins with __, as only the server's own topics do", shorten(strconv.Quote(name)))
+		if err := l.good(name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -99,9 +98,25 @@ func (l list) check(c *Config) error {
 
 func (l list) texts(c *Config) []string { return *l.of(c) }
 func (l list) choices() []string        { return nil }
+func (l list) allowed() string          { return l.allows }
 
-func (l list) allowed() string {
-	return fmt.Sprintf("names of 1 to %d bytes of A-Z a-z 0-9 . _ - that do not begin with . or __", batch.MaxTopicLen)
+var topicNames = fmt.Sprintf("names of 1 to %d bytes of A-Z a-z 0-9 . _ - that do not begin with . or __", batch.MaxTopicLen)
+
+func checkTopic(name string) error {
+	if !batch.ValidTopic(name) {
+		return fmt.Errorf("%s is not a topic name", shorten(strconv.Quote(name)))
+	}
+	if strings.HasPrefix(name, "__") {
+		return fmt.Errorf("%s begins with __, as only the server's own topics do", shorten(strconv.Quote(name)))
+	}
+	return nil
+}
+
+func checkHostName(name string) error {
+	if name == "" || !hostName(name) {
+		return fmt.Errorf("%s is not the name of a host", shorten(strconv.Quote(name)))
+	}
+	return nil
 }
 
 // bounds is a range of numbers with names for what lies outside of it but is

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -311,12 +312,11 @@ func TestHTTPConnectionIsUsedAgain(t *testing.T) {
 		c, _ := dial()
 		r := bufio.NewReader(c)
 		for i, request := range []string{
-			"POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: application/logd\r\nContent-Length: 6\r\n\r\nPING\r\n",
-			"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-			"POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: application/logd\r\nContent-Length: 6\r\n\r\nPING\r\n",
-			"POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nPING\r\n",
-			"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-			"GET /debug/pprof/goroutine?seconds=20 HTTP/1.1\r\nHost: x\r\n\r\n", // longer than Timeout
+			"POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: 6\r\n\r\nPING\r\n",
+			"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			"POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: 6\r\n\r\nPING\r\n",
+			"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			"GET /debug/pprof/goroutine?seconds=20 HTTP/1.1\r\nHost: localhost\r\n\r\n", // longer than Timeout
 		} {
 			io.WriteString(c, request)
 			resp, err := http.ReadResponse(r, nil)
@@ -343,8 +343,8 @@ func TestHTTPDeadlines(t *testing.T) {
 		{"idle from the start", "", false, 10 * time.Second},
 		{"half a header", "GET /healthz HTTP/1.1\r\n", false, 10 * time.Second},
 		{"header that dribbles", "GET /healthz HTTP/1.1\r\nX: " + strings.Repeat("x", 1000), true, 10 * time.Second},
-		{"does not read", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", false, 15 * time.Second},
-		{"does not read a short answer", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", false, 15 * time.Second},
+		{"does not read", "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", false, 15 * time.Second},
+		{"does not read a short answer", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", false, 15 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inHTTPBubble(t, func(t *testing.T, dial func() (net.Conn, *closedConn)) {
@@ -439,7 +439,7 @@ func TestHTTPHalfClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		fmt.Fprintf(nc, "POST /log HTTP/1.1\r\nHost: logd\r\nConnection: close\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+		fmt.Fprintf(nc, "POST /log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
 		if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -478,31 +478,98 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestHTTPConnectionsAreLimited: one too many is served when another has ended.
+// TestHTTPConnectionsAreLimited: beyond as many as there may be, health and
+// metrics are answered, and nothing else. What is silent there is closed soon.
 func TestHTTPConnectionsAreLimited(t *testing.T) {
 	n := startNode(t, func(c *config.Config) { c.MaxConnections = 2 })
-	var idle []net.Conn
-	for range 2 {
+	connect := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", n.HTTPAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		return c
+	}
+	ask := func(c net.Conn, request string) (int, string) {
+		t.Helper()
+		io.WriteString(c, request)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	const health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	ping := "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: 6\r\n\r\nPING\r\n"
+	idle := []net.Conn{connect(), connect()}
+	for _, c := range idle {
+		if status, _ := ask(c, health); status != 200 {
+			t.Errorf("%d", status)
+		}
+	}
+	for range 2 * spareHTTP {
+		for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 503, "/debug/vars": 503} {
+			c := connect()
+			if status, _ := ask(c, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); status != want {
+				t.Errorf("GET %s without room: %d, want %d", path, status, want)
+			}
+			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("after the answer: %v, want the end of the connection", err)
+			}
+		}
+	}
+	if status, body := ask(connect(), ping); status != 503 || body != "ERR busy\r\n" {
+		t.Errorf("POST /log without room: %d %q", status, body)
+	}
+	silent := make([]net.Conn, spareHTTP)
+	for i := range silent {
+		silent[i] = connect()
+	}
+	if status, _ := ask(connect(), health); status != 200 {
+		t.Errorf("behind silent connections: %d", status)
+	}
+	idle[0].Close()
+	for status := 0; status != 200; {
+		status, _ = ask(connect(), ping) // once the server has seen that it is closed
+	}
+}
+
+// TestWaitingReadsLeaveHealth: as many waiting reads over HTTP as there is room
+// for, and more, starve nothing else.
+func TestWaitingReadsLeaveHealth(t *testing.T) {
+	n := startNode(t, func(c *config.Config) { c.MaxConnections = 8 })
+	b := wireBatch("t", "one")
+	if status, answer := post(t, n.HTTPAddr(), b); status != 200 {
+		t.Fatalf("%d %q", status, answer)
+	}
+	wait := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
+	request := fmt.Sprintf("POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(wait), wait)
+	for i := range 12 {
 		c, err := net.Dial("tcp", n.HTTPAddr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		idle = append(idle, c)
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(c, request)
+		if i < 4 {
+			for n.server.Load().Stats().WaitingReads != int64(i+1) {
+				runtime.Gosched()
+			}
+			continue
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 503 {
+			t.Fatalf("waiting read %d: %v, %v", i, resp, err)
+		}
 	}
-	c, err := net.Dial("tcp", n.HTTPAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if line, err := bufio.NewReader(c).ReadString('\n'); err == nil {
-		t.Fatalf("a third connection is answered: %q", line)
-	}
-	idle[0].Close()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
-		t.Errorf("the next one: %q, %v", line, err)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if status, _ := get(t, n.HTTPAddr(), path); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
 	}
 }

@@ -50,6 +50,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_connections", "Open connections.", nil},
 		{"logd_connections_total", "Connections accepted.", nil},
 		{"logd_connections_refused_total", "Connections refused because there were too many.", nil},
+		{"logd_http_refused_total", "Requests over HTTP that a web page may have made a browser send, by what gave them away.", []string{"reason"}},
 		{"logd_panics_total", "Connections that ended in a panic.", nil},
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
@@ -95,6 +96,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(v), labels...)
 	}
 	gauge("logd_build_info", 1, m.node.o.Version)
+	for why := badHost; why < numRefusals; why++ {
+		counter("logd_http_refused_total", m.node.guard.refused[why].Load(), why.String())
+	}
 	if s := m.node.server.Load(); s != nil {
 		st := s.Stats()
 		for i := range st.Requests {
@@ -112,6 +116,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter("logd_connections_refused_total", st.ConnectionsRefused)
 		counter("logd_panics_total", st.Panics)
 		gauge("logd_waiting_reads", st.WaitingReads)
+		counter("logd_http_refused_total", st.ContentTypes, "content_type")
 	}
 	store := m.node.store.Load()
 	if store == nil {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type Node struct {
 	http    *http.Server
 	hooks   *hooks // nil if there is no delete hook
 	share   descriptors
+	guard   *guard
 
 	listener, httpListener net.Listener
 
@@ -84,6 +86,7 @@ func newNode(o Options) *Node {
 	}
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.metrics = newMetrics(n)
+	n.guard = newGuard(o.Config.HTTPAllowedHosts, n.log)
 	return n
 }
 
@@ -114,11 +117,11 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
 			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
 	}
-	if n.listener, err = net.Listen("tcp", c.Host); err != nil {
+	if n.listener, err = listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
 	if c.HTTPHost != "" {
-		if n.httpListener, err = net.Listen("tcp", c.HTTPHost); err != nil {
+		if n.httpListener, err = listen(c.HTTPHost); err != nil {
 			return fmt.Errorf("listen for HTTP (http-host): %w", err)
 		}
 		n.serveHTTP()
@@ -150,7 +153,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.server.Store(server.New(server.Options{
 		Store: topics{store, n.hooks}, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
-		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections,
+		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
 		ConfigLines: []string{
 			fmt.Sprintf("MaxMessages: %d", c.MaxMessages),
 			fmt.Sprintf("PartitionSize: %d", c.PartitionSize),
@@ -161,6 +164,18 @@ func (n *Node) start(ctx context.Context) error {
 		},
 	}))
 	return nil
+}
+
+// listen listens on a TCP address. One of IPv4 is one of IPv4 alone: to package
+// net, 0.0.0.0 is every address of IPv6, too.
+func listen(addr string) (net.Listener, error) {
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().Is4() {
+			network = "tcp4"
+		}
+	}
+	return net.Listen(network, addr)
 }
 
 // Addr returns where the protocol is served.

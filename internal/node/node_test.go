@@ -66,6 +66,44 @@ func wireBatch(topic string, bodies ...string) string {
 	return string(b.Finish(topic))
 }
 
+// TestListen: an address of IPv4 is one of IPv4 alone, also the one that stands
+// for all of them.
+func TestListen(t *testing.T) {
+	probe, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	probe.Close()
+	for _, test := range []struct {
+		addr      string
+		four, six bool
+	}{
+		{"0.0.0.0:0", true, false},
+		{"127.0.0.1:0", true, false},
+		{"[::ffff:0.0.0.0]:0", true, false},
+		{"[::]:0", true, true},
+		{":0", true, true},
+		{"[::1]:0", false, true},
+	} {
+		l, err := listen(test.addr)
+		if err != nil {
+			t.Errorf("%s: %v", test.addr, err)
+			continue
+		}
+		port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+		for host, want := range map[string]bool{"127.0.0.1": test.four, "::1": test.six} {
+			c, err := net.Dial("tcp", net.JoinHostPort(host, port))
+			if err == nil {
+				c.Close()
+			}
+			if (err == nil) != want {
+				t.Errorf("%s from %s: %v", test.addr, host, err)
+			}
+		}
+		l.Close()
+	}
+}
+
 func TestWriteReadOverTCPAndHTTP(t *testing.T) {
 	n := startNode(t, nil)
 	c, r := dial(t, n)

@@ -373,7 +373,7 @@ func TestCloseCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer overHTTP.Close()
-	fmt.Fprintf(overHTTP, "POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(request), request)
+	fmt.Fprintf(overHTTP, "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(request), request)
 	eventually(t, func() bool { return n.server.Load().Stats().WaitingReads == 2 })
 	start := time.Now()
 	if err := n.Close(); err != nil {

@@ -168,6 +168,9 @@ func (c *conn) readBatches(req *protocol.Request) error {
 			}
 			if time.Now().Before(until) {
 				grown, err := c.waitToGrow(log, offset, until)
+				if err == protocol.ErrBusy {
+					return c.refuse(req.Command, err)
+				}
 				if err != nil {
 					return err
 				}
@@ -195,7 +198,7 @@ func (c *conn) sendBatches(v View) error {
 
 // waitToGrow waits until the log is longer than offset. It reports false when
 // there is no reason to wait on: time is over, the client is gone, or the
-// server drains.
+// server drains. The error is protocol.ErrBusy if too many wait.
 //
 // While it waits it reads from the connection, which is how it learns that the
 // client is gone. What arrives is kept for later; when the buffer is full it
@@ -215,6 +218,14 @@ func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) 
 	}
 	if !log.Watch(offset, c) {
 		return true, nil
+	}
+	if c.single {
+		// Each takes a connection of those that health and metrics come by, too.
+		defer c.srv.counters.httpWaiting.Add(-1)
+		if c.srv.counters.httpWaiting.Add(1) > int64(c.srv.o.MaxHTTPWaits) {
+			log.Unwatch(c)
+			return false, protocol.ErrBusy
+		}
 	}
 	c.srv.counters.waiting.Add(1)
 	defer c.srv.counters.waiting.Add(-1)

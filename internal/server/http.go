@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -17,17 +18,25 @@ import (
 // copied to the client, not sent by sendfile. While it is answered a request
 // counts as a connection.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "POST one request of the logd protocol here", http.StatusMethodNotAllowed)
-		return
-	}
 	out := &httpConn{w: w, control: http.NewResponseController(w), remote: r.RemoteAddr}
 	fail := func(err *protocol.Error) {
 		out.SetWriteDeadline(time.Now().Add(s.o.Timeout)) // one before it may be as good as over
-		out.Write(protocol.AppendError(nil, err))
+		answer := protocol.AppendError(nil, err)
+		w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+		out.Write(answer)
+		// A client that is still sending would not see the answer.
+		if closing[out.status] && out.control.Flush() == nil && r.Header.Get("Expect") == "" {
+			io.CopyN(io.Discard, r.Body, refusedBody)
+		}
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != protocol.ContentType {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		out.status = http.StatusMethodNotAllowed
+		fail(protocol.ErrInvalidRequest)
+		return
+	}
+	if !isRequest(r.Header) {
+		s.counters.contentTypes.Add(1)
 		out.status = http.StatusUnsupportedMediaType
 		fail(protocol.ErrInvalidRequest)
 		return
@@ -35,8 +44,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request, err := s.readHTTP(r.Body)
 	if err != nil {
 		fail(err)
-		// A client that is still sending would not see the answer.
-		io.CopyN(io.Discard, r.Body, refusedBody)
 		return
 	}
 	c := newConn(s, out)
@@ -79,6 +86,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		cut = errors.Is(err, ErrInDoubt)
 		s.log.Debug("http request ended", "remote", r.RemoteAddr, "err", err)
 	}
+}
+
+// isRequest reports whether the one Content-Type of a request is the
+// protocol's: a page in a browser can't send it to another site.
+func isRequest(h http.Header) bool {
+	types := h["Content-Type"]
+	if len(types) != 1 {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(types[0])
+	return err == nil && t == protocol.ContentType
+}
+
+// closing are the statuses after which the connection is closed: nobody knows
+// where the next request would begin, or wants it.
+var closing = map[int]bool{
+	http.StatusBadRequest: true, http.StatusUnauthorized: true, http.StatusForbidden: true,
+	http.StatusRequestEntityTooLarge: true, http.StatusUnsupportedMediaType: true,
 }
 
 // refusedBody bounds what is read of a body that is refused, in bytes.
@@ -150,6 +175,9 @@ func (h *httpConn) Write(p []byte) (int, error) {
 		h.w.Header().Set("Content-Type", protocol.ContentType)
 		if h.status == 0 {
 			h.status = statusOf(p)
+		}
+		if closing[h.status] {
+			h.w.Header().Set("Connection", "close")
 		}
 		h.w.WriteHeader(h.status)
 	}

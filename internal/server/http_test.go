@@ -82,8 +82,8 @@ func (c *client) wantAnswer(status int, body string) {
 }
 
 // TestHTTPRequests: the body is one whole request, the answer its response, and
-// the status says it again. All of them use one HTTP connection: also what
-// ends a connection of the protocol does not end this one.
+// the status says it again. What ends a connection of the protocol does not end
+// one of HTTP, but what is wrong with a request does.
 func TestHTTPRequests(t *testing.T) {
 	store := newMemStore()
 	store.maxTopics, store.allowed = 2, []string{"t", "u", "v"}
@@ -135,13 +135,23 @@ func TestHTTPRequests(t *testing.T) {
 			{"PING\r\n" + strings.Repeat("x", 5000), 400, reply("invalid request")},
 			{"what\r\nwhat\r\n", 400, reply("invalid protocol")},
 		} {
-			c.post(protocol.ContentType, test.request)
+			sent := make(chan struct{})
+			go func(c *client) { // which may be answered before it is sent whole
+				defer close(sent)
+				c.post(protocol.ContentType, test.request)
+			}(c)
 			status, answer, h := c.answer()
+			<-sent
 			if status != test.status || answer != test.answer {
 				t.Errorf("%.60q: received %d %q, want %d %q", test.request, status, answer, test.status, test.answer)
 			}
 			if got := h.Get("Content-Type"); got != protocol.ContentType {
 				t.Errorf("%.60q: Content-Type %q", test.request, got)
+			}
+			switch test.status {
+			case 400, 401, 403, 413, 415:
+				c.wantClosed()
+				c = dial()
 			}
 		}
 		if got, want := store.length("t"), 2*len(b); got != want {
@@ -175,6 +185,10 @@ func TestHTTPStatusOfStoreErrors(t *testing.T) {
 			fails = test.err
 			c.post(protocol.ContentType, "READ t 0 1\r\n")
 			c.wantAnswer(test.status, "ERR "+test.reason+"\r\n")
+			if test.status < 500 && test.status != 421 {
+				c.wantClosed()
+				c = dial()
+			}
 		}
 		c.nc.Close()
 	})
@@ -184,9 +198,20 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
 		c := dial()
 		b := wireBatch("t", "one")
-		for _, other := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/logd2", ";"} {
-			c.post(other, b)
+		for _, header := range []string{
+			"", "Content-Type:\r\n", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n",
+			"Content-Type: application/logd2\r\n", "Content-Type: ;\r\n", "Content-Type: application/logd, text/plain\r\n",
+			"Content-Type: application/logd\r\nContent-Type: application/logd\r\n",
+			"Content-Type: application/logd\r\nContent-Type: text/plain\r\n",
+			"Content-Type: text/plain\r\nContent-Type: application/logd\r\n",
+		} {
+			c.send(fmt.Sprintf("POST /log HTTP/1.1\r\nHost: logd\r\n%sContent-Length: %d\r\n\r\n%s", header, len(b), b))
 			c.wantAnswer(415, "ERR invalid request\r\n")
+			c.wantClosed()
+			c = dial()
+		}
+		if n := s.Stats().ContentTypes; n != 10 {
+			t.Errorf("%d requests of another content type are counted, want 10", n)
 		}
 		if n := store.length("t"); n != -1 {
 			t.Errorf("%d bytes are stored", n)
@@ -195,8 +220,9 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 		c.wantAnswer(200, "OK 0 1\r\n")
 		for _, method := range []string{"GET", "PUT", "DELETE"} {
 			c.send(method + " /log HTTP/1.1\r\nHost: logd\r\nContent-Length: 0\r\n\r\n")
-			if status, _, h := c.answer(); status != 405 || h.Get("Allow") != "POST" {
-				t.Errorf("%s: %d, Allow %q", method, status, h.Get("Allow"))
+			status, body, h := c.answer()
+			if status != 405 || body != "ERR invalid request\r\n" || h.Get("Allow") != "POST" || h.Get("Content-Type") != protocol.ContentType {
+				t.Errorf("%s: %d %q, Allow %q, Content-Type %q", method, status, body, h.Get("Allow"), h.Get("Content-Type"))
 			}
 		}
 		c.nc.Close()
@@ -326,7 +352,7 @@ func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 // TestHTTPMaxConnections: requests over HTTP count as connections while they
 // are answered, so that reads that wait are bounded there too.
 func TestHTTPMaxConnections(t *testing.T) {
-	inHTTPBubble(t, server.Options{MaxConnections: 3}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
 		w := connect(t, s)
 		w.ask(wireBatch("t", "one"), "OK 0 1")
 		a, b, c := dial(), dial(), dial()
@@ -349,6 +375,45 @@ func TestHTTPMaxConnections(t *testing.T) {
 		synctest.Wait()
 		c.post(protocol.ContentType, "PING\r\n")
 		c.wantAnswer(200, "OK\r\n")
+	})
+}
+
+// TestHTTPWaitsAreLimited: reads over HTTP that wait take some of its
+// connections, and never all. A read that need not wait is not counted.
+func TestHTTPWaitsAreLimited(t *testing.T) {
+	inHTTPBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		b := wireBatch("t", "one")
+		w := connect(t, s)
+		w.ask(b, "OK 0 1")
+		var waiting []*client
+		for range 4 {
+			c := dial()
+			c.post(protocol.ContentType, "TAIL t 1 wait=60000\r\n") // does not wait
+			c.wantAnswer(200, "OK 0 1\r\n"+b)
+			c.post(protocol.ContentType, fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b)))
+			waiting = append(waiting, c)
+		}
+		wantWatching(t, s, store, 4)
+		c := dial()
+		for range 3 {
+			c.post(protocol.ContentType, fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b)))
+			c.wantAnswer(503, "ERR busy\r\n")
+			wantWatching(t, s, store, 4)
+		}
+		c.post(protocol.ContentType, "READ t 0 1 wait=60000\r\n")
+		c.wantAnswer(200, "OK 0 1\r\n"+b)
+		over := connect(t, s) // not over HTTP
+		over.send(fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b)))
+		wantWatching(t, s, store, 5)
+
+		waiting[0].nc.Close()
+		wantWatching(t, s, store, 4)
+		c.post(protocol.ContentType, fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b)))
+		wantWatching(t, s, store, 5)
+		w.ask(b, fmt.Sprintf("OK %d 1", len(b)))
+		for _, c := range append(waiting[1:], c) {
+			c.wantAnswer(200, fmt.Sprintf("OK %d 1\r\n%s", len(b), b))
+		}
 	})
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 	MaxBatchSize   int64         // envelope and data, bytes; default 65536
 	MaxMessages    int64         // of a READ or TAIL; default 50000
 	MaxConnections int           // default 10000
+	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
 	// ConfigLines follow the four fixed lines of CONFIG: "Name: value".
 	ConfigLines []string
@@ -60,6 +61,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10000
+	}
+	if o.MaxHTTPWaits <= 0 {
+		o.MaxHTTPWaits = max(o.MaxConnections/2, 1)
 	}
 }
 

@@ -18,6 +18,8 @@ type counters struct {
 	batches, messages atomic.Int64 // appended
 	sentFiles         atomic.Int64 // sendfile calls
 	waiting           atomic.Int64 // readers at the end of a log
+	httpWaiting       atomic.Int64 // those of them over HTTP
+	contentTypes      atomic.Int64 // requests over HTTP of another content type
 	requests, errors  [protocol.NumCommands]atomic.Int64
 }
 
@@ -29,6 +31,7 @@ type Stats struct {
 	Batches, Messages             int64 // appended and acknowledged
 	Sendfiles                     int64 // calls of sendfile(2) that sent something
 	WaitingReads                  int64
+	ContentTypes                  int64                       // requests over HTTP that were refused for their content type
 	Requests, Errors              [protocol.NumCommands]int64 // by command
 }
 
@@ -40,7 +43,7 @@ func (s *Server) Stats() Stats {
 		ConnectionsRefused: c.refused.Load(), Panics: c.panics.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Batches: c.batches.Load(), Messages: c.messages.Load(),
-		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(),
+		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(), ContentTypes: c.contentTypes.Load(),
 	}
 	for i := range c.requests {
 		st.Requests[i] = c.requests[i].Load()

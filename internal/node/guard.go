@@ -1,0 +1,147 @@
+package node
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// guard keeps web pages from using HTTP through the browser that shows them. A
+// page can have any browser on this machine send requests to 127.0.0.1; if its
+// own name is made to resolve to 127.0.0.1 (DNS rebinding), it may even read the
+// answers. What gives such requests away are headers that no page can change.
+type guard struct {
+	hosts map[string]bool // further names in Host, in lower case
+	log   *slog.Logger
+
+	refused [numRefusals]atomic.Int64
+	warned  [numRefusals]atomic.Int64 // when that was logged last, in nanoseconds
+}
+
+// refusal is why a request is refused.
+type refusal uint8
+
+const (
+	none refusal = iota
+	badHost
+	badOrigin
+	numRefusals
+)
+
+// String returns the refusal as a metric's label has it.
+func (r refusal) String() string { return [...]string{"", "host", "origin"}[r] }
+
+func newGuard(hosts []string, log *slog.Logger) *guard {
+	g := &guard{hosts: make(map[string]bool), log: log}
+	for _, name := range hosts {
+		g.hosts[strings.TrimSuffix(strings.ToLower(name), ".")] = true
+	}
+	return g
+}
+
+// look tells whether a request that came to the local address may be answered.
+func (g *guard) look(local net.Addr, r *http.Request) refusal {
+	if isLoopback(local) && !g.knows(r.Host) {
+		return badHost
+	}
+	if site, ok := r.Header["Sec-Fetch-Site"]; ok && !(len(site) == 1 && (site[0] == "same-origin" || site[0] == "none")) {
+		return badOrigin
+	}
+	if origin, ok := r.Header["Origin"]; ok && !(len(origin) == 1 && sameOrigin(origin[0], r.Host)) {
+		return badOrigin
+	}
+	return none
+}
+
+// knows reports whether host, which may have a port, can only be meant for this
+// server: an address, which no DNS makes another of, or a name that it has.
+func (g *guard) knows(host string) bool {
+	name, ok := withoutPort(host)
+	if !ok {
+		return false
+	}
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	if name == "localhost" || g.hosts[name] {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Zone() == ""
+}
+
+// withoutPort cuts the port off the value of a Host header. An address of IPv6
+// stands in brackets, which go, too.
+func withoutPort(host string) (name string, ok bool) {
+	port := ""
+	if rest, bracket := strings.CutPrefix(host, "["); bracket {
+		if name, port, ok = strings.Cut(rest, "]"); !ok || !strings.Contains(name, ":") {
+			return "", false
+		}
+		if port, ok = strings.CutPrefix(port, ":"); !ok && port != "" {
+			return "", false
+		}
+	} else {
+		name, port, _ = strings.Cut(host, ":")
+	}
+	return name, strings.Trim(port, "0123456789") == ""
+}
+
+// sameOrigin reports whether an Origin header names the very host and port of a
+// Host header. A port that is left out is the usual one of the origin's scheme.
+func sameOrigin(origin, host string) bool {
+	scheme, rest, ok := strings.Cut(strings.ToLower(origin), "://")
+	if !ok || rest == "" {
+		return false
+	}
+	var port string
+	switch scheme {
+	case "http":
+		port = ":80"
+	case "https":
+		port = ":443"
+	default:
+		return false
+	}
+	plain := func(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, port), ":") }
+	return plain(rest) != "" && plain(rest) == plain(strings.ToLower(host))
+}
+
+// isLoopback reports whether an address is reached from this machine alone. One
+// that is no address of IP is.
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
+
+// isLoopbackPeer reports whether a request comes from this machine.
+func isLoopbackPeer(r *http.Request) bool {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err != nil || addr.Addr().Unmap().IsLoopback()
+}
+
+// warnEvery is how often the same reason to refuse requests is logged.
+const warnEvery = time.Minute
+
+// count counts a refusal, and tells the operator of it now and then.
+func (g *guard) count(why refusal, r *http.Request) {
+	g.refused[why].Add(1)
+	now := time.Now().UnixNano()
+	last := g.warned[why].Load()
+	if last != 0 && now-last < int64(warnEvery) || !g.warned[why].CompareAndSwap(last, now) {
+		return
+	}
+	switch why {
+	case badHost:
+		g.log.Warn("an HTTP request was refused: it names another host, as a web page could make a browser do; if it is from a reverse proxy of yours, add the name to http-allowed-hosts",
+			"remote", r.RemoteAddr, "path", shown(r.URL.Path), "host", shown(r.Host))
+	case badOrigin:
+		g.log.Warn("an HTTP request was refused: a browser sent it for a page of another site",
+			"remote", r.RemoteAddr, "path", shown(r.URL.Path), "origin", shown(r.Header.Get("Origin")))
+	}
+}
+
+// shown returns as much of a stranger's text as a log needs.
+func shown(s string) string { return s[:min(len(s), 100)] }
