@@ -126,7 +126,6 @@ func names(s *scene) {
 			s.client.refused("invalid request", "INFO %s\r\n", name)
 		}
 	}
-	s.client.refused("topic not allowed", "%s", encode("LOCK", "x")) // a file that is there
 	long := strings.Repeat("n", 100)
 	s.topic = long
 	s.append("x")

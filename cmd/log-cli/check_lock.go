@@ -8,12 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/logd-dev/logd/internal/storage"
 )
 
 // lockHolder names the process that holds the lock of a work directory, as far
 // as the kernel tells.
 func lockHolder(dir string) string {
-	if st, err := os.Stat(filepath.Join(dir, "LOCK")); err == nil {
+	for _, name := range storage.LockNames {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 			if pid := flockHolder(sys.Ino); pid > 0 {
 				return fmt.Sprintf("another process (pid %d)", pid)

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,9 +23,9 @@ func (a *app) repairCommand() *cobra.Command {
 		Short: "Mend a work directory, keeping what is taken out of it.",
 		Long: `Makes "log-cli check" find no damage in the work directory DIR. Everything that is valid stays as it is, at its offset.
 
-Damaged bytes are copied to DIR/lost+found, and only when the copies are on stable storage are they overwritten with
+Damaged bytes are copied to DIR/.repaired, and only when the copies are on stable storage are they overwritten with
 zeros, or, at the torn end of a log, cut off. Reads of their offsets answer "not found". Indexes that don't fit are made
-anew. DIR/lost+found/report has a line of JSON for each copy. An interrupted repair is finished by running it again.
+anew. DIR/.repaired/.report has a line of JSON for each copy. An interrupted repair is finished by running it again.
 
 No server may have the directory open. Run it as the user that logd runs as.`,
 		Example: `  log-cli repair logs --dry-run
@@ -91,7 +95,7 @@ func (a *app) repair(ctx context.Context, dir string, dryRun bool) error {
 		return printed
 	}
 	for _, err := range report.Failed {
-		a.note("%v", err)
+		a.note("%v%s", err, repairHint(err))
 	}
 	if n := len(report.Failed); n > 0 {
 		return fmt.Errorf("%s could not be repaired; the rest is done, and nothing is lost", count(int64(n), "topic"))
@@ -99,17 +103,55 @@ func (a *app) repair(ctx context.Context, dir string, dryRun bool) error {
 	return nil
 }
 
-// ownedByUs returns an error if the work directory is another user's: a server
-// that runs as that user could not open what a repair makes.
+// repairHint says what to do about an error, if that is not plain from it.
+func repairHint(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return ": user " + strconv.Itoa(os.Geteuid()) + " may not do that; chown the file to this user, or chmod u+rw it, and run the repair again"
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return ": make room for the copies, and run the repair again"
+	}
+	return ""
+}
+
+// ownedByUs returns an error if logd runs as another user, which could not open
+// what a repair makes.
 func ownedByUs(dir string) error {
-	st, err := os.Stat(dir)
+	owner, err := runsAs(dir)
 	if err != nil {
 		return err
 	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d and this is user %d: repair it as the user that logd runs as", dir, sys.Uid, os.Geteuid())
+	if us := os.Geteuid(); owner != us {
+		return fmt.Errorf("the files in %s are those of user %d and this is user %d: run the repair as user %[2]d, as in: sudo -u '#%[2]d' log-cli repair %[1]s",
+			dir, owner, us)
 	}
 	return nil
+}
+
+// runsAs returns as whom logd uses a work directory: whose its lock file is, or
+// else, where it has none yet, its files. The directory itself may be another's:
+// the root of a volume is.
+func runsAs(dir string) (uid int, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	names := slices.Clone(storage.LockNames)
+	for _, e := range entries {
+		if e.IsDir() && !storage.Reserved(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range append(names, ".") {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			return int(sys.Uid), nil
+		}
+	}
+	return os.Geteuid(), nil
 }
 
 func (a *app) printAction(act *storage.Action) error {
@@ -132,14 +174,19 @@ func (a *app) printRepaired(dir string, dryRun bool, r *storage.RepairReport) er
 		return printJSON(a.stdout, jsonRepaired{"summary", dryRun, r.Topics, r.Actions, r.SavedBytes, len(r.Failed)})
 	}
 	switch {
-	case r.Topics == 0:
+	case r.Topics == 0 && len(r.Failed) == 0:
 		return printf(a.stdout, "nothing to repair\n")
+	case r.Topics == 0 && r.Actions == 0:
+		return printf(a.stdout, "nothing was repaired\n")
 	case dryRun:
 		return printf(a.stdout, "%s to repair in %s; nothing was changed\n", count(r.Topics, "topic"), count(r.Actions, "step"))
 	}
 	saved := ""
 	if r.SavedBytes > 0 {
-		saved = fmt.Sprintf(", %d bytes kept in %s", r.SavedBytes, filepath.Join(dir, "lost+found"))
+		saved = fmt.Sprintf(", %d bytes kept in %s", r.SavedBytes, filepath.Join(dir, ".repaired"))
+	}
+	if n := len(r.Failed); n > 0 {
+		return printf(a.stdout, "%s repaired, %s not; %s done%s\n", count(r.Topics, "topic"), count(int64(n), "topic"), count(r.Actions, "step"), saved)
 	}
 	return printf(a.stdout, "%s repaired in %s%s\n", count(r.Topics, "topic"), count(r.Actions, "step"), saved)
 }

@@ -55,7 +55,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
 		{"logd_topics", "Topics.", nil},
-		{"logd_topics_disallowed_total", "Topics refused because they are not on the whitelist.", nil},
+		{"logd_topics_disallowed_total", "New topics refused by the whitelist or the limit.", nil},
 		{"logd_open_files", "Partition, index and journal files open.", nil},
 		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
 		{"logd_delete_hooks_total", "Delete hooks that ended, by how.", []string{"result"}},

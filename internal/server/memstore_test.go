@@ -57,6 +57,7 @@ func (s *memStore) Create(topic []byte) (server.Log, error) {
 		return nil, protocol.ErrTopicNotAllowed
 	}
 	if s.maxTopics > 0 && len(s.logs) >= s.maxTopics {
+		s.disallowed++
 		return nil, protocol.ErrMaxTopics
 	}
 	l := &memLog{store: s, name: string(topic)}

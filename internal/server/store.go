@@ -45,7 +45,7 @@ type Hook struct {
 // Counts is what STATS tells of a store.
 type Counts struct {
 	Topics     int64 // that exist
-	Disallowed int64 // refused because they are not on the list
+	Disallowed int64 // refused by the list or the limit
 	Misses     int64 // reads of offsets that do not exist
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"syscall"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -181,32 +179,6 @@ func (r *CheckReport) add(s *survey) {
 	}
 }
 
-// lockToRead locks the work directory without making a lock file. Where there
-// is none, no server uses the directory; one that begins to is noticed at the
-// end.
-func lockToRead(fsys vfs.FS) (unlock func() error, err error) {
-	_, err = fsys.Stat(lockName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() error {
-			if _, err := fsys.Stat(lockName); err == nil {
-				return ErrStarted
-			}
-			return nil
-		}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock work directory: %w", err)
-	}
-	lock, err := fsys.Lock(lockName)
-	if errors.Is(err, syscall.EROFS) {
-		return func() error { return nil }, nil // nobody writes here
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock work directory: %w", err)
-	}
-	return lock.Close, nil
-}
-
 // all surveys the work directory itself, under the topic "", and then every
 // topic.
 func (v *surveyor) all(each func(*survey) error) error {
@@ -223,10 +195,10 @@ func (v *surveyor) all(each func(*survey) error) error {
 		switch {
 		case d.IsDir() && batch.ValidTopic(name):
 			topics = append(topics, name)
-		case d.IsDir() && name == lostFound:
+		case name == oldLockName && d.Type().IsRegular():
+		case Reserved(name):
 		case d.IsDir():
 			root.note(FoundStray, name, "folder whose name no topic can have; logd leaves it alone")
-		case name == lockName:
 		default:
 			if _, ok := baseOf(name); ok {
 				partitions++

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -17,7 +16,7 @@ type ActionKind string
 
 // The kinds of actions, in the order in which they are done for a topic.
 const (
-	// ActSave copies bytes to lost+found. All copies are on stable storage
+	// ActSave copies bytes to the folder .repaired. All copies are on stable storage
 	// before anything else is done to the topic.
 	ActSave ActionKind = "save"
 	// ActRemove removes a file.
@@ -68,8 +67,8 @@ type RepairOptions struct {
 
 // RepairReport sums up a repair.
 type RepairReport struct {
-	Topics     int64 // that had something to mend
-	Actions    int64
+	Topics     int64 // that were mended
+	Actions    int64 // that were done
 	SavedBytes int64
 	// Failed are the topics that were not mended, or not to the end. Running the
 	// repair again goes on where it failed.
@@ -81,7 +80,7 @@ type RepairReport struct {
 // action.
 //
 // Everything that checks stays as it is and where it is. Bytes that don't are
-// copied to lost+found, with a line in its report, and only when the copies
+// copied to .repaired, with a line in its report, and only when the copies
 // are on stable storage are they overwritten or cut off; their offsets answer
 // not found from then on. Indexes that don't fit are made anew. A repair that
 // was interrupted, at whatever point, is finished by the next.
@@ -100,9 +99,9 @@ func Repair(ctx context.Context, o RepairOptions, did func(Action)) (RepairRepor
 			return RepairReport{}, err
 		}
 	} else {
-		lock, err := o.FS.Lock(lockName)
+		lock, err := lockWorkDir(o.FS)
 		if err != nil {
-			return RepairReport{}, fmt.Errorf("lock work directory: %w", err)
+			return RepairReport{}, err
 		}
 		unlock = lock.Close
 	}
@@ -219,9 +218,6 @@ func (m *mender) topic(s *survey) error {
 		return err
 	}
 	plan := s.plan()
-	if plan != nil {
-		m.report.Topics++
-	}
 	t := &mending{mender: m, s: s}
 	if m.perm = m.o.FileMode; m.perm == 0 {
 		m.perm = s.fileMode()
@@ -240,7 +236,11 @@ func (m *mender) topic(s *survey) error {
 		}
 		m.did(*a)
 	}
-	return s.obstacle(Damage)
+	if err := s.obstacle(Damage); err != nil || plan == nil {
+		return err
+	}
+	m.report.Topics++
+	return nil
 }
 
 // fileMode returns the mode that the topic's files have.

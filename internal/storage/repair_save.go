@@ -13,12 +13,13 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// What a repair takes out goes to the folder lost+found of the work directory:
-// the bytes to <topic>/<file>-<position>-<length>, and a line about them to the
-// report, which is only ever appended to. A copy is never overwritten.
+// What a repair takes out goes to a folder of its own in the work directory,
+// whose name no topic can have: the bytes to <topic>/<file>-<position>-<length>,
+// and a line about them to the report, which is only ever appended to. A copy is
+// never overwritten. The report's name, too, is no topic's.
 const (
-	lostFound  = "lost+found"
-	reportName = lostFound + "/report"
+	savedDir   = ".repaired"
+	reportName = savedDir + "/.report"
 	// maxCopies bounds the copies of one place with different bytes.
 	maxCopies = 1000
 )
@@ -48,7 +49,7 @@ func (m *mender) nameCopy(a *Action) (there bool, err error) {
 	if a.CRC, err = checksumOf(m, f, from, a.Length); err != nil {
 		return false, err
 	}
-	name := fmt.Sprintf("%s/%s-%d-%d", lostFound, a.File, from, a.Length)
+	name := fmt.Sprintf("%s/%s-%d-%d", savedDir, a.File, from, a.Length)
 	for n := 2; n < maxCopies; n++ {
 		same, err := m.sameCopy(name, a)
 		if errors.Is(err, fs.ErrNotExist) && !m.saved[name] {
@@ -62,9 +63,9 @@ func (m *mender) nameCopy(a *Action) (there bool, err error) {
 			a.SavedAs, m.saved[name] = name, true
 			return true, nil
 		}
-		name = fmt.Sprintf("%s/%s-%d-%d.%d", lostFound, a.File, from, a.Length, n)
+		name = fmt.Sprintf("%s/%s-%d-%d.%d", savedDir, a.File, from, a.Length, n)
 	}
-	return false, fmt.Errorf("more than %d copies in %s", maxCopies, lostFound)
+	return false, fmt.Errorf("more than %d copies in %s", maxCopies, savedDir)
 }
 
 // sameCopy reports whether a file is a copy of what a is to save.
@@ -108,7 +109,7 @@ func checksumOf(m *mender, f vfs.File, from, length int64) (crc uint32, err erro
 	return crc, err
 }
 
-// save copies a range to lost+found and reports it. The copy has its name only
+// save copies a range to savedDir and reports it. The copy has its name only
 // when it is whole and on stable storage.
 func (m *mender) save(a *Action) error {
 	there, err := m.nameCopy(a)
@@ -116,7 +117,7 @@ func (m *mender) save(a *Action) error {
 		return err
 	}
 	if !there {
-		for _, dir := range []string{lostFound, path.Dir(a.SavedAs)} {
+		for _, dir := range []string{savedDir, path.Dir(a.SavedAs)} {
 			if err := m.o.FS.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
@@ -203,12 +204,12 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 // syncCopies makes the names of the copies durable.
 func (t *mending) syncCopies() error {
 	fsys := t.o.FS
-	if _, err := fsys.Stat(lostFound); errors.Is(err, fs.ErrNotExist) {
+	if _, err := fsys.Stat(savedDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err := fsys.SyncDir(lostFound + "/" + t.s.topic)
+	err := fsys.SyncDir(savedDir + "/" + t.s.topic)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // nothing was taken out of this topic
 	}
-	return errors.Join(err, fsys.SyncDir(lostFound), fsys.SyncDir("."))
+	return errors.Join(err, fsys.SyncDir(savedDir), fsys.SyncDir("."))
 }

@@ -242,7 +242,7 @@ func TestRepairHarms(t *testing.T) {
 	}
 }
 
-// checkCopies checks that what a repair took out is in lost+found, and that the
+// checkCopies checks that what a repair took out is in .repaired, and that the
 // report says so.
 func checkCopies(t *testing.T, before, after map[string]string, done []Action) {
 	t.Helper()
@@ -458,7 +458,7 @@ func checkImage(t *testing.T, image *vfstest.FS, before map[string]string, plann
 		from := max(a.Position, 0)
 		taken := before[a.File][from:][:a.Length]
 		if f := now[a.File]; now[a.SavedAs] != taken && (int64(len(f)) < from+a.Length || f[from:from+a.Length] != taken) {
-			return fmt.Errorf("the bytes of %+v are neither in their place nor in lost+found", a)
+			return fmt.Errorf("the bytes of %+v are neither in their place nor in .repaired", a)
 		}
 	}
 	if _, r := repair(t, image, false); r.Failed != nil {
@@ -514,7 +514,7 @@ func TestRepairKeepsCopies(t *testing.T) {
 		done, _ := repair(t, disk, false)
 		copies = append(copies, done[0].SavedAs)
 	}
-	want := fmt.Sprintf("lost+found/t/0.log-0-%d", all[0].End)
+	want := fmt.Sprintf(".repaired/t/0.log-0-%d", all[0].End)
 	if !slices.Equal(copies, []string{want, want + ".2", want + ".3"}) {
 		t.Errorf("copies are %q", copies)
 	}

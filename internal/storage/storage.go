@@ -207,11 +207,8 @@ func (o *Options) setDefaults() {
 	}
 }
 
-const (
-	lockName = "LOCK"
-	// parallelOpens bounds the logs that are recovered at once.
-	parallelOpens = 16
-)
+// parallelOpens bounds the logs that are recovered at once.
+const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
@@ -219,7 +216,7 @@ type Store struct {
 	fs      vfs.FS
 	log     *slog.Logger
 	files   *fileCache
-	lock    io.Closer
+	lock    *workDirLock
 	allowed map[string]bool // nil for any
 	syncs   *syncQueue
 	device  uint64 // that the work directory is on
@@ -274,11 +271,14 @@ func open(ctx context.Context, o Options) (*Store, error) {
 			s.allowed[t] = true
 		}
 	}
-	lock, err := s.fs.Lock(lockName)
+	lock, err := lockWorkDir(s.fs)
 	if err != nil {
-		return nil, fmt.Errorf("lock work directory: %w", err)
+		return nil, err
 	}
 	s.lock = lock
+	if err := lock.removeOld(); err != nil {
+		return nil, errors.Join(fmt.Errorf("remove the lock file of an older version: %w", err), s.release())
+	}
 	dir, err := s.fs.Stat(".")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.release())
@@ -305,7 +305,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	var mu sync.Mutex
 	for _, d := range dir {
 		name := d.Name()
-		if !d.IsDir() || name == "lost+found" {
+		if !d.IsDir() || Reserved(name) {
 			continue
 		}
 		if !batch.ValidTopic(name) {
@@ -366,9 +366,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if !batch.ValidTopic(name) {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
-	// The lock file has the one name in the work directory that is not a
-	// topic's.
-	if name == lockName || (s.allowed != nil && !s.allowed[name]) {
+	if s.allowed != nil && !s.allowed[name] {
 		s.disallowed.Add(1)
 		return nil, ErrTopicNotAllowed
 	}
@@ -378,6 +376,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		return l, err
 	}
 	if s.o.MaxTopics > 0 && s.count() >= s.o.MaxTopics {
+		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}
 	l, err := createLog(s, name)
@@ -450,7 +449,7 @@ type TopicStats struct {
 // Counts are the store's counts over all topics.
 type Counts struct {
 	Topics     int
-	Disallowed int64 // topics refused because they are not on the list
+	Disallowed int64 // topics refused by the list or the limit
 	Misses     int64 // reads of offsets that do not exist
 	OpenFiles  int
 	Forced     int64 // partitions removed although they were held
