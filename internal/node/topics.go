@@ -95,6 +95,14 @@ func (t topic) Read(offset, messages, maxBytes int64) (server.View, error) {
 	return v, nil
 }
 
+func (t topic) Verify(offset, messages, maxBytes int64) (server.View, error) {
+	v, err := t.log.Verify(offset, messages, maxBytes)
+	if err != nil {
+		return nil, wire(err)
+	}
+	return v, nil
+}
+
 func (t topic) Oldest() int64 { return t.log.Oldest() }
 
 func (t topic) Watch(offset int64, w server.Waker) bool { return t.log.Watch(offset, w) }

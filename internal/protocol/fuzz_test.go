@@ -34,7 +34,7 @@ var naiveCommands = map[string]struct {
 	keys    []string
 }{
 	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, nil},
-	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes"}},
+	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes", "verify"}},
 	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes"}},
 	"CONFIG": {protocol.Config, nil, nil},
 	"STATS":  {protocol.Stats, nil, nil},
@@ -115,6 +115,8 @@ func naiveValue(name, word string) bool {
 		return n.Int64() <= math.MaxUint32
 	case name == "count":
 		return n.Int64() >= 1
+	case name == "verify":
+		return n.Int64() == 1
 	}
 	return true
 }
@@ -153,6 +155,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 	if _, ok := values["max-bytes"]; ok {
 		req.MaxBytes = max(1, number("max-bytes"))
 	}
+	_, req.Verify = values["verify"]
 	return req
 }
 
@@ -161,7 +164,7 @@ func FuzzParseRequest(f *testing.F) {
 		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1",
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
-		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "TAIL t 3 max-bytes=0 wait=0",
+		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))

@@ -88,6 +88,7 @@ type Request struct {
 	MaxBytes int64         // READ, TAIL; 0 when absent
 	Waits    bool          // READ, TAIL: wait= was given
 	Wait     time.Duration // how long
+	Verify   bool          // READ: check what is sent first
 	Millis   int64         // SEEK: milliseconds since 1970-01-01 UTC
 	Skip     bool          // HOOK: skip it, else retry it
 	Keep     Keep          // RETENTION
@@ -228,6 +229,8 @@ func parseRead(w words, req *Request) error {
 		case string(key) == "max-bytes" && !hasMax:
 			hasMax = true
 			req.MaxBytes = max(n, 1) // 0 would read as absent
+		case string(key) == "verify" && n == 1 && !req.Verify && req.Command == Read:
+			req.Verify = true
 		default:
 			return ErrInvalidRequest
 		}

@@ -48,6 +48,7 @@ func TestParseRequest(t *testing.T) {
 		{"READ t 0 1 wait=9223372036854", protocol.Request{Command: protocol.Read, Topic: topic, Messages: 1, Waits: true, Wait: forever}},
 		{"READ t 0 1 wait=9223372036855", protocol.Request{Command: protocol.Read, Topic: topic, Messages: 1, Waits: true, Wait: forever}},
 		{"READ t 0 1 max-bytes=0", protocol.Request{Command: protocol.Read, Topic: topic, Messages: 1, MaxBytes: 1}},
+		{"READ t 0 1 verify=1", protocol.Request{Command: protocol.Read, Topic: topic, Messages: 1, Verify: true}},
 		{"TAIL t 5", protocol.Request{Command: protocol.Tail, Topic: topic, Messages: 5}},
 		{"TAIL t 5 max-bytes=7 wait=1500", protocol.Request{
 			Command: protocol.Tail, Topic: topic, Messages: 5, MaxBytes: 7, Waits: true, Wait: 1500 * time.Millisecond,
@@ -114,16 +115,17 @@ func TestParseRequestRefuses(t *testing.T) {
 		}},
 		{"unknown keys", protocol.ErrInvalidRequest, []string{
 			"DELETE t id=0 x=1", "DELETE t ID=0", "TRIM t 1 now=1", "RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
-			"TAIL t 1 codec=zstd", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
+			"TAIL t 1 codec=zstd", "TAIL t 1 verify=1", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
 			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t 0 1 wait=1",
 		}},
 		{"repeated keys", protocol.ErrInvalidRequest, []string{
-			"DELETE t id=0 id=0", "DELETE t id=0 now=1 now=1", "RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0",
+			"DELETE t id=0 id=0", "DELETE t id=0 now=1 now=1", "RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0", "READ t 0 1 verify=1 verify=1",
 		}},
 		{"keys stand at the end", protocol.ErrInvalidRequest, []string{"READ wait=1 t 0 1", "READ t wait=1 0 1", "READ t 0 wait=1 1", "TAIL t wait=1 1"}},
 		{"a key has one number", protocol.ErrInvalidRequest, []string{
 			"READ t 0 1 wait", "READ t 0 1 wait=", "READ t 0 1 wait=x", "READ t 0 1 wait=-1", "READ t 0 1 wait=1=1", "READ t 0 1 wait==1",
 			"READ t 0 1 wait=1s", "READ t 0 1 wait=01", "READ t 0 1 max-bytes=9223372036854775808",
+			"READ t 0 1 verify", "READ t 0 1 verify=0", "READ t 0 1 verify=2", "READ t 0 1 verify=01",
 		}},
 		{"ids", protocol.ErrInvalidRequest, []string{
 			"DELETE t 0", "DELETE t id", "DELETE t id=", "DELETE t id=g", "DELETE t id=0x1", "DELETE t id=-1", "DELETE t id=0=0", "DELETE t id=0 now=0", "DELETE t id=0 now=2", "DELETE t id=0 now",

@@ -83,6 +83,9 @@ func appendReadArgs(dst []byte, req *Request) []byte {
 		dst = append(dst, " max-bytes="...)
 		dst = strconv.AppendInt(dst, req.MaxBytes, 10)
 	}
+	if req.Verify {
+		dst = append(dst, " verify=1"...)
+	}
 	return dst
 }
 

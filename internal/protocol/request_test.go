@@ -19,6 +19,7 @@ func TestAppendRequest(t *testing.T) {
 		{Request{Command: Read, Topic: topic, Messages: 1, Waits: true}, "READ t 0 1 wait=0\r\n"},
 		{Request{Command: Read, Topic: topic, Messages: 1, Waits: true, Wait: time.Second, MaxBytes: 9},
 			"READ t 0 1 wait=1000 max-bytes=9\r\n"},
+		{Request{Command: Read, Topic: topic, Offset: 7, Messages: 1, MaxBytes: 9, Verify: true}, "READ t 7 1 max-bytes=9 verify=1\r\n"},
 		{Request{Command: Tail, Topic: topic, Messages: 2, MaxBytes: 9}, "TAIL t 2 max-bytes=9\r\n"},
 		{Request{Command: Seek, Topic: topic, Millis: 1234}, "SEEK t 1234\r\n"},
 		{Request{Command: Info, Topic: topic}, "INFO t\r\n"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,6 +106,7 @@ func (c *conn) info(req *protocol.Request) error {
 	b = number(b, "Damaged", in.Damaged)
 	if len(in.DamagedAt) > 0 {
 		b = line(b, "DamagedAt", formatRanges(in.DamagedAt))
+		b = line(b, "DamagedIn", strings.Join(in.DamagedIn[:min(len(in.DamagedIn), maxRanges)], " "))
 	}
 	c.body(b)
 	return nil
@@ -118,7 +120,7 @@ func formatTime(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// maxRanges bounds a line of INFO.
+// maxRanges bounds lines of INFO.
 const maxRanges = 1000
 
 // formatRanges formats ranges of offsets, as many as a line may have.
@@ -157,7 +159,7 @@ func (c *conn) readBatches(req *protocol.Request) error {
 	}
 	var until time.Time
 	for {
-		v, err := log.Read(offset, req.Messages, req.MaxBytes)
+		v, err := read(log, offset, req)
 		if err == nil {
 			return c.sendBatches(v)
 		}
@@ -188,6 +190,13 @@ func (c *conn) readBatches(req *protocol.Request) error {
 		}
 		return c.refuse(req.Command, err)
 	}
+}
+
+func read(log Log, offset int64, req *protocol.Request) (View, error) {
+	if req.Verify {
+		return log.Verify(offset, req.Messages, req.MaxBytes)
+	}
+	return log.Read(offset, req.Messages, req.MaxBytes)
 }
 
 func (c *conn) sendBatches(v View) error {

@@ -155,6 +155,11 @@ func (l *memLog) Commit(context.Context, server.Appended) error {
 	return try(l.store.onCommit, l.name)
 }
 
+// Verify is Read: memory is not damaged.
+func (l *memLog) Verify(offset, messages, maxBytes int64) (server.View, error) {
+	return l.Read(offset, messages, maxBytes)
+}
+
 func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
 	if err := try(l.store.onRead, l.name); err != nil {
 		return nil, err

@@ -66,6 +66,9 @@ type Log interface {
 	// first: ErrEnd at the readable end, protocol.ErrNotFound where no batch
 	// begins. The caller closes the View.
 	Read(offset, messages, maxBytes int64) (View, error)
+	// Verify is Read of batches that are checked first. Those that are damaged are
+	// set aside, and never read again.
+	Verify(offset, messages, maxBytes int64) (View, error)
 	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
 	// Watch asks for one call of w.Wake when the readable end passes offset,
@@ -144,4 +147,6 @@ type Info struct {
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it.
 	DamagedAt [][2]int64
+	// DamagedIn are the names of the files in which these ranges begin.
+	DamagedIn []string
 }

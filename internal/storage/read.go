@@ -388,6 +388,8 @@ type Info struct {
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it.
 	DamagedAt [][2]int64
+	// DamagedIn are the names of the files in which these ranges begin.
+	DamagedIn []string
 }
 
 // Info describes the log. It reads partitions that no index knows, once.
@@ -400,6 +402,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if from := max(r.from, begin); r.to > from {
 			in.Damaged += r.to - from
 			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.to})
+			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.name)
 		}
 	}
 	in.Bytes = max(in.Next-begin-in.Damaged, 0)
@@ -475,8 +478,8 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 	}
 	defer p.file.release()
 	w := walker{f: f, topic: l.name}
-	end := l.segmentEnd(p, p.base+at.pos) - p.base
-	for at.pos < min(limit, end) {
+	limit = min(limit, l.segmentEnd(p, p.base+at.pos)-p.base)
+	for at.pos < limit {
 		if err := w.step(&at, limit); err != nil {
 			return totals{}, l.readError(p, ix, p.base+at.pos, err)
 		}

@@ -510,6 +510,9 @@ func (l *Log) setAside(p *partition, r byteRange) {
 func (l *Log) setDamaged(r byteRange) bool {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
+	if r.to <= l.begin() {
+		return false // it was removed meanwhile
+	}
 	known := slices.ContainsFunc(l.state.damaged, func(o byteRange) bool { return o.from <= r.from && o.to >= r.to })
 	if known {
 		return false

@@ -29,7 +29,12 @@ func (l *Log) ensureIndex(p *partition) error {
 
 // rescan makes a partition's index anew in place of bad, setting damage aside.
 // If somebody else has done that there is nothing to do.
-func (l *Log) rescan(p *partition, bad *index) error {
+func (l *Log) rescan(p *partition, bad *index) error { return l.rescanFrom(p, bad, -1) }
+
+// rescanFrom is rescan of the bytes from a position on, where bad is known to be
+// right but for what is damaged: its entries before that are kept, and the times
+// of all. A negative position is for an index that is not.
+func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 	head := p == l.head()
 	if head {
 		l.writer.Lock() // nothing is added meanwhile
@@ -39,6 +44,19 @@ func (l *Log) rescan(p *partition, bad *index) error {
 	defer p.loading.Unlock()
 	if p.index() != bad || (p == l.head()) != head {
 		return nil
+	}
+	var known []entry
+	var newest int64
+	if from >= 0 {
+		var err error
+		if known, err = bad.after(-1); err != nil {
+			known = nil // it is damaged as well
+		}
+		if sum := p.sum.Load(); sum != nil {
+			newest = sum.last
+		} else if head {
+			newest = l.lastMillis
+		}
 	}
 	if err := bad.file.remove(); err != nil {
 		return err
@@ -50,11 +68,46 @@ func (l *Log) rescan(p *partition, bad *index) error {
 	} else {
 		p.sum.Store(nil)
 	}
-	err := l.fillIndex(p, l.newIndex(p))
+	ix := l.newIndex(p)
+	var err error
+	if len(known) > 0 {
+		err = l.refillIndex(p, ix, known, from, newest)
+	} else {
+		err = l.fillIndex(p, ix)
+	}
 	if head {
 		l.takeCount(p)
 	}
 	return err
+}
+
+// refillIndex is fillIndex from the entries of another index of the partition:
+// those up to a position as they are, and of the others the times. newest is the
+// time of the partition's last batch, 0 if that is not known.
+func (l *Log) refillIndex(p *partition, ix *index, known []entry, from, newest int64) error {
+	f, err := p.file.acquire(toRead)
+	if err != nil {
+		return err
+	}
+	defer p.file.release()
+	start := indexStart{times: appendTimes{known: known[len(known)-1].pos, newest: newest}}
+	n := 0
+	for ; n < len(known) && known[n].pos <= from; n++ {
+		if err := ix.add(known[n]); err != nil && !passing(err) {
+			return err
+		}
+	}
+	if n > 0 {
+		start.first, start.from = known[0], known[n-1]
+	}
+	start.times.hints = known[n:]
+	size := p.end.Load() - p.base
+	sum, found, err := l.scanIndex(p, ix, f, &start, size)
+	if err != nil {
+		return err
+	}
+	l.adoptIndex(p, ix, sum, found)
+	return nil
 }
 
 // fillIndex makes ix hold what its file holds and a scan adds, and makes it the
@@ -66,7 +119,6 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 		return err
 	}
 	defer p.file.release()
-	head := p == l.head()
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, ix, f, size)
@@ -81,6 +133,18 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 	if err != nil {
 		return err
 	}
+	if known != nil && known.batches == sum.batches {
+		// A scan can't know the times; the journal does.
+		sum.first, sum.last = known.first, known.last
+	}
+	l.adoptIndex(p, ix, sum, found)
+	return nil
+}
+
+// adoptIndex makes an index that was filled by a scan of the whole partition the
+// partition's. What fillIndex says of its caller holds for this one's.
+func (l *Log) adoptIndex(p *partition, ix *index, sum totals, found scanned) {
+	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
 	if found.tail < size {
 		l.setAside(p, byteRange{p.base + found.tail, p.base + size})
@@ -91,11 +155,7 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.file.name, "err", err)
 		}
 	}
-	if known != nil && known.batches == sum.batches {
-		// A scan can't know the times; the journal does.
-		sum.first, sum.last = known.first, known.last
-	}
-	if head {
+	if p == l.head() {
 		p.counted.Store(&sum)
 	} else {
 		l.setTotals(p, sum)
@@ -106,7 +166,6 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 		}
 	}
 	p.ix.Store(ix)
-	return nil
 }
 
 // readyHead makes the head's index usable and its totals known. Caller holds
@@ -162,16 +221,37 @@ func (l *Log) dropIndex(p *partition) error {
 // Damage between batches is set aside; what to do with invalid bytes at the
 // end is the caller's choice.
 func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (totals, scanned, error) {
-	size := p.end.Load() - p.base
-	times, from, first := ix.open(size, trusted)
-	times.newest = l.store.o.Clock.Now().UnixMilli()
+	var start indexStart
+	start.times, start.from, start.first = ix.open(p.end.Load()-p.base, trusted)
 	if known := l.knownTotals(p); known != nil {
-		times.oldest, times.newest = known.first, known.last
-	} else if st, err := f.Stat(); err == nil {
-		times.newest = min(times.newest, st.ModTime().UnixMilli())
+		start.times.oldest, start.times.newest = known.first, known.last
+	}
+	return l.scanIndex(p, ix, f, &start, trusted)
+}
+
+// indexStart is where a scan begins that makes the entries of an index.
+type indexStart struct {
+	times appendTimes
+	from  entry // the last that the index has; the scan begins there
+	first entry // that it has
+}
+
+// scanIndex is reindex with an index that has the entries up to start. whole is
+// the position up to which the file is known to have been whole once.
+func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (totals, scanned, error) {
+	size := p.end.Load() - p.base
+	times, from, first := &start.times, start.from, start.first
+	st, err := f.Stat()
+	if err != nil {
+		return totals{}, scanned{}, err
+	}
+	// Something else may have cut the file short: what is missing is damaged.
+	size = min(size, st.Size())
+	if times.newest == 0 {
+		times.newest = min(l.store.o.Clock.Now().UnixMilli(), st.ModTime().UnixMilli())
 	}
 	sum := totals{messages: from.messages, batches: from.batches, first: first.millis, last: from.millis}
-	sc := &scanner{f: f, size: size, topic: l.name, synced: trusted, aside: l.damagedIn(p)}
+	sc := &scanner{f: f, size: size, topic: l.name, synced: whole, aside: l.damagedIn(p)}
 	if p.base < l.wholeFrom {
 		sc.synced = 0
 	}
