@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
@@ -14,6 +15,9 @@ type Message struct {
 	Offset int64 // of the message's batch
 	Delta  int64
 	Body   []byte
+	// Time is when the batch was appended, by the server's clock: of a Scanner's
+	// messages, with [ScannerConfig] Times, and zero if it is not known.
+	Time time.Time
 }
 
 // StoredBatch is a batch as the server stores it: checked against its

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
@@ -30,9 +31,10 @@ import (
 // ReconnectAttempts, so a program that is to follow a topic through a longer
 // absence of its server makes that negative.
 //
-// A Scanner that follows has a connection of its own, made as the Client's is,
-// with its hooks and its Logger: what it waits for holds up nobody else. Other
-// Scanners read over the Client's connection. Closing the Client ends both.
+// A Scanner that follows, or asks for times, has a connection of its own, made as
+// the Client's is, with its hooks and its Logger: what it waits for holds up
+// nobody else. Other Scanners read over the Client's connection. Closing the
+// Client ends both.
 //
 // A Scanner is for one goroutine; only Close may be called by others.
 type Scanner struct {
@@ -51,6 +53,8 @@ type Scanner struct {
 	result  *Result
 	batches []StoredBatch // of result, those not yet begun
 	skip    int64         // how many messages of the next batch are not wanted
+	times   []TimeMark    // of batches, those that the current one does not reach yet
+	time    time.Time     // of the current batch
 	walk    batch.Messages
 	offset  int64 // of the batch that walk is in
 	next    int64 // the offset that follows that batch
@@ -149,7 +153,7 @@ func (s *Scanner) Message() Message {
 	if s.why != NotEnded {
 		return Message{}
 	}
-	return Message{Offset: s.offset, Delta: s.walk.Delta(), Body: s.walk.Body()}
+	return Message{Offset: s.offset, Delta: s.walk.Delta(), Body: s.walk.Body(), Time: s.time}
 }
 
 // Next returns the offset that follows the current message's batch: where a
@@ -201,6 +205,9 @@ func (s *Scanner) nextBatch() bool {
 	s.batches = s.batches[1:]
 	s.walk = batch.Messages{Data: b.Data()}
 	s.offset, s.next = b.Offset, b.Next()
+	for len(s.times) > 0 && s.times[0].Offset <= b.Offset {
+		s.time, s.times = s.times[0].Time, s.times[1:]
+	}
 	for ; s.skip > 0; s.skip-- {
 		s.walk.Next()
 	}
@@ -228,6 +235,7 @@ func (s *Scanner) arrive() bool {
 		return s.passGap(a.gone)
 	}
 	s.result, s.batches, s.skip = a.result, a.result.Batches, a.skip
+	s.time, s.times = time.Time{}, a.times
 	return true
 }
 

@@ -29,6 +29,12 @@ type ScannerConfig struct {
 	// program ends before that. Default: none.
 	State StatePuller
 
+	// Times makes the Scanner ask for the time of each batch, once for what one
+	// read has returned, and fill Message.Time. The time of a message stays zero
+	// if the server does not know it: one that is older than TIMES, say. A Scanner
+	// with Times has a connection of its own.
+	Times bool
+
 	// Limit is how many messages to deliver at most. Default: no limit.
 	Limit int64
 	// Follow makes Scan wait at the end of the log for more, instead of

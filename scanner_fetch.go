@@ -21,7 +21,8 @@ const (
 // arrival is what the fetcher hands to Scan: batches, a gap, or the end.
 type arrival struct {
 	result *Result
-	skip   int64 // how many messages of the first batch are not wanted
+	skip   int64      // how many messages of the first batch are not wanted
+	times  []TimeMark // of the batches, as far as they are wanted and known
 	gone   *GoneError
 	end    ScanEnd
 	err    error
@@ -43,10 +44,11 @@ type fetcher struct {
 
 	failures int  // in a row
 	asked    bool // the server was asked how many messages it allows
+	timeless bool // the server does not know TIMES
 }
 
 func newFetcher(s *Scanner, client *Client) *fetcher {
-	f := &fetcher{s: s, client: client, own: s.cfg.Follow, left: s.cfg.Limit, page: DefaultReadMessages}
+	f := &fetcher{s: s, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages}
 	if f.own {
 		f.client = client.sibling()
 	}
@@ -146,7 +148,11 @@ func (f *fetcher) fetch() arrival {
 		if err == nil {
 			f.answered()
 			if len(result.Batches) > 0 {
-				return f.accept(result)
+				a := f.accept(result)
+				if f.s.cfg.Times && a.result != nil {
+					a.times = f.times(result)
+				}
+				return a
 			}
 			if f.s.cfg.Follow {
 				result.Release()
@@ -203,6 +209,24 @@ func (f *fetcher) accept(result *Result) arrival {
 		f.left = max(f.left-got, 0)
 	}
 	return a
+}
+
+// times asks when the batches were appended. What can't be known holds up no
+// message: whatever is wrong with the server, the next read meets it, too.
+func (f *fetcher) times(result *Result) []TimeMark {
+	for !f.timeless {
+		marks, err := f.client.Times(f.s.ctx, f.s.topic, result.Offset, result.Next)
+		switch {
+		case err == nil:
+			f.answered()
+			return marks
+		case errors.Is(err, ErrInvalidProtocol), errors.Is(err, ErrInvalidRequest):
+			f.timeless = true
+		case errors.Is(err, ErrInternal) || f.retry(err) != nil:
+			return nil
+		}
+	}
+	return nil
 }
 
 // noMessage returns the error for a delta at which no message begins.

@@ -46,6 +46,8 @@ func everyCommand(s *scene) {
 		{fmt.Sprintf("READ %s %d 1 wait=1\r\n", s.topic, length+len(second.wire)), fmt.Sprintf("OK %d 0\r\n", length+len(second.wire))},
 		{"SEEK " + s.topic + " 0\r\n", "OK 0 0\r\n"},
 		{"SEEK " + s.topic + " 9223372036854775807\r\n", fmt.Sprintf("OK %d 0\r\n", length+len(second.wire))},
+		{fmt.Sprintf("TIMES %s 0 %d\r\n", s.topic, length), "MOK 17\r\n0 [0-9]{13}\r\n\r\n"},
+		{"TIMES " + s.topic + " 9223372036854775806 9223372036854775807\r\n", "MOK 0\r\n\r\n"},
 		{"INFO " + s.topic + "\r\n", "MOK [0-9]+\r\n" + info + "([A-Za-z]+: [^\r\n]*\r\n)*\r\n"},
 		{"TOPICS\r\n", "MOK [0-9]+\r\n([A-Za-z0-9._-]+\r\n)+\r\n"},
 		{"CONFIG\r\n", "MOK [0-9]+\r\nHost: [^\r\n]+\r\nTimeout: " + durationPattern + "\r\nIdleTimeout: " + durationPattern +

@@ -63,7 +63,7 @@ func refusedRequests(s *scene) {
 		"READ " + topic + "  0 1", "READ " + topic + " 9223372036854775808 1", "READ " + topic + " 0 9223372036854775807",
 		"READ " + topic + " 0 1 wait", "READ " + topic + " 0 1 wait=", "READ " + topic + " 0 1 wait=-1",
 		"READ " + topic + " 0 1 wait=1 wait=1", "READ " + topic + " 0 1 max-bytes=1 max-bytes=1", "READ " + topic + " 0 1 color=red",
-		"TAIL " + topic, "TAIL " + topic + " 0", "TAIL " + topic + " 0 1", "SEEK " + topic, "SEEK " + topic + " now", "INFO", "INFO " + topic + " x",
+		"TAIL " + topic, "TAIL " + topic + " 0", "TAIL " + topic + " 0 1", "SEEK " + topic, "SEEK " + topic + " now", "TIMES " + topic + " 0", "TIMES " + topic + " 0 1 2", "INFO", "INFO " + topic + " x",
 		"PING x", "STATS x", "CONFIG x", "TOPICS x", "CLOSE x", "HELLO 1 codecs=zstd", "HELLO 2", "AUTH", "AUTH secret",
 	} {
 		s.client.refused("invalid request", "%s\r\n", request)

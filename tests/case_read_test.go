@@ -170,7 +170,7 @@ func wrongOffsets(s *scene) {
 	for _, offset := range []int64{1, s.next() - 1, s.next() + 1, 1<<63 - 1} {
 		s.client.refused("not found", "READ %s %d 1 wait=60000\r\n", s.topic, offset)
 	}
-	for _, request := range []string{"READ nothing 0 1 wait=60000", "TAIL nothing 1 wait=60000", "SEEK nothing 0", "INFO nothing"} {
+	for _, request := range []string{"READ nothing 0 1 wait=60000", "TAIL nothing 1 wait=60000", "SEEK nothing 0", "TIMES nothing 0 1", "INFO nothing"} {
 		s.client.refused("not found", "%s\r\n", request)
 	}
 	if strings.Contains(s.client.ask("TOPICS"), "nothing") {

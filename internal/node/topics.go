@@ -119,6 +119,18 @@ func (t topic) Seek(at time.Time) (int64, error) {
 	return offset, wire(err)
 }
 
+func (t topic) Times(from, to int64, limit int) ([]protocol.TimeMark, error) {
+	found, err := t.log.Times(from, to, limit)
+	if err != nil {
+		return nil, wire(err)
+	}
+	marks := make([]protocol.TimeMark, len(found))
+	for i, m := range found {
+		marks[i] = protocol.TimeMark(m)
+	}
+	return marks, nil
+}
+
 func (t topic) Plan(k protocol.Keep) []server.Planned {
 	settings := t.log.Retention()
 	if k.Partitions >= 0 {

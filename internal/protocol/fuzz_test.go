@@ -43,6 +43,7 @@ var naiveCommands = map[string]struct {
 	"TOPICS": {protocol.Topics, nil, nil},
 	"INFO":   {protocol.Info, []string{"topic"}, nil},
 	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
+	"TIMES":  {protocol.Times, []string{"topic", "offset", "to"}, nil},
 	"HOOKS":  {protocol.Hooks, nil, nil},
 	"HOOK":   {protocol.Hook, []string{"topic", "offset", "action"}, nil},
 
@@ -148,6 +149,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		}
 	}
 	req.Offset, req.Messages, req.Millis = number("offset"), number("messages"), number("unix-ms")
+	req.To = number("to")
 	if _, ok := values["wait"]; ok {
 		req.Waits = true
 		req.Wait = time.Duration(min(number("wait"), math.MaxInt64/1_000_000)) * 1_000_000
@@ -161,7 +163,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 
 func FuzzParseRequest(f *testing.F) {
 	for _, line := range []string{
-		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1",
+		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1", "TIMES t 0 9",
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",

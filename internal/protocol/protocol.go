@@ -52,6 +52,7 @@ const (
 	Retention
 	Delete
 	Trim
+	Times
 	numCommands
 )
 
@@ -63,6 +64,7 @@ var commandNames = [numCommands]string{
 	Unknown: "unknown", Batch: "BATCH", Read: "READ", Tail: "TAIL", Config: "CONFIG", Stats: "STATS",
 	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
+	Times: "TIMES",
 }
 
 // String returns the command as it stands on the wire.
@@ -83,7 +85,8 @@ type Request struct {
 	Command Command
 	Topic   []byte // aliases the parsed line
 
-	Offset   int64         // READ, TRIM; HOOK: the partition's first
+	Offset   int64         // READ, TRIM; HOOK: the partition's first; TIMES: where to begin
+	To       int64         // TIMES: the offset to end before
 	Messages int64         // READ, TAIL
 	MaxBytes int64         // READ, TAIL; 0 when absent
 	Waits    bool          // READ, TAIL: wait= was given
@@ -146,6 +149,17 @@ func ParseRequest(line []byte, req *Request) error {
 			return ErrInvalidRequest
 		}
 		req.Topic, req.Millis = topic, millis
+		return nil
+	case "TIMES":
+		req.Command = Times
+		w := words{args, more}
+		topic, ok := w.topic()
+		from, ok2 := w.int()
+		to, ok3 := w.int()
+		if !ok || !ok2 || !ok3 || w.more {
+			return ErrInvalidRequest
+		}
+		req.Topic, req.Offset, req.To = topic, from, to
 		return nil
 	case "INFO":
 		req.Command = Info

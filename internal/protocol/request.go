@@ -27,6 +27,10 @@ func AppendRequest(dst []byte, req *Request) []byte {
 	case Seek:
 		dst = appendTopic(dst, req)
 		dst = appendWord(dst, req.Millis)
+	case Times:
+		dst = appendTopic(dst, req)
+		dst = appendWord(dst, req.Offset)
+		dst = appendWord(dst, req.To)
 	case Info:
 		dst = appendTopic(dst, req)
 	case Delete:

@@ -22,6 +22,7 @@ func TestAppendRequest(t *testing.T) {
 		{Request{Command: Read, Topic: topic, Offset: 7, Messages: 1, MaxBytes: 9, Verify: true}, "READ t 7 1 max-bytes=9 verify=1\r\n"},
 		{Request{Command: Tail, Topic: topic, Messages: 2, MaxBytes: 9}, "TAIL t 2 max-bytes=9\r\n"},
 		{Request{Command: Seek, Topic: topic, Millis: 1234}, "SEEK t 1234\r\n"},
+		{Request{Command: Times, Topic: topic, Offset: 5, To: 1234}, "TIMES t 5 1234\r\n"},
 		{Request{Command: Info, Topic: topic}, "INFO t\r\n"},
 		{Request{Command: Delete, Topic: topic, ID: []byte("0af")}, "DELETE t id=0af\r\n"},
 		{Request{Command: Delete, Topic: topic, ID: []byte("1"), Now: true}, "DELETE t id=1 now=1\r\n"},
@@ -59,7 +60,7 @@ func TestAppendRequestRoundsWaitUp(t *testing.T) {
 // FuzzAppendRequest proves that a line which parses is made again from what it
 // parsed to, but for the order of its keys.
 func FuzzAppendRequest(f *testing.F) {
-	for _, line := range []string{"READ t 0 1 wait=5 max-bytes=7", "TAIL t 3 max-bytes=1 wait=0", "SEEK a 9", "INFO x", "PING", "BATCH 9 t 1 1", "DELETE t now=1 id=0a", "TRIM t 5"} {
+	for _, line := range []string{"READ t 0 1 wait=5 max-bytes=7", "TAIL t 3 max-bytes=1 wait=0", "SEEK a 9", "TIMES a 0 9", "INFO x", "PING", "BATCH 9 t 1 1", "DELETE t now=1 id=0a", "TRIM t 5"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

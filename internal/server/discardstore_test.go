@@ -41,12 +41,13 @@ func (l discardLog) Verify(offset, messages, maxBytes int64) (server.View, error
 	return l.Read(offset, messages, maxBytes)
 }
 
-func (discardLog) Oldest() int64                             { return 0 }
-func (discardLog) Watch(int64, server.Waker) bool            { return true }
-func (discardLog) Unwatch(server.Waker)                      {}
-func (discardLog) Info(context.Context) (server.Info, error) { return server.Info{}, nil }
-func (discardLog) Seek(time.Time) (int64, error)             { return 0, nil }
-func (discardLog) Plan(protocol.Keep) []server.Planned       { return nil }
+func (discardLog) Oldest() int64                                        { return 0 }
+func (discardLog) Watch(int64, server.Waker) bool                       { return true }
+func (discardLog) Unwatch(server.Waker)                                 {}
+func (discardLog) Info(context.Context) (server.Info, error)            { return server.Info{}, nil }
+func (discardLog) Seek(time.Time) (int64, error)                        { return 0, nil }
+func (discardLog) Plan(protocol.Keep) []server.Planned                  { return nil }
+func (discardLog) Times(int64, int64, int) ([]protocol.TimeMark, error) { return nil, nil }
 
 // eventually waits until problem returns nothing, and fails with what it
 // returned last if that takes long.

@@ -20,6 +20,8 @@ func (c *conn) handle(req *protocol.Request) error {
 		return c.readBatches(req)
 	case protocol.Seek:
 		return c.seek(req)
+	case protocol.Times:
+		return c.times(req)
 	case protocol.Info:
 		return c.info(req)
 	case protocol.Hooks:
@@ -75,6 +77,19 @@ func (c *conn) seek(req *protocol.Request) error {
 		return c.refuse(req.Command, err)
 	}
 	c.out.pending = protocol.AppendOffset(c.out.pending, offset, 0)
+	return nil
+}
+
+func (c *conn) times(req *protocol.Request) error {
+	log, err := c.lookup(req.Topic, false)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	marks, err := log.Times(req.Offset, req.To, protocol.MaxTimes)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	c.body(protocol.AppendTimes(nil, marks))
 	return nil
 }
 

@@ -250,6 +250,22 @@ func (l *memLog) Seek(t time.Time) (int64, error) {
 	return int64(len(l.data)), nil
 }
 
+func (l *memLog) Times(from, to int64, limit int) (marks []protocol.TimeMark, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.batches {
+		m := protocol.TimeMark{Offset: b.offset, Millis: b.at.UnixMilli()}
+		if b.offset < from || b.offset >= to || len(marks) > 0 && marks[len(marks)-1].Millis == m.Millis {
+			continue
+		}
+		if len(marks) == limit {
+			break
+		}
+		marks = append(marks, m)
+	}
+	return marks, nil
+}
+
 type memView struct {
 	offset, batches int64
 	data            []byte

@@ -82,6 +82,10 @@ type Log interface {
 	// Seek returns the offset of the first batch appended at t or later, or the
 	// readable end.
 	Seek(t time.Time) (int64, error)
+	// Times returns when the batches from one offset up to another were appended,
+	// as at most so many marks: the first for the first batch at or after from,
+	// nothing at or behind to or the readable end.
+	Times(from, to int64, limit int) ([]protocol.TimeMark, error)
 	// Plan returns what retention would do with each partition, oldest first,
 	// under settings of which a negative one stands for the store's own.
 	Plan(k protocol.Keep) []Planned

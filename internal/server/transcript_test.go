@@ -269,6 +269,7 @@ var varying = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "*"},
 	{regexp.MustCompile(`(?m)^Host: \r$`), "Host: *\r"}, // a pipe has no address
 	{regexp.MustCompile(`Time: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "Time: *"},
+	{regexp.MustCompile(`(?m)^(\d+) \d{13}\r$`), "$1 *\r"}, // of TIMES
 	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
 	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's
 }

@@ -536,6 +536,51 @@ func (ix *index) after(pos int64) ([]entry, error) {
 	return after, nil
 }
 
+// changes calls visit, until it returns false, for the entries at or after pos
+// whose time is not that of the entry before, which for the first of them is
+// millis. Blocks in which the time does not change are not read.
+func (ix *index) changes(pos, millis int64, visit func(*entry) bool) error {
+	left := ix.left.Load() // first: it goes when view has it
+	v := ix.view.Load()
+	entries := v.entries[:v.n.Load()]
+	last := int64(-1)
+	see := func(e *entry) bool {
+		last = e.pos
+		if e.pos < pos || e.millis == millis {
+			return true
+		}
+		millis = e.millis
+		return visit(e)
+	}
+	begin := max(countBefore(v.blocks, func(e *entry) bool { return e.pos <= pos })-1, 0)
+	for slot := begin; slot < len(v.blocks); slot++ {
+		following := entries
+		if slot+1 < len(v.blocks) {
+			following = v.blocks[slot+1:]
+		}
+		if v.blocks[slot].millis == millis && len(following) > 0 && following[0].millis == millis {
+			continue
+		}
+		more := true
+		err := ix.readBlock(slot, func(e *entry) bool {
+			more = see(e)
+			return more
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	for i := range entries {
+		if !see(&entries[i]) {
+			return nil
+		}
+	}
+	if left != nil && left.pos > last {
+		see(left)
+	}
+	return nil
+}
+
 var indexBlocks = sync.Pool{New: func() any { return new([indexBlockLen]byte) }}
 
 // readBlock calls visit for the entries of a block in the file until it
