@@ -290,9 +290,9 @@ func (c *conn) hungUp() (gone bool) {
 		return false
 	}
 	err := c.out.raw.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		p := []unix.PollFd{{Fd: int32(fd), Events: pollHangUp}}
 		_, err := unix.Poll(p, 0)
-		gone = err == nil && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+		gone = err == nil && p[0].Revents&(pollHangUp|unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return gone || err != nil
 }

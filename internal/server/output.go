@@ -49,7 +49,7 @@ func (c *conn) flush(more bool) error {
 	} else {
 		o.flags = 0
 		if more {
-			o.flags = unix.MSG_MORE
+			o.flags = msgMore
 		}
 		o.sending, o.err = o.pending, nil
 		if err = o.raw.Write(o.sendFn); err == nil {

@@ -43,24 +43,6 @@ func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
 	return &OS{root: root, all: all}, err
 }
 
-// syncfsTells reports whether syncfs(2) returns an error whenever something
-// could not be written, as it does since Linux 5.8 for the files and since 5.17
-// for the rest, and whether the file system is one for which that was tried:
-// ext4 or xfs.
-func syncfsTells(dir *os.File) bool {
-	var name unix.Utsname
-	var stat unix.Statfs_t
-	if unix.Uname(&name) != nil || unix.Fstatfs(int(dir.Fd()), &stat) != nil {
-		return false
-	}
-	var major, minor int
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
-		return false
-	}
-	known := stat.Type == unix.EXT4_SUPER_MAGIC || stat.Type == unix.XFS_SUPER_MAGIC
-	return known && (major > 5 || major == 5 && minor >= 17)
-}
-
 // makeFolder makes a folder where there is none, and its parents likewise. Each
 // name that it makes is synced.
 func makeFolder(dir string, perm fs.FileMode) error {
@@ -136,7 +118,7 @@ func (o *OS) SyncAll() error {
 		return errors.ErrUnsupported
 	}
 	for {
-		err := unix.Syncfs(int(o.all.Fd()))
+		err := syncfs(int(o.all.Fd()))
 		if err == nil {
 			return nil
 		}
@@ -211,7 +193,7 @@ func (f *osFile) Sync() error {
 		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: fs.ErrClosed}
 	}
 	for {
-		err := unix.Fdatasync(int(f.File.Fd()))
+		err := fdatasync(int(f.File.Fd()))
 		if err == nil {
 			return nil
 		}
@@ -272,5 +254,5 @@ func (o *OS) Free() (int64, error) {
 	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return 0, &fs.PathError{Op: "fstatfs", Path: dir.Name(), Err: err}
 	}
-	return int64(st.Bavail) * st.Frsize, nil
+	return int64(st.Bavail) * blockSize(&st), nil
 }
