@@ -57,7 +57,11 @@ func (s *sender) goneAway(err error) {
 		return
 	}
 	s.spool.since, s.spool.pause = time.Now(), minPause
-	s.note("%s; trying on", plain(err))
+	why := plain(err)
+	if op, ok := errors.AsType[*logd.OpError](err); ok && op.Addr != "" {
+		why = fmt.Sprintf("%s: %v", op.Addr, op.Err) // what was on its way is found out later
+	}
+	s.note("%s; trying on", why)
 }
 
 // reach tries once whether the server is there again, and delivers what waits.
