@@ -78,6 +78,10 @@ type Config struct {
 	// the default, for no such limit.
 	RetentionBytes int64
 
+	// DeleteAfter is how long the files of a deleted topic are kept. 1ms to
+	// 876000h, or 0 for not at all; default 24h.
+	DeleteAfter time.Duration
+
 	// DeleteHook is a program and its arguments, to be split by hook.Words,
 	// which is run before a partition is removed. Default empty: none.
 	DeleteHook string

@@ -114,6 +114,10 @@ var settings = []Setting{{
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
 	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 128, max: 1 << 50, zero: "off"})),
 }, {
+	Name: "delete-after", Kind: Duration, Default: "24h",
+	Usage: "how long the files of a deleted topic are kept, 0 for not at all",
+	value: field(func(c *Config) *time.Duration { return &c.DeleteAfter }, duration(bounds[time.Duration]{min: shortest, max: 100 * year, zero: "not at all"})),
+}, {
 	Name: "delete-hook", Kind: Program, Default: "",
 	Usage: "program to run before a partition is removed, and its arguments; none if empty",
 	value: field(func(c *Config) *string { return &c.DeleteHook }, program),

@@ -139,7 +139,10 @@ func (n *Node) start(ctx context.Context) error {
 		RetentionAge: c.RetentionAge, RetentionBytes: c.RetentionBytes,
 		FlushBatches: c.FlushBatches, FlushInterval: flushInterval(c),
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
-		KeepFree: c.KeepFree,
+		KeepFree: c.KeepFree, DeleteAfter: c.DeleteAfter,
+	}
+	if c.DeleteAfter == 0 {
+		options.DeleteAfter = -1 // 0 is the default there
 	}
 	if n.hooks != nil {
 		options.Holder = n.hooks

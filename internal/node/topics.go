@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -38,6 +39,15 @@ func (t topics) Create(name []byte) (server.Log, error) {
 }
 
 func (t topics) Topics() []string { return t.store.Topics() }
+
+func (t topics) Broken(name []byte) (server.Info, bool) {
+	in, ok := t.store.BrokenInfo(string(name))
+	return serverInfo(in), ok
+}
+
+func (t topics) Delete(ctx context.Context, name, id string, now bool) error {
+	return wire(t.store.Delete(ctx, name, id, now))
+}
 
 func (t topics) Counts() server.Counts {
 	st := t.store.Counts()
@@ -111,7 +121,22 @@ func (t topic) Unwatch(w server.Waker) { t.log.Unwatch(w) }
 
 func (t topic) Info(ctx context.Context) (server.Info, error) {
 	in, err := t.log.Info(ctx)
-	return server.Info(in), wire(err)
+	return serverInfo(in), wire(err)
+}
+
+// serverInfo is in as the server has it. It says the commonest cause in words.
+func serverInfo(in storage.Info) server.Info {
+	if errors.Is(in.ReadOnly, syscall.ENOSPC) || errors.Is(in.ReadOnly, syscall.EDQUOT) {
+		in.ReadOnly = fmt.Errorf("the disk is full: %w", in.ReadOnly)
+	}
+	return server.Info(in)
+}
+
+func (t topic) Deleted() bool { return t.log.Deleted() }
+
+func (t topic) Trim(ctx context.Context, offset int64) (int64, error) {
+	oldest, err := t.log.Trim(ctx, offset)
+	return oldest, wire(err)
 }
 
 func (t topic) Seek(at time.Time) (int64, error) {
@@ -167,6 +192,7 @@ func wire(err error) error {
 	}
 	for _, m := range [...]struct{ from, to error }{
 		{storage.ErrInDoubt, server.ErrInDoubt}, // before its cause
+		{storage.ErrDeleted, server.ErrDeleted}, // before ErrReadOnly
 		{storage.ErrEnd, server.ErrEnd},
 		{storage.ErrNotFound, protocol.ErrNotFound},
 		{storage.ErrReadOnly, protocol.ErrReadOnly},

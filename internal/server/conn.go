@@ -61,6 +61,7 @@ type run struct {
 // be acknowledged; with err alone, to one request.
 type reply struct {
 	topic    []byte // aliases the input buffer, which is not filled before settle
+	data     []byte // likewise, if not memory of its own
 	log      Log
 	appended Appended
 	from, to int // its extents
@@ -397,18 +398,62 @@ func (c *conn) appendRun() {
 	}
 	r := c.run
 	c.run = run{}
-	rep := reply{topic: r.topic, command: protocol.Batch, from: r.extents, to: len(c.extents)}
-	log, err := c.lookup(r.topic, true)
-	if err == nil {
-		rep.log = log
-		rep.appended, err = log.Append(c.ctx, r.data, c.extents[rep.from:rep.to])
+	rep := reply{topic: r.topic, data: r.data, command: protocol.Batch, from: r.extents, to: len(c.extents)}
+	c.append(&rep)
+	c.replies = append(c.replies, rep)
+}
+
+// maxAnew is how often batches are appended anew because their topic is deleted
+// meanwhile.
+const maxAnew = 3
+
+// append appends the batches of r to their topic, which it makes if need be.
+func (c *conn) append(r *reply) {
+	var err error
+	for range maxAnew {
+		if r.log, err = c.lookup(r.topic, true); err != nil {
+			break
+		}
+		r.appended, err = r.log.Append(c.ctx, r.data, c.extents[r.from:r.to])
+		if r.appended.Batches > 0 || !errors.Is(err, ErrDeleted) {
+			break
+		}
+		err = protocol.ErrBusy // if that was the last time
 	}
 	if errors.Is(err, ErrInDoubt) {
-		rep.doubt = err
+		r.doubt = err
 	} else if err != nil {
-		rep.err = c.answer(err, "append to topic", r.topic)
+		r.err = c.answer(err, "append to topic", r.topic)
 	}
-	c.replies = append(c.replies, rep)
+}
+
+// commit waits until what was appended for r may be acknowledged, and returns
+// how many batches may. Those whose topic was deleted before that are appended
+// anew: their BATCH came after the DELETE then.
+func (c *conn) commit(r *reply) int {
+	for range maxAnew {
+		if r.appended.Batches == 0 {
+			return 0
+		}
+		err := r.log.Commit(c.ctx, r.appended)
+		switch {
+		case err == nil:
+			return r.appended.Batches
+		case errors.Is(err, ErrInDoubt):
+			r.doubt = err
+			return 0
+		case !errors.Is(err, ErrDeleted):
+			r.err = c.answer(err, "commit to topic", r.topic)
+			return 0
+		}
+		if r.err != nil {
+			return 0 // the others were refused: so are these
+		}
+		r.appended = Appended{}
+		c.append(r)
+	}
+	r.err = protocol.ErrBusy
+	return 0
 }
 
 // settle waits until what was appended may be acknowledged and makes the
@@ -426,15 +471,7 @@ func (c *conn) settle() (err error) {
 			p = c.appendError(p, r.command, r.err)
 			continue
 		}
-		done := r.appended.Batches
-		if done > 0 {
-			if err := r.log.Commit(c.ctx, r.appended); errors.Is(err, ErrInDoubt) {
-				done, r.doubt = 0, err
-			} else if err != nil {
-				done = 0
-				r.err = c.answer(err, "commit to topic", r.topic)
-			}
-		}
+		done := c.commit(r)
 		offset := r.appended.Offset
 		var messages int64
 		for _, x := range c.extents[r.from : r.from+done] {
@@ -493,7 +530,10 @@ func (c *conn) answer(err error, op string, topic []byte) *protocol.Error {
 // lookup returns the log of a topic.
 func (c *conn) lookup(topic []byte, create bool) (Log, error) {
 	if c.log != nil && string(c.topic) == string(topic) {
-		return c.log, nil
+		if !c.log.Deleted() {
+			return c.log, nil
+		}
+		c.log = nil
 	}
 	find := c.srv.store.Log
 	if create {

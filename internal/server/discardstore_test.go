@@ -20,7 +20,11 @@ func (discardStore) Topics() []string                  { return nil }
 func (discardStore) Counts() server.Counts             { return server.Counts{} }
 func (discardStore) Hooks() []server.Hook              { return nil }
 func (discardStore) RetryHook(string, int64) error     { return nil }
-func (discardStore) SkipHook(string, int64) error      { return nil }
+func (discardStore) Broken([]byte) (server.Info, bool) { return server.Info{}, false }
+func (discardStore) Delete(context.Context, string, string, bool) error {
+	return protocol.ErrNotFound
+}
+func (discardStore) SkipHook(string, int64) error { return nil }
 
 type discardLog struct{}
 
@@ -48,6 +52,8 @@ func (discardLog) Info(context.Context) (server.Info, error)            { return
 func (discardLog) Seek(time.Time) (int64, error)                        { return 0, nil }
 func (discardLog) Plan(protocol.Keep) []server.Planned                  { return nil }
 func (discardLog) Times(int64, int64, int) ([]protocol.TimeMark, error) { return nil, nil }
+func (discardLog) Deleted() bool                                        { return false }
+func (discardLog) Trim(context.Context, int64) (int64, error)           { return 0, nil }
 
 // eventually waits until problem returns nothing, and fails with what it
 // returned last if that takes long.

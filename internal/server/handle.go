@@ -29,9 +29,9 @@ func (c *conn) handle(req *protocol.Request) error {
 	case protocol.Hook:
 		return c.hook(req)
 	case protocol.Delete:
-		return c.refuse(req.Command, protocol.ErrInvalidRequest)
+		return c.delete(req)
 	case protocol.Trim:
-		return c.refuse(req.Command, protocol.ErrInvalidRequest)
+		return c.trim(req)
 	case protocol.Retention:
 		return c.retention(req)
 	case protocol.Config:
@@ -94,11 +94,13 @@ func (c *conn) times(req *protocol.Request) error {
 }
 
 func (c *conn) info(req *protocol.Request) error {
+	var in Info
 	log, err := c.lookup(req.Topic, false)
-	if err != nil {
-		return c.refuse(req.Command, err)
+	if err == nil {
+		in, err = log.Info(c.ctx)
+	} else if broken, ok := c.srv.store.Broken(req.Topic); ok {
+		in, err = broken, nil
 	}
-	in, err := log.Info(c.ctx)
 	if err != nil {
 		return c.refuse(req.Command, err)
 	}
@@ -117,6 +119,14 @@ func (c *conn) info(req *protocol.Request) error {
 	b = number(b, "Batches", in.Batches)
 	b = line(b, "OldestTime", formatTime(in.OldestTime))
 	b = line(b, "NewestTime", formatTime(in.NewestTime))
+	if in.ID != "" {
+		b = line(b, "Id", in.ID)
+	}
+	state := "writable"
+	if in.ReadOnly != nil {
+		state = "read only: " + oneLine(in.ReadOnly.Error())
+	}
+	b = line(b, "State", state)
 	b = number(b, "Synced", in.Synced)
 	b = number(b, "Damaged", in.Damaged)
 	if len(in.DamagedAt) > 0 {

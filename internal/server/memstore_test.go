@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type memStore struct {
 	listed             int // calls of Topics
 	hooks              []server.Hook
 	hooked             []string // what was done with them
+	made               int      // topics, ever
+	broken             string   // the name of a topic that Log can't return
 
 	// What goes wrong, called with the topic's name. When onAppend fails, so
 	// many batches are appended all the same.
@@ -60,7 +63,8 @@ func (s *memStore) Create(topic []byte) (server.Log, error) {
 		s.disallowed++
 		return nil, protocol.ErrMaxTopics
 	}
-	l := &memLog{store: s, name: string(topic)}
+	s.made++
+	l := &memLog{store: s, name: string(topic), id: fmt.Sprintf("%032x", s.made)}
 	s.logs[l.name] = l
 	return l, nil
 }
@@ -105,20 +109,46 @@ func (s *memStore) hook(what, topic string, base int64) error {
 	return protocol.ErrNotFound
 }
 
+func (s *memStore) Broken(topic []byte) (server.Info, bool) {
+	if s.broken == "" || string(topic) != s.broken {
+		return server.Info{}, false
+	}
+	return server.Info{ID: "b", ReadOnly: errors.New("it can't\nbe opened")}, true
+}
+
+func (s *memStore) Delete(_ context.Context, topic, id string, _ bool) error {
+	s.mu.Lock()
+	l, ok := s.logs[topic]
+	if !ok || !strings.EqualFold(l.id, id) {
+		s.mu.Unlock()
+		return protocol.ErrNotFound
+	}
+	delete(s.logs, topic)
+	s.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deleted = true
+	l.wake()
+	return nil
+}
+
 // memLog is a log in memory. What was appended is never moved or changed.
 type memLog struct {
 	store *memStore
 	name  string
+	id    string
 
 	mu       sync.Mutex
+	deleted  bool
+	oldest   int64
 	data     []byte
 	batches  []memBatch
 	watchers []server.Waker
 }
 
 type memBatch struct {
-	offset, messages int64
-	at               time.Time
+	offset, end, messages int64
+	at                    time.Time
 }
 
 func try(f func(string) error, topic string) error {
@@ -135,20 +165,45 @@ func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.deleted {
+		return server.Appended{}, server.ErrDeleted
+	}
 	start := int64(len(l.data))
 	for _, x := range extents {
-		l.batches = append(l.batches, memBatch{int64(len(l.data)), x.Messages, time.Now()})
+		l.batches = append(l.batches, memBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, x.Messages, time.Now()})
 		l.data = append(l.data, data[:x.Len]...)
 		data = data[x.Len:]
 	}
 	if len(data) > 0 && err == nil {
 		panic("memstore: extents are shorter than the data")
 	}
+	l.wake()
+	return server.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, err
+}
+
+func (l *memLog) wake() {
 	for _, w := range l.watchers {
 		w.Wake()
 	}
 	l.watchers = nil
-	return server.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, err
+}
+
+func (l *memLog) Deleted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deleted
+}
+
+// Trim has a partition for each batch.
+func (l *memLog) Trim(_ context.Context, offset int64) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.batches = slices.DeleteFunc(l.batches, func(b memBatch) bool { return b.end <= offset })
+	l.oldest = int64(len(l.data))
+	if len(l.batches) > 0 {
+		l.oldest = l.batches[0].offset
+	}
+	return l.oldest, nil
 }
 
 func (l *memLog) Commit(context.Context, server.Appended) error {
@@ -167,6 +222,9 @@ func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := int64(len(l.data))
+	if l.deleted {
+		return nil, server.ErrDeleted
+	}
 	if offset == next {
 		return nil, server.ErrEnd
 	}
@@ -197,12 +255,16 @@ func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
 	return v, nil
 }
 
-func (l *memLog) Oldest() int64 { return 0 }
+func (l *memLog) Oldest() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.oldest
+}
 
 func (l *memLog) Watch(offset int64, w server.Waker) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if int64(len(l.data)) > offset {
+	if int64(len(l.data)) > offset || l.deleted {
 		return false
 	}
 	l.watchers = append(l.watchers, w)
@@ -219,8 +281,8 @@ func (l *memLog) Info(context.Context) (server.Info, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	in := server.Info{
-		Next: int64(len(l.data)), Partitions: 1, Bytes: int64(len(l.data)),
-		Batches: int64(len(l.batches)), Synced: int64(len(l.data)),
+		Oldest: l.oldest, Next: int64(len(l.data)), Partitions: 1, Bytes: int64(len(l.data)) - l.oldest,
+		Batches: int64(len(l.batches)), Synced: int64(len(l.data)), ID: l.id,
 	}
 	for _, b := range l.batches {
 		in.Messages += b.messages

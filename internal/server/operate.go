@@ -48,6 +48,29 @@ func (c *conn) hook(req *protocol.Request) error {
 	return nil
 }
 
+// delete answers DELETE.
+func (c *conn) delete(req *protocol.Request) error {
+	if err := c.srv.store.Delete(c.ctx, string(req.Topic), string(req.ID), req.Now); err != nil {
+		return c.refuse(req.Command, err)
+	}
+	c.out.pending = protocol.AppendOK(c.out.pending)
+	return nil
+}
+
+// trim answers TRIM.
+func (c *conn) trim(req *protocol.Request) error {
+	log, err := c.lookup(req.Topic, false)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	oldest, err := log.Trim(c.ctx, req.Offset)
+	if err != nil {
+		return c.refuse(req.Command, err)
+	}
+	c.out.pending = protocol.AppendOffset(c.out.pending, oldest, 0)
+	return nil
+}
+
 // retention answers RETENTION: a line for each partition.
 func (c *conn) retention(req *protocol.Request) error {
 	log, err := c.lookup(req.Topic, false)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -21,6 +22,14 @@ type Store interface {
 	Create(topic []byte) (Log, error)
 	// Topics returns all names, sorted.
 	Topics() []string
+	// Broken describes a topic that exists and that Log can't return, as far as
+	// that can be, and reports whether there is such a topic.
+	Broken(topic []byte) (Info, bool)
+	// Delete deletes the topic that has the id, in hexadecimal, for good when it
+	// returns nil; its files are kept for a while unless now is set. The error is
+	// protocol.ErrNotFound if there is none. A done ctx ends the waiting for what
+	// else is done to the topic.
+	Delete(ctx context.Context, topic, id string, now bool) error
 	// Counts returns what STATS tells of the store.
 	Counts() Counts
 	// Hooks returns the partitions that wait for their delete hook.
@@ -49,8 +58,11 @@ type Counts struct {
 	Misses     int64 // reads of offsets that do not exist
 }
 
-// Log is the log of one topic.
+// Log is the log of one topic. Once the topic is deleted all methods that can
+// fail return ErrDeleted.
 type Log interface {
+	// Deleted reports whether the topic was deleted.
+	Deleted() bool
 	// Append appends valid batches for this topic that stand one after another
 	// in data, in canonical form. They may be acknowledged when Commit of the
 	// result has returned nil. With an error, the first Appended.Batches were
@@ -71,9 +83,9 @@ type Log interface {
 	Verify(offset, messages, maxBytes int64) (View, error)
 	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
-	// Watch asks for one call of w.Wake when the readable end passes offset,
-	// and reports false if it is past it already. After Unwatch has returned,
-	// Wake is not called any more.
+	// Watch asks for one call of w.Wake when the readable end passes offset or
+	// the topic is deleted, and reports false if that is so already. After
+	// Unwatch has returned, Wake is not called any more.
 	Watch(offset int64, w Waker) bool
 	Unwatch(w Waker)
 	// Info describes the log. It may have to read partitions that no index knows,
@@ -86,6 +98,10 @@ type Log interface {
 	// as at most so many marks: the first for the first batch at or after from,
 	// nothing at or behind to or the readable end.
 	Times(from, to int64, limit int) ([]protocol.TimeMark, error)
+	// Trim removes the partitions that end at or before offset, after their
+	// delete hooks, and returns the oldest offset then. An offset at or behind the
+	// end begins a new partition first.
+	Trim(ctx context.Context, offset int64) (oldest int64, err error)
 	// Plan returns what retention would do with each partition, oldest first,
 	// under settings of which a negative one stands for the store's own.
 	Plan(k protocol.Keep) []Planned
@@ -108,6 +124,10 @@ type Planned struct {
 // ErrInDoubt is an error after which batches may be stored or not. No answer
 // says that: the connection is closed instead.
 var ErrInDoubt = errors.New("server: batches are in doubt")
+
+// ErrDeleted is returned by the methods of a Log whose topic was deleted.
+// Nothing of the call is stored.
+var ErrDeleted = fmt.Errorf("server: topic was deleted: %w", protocol.ErrNotFound)
 
 // ErrEnd is returned by Log.Read at the readable end.
 var ErrEnd = errors.New("server: end of log")
@@ -147,6 +167,8 @@ type Info struct {
 	OldestTime, NewestTime time.Time // zero for an empty log
 	Damaged                int64     // bytes set aside
 	Synced                 int64     // offset: all before it is on stable storage
+	ID                     string    // hexadecimal; empty if there is none
+	ReadOnly               error     // why the topic takes no batches, or nil
 
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +38,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 //	end                 the client sends no more (it half-closes)
 //	---                 the next connection
 //
-// In text, \r, \n, \\ and \xNN stand for bytes. Where a body has values that
+// In text, \r, \n, \\ and \xNN stand for bytes. In text that is sent $1 is the
+// first topic's id that was received, $2 the second, and so on. Where a body has values that
 // differ from run to run they are received as *, as is the body's size.
 // Lines that are sent one after another are sent with one write. At the end of
 // each connection that the server has not closed CLOSE must be answered, and
@@ -205,10 +207,28 @@ type session struct {
 	send   []byte // not sent yet
 	closed bool   // by the server
 	ended  bool   // by the client
+	ids    *[]string
 }
 
-func newSession(t testing.TB, nc net.Conn) *session {
-	s := &session{t: t, nc: nc, in: bufio.NewReader(nc), writes: make(chan []byte, 100), done: make(chan struct{})}
+// seeIDs notes the ids of topics in a body.
+func (s *session) seeIDs(body string) {
+	for line := range strings.Lines(body) {
+		if id, ok := strings.CutPrefix(line, "Id: "); ok && !slices.Contains(*s.ids, strings.TrimSpace(id)) {
+			*s.ids = append(*s.ids, strings.TrimSpace(id))
+		}
+	}
+}
+
+// withIDs puts ids in their places.
+func (s *session) withIDs(text string) string {
+	for i, id := range *s.ids {
+		text = strings.ReplaceAll(text, fmt.Sprintf("$%d", i+1), id)
+	}
+	return text
+}
+
+func newSession(t testing.TB, nc net.Conn, ids *[]string) *session {
+	s := &session{t: t, ids: ids, nc: nc, in: bufio.NewReader(nc), writes: make(chan []byte, 100), done: make(chan struct{})}
 	nc.SetDeadline(time.Now().Add(30 * time.Second))
 	go func() { // a pipe has no buffer: we may have to read while we write
 		defer close(s.done)
@@ -250,6 +270,7 @@ func (s *session) receive() ([]string, error) {
 	if !bytes.HasSuffix(body, []byte("\r\n")) {
 		return nil, fmt.Errorf("the body %q is not followed by a line end", body)
 	}
+	s.seeIDs(string(body[:n]))
 	text := normalize(string(body[:n]))
 	if text != string(body[:n]) {
 		line = "MOK *\r\n"
@@ -270,6 +291,7 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^Host: \r$`), "Host: *\r"}, // a pipe has no address
 	{regexp.MustCompile(`Time: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "Time: *"},
 	{regexp.MustCompile(`(?m)^(\d+) \d{13}\r$`), "$1 *\r"}, // of TIMES
+	{regexp.MustCompile(`(?m)^Id: [0-9a-f]{32}\r$`), "Id: *\r"},
 	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
 	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's
 }
@@ -332,21 +354,21 @@ func play(t testing.TB, text string, dial dialer, update bool) string {
 			<-s.done
 		}
 	}()
-	var got []string
+	var got, ids []string
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
 		sign, rest, _ := strings.Cut(line, " ")
 		sends := sign == ">" || sign == "|" || sign == "batch" || sign == "end"
 		if s == nil && sends {
-			s = newSession(t, dial(t))
+			s = newSession(t, dial(t), &ids)
 		}
 		if sends && len(got) > 0 {
 			t.Fatalf("line %d: not in the transcript: %q", i+1, got)
 		}
 		switch sign {
 		case ">":
-			s.send = append(s.send, unescape(t, rest)+"\r\n"...)
+			s.send = append(s.send, s.withIDs(unescape(t, rest))+"\r\n"...)
 		case "|":
 			s.send = append(s.send, unescape(t, rest)...)
 		case "batch":

@@ -58,7 +58,7 @@ var appendRequests = sync.Pool{New: func() any { return &appendRequest{turn: mak
 //
 // With an error, the first Appended.Batches of the run were appended all the
 // same and the others certainly not, unless the error is ErrInDoubt. The others
-// to test for are ErrReadOnly, ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
+// to test for are ErrDeleted, ErrReadOnly, ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
 // the waiting for other appends, not a write that has begun.
 func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error) {
 	return l.append(ctx, -1, data, extents)
@@ -172,6 +172,10 @@ func (l *Log) lead(own *appendRequest) {
 // writeGroup writes the requests in order, filling partition after partition.
 // Caller holds writer.
 func (l *Log) writeGroup(group []*appendRequest) {
+	if e := l.failed.Load(); e != nil {
+		l.refuse(group, readOnly(e))
+		return
+	}
 	if err := l.readyHead(); err != nil {
 		l.refuse(group, l.passingRefusal("append", err))
 		return
@@ -302,6 +306,9 @@ func (l *Log) writeHead(bytes int64) error {
 func (l *Log) passingRefusal(op string, err error) error {
 	e := &Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err}
 	if l.refused.Swap(e) == nil {
+		if noRoom(err) {
+			l.store.retention.makeRoom()
+		}
 		l.store.log.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
 	}
 	return readOnly(e)

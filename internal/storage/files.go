@@ -35,8 +35,9 @@ type fileCache struct {
 // cachedFile is one file by name. Its zero value but for cache and name is
 // ready: closed and unused.
 type cachedFile struct {
-	cache *fileCache
-	name  string
+	cache  *fileCache
+	name   string
+	folder *folder // that the name is in; nil for one that stays
 
 	// opening is held while the file is being opened, so that one open(2)
 	// serves all who wait. Lock order: opening, then cache.mu.
@@ -98,6 +99,12 @@ func (cf *cachedFile) acquire(a access) (vfs.File, error) {
 // the descriptor; on a file system that allows no writing, readers get one
 // that only reads.
 func (cf *cachedFile) open(a access) (f vfs.File, readOnly bool, err error) {
+	if cf.folder != nil {
+		if err := cf.folder.enter(); err != nil {
+			return nil, false, err
+		}
+		defer cf.folder.leave()
+	}
 	flag := vfs.ReadWrite
 	if a == toCreate {
 		flag |= vfs.Create
@@ -159,6 +166,22 @@ func (cf *cachedFile) release() {
 // remove takes the file's name away. Its bytes go when the last user has
 // released it.
 func (cf *cachedFile) remove() error {
+	cf.drop()
+	if cf.folder != nil {
+		if cf.folder.enter() != nil {
+			return nil // it is gone with its folder
+		}
+		defer cf.folder.leave()
+	}
+	c := cf.cache
+	if err := c.fs.Remove(cf.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// drop closes the file as soon as nobody uses it.
+func (cf *cachedFile) drop() {
 	c := cf.cache
 	c.mu.Lock()
 	cf.removed = true
@@ -170,10 +193,6 @@ func (cf *cachedFile) remove() error {
 	if f != nil {
 		c.close(cf.name, f)
 	}
-	if err := c.fs.Remove(cf.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // take detaches the open file for closing. Caller holds cache.mu.

@@ -13,7 +13,7 @@ type Holder interface {
 	// told again after it. It must not block.
 	Hold(h Held)
 	// Gone is told of each partition that was removed without being released,
-	// because there was no room. It must not block.
+	// because there was no room or its topic was deleted. It must not block.
 	Gone(h Held)
 }
 
@@ -43,6 +43,9 @@ func (s *Store) Release(topic string, base int64) error {
 func (l *Log) release(base int64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return ErrNotFound
+	}
 	l.journalMu.Lock()
 	due, hooked := l.state.due, l.state.hooked[base]
 	l.journalMu.Unlock()
@@ -53,7 +56,9 @@ func (l *Log) release(base int64) error {
 	case hooked:
 		return nil
 	}
-	if err := l.record(recHooked, base); err != nil {
+	// The oldest goes at once. On a full disk that can't be written down first: a
+	// crash in between runs its hook again.
+	if err := l.record(recHooked, base); err != nil && !(noRoom(err) && base == l.begin()) {
 		return err
 	}
 	l.journalMu.Lock()
@@ -70,6 +75,10 @@ func (l *Log) removeHeld(offset int64) error {
 	}
 	// None is released meanwhile: what the holder is told of is there.
 	l.trimming.Lock()
+	if l.Deleted() {
+		l.trimming.Unlock()
+		return ErrDeleted
+	}
 	oldest, held := l.released()
 	for _, h := range held {
 		l.store.o.Holder.Hold(h)
@@ -91,7 +100,9 @@ func (l *Log) setDue(offset int64) error {
 	if known || offset == l.begin() {
 		return nil
 	}
-	if err := l.record(recDue, offset); err != nil {
+	// On a full disk it is noted until the next start, at which retention notes
+	// it again: else no hook would run, and nothing make room.
+	if err := l.record(recDue, offset); err != nil && !noRoom(err) {
 		return err
 	}
 	l.journalMu.Lock()

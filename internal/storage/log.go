@@ -16,9 +16,10 @@ import (
 
 // Log is the log of one topic.
 type Log struct {
-	store *Store
-	name  string
-	id    topicID
+	store  *Store
+	name   string
+	id     topicID
+	folder folder
 
 	// writer is held by whoever changes the log: the leader of a group of
 	// appends, rotation, truncation, close. It guards the fields up to the
@@ -119,14 +120,21 @@ func indexName(topic string, base int64) string {
 }
 
 func (l *Log) newPartition(base, end int64) *partition {
-	p := &partition{base: base, file: l.store.files.file(partitionName(l.name, base))}
+	p := &partition{base: base, file: l.file(partitionName(l.name, base))}
 	p.ix.Store(l.newIndex(p))
 	p.end.Store(end)
 	return p
 }
 
 func (l *Log) newIndex(p *partition) *index {
-	return newIndex(l.store.files.file(indexName(l.name, p.base)), l.id, p.base)
+	return newIndex(l.file(indexName(l.name, p.base)), l.id, p.base)
+}
+
+// file returns a file in the topic's folder.
+func (l *Log) file(name string) *cachedFile {
+	cf := l.store.files.file(name)
+	cf.folder = &l.folder
+	return cf
 }
 
 func (p *partition) index() *index { return p.ix.Load() }
@@ -176,6 +184,18 @@ func (l *Log) Readable() int64 {
 // or nil.
 func (l *Log) Failed() error {
 	if e := l.failed.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// readOnly returns why the log takes no appends, for now or until it is opened
+// again, or nil.
+func (l *Log) readOnly() error {
+	if e := l.failed.Load(); e != nil {
+		return e
+	}
+	if e := l.refused.Load(); e != nil {
 		return e
 	}
 	return nil
@@ -282,7 +302,7 @@ func (s *Store) used(name string) (bool, error) {
 
 func newLog(s *Store, name string) *Log {
 	l := &Log{store: s, name: name}
-	l.journal.file = s.files.file(journalFile(name))
+	l.journal.file = l.file(journalFile(name))
 	l.damaged.Store(new([]byteRange))
 	return l
 }
@@ -435,10 +455,7 @@ func (l *Log) unpinBefore(offset int64) {
 }
 
 func (l *Log) stats() TopicStats {
-	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.Failed()}
-	if e := l.refused.Load(); e != nil && st.Err == nil {
-		st.Err = e
-	}
+	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.readOnly()}
 	parts := l.partitions()
 	st.Oldest, st.Partitions = l.Oldest(), len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)
@@ -456,6 +473,9 @@ func (l *Log) close() error {
 	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
+	if l.Deleted() {
+		return nil // meanwhile
+	}
 	closed := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrClosed}
 	l.failed.CompareAndSwap(nil, closed)
 	l.unsyncable.CompareAndSwap(nil, closed)

@@ -65,8 +65,8 @@ func (v *View) Close() {
 // one batch, up to the readable end or to bytes that were set aside. The
 // caller closes the View.
 //
-// The error is ErrEnd at the readable end and ErrNotFound where no batch
-// begins. Read blocks only for the disk.
+// The error is ErrEnd at the readable end, ErrNotFound where no batch begins,
+// and ErrDeleted for a topic that was deleted. Read blocks only for the disk.
 func (l *Log) Read(offset, messages, maxBytes int64) (*View, error) {
 	v := views.Get().(*View)
 	v.offset = offset
@@ -78,6 +78,9 @@ func (l *Log) Read(offset, messages, maxBytes int64) (*View, error) {
 		return v, nil
 	}
 	v.Close()
+	if l.Deleted() {
+		return nil, ErrDeleted
+	}
 	if errors.Is(err, ErrNotFound) {
 		l.store.misses.Add(1)
 	}
@@ -382,8 +385,10 @@ type Info struct {
 	Batches      int64
 	OldestTime   time.Time // when the oldest batch was appended; zero if there is none
 	NewestTime   time.Time
-	Damaged      int64 // bytes set aside
-	Synced       int64 // offset: all before it is on stable storage
+	Damaged      int64  // bytes set aside
+	Synced       int64  // offset: all before it is on stable storage
+	ID           string // hexadecimal
+	ReadOnly     error  // why the topic takes no appends, or nil
 
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it.
@@ -396,7 +401,7 @@ type Info struct {
 func (l *Log) Info(ctx context.Context) (Info, error) {
 	parts, damaged := l.partitions(), l.damaged.Load()
 	begin := parts[0].base
-	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load()}
+	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: hexID(l.id), ReadOnly: l.readOnly()}
 	in.Oldest = min(max(l.Oldest(), begin), in.Next)
 	for _, r := range *damaged {
 		if from := max(r.from, begin); r.to > from {
@@ -418,6 +423,9 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		})
 		if errors.Is(err, fs.ErrNotExist) && l.begin() > p.base {
 			return l.Info(ctx) // removed a moment ago
+		}
+		if err != nil && l.Deleted() {
+			err = ErrDeleted
 		}
 		if err != nil {
 			return Info{}, err

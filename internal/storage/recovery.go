@@ -16,6 +16,7 @@ import (
 // openLog opens an existing topic's folder and recovers it:
 //
 //  1. The journal is read. Without one the folder is of the 0.3 layout, or new.
+//     If it says that the topic is deleted, that is finished: ErrDeleted.
 //  2. A removal or truncation that a crash interrupted is finished.
 //  3. What lies after the last synced mark is scanned. An invalid end that
 //     nothing valid follows is a torn tail and is cut off; anything else that
@@ -30,7 +31,9 @@ func openLog(s *Store, name string) (*Log, error) {
 	wrap := func(op, file string, err error) error {
 		return &Error{Op: op, Topic: name, File: file, Offset: -1, Err: err}
 	}
-	if err := l.openJournal(); err != nil {
+	if err := l.openJournal(); errors.Is(err, ErrDeleted) {
+		return nil, err
+	} else if err != nil {
 		return nil, wrap("read journal of", journalFile(name), err)
 	}
 	parts, err := l.findPartitions()
@@ -62,6 +65,12 @@ func (l *Log) openJournal() error {
 	b, err := readJournal(s.fs, l.name)
 	if err != nil {
 		return err
+	}
+	if isDeletedJournal(b) {
+		if err := s.finishDelete(l.name); err != nil {
+			return fmt.Errorf("finish deletion: %w", err)
+		}
+		return ErrDeleted
 	}
 	state, size, err := decodeJournal(b)
 	if errors.Is(err, ErrNewer) {

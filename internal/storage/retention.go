@@ -32,6 +32,7 @@ type retention struct {
 	mu     sync.Mutex
 	kicked map[*Log]bool
 	due    bool // the timer fired: all logs are to be looked at
+	short  bool // an append was refused for want of room
 }
 
 func startRetention(s *Store) *retention {
@@ -39,10 +40,24 @@ func startRetention(s *Store) *retention {
 		store: s, kicks: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
 		kicked: make(map[*Log]bool), due: true,
 	}
-	r.timer = s.o.Clock.AfterFunc(retentionInterval(s.o.RetentionAge), func() { r.wake(nil) })
+	r.timer = s.o.Clock.AfterFunc(r.interval(), func() { r.wake(nil) })
 	r.wake(nil)
 	go r.run()
 	return r
+}
+
+// interval is how often to look.
+func (r *retention) interval() time.Duration {
+	o := &r.store.o
+	return min(retentionInterval(o.RetentionAge), retentionInterval(o.DeleteAfter))
+}
+
+// makeRoom asks for the room of deleted topics whose files are kept.
+func (r *retention) makeRoom() {
+	r.mu.Lock()
+	r.short = true
+	r.mu.Unlock()
+	r.signal()
 }
 
 // kick asks for a look at one log.
@@ -56,6 +71,10 @@ func (r *retention) wake(l *Log) {
 		r.due = true
 	}
 	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *retention) signal() {
 	select {
 	case r.kicks <- struct{}{}:
 	default:
@@ -78,14 +97,17 @@ func (r *retention) run() {
 		case <-r.kicks:
 		}
 		r.mu.Lock()
-		logs, due := r.kicked, r.due
-		r.kicked, r.due = make(map[*Log]bool), false
+		logs, due, short := r.kicked, r.due, r.short
+		r.kicked, r.due, r.short = make(map[*Log]bool), false, false
 		r.mu.Unlock()
+		if due || short {
+			r.store.emptyDeleted()
+		}
 		if due {
 			for _, l := range r.store.all() {
 				logs[l] = true
 			}
-			r.timer.Reset(retentionInterval(r.store.o.RetentionAge))
+			r.timer.Reset(r.interval())
 		}
 		for l := range logs {
 			if due {
@@ -96,7 +118,7 @@ func (r *retention) run() {
 				return
 			default:
 			}
-			if err := l.retain(); err != nil {
+			if err := l.retain(); err != nil && !l.Deleted() {
 				r.store.log.Error("retention failed; it is tried again", "topic", l.name, "err", err)
 			}
 		}
@@ -106,6 +128,9 @@ func (r *retention) run() {
 // retain removes what the store's retention settings say is to go, or has it
 // held first. This is the one place that decides it.
 func (l *Log) retain() error {
+	if l.Deleted() {
+		return nil
+	}
 	o := &l.store.o
 	parts := l.partitions()
 	k := l.expired(parts, l.Retention())
@@ -178,6 +203,9 @@ func (l *Log) retireHead(limit int64) (bool, error) {
 func (l *Log) AdvanceOldest(offset int64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return ErrDeleted
+	}
 	offset = min(offset, l.Readable())
 	parts := l.partitions()
 	k := 0
@@ -234,13 +262,18 @@ func (l *Log) removeGivenUp() error {
 	trimmed := l.state.trimmed
 	l.journalMu.Unlock()
 	// With the record on disk a crash in the middle is finished at the next
-	// start. Without it, on a full disk, which is when removal is wanted most,
-	// the files go one by one, the oldest first.
+	// start. Without it, on a full disk, which is when removal is wanted most, or
+	// after a failure, the files go one by one, the oldest first; and what comes
+	// behind them has its name for good by then, for it alone tells which offsets
+	// were given out.
 	err := l.record(recTrim, trimmed.oldest, trimmed.messages, trimmed.batches)
-	if err != nil && !passing(err) {
+	if err != nil && !passing(err) && l.failed.Load() == nil {
 		return err
 	}
 	if err != nil {
+		if err := l.syncFolder(); err != nil {
+			return err
+		}
 		for i := range gone {
 			if err := l.removeFiles(gone[i : i+1]); err != nil {
 				return err
@@ -271,6 +304,11 @@ func (l *Log) removeFiles(parts []*partition) error {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.name, Offset: p.base, Err: err}
 		}
 	}
+	return l.syncFolder()
+}
+
+// syncFolder makes the names in the topic's folder durable.
+func (l *Log) syncFolder() error {
 	if err := l.store.fs.SyncDir(l.name); err != nil {
 		return &Error{Op: "sync folder of", Topic: l.name, File: l.name, Offset: -1, Err: err}
 	}
@@ -287,6 +325,9 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return ErrDeleted
+	}
 	// No sync may be under way: it would count what it began with as synced
 	// after that was cut off.
 	if _, err := l.syncing.join(ctx, l, math.MaxInt64); err != nil {

@@ -29,10 +29,10 @@
 // # Concurrency and lock order
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
-// this order: Store.creating, interval.passing, Store.mu, Log.trimming,
-// Log.writer, partition.loading, Log.syncing, Log.journalMu, then the leaves:
-// commitQueue, syncQueue, retention.mu, watchers, Log.pinnedMu,
-// cachedFile.opening, fileCache.
+// this order: Store.creating, interval.passing, deletions, Log.trimming,
+// Log.writer, partition.loading, Log.syncing, Log.journalMu,
+// cachedFile.opening, folder, then the leaves: Store.mu, commitQueue,
+// syncQueue, retention.mu, watchers, Log.pinnedMu, fileCache.
 package storage
 
 import (
@@ -155,6 +155,10 @@ type Options struct {
 	// the same, in bytes; 0 for never.
 	KeepFree int64
 
+	// DeleteAfter is how long the files of a deleted topic are kept; default 24
+	// hours, negative for not at all.
+	DeleteAfter time.Duration
+
 	FlushBatches  int           // see Log.Commit; default 0
 	FlushInterval time.Duration // sync this long after an append; 0 or negative for never
 
@@ -192,6 +196,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Partitions == 0 {
 		o.Partitions = 8
+	}
+	if o.DeleteAfter == 0 {
+		o.DeleteAfter = 24 * time.Hour
 	}
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = 1024
@@ -235,6 +242,7 @@ type Store struct {
 
 	interval  *interval
 	retention *retention
+	deletions *deletions
 }
 
 // Open locks the work directory o.FS and opens every topic in it, recovering
@@ -262,6 +270,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		broken: make(map[string]error),
 	}
 	s.syncs = &syncQueue{store: s}
+	s.deletions = newDeletions(o.DeleteAfter)
 	s.files = &fileCache{fs: o.FS, perm: o.FileMode, limit: o.OpenFiles, closeFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
@@ -319,6 +328,9 @@ func (s *Store) openLogs(ctx context.Context) error {
 			l, err := openLog(s, name)
 			mu.Lock()
 			defer mu.Unlock()
+			if errors.Is(err, ErrDeleted) {
+				return nil
+			}
 			if err != nil {
 				s.broken[name] = err
 				s.log.Error("topic can't be opened; the others are served", "topic", name, "err", err)

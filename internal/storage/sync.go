@@ -31,7 +31,7 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	}
 	err := l.SyncTo(ctx, a.End)
 	switch {
-	case err == nil, errors.Is(err, ErrNotFound):
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrDeleted):
 		return err
 	case errors.Is(err, ErrReadOnly) && l.dropped.Load():
 		return err
@@ -369,6 +369,10 @@ func (l *Log) mark(now time.Time, synced int64) {
 
 // compactJournal writes the journal's state anew. Caller holds journalMu.
 func (l *Log) compactJournal() error {
+	if err := l.folder.enter(); err != nil {
+		return err
+	}
+	defer l.folder.leave()
 	size, replaced, err := replaceJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
 	if replaced {
 		l.journal.file.replaced()

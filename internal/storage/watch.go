@@ -19,14 +19,15 @@ type Waker interface {
 }
 
 // Watch asks for one call of w.Wake as soon as the readable end is past
-// offset. It reports false, and asks for nothing, if it is already.
+// offset, or the topic is deleted. It reports false, and asks for nothing, if
+// that is so already.
 func (l *Log) Watch(offset int64, w Waker) bool {
 	ws := &l.watchers
 	ws.mu.Lock()
 	ws.list = append(ws.list, w)
 	ws.waiting.Store(int64(len(ws.list)))
 	ws.mu.Unlock()
-	if l.Readable() > offset {
+	if l.Readable() > offset || l.Deleted() {
 		l.Unwatch(w)
 		return false
 	}

@@ -98,6 +98,7 @@ func (c *crash) entries(f *FS) map[*node][]*entryOp {
 	}
 	lost := make(map[key]bool)         // names of which nothing more is kept
 	lostOps := make(map[*entryOp]bool) // for after
+	decided := make(map[*entryOp]bool) // for with
 	kept := make(map[*node][]*entryOp)
 	bias := 0
 	if c.mode == keepChoice {
@@ -111,9 +112,15 @@ func (c *crash) entries(f *FS) map[*node][]*entryOp {
 		case keepChoice:
 			keep = c.rng.IntN(4) < bias
 		}
-		for _, s := range o.sets {
-			keep = keep && !lost[key{o.dir, s.name}]
+		for _, part := range [...]*entryOp{o, o.with} {
+			for i := 0; part != nil && i < len(part.sets); i++ {
+				keep = keep && !lost[key{part.dir, part.sets[i].name}]
+			}
 		}
+		if o.with != nil && decided[o.with] {
+			keep = !lostOps[o.with]
+		}
+		decided[o] = true
 		if keep = keep && !lostOps[o.after]; keep {
 			kept[o.dir] = append(kept[o.dir], o)
 			continue

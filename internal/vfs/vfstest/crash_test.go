@@ -294,6 +294,54 @@ func TestCrashImages(t *testing.T) {
 			[]string{`b="x" d/`},
 		},
 		{
+			"a folder that is renamed from folder to folder is in one of them",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("d/a", []byte("x")))
+				check(t, disk.WriteFile("e/b", nil))
+				check(t, disk.Rename("d", "e/d"))
+			},
+			`d/ d/a="x" e/ e/b=""`,
+			[]string{`d/ d/a="x" e/ e/b=""`, `e/ e/b="" e/d/ e/d/a="x"`},
+		},
+		{
+			"SyncDir of the folder that another was renamed to makes it durable",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("d/a", []byte("x")))
+				check(t, disk.WriteFile("e/b", nil))
+				check(t, disk.Rename("d", "e/d"))
+				check(t, disk.SyncDir("e"))
+			},
+			`e/ e/b="" e/d/ e/d/a="x"`,
+			[]string{`e/ e/b="" e/d/ e/d/a="x"`},
+		},
+		{
+			"SyncDir of the folder that another was renamed from makes it durable, with all before it",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("e/b", nil))
+				check(t, disk.Mkdir("d", 0o700))
+				check(t, disk.Rename("d", "e/d"))
+				check(t, disk.SyncDir("e"))
+				check(t, disk.Mkdir("d", 0o700))
+			},
+			`e/ e/b="" e/d/`,
+			[]string{`d/ e/ e/b="" e/d/`, `e/ e/b="" e/d/`},
+		},
+		{
+			"a failed SyncDir of either folder forgets the rename of a folder",
+			func(t *testing.T, disk *FS) {
+				check(t, disk.WriteFile("d/a", nil))
+				check(t, disk.WriteFile("e/b", nil))
+				check(t, disk.Rename("d", "e/d"))
+				disk.FailAt(1, Fault{})
+				if err := disk.SyncDir("e"); err == nil {
+					t.Fatal("the sync succeeded")
+				}
+				check(t, disk.SyncDir("."))
+			},
+			`d/ d/a="" e/ e/b=""`,
+			[]string{`d/ d/a="" e/ e/b=""`},
+		},
+		{
 			"a sync through another handle, of a file that has another name",
 			func(t *testing.T, disk *FS) {
 				f := create(t, disk, "a")

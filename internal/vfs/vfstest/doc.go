@@ -27,9 +27,11 @@
 //     truncation cut off do not come back unless the truncation is lost too;
 //   - of the entries, any subset in which the changes of one name are a
 //     prefix of what happened to it. A rename within a folder is kept or lost
-//     as a whole. After one from folder to folder the file is under the old
+//     as a whole. After one from folder to folder a file is under the old
 //     name, the new one or both: syncing the new folder makes the new name
-//     durable, syncing the old folder both changes.
+//     durable, syncing the old folder both changes. A folder is never in two
+//     places: its rename is kept or lost as a whole, and syncing either of the
+//     two folders makes it durable.
 //
 // [FS.CrashKeepNothing] returns the strictest state, in which only what was
 // synced is left. Images share bytes with the file system that they come from

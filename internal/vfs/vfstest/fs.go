@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -187,8 +188,7 @@ func (f *FS) Remove(name string) error {
 	}))
 }
 
-// Rename implements vfs.FS. A folder can be renamed within its parent only:
-// the error is EXDEV otherwise.
+// Rename implements vfs.FS.
 func (f *FS) Rename(oldName, newName string) error {
 	op := &Op{Kind: OpRename, Name: oldName, To: newName}
 	err := f.mutate(op, func() error { return f.rename(op) })
@@ -213,12 +213,12 @@ func (f *FS) rename(op *Op) error {
 		return syscall.ENOENT
 	case old != nil && old.isDir():
 		return syscall.EEXIST // as os.Root has it
+	case n.isDir() && strings.HasPrefix(op.To+"/", op.Name+"/"):
+		return syscall.EINVAL
 	case old == n:
 		return nil
 	case old != nil && n.isDir():
 		return syscall.ENOTDIR
-	case n.isDir() && from != to:
-		return syscall.EXDEV
 	}
 	if fault := f.reach(op); fault != nil {
 		return fault.Err
@@ -228,8 +228,14 @@ func (f *FS) rename(op *Op) error {
 		return nil
 	}
 	added := &entryOp{seq: op.N, dir: to, sets: [2]entrySet{{newBase, n}}}
+	removed := &entryOp{seq: op.N, dir: from, sets: [2]entrySet{{oldBase, nil}}}
+	if n.isDir() {
+		added.with, removed.with = removed, added
+	} else {
+		removed.after = added
+	}
 	f.link(added)
-	f.link(&entryOp{seq: op.N, dir: from, sets: [2]entrySet{{oldBase, nil}}, after: added})
+	f.link(removed)
 	return nil
 }
 

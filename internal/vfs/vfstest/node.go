@@ -118,8 +118,11 @@ type entryOp struct {
 	// after is, of the removal half of a rename from folder to folder, the
 	// other half: a file is not lost between two folders.
 	after *entryOp
-	over  bool // durable, or forgotten
-	gone  bool // forgotten
+	// with is, of either half of a folder's rename from folder to folder, the
+	// other: both are kept or lost.
+	with *entryOp
+	over bool // durable, or forgotten
+	gone bool // forgotten
 }
 
 // entrySet gives a name to a node, or removes the name if that is nil.
@@ -213,8 +216,10 @@ func (f *FS) syncEntries(dir *node) {
 			continue
 		}
 		o.over = true
-		if o.after != nil && !o.after.over {
-			f.syncEntries(o.after.dir)
+		for _, other := range [...]*entryOp{o.after, o.with} {
+			if other != nil && !other.over {
+				f.syncEntries(other.dir)
+			}
 		}
 		o.apply(dir.durable)
 	}
@@ -224,7 +229,7 @@ func (f *FS) syncEntries(dir *node) {
 // and are not durable.
 func (f *FS) forgetEntries(dir *node) {
 	for _, o := range f.unsynced {
-		if !o.over && (o.dir == dir || o.after != nil && o.after.gone) {
+		if !o.over && (o.dir == dir || o.after != nil && o.after.gone || o.with != nil && o.with.dir == dir) {
 			o.over, o.gone = true, true
 		}
 	}

@@ -1,0 +1,428 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
+// is stored; another topic may have the name by now.
+var ErrDeleted = errors.New("storage: topic was deleted")
+
+// folder is where a topic's files are. Its names mean nothing any more once the
+// topic is deleted: another topic may have them then.
+type folder struct {
+	// mu is held for reading around each use of a name in the folder that is not
+	// otherwise kept apart from deletion, and for writing while the folder is
+	// moved away.
+	mu   sync.RWMutex
+	gone atomic.Bool
+}
+
+// enter returns when the names in the folder may be used, until leave is
+// called. The error is ErrDeleted.
+func (f *folder) enter() error {
+	f.mu.RLock()
+	if f.gone.Load() {
+		f.mu.RUnlock()
+		return ErrDeleted
+	}
+	return nil
+}
+
+func (f *folder) leave() { f.mu.RUnlock() }
+
+// Deleted reports whether the topic was deleted.
+func (l *Log) Deleted() bool { return l.folder.gone.Load() }
+
+// hexID returns an id as INFO and Delete have it.
+func hexID(id topicID) string { return hex.EncodeToString(id[:]) }
+
+// Delete deletes the topic if it has the id, in hexadecimal, and otherwise
+// returns ErrNotFound. When it returns nil the topic is gone for good: no crash
+// brings it back. After an error that says so it is gone as well, but a power
+// cut may bring it back. No hooks are run, and what was held is Gone.
+//
+// The topic's files are kept for DeleteAfter, unless now is set or the disk is
+// full. Appends to the topic that are under way are stored before it is deleted
+// or get ErrDeleted. A View stays readable.
+//
+// Delete waits for writes and syncs of the topic that are under way. ctx bounds
+// only that.
+func (s *Store) Delete(ctx context.Context, topic, id string, now bool) error {
+	l, err := s.Log([]byte(topic))
+	if err != nil {
+		return s.deleteBroken(topic, id, now)
+	}
+	if !strings.EqualFold(id, hexID(l.id)) {
+		return ErrNotFound
+	}
+	kept, err := l.delete(ctx, now || s.discards())
+	if err != nil {
+		return err
+	}
+	s.log.Info("topic deleted", "topic", topic, "id", hexID(l.id), "kept", kept.String())
+	s.discard(kept)
+	return nil
+}
+
+// deleteBroken is Delete for a topic that could not be opened.
+func (s *Store) deleteBroken(topic, id string, now bool) error {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	s.mu.RLock()
+	broken, closed := s.broken[topic] != nil, s.closed
+	s.mu.RUnlock()
+	if closed {
+		return ErrClosed
+	}
+	if !broken {
+		return ErrNotFound
+	}
+	has := s.brokenID(topic)
+	if !strings.EqualFold(id, hexID(has)) {
+		return ErrNotFound
+	}
+	kept, gone, err := s.moveAway(topic, has, now || s.discards())
+	if gone {
+		s.mu.Lock()
+		delete(s.broken, topic)
+		s.mu.Unlock()
+	}
+	if err != nil {
+		return &Error{Op: "delete", Topic: topic, File: topic, Offset: -1, Err: err}
+	}
+	s.log.Info("topic deleted", "topic", topic, "id", hexID(has), "kept", kept.String())
+	s.discard(kept)
+	return nil
+}
+
+// brokenID returns the id of a topic that could not be opened: the journal's,
+// and where that can't be read one made of the name. It guards against deleting
+// a topic that took the place of the broken one: that has an id of its own.
+func (s *Store) brokenID(topic string) topicID {
+	b, err := readJournal(s.fs, topic)
+	if err == nil {
+		if state, _, _ := decodeJournal(b); state.id != (topicID{}) {
+			return state.id
+		}
+	}
+	sum := sha256.Sum256([]byte("can't be opened: " + topic))
+	return topicID(sum[:16])
+}
+
+// BrokenInfo describes a topic that could not be opened as its files look, and
+// reports whether there is such a topic.
+func (s *Store) BrokenInfo(topic string) (Info, bool) {
+	s.mu.RLock()
+	why := s.broken[topic]
+	s.mu.RUnlock()
+	if why == nil {
+		return Info{}, false
+	}
+	in := Info{ID: hexID(s.brokenID(topic)), ReadOnly: why}
+	entries, _ := s.fs.ReadDir(topic)
+	for _, e := range entries {
+		base, ok := baseOf(e.Name())
+		info, err := e.Info()
+		if !ok || err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if in.Partitions == 0 || base < in.Oldest {
+			in.Oldest = base
+		}
+		in.Next = max(in.Next, base+info.Size())
+		in.Bytes += info.Size()
+		in.Partitions++
+	}
+	return in, true
+}
+
+// claim makes the caller the one who syncs the log, whatever has failed before,
+// when a sync that is under way has ended. The caller calls done.
+func (g *syncGroup) claim(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		if !g.running {
+			g.running = true
+			g.mu.Unlock()
+			return nil
+		}
+		w := &syncWaiter{offset: 1<<63 - 1, turn: make(chan syncTurn, 1)}
+		g.waiting = append(g.waiting, w)
+		g.mu.Unlock()
+		select {
+		case turn := <-w.turn:
+			if turn.lead {
+				return nil
+			}
+		case <-ctx.Done():
+			if g.leaveQueue(w) {
+				return ctx.Err()
+			}
+			if turn := <-w.turn; turn.lead {
+				return nil
+			}
+		}
+	}
+}
+
+// leaveQueue takes a waiter back. It reports false if it is told something.
+func (g *syncGroup) leaveQueue(w *syncWaiter) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, o := range g.waiting {
+		if o == w {
+			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// delete takes the log from the store and its folder away. It returns where the
+// files are.
+func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error) {
+	// All who change the log or use names in its folder are kept out: retention,
+	// syncs, writers, and readers that open files.
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return kept, ErrNotFound
+	}
+	if err := l.syncing.claim(ctx); err != nil {
+		return kept, err
+	}
+	var told error // what those who wait for a sync are told
+	defer func() { l.syncing.done(l, told) }()
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if e := l.failed.Load(); e != nil && errors.Is(e, ErrClosed) {
+		return kept, ErrClosed
+	}
+	_, held := l.released()
+
+	l.folder.mu.Lock()
+	kept, gone, err := l.store.moveAway(l.name, l.id, now)
+	l.folder.gone.Store(gone)
+	l.folder.mu.Unlock()
+	if err != nil {
+		err = &Error{Op: "delete", Topic: l.name, File: l.name, Offset: -1, Err: err}
+		if passing(err) {
+			err = readOnly(err)
+		}
+	}
+	if !gone {
+		// The sync that waiters want is still to be done, by one of them.
+		return kept, err
+	}
+	// Who waits for a sync is told that the batches are not stored, but not while
+	// a power cut may bring them back.
+	deleted := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
+	told = readOnly(deleted)
+	if err != nil {
+		told = inDoubt(err)
+		l.unsyncable.Store(&Error{Op: "delete", Topic: l.name, Offset: -1, Err: err})
+	} else {
+		l.unsyncable.Store(deleted)
+	}
+	l.failed.Store(deleted)
+	l.store.forget(l)
+	l.letGo()
+	if h := l.store.o.Holder; h != nil {
+		for _, p := range held {
+			h.Gone(p)
+		}
+	}
+	l.watchers.wake()
+	return kept, err
+}
+
+// forget takes a log from the store.
+func (s *Store) forget(l *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logs[l.name] == l {
+		delete(s.logs, l.name)
+	}
+}
+
+// letGo closes the files of a log that was deleted, but for those that somebody
+// reads. Caller holds writer and leads the sync group.
+func (l *Log) letGo() {
+	l.pinnedMu.Lock()
+	for _, p := range l.pinned {
+		p.pinned = false
+		p.file.release()
+	}
+	l.pinned = nil
+	l.pinnedMu.Unlock()
+	for _, p := range append(l.partitions(), l.removing...) {
+		p.file.drop()
+		p.index().file.drop()
+	}
+	l.journal.file.drop()
+}
+
+// deletedFolder holds the folders of deleted topics for a while. No topic can
+// have its name.
+const deletedFolder = ".deleted"
+
+// moveAway takes a topic's folder out of the sight of this store and the next,
+// and reports whether it did. With an error all the same a power cut may bring
+// it back. It returns where the files are, nowhere if they are removed already.
+//
+// The folder is renamed, so that a crash leaves it whole or gone. That takes
+// room for a name, and a folder that is no mount point; else the topic is
+// marked in its journal, which takes no room, and removed where it is.
+func (s *Store) moveAway(topic string, id topicID, now bool) (kept deletedName, gone bool, err error) {
+	kept = deletedName{topic: topic, at: s.o.Clock.Now(), now: now, id: id}
+	err = s.moveTo(&kept)
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist): // somebody has removed it
+		return kept, true, errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+	case noRoom(err), errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EBUSY):
+		if err := s.markDeleted(topic); err != nil {
+			return kept, false, err
+		}
+		kept.topic = ""
+		s.files.evict(0) // open files would keep the room
+		if err := s.finishDelete(topic); err != nil {
+			s.log.Error("topic is deleted, but its files can't be removed; it is tried again at the next start", "topic", topic, "err", err)
+		}
+		return kept, true, nil
+	}
+	return kept, false, err
+}
+
+// moveTo renames the topic's folder.
+func (s *Store) moveTo(kept *deletedName) error {
+	switch err := s.fs.Mkdir(deletedFolder, 0o700); {
+	case err == nil:
+		// Else a crash could lose what is to be kept.
+		if err := s.syncDir("."); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	err := s.fs.Rename(kept.topic, kept.path())
+	for errors.Is(err, fs.ErrExist) { // put back, and deleted again, by a clock that goes back
+		kept.at = kept.at.Add(1e6)
+		err = s.fs.Rename(kept.topic, kept.path())
+	}
+	return err
+}
+
+// syncDir makes the names in a folder durable. It takes a descriptor.
+func (s *Store) syncDir(name string) error {
+	err := s.fs.SyncDir(name)
+	if noDescriptor(err) && s.files.evict(0) > 0 {
+		err = s.fs.SyncDir(name)
+	}
+	return err
+}
+
+// noRoom reports whether err is that the disk, or the share of it that the
+// process may use, is full.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// A journal whose header has the letter of journalDeleted at its place, and is
+// otherwise as it must be, belongs to a topic that is deleted and whose files
+// are being removed. To write it needs no room, and no crash can tear it.
+const (
+	journalDeletedAt = 5
+	journalDeleted   = 'd'
+)
+
+// isDeletedJournal reports whether a journal has the mark of a deleted topic.
+func isDeletedJournal(b []byte) bool {
+	if len(b) < len(journalMagic) || b[journalDeletedAt] != journalDeleted {
+		return false
+	}
+	return string(b[:journalDeletedAt]) == journalMagic[:journalDeletedAt] &&
+		string(b[journalDeletedAt+1:len(journalMagic)]) == journalMagic[journalDeletedAt+1:]
+}
+
+// markDeleted marks a topic as deleted where it is, durably. A folder without a
+// journal can't be marked: a crash during its removal leaves a part of it.
+func (s *Store) markDeleted(topic string) error {
+	f, err := s.fs.OpenFile(journalFile(topic), vfs.ReadWrite, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte{journalDeleted}, journalDeletedAt)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		// The topic stays.
+		_, back := f.WriteAt([]byte{journalMagic[journalDeletedAt]}, journalDeletedAt)
+		return errors.Join(err, back, f.Close())
+	}
+	return f.Close()
+}
+
+// finishDelete removes what is left of a topic that is marked as deleted, the
+// mark last.
+func (s *Store) finishDelete(topic string) error {
+	entries, err := s.fs.ReadDir(topic)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == journalName {
+			continue
+		}
+		if err := s.removeTree(path.Join(topic, e.Name()), e.IsDir()); err != nil {
+			return err
+		}
+	}
+	if err := s.syncDir(topic); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(journalFile(topic)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// A mount point stays, empty.
+	if err := s.fs.Remove(topic); err != nil && !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	return s.syncDir(".")
+}
+
+// removeTree removes a file, or a folder and all in it. What is not there is no
+// error.
+func (s *Store) removeTree(name string, isFolder bool) error {
+	if isFolder {
+		entries, err := s.fs.ReadDir(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if err := s.removeTree(path.Join(name, e.Name()), e.IsDir()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package storage
+
+import (
+	"context"
+	"errors"
+)
+
+// Trim removes the partitions that end at or before offset, after their hooks
+// if the store has a Holder: what still waits for one goes when it is released.
+// If offset is the log's next or more, a new partition is begun first, so that
+// the whole log goes. Trim returns the oldest offset that is stored then.
+//
+// What it removes does not come back, whatever happens. It needs no room, and
+// works for a log that takes no appends: one that has failed keeps its newest
+// partition. What is not readable yet stays.
+func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) {
+	// What is complete goes first: that may be the room for a new partition.
+	if err := l.trimTo(offset); err != nil {
+		return 0, l.trimError(err)
+	}
+	begun, err := l.retireAll(offset)
+	if err != nil {
+		return 0, l.trimError(err)
+	}
+	if begun {
+		if l.store.o.FlushBatches == 1 {
+			err = l.SyncTo(ctx, l.head().base) // only what is readable goes
+		}
+		if err == nil {
+			err = l.trimTo(offset)
+		}
+		if err != nil {
+			return 0, l.trimError(err)
+		}
+	}
+	return l.Oldest(), nil
+}
+
+// trimError says what an error of Trim means.
+func (l *Log) trimError(err error) error {
+	switch {
+	case l.Deleted():
+		return ErrDeleted
+	case passing(err):
+		return readOnly(err)
+	}
+	return err
+}
+
+// trimTo removes the complete partitions that end at or before offset, or has
+// them held first.
+func (l *Log) trimTo(offset int64) error {
+	offset = min(offset, l.Readable())
+	parts := l.partitions()
+	k := 0
+	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
+		k++
+	}
+	switch {
+	case k == 0:
+		return nil
+	case l.store.o.Holder != nil:
+		return l.removeHeld(parts[k].base)
+	}
+	return l.AdvanceOldest(parts[k].base)
+}
+
+// retireAll begins a new partition if the log ends at or before offset and its
+// head has something in it, and reports whether it did.
+func (l *Log) retireAll(offset int64) (bool, error) {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	head := l.head()
+	if offset < l.next.Load() || head.end.Load() == head.base {
+		return false, nil
+	}
+	if e := l.failed.Load(); e != nil {
+		if errors.Is(e, ErrClosed) || errors.Is(e, ErrDeleted) {
+			return false, e
+		}
+		return false, nil // where its files end is not known
+	}
+	if err := l.readyHead(); err != nil {
+		return false, err
+	}
+	err := l.rotate()
+	if noRoom(err) {
+		// The index of what is to go is a cache, and takes what a file takes.
+		head.loading.Lock()
+		head.ready.Store(false)
+		derr := l.dropIndex(head)
+		head.loading.Unlock()
+		if derr != nil {
+			return false, errors.Join(err, derr)
+		}
+		err = l.rotate()
+	}
+	return err == nil, err
+}
