@@ -80,6 +80,8 @@ type RetentionOptions struct {
 type PlannedPartition struct {
 	// Base is its first offset, End the one after its last.
 	Base, End int64
+	// Messages is how many it has, -1 if the server does not say.
+	Messages int64
 	// Newest is when its newest batch was stored; zero if it has none.
 	Newest time.Time
 	// Verdict is "remove", "held" for one that waits for its delete hook, or
@@ -105,9 +107,9 @@ func (c *Client) Retention(ctx context.Context, topic string, o RetentionOptions
 	}}
 	var plan []PlannedPartition
 	_, err := c.lines(ctx, op, req, c.cfg.MaxReplySize, func(line []byte) error {
-		var p PlannedPartition
+		p := PlannedPartition{Messages: -1}
 		err := parsePairs(string(line), map[string]any{
-			"base": &p.Base, "end": &p.End, "newest": &p.Newest, "verdict": &p.Verdict, "why": &p.Why,
+			"base": &p.Base, "end": &p.End, "messages": &p.Messages, "newest": &p.Newest, "verdict": &p.Verdict, "why": &p.Why,
 			"after-partitions": &p.AfterPartitions, "after-bytes": &p.AfterBytes, "at": &p.At,
 		})
 		plan = append(plan, p)

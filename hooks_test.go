@@ -73,15 +73,15 @@ func TestClientHooks(t *testing.T) {
 
 func TestClientRetention(t *testing.T) {
 	c, requests := answering(t,
-		body("base=0 end=3 verdict=remove why=partitions newest=2026-01-02T03:04:05Z\r\n"+
+		body("base=0 end=3 verdict=remove why=partitions messages=5 newest=2026-01-02T03:04:05Z\r\n"+
 			"base=3 end=50 verdict=keep after-partitions=1 after-bytes=2 at=2026-01-03T03:04:05Z\r\n"),
 		"ERR not found\r\n",
 	)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	plan, err := c.Retention(t.Context(), "t", RetentionOptions{Partitions: -1, Age: 90 * time.Second})
 	want := []PlannedPartition{
-		{Base: 0, End: 3, Verdict: "remove", Why: "partitions", Newest: at},
-		{Base: 3, End: 50, Verdict: "keep", AfterPartitions: 1, AfterBytes: 2, At: at.Add(24 * time.Hour)},
+		{Base: 0, End: 3, Verdict: "remove", Why: "partitions", Messages: 5, Newest: at},
+		{Base: 3, End: 50, Verdict: "keep", Messages: -1, AfterPartitions: 1, AfterBytes: 2, At: at.Add(24 * time.Hour)},
 	}
 	if err != nil || !reflect.DeepEqual(plan, want) {
 		t.Errorf("plan is %+v (%v), want %+v", plan, err, want)

@@ -166,6 +166,8 @@ type ServerConfig struct {
 	// MaxMessages is the largest number of messages to read at once, and 0
 	// if the server does not say.
 	MaxMessages int64
+	// DeleteHook tells that the server has a delete hook.
+	DeleteHook bool
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -191,6 +193,8 @@ func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
 			cfg.MaxBatchSize, err = strconv.ParseInt(f.Value, 10, 64)
 		case "MaxMessages":
 			cfg.MaxMessages, err = strconv.ParseInt(f.Value, 10, 64)
+		case "DeleteHook":
+			cfg.DeleteHook, err = strconv.ParseBool(f.Value)
 		}
 		if err != nil {
 			return nil, &OpError{Op: op, Addr: addr, Err: badField(f)}

@@ -163,6 +163,7 @@ func (n *Node) start(ctx context.Context) error {
 			fmt.Sprintf("Partitions: %d", c.Partitions),
 			fmt.Sprintf("FlushBatches: %d", c.FlushBatches),
 			fmt.Sprintf("FlushInterval: %s", c.FlushInterval),
+			fmt.Sprintf("DeleteHook: %t", c.DeleteHook != ""),
 			"Version: " + n.o.Version,
 		},
 	}))

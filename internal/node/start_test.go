@@ -68,7 +68,7 @@ func TestSettings(t *testing.T) {
 				more = []string{"\r\nPartitions: 2\r\n", "\r\nBytes: 148\r\n"}
 			case "CONFIG":
 				more = []string{"\r\nHost: " + n.Addr().String() + "\r\nTimeout: 1m0s\r\nIdleTimeout: 1h0m0s\r\nMaxBatchSize: 1000\r\n",
-					"\r\nMaxMessages: 7\r\n", "\r\nPartitionSize: 5000\r\n", "\r\nPartitions: 3\r\n", "\r\nFlushBatches: 9\r\n", "\r\nFlushInterval: -1ns\r\n", "\r\nVersion: test\r\n"}
+					"\r\nMaxMessages: 7\r\n", "\r\nPartitionSize: 5000\r\n", "\r\nPartitions: 3\r\n", "\r\nFlushBatches: 9\r\n", "\r\nFlushInterval: -1ns\r\n", "\r\nDeleteHook: false\r\n", "\r\nVersion: test\r\n"}
 			}
 			for _, text := range more {
 				if !strings.Contains(got, text) {

@@ -170,7 +170,7 @@ func (t topic) Plan(k protocol.Keep) []server.Planned {
 	var list []server.Planned
 	for _, p := range t.log.Plan(settings) {
 		s := server.Planned{
-			Base: p.Base, End: p.End, Newest: p.Newest, Verdict: "keep",
+			Base: p.Base, End: p.End, Newest: p.Newest, Messages: p.Messages, Verdict: "keep",
 			NewPartitions: int64(p.NewPartitions), NewBytes: p.NewBytes, At: p.At,
 		}
 		if p.Remove != storage.Keep {

@@ -296,8 +296,8 @@ func (l *memLog) Info(context.Context) (server.Info, error) {
 // Plan tells what it was asked.
 func (l *memLog) Plan(k protocol.Keep) []server.Planned {
 	return []server.Planned{
-		{Base: 0, End: k.Partitions, Verdict: "remove", Why: "partitions", Newest: time.UnixMilli(1500)},
-		{Base: k.Partitions, End: k.Bytes, Verdict: "keep", NewPartitions: 1, NewBytes: 2, At: time.UnixMilli(0).Add(k.Age)},
+		{Base: 0, End: k.Partitions, Verdict: "remove", Why: "partitions", Messages: 5, Newest: time.UnixMilli(1500)},
+		{Base: k.Partitions, End: k.Bytes, Verdict: "keep", Messages: -1, NewPartitions: 1, NewBytes: 2, At: time.UnixMilli(0).Add(k.Age)},
 	}
 }
 

@@ -83,6 +83,9 @@ func (c *conn) retention(req *protocol.Request) error {
 		if p.Why != "" {
 			b = fmt.Appendf(b, " why=%s", p.Why)
 		}
+		if p.Messages >= 0 {
+			b = fmt.Appendf(b, " messages=%d", p.Messages)
+		}
 		b = appendTime(b, "newest", p.Newest)
 		if p.NewPartitions > 0 {
 			b = fmt.Appendf(b, " after-partitions=%d", p.NewPartitions)

@@ -111,6 +111,7 @@ type Log interface {
 type Planned struct {
 	Base, End int64
 	Newest    time.Time // of its batches; zero for none
+	Messages  int64     // it has; negative if they can't be counted
 	Verdict   string    // "remove", "held" until its hook has succeeded, or "keep"
 	Why       string    // name of the setting that removes it; empty if it is kept
 

@@ -249,7 +249,7 @@ func TestPlan(t *testing.T) {
 			var remove []Reason
 			for i, p := range plan {
 				remove = append(remove, p.Remove)
-				if p.Base != at[i] || p.End != at[i+1] || !p.Newest.Equal(ms(time.Duration(i)*time.Hour)) {
+				if p.Base != at[i] || p.Messages != 1 || p.End != at[i+1] || !p.Newest.Equal(ms(time.Duration(i)*time.Hour)) {
 					t.Errorf("%s: partition %d is %+v", test.name, i, p)
 				}
 			}

@@ -35,6 +35,7 @@ type Planned struct {
 	Base, End int64
 	File      string    // name within the work directory
 	Newest    time.Time // when its newest batch was appended; zero for an empty one
+	Messages  int64     // it has; -1 if they can't be counted
 	Head      bool      // the head goes only by age, after another was begun
 	// Remove is why the partition is to be removed now, or Keep.
 	Remove Reason
@@ -65,6 +66,7 @@ func (l *Log) Plan(s RetentionSettings) []Planned {
 		if millis := l.planTime(p, head); millis > 0 {
 			plan[i].Newest = time.UnixMilli(millis).UTC()
 		}
+		plan[i].Messages = l.countMessages(p)
 		if i < k {
 			plan[i].Remove = l.expiry(parts, i, s)
 			continue
@@ -72,6 +74,16 @@ func (l *Log) Plan(s RetentionSettings) []Planned {
 		l.foresee(&plan[i], parts, i, s)
 	}
 	return plan
+}
+
+// countMessages returns how many messages a partition has, -1 if that can't be
+// told.
+func (l *Log) countMessages(p *partition) int64 {
+	sum, err := l.partitionTotals(p, min(p.end.Load(), l.Readable()))
+	if err != nil {
+		return -1
+	}
+	return sum.messages
 }
 
 // planTime returns when the newest batch of a partition was appended, in ms, 0
