@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,28 +25,40 @@ type app struct {
 	getenv         func(string) string
 
 	host                    string
-	hostFromEnv             bool
+	hostFrom                string // the environment variable that it is from
 	timeout, connectTimeout time.Duration
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
-	format                  string
+	format                  formatValue
 
 	// dialer makes connections in another way than usual, if it is not nil.
 	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	running bool // the command line was understood
+	running bool  // the command line was understood
+	helpErr error // of printing help
 }
 
-// hostEnv names the environment variable that stands in for --host.
-const hostEnv = "LOGD_HOST"
+// The environment variables that stand in for --host: the first that is set.
+// The second is also where a server listens, so that a shell in which one runs
+// elsewhere needs the first.
+const (
+	cliHostEnv = "LOGD_CLI_HOST"
+	hostEnv    = "LOGD_HOST"
+)
 
 // run runs the command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(exit.HelpWriter{Writer: a.stdout})
+	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if word, ok := unknownWord(err); ok && cmd == root {
+		err = unknownCommand(root, word)
+	}
+	if err == nil && a.helpErr != nil {
+		a.running, err = true, exit.OutputError(a.helpErr)
+	}
 	if err == nil || errors.Is(err, exit.ErrQuiet) {
 		return exit.Done
 	}
@@ -57,93 +70,85 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
+// unknownWord returns the word that cobra's error says is no command.
+func unknownWord(err error) (string, bool) {
+	if err == nil {
+		return "", false
+	}
+	rest, ok := strings.CutPrefix(err.Error(), "unknown command ")
+	if !ok {
+		return "", false
+	}
+	quoted, err := strconv.QuotedPrefix(rest)
+	if err != nil {
+		return "", false
+	}
+	word, err := strconv.Unquote(quoted)
+	return word, err == nil
+}
+
 func (a *app) root() *cobra.Command {
+	showVersion := false
 	root := &cobra.Command{
 		Use:   "log-cli",
 		Short: "Write to, read from and ask about a logd server.",
-		Example: `  echo hello | log-cli write --topic greetings
-  log-cli read --topic greetings
+		Example: `  echo hello | log-cli write greetings
+  log-cli read greetings
   log-cli info greetings`,
-		Long: `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such topic or offset, 4 damage was found, 5 refused by the
-server (a limit, the whitelist, read only), 75 for now (no connection, busy, shutting down), 78 configuration.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Long: `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such topic or offset, 4 damage
+was found, 5 refused by the server (a limit, the whitelist, read only), 75 for
+now (no connection, busy, shutting down), 78 configuration.`,
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true, // ours fit into a line
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.printVersion()
+			}
+			return cmd.Help()
+		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	root.SetHelpTemplate(helpTemplate)
+	root.SetHelpFunc(a.help)
+	root.SetFlagErrorFunc(flagError)
+	help := a.helpCommand()
+	root.SetHelpCommand(help)
 	cobra.EnableCommandSorting = false
 
-	flags := root.PersistentFlags()
-	flags.StringVar(&a.host, "host", logd.DefaultAddr, "server's `HOST:PORT`; several, with commas between, are tried in turn (environment: "+hostEnv+")")
-	flags.DurationVar(&a.timeout, "timeout", 15*time.Second, "default of --connect-timeout, --read-timeout and --write-timeout")
-	flags.DurationVar(&a.connectTimeout, "connect-timeout", 0, "how long to wait for a connection")
-	flags.DurationVar(&a.readTimeout, "read-timeout", 0, "how long the server may be silent when it should answer")
-	flags.DurationVar(&a.writeTimeout, "write-timeout", 0, "how long one write to the server may take")
-	flags.SortFlags = false
-
-	root.AddCommand(
-		a.writeCommand(), a.readCommand(), a.topicsCommand(), a.infoCommand(), a.statsCommand(),
-		a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(), a.benchCommand(),
-		a.checkCommand(), a.dumpCommand(), a.repairCommand(), a.versionCommand(), a.completionCommand(),
-	)
-	for _, cmd := range root.Commands() {
-		cmd.Flags().SortFlags = false
-		cmd.DisableFlagsInUseLine = true
-		for _, sub := range cmd.Commands() {
-			sub.DisableFlagsInUseLine = true
-		}
-	}
+	root.AddCommand(a.online(
+		a.writeCommand(), a.readCommand(), a.topicsCommand(), a.infoCommand(), a.deleteCommand(), a.trimCommand(),
+		a.statsCommand(), a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(), a.benchCommand(),
+	)...)
+	root.AddCommand(a.checkCommand(), a.dumpCommand(), a.repairCommand(), a.versionCommand(), a.completionCommand(), help)
+	root.Flags().BoolVar(&showVersion, "version", false, "show the version of log-cli")
+	a.finish(root)
 	return root
 }
 
-// helpTemplate begins with a line and examples.
-const helpTemplate = `{{.Short}}
-
-{{if .HasExample}}Examples:
-{{.Example}}
-
-{{end}}{{with .Long}}{{. | trimTrailingWhitespaces}}
-
-{{end}}Usage:
-  {{.UseLine}}{{if .HasAvailableSubCommands}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Connection:
-{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-`
+// finish sets what all commands have in common.
+func (a *app) finish(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	cmd.DisableFlagsInUseLine = true
+	cmd.Flags().BoolP("help", "h", false, "show this help")
+	for _, sub := range cmd.Commands() {
+		a.finish(sub)
+	}
+}
 
 // do makes the function of a command out of one that runs when the command
 // line is understood.
 func (a *app) do(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if a.format != "" && a.format != "text" && a.format != "json" {
-			return fmt.Errorf("--format is %q: want text or json", a.format)
-		}
-		for _, name := range []string{"timeout", "connect-timeout", "read-timeout", "write-timeout"} {
-			if d, err := cmd.Flags().GetDuration(name); err == nil && d <= 0 && cmd.Flags().Changed(name) {
-				return fmt.Errorf("--%s is %v: want more than 0", name, d)
-			}
+		if err := checkTimeouts(cmd.Flags()); err != nil {
+			return err
 		}
 		a.running = true
-		if env := a.getenv(hostEnv); env != "" && !cmd.Flags().Changed("host") {
-			a.host, a.hostFromEnv = env, true
-		}
+		a.resolveHost(cmd)
 		return f(cmd.Context(), args)
 	}
 }
 
-// formatFlag gives a command that prints data the flag -o.
-func (a *app) formatFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, "format", "o", "text", "`text`, or json: one object a line")
-}
-
-func (a *app) json() bool { return a.format == "json" }
+func (a *app) json() bool { return a.format.text == "json" }
 
 // clientConfig returns what the connection flags say.
 func (a *app) clientConfig() logd.ClientConfig {
@@ -170,8 +175,8 @@ func (a *app) clientConfig() logd.ClientConfig {
 // dial connects to the server.
 func (a *app) dial(ctx context.Context) (*logd.Client, error) {
 	cfg := a.clientConfig()
-	if err := cfg.Validate(); err != nil && a.hostFromEnv {
-		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", hostEnv, a.host))
+	if err := cfg.Validate(); err != nil && a.hostFrom != "" {
+		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", a.hostFrom, a.host))
 	} else if err != nil {
 		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT", a.host))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ type benchFlags struct {
 	prefix                   string
 	messageSize, batchSize   size
 	count                    int64
-	single                   bool
+	single, keep             bool
 	inFlight                 int
 	duration                 time.Duration
 }
@@ -41,8 +42,8 @@ the oldest message to the end, and where there are writers too, on behind them;
 the latency is that of one read of up to a mebibyte. Checksums are computed for
 every batch by writers and readers.
 
-The topics stay when the measurement is over. Their data counts against the
-server's limits as all data does.`,
+The topics that it makes are deleted when the measurement is over, unless --keep
+is given. A topic that was there before stays, with what was written to it.`,
 		Example: `  log-cli bench
   log-cli bench --writers 1 --single --duration 2s
   log-cli bench --writers 0 --readers 1
@@ -65,16 +66,17 @@ server's limits as all data does.`,
 		RunE: a.do(func(ctx context.Context, _ []string) error { return a.bench(ctx, &f) }),
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&f.writers, "writers", 8, "`N`umber of connections that write")
-	flags.IntVar(&f.readers, "readers", 0, "`N`umber of connections that read")
-	flags.Var(&f.messageSize, "size", "length of a message")
-	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes")
+	flags.IntVar(&f.writers, "writers", 8, "write on `N` connections")
+	flags.IntVar(&f.readers, "readers", 0, "read on `N` connections")
+	flags.Var(&f.messageSize, "size", "make messages of this `SIZE`")
+	flags.Var(&f.batchSize, "batch-size", "make batches of at most this `SIZE`")
 	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.BoolVar(&f.single, "single", false, "one message in a batch; the same as --count 1")
-	flags.IntVar(&f.inFlight, "in-flight", 8, "`N`umber of batches on their way on each connection")
-	flags.IntVar(&f.topics, "topics", 1, "`N`umber of topics")
+	flags.IntVar(&f.inFlight, "in-flight", 8, "have up to `N` batches on their way on each connection")
+	flags.IntVar(&f.topics, "topics", 1, "write to `N` topics")
 	flags.StringVarP(&f.prefix, "topic", "t", "bench", "`PREFIX` of the topics' names, to which -0, -1, … is added")
-	flags.DurationVar(&f.duration, "duration", 5*time.Second, "how long to measure")
+	flags.DurationVar(&f.duration, "duration", 5*time.Second, "measure for this `TIME`")
+	flags.BoolVar(&f.keep, "keep", false, "keep the topics")
 	a.formatFlag(cmd)
 	return cmd
 }
@@ -130,7 +132,13 @@ func (a *app) bench(ctx context.Context, f *benchFlags) error {
 			return err
 		}
 	}
+	made, err := b.absent(ctx, clients[0])
+	if err != nil {
+		return err
+	}
 	wrote, read, err := b.run(ctx, clients, a.progressTime(f.duration))
+	// An interrupt ends the measurement, and leaves no topics either.
+	removed := b.remove(context.WithoutCancel(ctx), clients[0], made)
 	if err != nil {
 		return err
 	}
@@ -146,6 +154,9 @@ func (a *app) bench(ctx context.Context, f *benchFlags) error {
 			return err
 		}
 	}
+	if removed != nil {
+		a.note("%s", plain(removed)) // what was measured is good
+	}
 	return nil
 }
 
@@ -160,6 +171,40 @@ func (b *bencher) check(ctx context.Context, client *logd.Client) error {
 	}
 	if !new(logd.Batch).Fits(b.flags.topic(0), int(b.flags.messageSize), int64(b.flags.batchSize)) {
 		return exit.With(exit.Usage, fmt.Errorf("--size is %d: no such message fits into a batch of %d bytes", b.flags.messageSize, b.flags.batchSize))
+	}
+	return nil
+}
+
+// absent returns the topics that the measurement is going to make.
+func (b *bencher) absent(ctx context.Context, client *logd.Client) (absent []string, err error) {
+	if b.flags.keep || b.flags.writers == 0 {
+		return nil, nil
+	}
+	there, err := client.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range b.flags.topics {
+		if topic := b.flags.topic(i); !slices.Contains(there, topic) {
+			absent = append(absent, topic)
+		}
+	}
+	return absent, nil
+}
+
+// remove deletes the topics that were made.
+func (b *bencher) remove(ctx context.Context, client *logd.Client, made []string) error {
+	for _, topic := range made {
+		info, err := client.Info(ctx, topic)
+		if err == nil && info.ID == "" {
+			return errors.New("the server is too old to delete topics: those of the measurement stay")
+		}
+		if err == nil {
+			err = client.Delete(ctx, topic, logd.DeleteOptions{ID: info.ID, Now: true})
+		}
+		if err != nil && !errors.Is(err, logd.ErrNotFound) {
+			return fmt.Errorf("the topics of the measurement stay: %w", err)
+		}
 	}
 	return nil
 }
@@ -337,7 +382,7 @@ func (b *bencher) read(ctx context.Context, client *logd.Client, number int, t *
 			}
 			continue
 		case errors.Is(err, logd.ErrNotFound) && offset < 0:
-			return noTopic(topic)
+			return exit.With(exit.NotFound, fmt.Errorf("there is no topic %q", topic))
 		case err != nil:
 			return err
 		case len(result.Batches) == 0 && !writing:

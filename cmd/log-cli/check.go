@@ -20,12 +20,17 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check DIR [flags]",
 		Short: "Verify every byte of a work directory.",
-		Long: `Reads all of the work directory DIR and names each place that is not as logd left it. Nothing is changed.
+		Long: `Reads all of the work directory DIR and names each place that is not as logd
+left it. Nothing is changed.
 
-"damage" is data that was stored and can't be read: the exit code is 4. "note" is what loses nothing: the torn end of an
-append that a crash interrupted, an index that does not fit (it is a cache, and made anew by itself), a file that is not
-logd's. "unchecked" is what could not be read: the exit code is 1, if there is no damage. While a server has the directory
-open, --online checks what no longer changes; without it the exit code is 75.`,
+"damage" is data that was stored and can't be read. The exit code is 4. "note"
+is what loses nothing: the torn end of an append that a crash interrupted, an
+index that does not fit (it is a cache, which is made again by itself), a file
+that is not logd's. "unchecked" is what could not be read. The exit code is 1 if
+there is no damage.
+
+If a server has the directory open, the exit code is 75. With --online the parts
+that no longer change are checked meanwhile.`,
 		Example: `  log-cli check logs
   log-cli check logs -o json
   log-cli check --online /var/lib/logd`,
@@ -34,7 +39,7 @@ open, --online checks what no longer changes; without it the exit code is 75.`,
 			return a.check(ctx, args[0], online)
 		}),
 	}
-	cmd.Flags().BoolVar(&online, "online", false, "check, while a server may have it open, what no longer changes: all before the last sync that is on record")
+	cmd.Flags().BoolVar(&online, "online", false, "check what no longer changes, while a server may have it open: all before the last sync that is on record")
 	a.formatFlag(cmd)
 	return cmd
 }
@@ -115,11 +120,11 @@ func (a *app) printFinding(f *storage.Finding) error {
 			"finding", f.Level.String(), string(f.Kind), f.Topic, f.File, f.Position, f.Offset, f.Length, f.Why,
 		})
 	}
-	return printf(a.stdout, "%s: %s: %s%s\n", f.Level, f.File, place(f.Position, f.Offset, f.Length), f.Why)
+	return printf(a.stdout, "%s: %s: %s%s\n", f.Level, f.File, rangeOf(f.Position, f.Offset, f.Length), f.Why)
 }
 
-// place says where a range is, if it is not a file as a whole.
-func place(position, offset, length int64) string {
+// rangeOf says where a range is, if it is not a file as a whole.
+func rangeOf(position, offset, length int64) string {
 	switch {
 	case position < 0:
 		return ""
@@ -178,8 +183,8 @@ func openWorkDir(dir string) (*vfs.OS, error) {
 func explainOffline(dir string, err error) error {
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
-		return exit.With(exit.Temporary, fmt.Errorf("%s is in use by %s: stop that first; "+
-			"\"log-cli check --online\" checks meanwhile what no longer changes", dir, lockHolder(dir)))
+		return exit.With(exit.Temporary, fmt.Errorf("%s is in use by %s: stop it first, or use "+
+			"\"log-cli check --online\", which checks the parts that no longer change", dir, lockHolder(dir)))
 	case errors.Is(err, storage.ErrStarted):
 		return exit.With(exit.Temporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir))
 	case errors.Is(err, storage.ErrNoWorkDir):

@@ -26,9 +26,12 @@ func (a *app) dumpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump FILE [flags]",
 		Short: "Print the batches of a partition file.",
-		Long: `Prints a line for each batch of FILE, which is named <base offset>.log, and for each range of bytes that is none. Every
-checksum is verified. Times are those of the index beside the file, if there is one. FILE may be a copy anywhere; if it is
-in a work directory, no server may have that open.`,
+		Long: `Prints a line for each batch of FILE, and for each range of bytes that is none.
+FILE is named <base offset>.log. Every checksum is verified. Times are those of
+the index beside the file, if there is one.
+
+FILE may be a copy anywhere. If it is in a work directory, no server may have
+that directory open.`,
 		Example: `  log-cli dump logs/greetings/0.log
   log-cli dump logs/greetings/0.log --offset 47 --limit 1 --bodies
   log-cli dump logs/greetings/0.log -o json`,
@@ -41,11 +44,11 @@ in a work directory, no server may have that open.`,
 		}),
 	}
 	flags := cmd.Flags()
-	flags.Var((*number)(&o.offset), "offset", "begin with the first batch at or after this offset")
-	flags.Var((*number)(&o.limit), "limit", "number of batches; 0 for all")
-	flags.BoolVarP(&o.messages, "messages", "m", false, "print a line for each message too")
+	flags.Var((*number)(&o.offset), "offset", "begin with the first batch at or after this `OFFSET`")
+	flags.Var((*number)(&o.limit), "limit", "end after `N` batches; 0 for all")
+	flags.BoolVarP(&o.messages, "messages", "m", false, "print a line for each message, too")
 	flags.BoolVarP(&o.bodies, "bodies", "b", false, "the same, with the messages' bodies")
-	flags.StringVarP(&o.topic, "topic", "t", "", "topic of the batches (default: that of the first)")
+	flags.StringVarP(&o.topic, "topic", "t", "", "the `TOPIC` of the batches (default: that of the first)")
 	a.formatFlag(cmd)
 	return cmd
 }

@@ -3,85 +3,43 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
-	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/version"
 )
 
-func (a *app) topicsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "topics [flags]",
-		Short: "List the topics of a server.",
-		Example: `  log-cli topics
-  log-cli topics -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				names, err := client.Topics(ctx)
-				if err != nil {
-					return err
-				}
-				for _, name := range names {
-					if a.json() {
-						err = printJSON(a.stdout, struct {
-							Topic string `json:"topic"`
-						}{name})
-					} else {
-						err = printf(a.stdout, "%s\n", name)
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}),
-	}
-	a.formatFlag(cmd)
-	return cmd
-}
-
 func (a *app) infoCommand() *cobra.Command {
+	var t topic
 	cmd := &cobra.Command{
-		Use:   "info TOPIC [flags]",
-		Short: "Show what a server stores of a topic.",
-		Long:  "Oldest is the first offset that is still stored, Next the one that the next batch will get.",
+		Use:        "info TOPIC [flags]",
+		SuggestFor: []string{"describe", "show"},
+		Short:      "Show what a server stores of a topic.",
+		Long: `Oldest is the first offset that is still stored. Next is the offset that the
+next batch will get. Sizes and times are as people read them on a terminal, and
+exact in a pipe, in a file and with -o json.`,
 		Example: `  log-cli info greetings
   log-cli info greetings -o json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("want one TOPIC")
-			}
-			return nil
-		},
-		RunE: a.do(func(ctx context.Context, args []string) error {
+		Args: onlyTopic(&t),
+		RunE: a.do(func(ctx context.Context, _ []string) error {
 			return a.withClient(ctx, func(client *logd.Client) error {
-				topic := args[0]
-				info, err := client.Info(ctx, topic)
+				info, err := client.Info(ctx, t.name)
 				if errors.Is(err, logd.ErrNotFound) {
-					return noTopic(topic)
+					return a.noTopic(ctx, client, t.name)
 				}
 				if err != nil {
 					return err
 				}
-				fields := append([]logd.Field{{Name: "Topic", Value: topic}}, info.Fields...)
+				fields := append([]logd.Field{{Name: "Topic", Value: t.name}}, info.Fields...)
 				return a.printFields(fields, snake)
 			})
 		}),
 	}
+	a.topicFlag(cmd, &t)
 	a.formatFlag(cmd)
 	return cmd
-}
-
-// noTopic returns the error for a topic that there is not.
-func noTopic(topic string) error {
-	return exit.With(exit.NotFound, fmt.Errorf("there is no topic %q", topic))
 }
 
 func (a *app) statsCommand() *cobra.Command {
@@ -132,7 +90,11 @@ func (a *app) printFields(fields []logd.Field, name func(string) string) error {
 	if a.json() {
 		return printJSON(a.stdout, fieldsJSON(fields, name))
 	}
+	people, now := isTerminal(a.stdout), time.Now()
 	for _, f := range fields {
+		if people {
+			f.Value = forPeople(f, now)
+		}
 		if err := printf(a.stdout, "%s: %s\n", f.Name, f.Value); err != nil {
 			return err
 		}
@@ -176,34 +138,16 @@ func (a *app) versionCommand() *cobra.Command {
 		Example: `  log-cli version
   log-cli version -o json`,
 		Args: cobra.NoArgs,
-		RunE: a.do(func(context.Context, []string) error {
-			if a.json() {
-				return printJSON(a.stdout, version.JSON())
-			}
-			return printf(a.stdout, "%s", version.Line("log-cli"))
-		}),
+		RunE: a.do(func(context.Context, []string) error { return a.printVersion() }),
 	}
 	a.formatFlag(cmd)
 	return cmd
 }
 
-func (a *app) completionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "Print a script that makes a shell complete the words of log-cli.",
-		Example: `  log-cli completion bash > ~/.local/share/bash-completion/completions/log-cli
-  log-cli completion zsh > "${fpath[1]}/_log-cli"
-  log-cli completion fish > ~/.config/fish/completions/log-cli.fish`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"bash", "zsh", "fish"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a.running = true
-			write := map[string]func(io.Writer) error{
-				"bash": func(w io.Writer) error { return cmd.Root().GenBashCompletionV2(w, true) },
-				"zsh":  cmd.Root().GenZshCompletion,
-				"fish": func(w io.Writer) error { return cmd.Root().GenFishCompletion(w, true) },
-			}[args[0]]
-			return exit.OutputError(write(a.stdout))
-		},
+func (a *app) printVersion() error {
+	a.running = true
+	if a.json() {
+		return printJSON(a.stdout, version.JSON())
 	}
+	return printf(a.stdout, "%s", version.Line("log-cli"))
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -14,49 +16,54 @@ import (
 	"github.com/logd-dev/logd/internal/exit"
 )
 
-const defaultLimit = 15
-
 // readFlags are the flags of read.
 type readFlags struct {
-	topic    string
-	offset   int64
-	since    string
-	last     int64
-	limit    int64
-	numbers  bool
-	follow   bool
-	orOldest bool
+	topic               topic
+	from, offset, since placeFlag
+	to                  placeFlag
+	last                int64
+	limit               int64
+	numbers             bool
+	follow              bool
+	orOldest            bool
+	times, utc          bool
+	grep                string
+	invert              bool
 
-	hasOffset, hasSince, hasLast bool
+	begin place          // what one of from, offset, since and last says
+	match *regexp.Regexp // what grep says
 }
 
 func (a *app) readCommand() *cobra.Command {
 	var f readFlags
 	cmd := &cobra.Command{
-		Use:   "read [flags]",
-		Short: "Print messages of a topic, each on a line.",
-		Long: `Reading begins at the oldest message, or where --offset, --since or --last say.
-It ends after 15 messages, unless --limit says otherwise, and with --last after
-as many as that. With --read-forever it waits at the end of the topic for what
-is written there, without a limit unless there is --limit.
+		Use:        "read TOPIC [flags]",
+		SuggestFor: []string{"tail", "cat", "get", "consume", "subscribe", "follow"},
+		Short:      "Print the messages of a topic, each on a line.",
+		Long: `Prints all messages from the oldest to the end of the topic. --from and --to say
+where to begin and end; with --read-forever it waits at the end for more.
 
-With --numbers each message has its name before it, OFFSET.DELTA and a space.
-OFFSET is that of the message's batch, where --offset can begin.`,
-		Example: `  log-cli read --topic greetings
-  log-cli read --topic greetings --limit 0 > all
-  log-cli read --topic greetings --last 5 --read-forever
-  log-cli read --topic greetings --since 10m --limit 0 -o json`,
-		Args: cobra.NoArgs,
+A PLACE is one of
+  start, end            the oldest message; behind the newest one
+  1234                  the batch at this offset
+  1234.56               a message, as --numbers prints it
+  -10                   the tenth message before the end
+  10m, -90s, -2d, -1w   so long ago (ms, s, m, h, d, w)
+  2026-11-28            a day, or a time: "2026-11-28 19:00", with seconds
+  2026-11-28T19:00:05Z  a time in another zone
+  today, yesterday      when the day began
+A time stands for the first batch that was appended at that time or later.
+
+A pattern for --format has %t topic, %o offset, %d delta, %T time, %s body, %%,
+and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.`,
+		Example: `  log-cli read greetings
+  log-cli read greetings --last 5 --read-forever
+  log-cli read greetings --since 10m --grep 'err|warn' --time
+  log-cli read greetings --from yesterday --to today -o json
+  log-cli read greetings --format '%T %o.%d %s\n'`,
+		Args: func(cmd *cobra.Command, args []string) error { return f.words(cmd, args) },
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			f.hasOffset, f.hasSince, f.hasLast = cmd.Flags().Changed("offset"), cmd.Flags().Changed("since"), cmd.Flags().Changed("last")
-			if !cmd.Flags().Changed("limit") && (f.hasLast || f.follow) {
-				f.limit = 0
-			}
-			if f.limit < 0 || f.offset < 0 || f.last < 0 {
-				return errors.New("--limit, --offset and --last must not be negative")
-			}
-			_, err := f.sinceTime(time.Now())
-			return err
+			return f.settle(cmd, &a.format)
 		},
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			return a.withClient(ctx, func(client *logd.Client) error {
@@ -66,50 +73,94 @@ OFFSET is that of the message's batch, where --offset can begin.`,
 	}
 	flags := cmd.Flags()
 	a.topicFlag(cmd, &f.topic)
-	flags.Var((*number)(&f.offset), "offset", "begin with the batch at this `OFFSET` (default the oldest)")
-	flags.StringVar(&f.since, "since", "", "begin with what was written in this `TIME`, as 10m, or since then, as 2026-01-02T15:04:05Z")
-	flags.Var((*number)(&f.last), "last", "begin with the `N`th message from the end")
-	f.limit = defaultLimit
-	flags.Var((*number)(&f.limit), "limit", "end after `N` messages; 0 to read to the end")
-	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more")
+	flags.Var(&f.from, "from", "begin at this `PLACE` (default start)")
+	flags.Var(&f.to, "to", "end before this `PLACE` (default: read to the end)")
+	flags.Var(&f.offset, "offset", "the same as --from `PLACE`")
+	flags.Var(&f.since, "since", "the same as --from `PLACE`")
+	flags.Var((*number)(&f.last), "last", "print the last `N` messages")
+	flags.Var((*number)(&f.limit), "limit", "end after `N` messages; 0 for no limit")
+	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more, and for the topic if there is none yet")
+	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message if the wanted one is gone or damaged")
+	flags.StringVar(&f.grep, "grep", "", "print only messages that match this `REGEXP`")
+	flags.BoolVar(&f.invert, "invert", false, "print only messages that do not match --grep")
 	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
-	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message where the wanted one is gone or damaged")
-	a.formatFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("offset", "since", "last")
+	flags.BoolVar(&f.times, "time", false, "print before each message when it was appended, in local time")
+	flags.BoolVar(&f.utc, "utc", false, "print times in UTC")
+	a.patternFlag(cmd)
+	for _, name := range []string{"from", "to", "offset", "since"} {
+		cmd.RegisterFlagCompletionFunc(name, completePlace)
+	}
 	return cmd
 }
 
-// sinceTime returns the time that --since names, and the zero time if there is
-// none.
-func (f *readFlags) sinceTime(now time.Time) (time.Time, error) {
-	if !f.hasSince {
-		return time.Time{}, nil
+// words takes the topic. Who writes -n 3 means --limit 3.
+func (f *readFlags) words(cmd *cobra.Command, args []string) error {
+	err := f.topic.only(args)
+	if err != nil && f.numbers && len(args) > 0 {
+		if _, bad := strconv.ParseUint(args[len(args)-1], 10, 63); bad == nil {
+			return fmt.Errorf("%w; -n takes no number: --limit does, and --last", err)
+		}
 	}
-	if d, err := time.ParseDuration(f.since); err == nil && d >= 0 {
-		return now.Add(-d), nil
+	return err
+}
+
+// settle looks whether the flags go together.
+func (f *readFlags) settle(cmd *cobra.Command, format *formatValue) error {
+	begins := ""
+	for name, p := range map[string]place{"from": f.from.place, "offset": f.offset.place, "since": f.since.place, "last": {kind: fromEnd, n: f.last}} {
+		if !cmd.Flags().Changed(name) {
+			continue
+		}
+		if begins != "" {
+			first, second := min(begins, name), max(begins, name)
+			return fmt.Errorf("--%s and --%s both say where to begin: give one of them", first, second)
+		}
+		begins, f.begin = name, p
 	}
-	if t, err := time.Parse(time.RFC3339, f.since); err == nil {
-		return t, nil
+	if begins == "last" && f.limit == 0 && !f.follow {
+		f.limit = f.last // what comes meanwhile is not of the last ones
 	}
-	return time.Time{}, fmt.Errorf("--since is %q: want a time such as 10m or 2026-01-02T15:04:05Z", f.since)
+	if f.grep != "" {
+		var err error
+		if f.match, err = regexp.Compile(f.grep); err != nil {
+			return fmt.Errorf("--grep: %w", err)
+		}
+	}
+	switch {
+	case f.limit < 0 || f.last < 0:
+		return errors.New("--limit and --last must not be negative")
+	case f.follow && f.to.isSet():
+		return errors.New("--read-forever has no end: leave it or --to out")
+	case f.to.isSet() && f.begin.after(f.to.place):
+		return fmt.Errorf("--%s is behind --to", begins)
+	case f.invert && f.match == nil:
+		return errors.New("--invert: want --grep with it")
+	case format.pattern != nil && (f.numbers || f.times):
+		return errors.New("a pattern says it all: leave --numbers and --time out, and put %o.%d and %T into it")
+	}
+	return nil
 }
 
 func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error {
 	r := &reader{
-		app: a, client: client, topic: f.topic, follow: f.follow, orOldest: f.orOldest,
-		out: &messageWriter{out: bufio.NewWriterSize(a.stdout, 128<<10), topic: f.topic, json: a.json(), numbers: f.numbers},
+		app: a, finder: finder{client: client, topic: f.topic.name}, flags: f, limit: f.limit,
+		out: &messageWriter{
+			out: bufio.NewWriterSize(a.stdout, 128<<10), topic: f.topic.name, json: a.json(),
+			numbers: f.numbers, times: f.times, zone: time.Local, pattern: a.format.pattern,
+		},
 	}
-	r.limit = f.limit
+	if f.utc {
+		r.out.zone = time.UTC
+	}
 	if f.follow {
 		var stop context.CancelFunc
 		ctx, stop = exit.UntilClosed(ctx, a.stdout)
 		defer stop()
 	}
-	start, err := r.start(ctx, f)
-	if err != nil {
-		return err
+	start, err := r.start(ctx)
+	if err == nil {
+		err = r.run(ctx, start)
 	}
-	err = r.run(ctx, start)
 	if flushed := r.out.flush(); err == nil {
 		err = flushed
 	}
@@ -124,51 +175,57 @@ func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error
 
 // reader reads a topic and prints it.
 type reader struct {
-	app      *app
-	client   *logd.Client
-	topic    string
-	follow   bool
-	orOldest bool
-	out      *messageWriter
+	finder
+	app   *app
+	flags *readFlags
+	out   *messageWriter
 
-	offset int64 // where reading begins, unless it is the oldest
-	skip   int64 // how many messages there are not wanted
-	limit  int64 // how many messages are still wanted; 0 for all
-	begun  bool  // there was a message
-	page   int64 // how many messages to ask for at once, when counting
+	offset  int64 // where reading begins, unless it is the oldest
+	to      int64 // where it ends, if bounded
+	toDelta int64
+	bounded bool
+	limit   int64 // how many messages are still to be printed; 0 for all
+	begun   bool  // there was a message
 
 	lost atomic.Bool // the user was told that the server does not answer
 }
 
-// start finds out where to begin.
-func (r *reader) start(ctx context.Context, f *readFlags) (logd.Position, error) {
-	since, err := f.sinceTime(time.Now())
-	if err != nil {
-		return logd.Position{}, err
-	}
-	switch {
-	case f.hasOffset:
-		r.offset = f.offset
-	case f.hasSince:
-		r.offset, err = r.client.Seek(ctx, r.topic, since)
-	case f.hasLast:
-		r.offset, r.skip, err = r.last(ctx, f.last)
-		if r.limit == 0 && !f.follow {
-			r.limit = f.last
+// start finds out where to begin, and where to end.
+func (r *reader) start(ctx context.Context) (logd.Position, error) {
+	if r.flags.follow {
+		if _, err := r.client.Info(ctx, r.topic); errors.Is(err, logd.ErrNotFound) {
+			r.app.note("there is no topic %q yet%s; waiting for it", r.topic, r.app.meantTopic(ctx, r.client, r.topic))
 		}
-	default:
+	}
+	if p := &r.flags.to; p.isSet() {
+		var err error
+		if r.to, r.toDelta, err = r.find(ctx, p.place); err != nil {
+			return logd.Position{}, r.explain(ctx, err)
+		}
+		r.bounded = true
+	}
+	switch p := &r.flags.begin; p.kind {
+	case noPlace, atStart:
 		return logd.AtOldest(), nil
+	case atOffset:
+		r.offset = p.offset
+		return logd.AtMessage(p.offset, p.delta), nil
+	default:
+		offset, delta, err := r.find(ctx, *p)
+		if r.flags.follow && errors.Is(err, logd.ErrNotFound) {
+			return logd.AtOldest(), nil // of a topic that is yet to come
+		}
+		r.offset = offset
+		return logd.AtMessage(offset, delta), r.explain(ctx, err)
 	}
-	if errors.Is(err, logd.ErrNotFound) {
-		err = noTopic(r.topic)
-	}
-	return logd.AtOffset(r.offset), err
 }
 
 // run prints messages until there are enough.
 func (r *reader) run(ctx context.Context, start logd.Position) error {
-	client, cfg := r.client, logd.ScannerConfig{Start: start, Follow: r.follow}
-	if r.follow {
+	client, cfg := r.client, logd.ScannerConfig{
+		Start: start, Follow: r.flags.follow, AwaitTopic: r.flags.follow,
+	}
+	if r.flags.follow {
 		// The server was there when the command was started; from now on there
 		// is no hurry.
 		endless := r.app.clientConfig()
@@ -180,10 +237,10 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		defer client.Close()
 		cfg.OnRetry = r.retrying
 	}
-	if r.limit > 0 && r.limit+r.skip > 0 {
-		cfg.Limit = r.limit + r.skip
+	if r.limit > 0 && r.flags.match == nil {
+		cfg.Limit = r.limit
 	}
-	if r.orOldest {
+	if r.flags.orOldest {
 		cfg.OnGone = r.passGap
 	}
 	s, err := logd.NewScanner(ctx, client, r.topic, cfg)
@@ -192,47 +249,30 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 	}
 	defer s.Close()
 	for s.Scan() {
-		r.begun = true
-		if r.skip > 0 {
-			r.skip--
-			continue
-		}
 		m := s.Message()
-		if err := r.out.print(&m); err != nil {
-			return err
+		if r.bounded && (m.Offset > r.to || m.Offset == r.to && m.Delta >= r.toDelta) {
+			break
 		}
-		if r.limit == 1 {
-			return nil
+		r.begun = true
+		if r.wanted(&m) {
+			if err := r.out.print(&m); err != nil {
+				return err
+			}
+			if r.limit == 1 {
+				return nil
+			}
+			r.limit = max(r.limit-1, 0)
 		}
-		r.limit = max(r.limit-1, 0)
-		if r.follow && !s.Ready() {
+		if r.flags.follow && !s.Ready() {
 			if err := r.out.flush(); err != nil {
 				return err
 			}
 		}
 	}
-	return r.ended(s)
+	return r.ended(ctx, s)
 }
 
-// messageWriter prints messages.
-type messageWriter struct {
-	out     *bufio.Writer
-	topic   string
-	json    bool
-	numbers bool
-	number  []byte
+// wanted reports whether a message is to be printed.
+func (r *reader) wanted(m *logd.Message) bool {
+	return r.flags.match == nil || r.flags.match.Match(m.Body) != r.flags.invert
 }
-
-func (w *messageWriter) print(m *logd.Message) error {
-	if w.json {
-		return printJSON(w.out, newJSONMessage(w.topic, m))
-	}
-	if w.numbers {
-		w.number = fmt.Appendf(w.number[:0], "%d.%d ", m.Offset, m.Delta)
-		w.out.Write(w.number)
-	}
-	w.out.Write(m.Body)
-	return exit.OutputError(w.out.WriteByte('\n')) // an error of before comes again
-}
-
-func (w *messageWriter) flush() error { return exit.OutputError(w.out.Flush()) }

@@ -21,11 +21,14 @@ func (a *app) repairCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "repair DIR [flags]",
 		Short: "Mend a work directory, keeping what is taken out of it.",
-		Long: `Makes "log-cli check" find no damage in the work directory DIR. Everything that is valid stays as it is, at its offset.
+		Long: `Makes "log-cli check" find no damage in the work directory DIR. Everything that
+is valid stays as it is, at its offset.
 
-Damaged bytes are copied to DIR/.repaired, and only when the copies are on stable storage are they overwritten with
-zeros, or, at the torn end of a log, cut off. Reads of their offsets answer "not found". Indexes that don't fit are made
-anew. DIR/.repaired/.report has a line of JSON for each copy. An interrupted repair is finished by running it again.
+Damaged bytes are copied to DIR/.repaired. When the copies are on stable
+storage, the bytes are overwritten with zeros, or cut off if they are the torn
+end of a log. Reads of their offsets answer "not found". Indexes that do not fit
+are made again. DIR/.repaired/.report has a line of JSON for each copy. An
+interrupted repair is finished by running it again.
 
 No server may have the directory open. Run it as the user that logd runs as.`,
 		Example: `  log-cli repair logs --dry-run
@@ -166,7 +169,7 @@ func (a *app) printAction(act *storage.Action) error {
 	if act.Kind == storage.ActSave {
 		to = fmt.Sprintf("to %s: ", act.SavedAs)
 	}
-	return printf(a.stdout, "%s: %s: %s%s%s\n", act.Kind, act.File, place(act.Position, act.Offset, act.Length), to, act.Why)
+	return printf(a.stdout, "%s: %s: %s%s%s\n", act.Kind, act.File, rangeOf(act.Position, act.Offset, act.Length), to, act.Why)
 }
 
 func (a *app) printRepaired(dir string, dryRun bool, r *storage.RepairReport) error {

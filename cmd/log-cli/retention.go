@@ -25,7 +25,12 @@ failed is run again after a pause that grows from a second to ten minutes.`,
 		Example: `  log-cli hooks
   log-cli hooks retry orders 0
   log-cli hooks skip orders 0`,
-		Args: cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			return a.withClient(ctx, func(client *logd.Client) error {
 				hooks, err := client.Hooks(ctx)
@@ -145,45 +150,44 @@ type retentionFlags struct {
 
 func (a *app) retentionCommand() *cobra.Command {
 	var f retentionFlags
+	var t topic
 	cmd := &cobra.Command{
 		Use:   "retention TOPIC [flags]",
 		Short: "Show which partitions of a topic are removed next, why and when.",
-		Long: `Without flags the answer is what the server does with its own settings. Each flag
-asks what would be if that setting were another one; nothing is changed.
+		Long: `Without flags the answer is what the server does with its own settings. Each
+flag asks what would be if that setting were another one. Nothing is changed.
 
-A partition that is kept goes when so many more partitions were begun, so many
-more bytes were written, or at that time, whichever comes first.`,
+BECAUSE says what will remove a kept partition: a number of new partitions, a
+number of new bytes, or a time. The first to come counts.`,
 		Example: `  log-cli retention orders
   log-cli retention orders --partitions 2
   log-cli retention orders --retention-age 24h -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("want one TOPIC")
-			}
 			if f.partitions < 0 || f.age < 0 {
 				return errors.New("--partitions and --retention-age must not be negative")
 			}
-			return nil
+			return t.only(args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.do(func(ctx context.Context, args []string) error {
 				return a.withClient(ctx, func(client *logd.Client) error {
-					plan, err := client.Retention(ctx, args[0], f.options(cmd))
+					plan, err := client.Retention(ctx, t.name, f.options(cmd))
 					if errors.Is(err, logd.ErrNotFound) {
-						return noTopic(args[0])
+						return a.noTopic(ctx, client, t.name)
 					}
 					if err != nil {
 						return err
 					}
-					return a.printPlan(args[0], plan)
+					return a.printPlan(t.name, plan)
 				})
 			})(cmd, args)
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var((*number)(&f.partitions), "partitions", "as if `N` partitions were kept; 0 for all (default the server's setting)")
-	flags.Var(&f.bytes, "retention-bytes", "as if so many bytes were kept; 0 for all (default the server's setting)")
-	flags.DurationVar(&f.age, "retention-age", 0, "as if partitions were kept so long; 0 for ever (default the server's setting)")
+	a.topicFlag(cmd, &t)
+	flags.Var((*number)(&f.partitions), "partitions", "as if `N` partitions were kept; 0 for all (default: the server's setting)")
+	flags.Var(&f.bytes, "retention-bytes", "as if this `SIZE` were kept; 0 for all (default: the server's setting)")
+	flags.DurationVar(&f.age, "retention-age", 0, "as if partitions were kept for this `TIME`; 0 for ever (default: the server's setting)")
 	a.formatFlag(cmd)
 	return cmd
 }

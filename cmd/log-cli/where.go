@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -26,42 +27,80 @@ func (r *reader) passGap(gone *logd.GoneError) error {
 	} else {
 		r.app.note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
 	}
-	r.skip = 0
 	return nil
 }
 
 // ended says what the Scanner's end means.
-func (r *reader) ended(s *logd.Scanner) error {
+func (r *reader) ended(ctx context.Context, s *logd.Scanner) error {
 	switch s.End() {
 	case logd.EndEmpty:
 		r.app.note("topic %q is empty", r.topic)
+	case logd.NotEnded: // it has reached --to
+		if !r.begun {
+			r.app.note("topic %q has no message there", r.topic)
+		}
 	case logd.EndOfLog:
 		if !r.begun {
 			r.app.note("offset %d is the end of topic %q: nothing is there yet", r.offset, r.topic)
 		}
 	}
-	err := s.Err()
+	return r.explain(ctx, s.Err())
+}
+
+// explain turns an error about a place in the topic into one that says what is
+// wrong with it, and which place is right.
+func (r *reader) explain(ctx context.Context, err error) error {
+	return r.app.explainPlace(ctx, &r.finder, err, " (--or-oldest goes on from there)")
+}
+
+// explainPlace does that for any command. hint is what to do about what is gone.
+func (a *app) explainPlace(ctx context.Context, f *finder, err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	bad := func(offset int64, format string, args ...any) error {
+		return exit.With(exit.NotFound, fmt.Errorf("offset %d of topic %q "+format, append([]any{offset, f.topic}, args...)...))
+	}
 	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
 		if gone.Damaged {
-			return r.badOffset(gone.Offset, fmt.Sprintf("is damaged; what is stored goes on at %d (--or-oldest goes on from there)", gone.Oldest))
+			return bad(gone.Offset, "is damaged; what is stored goes on at %d%s", gone.Oldest, hint)
 		}
-		return r.badOffset(gone.Offset, fmt.Sprintf("is gone; the oldest is %d (--or-oldest goes on from there)", gone.Oldest))
+		return bad(gone.Offset, "is gone; the oldest is %d%s", gone.Oldest, hint)
 	}
-	if bad, ok := errors.AsType[*logd.OffsetError](err); ok {
-		switch {
-		case bad.Offset > bad.Next:
-			return r.badOffset(bad.Offset, fmt.Sprintf("is beyond the end, %d", bad.Next))
-		case bad.Damaged > 0:
-			return r.badOffset(bad.Offset, fmt.Sprintf("is not the beginning of a batch, or is among %d damaged bytes", bad.Damaged))
+	if wrong, ok := errors.AsType[*logd.OffsetError](err); ok {
+		next := ""
+		if p, ok := f.nextMessage(ctx, wrong.Offset, wrong.Delta); ok && p.offset == wrong.Next {
+			next = fmt.Sprintf("; the next one begins at the end, %d", wrong.Next)
+		} else if ok {
+			next = fmt.Sprintf("; the next one begins at %v", p)
 		}
-		return r.badOffset(bad.Offset, "is not the beginning of a batch")
+		switch {
+		case wrong.Offset > wrong.Next:
+			return bad(wrong.Offset, "is beyond the end, %d", wrong.Next)
+		case wrong.Delta > 0:
+			return exit.With(exit.NotFound, fmt.Errorf("%d.%d of topic %q is not the beginning of a message%s", wrong.Offset, wrong.Delta, f.topic, next))
+		case wrong.Damaged > 0:
+			return bad(wrong.Offset, "is not the beginning of a batch, or is among %d damaged bytes%s", wrong.Damaged, next)
+		}
+		return bad(wrong.Offset, "is not the beginning of a batch%s", next)
 	}
 	if errors.Is(err, logd.ErrNotFound) {
-		return noTopic(r.topic)
+		return a.noTopic(ctx, f.client, f.topic)
 	}
 	return err
 }
 
-func (r *reader) badOffset(offset int64, why string) error {
-	return exit.With(exit.NotFound, fmt.Errorf("offset %d of topic %q %s", offset, r.topic, why))
+// noTopic returns the error for a topic that there is not.
+func (a *app) noTopic(ctx context.Context, client *logd.Client, topic string) error {
+	return exit.With(exit.NotFound, fmt.Errorf("there is no topic %q%s", topic, a.meantTopic(ctx, client, topic)))
+}
+
+// meantTopic asks the server for the topic that may be meant by a name that is
+// none.
+func (a *app) meantTopic(ctx context.Context, client *logd.Client, topic string) string {
+	names, err := client.Topics(ctx)
+	if err != nil {
+		return ""
+	}
+	return didYouMean(topic, names)
 }

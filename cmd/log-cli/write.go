@@ -17,7 +17,7 @@ import (
 
 // writeFlags are the flags of write.
 type writeFlags struct {
-	topic         string
+	topic         topic
 	input, output string
 	batchSize     size
 	count         int64
@@ -72,8 +72,8 @@ func (p *patience) Type() string { return "TIME" }
 func (a *app) writeCommand() *cobra.Command {
 	var f writeFlags
 	cmd := &cobra.Command{
-		Use:   "write [MESSAGE…] [flags]",
-		Short: "Append messages to a topic: the arguments, or the lines of standard input.",
+		Use:   "write TOPIC [MESSAGE…] [flags]",
+		Short: "Append messages to a topic: arguments or lines of standard input.",
 		Long: `The offset of each batch of messages is printed when the server has it.
 
 A line ends with a line feed, which is not part of the message. Everything else
@@ -84,10 +84,14 @@ that was missing at the very end is added. An empty line is an empty message.
 Several batches are on their way to the server at once. When one cannot be
 stored, nothing more is sent, and a message says which lines are stored, which
 are not and, after a lost connection, of which that is not known.`,
-		Example: `  log-cli write --topic greetings hello "good day"
-  log-cli write --topic syslog --input /var/log/syslog
-  tail -f app.log | log-cli write --topic app`,
+		Example: `  log-cli write greetings hello "good day"
+  log-cli write syslog --input /var/log/syslog
+  tail -f app.log | log-cli write app`,
 		Args: func(_ *cobra.Command, args []string) error {
+			args, err := f.topic.words(args)
+			if err != nil {
+				return err
+			}
 			if len(args) > 0 && f.input != "" {
 				return errors.New("give messages or --input, not both")
 			}
@@ -97,8 +101,12 @@ are not and, after a lost connection, of which that is not known.`,
 			return nil
 		},
 		RunE: a.do(func(ctx context.Context, args []string) error {
+			args, err := f.topic.words(args)
+			if err != nil {
+				return err
+			}
 			s := newSender()
-			s.topic, s.count, s.json, s.note = f.topic, f.count, a.json(), a.note
+			s.topic, s.count, s.json, s.note = f.topic.name, f.count, a.json(), a.note
 			s.life, s.retry = ctx, f.retry.or(len(args) == 0)
 			a.dialer = s.dial
 			return a.withClient(ctx, func(client *logd.Client) error {
@@ -111,18 +119,12 @@ are not and, after a lost connection, of which that is not known.`,
 	a.topicFlag(cmd, &f.topic)
 	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default -, standard input)")
 	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default -, standard output)")
-	flags.Var(&f.batchSize, "batch-size", "make batches of at most so many bytes; a longer message goes alone (default the server's largest)")
+	flags.Var(&f.batchSize, "batch-size", "make batches of at most this `SIZE`; a longer message goes alone (default the server's largest)")
 	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default forever, and 0s if the messages are arguments)")
-	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this time")
+	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this `TIME`")
 	a.formatFlag(cmd)
 	return cmd
-}
-
-// topicFlag gives a command the flag --topic, which it must have.
-func (a *app) topicFlag(cmd *cobra.Command, topic *string) {
-	cmd.Flags().StringVarP(topic, "topic", "t", "", "the `TOPIC`")
-	cmd.MarkFlagRequired("topic")
 }
 
 func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string) (err error) {

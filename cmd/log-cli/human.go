@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/logd-dev/logd"
+)
+
+// when says in few letters when something was, and how long ago: "19:00 (2m)"
+// within a day, "Nov 26 (2d)" within half a year, else "2025-11-26 (1y)".
+func when(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	layout := "2006-01-02"
+	switch age := now.Sub(t); {
+	case age < -24*time.Hour:
+	case age < 24*time.Hour:
+		layout = "15:04"
+	case age < 180*24*time.Hour:
+		layout = "Jan _2"
+	}
+	return fmt.Sprintf("%s (%s)", t.In(now.Location()).Format(layout), shortAge(now.Sub(t)))
+}
+
+// shortAge is a duration in its largest unit, rounded down.
+func shortAge(d time.Duration) string {
+	if d < 0 {
+		return "in " + shortAge(-d)
+	}
+	const day = 24 * time.Hour
+	for _, u := range []struct {
+		name string
+		unit time.Duration
+	}{{"y", 365 * day}, {"w", 7 * day}, {"d", day}, {"h", time.Hour}, {"m", time.Minute}} {
+		if d >= u.unit && (u.name != "w" || d >= 8*u.unit) {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+}
+
+// forPeople returns a server's value as people read it: sizes with units,
+// numbers with commas, times here and how long ago. Offsets stay as they are:
+// they are there to be copied.
+func forPeople(f logd.Field, now time.Time) string {
+	if t, err := time.Parse(time.RFC3339, f.Value); err == nil {
+		return fmt.Sprintf("%s (%s)", t.In(now.Location()).Format("2006-01-02 15:04:05"), humanize.RelTime(t, now, "ago", "from now"))
+	}
+	n, err := strconv.ParseInt(f.Value, 10, 64)
+	switch {
+	case err != nil || n < 1000:
+		return f.Value
+	case isSize(f.Name):
+		return fmt.Sprintf("%s (%s bytes)", formatBytes(float64(n)), humanize.Comma(n))
+	case f.Name == "Oldest" || f.Name == "Next" || f.Name == "Topic":
+		return f.Value
+	}
+	return humanize.Comma(n)
+}
+
+// isSize reports whether the value of that name is a number of bytes.
+func isSize(name string) bool {
+	return strings.HasSuffix(name, "Bytes") || strings.HasSuffix(name, "Size") || strings.HasPrefix(name, "bytes.") || name == "Damaged"
+}

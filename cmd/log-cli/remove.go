@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
+)
+
+// removal are the flags that delete and trim have in common.
+type removal struct {
+	topic       topic
+	yes, dryRun bool
+}
+
+func (a *app) removalFlags(cmd *cobra.Command, r *removal) {
+	a.topicFlag(cmd, &r.topic)
+	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "show what would go, and do nothing")
+	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
+}
+
+// mayRemove returns an error if nobody can be asked and nobody has said yes.
+func (a *app) mayRemove(r *removal) error {
+	if r.yes || r.dryRun || isTerminal(a.stdin) && isTerminal(a.stderr) {
+		return nil
+	}
+	return errors.New("without a terminal to ask on, want --yes (or --dry-run, to see what would go)")
+}
+
+// confirmed asks whether what is described shall be done.
+func (a *app) confirmed(r *removal, what string) (bool, error) {
+	if r.yes {
+		return true, nil
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", what)
+	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil && answer == "" {
+		fmt.Fprintln(a.stderr)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return true, nil
+	}
+	return false, exit.With(exit.Failed, errors.New("nothing is removed"))
+}
+
+func (a *app) deleteCommand() *cobra.Command {
+	var r removal
+	var now bool
+	cmd := &cobra.Command{
+		Use:        "delete TOPIC [flags]",
+		SuggestFor: []string{"remove", "rm", "drop"},
+		Short:      "Delete a topic with all its messages.",
+		Long: `The topic is gone at once, and its name is free for a new one. The server keeps
+the files for a while (its setting delete-after, 24h unless changed) under
+.deleted in its work directory. With --now, and if the disk is full, it removes
+them at once. Delete hooks are not run.
+
+On a terminal it asks. Elsewhere it wants --yes.`,
+		Example: `  log-cli delete greetings --dry-run
+  log-cli delete greetings --yes
+  log-cli delete greetings --now`,
+		Args:    onlyTopic(&r.topic),
+		PreRunE: func(*cobra.Command, []string) error { return a.mayRemove(&r) },
+		RunE: a.do(func(ctx context.Context, _ []string) error {
+			return a.withClient(ctx, func(client *logd.Client) error {
+				return a.deleteTopic(ctx, client, &r, now)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "remove the files at once, too")
+	a.removalFlags(cmd, &r)
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// jsonRemoved is what was removed from a topic, or would be, as one line of
+// JSON.
+type jsonRemoved struct {
+	Topic      string `json:"topic"`
+	DryRun     bool   `json:"dry_run"`
+	Oldest     *int64 `json:"oldest,omitempty"`
+	Partitions int64  `json:"partitions"`
+	Messages   int64  `json:"messages"`
+	Bytes      int64  `json:"bytes"`
+	// Hooks are the partitions, by base offset, that the delete hook runs for.
+	Hooks []int64 `json:"hooks,omitempty"`
+}
+
+func (j *jsonRemoved) String() string {
+	return fmt.Sprintf("%s (%s) in %s", plural(j.Messages, "message", "messages"), formatBytes(float64(j.Bytes)), count(j.Partitions, "partition"))
+}
+
+// bases names partitions by their base offsets.
+func bases(offsets []int64) string {
+	var b strings.Builder
+	b.WriteString(map[bool]string{true: "the partition at ", false: "the partitions at "}[len(offsets) == 1])
+	for i, offset := range offsets {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, offset)
+	}
+	return b.String()
+}
+
+func (a *app) deleteTopic(ctx context.Context, client *logd.Client, r *removal, now bool) error {
+	name := r.topic.name
+	info, err := client.Info(ctx, name)
+	if errors.Is(err, logd.ErrNotFound) {
+		return a.noTopic(ctx, client, name)
+	}
+	if err != nil {
+		return err
+	}
+	gone := &jsonRemoved{Topic: name, DryRun: r.dryRun, Partitions: info.Partitions, Messages: info.Messages, Bytes: info.Bytes}
+	if r.dryRun {
+		return a.printRemoved(gone, "would delete topic %q: %v; no delete hook would run", name, gone)
+	}
+	if ok, err := a.confirmed(r, fmt.Sprintf("delete topic %q: %v?", name, gone)); !ok {
+		return err
+	}
+	// The id keeps a topic that has come in the place of the one that was shown.
+	err = client.Delete(ctx, name, logd.DeleteOptions{ID: info.ID, Now: now})
+	if errors.Is(err, logd.ErrNotFound) {
+		return exit.With(exit.NotFound, fmt.Errorf("topic %q is not there any more", name))
+	}
+	if err != nil {
+		return err
+	}
+	return a.printRemoved(gone, "deleted topic %q: %v", name, gone)
+}
+
+// printRemoved prints what was removed as JSON, or as the text says it.
+func (a *app) printRemoved(gone *jsonRemoved, format string, args ...any) error {
+	if a.json() {
+		return printJSON(a.stdout, gone)
+	}
+	return printf(a.stdout, format+"\n", args...)
+}
+
+func (a *app) trimCommand() *cobra.Command {
+	var r removal
+	var before placeFlag
+	cmd := &cobra.Command{
+		Use:        "trim TOPIC --before PLACE [flags]",
+		SuggestFor: []string{"purge", "truncate", "prune"},
+		Short:      "Remove the oldest messages of a topic.",
+		Long: `Removes the partitions that end at or before a PLACE. "log-cli read --help" says
+what a PLACE may be. A partition is removed as a whole, so that up to a
+partition of older messages may stay. "--before end" removes all messages.
+
+If the server has a delete hook, it runs for each partition, and a partition
+goes when its hook has succeeded: log-cli hooks shows those that wait.
+
+On a terminal it asks. Elsewhere it wants --yes.`,
+		Example: `  log-cli trim greetings --before -7d --dry-run
+  log-cli trim greetings --before 2026-11-01 --yes
+  log-cli trim greetings --before end`,
+		Args: onlyTopic(&r.topic),
+		PreRunE: func(*cobra.Command, []string) error {
+			if !before.isSet() {
+				return errors.New("want --before PLACE; \"--before end\" removes all messages")
+			}
+			return a.mayRemove(&r)
+		},
+		RunE: a.do(func(ctx context.Context, _ []string) error {
+			return a.withClient(ctx, func(client *logd.Client) error {
+				return a.trimTopic(ctx, client, &r, &before)
+			})
+		}),
+	}
+	cmd.Flags().Var(&before, "before", "remove what is before this `PLACE`")
+	cmd.RegisterFlagCompletionFunc("before", completePlace)
+	a.removalFlags(cmd, &r)
+	a.formatFlag(cmd)
+	return cmd
+}
+
+func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, before *placeFlag) error {
+	name := r.topic.name
+	f := &finder{client: client, topic: name}
+	offset, _, err := f.find(ctx, before.place)
+	if err != nil {
+		return a.explainPlace(ctx, f, err, "")
+	}
+	gone, err := f.endingBefore(ctx, offset)
+	if err != nil {
+		return a.explainPlace(ctx, f, err, "")
+	}
+	gone.DryRun = r.dryRun
+	hooks := ""
+	if len(gone.Hooks) > 0 {
+		hooks = fmt.Sprintf("; the delete hook would run for %s", bases(gone.Hooks))
+	}
+	switch {
+	case r.dryRun && gone.Partitions == 0:
+		return a.printRemoved(gone, "would remove nothing from topic %q: no partition ends at or before offset %d", name, offset)
+	case r.dryRun:
+		return a.printRemoved(gone, "would remove from topic %q: %v, all before offset %d%s", name, gone, *gone.Oldest, hooks)
+	}
+	if gone.Partitions > 0 {
+		if ok, err := a.confirmed(r, fmt.Sprintf("remove from topic %q: %v, all before offset %d?", name, gone, *gone.Oldest)); !ok {
+			return err
+		}
+	}
+	oldest, err := client.Trim(ctx, name, offset)
+	if err != nil {
+		return a.explainPlace(ctx, f, err, "")
+	}
+	wanted := *gone.Oldest
+	gone.Oldest = &oldest
+	switch {
+	case gone.Partitions == 0 && oldest < offset:
+		return a.printRemoved(gone, "nothing to remove from topic %q: no partition ends at or before offset %d; the oldest is %d", name, offset, oldest)
+	case oldest < wanted:
+		return a.printRemoved(gone, "topic %q: the oldest offset is %d; %d when the delete hooks have run", name, oldest, wanted)
+	}
+	return a.printRemoved(gone, "removed from topic %q: %v; the oldest offset is %d", name, gone, oldest)
+}
