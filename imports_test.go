@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"internal/version": {},
 	"internal/exit":    {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "internal/storage", "internal/exit", "internal/version", "internal/vfs"},
+	"cmd/log-cli":      {"", "internal/batch", "internal/storage", "internal/exit", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -230,5 +232,85 @@ func TestWriteTakesNoMoreThanItCanKeep(t *testing.T) {
 	}
 	if err != errInterrupted || taken < spoolBytes/2 || taken > spoolBytes+2*int(s.limit) {
 		t.Errorf("%d bytes were taken, then %v", taken, err)
+	}
+}
+
+// What a run could not store the next one stores first.
+func TestWriteBacklog(t *testing.T) {
+	dir := t.TempDir()
+	backlog := filepath.Join(t.TempDir(), "backlog")
+	s, err := startServer(dir, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without a server at the start nothing is taken.
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	input := strings.NewReader("none\n")
+	if code, _, stderr := cli(t, s.addr, input, "write", "-t", "t", "--backlog", backlog); code != exit.Temporary || input.Len() == 0 {
+		t.Errorf("no server at the start: exit code %d, %d bytes left: %s", code, input.Len(), stderr)
+	}
+	if s, err = startServer(dir, s.addr); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, s.addr, "write", "-t", "t", "--wait-interval", "1ms", "--retry", "10ms", "--backlog", backlog)
+	fmt.Fprintln(p.in, "one")
+	p.line()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(p.in, "two\nthree")
+	if code := p.wait(); code != exit.Temporary {
+		t.Errorf("exit code %d: %s", code, &p.stderr)
+	}
+	want := "log-cli: line 1 is stored; lines 2 to 3 are in the backlog; no other line is stored\n"
+	if text := p.stderr.String(); !strings.Contains(text, want) {
+		t.Errorf("standard error has no %q:\n%s", want, text)
+	}
+
+	if s, err = startServer(dir, s.addr); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	code, _, stderr := cli(t, s.addr, nil, "write", "-t", "other", "--backlog", backlog, "x")
+	if code != exit.Usage || !strings.Contains(stderr, `which has messages for topic "t"`) {
+		t.Errorf("another topic: exit code %d: %s", code, stderr)
+	}
+	code, stdout, stderr := cli(t, s.addr, nil, "write", "-t", "t", "--backlog", backlog, "four")
+	if code != exit.Done || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "2 messages that an earlier run has left in "+backlog+" are stored\n") {
+		t.Errorf("the next run: exit code %d, %q, %q", code, stdout, stderr)
+	}
+	if got := run(t, s.addr, "", "read", "-t", "t", "--limit", "0"); got != "one\ntwo\nthree\nfour\n" {
+		t.Errorf("stored %q", got)
+	}
+	// Nothing is left.
+	code, _, stderr = cli(t, s.addr, nil, "write", "-t", "t", "--backlog", backlog, "five")
+	if code != exit.Done || stderr != "" {
+		t.Errorf("an empty backlog: exit code %d, %q", code, stderr)
+	}
+}
+
+// A batch that the server refuses is kept, too.
+func TestWriteBacklogOfRefused(t *testing.T) {
+	backlog := filepath.Join(t.TempDir(), "backlog")
+	s := serve(t, "topics-whitelist=good")
+	for range 2 {
+		code, _, stderr := cli(t, s.addr, nil, "write", "-t", "bad", "--backlog", backlog, "x")
+		if code != exit.Refused {
+			t.Errorf("exit code %d: %s", code, stderr)
+		}
+	}
+	b, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: backlog})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if n := b.Len(); n != 1 {
+		t.Errorf("%d batches are kept, want 1: the second run did not get to its own", n)
 	}
 }

@@ -127,18 +127,21 @@ func (s *sender) begin(body []byte) error {
 // that wait.
 func (s *sender) flush(ctx context.Context) error {
 	sl := &s.slots[s.cur]
-	if s.err != nil || sl.batch.Messages() == 0 {
+	if sl.batch.Messages() == 0 {
 		return s.err
 	}
-	if s.spool.away() {
-		s.awaitRoom()
-		if s.err == nil && s.spool.away() {
-			s.keep(sl, false)
-			return nil
-		}
-		if s.err != nil {
-			return s.err
-		}
+	if s.err != nil {
+		s.giveUp(sl, s.err)
+		return s.err
+	}
+	s.awaitRoom()
+	switch {
+	case s.err != nil:
+		s.giveUp(sl, s.err)
+		return s.err
+	case s.spool.away():
+		s.keep(sl, false, errAway)
+		return s.err
 	}
 	if err := s.client.StartAppend(ctx, s.topic, sl.batch, &sl.pending); err != nil {
 		for i := range inFlight - 1 { // the reason is with those before
@@ -206,7 +209,9 @@ func (s *sender) settle(ctx context.Context, sl *slot) {
 // stored accounts for a stored batch and prints it.
 func (s *sender) stored(first int64, b *logd.Batch, offset int64) {
 	s.next, s.last = offset, offset
-	s.account.add(first, first+b.Messages()-1, stored)
+	if first > 0 {
+		s.account.add(first, first+b.Messages()-1, stored)
+	}
 	if err := s.print(offset, b); err != nil && s.err == nil {
 		s.err = err
 	}
@@ -217,23 +222,33 @@ func (s *sender) stored(first int64, b *logd.Batch, offset int64) {
 func (s *sender) fail(sl *slot, err error) {
 	if s.err == nil && s.waits(err) {
 		s.goneAway(err)
-		s.keep(sl, logd.IsUnknown(err))
+		s.keep(sl, logd.IsUnknown(err), err)
+		return
+	}
+	s.giveUp(sl, err)
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// giveUp deals with a batch that is not stored, or perhaps not, when the sending
+// has ended: the next run finds it in the backlog, if there is one.
+func (s *sender) giveUp(sl *slot, err error) {
+	if sl.batch.Messages() == 0 {
+		return
+	}
+	if s.spool.backlog != nil && s.spool.broken == nil {
+		s.keep(sl, logd.IsUnknown(err), err)
 		return
 	}
 	if logd.IsUnknown(err) {
 		s.account.add(sl.first, sl.first+sl.batch.Messages()-1, unknown)
 	}
 	sl.batch.Reset()
-	if s.err == nil {
-		s.err = err
-	}
 }
 
-// keep puts the slot's batch among those that wait.
-func (s *sender) keep(sl *slot, unknown bool) {
-	s.spool.put(kept{batch: sl.batch, first: sl.first, unknown: unknown})
-	sl.batch = new(logd.Batch)
-}
+// errAway is the reason of a batch that waits although it was never sent.
+var errAway = errors.New("the server was away")
 
 // print prints a stored batch. That nobody reads it is no reason to stop
 // writing.
@@ -282,6 +297,7 @@ type fate uint8
 const (
 	stored fate = iota
 	unknown
+	waiting // in the backlog
 )
 
 // account says what became of the messages, by their numbers, from 1 on. What
@@ -325,8 +341,11 @@ func (a *account) report(what string) string {
 		} else {
 			fmt.Fprintf(&b, "%ss %d to %d ", what, s.first, s.last)
 		}
-		if s.fate == unknown {
+		switch s.fate {
+		case unknown:
 			verb = "may be stored or not"
+		case waiting:
+			verb = strings.Replace(verb, "stored", "in the backlog", 1)
 		}
 		b.WriteString(verb + "; ")
 	}

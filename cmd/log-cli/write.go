@@ -19,6 +19,7 @@ import (
 type writeFlags struct {
 	topic         topic
 	input, output string
+	backlog       string
 	batchSize     size
 	count         int64
 	interval      time.Duration
@@ -81,9 +82,19 @@ is, also a carriage return before the line feed and bytes that are no text, so
 that "log-cli read" gives back what was written byte for byte; only a line feed
 that was missing at the very end is added. An empty line is an empty message.
 
-Several batches are on their way to the server at once. When one cannot be
-stored, nothing more is sent, and a message says which lines are stored, which
-are not and, after a lost connection, of which that is not known.`,
+Several batches are on their way to the server at once. If the server refuses
+one, nothing more is sent. A message then says which lines are stored, which are
+not, and of which that is not known.
+
+If the server cannot be reached at the start, the command ends at once. If the
+server goes away later, the command waits for it as long as --retry says. What
+was read meanwhile waits in memory, up to 8 MiB, or in the file that --backlog
+names. When the server is back, the command looks in the topic for batches
+whose answer was lost, so that a restart loses nothing and stores nothing twice.
+
+If the command ends before everything is stored, the rest stays in the backlog,
+and the next run with the same --backlog delivers it first. A batch that was on
+its way when the command ended may then be stored twice.`,
 		Example: `  log-cli write greetings hello "good day"
   log-cli write syslog --input /var/log/syslog
   tail -f app.log | log-cli write app`,
@@ -121,6 +132,7 @@ are not and, after a lost connection, of which that is not known.`,
 	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default -, standard output)")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most this `SIZE`; a longer message goes alone (default the server's largest)")
 	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
+	flags.StringVar(&f.backlog, "backlog", "", "keep what is not stored in `FILE`, which the next run delivers first")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default forever, and 0s if the messages are arguments)")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this `TIME`")
 	a.formatFlag(cmd)
@@ -131,7 +143,7 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 	if err := s.setLimits(ctx, int64(f.batchSize)); err != nil {
 		return err
 	}
-	if s.retry != 0 {
+	if s.retry != 0 || f.backlog != "" {
 		if err := s.setNext(ctx); err != nil {
 			return err
 		}
@@ -147,6 +159,15 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 	}
 	s.out = bufio.NewWriter(out)
 
+	if f.backlog != "" {
+		err := s.openBacklog(f.backlog)
+		if s.spool.backlog != nil {
+			defer s.spool.backlog.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if len(args) > 0 {
 		return a.writeArgs(ctx, s, args)
 	}
@@ -276,8 +297,12 @@ func (a *app) writeFailed(ctx context.Context, s *sender, what string, err error
 		a.note("%s", plain(also))
 	}
 	for _, k := range s.spool.kept {
-		if k.unknown {
-			s.account.add(k.first, k.first+k.batch.Messages()-1, unknown)
+		switch last := k.first + k.messages - 1; {
+		case k.first == 0:
+		case k.batch == nil:
+			s.account.add(k.first, last, waiting)
+		case k.unknown:
+			s.account.add(k.first, last, unknown)
 		}
 	}
 	a.note("%s", s.account.report(what))
