@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/node"
 )
 
 func main() {
@@ -27,6 +28,7 @@ func main() {
 		env: os.Environ(), defaultFiles: config.DefaultFiles(),
 		signals: notify, start: startNode,
 	}
+	node.AdoptChildren()
 	os.Exit(a.run(os.Args[1:]))
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
@@ -68,11 +69,17 @@ func (a *app) serve([]string) (err error) {
 		}
 	}
 	err = a.shutdown(n, signals, stopSignals, &c)
-	<-ended // what a Shutdown or Close returned, once more
+	if !errors.Is(err, errHangs) {
+		<-ended // what a Shutdown or Close returned, once more
+	}
 	return err
 }
 
-var errSecondSignal = errors.New("a second signal cut the shutdown short: requests in flight were not answered")
+var (
+	errSecondSignal = errors.New("a second signal cut the shutdown short: requests in flight were not answered")
+	errHangs        = errors.New("the disk does not answer, so the last writes and syncs were not waited for: " +
+		"what was acknowledged survives unless the machine fails")
+)
 
 // startNode starts the node. A signal meanwhile ends the start: the node is
 // then nil, or, if it started all the same, stopping is true.
@@ -99,6 +106,8 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 		case r = <-started:
 		case <-signals:
 			return nil, true, errSecondSignal // the start goes down with the process
+		case <-time.After(c.ShutdownTimeout + lastTime):
+			return nil, true, fmt.Errorf("stop the start: %w", errHangs)
 		}
 	}
 	if r.err != nil {
@@ -110,12 +119,19 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	return r.node, stopping, nil
 }
 
-// shutdown shuts the node down, at once if there is another signal.
+// lastTime is how long the disk has for what is to be written and synced last
+// when a shutdown is cut short, by the timeout or a second signal.
+const lastTime = time.Second
+
+// shutdown shuts the node down, at once if there is another signal. The error is
+// errHangs if it is left behind because its disk hangs.
 func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func(), c *config.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- n.Shutdown(ctx) }()
+	timeout := time.NewTimer(c.ShutdownTimeout + lastTime)
+	defer timeout.Stop()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -123,12 +139,20 @@ func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func
 		}
 		a.logger.Info("stopped")
 		return nil
-	case <-signals:
-		// One more must not wait for a disk that hangs.
+	case <-timeout.C:
+		return fmt.Errorf("shut down: %w", errHangs)
+	case s := <-signals:
+		// One more must not wait for anything.
 		stopSignals()
-		err := n.Close()
-		<-done
-		return errors.Join(errSecondSignal, err)
+		a.logger.Warn("ending at once", "signal", s.String())
+		closed := make(chan error, 1)
+		go func() { closed <- n.Close() }()
+		select {
+		case err := <-closed:
+			return errors.Join(errSecondSignal, err)
+		case <-time.After(lastTime):
+			return fmt.Errorf("%w; %w", errSecondSignal, errHangs)
+		}
 	}
 }
 

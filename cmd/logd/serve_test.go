@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
@@ -22,6 +24,7 @@ import (
 // fakeNode is a node whose end the test decides.
 type fakeNode struct {
 	shutdown func(context.Context) error // default: at once
+	onClose  func()
 
 	once    sync.Once
 	stopped chan struct{}
@@ -44,6 +47,9 @@ func (n *fakeNode) Wait() error        { <-n.stopped; return n.err }
 
 func (n *fakeNode) Close() error {
 	n.closed = true
+	if n.onClose != nil {
+		n.onClose()
+	}
 	n.stop(nil)
 	return nil
 }
@@ -130,6 +136,53 @@ func TestServeSecondSignal(t *testing.T) {
 	r.want(t, code, exit.Failed, "a second signal cut the shutdown short")
 	if !n.closed || !r.stoppedSignals {
 		t.Errorf("node cut: %v, signals given back: %v", n.closed, r.stoppedSignals)
+	}
+}
+
+// TestServeHangs: a node that does not end, as one does not whose disk hangs, is
+// left behind: by shutdown-timeout, and soon after a second signal.
+func TestServeHangs(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		again bool // a second signal comes
+		start bool // what hangs is the start
+		took  time.Duration
+		says  []string
+	}{
+		{"shutdown-timeout", false, false, 15*time.Second + lastTime, []string{"shut down: the disk does not answer"}},
+		{"second signal", true, false, lastTime, []string{"a second signal cut the shutdown short", "; the disk does not answer", "ending at once"}},
+		{"start", false, true, 15*time.Second + lastTime, []string{"stop the start: the disk does not answer"}},
+		{"start and second signal", true, true, 0, []string{"a second signal cut the shutdown short"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &testRun{signals: make(chan os.Signal, 2)}
+				hang := make(chan struct{})
+				again := func() {
+					if test.again {
+						r.signals <- syscall.SIGTERM
+					}
+					<-hang
+				}
+				n := newFakeNode()
+				n.shutdown = func(context.Context) error { again(); return nil }
+				n.onClose = func() { <-hang }
+				began := time.Now()
+				code := r.run(t, func(context.Context, node.Options) (runningNode, error) {
+					r.signals <- syscall.SIGTERM
+					if test.start {
+						again()
+					}
+					return n, nil
+				})
+				if took := time.Since(began); took != test.took {
+					t.Errorf("it took %v, want %v", took, test.took)
+				}
+				r.want(t, code, exit.Failed, test.says...)
+				close(hang)
+				n.stop(nil)
+			})
+		})
 	}
 }
 

@@ -72,7 +72,7 @@ func (c *Command) Run(ctx context.Context, p Partition) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = waitDelay
-	err := cmd.Run()
+	err := run(cmd)
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it did exit with 0
 	}

@@ -83,3 +83,12 @@ func (h *hooks) release(p hook.Partition) error {
 	}
 	return err
 }
+
+// AdoptChildren makes a program whose only children are delete hooks wait for
+// what they leave behind, until it ends, if it is the one that adopts it: as
+// process 1 of a container, say.
+func AdoptChildren() {
+	if hook.Adopts() {
+		hook.Reap()
+	}
+}

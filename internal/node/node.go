@@ -51,6 +51,8 @@ type Node struct {
 	listener, httpListener net.Listener
 
 	group   sync.WaitGroup
+	cut     context.Context // ends with Close
+	cutNow  context.CancelFunc
 	stopped chan struct{} // closed when the node has ended
 	once    sync.Once
 	err     error // good once stopped is closed
@@ -85,6 +87,7 @@ func newNode(o Options) *Node {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
+	n.cut, n.cutNow = context.WithCancel(context.Background())
 	n.metrics = newMetrics(n)
 	n.guard = newGuard(o.Config.HTTPAllowedHosts, n.log)
 	return n
@@ -216,11 +219,17 @@ func (n *Node) Wait() error {
 }
 
 // Shutdown stops accepting, answers what is in flight, syncs and closes. If
-// ctx is done before the connections are, they are cut, which is logged; all is
-// synced and closed all the same. The error is of what could not be made
-// durable or closed.
+// ctx is done before the connections and delete hooks are, they are cut and
+// killed, which is logged; all is synced and closed all the same. The error is of
+// what could not be made durable or closed. It waits for the disk: on one that
+// hangs it does not return, but what is said of the end of ctx still happens.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.once.Do(func() {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(n.cut, func() { cancel(errCut) })()
+		// What hangs must not keep hooks alive.
+		defer context.AfterFunc(ctx, func() { n.hooks.end(ctx) })()
 		n.err = n.release(ctx)
 		close(n.stopped)
 	})
@@ -228,14 +237,14 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.err
 }
 
-// Close cuts all connections, syncs and closes.
+// errCut is why a Shutdown does not wait when there is a Close.
+var errCut = errors.New("node: closed")
+
+// Close cuts all connections, kills delete hooks, syncs and closes. A Shutdown
+// that is under way does the same from there on.
 func (n *Node) Close() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if s := n.server.Load(); s != nil {
-		s.Close() // a Shutdown that is under way ends with it
-	}
-	return n.Shutdown(ctx)
+	n.cutNow()
+	return n.Shutdown(n.cut)
 }
 
 // flushInterval returns the interval as the store takes it, where 0 is never.

@@ -384,6 +384,30 @@ func TestCloseCuts(t *testing.T) {
 	}
 }
 
+// TestCloseEndsShutdown: it kills the delete hooks that a Shutdown waits for.
+func TestCloseEndsShutdown(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "begun")
+	b := wireBatch("t", strings.Repeat("x", 60))
+	n := startNode(t, func(c *config.Config) {
+		c.BatchSize, c.PartitionSize, c.Partitions = 128, 128, 1
+		c.DeleteHook, c.DeleteHookTimeout = "sh -c 'touch "+mark+"; sleep 600; touch "+mark+".ended'", 0
+	})
+	answers(t, n, b+b+"CLOSE\r\n")
+	eventually(t, func() bool { _, err := os.Stat(mark); return err == nil })
+	down := make(chan error)
+	go func() { down <- n.Shutdown(context.Background()) }()
+	eventually(t, func() bool { return n.server.Load().Draining() })
+	if err := n.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if _, err := os.Stat(mark + ".ended"); err == nil {
+		t.Error("the hook ran to its end")
+	}
+}
+
 // TestListenerFails: a node that can't accept any more stops by itself and
 // says why.
 func TestListenerFails(t *testing.T) {
