@@ -54,6 +54,8 @@ type Backlog interface {
 	// room returns the length of the largest batch that it could keep if it were
 	// empty.
 	room() int64
+	// messages returns how many messages are kept.
+	messages() int64
 	// topic returns whose batches are kept, "" if there are none.
 	topic() string
 	// claim makes the caller the one user, until release.
@@ -88,6 +90,7 @@ func (NoBacklog) next(buf []byte) (int64, []byte, bool, error) {
 func (NoBacklog) rewind()               {}
 func (NoBacklog) delivered(int64) error { return nil }
 func (NoBacklog) room() int64           { return math.MaxInt64 } // it keeps none
+func (NoBacklog) messages() int64       { return 0 }
 func (NoBacklog) topic() string         { return "" }
 func (NoBacklog) claim() error          { return nil }
 func (NoBacklog) release()              {}

@@ -306,7 +306,7 @@ func (b *DiskBacklog) read(i int, buf []byte) (record, error) {
 		return record{buf: buf}, ErrBacklogClosed
 	}
 	rec, err := readRecord(b.file, b.kept[i].pos, b.size, buf)
-	if err == nil && rec.keptRecord != b.kept[i] {
+	if err == nil && rec.recordHeader != b.kept[i].recordHeader {
 		err = fmt.Errorf("%w at %d: it is another one than before", errRecord, rec.pos)
 	}
 	if errors.Is(err, errRecord) {
@@ -331,6 +331,15 @@ func (b *DiskBacklog) Close() error {
 }
 
 func (b *DiskBacklog) room() int64 { return b.cfg.MaxBytes - diskBacklogRest }
+
+func (b *DiskBacklog) messages() (n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.kept {
+		n += b.kept[i].messages
+	}
+	return n
+}
 
 func (b *DiskBacklog) topic() string {
 	b.mu.Lock()
@@ -432,7 +441,7 @@ func (b *DiskBacklog) put(e *BacklogEntry) error {
 		raw := b.buf[recordHeaderLen+h.reasonLen:]
 		b.owner = topicOf(raw)
 	}
-	b.kept = append(b.kept, keptRecord{recordHeader: h, pos: pos})
+	b.kept = append(b.kept, keptRecord{recordHeader: h, pos: pos, messages: e.Messages})
 	b.keptBytes += n
 	b.batches += h.batchLen
 	b.seq = h.seq
@@ -452,13 +461,13 @@ func (b *DiskBacklog) append(rec []byte, sync bool) error {
 	}
 	if _, err := b.file.WriteAt(rec, b.size); err != nil {
 		if cut := b.file.Truncate(b.size); cut != nil {
-			return b.breaks(errors.Join(err, cut))
+			return b.breaks(joined(err, cut))
 		}
 		return fmt.Errorf("backlog %s: %w", b.cfg.Path, err)
 	}
 	if sync {
 		if err := b.file.Sync(); err != nil {
-			return b.breaks(errors.Join(err, b.file.Truncate(b.size)))
+			return b.breaks(joined(err, b.file.Truncate(b.size)))
 		}
 	}
 	b.size += int64(len(rec))

@@ -3,7 +3,6 @@
 package logd
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -18,7 +17,7 @@ func lockFile(f *os.File) error {
 // closeLocked releases the lock and closes the file. To close it is not enough
 // while a process that is being started has a copy of the descriptor.
 func closeLocked(f *os.File) error {
-	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+	return joined(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // syncFolder makes the file's name durable.

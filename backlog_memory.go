@@ -145,6 +145,15 @@ func (b *MemoryBacklog) delivered(seq int64) error {
 
 func (b *MemoryBacklog) room() int64 { return b.maxBytes }
 
+func (b *MemoryBacklog) messages() (n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.entries {
+		n += b.entries[i].Messages
+	}
+	return n
+}
+
 func (b *MemoryBacklog) topic() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -124,7 +124,8 @@ func parseRecordHeader(p []byte) (h recordHeader, ok bool) {
 // keptRecord is where a batch that is not delivered stands in the file.
 type keptRecord struct {
 	recordHeader
-	pos int64
+	pos      int64
+	messages int64
 }
 
 // backlogScan is what a file holds.
@@ -276,6 +277,7 @@ func (s *backlogScan) add(rec record) error {
 		return fmt.Errorf("%w at %d: a batch of topic %q behind those of %q", errRecord, rec.pos, topic, s.topic)
 	}
 	s.seq = rec.seq
+	rec.messages = e.Messages
 	s.kept = append(s.kept, rec.keptRecord)
 	return nil
 }

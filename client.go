@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -334,7 +333,7 @@ func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
 	c.mu.Lock()
 	first := c.addr
 	c.mu.Unlock()
-	var reasons dialErrors
+	var reasons errorList
 	for i := range c.cfg.Addrs {
 		which := (first + i) % len(c.cfg.Addrs)
 		addr := c.cfg.Addrs[which]
@@ -349,19 +348,6 @@ func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
 	}
 	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
 }
-
-// dialErrors are the errors of the addresses of one round.
-type dialErrors []error
-
-func (e dialErrors) Error() string {
-	texts := make([]string, len(e))
-	for i, err := range e {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (e dialErrors) Unwrap() []error { return e }
 
 func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if limit := c.cfg.ConnectTimeout; limit > 0 {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/logd-dev/logd/internal/protocol"
 )
@@ -170,4 +172,30 @@ func answerError(reason []byte) (err error, closes bool) {
 		return &NotLeaderError{Addr: string(addr)}, false
 	}
 	return &ReplyError{Reason: string(reason)}, false
+}
+
+// errorList is several errors, on one line.
+type errorList []error
+
+func (e errorList) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e errorList) Unwrap() []error { return e }
+
+// joined returns what is not nil of errs as one error on one line, nil if that is
+// nothing.
+func joined(errs ...error) error {
+	list := errorList(slices.DeleteFunc(errs, func(err error) bool { return err == nil }))
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	return list
 }

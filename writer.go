@@ -3,7 +3,6 @@ package logd
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -100,19 +99,19 @@ type Writer struct {
 	stop context.CancelCauseFunc
 	done chan struct{} // closed at the goroutine's end
 
+	// mu is held for moments only: never while the network, a disk or a Backlog's
+	// lock is waited for, nor while a callback runs.
 	mu         sync.Mutex
-	state      WriterState
-	cause      error // why it is failing
-	refusal    error // why messages are not taken, nil if they are
+	state      WriterState // changed by the goroutine alone
+	cause      error       // why it is failing
+	refusal    error       // why messages are not taken, nil if they are
 	closing    bool
 	closeErr   error // what Close returns
 	buffer     buffer
-	armed      bool // the goroutine will look at the open batch's age by itself
-	flushes    []*flushing
+	armed      bool  // the goroutine will look at the open batch's age by itself
 	unsettled  int64 // ticket of the oldest slot that is out of the buffer, 0 if none is
 	backlogged bool  // the backlog holds something
-	stats      WriterStats
-	untold     losses // of which neither Flush nor Close has told
+	account    account
 
 	sender // the goroutine's own
 }
@@ -275,21 +274,21 @@ func (w *Writer) Err() error {
 func (w *Writer) Stats() WriterStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.stats
-}
-
-// flushing is a Flush that waits.
-type flushing struct {
-	ticket int64 // of the last slot that it waits for
-	done   chan error
+	return w.account.stats
 }
 
 // Flush sends what is not yet sent and returns nil when all messages taken
 // before, and the backlog, are stored. It returns an error, and does not wait,
 // as soon as the Writer is failing: what that means for the messages their
-// callbacks and the ErrorHandler are told. ErrDropped means that some of the
-// messages were dropped. Messages that were lost before, of which no Flush has
-// told, make it return an error, too. If ctx ends the error is ctx's.
+// callbacks and the ErrorHandler are told. If ctx ends the error is ctx's.
+//
+// A Flush that would return nil returns an error if messages are lost that were
+// taken before it: messages that the Backlog had no room for, or that DropOldest
+// dropped (the error is then ErrDropped). Flush tells of each loss once. It does so
+// to every caller who waits in Flush at that time, and not to one who calls Flush
+// after that. So if several goroutines call Flush, and each wants to know of its
+// own messages, WriteFunc is for them. What DropNewest drops was never taken, and
+// is no loss.
 func (w *Writer) Flush(ctx context.Context) error {
 	w.mu.Lock()
 	switch {
@@ -302,61 +301,37 @@ func (w *Writer) Flush(ctx context.Context) error {
 		return w.opError("flush", w.because(cause))
 	}
 	w.buffer.seal()
-	f := &flushing{ticket: w.buffer.tickets, done: make(chan error, 1)}
-	w.flushes = append(w.flushes, f)
-	w.endFlushes(nil)
+	f := w.account.beginFlush(w.buffer.tickets)
+	w.endFlushes()
 	w.mu.Unlock()
 	w.rouse()
+	var err error
 	select {
-	case err := <-f.done:
-		if err == nil {
-			w.mu.Lock()
-			err = w.untold.take()
-			w.mu.Unlock()
-		}
-		if err != nil {
-			err = w.opError("flush", err)
-		}
-		return err
+	case err = <-f.done:
 	case <-ctx.Done():
 		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.flushes = slices.DeleteFunc(w.flushes, func(g *flushing) bool { return g == f })
-		return w.opError("flush", ctx.Err())
+		ended := false
+		if err, ended = w.account.leaveFlush(f); !ended {
+			err = ctx.Err()
+		}
+		w.mu.Unlock()
 	}
-}
-
-// losses are messages that are in no backlog and not known to be stored.
-type losses struct {
-	messages int64
-	cause    error // of the newest
-}
-
-// take returns an error that tells of the losses, and forgets them: nil if there
-// are none.
-func (l *losses) take() error {
-	if l.messages == 0 {
-		return nil
+	if err != nil {
+		return w.opError("flush", err)
 	}
-	err := fmt.Errorf("%d messages are lost: %w", l.messages, bare(l.cause))
-	*l = losses{}
-	return err
+	return nil
 }
 
-// endFlushes ends every Flush whose messages are all stored, or with an error
-// all of them. Caller holds mu.
-func (w *Writer) endFlushes(err error) {
+// endFlushes ends every Flush whose messages are all settled. Caller holds mu.
+func (w *Writer) endFlushes() {
+	if len(w.account.flushes) == 0 || w.backlogged {
+		return
+	}
 	oldest := w.unsettled
 	if oldest == 0 {
 		oldest = w.buffer.oldest()
 	}
-	w.flushes = slices.DeleteFunc(w.flushes, func(f *flushing) bool {
-		if err == nil && (w.backlogged || oldest != 0 && oldest <= f.ticket) {
-			return false
-		}
-		f.done <- err
-		return true
-	})
+	w.account.endFlushes(func(f *flushing) bool { return oldest == 0 || oldest > f.ticket })
 }
 
 // Close delivers what is pending, the backlog included, and ends the Writer.

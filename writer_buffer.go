@@ -13,9 +13,10 @@ type slot struct {
 	deltas []int64
 
 	// For a batch from the backlog: its number there and its bytes.
-	seq      int64
-	raw      []byte
-	messages int64
+	seq int64
+	raw []byte
+
+	messages int64 // set when it is sealed
 }
 
 // reset makes the slot empty and keeps its memory.
@@ -76,7 +77,7 @@ func (b *buffer) seal() {
 		return
 	}
 	b.tickets++
-	b.open.ticket = b.tickets
+	b.open.ticket, b.open.messages = b.tickets, b.open.batch.Messages()
 	b.ready.push(b.open)
 	b.open, b.sealed = nil, true
 }

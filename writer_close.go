@@ -2,7 +2,6 @@ package logd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -39,7 +38,7 @@ func (w *Writer) abort() {
 	for w.flight.len() > 0 {
 		w.answered(w.flight.peek().pending.abandon(cause))
 	}
-	if !w.failing {
+	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))
 	}
 	w.lastTry = true
@@ -50,50 +49,43 @@ func (w *Writer) abort() {
 func (w *Writer) end() {
 	w.age.Stop()
 	w.pause.Stop()
-	w.mu.Lock()
-	state, cause, untold := w.state, w.cause, w.untold.take()
-	w.mu.Unlock()
-	var err error
-	switch {
-	case state == StateFailing:
-		err = w.leftovers(cause, untold)
-	case untold != nil:
-		err = w.opError("close", untold)
+	var given int64 // messages of a backlog that ends with the Writer
+	own, _ := w.backlog.(*MemoryBacklog)
+	if w.cfg.Backlog != nil {
+		own = nil
+	}
+	batches, size := w.backlog.Len(), w.backlog.Bytes()
+	if own != nil {
+		given = own.messages()
+		own.Close()
 	}
 	w.backlog.release()
-	if own, ok := w.backlog.(*MemoryBacklog); ok && w.cfg.Backlog == nil {
-		w.giveUp(own)
-	}
 	w.stop(nil)
+
 	w.mu.Lock()
-	w.closeErr = err
-	if err == nil {
-		w.endFlushes(nil)
+	untold := w.account.untold.err()
+	switch {
+	case w.state == StateFailing:
+		w.closeErr = w.leftovers(batches, size, untold)
+	case untold != nil:
+		w.closeErr = w.opError("close", untold)
 	}
-	w.endFlushes(ErrWriterClosed)
+	w.account.giveUp(given)
+	if w.closeErr == nil {
+		w.endFlushes()
+	}
+	w.account.failFlushes(ErrWriterClosed)
+	changed := w.enter(StateClosed, nil)
 	w.mu.Unlock()
 	w.look()
-	w.setState(StateClosed, nil)
-}
-
-// giveUp counts as lost what is in the Writer's own backlog. The error that says
-// so is leftovers'.
-func (w *Writer) giveUp(own *MemoryBacklog) {
-	var messages int64
-	for e := range own.All() {
-		messages += e.Messages
-	}
-	own.Close()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stats.Lost += messages
+	w.tellState(changed)
 }
 
 // leftovers returns the error for what Close could not deliver, nil if there
-// is nothing.
-func (w *Writer) leftovers(cause, untold error) error {
-	batches, size := w.backlog.Len(), w.backlog.Bytes()
-	var what []error
+// is nothing: so many batches that are left in the backlog, and losses. Caller
+// holds mu.
+func (w *Writer) leftovers(batches, size int64, untold error) error {
+	var what errorList
 	switch {
 	case batches == 0:
 	case w.cfg.Backlog == nil:
@@ -107,5 +99,5 @@ func (w *Writer) leftovers(cause, untold error) error {
 	if len(what) == 0 {
 		return nil
 	}
-	return &OpError{Op: "close", Topic: w.topic, Err: fmt.Errorf("%w: %w", errors.Join(what...), bare(cause))}
+	return &OpError{Op: "close", Topic: w.topic, Err: fmt.Errorf("%w: %w", what, bare(w.cause))}
 }

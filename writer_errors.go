@@ -27,6 +27,9 @@ var (
 type BatchError struct {
 	Topic    string
 	Messages int64
+	// Batches is how many batches Messages are in: 1, or more if an [ErrorHandler]
+	// is told of several that failed in the same way.
+	Batches int64
 	// Err is why the batch could not be delivered.
 	Err error
 	// Kept tells that the batch is in the backlog.
@@ -37,7 +40,11 @@ type BatchError struct {
 
 // Error says what failed, why, and what became of it.
 func (e *BatchError) Error() string {
-	s := fmt.Sprintf("logd: %d messages for topic %q ", e.Messages, e.Topic)
+	s := fmt.Sprintf("logd: %d messages ", e.Messages)
+	if e.Batches > 1 {
+		s += fmt.Sprintf("in %d batches ", e.Batches)
+	}
+	s += fmt.Sprintf("for topic %q ", e.Topic)
 	switch {
 	case e.Kept:
 		s += "are kept in the backlog"

@@ -21,7 +21,6 @@ type sender struct {
 	probed    chan error
 	pausing   bool
 	failures  int  // in a row, since the last batch that was delivered
-	failing   bool // the state is failing
 	settled   bool // failing, and what was in flight and in the buffer is in the backlog
 	hopeless  bool // the Client is closed
 	lastTry   bool // Close has had its one more attempt
@@ -35,10 +34,10 @@ func (w *Writer) begin(err error) {
 	w.age.Stop()
 	w.pause.Stop()
 	w.backlog.rewind()
-	w.backlogged = w.backlog.Len() > 0
+	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.messages()
 	switch {
 	case err != nil:
-		w.state, w.cause, w.failing = StateFailing, err, true
+		w.state, w.cause = StateFailing, err
 		w.failures = 2 // the first attempt was NewWriter's
 		w.delay()
 	case w.backlogged:
@@ -56,10 +55,10 @@ func (w *Writer) run() {
 		for s := w.flight.peek(); s != nil && s.pending.Ready(); s = w.flight.peek() {
 			w.answered(s.pending.Wait(context.Background()))
 		}
-		if !w.failing {
+		if w.state != StateFailing {
 			w.send()
 		}
-		if w.failing {
+		if w.state == StateFailing {
 			w.advance()
 		}
 		if w.look() {
@@ -135,7 +134,7 @@ func (w *Writer) send() {
 		if s.seq == 0 {
 			// The topic and the messages were checked: this cannot fail.
 			raw, _ = s.batch.finish(w.topic)
-			s.raw, s.messages = raw, s.batch.Messages()
+			s.raw = raw
 		}
 		if !w.client.tryAppend(w.topic, raw, &s.pending) {
 			if w.held == s {
@@ -217,19 +216,21 @@ func (w *Writer) answered(offset int64, err error) {
 	s := w.flight.pop()
 	if err != nil {
 		w.undelivered(s, err)
-		if !w.failing {
-			w.fail(err)
-		}
 		return
 	}
-	if !w.failing { // else it overtook the one that failed, and proves nothing
+	if w.state != StateFailing { // else it overtook the one that failed, and proves nothing
 		w.failures = 0
 	}
+	backlogged := false
 	if s.seq != 0 {
 		if err := w.backlog.delivered(s.seq); err != nil {
 			w.report(err)
 		}
+		backlogged = w.backlog.Len() > 0
 	}
+	w.mu.Lock()
+	w.account.deliver(s)
+	w.mu.Unlock()
 	for i, done := range s.calls {
 		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
 	}
@@ -239,29 +240,29 @@ func (w *Writer) answered(offset int64, err error) {
 		}
 	}
 	w.mu.Lock()
-	w.stats.Delivered += s.messages
-	w.stats.DeliveredBatches++
-	flushed := w.settle(s)
-	w.mu.Unlock()
-	if flushed {
-		w.setState(StateConnected, nil)
+	if s.seq != 0 {
+		w.backlogged = backlogged
 	}
+	w.settle(s)
+	flushed := false
+	if w.state == StateFlushing && !w.closing && !w.backlogged {
+		flushed = w.enter(StateConnected, nil)
+	}
+	w.mu.Unlock()
+	w.tellState(flushed)
 }
 
-// settle takes back the slot of a batch of which all is said, and reports
-// whether the flushing of the backlog is over. Caller holds mu.
-func (w *Writer) settle(s *slot) (flushed bool) {
+// settle takes back the slot of a batch of which all is said. Caller holds mu.
+func (w *Writer) settle(s *slot) {
 	if s.seq != 0 {
 		s.reset()
 		w.spare = append(w.spare, s)
-		w.backlogged = w.backlog.Len() > 0
 	} else {
 		w.buffer.recycle(s)
 		w.wakeForRoom()
 	}
 	w.unsettled = w.oldestOut()
-	w.endFlushes(nil)
-	return w.state == StateFlushing && !w.closing && !w.backlogged
+	w.endFlushes()
 }
 
 // oldestOut returns the ticket of the oldest batch that is in flight or held
@@ -279,9 +280,9 @@ func (w *Writer) oldestOut() int64 {
 }
 
 // undelivered says of a batch that it could not be delivered, and puts it into
-// the backlog if it is not from there.
+// the backlog if it is not from there. The Writer is failing from then on.
 func (w *Writer) undelivered(s *slot, cause error) {
-	failure := &BatchError{Topic: w.topic, Messages: s.messages, Err: cause, Kept: s.seq != 0}
+	failure := &BatchError{Topic: w.topic, Messages: s.messages, Batches: 1, Err: cause, Kept: s.seq != 0}
 	if s.seq == 0 {
 		err := w.backlog.put(&BacklogEntry{
 			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
@@ -291,55 +292,73 @@ func (w *Writer) undelivered(s *slot, cause error) {
 			failure.Backlog = err
 		}
 	}
+	w.mu.Lock()
+	entered := false
+	if w.state != StateFailing {
+		entered = w.failNow(cause)
+	}
+	switch {
+	case s.seq != 0:
+	case failure.Kept:
+		w.account.keep(s)
+		w.backlogged = true
+	default:
+		w.account.lose(s, cause)
+		if failure.Backlog != nil && !w.closing {
+			// Even those who write while it is failing must know.
+			w.refusal = w.notTaken("write", w.because(joined(failure.Backlog, bare(w.cause))))
+			w.wakeForRoom()
+		}
+	}
+	w.mu.Unlock()
 	for i, done := range s.calls {
 		done(WriteResult{Delta: s.deltas[i], Err: failure})
 	}
 	w.report(failure)
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	// Before settle, which takes a batch that is dealt with for one that is stored.
-	w.endFlushes(w.because(cause))
-	switch {
-	case s.seq != 0:
-	case failure.Kept:
-		w.stats.Backlogged += s.messages
-	default:
-		w.stats.Lost += s.messages
-		w.untold.messages += s.messages
-		w.untold.cause = cause
-		if failure.Backlog != nil && w.state == StateFailing && !w.closing {
-			// Even those who write while it is failing must know.
-			w.refusal = w.notTaken("write", w.because(errors.Join(failure.Backlog, bare(w.cause))))
-			w.wakeForRoom()
-		}
-	}
 	w.settle(s)
+	w.mu.Unlock()
+	w.tellState(entered)
 }
 
 // fail makes the Writer failing, because of cause, or notes the cause of
 // another attempt's failure.
 func (w *Writer) fail(cause error) {
+	w.mu.Lock()
+	entered := w.failNow(cause)
+	w.mu.Unlock()
+	w.tellState(entered)
+}
+
+// failNow is fail. It reports whether the state is another one now. Caller holds
+// mu and calls tellState later.
+func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
 	w.hopeless = w.hopeless || errors.Is(cause, ErrClosed)
-	if w.failing {
-		w.mu.Lock()
+	if w.state == StateFailing {
 		w.cause = cause
 		if !w.closing && !w.cfg.WriteWhileFailing {
 			w.refusal = w.notTaken("write", w.because(cause))
 		}
-		w.mu.Unlock()
-		return
+		return false
 	}
 	w.settled = false
 	w.delay()
-	w.setState(StateFailing, cause)
+	return w.enter(StateFailing, cause)
 }
 
-// setState enters another state.
+// setState enters another state and tells of it.
 func (w *Writer) setState(state WriterState, cause error) {
-	w.failing = state == StateFailing
 	w.mu.Lock()
-	was := w.state
+	changed := w.enter(state, cause)
+	w.mu.Unlock()
+	w.tellState(changed)
+}
+
+// enter enters a state, and reports whether it is another one than before. Caller
+// holds mu and calls tellState later.
+func (w *Writer) enter(state WriterState, cause error) (changed bool) {
+	changed = w.state != state
 	w.state, w.cause = state, cause
 	if !w.closing {
 		w.refusal = nil
@@ -349,14 +368,18 @@ func (w *Writer) setState(state WriterState, cause error) {
 		if !w.closing && !w.cfg.WriteWhileFailing {
 			w.refusal = w.notTaken("write", err)
 		}
-		w.endFlushes(err)
+		w.account.failFlushes(err)
 		w.wakeForRoom()
 	} else {
-		w.endFlushes(nil)
+		w.endFlushes()
 	}
-	w.mu.Unlock()
-	if was != state && w.cfg.OnState != nil {
-		w.cfg.OnState(state, cause)
+	return changed
+}
+
+// tellState tells OnState of the state if it has changed.
+func (w *Writer) tellState(changed bool) {
+	if changed && w.cfg.OnState != nil {
+		w.cfg.OnState(w.state, w.cause) // which the goroutine alone changes
 	}
 }
 
@@ -428,12 +451,8 @@ func (w *Writer) shelve() {
 		w.unsettled = s.ticket
 		w.mu.Unlock()
 		s.raw, _ = s.batch.finish(w.topic)
-		s.messages = s.batch.Messages()
 		w.undelivered(s, cause)
 	}
-	w.mu.Lock()
-	w.backlogged = w.backlog.Len() > 0
-	w.mu.Unlock()
 }
 
 // startProbe begins to reconnect.
@@ -453,19 +472,21 @@ func (w *Writer) reached(err error) {
 		w.delay()
 		return
 	}
-	if !w.failing {
+	if w.state != StateFailing {
 		return
 	}
 	w.backlog.rewind()
 	w.drained = false
+	backlogged := w.backlog.Len() > 0
 	w.mu.Lock()
-	w.backlogged = w.backlog.Len() > 0
+	w.backlogged = backlogged
 	next := StateConnected
 	if w.backlogged || w.closing {
 		next = StateFlushing
 	}
+	changed := w.enter(next, nil)
 	w.mu.Unlock()
-	w.setState(next, nil)
+	w.tellState(changed)
 }
 
 // report tells the ErrorHandler.

@@ -30,12 +30,19 @@ func (s WriterState) String() string {
 }
 
 // WriterStats counts what became of the messages of a [Writer] since it was
-// made.
+// made. The counts of one Stats are of one moment, and add up:
+//
+//	Taken + what the backlog kept at first = Pending + Kept + Delivered + Lost + Displaced
 type WriterStats struct {
 	// Taken is how many messages Write took.
 	Taken int64
 	// Refused is how many it did not take, and returned an error for.
 	Refused int64
+	// Pending is how many of the taken ones are in the Writer's memory or on their
+	// way to the server at this moment.
+	Pending int64
+	// Kept is how many are in the backlog at this moment.
+	Kept int64
 	// Delivered is how many the server has stored and answered, those from the
 	// backlog included; DeliveredBatches is in how many batches.
 	Delivered, DeliveredBatches int64
@@ -45,6 +52,7 @@ type WriterStats struct {
 	// Writer still has in a backlog of its own when it is closed is Lost, too.
 	Lost int64
 	// Dropped is how many were dropped because there was no room for them.
-	// With DropNewest these were never taken, with DropOldest they were.
-	Dropped int64
+	// Displaced is how many of these were taken, and dropped later for newer ones
+	// (DropOldest); the others were never taken.
+	Dropped, Displaced int64
 }

@@ -98,13 +98,13 @@ func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 	calm.Store(true)
 	time.Sleep(time.Minute)
 	st := w.Stats()
-	if err := w.Close(); (err != nil) != (st.Lost > 0) {
-		t.Errorf("Close: %v, with %d messages lost", err, st.Lost)
+	if err := w.Close(); (err != nil) != (st.Lost+st.Displaced > 0) {
+		t.Errorf("Close: %v, with %d messages lost and %d dropped", err, st.Lost, st.Displaced)
 	}
 	st = w.Stats()
 	want := WriterStats{
 		Taken: taken.Load(), Refused: refused.Load(), Backlogged: kept.Load(), Lost: lost.Load(),
-		Delivered: stored.Load() + kept.Load(), DeliveredBatches: st.DeliveredBatches, Dropped: dropped.Load() + newest.Load(),
+		Delivered: stored.Load() + kept.Load(), DeliveredBatches: st.DeliveredBatches, Dropped: dropped.Load() + newest.Load(), Displaced: dropped.Load(),
 	}
 	if st != want {
 		t.Errorf("stats %+v, want %+v", st, want)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -21,7 +20,7 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 	n := batch.MessageLen(len(p))
 	if n > w.maxData && !new(Batch).Fits(w.topic, len(p), w.cfg.BatchBytes) {
 		w.mu.Lock()
-		w.stats.Refused++
+		w.account.stats.Refused++
 		w.mu.Unlock()
 		return w.notTaken("write", fmt.Errorf("%w: a message of %d bytes is over WriterConfig.BatchBytes, %d", ErrTooLarge, len(p), w.cfg.BatchBytes))
 	}
@@ -32,7 +31,7 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 		var err error
 		if s, err = w.slot(ctx, n); err != nil {
 			if err != errDropped {
-				w.stats.Refused++
+				w.account.stats.Refused++
 			}
 			w.mu.Unlock()
 			return err
@@ -44,7 +43,7 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 		s.calls = append(s.calls, done)
 		s.deltas = append(s.deltas, delta)
 	}
-	w.stats.Taken++
+	w.account.take()
 	if s.batch.Messages() == w.cfg.BatchMessages {
 		w.buffer.seal()
 		rouse = true
@@ -90,11 +89,11 @@ func (w *Writer) slot(ctx context.Context, n int64) (*slot, error) {
 		case Fail:
 			return nil, w.notTaken("write", ErrBufferFull)
 		case DropNewest:
-			w.dropped(1)
+			w.dropNewest()
 			return nil, errDropped
 		case DropOldest:
 			if !w.dropOldest() {
-				w.dropped(1)
+				w.dropNewest()
 				return nil, errDropped
 			}
 			continue
@@ -138,10 +137,10 @@ func (w *Writer) passRoom() {
 	}
 }
 
-// dropped counts messages that were dropped. Caller holds mu.
-func (w *Writer) dropped(messages int64) {
-	w.stats.Dropped += messages
-	w.buffer.unreported += messages
+// dropNewest drops a message that was not taken. Caller holds mu.
+func (w *Writer) dropNewest() {
+	w.account.stats.Dropped++
+	w.buffer.unreported++
 	w.rouse()
 }
 
@@ -153,16 +152,12 @@ func (w *Writer) dropOldest() bool {
 		return false
 	}
 	w.buffer.ready.pop()
-	w.dropped(s.batch.Messages())
+	w.account.displace(s)
+	w.buffer.unreported += s.messages
 	for i, done := range s.calls {
 		w.buffer.orphans = append(w.buffer.orphans, orphan{done, s.deltas[i]})
 	}
-	for _, f := range w.flushes {
-		if f.ticket >= s.ticket && len(f.done) == 0 {
-			f.done <- ErrDropped
-		}
-	}
-	w.flushes = slices.DeleteFunc(w.flushes, func(f *flushing) bool { return f.ticket >= s.ticket })
 	w.buffer.recycle(s)
+	w.rouse()
 	return true
 }

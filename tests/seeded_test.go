@@ -328,6 +328,42 @@ var seededPlaces = []seededPlace{
 		}
 		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
 
+	// The client's Writer.
+	{"writer_run.go",
+		`	if w.state != StateFailing {
+		entered = w.failNow(cause)
+	}
+	switch {
+	case s.seq != 0:
+	case failure.Kept:
+		w.account.keep(s)
+		w.backlogged = true
+`, `	early := bug("a batch is refused for a moment before the Writer is failing")
+	if early {
+		defer w.fail(cause)
+	} else if w.state != StateFailing {
+		entered = w.failNow(cause)
+	}
+	switch {
+	case s.seq != 0:
+	case failure.Kept:
+		w.account.keep(s)
+		w.backlogged = !early
+`, "^TestWriterTellsTheTruth$"},
+	{"writer_account.go",
+		`	a.miss(s, ErrDropped)
+`, `	if !bug("Flush does not tell of what DropOldest has dropped") {
+		a.miss(s, ErrDropped)
+	}
+`, "^TestWriterTellsTheTruth$"},
+	{"writer_account.go",
+		`	f := &flushing{ticket: ticket, lost: a.untold, done: make(chan error, 1)}
+`, `	f := &flushing{ticket: ticket, lost: a.untold, done: make(chan error, 1)}
+	if bug("Flush does not tell of what was lost before it") {
+		f.lost = losses{}
+	}
+`, "^TestWriterTellsTheTruth$"},
+
 	// The client's state.
 	{"state_file.go",
 		`		err = f.Sync()
