@@ -184,3 +184,32 @@ func TestInterruptedFollow(t *testing.T) {
 		t.Errorf("exit code %d, standard error %q", code, &p.stderr)
 	}
 }
+
+// A reader that follows waits for a topic that is not there yet, and says so.
+func TestFollowAwaitsTheTopic(t *testing.T) {
+	s := serve(t)
+	run(t, s.addr, "", "write", "greetings", "hello")
+	for _, from := range [][]string{nil, {"--last", "5"}, {"--from", "end"}, {"--since", "1h"}, {"--offset", "0"}} {
+		const topic = "greetigns"
+		cmd := exec.CommandContext(t.Context(), "log-cli", append([]string{"read", topic, "-F", "--limit", "1"}, from...)...)
+		cmd.Env = append(os.Environ(), cliHostEnv+"="+s.addr)
+		var stdout bytes.Buffer
+		cmd.Stdout = &stdout
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said, err := bufio.NewReader(stderr).ReadString('\n')
+		if want := fmt.Sprintf("log-cli: there is no topic %q yet; waiting for it; did you mean \"greetings\"?\n", topic); err != nil || said != want {
+			t.Errorf("%q: it says %q (%v), want %q", from, said, err, want)
+		}
+		run(t, s.addr, "", "write", topic, "first")
+		if err := cmd.Wait(); err != nil || stdout.String() != "first\n" {
+			t.Errorf("%q: %v, standard output %q", from, err, &stdout)
+		}
+		run(t, s.addr, "", "delete", topic, "--yes", "--now")
+	}
+}

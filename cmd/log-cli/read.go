@@ -194,7 +194,7 @@ type reader struct {
 func (r *reader) start(ctx context.Context) (logd.Position, error) {
 	if r.flags.follow {
 		if _, err := r.client.Info(ctx, r.topic); errors.Is(err, logd.ErrNotFound) {
-			r.app.note("there is no topic %q yet%s; waiting for it", r.topic, r.app.meantTopic(ctx, r.client, r.topic))
+			r.app.note("there is no topic %q yet; waiting for it%s", r.topic, r.app.meantTopic(ctx, r.client, r.topic))
 		}
 	}
 	if p := &r.flags.to; p.isSet() {

@@ -217,7 +217,7 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 	wanted := *gone.Oldest
 	gone.Oldest = &oldest
 	switch {
-	case gone.Partitions == 0 && oldest < offset:
+	case gone.Partitions == 0 && oldest <= wanted:
 		return a.printRemoved(gone, "nothing to remove from topic %q: no partition ends at or before offset %d; the oldest is %d", name, offset, oldest)
 	case oldest < wanted:
 		return a.printRemoved(gone, "topic %q: the oldest offset is %d; %d when the delete hooks have run", name, oldest, wanted)
