@@ -57,7 +57,11 @@ func forPeople(f logd.Field, now time.Time) string {
 	case err != nil || n < 1000:
 		return f.Value
 	case isSize(f.Name):
-		return fmt.Sprintf("%s (%s bytes)", formatBytes(float64(n)), humanize.Comma(n))
+		about := formatBytes(float64(n))
+		if n%1024 == 0 { // a setting, as it was written
+			about = humanize.IBytes(uint64(n))
+		}
+		return fmt.Sprintf("%s (%s bytes)", about, humanize.Comma(n))
 	case f.Name == "Oldest" || f.Name == "Next" || f.Name == "Topic":
 		return f.Value
 	}

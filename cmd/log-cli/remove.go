@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
@@ -94,7 +95,11 @@ type jsonRemoved struct {
 }
 
 func (j *jsonRemoved) String() string {
-	return fmt.Sprintf("%s (%s) in %s", plural(j.Messages, "message", "messages"), formatBytes(float64(j.Bytes)), count(j.Partitions, "partition"))
+	messages := humanize.Comma(j.Messages) + " messages"
+	if j.Messages == 1 {
+		messages = "1 message"
+	}
+	return fmt.Sprintf("%s (%s) in %s", messages, formatBytes(float64(j.Bytes)), count(j.Partitions, "partition"))
 }
 
 // bases names partitions by their base offsets.
