@@ -87,31 +87,27 @@ func (f *finder) nextMessage(ctx context.Context, offset, delta int64) (place, b
 	return place{kind: atOffset, offset: result.Next}, true
 }
 
-// nextBatch returns the first batch at or behind an offset at which none begins.
+// nextBatch returns the first batch behind an offset at which none begins, or
+// the end.
 func (f *finder) nextBatch(ctx context.Context, offset int64) (place, bool) {
 	info, err := f.client.Info(ctx, f.topic)
 	if err != nil || offset < info.Oldest || offset >= info.Next {
 		return place{}, false
 	}
-	at, err := f.offsetBefore(ctx, &info, offset, logd.DefaultReadMaxBytes)
-	for err == nil && at < offset {
-		var result *logd.Result
-		if result, err = f.client.Read(ctx, f.topic, at, logd.ReadOptions{}); err != nil {
-			break
-		}
-		if len(result.Batches) == 0 {
-			break
-		}
-		at = result.Next
-		for i := range result.Batches {
-			if b := &result.Batches[i]; b.Offset >= offset {
-				at = b.Offset
-				break
-			}
-		}
-		result.Release()
+	conf, err := f.client.Config(ctx)
+	if err != nil {
+		return place{}, false
 	}
-	return place{kind: atOffset, offset: at}, err == nil
+	// No further than the longest batch, lest there be many.
+	to := min(info.Next, offset+max(conf.MaxBatchSize, logd.DefaultMaxBatchSize)+1)
+	marks, err := f.client.Times(ctx, f.topic, offset, to)
+	switch {
+	case err == nil && len(marks) > 0:
+		return place{kind: atOffset, offset: marks[0].Offset}, true
+	case err == nil && to == info.Next:
+		return place{kind: atOffset, offset: info.Next}, true
+	}
+	return place{}, false
 }
 
 // last finds the last n messages that the topic has at this moment: where the
@@ -187,8 +183,8 @@ func (f *finder) countBack(ctx context.Context, n int64) (offset, skip int64, er
 	length := float64(info.Next - info.Oldest)
 	for span := 1.2*length/float64(info.Messages)*float64(n) + 4096; ; span *= 4 {
 		from := info.Oldest
-		if target := info.Next - int64(span); span < length {
-			if from, err = f.offsetBefore(ctx, &info, target, int64(span)/4); err != nil {
+		if span < length {
+			if from, err = f.offsetBefore(ctx, &info, info.Next-int64(span)); err != nil {
 				return 0, 0, err
 			}
 		}
@@ -199,10 +195,11 @@ func (f *finder) countBack(ctx context.Context, n int64) (offset, skip int64, er
 	}
 }
 
-// offsetBefore returns the offset of a batch that is at most target, and no
-// further from it than near as far as the times of the batches tell.
-func (f *finder) offsetBefore(ctx context.Context, info *logd.TopicInfo, target, near int64) (int64, error) {
+// offsetBefore returns the offset of a batch that is at most target, and near
+// to it as far as the times of the batches tell.
+func (f *finder) offsetBefore(ctx context.Context, info *logd.TopicInfo, target int64) (int64, error) {
 	best := info.Oldest
+	near := (info.Next - target) / 4
 	lo, hi := info.OldestTime.UnixMilli(), info.NewestTime.UnixMilli()+1
 	for hi-lo > 1 && target-best > near {
 		mid := lo + (hi-lo)/2

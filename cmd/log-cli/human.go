@@ -38,7 +38,7 @@ func shortAge(d time.Duration) string {
 		name string
 		unit time.Duration
 	}{{"y", 365 * day}, {"w", 7 * day}, {"d", day}, {"h", time.Hour}, {"m", time.Minute}} {
-		if d >= u.unit && (u.name != "w" || d >= 8*u.unit) {
+		if d >= u.unit && (u.name != "w" || d >= 2*u.unit) {
 			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
 		}
 	}

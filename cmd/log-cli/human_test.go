@@ -16,7 +16,7 @@ func TestWhen(t *testing.T) {
 		90 * time.Second:     "18:58 (1m)",
 		23 * time.Hour:       "20:00 (23h)",
 		2 * day:              "Nov 26 (2d)",
-		9 * day:              "Nov 19 (1w)",
+		9 * day:              "Nov 19 (9d)",
 		25 * day:             "Nov  3 (3w)",
 		200 * day:            "2026-05-12 (28w)",
 		800 * day:            "2024-09-19 (2y)",

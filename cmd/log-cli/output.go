@@ -34,6 +34,7 @@ type jsonMessage struct {
 	Delta      int64   `json:"delta"`
 	Body       *string `json:"body,omitempty"`
 	BodyBase64 []byte  `json:"body_base64,omitempty"`
+	Time       string  `json:"time,omitempty"` // when it was appended, in UTC
 }
 
 func newJSONMessage(topic string, m *logd.Message) jsonMessage {
@@ -43,6 +44,9 @@ func newJSONMessage(topic string, m *logd.Message) jsonMessage {
 		j.Body = &body
 	} else {
 		j.BodyBase64 = m.Body
+	}
+	if !m.Time.IsZero() {
+		j.Time = m.Time.UTC().Format(messageTime)
 	}
 	return j
 }

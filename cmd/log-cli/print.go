@@ -51,10 +51,10 @@ func (w *messageWriter) print(m *logd.Message) error {
 
 // appendTime appends when a message was appended, or - if that is not known.
 func (w *messageWriter) appendTime(b []byte, m *logd.Message) []byte {
-	if true {
+	if m.Time.IsZero() {
 		return append(b, '-')
 	}
-	return time.Time{}.In(w.zone).AppendFormat(b, messageTime)
+	return m.Time.In(w.zone).AppendFormat(b, messageTime)
 }
 
 func (w *messageWriter) flush() error { return exit.OutputError(w.out.Flush()) }

@@ -10,10 +10,10 @@ import (
 )
 
 func TestPattern(t *testing.T) {
-	m := &logd.Message{Offset: 70, Delta: 11, Body: []byte("hello")}
+	m := &logd.Message{Offset: 70, Delta: 11, Body: []byte("hello"), Time: time.UnixMilli(1796000000123)}
 	for text, want := range map[string]string{
 		`%s\n`:              "hello\n",
-		`%t %o %d %T %s\n`:  "greetings 70 11 - hello\n",
+		`%t %o %d %T %s\n`:  "greetings 70 11 2026-11-30T00:53:20.123Z hello\n",
 		`%s`:                "hello",
 		`100%% %s`:          "100% hello",
 		`%s\t%s\\n\r\0\x41`: "hello\thello\\n\r\x00A",

@@ -224,6 +224,7 @@ func (r *reader) start(ctx context.Context) (logd.Position, error) {
 func (r *reader) run(ctx context.Context, start logd.Position) error {
 	client, cfg := r.client, logd.ScannerConfig{
 		Start: start, Follow: r.flags.follow, AwaitTopic: r.flags.follow,
+		Times: r.out.json || r.out.times || r.out.pattern.wants('T'),
 	}
 	if r.flags.follow {
 		// The server was there when the command was started; from now on there
