@@ -381,6 +381,9 @@ func TestCrashImages(t *testing.T) {
 				if err := disk.SyncDir("."); err == nil {
 					t.Fatal("the sync succeeded")
 				}
+				if err := disk.SyncDir("d"); err == nil {
+					t.Fatal("that the file has left is not durable, and nobody was told")
+				}
 				check(t, disk.SyncDir("d"))
 			},
 			`d/ d/a="x"`,

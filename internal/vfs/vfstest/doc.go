@@ -43,9 +43,16 @@
 // [FS.FailAt] fails the n-th operation from now, once or for good, with any
 // error, a write with or without some of its bytes. [FS.FailSync] fails the
 // syncs of matching names, [FS.SetSpace] makes a disk that is full until
-// something is freed, [FS.SetMaxOpen] one that runs out of descriptors. A
-// sync that fails forgets as Linux does: what was unsynced stays readable and
-// never becomes durable, although the next sync succeeds. [FS.IgnoreSync] and
+// something is freed, [FS.SetMaxOpen] one that runs out of descriptors,
+// [FS.FailWriteback] one that can't write what it has taken.
+//
+// A sync or a write-back that fails forgets as Linux does: what was unsynced
+// stays readable, counts as clean and never becomes durable. It is reported as
+// Linux does that (errseq_t): by Sync once to each handle of the file that was
+// open then, by SyncAll once, and to those who open the file later only while
+// nobody was told. Then syncs succeed. What nobody was told is forgotten with the
+// last handle, since the kernel may forget the file then; of a folder, which
+// has no handles here, the next SyncDir is told. [FS.IgnoreSync] and
 // [FS.IgnoreSyncDir] make a disk that lies, for negative controls. A function
 // given to [FS.BeforeOp] that blocks makes a disk that hangs.
 //

@@ -56,6 +56,32 @@ func (f *FS) FailSync(pattern string) {
 	}})
 }
 
+// FailWriteback does what a write-back in the background does that fails: what
+// the files and folders have unsynced whose names match the pattern, as
+// path.Match has it, never becomes durable, and who syncs them, or all, is told.
+// It panics if the pattern is malformed.
+func (f *FS) FailWriteback(pattern string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var walk func(n *node, name string)
+	walk = func(n *node, name string) {
+		matched, err := path.Match(pattern, name)
+		switch {
+		case err != nil:
+			panic("vfstest: " + err.Error())
+		case matched && n.isDir():
+			f.failEntries(n)
+		case matched:
+			f.fail(n)
+		}
+		for base, child := range n.entries {
+			walk(child, path.Join(name, base))
+		}
+	}
+	walk(f.root, ".")
+	f.compact()
+}
+
 // ClearFaults forgets the faults of FailAt and FailSync.
 func (f *FS) ClearFaults() {
 	f.mu.Lock()

@@ -16,7 +16,8 @@ type file struct {
 	writable bool
 
 	// Under fs.mu.
-	locks  bool // holds the node's lock
+	locks  bool   // holds the node's lock
+	told   uint64 // of the node's errors
 	closed bool
 }
 
@@ -133,8 +134,8 @@ func (h *file) Truncate(size int64) error {
 	}))
 }
 
-// Sync implements vfs.File. When it fails, what it should have made durable
-// never will be.
+// Sync implements vfs.File. When it meets a fault, what it should have made
+// durable never will be, and other handles are told of it, too.
 func (h *file) Sync() error {
 	f := h.fs
 	op := &Op{Kind: OpSync, Name: h.name}
@@ -142,19 +143,13 @@ func (h *file) Sync() error {
 		if h.closed {
 			return fs.ErrClosed
 		}
-		if fault := f.reach(op); fault != nil {
-			h.n.forget()
-			return fault.Err
-		}
-		if h.n.untold {
-			h.n.untold = false
-			h.n.forget()
-			return syscall.EIO
-		}
-		if !f.ignoreSync {
+		fault := f.reach(op)
+		if fault != nil {
+			f.fail(h.n)
+		} else if !f.ignoreSync {
 			h.n.sync()
 		}
-		return nil
+		return f.outcome(fault, &h.n.failed, &h.told)
 	}))
 }
 
@@ -189,6 +184,9 @@ func (h *file) Close() error {
 	}
 	h.n.opens--
 	f.open--
+	if h.n.opens == 0 {
+		h.n.failed = errseq{} // the kernel may forget the file, and what nobody was told
+	}
 	f.reclaim(h.n)
 	return nil
 }

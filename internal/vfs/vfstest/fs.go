@@ -28,6 +28,8 @@ type FS struct {
 	faulted       int
 	used, space   int64
 	open, maxOpen int
+	failed        errseq // writing anything back
+	told          uint64 // of that by SyncAll
 	ignoreSync    bool
 	ignoreSyncDir bool
 }
@@ -45,7 +47,9 @@ func (f *FS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error)
 	if err != nil {
 		return nil, &fs.PathError{Op: "openat", Path: name, Err: err}
 	}
-	return &file{fs: f, n: n, name: name, writable: flag&(vfs.ReadWrite|syscall.O_WRONLY) != 0}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &file{fs: f, n: n, name: name, told: n.failed.sample(), writable: flag&(vfs.ReadWrite|syscall.O_WRONLY) != 0}, nil
 }
 
 // openNode finds or makes the file and counts a handle of it.
@@ -283,9 +287,9 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 	return n.info(path.Base(name)), nil
 }
 
-// SyncDir implements vfs.FS. When it fails, the names that it should have
-// made durable never will be, unless it fails with EMFILE: then it could not
-// even open the folder, and nothing was tried.
+// SyncDir implements vfs.FS, with a descriptor that it opens. When it fails, the
+// names that it should have made durable never will be, unless it fails with
+// EMFILE: then it could not even open the folder, and nothing was tried.
 func (f *FS) SyncDir(name string) error {
 	op := &Op{Kind: OpSyncDir, Name: name}
 	return pathError("fsync", name, f.mutate(op, func() error {
@@ -293,56 +297,59 @@ func (f *FS) SyncDir(name string) error {
 		if err != nil {
 			return err
 		}
+		told := dir.failed.sample()
 		fault := f.reach(op)
-		if fault == nil && dir.untold {
-			dir.untold, fault = false, &Fault{Err: syscall.EIO}
-		}
 		switch {
 		case fault != nil && errors.Is(fault.Err, syscall.EMFILE):
+			return fault.Err
 		case fault != nil:
-			f.forgetEntries(dir)
+			f.failEntries(dir)
 		case !f.ignoreSyncDir:
 			f.syncEntries(dir)
 		}
 		f.compact()
-		if fault != nil {
-			return fault.Err
-		}
-		return nil
+		return f.outcome(fault, &dir.failed, &told)
 	}))
 }
 
-// SyncAll implements vfs.FS. When it fails, what it should have made durable
-// never will be, and the next Sync of each file and SyncDir of each folder of
-// which that is so fails with EIO.
+// outcome returns what a sync tells the descriptor that is at told: the fault
+// that it has met, or a write-back that has failed. The caller holds mu.
+func (f *FS) outcome(fault *Fault, failed *errseq, told *uint64) error {
+	before := failed.report(told)
+	switch {
+	case fault != nil:
+		return fault.Err
+	case before:
+		return syscall.EIO
+	}
+	return nil
+}
+
+// SyncAll implements vfs.FS, always with the same descriptor. When it meets a
+// fault, what it should have made durable never will be, and who syncs a file or
+// folder of which that is so is told.
 func (f *FS) SyncAll() error {
 	op := &Op{Kind: OpSyncAll}
 	return pathError("syncfs", ".", f.mutate(op, func() error {
 		fault := f.reach(op)
 		for _, o := range f.unsynced {
 			if fault != nil {
-				f.forgetEntries(o.dir)
-				o.dir.untold = true
+				f.failEntries(o.dir)
 			} else if !f.ignoreSyncDir {
 				f.syncEntries(o.dir)
 			}
 		}
 		f.compact()
 		f.root.visit(func(n *node) {
-			if n.isDir() || len(n.pending) == 0 && !n.gap {
-				return
-			}
-			if fault != nil {
-				n.untold = n.untold || len(n.pending) > 0
-				n.forget()
-			} else if !f.ignoreSync {
+			switch {
+			case n.isDir():
+			case fault != nil:
+				f.fail(n)
+			case !f.ignoreSync:
 				n.sync()
 			}
 		})
-		if fault != nil {
-			return fault.Err
-		}
-		return nil
+		return f.outcome(fault, &f.failed, &f.told)
 	}))
 }
 

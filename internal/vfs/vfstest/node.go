@@ -12,7 +12,7 @@ import (
 // node is a file or a folder, whatever its names.
 type node struct {
 	mode    fs.FileMode // with fs.ModeDir for a folder
-	untold  bool        // a sync of all has failed: the next one of this node says so
+	failed  errseq      // writing it back
 	modTime time.Time
 	links   int // visible names
 	opens   int // handles
@@ -27,6 +27,39 @@ type node struct {
 	// Of a folder.
 	entries map[string]*node // what lookups see
 	durable map[string]*node // what a power cut leaves at least
+}
+
+// errseq is an error as Linux reports that of writing back (errseq_t): once to
+// each descriptor, those included that are opened while nobody was told.
+type errseq struct {
+	n    uint64 // of errors that somebody was told of, and one that nobody was
+	seen bool   // somebody was told of the last one
+}
+
+// set notes an error.
+func (e *errseq) set() {
+	if e.n == 0 || e.seen {
+		e.n++
+	}
+	e.seen = false
+}
+
+// sample returns where a new descriptor begins.
+func (e *errseq) sample() uint64 {
+	if e.n > 0 && !e.seen {
+		return e.n - 1
+	}
+	return e.n
+}
+
+// report tells whether there is an error that the descriptor which is at since
+// was not told of. It is told by that.
+func (e *errseq) report(since *uint64) bool {
+	if *since == e.n {
+		return false
+	}
+	*since, e.seen = e.n, true
+	return true
 }
 
 func newFolder(perm fs.FileMode, now time.Time) *node {
@@ -71,11 +104,15 @@ func (n *node) sync() {
 	n.pending = nil
 }
 
-// forget is what a failed sync does: the bytes count as clean and are not
-// durable.
-func (n *node) forget() {
-	n.gap = n.gap || len(n.pending) > 0
-	n.pending = nil
+// fail is what a write-back that fails does: the bytes count as clean and are
+// not durable. Who asks is told later.
+func (f *FS) fail(n *node) {
+	if len(n.pending) == 0 {
+		return
+	}
+	n.gap, n.pending = true, nil
+	n.failed.set()
+	f.failed.set()
 }
 
 // setSynced replaces the bytes, visible and durable.
@@ -225,12 +262,14 @@ func (f *FS) syncEntries(dir *node) {
 	}
 }
 
-// forgetEntries is what a failed sync of dir does: the names count as clean
-// and are not durable.
-func (f *FS) forgetEntries(dir *node) {
+// failEntries is what a write-back of dir that fails does: the names count as
+// clean and are not durable. Who asks is told later.
+func (f *FS) failEntries(dir *node) {
 	for _, o := range f.unsynced {
 		if !o.over && (o.dir == dir || o.after != nil && o.after.gone || o.with != nil && o.with.dir == dir) {
 			o.over, o.gone = true, true
+			o.dir.failed.set()
+			f.failed.set()
 		}
 	}
 }
