@@ -26,6 +26,7 @@ const (
 	byPowerCuts = "^TestPowerCut$"
 	byFaults    = "^TestFaults$"
 	byDamage    = "^(TestDamage|TestScan.*)$"
+	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
 
 // seededPlaces hold syncs and checks that are left out, things done in the
@@ -33,25 +34,73 @@ const (
 var seededPlaces = []seededPlace{
 	// Appends and syncs.
 	{"internal/storage/sync.go",
-		`			err = f.Sync()
-			p.file.release()
-		}
-		if errors.Is(`,
-		`			if !bug("appends are not synced") {
-				err = f.Sync()
-			}
-			p.file.release()
-		}
-		if errors.Is(`, byPowerCuts},
+		`	if err := f.Sync(); err != nil {
+		return l.fail(op, name`,
+		`	if bug("appends are not synced") {
+	} else if err := f.Sync(); err != nil {
+		return l.fail(op, name`, byPowerCuts},
 	{"internal/storage/sync_queue.go",
-		`	err := l.syncFiles(target)
-`, `	err := l.syncFiles(target)
+		`	err := l.syncFiles(target, !cleared)
+`, `	err := l.syncFiles(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
 	if err != nil && bug("a failed sync is tried again") {
 		l.failed.Store(nil)
 		l.unsyncable.Store(nil)
-		err = l.syncFiles(target)
+		err = l.syncFiles(target, !cleared)
 	}
-`, byFaults},
+`, byFaults + "|" + byReports},
+	{"internal/storage/sync_queue.go",
+		`	return l.cleared == q.failures &&`,
+		`	return (l.cleared == q.failures || bug("a sync of all counts for a topic that one before has failed")) &&`, byReports},
+	{"internal/storage/sync_queue.go",
+		`	return trusts && q.syncFS(failures) == nil`,
+		`	if bug("a sync of all for one topic keeps its error to itself") {
+		return q.store.fs.SyncAll() == nil
+	}
+	return trusts && q.syncFS(failures) == nil`, byReports},
+	{"internal/storage/log.go",
+		`	p.pinned = true
+	l.pinned = append(l.pinned, p)`,
+		`	if bug("a file is closed before it is synced") {
+		p.file.release()
+		return f, nil
+	}
+	p.pinned = true
+	l.pinned = append(l.pinned, p)`, byReports},
+	{"internal/storage/sync.go",
+		`	l.fileSyncing.Lock()
+	defer l.fileSyncing.Unlock()`,
+		`	if !bug("syncs of a file go side by side") {
+		l.fileSyncing.Lock()
+		defer l.fileSyncing.Unlock()
+	}`, byReports},
+	{"internal/storage/sync.go",
+		`	l.folderSyncing.Lock()
+	defer l.folderSyncing.Unlock()
+	if e`,
+		`	if !bug("syncs of a folder go side by side") {
+		l.folderSyncing.Lock()
+		defer l.folderSyncing.Unlock()
+	}
+	if e`, byReports},
+	{"internal/storage/sync.go",
+		`	if err != nil && !noDescriptor(err) {
+		return l.fail("sync folder of"`,
+		`	if err != nil && !noDescriptor(err) && !bug("a folder's sync that failed is tried again") {
+		return l.fail("sync folder of"`, byReports},
+	{"internal/storage/sync.go",
+		`	if err != nil && !noDescriptor(err) {
+		s.rootFailures.Add(1)`,
+		`	if err != nil && !noDescriptor(err) {
+		if !bug("a sync of the work directory that failed is one topic's matter") {
+			s.rootFailures.Add(1)
+		}`, byReports},
+	{"internal/storage/index.go",
+		`		ix.unsynced = err
+`,
+		`		if !bug("an index's sync that failed is tried again") {
+			ix.unsynced = err
+		}
+`, byReports},
 	{"internal/storage/log.go",
 		`	if l.failed.CompareAndSwap(nil, e) {`,
 		`	if bug("a failure is forgotten") || l.failed.CompareAndSwap(nil, e) {`, byFaults},
@@ -111,9 +160,9 @@ var seededPlaces = []seededPlace{
 		`	if n > 0 && !bug("a partial write stays in the file") {
 		if terr := f.Truncate(pos)`, byFaults},
 	{"internal/storage/commit.go",
-		`		if serr := f.Sync(); serr != nil {`,
+		`		if serr := l.syncFile(`,
 		`		if bug("that a partial write was cut off is not synced") {
-		} else if serr := f.Sync(); serr != nil {`, "^TestRefusedBatchStaysAway$"},
+		} else if serr := l.syncFile(`, "^TestRefusedBatchStaysAway$"},
 	{"internal/storage/commit.go",
 		`	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil {`,
@@ -220,16 +269,11 @@ var seededPlaces = []seededPlace{
 
 	// Journal, removal, truncation.
 	{"internal/storage/sync.go",
-		`	if err == nil {
-		err = l.syncJournal()
+		`	return true, l.syncJournal()`,
+		`	if bug("records of the journal are not synced") {
+		return true, nil
 	}
-	if err != nil {
-		return &Error{Op: "write journal of"`,
-		`	if err == nil && !bug("records of the journal are not synced") {
-		err = l.syncJournal()
-	}
-	if err != nil {
-		return &Error{Op: "write journal of"`, byPowerCuts},
+	return true, l.syncJournal()`, byPowerCuts},
 	{"internal/storage/sync.go",
 		`	if err == nil && l.journal.unnamed {`,
 		`	if err == nil && l.journal.unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
@@ -237,19 +281,19 @@ var seededPlaces = []seededPlace{
 		`	if e := l.unsyncable.Load(); e != nil {
 		return readOnly(e)
 	}
-	file, err := journalFile`,
+	err := l.journal.sync()`,
 		`	if e := l.unsyncable.Load(); e != nil && !bug("a sync of the journal that failed is tried again") {
 		return readOnly(e)
 	}
-	file, err := journalFile`, "^TestReleaseAfterFailedSync$"},
+	err := l.journal.sync()`, "^TestReleaseAfterFailedSync$"},
 	{"internal/storage/retention.go",
 		`	l.journalMu.Lock()
-	err := l.journal.append(appendInts(nil, recCut, offset))`,
+	written, err := l.recordLocked(recCut, offset)`,
 		`	if bug("a truncation is not announced") {
 		return nil
 	}
 	l.journalMu.Lock()
-	err := l.journal.append(appendInts(nil, recCut, offset))`, byPowerCuts},
+	written, err := l.recordLocked(recCut, offset)`, byPowerCuts},
 	{"internal/storage/retention.go",
 		`	if err := truncateFile(p.file, offset-p.base); err != nil {`,
 		`	if bug("a truncation leaves a byte") {
@@ -260,12 +304,14 @@ var seededPlaces = []seededPlace{
 		`	if err := l.removeFiles(drop); err != nil {`,
 		`	if bug("a truncation leaves the later partitions") {
 	} else if err := l.removeFiles(drop); err != nil {`, byPowerCuts},
-	{"internal/storage/retention.go",
-		`	if err := l.store.fs.SyncDir(l.name); err != nil {`,
-		`	if bug("removals are not synced") {
+	{"internal/storage/sync.go",
+		`	defer l.folderSyncing.Unlock()
+	return l.syncFolderLocked()`,
+		`	defer l.folderSyncing.Unlock()
+	if bug("removals are not synced") {
 		return nil
 	}
-	if err := l.store.fs.SyncDir(l.name); err != nil {`, byPowerCuts},
+	return l.syncFolderLocked()`, byPowerCuts},
 	{"internal/storage/retention.go",
 		`	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
 		k++

@@ -182,7 +182,12 @@ func (l *Log) writeGroup(group []*appendRequest) {
 	}
 	if ix := l.head().index(); ix.stale {
 		if err := ix.settle(); err != nil {
-			l.refuse(group, l.passingRefusal("append", err))
+			if ix.unsynced != nil {
+				err = l.failWrite("sync index of", ix.file.name, l.next.Load(), err)
+			} else {
+				err = l.passingRefusal("append", err)
+			}
+			l.refuse(group, err)
 			return
 		}
 	}
@@ -291,8 +296,8 @@ func (l *Log) writeHead(bytes int64) error {
 		if terr := f.Truncate(pos); terr != nil {
 			return inDoubt(l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr)))
 		}
-		if serr := f.Sync(); serr != nil {
-			return l.fail("sync after a partial write", head.file.name, l.next.Load(), errors.Join(err, serr))
+		if serr := l.syncFile(f, "sync after a partial write", head.file.name, l.next.Load()); serr != nil {
+			return errors.Join(serr, err)
 		}
 	}
 	if !passing(err) {

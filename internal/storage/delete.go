@@ -327,9 +327,13 @@ func (s *Store) moveTo(kept *deletedName) error {
 
 // syncDir makes the names in a folder durable. It takes a descriptor.
 func (s *Store) syncDir(name string) error {
-	err := s.fs.SyncDir(name)
+	sync := func() error { return s.fs.SyncDir(name) }
+	if name == "." {
+		sync = s.syncRoot
+	}
+	err := sync()
 	if noDescriptor(err) && s.files.evict(0) > 0 {
-		err = s.fs.SyncDir(name)
+		err = sync()
 	}
 	return err
 }

@@ -72,6 +72,10 @@ type index struct {
 	last  entry
 	force bool // the next batch gets an entry: it follows damage
 
+	// unsynced is why the file could not be synced. Another sync would tell
+	// nothing.
+	unsynced error
+
 	// stale tells that the file has entries after those in memory. They must be
 	// gone, durably, before batches are appended at their positions: a crash
 	// would leave them to be taken for entries of those batches.
@@ -195,6 +199,9 @@ func (ix *index) flush() error {
 // settle makes the file hold what is in memory and no more, durably. Only the
 // writer calls it.
 func (ix *index) settle() error {
+	if ix.unsynced != nil {
+		return ix.unsynced
+	}
 	if err := ix.flush(); err != nil {
 		return err
 	}
@@ -216,6 +223,7 @@ func (ix *index) settle() error {
 		return err
 	}
 	if err := f.Sync(); err != nil {
+		ix.unsynced = err
 		return err
 	}
 	ix.stale = false

@@ -83,6 +83,10 @@ func (iv *interval) pass() {
 			g.Go(func() { failed(l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
+		if e := l.unsyncable.Load(); e != nil { // since a moment ago
+			l.syncing.done(l, readOnly(e))
+			continue
+		}
 		u := l.unsynced()
 		w := newQueuedSync(l, u.target)
 		queued = append(queued, w)

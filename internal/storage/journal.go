@@ -408,15 +408,21 @@ func (j *journal) sync() error {
 // replaceJournal writes the whole state as a new journal in place of the old
 // one, durable on return. With an error it may have taken the place already.
 func replaceJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) (size int64, replaced bool, err error) {
+	if size, err = renewJournal(fsys, perm, dir, s); err != nil {
+		return 0, false, err
+	}
+	return size, true, fsys.SyncDir(dir)
+}
+
+// renewJournal is replaceJournal without a sync of the folder. With an error
+// the old journal is in its place.
+func renewJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) (size int64, err error) {
 	temp := journalFile(dir) + ".new"
 	b := s.encode()
 	if err := writeFile(fsys, temp, perm, b); err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	if err := fsys.Rename(temp, journalFile(dir)); err != nil {
-		return 0, false, err
-	}
-	return int64(len(b)), true, fsys.SyncDir(dir)
+	return int64(len(b)), fsys.Rename(temp, journalFile(dir))
 }
 
 // writeFile makes a file with the given bytes, which are durable on return; its

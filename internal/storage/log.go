@@ -59,6 +59,17 @@ type Log struct {
 
 	syncing syncGroup
 
+	// fileSyncing is held while a partition is synced, folderSyncing while the
+	// folder is, until a failure is noted: who syncs next has to know, for the error
+	// is not told again. journalMu does that for the journal.
+	fileSyncing, folderSyncing sync.Mutex
+	// cleared is how many syncs of all had failed when the log was last synced by
+	// itself; guarded by syncQueue.mu.
+	cleared int64
+	// rootSeen is how many syncs of the work directory had failed before the
+	// folder was made.
+	rootSeen int64
+
 	// trimming is held while partitions are removed; before writer. removing are
 	// those that are no longer served and whose files are still to go.
 	trimming sync.Mutex
@@ -241,8 +252,10 @@ func createLog(s *Store, name string) (*Log, error) {
 	wrap := func(file string, err error) error {
 		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
 	}
+	rootSeen := s.rootFailures.Load()
 	switch err := s.fs.Mkdir(name, 0o700); {
 	case errors.Is(err, fs.ErrExist):
+		rootSeen = 0 // since when its name is there is not known
 		// What a failed attempt has left is used again. What somebody has put there
 		// since the start is not overwritten.
 		used, err := s.used(name)
@@ -252,6 +265,7 @@ func createLog(s *Store, name string) (*Log, error) {
 		if used {
 			l, err := openLog(s, name)
 			if err == nil {
+				l.rootSeen = rootSeen
 				l.rootDirty.Store(true)
 			}
 			return l, err
@@ -270,6 +284,7 @@ func createLog(s *Store, name string) (*Log, error) {
 	if err != nil {
 		return nil, wrap(partitionName(name, 0), err)
 	}
+	l.rootSeen = rootSeen
 	l.rootDirty.Store(true)
 	l.parts.Store(&[]*partition{head})
 	return l, nil
@@ -423,6 +438,13 @@ func (l *Log) pin(p *partition) (vfs.File, error) {
 		l.store.interval.hurry()
 	}
 	return f, nil
+}
+
+// isPinned reports whether the partition's file is kept open for a sync.
+func (l *Log) isPinned(p *partition) bool {
+	l.pinnedMu.Lock()
+	defer l.pinnedMu.Unlock()
+	return p.pinned
 }
 
 // unpin lets go of partitions that are wholly synced. The head is among them

@@ -271,7 +271,7 @@ func (l *Log) removeGivenUp() error {
 		return err
 	}
 	if err != nil {
-		if err := l.syncFolder(); err != nil {
+		if err := l.syncRemoved(); err != nil {
 			return err
 		}
 		for i := range gone {
@@ -304,15 +304,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.name, Offset: p.base, Err: err}
 		}
 	}
-	return l.syncFolder()
-}
-
-// syncFolder makes the names in the topic's folder durable.
-func (l *Log) syncFolder() error {
-	if err := l.store.fs.SyncDir(l.name); err != nil {
-		return &Error{Op: "sync folder of", Topic: l.name, File: l.name, Offset: -1, Err: err}
-	}
-	return nil
+	return l.syncRemoved()
 }
 
 // TruncateTo cuts the log off at offset, where a batch begins or which is
@@ -393,15 +385,11 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 // more appends: they might be cut off with the rest.
 func (l *Log) announceCut(offset int64) error {
 	l.journalMu.Lock()
-	err := l.journal.append(appendInts(nil, recCut, offset))
-	if err != nil && passing(err) {
-		l.journalMu.Unlock()
+	written, err := l.recordLocked(recCut, offset)
+	l.journalMu.Unlock()
+	if err != nil && !written && passing(err) {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err})
 	}
-	if err == nil {
-		err = l.syncJournal()
-	}
-	l.journalMu.Unlock()
 	if err != nil {
 		return l.fail("truncate", journalFile(l.name), offset, err)
 	}

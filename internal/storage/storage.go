@@ -31,8 +31,9 @@
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: Store.creating, interval.passing, deletions, Log.trimming,
 // Log.writer, partition.loading, Log.syncing, Log.journalMu,
-// cachedFile.opening, folder, then the leaves: Store.mu, commitQueue,
-// syncQueue, retention.mu, watchers, Log.pinnedMu, fileCache.
+// cachedFile.opening, folder, Log.fileSyncing, Log.folderSyncing,
+// Store.rootSyncing, syncQueue.one, then the leaves: Store.mu, commitQueue,
+// syncQueue.mu, retention.mu, watchers, Log.pinnedMu, fileCache.
 package storage
 
 import (
@@ -228,6 +229,11 @@ type Store struct {
 	syncs   *syncQueue
 	device  uint64 // that the work directory is on
 	marks   markLimit
+
+	// rootSyncing is held while the work directory is synced, rootFailures how often
+	// that has failed.
+	rootSyncing  sync.Mutex
+	rootFailures atomic.Int64
 
 	disallowed atomic.Int64
 	misses     atomic.Int64

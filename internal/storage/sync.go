@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // Commit waits until the batches of a may be acknowledged, as the store's
@@ -203,7 +205,11 @@ func (l *Log) unsynced() unsynced {
 func (l *Log) durable(u unsynced, err error) error {
 	now := l.store.o.Clock.Now()
 	l.store.o.Observer.Synced(now.Sub(u.begun))
+	if e := l.unsyncable.Load(); e != nil && err == nil {
+		err = readOnly(e) // another sync has failed meanwhile, and may have been told of this one's bytes
+	}
 	if err != nil {
+		l.dropUnacknowledged()
 		return err
 	}
 	l.synced.Store(u.target)
@@ -217,30 +223,108 @@ func (l *Log) durable(u unsynced, err error) error {
 }
 
 // syncFiles syncs the partitions that have bytes between the synced end and
-// target, and the names of files that are new.
-func (l *Log) syncFiles(target int64) error {
+// target, and the names of files that are new. If all is true it syncs every
+// partition that may have bytes which are not synced.
+func (l *Log) syncFiles(target int64, all bool) error {
 	from := l.synced.Load()
 	for _, p := range l.partitions() {
-		if p.end.Load() <= from || p.base >= target {
+		unsynced := p.end.Load() > from && p.base < target
+		if !unsynced && !(all && l.isPinned(p)) {
 			continue
 		}
-		f, err := p.file.acquire(toWrite)
-		if err == nil {
-			err = f.Sync()
-			p.file.release()
-		}
-		if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
-			continue // retention has removed it meanwhile
-		}
-		if err != nil {
-			err = l.fail("sync", p.file.name, from, err)
-			l.dropUnacknowledged()
+		if err := l.syncPartition(p, from); err != nil {
 			return err
 		}
 	}
-	err := l.syncNames()
-	if err != nil {
-		l.dropUnacknowledged()
+	return l.syncNames()
+}
+
+// syncPartition syncs the file of a partition. It was not closed since the first
+// write that is not synced: see pinned.
+func (l *Log) syncPartition(p *partition, from int64) error {
+	f, err := p.file.acquire(toWrite)
+	if err == nil {
+		defer p.file.release()
+		return l.syncFile(f, "sync", p.file.name, from)
+	}
+	if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
+		return nil // retention has removed it meanwhile
+	}
+	return l.fail("sync", p.file.name, from, err)
+}
+
+// syncFile syncs a file of the log. All who sync a partition use it: an error is
+// told to one of those who share the descriptor, and a failure is final for all.
+func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
+	l.fileSyncing.Lock()
+	defer l.fileSyncing.Unlock()
+	if e := l.unsyncable.Load(); e != nil {
+		return readOnly(e)
+	}
+	if err := f.Sync(); err != nil {
+		return l.fail(op, name, offset, err)
+	}
+	return nil
+}
+
+// syncFolder makes the names in the topic's folder durable. A failure is final:
+// some of the names that it concerns may be of others who sync them.
+func (l *Log) syncFolder() error {
+	l.folderSyncing.Lock()
+	defer l.folderSyncing.Unlock()
+	if e := l.unsyncable.Load(); e != nil {
+		return readOnly(e)
+	}
+	return l.syncFolderLocked()
+}
+
+// syncRemoved is syncFolder for a removal, which goes on in a log that has failed:
+// nobody is told that something is stored because of it.
+func (l *Log) syncRemoved() error {
+	l.folderSyncing.Lock()
+	defer l.folderSyncing.Unlock()
+	return l.syncFolderLocked()
+}
+
+func (l *Log) syncFolderLocked() error {
+	err := l.store.fs.SyncDir(l.name)
+	if err != nil && !noDescriptor(err) {
+		return l.fail("sync folder of", l.name, -1, err)
+	}
+	return err
+}
+
+// errRootTold is a sync of the work directory that would tell nothing.
+var errRootTold = errors.New("the work directory could not be synced after the topic's folder was made")
+
+// syncRoot makes the name of the topic's folder durable. If it fails, that is so
+// for all topics whose folders were made before.
+func (l *Log) syncRoot() error {
+	s := l.store
+	s.rootSyncing.Lock()
+	defer s.rootSyncing.Unlock()
+	err := errRootTold
+	if s.rootFailures.Load() == l.rootSeen {
+		err = s.syncRootLocked()
+		if err == nil || noDescriptor(err) {
+			return err
+		}
+	}
+	return l.fail("sync work directory for", ".", -1, err)
+}
+
+// syncRoot makes the names in the work directory durable, for those who remove
+// or move them. If it fails the topics are told whose folders are new.
+func (s *Store) syncRoot() error {
+	s.rootSyncing.Lock()
+	defer s.rootSyncing.Unlock()
+	return s.syncRootLocked()
+}
+
+func (s *Store) syncRootLocked() error {
+	err := s.fs.SyncDir(".")
+	if err != nil && !noDescriptor(err) {
+		s.rootFailures.Add(1)
 	}
 	return err
 }
@@ -269,7 +353,7 @@ func (l *Log) dropUnacknowledged() {
 			err = f.Truncate(max(synced-p.base, 0))
 			dropped = dropped && err == nil
 			if err == nil {
-				err = f.Sync() // where it was another file's sync that failed
+				err = f.Sync() // where it was another file's sync that failed; nobody relies on a later one
 			}
 			p.file.release()
 		} else {
@@ -294,7 +378,7 @@ func (l *Log) syncNames() error {
 	}
 	const pause, pauses = 10 * time.Millisecond, 100
 	op, file, err := l.trySyncNames()
-	if noDescriptor(err) && !l.elsewhere.Load() && l.store.fs.SyncAll() == nil {
+	if noDescriptor(err) && !l.elsewhere.Load() && l.store.syncs.alone(l) {
 		l.rootDirty.Store(false)
 		return nil
 	}
@@ -303,9 +387,9 @@ func (l *Log) syncNames() error {
 		op, file, err = l.trySyncNames()
 	}
 	switch {
-	case err == nil:
-		return nil
-	case noDescriptor(err) && l.store.o.FlushBatches != 1:
+	case !noDescriptor(err):
+		return err
+	case l.store.o.FlushBatches != 1:
 		l.dirDirty.Store(true)
 		l.store.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
 		return readOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
@@ -313,19 +397,20 @@ func (l *Log) syncNames() error {
 	return l.fail(op, file, -1, err)
 }
 
-// trySyncNames returns where it has failed.
+// trySyncNames returns where it has failed. Unless it has found no descriptor
+// the log has failed then.
 func (l *Log) trySyncNames() (op, file string, err error) {
 	l.journalMu.Lock()
-	err = l.journal.sync()
+	err = l.syncJournal()
 	l.journalMu.Unlock()
 	if err != nil {
 		return "sync", journalFile(l.name), err
 	}
-	if err := l.store.fs.SyncDir(l.name); err != nil {
+	if err := l.syncFolder(); err != nil {
 		return "sync folder of", l.name, err
 	}
 	if l.rootDirty.Load() {
-		if err := l.store.fs.SyncDir("."); err != nil {
+		if err := l.syncRoot(); err != nil {
 			return "sync work directory for", ".", err
 		}
 		l.rootDirty.Store(false)
@@ -373,16 +458,15 @@ func (l *Log) compactJournal() error {
 		return err
 	}
 	defer l.folder.leave()
-	size, replaced, err := replaceJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
-	if replaced {
-		l.journal.file.replaced()
-		l.journal.size = size
-		l.journal.dirty = false
-		l.journal.unnamed = err != nil
+	size, err := renewJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
+	if err != nil {
+		return err
 	}
-	if replaced && err != nil && !noDescriptor(err) {
-		return l.fail("sync folder of", l.name, -1, err)
-	}
+	l.journal.file.replaced()
+	l.journal.size = size
+	l.journal.dirty = false
+	err = l.syncFolder()
+	l.journal.unnamed = err != nil
 	return err
 }
 
@@ -392,13 +476,13 @@ func (l *Log) syncJournal() error {
 	if e := l.unsyncable.Load(); e != nil {
 		return readOnly(e)
 	}
-	file, err := journalFile(l.name), l.journal.sync()
-	if err == nil && l.journal.unnamed {
-		file, err = l.name, l.store.fs.SyncDir(l.name)
-		l.journal.unnamed = err != nil
-	}
+	err := l.journal.sync()
 	if err != nil && !noDescriptor(err) {
-		return l.fail("sync", file, -1, err)
+		return l.fail("sync", journalFile(l.name), -1, err)
+	}
+	if err == nil && l.journal.unnamed {
+		err = l.syncFolder()
+		l.journal.unnamed = err != nil
 	}
 	return err
 }
@@ -407,12 +491,22 @@ func (l *Log) syncJournal() error {
 func (l *Log) record(kind recordKind, ints ...int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	err := l.journal.append(appendInts(nil, kind, ints...))
-	if err == nil {
-		err = l.syncJournal()
-	}
-	if err != nil {
+	if _, err := l.recordLocked(kind, ints...); err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: -1, Err: err}
 	}
 	return nil
+}
+
+// recordLocked is record for a caller who holds journalMu. It reports whether the
+// record was written, and only its sync failed, if anything did.
+func (l *Log) recordLocked(kind recordKind, ints ...int64) (written bool, err error) {
+	// One descriptor from the write to the sync, which is told if it failed.
+	if _, err := l.journal.file.acquire(toCreate); err != nil {
+		return false, err
+	}
+	defer l.journal.file.release()
+	if err := l.journal.append(appendInts(nil, kind, ints...)); err != nil {
+		return false, err
+	}
+	return true, l.syncJournal()
 }

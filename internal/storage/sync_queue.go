@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,15 +25,22 @@ const (
 // files, more of them by one sync of the whole file system. A hundred logs that
 // don't wait for each other take five times as long (docs/design/append-path.md).
 //
+// A sync of all that fails says so once, and not whom it concerns: after it a log
+// has to be synced by itself before one of all counts for it again. Its own files
+// still tell of what was lost.
+//
 // Where a sync of all can't be relied on they only go side by side.
 type syncQueue struct {
 	store *Store
 
-	mu      sync.Mutex
-	running int  // logs that are synced by themselves
-	all     bool // a sync of all is under way
-	waiting []*queuedSync
-	shared  sync.WaitGroup // for the goroutine of a sync of all
+	one sync.Mutex // held during a sync of all; before mu
+
+	mu       sync.Mutex
+	failures int64 // syncs of all that failed
+	running  int   // logs that are synced by themselves
+	all      bool  // a sync of all is under way
+	waiting  []*queuedSync
+	shared   sync.WaitGroup // for the goroutine of a sync of all
 
 	never bool      // a sync of all can't be relied on here
 	apart time.Time // until then there is none
@@ -53,7 +61,7 @@ func newQueuedSync(l *Log, target int64) *queuedSync {
 // leader of the log's sync group calls it.
 func (q *syncQueue) sync(l *Log, target int64) error {
 	if l.elsewhere.Load() {
-		return l.syncFiles(target) // no sync of all is for it, nor does it wait for one
+		return l.syncFiles(target, false) // no sync of all is for it, nor does it wait for one
 	}
 	q.mu.Lock()
 	if !q.all && q.running < q.width() {
@@ -86,9 +94,18 @@ func (q *syncQueue) await(w *queuedSync) error {
 
 // separately syncs a log by itself, which is counted as running.
 func (q *syncQueue) separately(l *Log, target int64) error {
-	err := l.syncFiles(target)
+	q.mu.Lock()
+	failures := q.failures
+	cleared := l.cleared == failures
+	q.mu.Unlock()
+	// What was written before a sync of all failed is looked behind wholly, also
+	// beyond target.
+	err := l.syncFiles(target, !cleared)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if err == nil {
+		l.cleared = failures
+	}
 	q.running--
 	q.dispatch()
 	return err
@@ -108,41 +125,55 @@ func (q *syncQueue) together() bool {
 	return !q.never && !q.store.o.Clock.Now().Before(q.apart)
 }
 
+// trusts reports whether a sync of all says anything about the log: none has
+// failed since it was last synced by itself, nor has one of the work directory
+// since its folder was made. Caller holds mu.
+func (q *syncQueue) trusts(l *Log) bool {
+	return l.cleared == q.failures && (!l.rootDirty.Load() || l.rootSeen == q.store.rootFailures.Load())
+}
+
 // dispatch begins what can begin. Caller holds mu.
 func (q *syncQueue) dispatch() {
-	n := len(q.waiting)
-	if q.all || n == 0 {
+	if q.all || len(q.waiting) == 0 {
 		return
 	}
-	if q.together() {
-		if q.running > 0 {
-			return
-		}
-		if n >= q.store.o.syncTogether {
-			q.all = true
-			group := q.waiting
-			q.shared.Go(func() { q.syncAll(group) })
-			q.waiting = nil
-			return
-		}
+	together := q.together()
+	q.separate(func(w *queuedSync) bool { return !together || !q.trusts(w.log) })
+	if !together || q.running > 0 || len(q.waiting) == 0 {
+		return
 	}
-	for q.running < parallelSyncs && len(q.waiting) > 0 {
+	if len(q.waiting) < q.store.o.syncTogether {
+		q.separate(func(*queuedSync) bool { return true })
+		return
+	}
+	q.all = true
+	group, failures := q.waiting, q.failures
+	q.waiting = nil
+	q.shared.Go(func() { q.syncAll(group, failures) })
+}
+
+// separate has logs that wait sync themselves, as many as may. Caller holds mu.
+func (q *syncQueue) separate(which func(*queuedSync) bool) {
+	q.waiting = slices.DeleteFunc(q.waiting, func(w *queuedSync) bool {
+		if q.running >= parallelSyncs || !which(w) {
+			return false
+		}
 		q.running++
-		q.waiting[0].turn <- false
-		q.waiting = q.waiting[1:]
-	}
+		w.turn <- false
+		return true
+	})
 }
 
 // syncAll syncs the file system for all of group. If that fails each of them
 // has to sync itself, since only that tells which of them it concerns.
-func (q *syncQueue) syncAll(group []*queuedSync) {
+func (q *syncQueue) syncAll(group []*queuedSync, failures int64) {
 	// Names that change from here on are not synced by this.
 	dir, root := make([]bool, len(group)), make([]bool, len(group))
 	for i, w := range group {
 		dir[i], root[i] = w.log.dirDirty.Swap(false), w.log.rootDirty.Swap(false)
 	}
 	begun := q.store.o.Clock.Now()
-	err := q.store.fs.SyncAll()
+	err := q.syncFS(failures)
 	now := q.store.o.Clock.Now()
 	for i, w := range group {
 		if err == nil {
@@ -156,24 +187,49 @@ func (q *syncQueue) syncAll(group []*queuedSync) {
 			w.log.rootDirty.Store(true)
 		}
 	}
-	unsupported := errors.Is(err, errors.ErrUnsupported)
-	if err != nil && !unsupported {
-		q.store.log.Error("sync of the file system failed; each topic is synced by itself", "err", err)
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.all = false
-	q.never = q.never || unsupported
 	if now.Sub(begun) > sharedSync+time.Duration(len(group))*sharedSyncEach {
 		q.apart = now.Add(apartFor)
 	}
 	if err != nil {
-		for _, w := range group {
-			q.running++ // beyond the bound: it is rare
-			w.turn <- false
-		}
+		q.waiting = append(group, q.waiting...)
 	}
 	q.dispatch()
+}
+
+// alone syncs the file system for one log, whose leader calls it, and reports
+// whether that has made all of it durable that was written before.
+func (q *syncQueue) alone(l *Log) bool {
+	q.mu.Lock()
+	trusts, failures := q.trusts(l), q.failures
+	q.mu.Unlock()
+	return trusts && q.syncFS(failures) == nil
+}
+
+// errSyncTold is a sync of all that says nothing.
+var errSyncTold = errors.New("another sync of the file system was told of an error")
+
+// syncFS is the only one to call SyncAll, and one at a time: an error is told to
+// one of them. It counts those that fail, and fails if one has failed since the
+// caller saw failures of them.
+func (q *syncQueue) syncFS(failures int64) error {
+	q.one.Lock()
+	defer q.one.Unlock()
+	err := q.store.fs.SyncAll()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		q.never = true
+	case err != nil:
+		q.failures++
+		q.store.log.Error("sync of the file system failed; each topic is synced by itself", "err", err)
+	case q.failures != failures:
+		err = errSyncTold
+	}
+	return err
 }
 
 // markInterval is how often a log notes in its journal how far it is synced, at

@@ -55,8 +55,9 @@ type FS interface {
 	// SyncDir makes the names in a folder durable.
 	SyncDir(name string) error
 	// SyncAll makes everything durable at once that is on the same device as the
-	// folder itself: the bytes and lengths of all files, and all names. After an
-	// error the Sync of each file still tells of that file. The error is
+	// folder itself: the bytes and lengths of all files, and all names. What could
+	// not be written since the last call is told once, to one of the callers. The
+	// Sync of each file still tells of that file. The error is
 	// errors.ErrUnsupported where all this can't be relied on.
 	SyncAll() error
 	// Lock creates the file if need be and takes an exclusive lock on it for
@@ -81,7 +82,8 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes the file's bytes and length durable. After an error nothing
 	// is known of what was written since the last Sync that succeeded, and a
-	// later success says nothing about it.
+	// later success says nothing about it: what could not be written is told once
+	// to each File of it that was open then.
 	Sync() error
 	// Stat describes the file.
 	Stat() (fs.FileInfo, error)
