@@ -79,6 +79,7 @@ type jsonChecked struct {
 	DamagedBytes int64  `json:"damaged_bytes"`
 	Notes        int64  `json:"notes"`
 	Unchecked    int64  `json:"unchecked"`
+	Unmarked     int64  `json:"bytes_since_mark,omitempty"`
 }
 
 func (a *app) check(ctx context.Context, dir string, online bool) error {
@@ -137,7 +138,7 @@ func rangeOf(position, offset, length int64) string {
 func (a *app) printChecked(r *storage.CheckReport) error {
 	if a.json() {
 		return printJSON(a.stdout, jsonChecked{
-			"summary", r.Topics, r.Partitions, r.Batches, r.Messages, r.Bytes, r.Damages, r.DamagedBytes, r.Notes, r.Unchecked,
+			"summary", r.Topics, r.Partitions, r.Batches, r.Messages, r.Bytes, r.Damages, r.DamagedBytes, r.Notes, r.Unchecked, r.Unmarked,
 		})
 	}
 	result := "no damage"
@@ -149,6 +150,9 @@ func (a *app) printChecked(r *storage.CheckReport) error {
 	}
 	if r.Unchecked > 0 {
 		result += fmt.Sprintf("; %d unchecked", r.Unchecked)
+	}
+	if r.Unmarked > 0 {
+		result += fmt.Sprintf("; %d bytes not checked, written since the last mark", r.Unmarked)
 	}
 	return printf(a.stdout, "%s, %s, %d bytes, %s, %s: %s\n", count(r.Topics, "topic"), count(r.Partitions, "partition"), r.Bytes,
 		plural(r.Batches, "batch", "batches"), count(r.Messages, "message"), result)

@@ -117,6 +117,9 @@ type CheckReport struct {
 	DamagedBytes       int64
 	Damages, Notes     int64 // findings
 	Unchecked          int64
+	// Unmarked is how many bytes an online check has left out because they were
+	// written since the last synced mark.
+	Unmarked int64
 }
 
 // Errors of checking and repairing, beside those of the file system.
@@ -165,6 +168,7 @@ func (r *CheckReport) add(s *survey) {
 		r.Batches += p.sum.batches
 		r.Messages += p.sum.messages
 		r.Bytes += p.read
+		r.Unmarked += p.unmarked
 	}
 	for _, f := range s.findings {
 		switch f.Level {

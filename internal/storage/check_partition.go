@@ -13,6 +13,7 @@ func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
 	limit := p.end - p.base
 	if head && v.online {
 		limit = min(limit, max(s.state.synced-p.base, 0))
+		p.unmarked = p.end - p.base - limit
 	}
 	f, err := v.open(p.name)
 	if err != nil {

@@ -317,11 +317,11 @@ func TestCheckRealFiles(t *testing.T) {
 		must(t, err)
 		return found, r
 	}
-	if found, r := online(); found != nil || r.Batches == 0 {
+	if found, r := online(); found != nil || r.Batches == 0 || r.Bytes+r.Unmarked != l.Next() {
 		t.Errorf("online: %+v, %+v", found, r)
 	}
 	must(t, s.Close())
-	if found, r := check(t, fsys); found != nil || r.Messages != 200 || r.Batches != 100 || r.Partitions != 4 || r.Topics != 1 {
+	if found, r := check(t, fsys); found != nil || r.Messages != 200 || r.Unmarked != 0 || r.Batches != 100 || r.Partitions != 4 || r.Topics != 1 {
 		t.Errorf("found %+v, %+v", found, r)
 	}
 

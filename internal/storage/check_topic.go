@@ -51,6 +51,7 @@ type surveyed struct {
 	millis     int64 // when the file was changed last
 	mode       fs.FileMode
 	read       int64
+	unmarked   int64 // bytes behind the last synced mark that were left out
 
 	sum     totals      // of its valid batches, without times
 	fresh   []byteRange // offsets that are no batches, new to the journal
