@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,34 +50,39 @@ failed is run again after a pause that grows from a second to ten minutes.`,
 
 // hookCommand returns a command that does something with one pending hook.
 func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Context, string, int64) error) *cobra.Command {
-	return &cobra.Command{
-		Use:     name + " TOPIC BASE",
+	var t topic
+	var base int64
+	cmd := &cobra.Command{
+		Use:     name + " TOPIC BASE [flags]",
 		Short:   short,
 		Long:    "BASE is the partition's first offset, as log-cli hooks lists it.",
 		Example: "  log-cli hooks " + name + " orders 0",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return errors.New("want a TOPIC and the BASE of a partition")
-			}
-			if _, err := strconv.ParseUint(args[1], 10, 63); err != nil {
-				return fmt.Errorf("BASE is %q: want an offset", args[1])
-			}
-			return nil
-		},
-		RunE: a.do(func(ctx context.Context, args []string) error {
-			base, err := strconv.ParseInt(args[1], 10, 64)
+			rest, err := t.words(args)
 			if err != nil {
 				return err
 			}
+			if len(rest) != 1 {
+				return errors.New("want a TOPIC and the BASE of a partition")
+			}
+			var ok bool
+			if base, ok = digits(rest[0]); !ok {
+				return fmt.Errorf("BASE is %q: want an offset", rest[0])
+			}
+			return nil
+		},
+		RunE: a.do(func(ctx context.Context, _ []string) error {
 			return a.withClient(ctx, func(client *logd.Client) error {
-				err := act(client, ctx, args[0], base)
+				err := act(client, ctx, t.name, base)
 				if errors.Is(err, logd.ErrNotFound) {
-					return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, args[0]))
+					return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, t.name))
 				}
 				return err
 			})
 		}),
 	}
+	a.topicFlag(cmd, &t)
+	return cmd
 }
 
 func (a *app) printHooks(hooks []logd.PendingHook) error {
