@@ -186,7 +186,7 @@ func (r *crashRun) step() error {
 	if r.rng.IntN(6) == 0 {
 		m = r.topics[1]
 	}
-	switch n := r.rng.IntN(40); {
+	switch n := r.rng.IntN(44); {
 	case n < 22:
 		return r.append(m)
 	case n < 25:
@@ -203,6 +203,10 @@ func (r *crashRun) step() error {
 		return r.restart()
 	case n < 38:
 		return r.killAndOpen()
+	case n < 40:
+		return r.trim(m)
+	case n < 41:
+		return r.delete(m)
 	default:
 		return r.powerCut()
 	}
@@ -314,6 +318,45 @@ func (r *crashRun) advance(m *model) error {
 	offset := parts[r.rng.IntN(len(parts))].base + r.rng.Int64N(2)
 	r.note("advance oldest of %s to %d", m.topic, offset)
 	return l.AdvanceOldest(offset)
+}
+
+func (r *crashRun) trim(m *model) error {
+	l, err := r.s.Log([]byte(m.topic))
+	if err != nil {
+		return nil
+	}
+	parts := l.partitions()
+	offset := parts[r.rng.IntN(len(parts))].base + r.rng.Int64N(2)
+	if r.rng.IntN(3) == 0 {
+		offset = l.Next() + r.rng.Int64N(2)
+	}
+	r.note("trim %s to %d of %d", m.topic, offset, l.Next())
+	oldest, err := l.Trim(context.Background(), offset)
+	if err == nil && (oldest > l.Next() || offset >= l.Next() && oldest != l.Next()) {
+		err = fmt.Errorf("trim to %d leaves %d of %d", offset, oldest, l.Next())
+	}
+	return err
+}
+
+// delete deletes a topic. From then on the model knows of nothing: whatever
+// comes back was never written.
+func (r *crashRun) delete(m *model) error {
+	l, err := r.s.Log([]byte(m.topic))
+	if err != nil {
+		return nil
+	}
+	now := r.rng.IntN(2) == 0
+	r.note("delete %s, now: %v", m.topic, now)
+	r.mu.Lock()
+	m.deleting = true
+	r.mu.Unlock()
+	if err := r.s.Delete(context.Background(), m.topic, hexID(l.id), now); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*m = *newModel(m.topic)
+	return nil
 }
 
 func (r *crashRun) truncate(m *model) error {
@@ -494,7 +537,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 		}
 		l, err := s.Log([]byte(m.topic))
 		if errors.Is(err, ErrNotFound) {
-			if m.promised > oldest {
+			if m.promised > oldest && !m.deleting {
 				return "", fmt.Errorf("topic %s is lost, promised %d", m.topic, m.promised)
 			}
 			continue

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -291,7 +292,11 @@ func (s *Store) moveAway(topic string, id topicID, now bool) (kept deletedName, 
 	err = s.moveTo(&kept)
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist): // somebody has removed it
-		return kept, true, errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+		err = errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+		if err == nil {
+			s.deletions.move(kept.path(), true)
+		}
+		return kept, true, err
 	case noRoom(err), errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EBUSY):
 		if err := s.markDeleted(topic); err != nil {
 			return kept, false, err
@@ -317,12 +322,24 @@ func (s *Store) moveTo(kept *deletedName) error {
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
-	err := s.fs.Rename(kept.topic, kept.path())
-	for errors.Is(err, fs.ErrExist) { // put back, and deleted again, by a clock that goes back
-		kept.at = kept.at.Add(1e6)
-		err = s.fs.Rename(kept.topic, kept.path())
+	for {
+		s.deletions.move(kept.path(), false)
+		err := s.fs.Rename(kept.topic, kept.path())
+		if err != nil {
+			s.deletions.move(kept.path(), true)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// It was deleted before and put back; and the clock has gone back, or what
+		// was to be removed was not.
+		if kept.now {
+			if err := s.removeTree(kept.path(), true); err != nil {
+				return err
+			}
+		}
+		kept.at = kept.at.Add(time.Millisecond)
 	}
-	return err
 }
 
 // syncDir makes the names in a folder durable. It takes a descriptor.
@@ -409,6 +426,17 @@ func (s *Store) finishDelete(topic string) error {
 		return err
 	}
 	return s.syncDir(".")
+}
+
+// finishLeft removes what a deletion that could not be finished has left under
+// the name, and reports whether there was something. A folder whose removals
+// may not be durable is never used again: they would come back in it.
+func (s *Store) finishLeft(topic string) (bool, error) {
+	b, err := readJournal(s.fs, topic)
+	if err != nil || !isDeletedJournal(b) {
+		return false, nil
+	}
+	return true, s.finishDelete(topic)
 }
 
 // removeTree removes a file, or a folder and all in it. What is not there is no

@@ -76,10 +76,32 @@ type deletions struct {
 	mu   sync.Mutex           // held while folders are removed
 	any  bool                 // there may be some
 	seen map[string]time.Time // when their time began, by name
+
+	// moving are those that a power cut may bring back where they were: nothing
+	// of them may be removed.
+	movingMu sync.Mutex
+	moving   map[string]bool // by path
+}
+
+// move notes that a folder is being moved, or that it is moved for good.
+func (d *deletions) move(folder string, done bool) {
+	d.movingMu.Lock()
+	defer d.movingMu.Unlock()
+	if done {
+		delete(d.moving, folder)
+	} else {
+		d.moving[folder] = true
+	}
+}
+
+func (d *deletions) isMoving(folder string) bool {
+	d.movingMu.Lock()
+	defer d.movingMu.Unlock()
+	return d.moving[folder]
 }
 
 func newDeletions(after time.Duration) *deletions {
-	return &deletions{seen: make(map[string]time.Time), after: max(after, 0), any: true}
+	return &deletions{seen: make(map[string]time.Time), moving: make(map[string]bool), after: max(after, 0), any: true}
 }
 
 // leastFree is the room below which a disk counts as full: nobody waits for a
@@ -146,6 +168,7 @@ func (s *Store) emptyDeleted() {
 	now := s.o.Clock.Now()
 	full := len(entries) > 0 && s.isFull()
 	d.any = false
+	synced := false
 	for _, e := range entries {
 		name, ok := parseDeleted(e.Name())
 		link := e.Type()&fs.ModeSymlink != 0 // a topic's folder that was one
@@ -159,13 +182,20 @@ func (s *Store) emptyDeleted() {
 				d.seen[e.Name()] = now
 			}
 		}
-		due := name.now || full || now.Sub(d.seen[e.Name()]) >= d.after
+		folder := path.Join(deletedFolder, e.Name())
+		due := !s.deletions.isMoving(folder) && (name.now || full || now.Sub(d.seen[e.Name()]) >= d.after)
 		if !due {
 			d.any = true
 			continue
 		}
-		folder := path.Join(deletedFolder, e.Name())
-		if err := s.removeTree(folder, e.IsDir()); err != nil {
+		if !synced {
+			// A kill may have left one that is not moved for good.
+			err, synced = errors.Join(s.syncDir(deletedFolder), s.syncDir(".")), true
+		}
+		if err == nil {
+			err = s.removeTree(folder, e.IsDir())
+		}
+		if err != nil {
 			d.any = true
 			s.log.Error("files of a deleted topic can't be removed; it is tried again", "topic", name.topic, "folder", folder, "err", err)
 			continue

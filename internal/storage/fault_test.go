@@ -130,6 +130,16 @@ var faultWorkloads = []struct {
 			r.append()
 		}
 	}},
+	{"trim", Options{FlushBatches: 1, PartitionSize: 80}, func(r *faultRun) {
+		for range 4 {
+			r.append()
+		}
+		if l := r.log(); l != nil {
+			r.gone = len(r.acked)
+			_, err := l.Trim(context.Background(), l.Next())
+			r.note(err)
+		}
+	}},
 	{"retain", Options{FlushBatches: 1, PartitionSize: 1}, func(r *faultRun) {
 		for range 4 {
 			r.append()

@@ -255,6 +255,11 @@ func createLog(s *Store, name string) (*Log, error) {
 	rootSeen := s.rootFailures.Load()
 	switch err := s.fs.Mkdir(name, 0o700); {
 	case errors.Is(err, fs.ErrExist):
+		if left, err := s.finishLeft(name); err != nil {
+			return nil, wrap(name, err)
+		} else if left {
+			return createLog(s, name)
+		}
 		rootSeen = 0 // since when its name is there is not known
 		// What a failed attempt has left is used again. What somebody has put there
 		// since the start is not overwritten.

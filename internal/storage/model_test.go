@@ -32,6 +32,7 @@ type model struct {
 	oldest   int64 // batches before it may be gone
 	gone     int64 // batches before it must be gone
 	cutting  int64 // a truncation to this offset is under way, or -1
+	deleting bool  // a deletion is under way: all may be gone
 	cutAt    int64 // where the last truncation was: there may be a hole before it
 	lost     int64 // batches before gone that a power cut took, and that were never removed
 

@@ -194,7 +194,7 @@ func (l *Log) retireHead(limit int64) (bool, error) {
 	if err := l.rotate(); err != nil {
 		return false, err
 	}
-	return true, nil
+	return true, l.syncFolder() // its name tells which offsets were given out
 }
 
 // AdvanceOldest removes the partitions that end at or before offset; the head
@@ -263,9 +263,7 @@ func (l *Log) removeGivenUp() error {
 	l.journalMu.Unlock()
 	// With the record on disk a crash in the middle is finished at the next
 	// start. Without it, on a full disk, which is when removal is wanted most, or
-	// after a failure, the files go one by one, the oldest first; and what comes
-	// behind them has its name for good by then, for it alone tells which offsets
-	// were given out.
+	// after a failure, the files go one by one, the oldest first.
 	err := l.record(recTrim, trimmed.oldest, trimmed.messages, trimmed.batches)
 	if err != nil && !passing(err) && l.failed.Load() == nil {
 		return err

@@ -95,5 +95,8 @@ func (l *Log) retireAll(offset int64) (bool, error) {
 		}
 		err = l.rotate()
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	return true, l.syncFolder() // its name tells which offsets were given out
 }
