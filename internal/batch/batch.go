@@ -66,7 +66,14 @@ func (h *Header) Len() int {
 // The error is ErrHeader for anything but a canonical line. Size is then
 // still the announced size where that word could be read, so that the caller
 // can skip the data, and -1 where it could not.
-func ParseHeader(line []byte) (Header, error) {
+func ParseHeader(line []byte) (Header, error) { return parseHeader(line, false) }
+
+// ParseTypedHeader parses an envelope line that has "-" for the checksum, as a
+// person writes it, and leaves CRC at 0. Requests may have such a line; what is
+// stored never does. It is otherwise like ParseHeader.
+func ParseTypedHeader(line []byte) (Header, error) { return parseHeader(line, true) }
+
+func parseHeader(line []byte, typed bool) (Header, error) {
 	h := Header{Size: -1}
 	rest, ok := bytes.CutPrefix(line, []byte("BATCH "))
 	if !ok {
@@ -87,6 +94,9 @@ func ParseHeader(line []byte) (Header, error) {
 	}
 	word, rest, more = cut(rest)
 	crc, ok := ParseInt(word)
+	if typed {
+		ok = string(word) == "-"
+	}
 	if !more || !ok || crc > math.MaxUint32 {
 		return h, ErrHeader
 	}
@@ -102,6 +112,18 @@ func ParseHeader(line []byte) (Header, error) {
 // AppendHeader appends the canonical envelope line of h, CRLF included.
 func AppendHeader(dst []byte, h *Header) []byte {
 	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages)
+}
+
+// AppendTypedHeader appends the envelope line of h with "-" for the checksum,
+// CRLF included: the inverse of ParseTypedHeader.
+func AppendTypedHeader(dst []byte, h *Header) []byte {
+	dst = append(dst, "BATCH "...)
+	dst = strconv.AppendInt(dst, h.Size, 10)
+	dst = append(dst, ' ')
+	dst = append(dst, h.Topic...)
+	dst = append(dst, " - "...)
+	dst = strconv.AppendInt(dst, h.Messages, 10)
+	return append(dst, '\r', '\n')
 }
 
 func appendHeader[T ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64) []byte {
@@ -214,6 +236,20 @@ func message(data []byte, pos int) (body, end int, ok bool) {
 		return 0, 0, false
 	}
 	return body, end, true
+}
+
+// BareLF reports whether data begins with a message whose first line ends with a
+// bare LF: however it goes on, it is no data of a batch.
+func BareLF(data []byte) bool {
+	rest, ok := bytes.CutPrefix(data, []byte("MSG "))
+	if !ok {
+		return false
+	}
+	i := 0
+	for i < len(rest) && rest[i] >= '0' && rest[i] <= '9' {
+		i++
+	}
+	return i > 0 && i < len(rest) && rest[i] == '\n'
 }
 
 // Messages walks the messages of one batch's data.

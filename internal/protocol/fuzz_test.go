@@ -41,6 +41,7 @@ var naiveCommands = map[string]struct {
 	"CLOSE":  {protocol.Close, nil, nil},
 	"PING":   {protocol.Ping, nil, nil},
 	"TOPICS": {protocol.Topics, nil, nil},
+	"HELP":   {protocol.Help, nil, nil},
 	"INFO":   {protocol.Info, []string{"topic"}, nil},
 	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
 	"TIMES":  {protocol.Times, []string{"topic", "offset", "to"}, nil},
@@ -105,6 +106,9 @@ func naiveValue(name, word string) bool {
 	if name == "action" {
 		return word == "retry" || word == "skip"
 	}
+	if name == "crc" && word == "-" {
+		return true
+	}
 	if !naiveNumber.MatchString(word) {
 		return false
 	}
@@ -124,7 +128,7 @@ func naiveValue(name, word string) bool {
 
 func naiveRequest(c protocol.Command, values map[string]string) protocol.Request {
 	number := func(name string) int64 {
-		n, _ := new(big.Int).SetString("0"+values[name], 10)
+		n, _ := new(big.Int).SetString("0"+strings.TrimPrefix(values[name], "-"), 10)
 		return n.Int64()
 	}
 	req := protocol.Request{Command: c, Topic: []byte(values["topic"])}
@@ -132,6 +136,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		req.Batch = batch.Header{
 			Size: number("size"), Topic: req.Topic, CRC: uint32(number("crc")), Messages: number("count"),
 		}
+		req.Unsummed = values["crc"] == "-"
 		return req
 	}
 	req.Skip = values["action"] == "skip"
@@ -167,7 +172,7 @@ func FuzzParseRequest(f *testing.F) {
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
-		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
+		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))
 	}

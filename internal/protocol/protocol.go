@@ -53,6 +53,7 @@ const (
 	Delete
 	Trim
 	Times
+	Help
 	numCommands
 )
 
@@ -64,7 +65,7 @@ var commandNames = [numCommands]string{
 	Unknown: "unknown", Batch: "BATCH", Read: "READ", Tail: "TAIL", Config: "CONFIG", Stats: "STATS",
 	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
-	Times: "TIMES",
+	Times: "TIMES", Help: "HELP",
 }
 
 // String returns the command as it stands on the wire.
@@ -102,6 +103,9 @@ type Request struct {
 	// the size of the data that follows the line, or -1 where it can't be
 	// known.
 	Batch batch.Header
+	// Unsummed is set for a BATCH that leaves the checksum to the server: its
+	// word is "-", and Batch.CRC is to be computed from the data.
+	Unsummed bool
 }
 
 // Keep is what RETENTION asks about: settings other than the server's. A field
@@ -128,6 +132,10 @@ func ParseRequest(line []byte, req *Request) error {
 	case "BATCH":
 		req.Command = Batch
 		h, err := batch.ParseHeader(line)
+		if err != nil {
+			h, err = batch.ParseTypedHeader(line)
+			req.Unsummed = err == nil
+		}
 		req.Batch = h
 		req.Topic = h.Topic
 		if err != nil {
@@ -201,6 +209,8 @@ func ParseRequest(line []byte, req *Request) error {
 		req.Command = Ping
 	case "TOPICS":
 		req.Command = Topics
+	case "HELP":
+		req.Command = Help
 	default:
 		for _, r := range reserved {
 			if string(name) == r {

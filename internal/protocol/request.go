@@ -16,6 +16,9 @@ import (
 func AppendRequest(dst []byte, req *Request) []byte {
 	switch req.Command {
 	case Batch:
+		if req.Unsummed {
+			return batch.AppendTypedHeader(dst, &req.Batch)
+		}
 		return batch.AppendHeader(dst, &req.Batch)
 	case Read:
 		dst = appendTopic(dst, req)

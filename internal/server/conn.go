@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -33,6 +35,12 @@ type conn struct {
 	started time.Time
 
 	turn int // bytes moved since others had theirs
+
+	// A batch that is arriving is typed, since its line ended with a bare LF, or
+	// can't become a whole one, since a line in it did.
+	typed, broken bool
+
+	hint string // for a person: what the last answer, an error, says besides
 
 	req     protocol.Request
 	run     run
@@ -157,6 +165,10 @@ func (c *conn) serve() {
 		if err != nil && !errors.Is(err, ErrInDoubt) {
 			return
 		}
+		if err == nil && c.hint != "" {
+			p := bytes.TrimSuffix(c.out.pending, []byte("\r\n"))
+			c.out.pending = fmt.Appendf(p, ": %s\r\n", c.hint)
+		}
 		if c.flush(false) == nil {
 			linger(c.nc)
 		}
@@ -243,13 +255,25 @@ func (c *conn) next() error {
 	c.started = time.Time{}
 	c.srv.counters.requests[c.req.Command].Add(1)
 	if perr != nil {
+		if perr == protocol.ErrInvalidProtocol && !c.single {
+			c.hint = protocol.Hint(line)
+		}
 		return c.refuse(c.req.Command, perr)
 	}
 	return c.handle(&c.req)
 }
 
+// typedPause is how long a person's batch that can't become a whole one is waited
+// for.
+const typedPause = time.Second
+
+// notCRLF tells a person what is wrong with the lines of a batch.
+const notCRLF = "in a batch each line ends with CR LF, and each body too: nc -C, telnet and printf '...\\r\\n' send that"
+
 // await waits for more bytes.
 func (c *conn) await() error {
+	typed, broken := c.typed, c.broken
+	c.typed, c.broken = false, false
 	for {
 		now := time.Now()
 		timeout := c.srv.o.IdleTimeout
@@ -260,6 +284,9 @@ func (c *conn) await() error {
 			}
 			timeout = c.srv.o.Timeout
 			want = c.started.Add(timeout)
+			if pause := now.Add(typedPause); broken && pause.Before(want) {
+				timeout, want = typedPause, pause
+			}
 		}
 		if c.draining.Load() {
 			// What was sent before the client could know is still answered.
@@ -283,6 +310,10 @@ func (c *conn) await() error {
 		case !now.Before(want):
 			if c.draining.Load() && len(c.in.unread()) > 0 {
 				return c.hangUp(protocol.ErrShuttingDown)
+			}
+			if typed || broken {
+				c.hint = notCRLF
+				return c.hangUp(protocol.ErrInvalidProtocol)
 			}
 			return err
 		default:
@@ -317,10 +348,19 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 	p := c.in.unread()
 	total := head + int(h.Size)
 	if len(p) < total {
+		c.typed, c.broken = !canonical, batch.BareLF(p[head:])
 		return errMore
 	}
 	count()
 	data := p[head:total]
+	if c.req.Unsummed {
+		h.CRC = batch.Checksum(data)
+		if c.srv.tooLarge(h, nil) { // which the line alone did not tell
+			c.fail(protocol.Batch, protocol.ErrTooLarge)
+			return errHangUp
+		}
+		canonical = false
+	}
 	switch err := batch.Check(h, data); err {
 	case nil:
 	case batch.ErrChecksum:
@@ -334,7 +374,8 @@ func (c *conn) batch(head int, canonical bool, perr error) error {
 	}
 	x := batch.Extent{Len: int64(total), Messages: h.Messages}
 	if !canonical {
-		// A person typed it: what is stored is the canonical form.
+		// A person typed it: what is stored is the canonical form, with the
+		// checksum and CR LF.
 		c.appendRun()
 		wire := append(batch.AppendHeader(nil, h), data...)
 		x.Len = int64(len(wire))

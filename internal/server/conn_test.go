@@ -433,3 +433,48 @@ func TestBytesAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// TestTypedBatch: a person whose lines end with a bare LF learns it, instead of
+// waiting for an answer in vain; a program is given the time that it has.
+func TestTypedBatch(t *testing.T) {
+	const hint = "in a batch each line ends with CR LF, and each body too: nc -C, telnet and printf '...\\r\\n' send that\r\n"
+	for _, test := range []struct {
+		name   string
+		pieces []string // one a quarter of a second
+		after  time.Duration
+		answer string
+	}{
+		{"nc without -C", []string{"BATCH 16 t - 1\nMSG 7\nwelcome\n"}, time.Second, "ERR invalid protocol: " + hint},
+		{"line by line", []string{"BATCH 16 t 1 1\n", "MSG 7\n", "wel", "come\n"}, 1750 * time.Millisecond, "ERR invalid protocol: " + hint},
+		{"behind a request", []string{"PING\nBATCH 16 t - 1\r\nMSG 7\nwelcome\n"}, time.Second, "OK\r\nERR invalid protocol: " + hint},
+		{"the body alone", []string{"BATCH 16 t - 1\nMSG 7\r\nwelcome\n"}, 15 * time.Second, "ERR invalid protocol: " + hint},
+		{"all CR LF, and short", []string{"BATCH 17 t 1 1\r\nMSG 7\r\nwelcome\r\n"}, 15 * time.Second, ""},
+		{"a program that is slow", []string{"BATCH 16 t 1 1\r\n", "MSG ", "7", "\r"}, 15*time.Second + 0, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+				c := connect(t, s)
+				start := time.Now()
+				go func() {
+					for i, piece := range test.pieces {
+						if i > 0 {
+							time.Sleep(250 * time.Millisecond)
+						}
+						c.nc.Write([]byte(piece))
+					}
+				}()
+				got, err := io.ReadAll(c.in)
+				if err != nil || string(got) != test.answer {
+					t.Errorf("received %q, %v; want %q", got, err, test.answer)
+				}
+				// Deadlines are set a little late.
+				if took := time.Since(start); took < test.after || took > test.after+test.after/16 {
+					t.Errorf("it took %v, want %v", took, test.after)
+				}
+				if n := store.length("t"); n != -1 {
+					t.Errorf("%d bytes are stored", n)
+				}
+			})
+		})
+	}
+}

@@ -120,7 +120,8 @@ func checkAnswers(nc net.Conn) error {
 		}
 		switch r.Kind {
 		case protocol.ReplyError:
-			if _, ok := protocol.ErrorFor(string(r.Reason)); !ok || string(r.Reason) == protocol.ErrInternal.Reason {
+			reason, _, _ := strings.Cut(string(r.Reason), ": ") // what a person gets to know besides
+			if _, ok := protocol.ErrorFor(reason); !ok || string(r.Reason) == protocol.ErrInternal.Reason {
 				return fmt.Errorf("the answer is %q", line)
 			}
 		case protocol.ReplyBody:

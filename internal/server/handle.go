@@ -45,6 +45,8 @@ func (c *conn) handle(req *protocol.Request) error {
 			body = append(body, '\r', '\n')
 		}
 		c.body(body)
+	case protocol.Help:
+		c.body(protocol.AppendHelp(nil))
 	case protocol.Ping:
 		c.out.pending = protocol.AppendOK(c.out.pending)
 	case protocol.Close:

@@ -1,0 +1,69 @@
+package protocol
+
+import "bytes"
+
+// usage is what HELP says of each command, in its order: the words that follow
+// the name, and a line of meaning.
+var usage = []struct {
+	command        Command
+	words, meaning string
+}{
+	{Help, "", "this list"},
+	{Ping, "", "OK, if the server answers"},
+	{Topics, "", "the names of all topics"},
+	{Info, "<topic>", "offsets, sizes, times and state of a topic"},
+	{Batch, "<size> <topic> <crc> <messages>", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it"},
+	{Read, "<topic> <offset> <messages> [wait=<ms>] [max-bytes=<n>] [verify=1]", "batches from an offset on; wait= waits at the end"},
+	{Tail, "<topic> <messages> [wait=<ms>] [max-bytes=<n>]", "batches from the oldest on"},
+	{Seek, "<topic> <unix-ms>", "the offset of the first batch stored at that time or later"},
+	{Times, "<topic> <from> <to>", "when the batches between two offsets were stored"},
+	{Trim, "<topic> <offset>", "remove the partitions that end at or before an offset"},
+	{Delete, "<topic> id=<hex> [now=1]", "remove a topic; INFO has its id"},
+	{Retention, "<topic> [partitions=<n>] [bytes=<n>] [age=<ms>]", "which partitions will be removed, and when"},
+	{Hooks, "", "the partitions that wait for their delete hook"},
+	{Hook, "<topic> <base> retry|skip", "run a delete hook again now, or go without it"},
+	{Config, "", "settings that clients need to know"},
+	{Stats, "", "counters of the server"},
+	{Close, "", "end the connection"},
+}
+
+// AppendHelp appends the body of the answer to HELP: a line for each command,
+// with its words and what it does.
+func AppendHelp(dst []byte) []byte {
+	for _, u := range usage {
+		dst = appendUsage(dst, u.command, u.words)
+		dst = append(dst, "  "...)
+		dst = append(dst, u.meaning...)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}
+
+func appendUsage(dst []byte, c Command, words string) []byte {
+	dst = append(dst, c.String()...)
+	if words != "" {
+		dst = append(dst, ' ')
+		dst = append(dst, words...)
+	}
+	return dst
+}
+
+// Hint returns what would be right in place of a request line that is none, if
+// it is one that a person typed or that is of another protocol; else "". No
+// client sends such a line.
+func Hint(line []byte) string {
+	if bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.HasSuffix(line, []byte(" HTTP/1.0")) {
+		return "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise"
+	}
+	name, _, _ := bytes.Cut(line, []byte(" "))
+	for _, u := range usage {
+		if bytes.EqualFold(name, []byte(u.command.String())) && string(name) != u.command.String() {
+			return "commands are in upper case: " + string(appendUsage(nil, u.command, u.words))
+		}
+	}
+	switch string(name) {
+	case "?", "quit", "exit":
+		return "HELP lists the commands, CLOSE ends the connection"
+	}
+	return ""
+}
