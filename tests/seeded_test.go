@@ -168,6 +168,15 @@ var seededPlaces = []seededPlace{
 	if err == nil {`,
 		`	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil || bug("a failed write is acknowledged") {`, byFaults},
+	{"internal/storage/commit.go",
+		`		if r.done == 0 && int64(len(r.data)) >`,
+		`		if !bug("offsets pass the last one") && r.done == 0 && int64(len(r.data)) >`, "^TestLastOffset$"},
+	{"internal/storage/commit.go",
+		`	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
+		`	if bug("a log goes on after a panic") {
+		return nil
+	}
+	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
 
 	// Recovery.
 	{"internal/storage/recovery.go",
@@ -335,12 +344,12 @@ var seededPlaces = []seededPlace{
 		`	if n > recordHeader+maxPayload || n > len(b) || binary`,
 		`	if n > recordHeader+maxPayload || n > len(b) || !bug("checksums of the journal are not checked") && binary`, "^TestJournal$"},
 	{"internal/storage/hold.go",
-		`	if err := l.record(recHooked, base); err != nil {`,
+		`	if err := l.record(recHooked, base); err != nil &&`,
 		`	if bug("that a hook was run is not written down") {
-	} else if err := l.record(recHooked, base); err != nil {`, "^TestHold.*$"},
+	} else if err := l.record(recHooked, base); err != nil &&`, "^TestHold.*$"},
 	{"internal/storage/hold.go",
-		`		case !l.state.hooked[p.base]:`,
-		`		case !l.state.hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
+		`		case !h.hooked[p.base]:`,
+		`		case !h.hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
 	{"internal/storage/retention.go",
 		`	for readable := l.Readable(); k > 0 &&`,
 		`	for readable := l.Readable(); k > 0 && !bug("a partition that is not synced is due") &&`, "^TestKeepFree.*$"},

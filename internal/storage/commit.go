@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -146,9 +148,21 @@ func (l *Log) lead(own *appendRequest) {
 	q.waiting, q.group = q.group[:0], nil
 	q.mu.Unlock()
 
+	defer q.answer(group, own)
+	defer l.writer.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			err := inDoubt(l.panicked("append", r))
+			l.refuse(group, err)
+			panic(r)
+		}
+	}()
 	l.writeGroup(group)
-	l.writer.Unlock()
+}
 
+// answer tells all of the group but own that they are answered, and hands the
+// lead on.
+func (q *commitQueue) answer(group []*appendRequest, own *appendRequest) {
 	var bytes int64
 	for i, r := range group {
 		bytes += int64(len(r.data))
@@ -237,10 +251,13 @@ func (l *Log) writeGroup(group []*appendRequest) {
 	}
 }
 
+// errNoOffsets is an append whose end no number can tell.
+var errNoOffsets = fmt.Errorf("it would end behind the last offset there is, %d; smaller ones may fit", int64(math.MaxInt64))
+
 // gather fills iovecs with what of the group fits into the head partition. It
 // returns how many requests take part, how many bytes that is, and whether the
 // head is full before the group is at its end. Requests whose expected offset
-// is wrong are given their error.
+// is wrong, and those that pass the last offset, are given their error.
 func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	l.iovecs = l.iovecs[:0]
 	head := l.head()
@@ -249,6 +266,11 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	for _, r := range group {
 		if r.done == 0 && r.expect >= 0 && r.expect != next+bytes {
 			r.err = ErrOffset
+			n++
+			continue
+		}
+		if r.done == 0 && int64(len(r.data)) > math.MaxInt64-next-bytes {
+			r.err = l.passingRefusal("append", errNoOffsets)
 			n++
 			continue
 		}
@@ -329,9 +351,28 @@ func (l *Log) accepting() {
 // refuse answers what is left of the group with err.
 func (l *Log) refuse(group []*appendRequest, err error) {
 	for _, r := range group {
-		if r.err == nil {
+		if r.err == nil && r.done < len(r.extents) {
 			r.err = err
 		}
+	}
+}
+
+// errPanic is why a log has failed in which somebody has panicked.
+var errPanic = errors.New("panic")
+
+// panicked ends writing to a log in the middle of whose change there was a panic:
+// what it has in memory is not known to fit what is on disk. What was written
+// before can still be synced.
+func (l *Log) panicked(op string, r any) error {
+	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
+}
+
+// failOnPanic is to be deferred by who changes the log. It is called before the
+// locks are let go of.
+func (l *Log) failOnPanic(op string) {
+	if r := recover(); r != nil {
+		l.panicked(op, r)
+		panic(r)
 	}
 }
 

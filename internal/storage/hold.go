@@ -17,6 +17,12 @@ type Holder interface {
 	Gone(h Held)
 }
 
+// holds are what the journal says of partitions that are held. It does not change.
+type holds struct {
+	due    int64
+	hooked map[int64]bool
+}
+
 // Held is a partition that is to be removed.
 type Held struct {
 	Topic     string
@@ -46,9 +52,7 @@ func (l *Log) release(base int64) error {
 	if l.Deleted() {
 		return ErrNotFound
 	}
-	l.journalMu.Lock()
-	due, hooked := l.state.due, l.state.hooked[base]
-	l.journalMu.Unlock()
+	due, hooked := l.holds.Load().due, l.holds.Load().hooked[base]
 	held := slices.ContainsFunc(l.partitions(), func(p *partition) bool { return p.base == base && base < due })
 	switch {
 	case !held:
@@ -63,6 +67,7 @@ func (l *Log) release(base int64) error {
 	}
 	l.journalMu.Lock()
 	l.state.hooked[base] = true
+	l.publishState()
 	l.journalMu.Unlock()
 	return nil
 }
@@ -107,6 +112,7 @@ func (l *Log) setDue(offset int64) error {
 	}
 	l.journalMu.Lock()
 	l.state.due = offset
+	l.publishState()
 	l.journalMu.Unlock()
 	return nil
 }
@@ -114,16 +120,15 @@ func (l *Log) setDue(offset int64) error {
 // released returns up to where the oldest partitions are released, and the due
 // partitions that are not.
 func (l *Log) released() (oldest int64, held []Held) {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
+	h := l.holds.Load()
 	parts := l.partitions()
 	oldest = parts[0].base
 	for i, p := range parts[:len(parts)-1] {
 		next := parts[i+1].base // behind the end, if bytes are missing there
 		switch {
-		case next > l.state.due:
+		case next > h.due:
 			return oldest, held
-		case !l.state.hooked[p.base]:
+		case !h.hooked[p.base]:
 			held = append(held, Held{Topic: l.name, File: p.file.name, Base: p.base, End: p.end.Load()})
 		case len(held) == 0:
 			oldest = next

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,9 +35,10 @@ type Log struct {
 	// What readers see. parts is never empty; the last one is the head.
 	parts   atomic.Pointer[[]*partition]
 	damaged atomic.Pointer[[]byteRange] // sorted
-	next    atomic.Int64                // offset the next batch gets: all before is flushed
-	synced  atomic.Int64                // all before is on stable storage
-	failed  atomic.Pointer[Error]       // why the log takes no more appends
+	holds   atomic.Pointer[holds]
+	next    atomic.Int64          // offset the next batch gets: all before is flushed
+	synced  atomic.Int64          // all before is on stable storage
+	failed  atomic.Pointer[Error] // why the log takes no more appends
 
 	// unsyncable is why a sync would tell nothing: one has failed, say. It is
 	// set with failed, but by a write that failed: what was written before that
@@ -323,8 +326,16 @@ func (s *Store) used(name string) (bool, error) {
 func newLog(s *Store, name string) *Log {
 	l := &Log{store: s, name: name}
 	l.journal.file = l.file(journalFile(name))
-	l.damaged.Store(new([]byteRange))
+	l.publishState()
 	return l
+}
+
+// publishState shows readers what of the journal's state they ask for: they wait
+// for no one who writes it. Caller holds journalMu or is the log's only user.
+func (l *Log) publishState() {
+	ranges := slices.Clone(l.state.damaged)
+	l.damaged.Store(&ranges)
+	l.holds.Store(&holds{due: l.state.due, hooked: maps.Clone(l.state.hooked)})
 }
 
 // createPartition makes an empty partition file, which must not exist unless
@@ -456,21 +467,21 @@ func (l *Log) isPinned(p *partition) bool {
 // only when no write is under way; if one is, it stays.
 func (l *Log) unpin() {
 	if !l.writer.TryLock() {
-		l.unpinBefore(l.head().base)
+		l.unpinTo(l.head().base - 1)
 		return
 	}
 	defer l.writer.Unlock()
-	l.unpinBefore(l.synced.Load() + 1)
+	l.unpinTo(l.synced.Load())
 }
 
-// unpinBefore lets go of the partitions that begin before offset and are
+// unpinTo lets go of the partitions that begin at offset or before it and are
 // wholly synced.
-func (l *Log) unpinBefore(offset int64) {
+func (l *Log) unpinTo(offset int64) {
 	l.pinnedMu.Lock()
 	defer l.pinnedMu.Unlock()
 	kept := l.pinned[:0]
 	for _, p := range l.pinned {
-		if p.base < offset && p.end.Load() <= l.synced.Load() {
+		if p.base <= offset && p.end.Load() <= l.synced.Load() {
 			p.pinned = false
 			p.file.release()
 			continue

@@ -79,11 +79,20 @@ func (l *Log) Plan(s RetentionSettings) []Planned {
 // countMessages returns how many messages a partition has, -1 if that can't be
 // told.
 func (l *Log) countMessages(p *partition) int64 {
-	sum, err := l.partitionTotals(p, min(p.end.Load(), l.Readable()))
+	sum, err := l.totals(p, min(p.end.Load(), l.Readable()))
 	if err != nil {
 		return -1
 	}
 	return sum.messages
+}
+
+// totals is partitionTotals, and once more if the partition was found damaged.
+func (l *Log) totals(p *partition, offset int64) (sum totals, err error) {
+	err = again(func() error {
+		sum, err = l.partitionTotals(p, offset)
+		return err
+	})
+	return sum, err
 }
 
 // planTime returns when the newest batch of a partition was appended, in ms, 0
@@ -92,12 +101,9 @@ func (l *Log) planTime(p *partition, head bool) int64 {
 	if !head {
 		return l.newestTime(p)
 	}
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if p.end.Load() == p.base || l.readyHead() != nil {
-		return 0
-	}
-	return l.headSum.last
+	// Not headSum, for which it would wait for a write that is under way.
+	sum, _ := l.totals(p, p.end.Load())
+	return sum.last
 }
 
 // foresee says what will remove a partition that stays for now.
@@ -106,7 +112,7 @@ func (l *Log) foresee(p *Planned, parts []*partition, i int, s RetentionSettings
 		p.NewPartitions = s.Partitions - (len(parts) - i) + 1
 	}
 	if s.Bytes > 0 && !p.Head {
-		p.NewBytes = s.Bytes - (l.next.Load() - p.Base) + 1
+		p.NewBytes = s.Bytes - max(l.next.Load()-p.Base, 1) + 1
 	}
 	if s.Age > 0 && !p.Newest.IsZero() {
 		p.At = p.Newest.Add(s.Age)

@@ -98,8 +98,7 @@ func (l *Log) openJournal() error {
 		}
 	}
 	l.journal.size = size
-	ranges := slices.Clone(l.state.damaged)
-	l.damaged.Store(&ranges)
+	l.publishState()
 	return nil
 }
 
@@ -215,8 +214,7 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	l.state.synced, l.state.clean = min(l.state.synced, cut), false
 	l.state.cut = -1
 	l.state.forget(0, cut)
-	ranges := slices.Clone(l.state.damaged)
-	l.damaged.Store(&ranges)
+	l.publishState()
 	return parts, l.record(recSynced, l.state.synced)
 }
 
@@ -527,8 +525,7 @@ func (l *Log) setDamaged(r byteRange) bool {
 		return false
 	}
 	l.state.addDamage(r)
-	ranges := slices.Clone(l.state.damaged)
-	l.damaged.Store(&ranges)
+	l.publishState()
 	if err := l.journal.append(appendInts(nil, recDamaged, r.from, r.to)); err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}

@@ -246,8 +246,7 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 	t := &l.state.trimmed
 	t.oldest, t.messages, t.batches = oldest, t.messages+messages, t.batches+batches
 	l.state.forget(oldest, math.MaxInt64)
-	ranges := slices.Clone(l.state.damaged)
-	l.damaged.Store(&ranges)
+	l.publishState()
 	l.removing = append(l.removing, gone...)
 }
 
@@ -330,6 +329,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 		}
 		l.syncing.done(l, err)
 	}()
+	defer l.failOnPanic("truncate")
 	if offset > l.next.Load() {
 		return ErrNotFound
 	}
@@ -352,6 +352,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	l.writer.Lock()
 	defer l.writer.Unlock()
+	defer l.failOnPanic("truncate")
 	if e := l.failed.Load(); e != nil {
 		return readOnly(e)
 	}
@@ -383,8 +384,8 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 // more appends: they might be cut off with the rest.
 func (l *Log) announceCut(offset int64) error {
 	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(recCut, offset)
-	l.journalMu.Unlock()
 	if err != nil && !written && passing(err) {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err})
 	}
@@ -427,8 +428,7 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 	l.journalMu.Lock()
 	l.state.synced, l.state.clean = offset, false
 	l.state.forget(0, offset)
-	ranges := slices.Clone(l.state.damaged)
-	l.damaged.Store(&ranges)
+	l.publishState()
 	l.journalMu.Unlock()
 	return l.record(recSynced, offset)
 }

@@ -68,13 +68,23 @@ func (l *Log) SyncTo(ctx context.Context, offset int64) error {
 		if err != nil || !lead {
 			return err
 		}
-		err = l.sync()
-		g.done(l, err)
-		if err != nil {
+		if err := l.leadSync(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leadSync syncs the log and ends the caller's lead.
+func (l *Log) leadSync() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.syncing.done(l, l.fail("sync", "", l.synced.Load(), fmt.Errorf("%w: %v", errPanic, r)))
+			panic(r)
+		}
+		l.syncing.done(l, err)
+	}()
+	return l.sync()
 }
 
 func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
@@ -400,10 +410,7 @@ func (l *Log) syncNames() error {
 // trySyncNames returns where it has failed. Unless it has found no descriptor
 // the log has failed then.
 func (l *Log) trySyncNames() (op, file string, err error) {
-	l.journalMu.Lock()
-	err = l.syncJournal()
-	l.journalMu.Unlock()
-	if err != nil {
+	if err := l.syncJournalOnce(); err != nil {
 		return "sync", journalFile(l.name), err
 	}
 	if err := l.syncFolder(); err != nil {
@@ -447,8 +454,8 @@ func (l *Log) mark(now time.Time, synced int64) {
 	// The times of recent appends are in the index alone. Writing its open
 	// block along with each mark bounds how many a crash forgets.
 	if l.writer.TryLock() {
+		defer l.writer.Unlock()
 		l.flushIndex(l.head())
-		l.writer.Unlock()
 	}
 }
 
@@ -468,6 +475,12 @@ func (l *Log) compactJournal() error {
 	err = l.syncFolder()
 	l.journal.unnamed = err != nil
 	return err
+}
+
+func (l *Log) syncJournalOnce() error {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	return l.syncJournal()
 }
 
 // syncJournal makes the journal's records durable. Caller holds journalMu. A

@@ -100,15 +100,22 @@ func (q *syncQueue) separately(l *Log, target int64) error {
 	q.mu.Unlock()
 	// What was written before a sync of all failed is looked behind wholly, also
 	// beyond target.
+	defer q.ended()
 	err := l.syncFiles(target, !cleared)
+	if err == nil {
+		q.mu.Lock()
+		l.cleared = failures
+		q.mu.Unlock()
+	}
+	return err
+}
+
+// ended notes that a log that was synced by itself no longer is.
+func (q *syncQueue) ended() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err == nil {
-		l.cleared = failures
-	}
 	q.running--
 	q.dispatch()
-	return err
 }
 
 // width returns how many logs may be synced at once before others have to

@@ -70,6 +70,7 @@ func (l *Log) trimTo(offset int64) error {
 func (l *Log) retireAll(offset int64) (bool, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
+	defer l.failOnPanic("trim")
 	head := l.head()
 	if offset < l.next.Load() || head.end.Load() == head.base {
 		return false, nil
