@@ -77,7 +77,7 @@ func (p *Pending) begin(topic string) {
 func (c *Client) tryAppend(topic string, out []byte, p *Pending) bool {
 	p.begin(topic)
 	p.cl.out = out
-	if cn := c.conn.Load(); cn != nil && cn.enqueue(&p.cl) {
+	if cn := c.conn.Load(); cn != nil && c.enqueue(cn, &p.cl, (*conn).enqueue) {
 		p.cn = cn
 		return true
 	}

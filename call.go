@@ -54,6 +54,8 @@ type call struct {
 	result  *Result
 	err     error  // why there is no answer of the right kind
 	refused bool   // the server certainly did not do what was asked for
+	cut     bool   // result ends before a batch that can't be taken
+	torn    error  // the stream has ended in the answer: the *damageError of where
 	addr    string // whose answer it is; set by Client.do
 }
 

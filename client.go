@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Client talks to a server over one connection, which its methods share; see
-// the package comment. All methods are safe for concurrent use.
+// Client talks to a server over one connection, which its methods share, or over
+// two if there are reads beside other calls; see the package comment. All methods are safe for concurrent use.
 //
 // A context that ends during a call ends the call at once; only an append
 // whose batch is just being written waits for the end of that, for at most a
@@ -28,7 +28,8 @@ type Client struct {
 
 	calls callPool
 
-	conn atomic.Pointer[conn] // nil or ended if there is none
+	conn  atomic.Pointer[conn]   // nil or ended if there is none
+	reads atomic.Pointer[Client] // has the connection for reads, if they have their own
 
 	mu         sync.Mutex
 	closed     bool
@@ -99,6 +100,9 @@ func (c *Client) Close() error {
 	if cn := c.conn.Load(); cn != nil {
 		cn.end(ErrClosed)
 	}
+	if reads := c.reads.Load(); reads != nil {
+		reads.Close()
+	}
 	c.wg.Wait()
 	return nil
 }
@@ -112,23 +116,28 @@ func (c *Client) Addr() string {
 	return ""
 }
 
-// send gives the call to a connection, by one of its ways to enqueue. Its error means that the call was not
-// sent.
+// send gives the call to a connection, by one of its ways to enqueue. Its error
+// means that the call was not sent.
 func (c *Client) send(ctx context.Context, cl *call, enqueue func(*conn, *call) bool) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if cn := c.conn.Load(); cn != nil && enqueue(cn, cl) {
-		return cn, nil
-	}
 	// A connection may end between its making and its first call, but trying
 	// on is of no use if it happens again and again.
-	for range 3 {
+	for range 4 {
+		if cl.kind == answerBatches {
+			if reads := c.reads.Load(); reads != nil {
+				return reads.send(ctx, cl, enqueue)
+			}
+		}
+		if cn := c.conn.Load(); cn != nil && c.enqueue(cn, cl, enqueue) {
+			return cn, nil
+		}
 		cn, err := c.connection(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if enqueue(cn, cl) {
+		if c.enqueue(cn, cl, enqueue) {
 			return cn, nil
 		}
 	}
@@ -138,18 +147,29 @@ func (c *Client) send(ctx context.Context, cl *call, enqueue func(*conn, *call) 
 // do sends the call and waits until it is over. If it returns nil the call has
 // its answer and is the caller's, to be released.
 func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
+	const tries = 10
+	for try := 1; ; try++ {
+		if again, err := c.try(ctx, op, topic, cl, try < tries); !again {
+			return err
+		}
+	}
+}
+
+// try is do, once. With again the call, a read, was lost to another one and is
+// to be sent anew, which it is only if mayLose says so.
+func (c *Client) try(ctx context.Context, op, topic string, cl *call, mayLose bool) (again bool, err error) {
 	kind := cl.kind
 	cn, err := c.send(ctx, cl, (*conn).enqueueDirect)
 	if err != nil {
 		cl.release()
-		return &OpError{Op: op, Topic: topic, Err: err, outcome: outcomeFor(kind, true)}
+		return false, &OpError{Op: op, Topic: topic, Err: err, outcome: outcomeFor(kind, true)}
 	}
 	cn.readDirect(ctx, cl)
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
 		if sig := cn.forsake(cl); sig != over {
-			return &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: ctx.Err(), outcome: outcomeFor(kind, sig == cut)}
+			return false, &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: ctx.Err(), outcome: outcomeFor(kind, sig == cut)}
 		}
 		if !cl.answered {
 			cl.err = ctx.Err()
@@ -158,13 +178,16 @@ func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
 	if errors.Is(cl.err, errForsaken) && ctx.Err() != nil {
 		cl.err = ctx.Err() // which is what has ended the connection
 	}
+	if mayLose && cl.lostToAnother() {
+		return true, nil
+	}
 	if cl.err != nil {
 		err := &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: cl.err, outcome: cl.failure()}
 		cl.release()
-		return err
+		return false, err
 	}
 	cl.addr = cn.addr
-	return nil
+	return false, nil
 }
 
 // connection returns a connection that takes calls, made if need be.
@@ -213,7 +236,9 @@ func (c *Client) connectionOr(ctx context.Context, oneRound bool) (*conn, error)
 				return nil, effort.err
 			}
 			// It may have ended since. The caller finds out, and counts that.
-			return c.conn.Load(), nil
+			if cn := c.conn.Load(); cn != nil {
+				return cn, nil
+			} // it was given to the reads
 		case <-ctx.Done():
 			return nil, c.leave(effort, ctx.Err())
 		}
@@ -416,6 +441,9 @@ func (c *Client) adopt(effort *connecting, nc net.Conn, addr string) error {
 		proved = true
 		c.proved()
 	})
+	if c.reads.Load() != nil {
+		cn.role = forOthers
+	}
 	c.conn.Store(cn)
 	c.wg.Go(func() {
 		c.cfg.Logger.Debug("connected", slog.String("remote", addr))

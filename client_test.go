@@ -601,14 +601,19 @@ func TestUnaskedAnswer(t *testing.T) {
 	}
 }
 
-// An answer that breaks off is a lost connection.
+// An answer that breaks off is a lost connection, after the batches that have
+// come.
 func TestTornAnswers(t *testing.T) {
 	full := "OK 0 2\r\n" + stored("t", "x") + stored("t", "yz")
 	for n := range len(full) {
 		_, cfg := fake(t, func(p *peer) { p.answer("READ", full[:n]) })
 		c := dialTest(t, cfg)
-		_, err := c.Read(t.Context(), "t", 0, ReadOptions{})
-		if !errors.Is(err, ErrConnectionLost) || !IsRetryable(err) {
+		res, err := c.Read(t.Context(), "t", 0, ReadOptions{})
+		if n >= len(full)-len(stored("t", "yz")) {
+			if err != nil || len(res.Batches) != 1 || res.Next != int64(len(stored("t", "x"))) {
+				t.Errorf("Read of %q = %+v, %v, want its first batch", full[:n], res, err)
+			}
+		} else if !errors.Is(err, ErrConnectionLost) || !IsRetryable(err) {
 			t.Errorf("Read of %q = %v, want connection lost", full[:n], err)
 		}
 		c.Close()

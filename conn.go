@@ -46,6 +46,9 @@ type conn struct {
 	quiet func() quietness // how the socket is; nil where that can't be asked
 
 	mu       sync.Mutex
+	role     role        // what it is for
+	reads    int         // how many were taken and are not over
+	others   int         // calls, likewise
 	queue    queue[call] // not yet written
 	sent     queue[call] // being written or written, and not yet answered
 	ended    error       // why no more calls are taken; nil for as long as they are
@@ -97,19 +100,21 @@ func (cn *conn) run() error {
 	return cn.failRest()
 }
 
-// enqueue takes the call, or reports false if the connection has ended: then
-// the call was not touched and may go to another connection.
+// enqueue takes the call, or reports false if the connection has ended, or must
+// not have such a call: then the call was not touched and may go to another
+// connection.
 func (cn *conn) enqueue(cl *call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.ended == nil && cn.idle() {
 		cn.endLocked(errIdle)
 	}
-	if cn.ended != nil {
+	if cn.ended != nil || cn.refuses(cl.kind) {
 		return false
 	}
 	cl.state = queued
 	cn.queue.push(cl)
+	cn.count(cl.kind, 1)
 	cn.wakeLocked()
 	cn.wakeReader()
 	return true
@@ -263,6 +268,7 @@ func (cn *conn) forsake(cl *call) signal {
 		if !cn.queue.remove(cl) {
 			panic(fmt.Sprintf("logd: call in state %d is not queued", cl.state))
 		}
+		cn.count(cl.kind, -1)
 		cl.unsent = true
 		cn.mu.Unlock()
 		return over
@@ -306,6 +312,7 @@ func (cn *conn) graceDeadline() time.Time {
 // finish ends a call, at once or when the writer has let go of it. Caller
 // holds mu and has taken the call out of its queue.
 func (cn *conn) finish(cl *call) {
+	cn.count(cl.kind, -1)
 	cl.answered = true
 	if cl.state != writing {
 		cn.giveBack(cl)
@@ -357,11 +364,12 @@ func (cn *conn) readAnswer() error {
 	default:
 		err = cn.reader.answer(line, cl)
 	}
-	if !cn.proven && err == nil && cl.err != ErrBusy {
+	_, damaged := err.(*damageError)
+	if !cn.proven && (err == nil || damaged) && cl.err != ErrBusy {
 		cn.proven = true
 		cn.proved()
 	}
-	if err != nil && cl.err == nil {
+	if err != nil && cl.err == nil && !cl.cut {
 		return cn.silence(err) // the answer is torn: failRest ends the call
 	}
 	cn.mu.Lock()
@@ -414,6 +422,9 @@ func (cn *conn) failRest() error {
 		cl := cn.sent.pop()
 		cl.refused = cn.closed
 		cl.err = cause
+		if bad, ok := cl.torn.(*damageError); ok && cause != ErrClosed {
+			cl.err = &damageError{bad.offset, cause}
+		}
 		cn.finish(cl)
 	}
 	for cn.queue.len() > 0 {

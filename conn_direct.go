@@ -38,7 +38,7 @@ const (
 func (cn *conn) enqueueDirect(cl *call) bool {
 	cl.waited = true
 	cn.mu.Lock()
-	if !cn.free || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 {
+	if !cn.free || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl.kind) {
 		cn.mu.Unlock()
 		return cn.enqueue(cl)
 	}
@@ -57,6 +57,7 @@ func (cn *conn) enqueueDirect(cl *call) bool {
 	cn.free, cn.direct, cn.directWrite = false, cl, true
 	cl.state = writing
 	cn.sent.push(cl)
+	cn.count(cl.kind, 1)
 	cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
 	cn.mu.Unlock()
 

@@ -45,14 +45,19 @@
 //
 // A [Client] is one connection, shared by all its callers, who never wait for
 // each other's answers before their requests are sent. The server answers in
-// the order of the requests, so a slow answer holds up those behind it: a
-// Client that reads with [ReadOptions.Wait] should do nothing else; a Scanner
-// that follows a topic has a connection of its own. [Client.StartAppend] keeps
-// several batches under way from one goroutine.
+// the order of the requests, so a slow answer holds up those behind it.
+// [Client.StartAppend] keeps several batches under way from one goroutine.
+//
+// If reads and other calls are under way at the same time, the Client makes a
+// second connection, and reads have one of the two for themselves from then on:
+// a batch that is damaged on the server's disk can end the connection that it
+// arrives on, and costs no append its answer. A read with [ReadOptions.Wait]
+// holds up other reads alone. A Scanner that follows a topic has a connection of
+// its own.
 //
 // A lost connection fails the calls under way at once. The next call connects
 // again, to the next address that can be reached. The Client repeats no
-// request by itself; a Writer and a Scanner do.
+// append by itself; a Writer does. A Scanner reads on.
 //
 // # Errors
 //

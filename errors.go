@@ -59,7 +59,8 @@ var (
 	// ErrBadAnswer: the server's answer breaks the protocol. The connection is
 	// closed, since nothing behind such an answer can be trusted.
 	ErrBadAnswer = errors.New("answer breaks the protocol")
-	// ErrCorrupt: a batch was read whose data is not what its envelope says.
+	// ErrCorrupt: a batch was read whose data is not what its envelope says, or
+	// the bytes where one must be are none.
 	ErrCorrupt = errors.New("batch is corrupt")
 	// ErrEmptyBatch: a batch without messages cannot be appended.
 	ErrEmptyBatch = errors.New("batch has no messages")

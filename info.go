@@ -68,14 +68,24 @@ type OffsetRange struct {
 }
 
 // goesOnAt returns where what is stored goes on if the offset is among damaged
-// bytes.
-func (info *TopicInfo) goesOnAt(offset int64) (next int64, damaged bool) {
-	for _, r := range info.DamagedAt {
+// bytes, and the file in which they begin, as far as the server says so.
+func (info *TopicInfo) goesOnAt(offset int64) (next int64, file string, damaged bool) {
+	for i, r := range info.DamagedAt {
 		if r.From <= offset && offset < r.To {
-			return r.To, true
+			return r.To, info.damagedIn(i), true
 		}
 	}
-	return 0, false
+	return 0, "", false
+}
+
+// damagedIn returns the name of the file of the i-th damaged range.
+func (info *TopicInfo) damagedIn(i int) string {
+	for _, f := range info.Fields {
+		if names := strings.Fields(f.Value); f.Name == "DamagedIn" && i < len(names) {
+			return names[i]
+		}
+	}
+	return ""
 }
 
 // parseRanges parses ranges as INFO has them: FROM-TO, with spaces between them.

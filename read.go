@@ -2,6 +2,8 @@ package logd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -25,9 +27,8 @@ type ReadOptions struct {
 	// if there is one. Default: DefaultReadMaxBytes; negative: no limit but
 	// ClientConfig's MaxReplySize.
 	MaxBytes int64
-	// Wait is how long to wait at the end of the log for a batch to come. All
-	// that is sent on the Client meanwhile is answered after it. Default: not
-	// at all.
+	// Wait is how long to wait at the end of the log for a batch to come. Other
+	// reads on the Client are answered after it. Default: not at all.
 	Wait time.Duration
 }
 
@@ -36,14 +37,18 @@ type ReadOptions struct {
 // no batch starts there, be it deleted, never been or beyond the end, or if
 // there is no such topic; [Client.Info] tells which.
 //
-// All batches are checked. Those before a corrupt one are returned without it;
-// if it is the first, the error is ErrCorrupt.
+// All batches are checked. Those before one that can't be taken, because it is
+// damaged or the connection was lost in it, are returned without it. If it is
+// the first, the server is asked to check it and to set aside what is damaged:
+// then the error is ErrCorrupt and ErrNotFound, and [TopicInfo.DamagedAt] tells
+// where what is stored goes on. It is what was met, ErrCorrupt or ErrBadAnswer, if the
+// server can't do that.
 func (c *Client) Read(ctx context.Context, topic string, offset int64, opts ReadOptions) (*Result, error) {
 	return c.read(ctx, "read", topic, offset, protocol.Read, opts)
 }
 
-// Tail is Read from the oldest offset that the topic still has. The Result
-// names it.
+// Tail is Read from the oldest offset that the topic still has and that is not
+// damaged. The Result names it.
 func (c *Client) Tail(ctx context.Context, topic string, opts ReadOptions) (*Result, error) {
 	return c.read(ctx, "tail", topic, -1, protocol.Tail, opts)
 }
@@ -68,19 +73,62 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		Waits: true,
 		Wait:  max(opts.Wait, 0),
 	}
-	cl := c.calls.request(answerBatches, &req)
-	cl.topic, cl.from, cl.messages, cl.wait = topic, offset, req.Messages, req.Wait
+	for past := int64(-1); ; {
+		res, err := c.readOnce(ctx, op, &req)
+		failed, _ := err.(*OpError)
+		if failed == nil {
+			return res, err
+		}
+		bad, _ := failed.Err.(*damageError)
+		if bad == nil || ctx.Err() != nil {
+			return nil, err
+		}
+		res, err = c.readVerified(ctx, op, &req, failed, bad)
+		if command == protocol.Tail && errors.Is(err, ErrNotFound) && bad.offset > past {
+			past = bad.offset // what is set aside is not the oldest any more
+			continue
+		}
+		return res, err
+	}
+}
+
+func (c *Client) readOnce(ctx context.Context, op string, req *protocol.Request) (*Result, error) {
+	topic := string(req.Topic)
+	cl := c.calls.request(answerBatches, req)
+	cl.topic, cl.from, cl.messages, cl.wait = topic, req.Offset, req.Messages, req.Wait
 	cl.result = newResult()
 	if err := c.do(ctx, op, topic, cl); err != nil {
 		return nil, err
 	}
 	defer cl.release()
-	if err := cl.result.verify(); err != nil {
-		return nil, &OpError{Op: op, Topic: topic, Addr: cl.addr, Err: err}
-	}
 	res := cl.result
 	cl.result = nil
 	return res, nil
+}
+
+// readVerified asks once more for batches of which the first can't be taken, as
+// the read that has failed says, and has the server check them.
+func (c *Client) readVerified(ctx context.Context, op string, req *protocol.Request, failed *OpError, bad *damageError) (*Result, error) {
+	again := *req
+	again.Command, again.Offset, again.Wait, again.Verify = protocol.Read, bad.offset, 0, true
+	res, err := c.readOnce(ctx, op, &again)
+	e, ok := err.(*OpError)
+	switch {
+	case !ok:
+		return res, err
+	case errors.Is(err, ErrInvalidRequest): // it is of the 0.3 line
+		return nil, failed
+	case errors.Is(err, ErrNotFound):
+		met := bad.err
+		switch {
+		case errors.Is(met, ErrBadAnswer):
+			met = fmt.Errorf("%w at offset %d (%w)", ErrCorrupt, bad.offset, met)
+		case !errors.Is(met, ErrCorrupt): // the connection was lost, which would be worth another try
+			met = fmt.Errorf("%w at offset %d (%v)", ErrCorrupt, bad.offset, met)
+		}
+		e.Err = &damageError{bad.offset, fmt.Errorf("%w; asked to check it, the server says: %w", met, e.Err)}
+	}
+	return nil, err
 }
 
 // Seek returns the offset of the first batch stored at or after the time, by

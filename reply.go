@@ -2,6 +2,7 @@ package logd
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +126,22 @@ func (r *replyReader) body(size int64, cl *call) error {
 	return nil
 }
 
-// batches reads as many batches as the reply announces.
+// damageError is an answer of batches of which the one at the offset can't be
+// taken: what stands there is damaged, or got lost on its way.
+type damageError struct {
+	offset int64
+	err    error
+}
+
+func (e *damageError) Error() string { return e.err.Error() }
+func (e *damageError) Unwrap() error { return e.err }
+
+// batches reads as many batches as the reply announces, and checks each one.
+// What comes before one that can't be taken is the answer, if there is any, and
+// else cl.err, or cl.torn if the stream has ended, says why.
+//
+// If no more than the checksum is wrong, the answer goes on behind that batch.
+// Otherwise its end can't be told: no other answer may follow.
 func (r *replyReader) batches(reply *protocol.Reply, cl *call) error {
 	if cl.from >= 0 && reply.Offset != cl.from {
 		return cl.broken("batches from offset %d, asked for %d", reply.Offset, cl.from)
@@ -135,32 +151,121 @@ func (r *replyReader) batches(reply *protocol.Reply, cl *call) error {
 	}
 	res := cl.result
 	res.Offset, res.Next = reply.Offset, reply.Offset
+	var bad *damageError // the first
+	var lost error       // no other answer may follow
+	good := 0
 	for range reply.Batches {
-		line, err := r.envelope()
-		if err != nil {
-			return torn(err)
+		framed, err := r.batch(cl, res)
+		if err != nil && bad == nil {
+			bad, good = &damageError{res.Next, err}, len(res.Batches)
+			if framed {
+				bad.offset, good = res.Batches[good-1].Offset, good-1
+			}
 		}
-		h, err := batch.ParseHeader(line[:len(line)-2])
-		if err != nil {
-			return cl.broken("%q at offset %d is no envelope of a batch", line, res.Next)
-		}
-		if string(h.Topic) != cl.topic {
-			return cl.broken("a batch of topic %q, asked for %q", h.Topic, cl.topic)
-		}
-		if h.Size > r.maxSize-int64(len(res.buf)+len(line)) {
-			return cl.broken("batches from offset %d on are over MaxReplySize, %d bytes", reply.Offset, r.maxSize)
-		}
-		if h.Size > math.MaxInt64-res.Next-int64(len(line)) {
-			return cl.broken("a batch of %d bytes at offset %d", h.Size, res.Next)
-		}
-		res.add(&h, len(line))
-		res.buf = append(res.buf, line...)
-		if res.buf, err = r.read(res.buf, h.Size); err != nil {
-			return err
+		if err != nil && !framed {
+			lost = err
+			break
 		}
 	}
 	res.slice()
-	return nil
+	if bad == nil {
+		return nil
+	}
+	res.Batches, res.Next = res.Batches[:good], bad.offset
+	unread := lost != nil && !errors.Is(lost, ErrBadAnswer) && !errors.Is(lost, ErrCorrupt)
+	switch {
+	case good > 0:
+		cl.cut = true
+	case unread && bad.err == lost:
+		cl.torn = bad
+		return lost
+	default:
+		cl.err = bad
+	}
+	if lost == nil {
+		return nil
+	}
+	return &damageError{bad.offset, lost}
+}
+
+// batch reads a batch and adds it to the result, if it is good or at least
+// framed as its envelope says.
+func (r *replyReader) batch(cl *call, res *Result) (framed bool, err error) {
+	line, err := r.batchEnvelope()
+	if err != nil {
+		return false, torn(err)
+	}
+	bad := func(format string, args ...any) (bool, error) {
+		return false, fmt.Errorf("%w: %s", ErrBadAnswer, fmt.Sprintf(format, args...))
+	}
+	h, err := batch.ParseHeader(line[:len(line)-2])
+	switch {
+	case err != nil:
+		return bad("%q at offset %d is no envelope of a batch", line, res.Next)
+	case string(h.Topic) != cl.topic:
+		return bad("a batch of topic %q at offset %d, asked for %q", h.Topic, res.Next, cl.topic)
+	case h.Size > r.maxSize-int64(len(res.buf)+len(line)):
+		return bad("batches from offset %d on are over MaxReplySize, %d bytes", res.Offset, r.maxSize)
+	case h.Size > math.MaxInt64-res.Next-int64(len(line)):
+		return bad("a batch of %d bytes at offset %d", h.Size, res.Next)
+	}
+	start, header := len(res.buf), len(line)
+	res.buf = append(res.buf, line...)
+	h.Topic = nil // it is gone with the line
+	if res.buf, err = r.data(res.buf, &h); err == nil {
+		data := res.buf[start+header:]
+		err = batch.Check(&h, data)
+		framed = err == nil || err == batch.ErrChecksum && batch.Framed(&h, data)
+	}
+	if err == batch.ErrChecksum || err == batch.ErrFraming {
+		err = fmt.Errorf("%w at offset %d: %w", ErrCorrupt, res.Next, err)
+	}
+	if framed {
+		res.add(&h, header)
+	} else {
+		res.buf = res.buf[:start]
+	}
+	return framed, err
+}
+
+// batchEnvelope is envelope of a batch. It does not wait for the end of a line
+// that is none.
+func (r *replyReader) batchEnvelope() ([]byte, error) {
+	for {
+		here, _ := r.br.Peek(r.br.Buffered())
+		if bytes.IndexByte(here, '\n') >= 0 {
+			return r.envelope()
+		}
+		if !batch.HeaderFits(here) {
+			return nil, fmt.Errorf("%w: %.50q begins no envelope of a batch", ErrBadAnswer, here)
+		}
+		if _, err := r.br.Peek(len(here) + 1); err != nil {
+			return r.envelope()
+		}
+	}
+}
+
+// data appends the batch's data to dst. Before it waits for more of them it
+// looks at those that are here: if the size in the envelope is what is damaged,
+// the rest never comes.
+func (r *replyReader) data(dst []byte, h *batch.Header) ([]byte, error) {
+	start := len(dst)
+	var framing batch.Framing
+	for left := h.Size; left > 0; {
+		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) {
+			return dst, batch.ErrFraming
+		}
+		at := len(dst)
+		step := int(min(left, max(readChunk, int64(at))))
+		dst = slices.Grow(dst, step)
+		n, err := r.br.Read(dst[at : at+step])
+		dst = dst[:at+n]
+		left -= int64(n)
+		if err != nil && left > 0 {
+			return dst, torn(err)
+		}
+	}
+	return dst, nil
 }
 
 // read appends n bytes of the stream to dst. It takes memory as they arrive.

@@ -35,8 +35,8 @@ func TestReplyMemoryIsBounded(t *testing.T) {
 		kind answerKind
 		head string
 	}{
-		{answerBatches, "OK 0 1\r\nBATCH 9000000000000000000 t 1 1\r\n"},
-		{answerBatches, "OK 0 9000000000000000000\r\nBATCH 1000000000000 t 1 1000000000000\r\n"},
+		{answerBatches, "OK 0 1\r\nBATCH 9000000000000000000 t 1 1\r\nMSG 4000000000000000000\r\n"},
+		{answerBatches, "OK 0 9000000000000000000\r\nBATCH 1000000000000 t 1 10000000\r\nMSG 900000000000\r\n"},
 		{answerBody, "MOK 9000000000000000000\r\n"},
 	} {
 		for _, arrived := range []int{0, 100, 1 << 20, 5<<20 + 1} {
@@ -73,20 +73,13 @@ func FuzzReply(f *testing.F) {
 			if got, limit := cap(cl.result.buf)+cap(cl.body), memoryFor(len(stream)); got > limit {
 				t.Fatalf("%d bytes of memory for a stream of %d", got, len(stream))
 			}
-			if err != nil {
+			if err != nil && !cl.cut {
 				return
 			}
 			if cl.err != nil || k != answerBatches {
 				continue
 			}
 			res := cl.result
-			n := len(res.Batches)
-			if err := res.verify(); err != nil {
-				if n == 0 || !errors.Is(err, ErrCorrupt) {
-					t.Fatalf("verify of %d batches: %v", n, err)
-				}
-				continue
-			}
 			var again []byte
 			offset := res.Offset
 			for i := range res.Batches {
@@ -113,6 +106,9 @@ func FuzzReply(f *testing.F) {
 			if !bytes.Contains(stream, again) || res.Next != offset {
 				t.Fatalf("Next is %d, want %d", res.Next, offset)
 			}
+			if err != nil {
+				return
+			}
 		}
 	})
 }
@@ -128,9 +124,6 @@ func TestResultIsReused(t *testing.T) {
 		line, err := r.line()
 		if err == nil {
 			err = r.answer(line, cl)
-		}
-		if err == nil {
-			err = res.verify()
 		}
 		if err != nil {
 			t.Fatal(err)

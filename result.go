@@ -1,7 +1,6 @@
 package logd
 
 import (
-	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -31,7 +30,6 @@ type StoredBatch struct {
 
 	raw  []byte
 	data int // where the data begins in raw
-	crc  uint32
 }
 
 // Raw returns the batch byte for byte, envelope and data.
@@ -93,10 +91,9 @@ func (r *Result) clear() {
 	*r = Result{Batches: r.Batches[:0], buf: r.buf[:0]}
 }
 
-// add notes that buf has grown by a batch, of which only the envelope needs to
-// have arrived.
+// add notes that buf has grown by a batch.
 func (r *Result) add(h *batch.Header, header int) {
-	r.Batches = append(r.Batches, StoredBatch{Offset: r.Next, Messages: h.Messages, data: header, crc: h.CRC})
+	r.Batches = append(r.Batches, StoredBatch{Offset: r.Next, Messages: h.Messages, data: header})
 	r.Next += int64(header) + h.Size
 }
 
@@ -110,24 +107,4 @@ func (r *Result) slice() {
 		}
 		b.raw = r.buf[b.Offset-r.Offset : end-r.Offset : end-r.Offset]
 	}
-}
-
-// verify checks every batch. It drops the first corrupt one and all behind it,
-// and reports it if nothing is left.
-func (r *Result) verify() error {
-	for i := range r.Batches {
-		b := &r.Batches[i]
-		h := batch.Header{Size: int64(len(b.raw) - b.data), CRC: b.crc, Messages: b.Messages}
-		err := batch.Check(&h, b.Data())
-		if err == nil {
-			continue
-		}
-		if i == 0 {
-			return fmt.Errorf("%w at offset %d: %w", ErrCorrupt, b.Offset, err)
-		}
-		r.Next = b.Offset
-		r.Batches = r.Batches[:i]
-		return nil
-	}
-	return nil
 }

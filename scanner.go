@@ -31,6 +31,11 @@ import (
 // ReconnectAttempts, so a program that is to follow a topic through a longer
 // absence of its server makes that negative.
 //
+// If a batch is damaged on the server's disk, the Scanner delivers what comes
+// before and has the server set that batch aside, and nothing but it. It goes on
+// behind it where ScannerConfig.OnGone says so. That holds for the oldest batches
+// of the topic as for all others.
+//
 // A Scanner that follows, or asks for times, has a connection of its own, made as
 // the Client's is, with its hooks and its Logger: what it waits for holds up
 // nobody else. Other Scanners read over the Client's connection. Closing the

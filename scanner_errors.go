@@ -17,10 +17,16 @@ type GoneError struct {
 	// Damaged tells that the gap is bytes that the server has set aside because
 	// they are damaged: there may be older batches.
 	Damaged bool
+	// File is the name of the damaged file within the server's work directory, if
+	// the server says so.
+	File string
 }
 
 // Error names both offsets.
 func (e *GoneError) Error() string {
+	if e.Damaged && e.File != "" {
+		return fmt.Sprintf("offset %d is damaged (file %s); what is stored goes on at %d", e.Offset, e.File, e.Oldest)
+	}
 	if e.Damaged {
 		return fmt.Sprintf("offset %d is damaged; what is stored goes on at %d", e.Offset, e.Oldest)
 	}

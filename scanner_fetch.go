@@ -145,6 +145,16 @@ func (f *fetcher) finished() bool { return f.s.cfg.Limit > 0 && f.left == 0 }
 func (f *fetcher) fetch() arrival {
 	for {
 		result, err := f.read()
+		if err == nil && f.offset == fromOldest && result.Offset > 0 {
+			var gone *GoneError
+			if gone, err = f.damagedBefore(result.Offset); gone != nil || err != nil {
+				result.Release()
+			}
+			if gone != nil {
+				f.answered()
+				return arrival{gone: gone}
+			}
+		}
 		if err == nil {
 			f.answered()
 			if len(result.Batches) > 0 {
@@ -311,17 +321,32 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 	case f.offset == fromOldest, f.offset == info.Next:
 		// It went, or came, between the two questions.
 		return nil, f.again(cause)
-	case f.offset < info.Oldest:
-		return &GoneError{Offset: f.offset, Oldest: info.Oldest}, nil
-	default:
-		if next, damaged := info.goesOnAt(f.offset); damaged {
-			return &GoneError{Offset: f.offset, Oldest: next, Damaged: true}, nil
-		}
-		// The delta is not what is wrong: it was not looked at.
-		return nil, scanError(f.s.topic, &OffsetError{
-			Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
-		})
 	}
+	if next, file, damaged := info.goesOnAt(f.offset); damaged {
+		return &GoneError{Offset: f.offset, Oldest: next, Damaged: true, File: file}, nil
+	}
+	if f.offset < info.Oldest {
+		return &GoneError{Offset: f.offset, Oldest: info.Oldest}, nil
+	}
+	// The delta is not what is wrong: it was not looked at.
+	return nil, scanError(f.s.topic, &OffsetError{
+		Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
+	})
+}
+
+// damagedBefore returns the gap if the oldest batches of the topic are damaged,
+// so that the first one which is not is at the offset.
+func (f *fetcher) damagedBefore(offset int64) (*GoneError, error) {
+	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range info.DamagedAt {
+		if r.To == offset {
+			return &GoneError{Offset: r.From, Oldest: r.To, Damaged: true, File: info.damagedIn(i)}, nil
+		}
+	}
+	return nil, nil
 }
 
 // damagedBytes returns how many bytes of the topic the server has set aside.

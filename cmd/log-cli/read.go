@@ -243,6 +243,8 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 	}
 	if r.flags.orOldest {
 		cfg.OnGone = r.passGap
+	} else if start == logd.AtOldest() {
+		cfg.OnGone = r.passDamagedStart
 	}
 	s, err := logd.NewScanner(ctx, client, r.topic, cfg)
 	if err != nil {

@@ -23,11 +23,28 @@ func (r *reader) retrying(err error) {
 // passGap goes on behind a gap, as the user wants it.
 func (r *reader) passGap(gone *logd.GoneError) error {
 	if gone.Damaged {
-		r.app.note("offset %d is damaged; going on at %d", gone.Offset, gone.Oldest)
+		r.app.note("offset %d of topic %q is damaged%s; going on at %d", gone.Offset, r.topic, inFile(gone), gone.Oldest)
 	} else {
 		r.app.note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
 	}
 	return nil
+}
+
+// passDamagedStart goes on if the oldest messages are damaged: no other message
+// was asked for.
+func (r *reader) passDamagedStart(gone *logd.GoneError) error {
+	if !gone.Damaged || r.begun {
+		return gone
+	}
+	return r.passGap(gone)
+}
+
+// inFile names the damaged file, if the server does.
+func inFile(gone *logd.GoneError) string {
+	if gone.File == "" {
+		return ""
+	}
+	return " (file " + gone.File + ")"
 }
 
 // ended says what the Scanner's end means.
@@ -63,7 +80,7 @@ func (a *app) explainPlace(ctx context.Context, f *finder, err error, hint strin
 	}
 	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
 		if gone.Damaged {
-			return bad(gone.Offset, "is damaged; what is stored goes on at %d%s", gone.Oldest, hint)
+			return bad(gone.Offset, "is damaged%s; what is stored goes on at %d%s", inFile(gone), gone.Oldest, hint)
 		}
 		return bad(gone.Offset, "is gone; the oldest is %d%s", gone.Oldest, hint)
 	}
