@@ -402,6 +402,9 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, f := range families {
 		name := f.GetName()
+		if strings.HasPrefix(name, "process_network_") {
+			t.Errorf("%s is of the machine", name)
+		}
 		if !strings.HasPrefix(name, "logd_") && !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") {
 			t.Errorf("a metric is called %s", name)
 		}
@@ -412,6 +415,8 @@ func TestMetrics(t *testing.T) {
 		`logd_requests_total{command="BATCH"} 2`, `logd_requests_total{command="READ"} 2`, `logd_requests_total{command="unknown"} 1`,
 		`logd_errors_total{command="BATCH"} 0`, `logd_errors_total{command="READ"} 1`, `logd_errors_total{command="unknown"} 1`,
 		`logd_batches_total 2`, `logd_messages_total 4`, `logd_read_misses_total 1`, `logd_topics 1`,
+		`logd_error_answers_total{command="READ",reason="not found"} 1`, `logd_error_answers_total{command="unknown",reason="invalid protocol"} 1`,
+		fmt.Sprintf(`logd_topic_bytes{topic="t"} %d`, 2*len(b)), `logd_topic_messages{topic="t"} 4`,
 		`logd_connections_total 1`, `logd_connections_refused_total 0`, `logd_panics_total 0`, `logd_waiting_reads 0`,
 		`logd_sendfile_calls_total 1`, `logd_topic_partitions{topic="t"} 1`, `logd_topic_oldest_offset{topic="t"} 0`,
 		fmt.Sprintf(`logd_topic_next_offset{topic="t"} %d`, 2*len(b)), `logd_topic_damaged_bytes{topic="t"} 0`,
@@ -421,7 +426,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("/metrics does not have %s", line)
 		}
 	}
-	for _, name := range []string{"logd_sync_duration_seconds_bucket", "logd_topic_unsynced_bytes", "logd_open_files", "go_goroutines"} {
+	for _, name := range []string{"logd_sync_duration_seconds_bucket", "logd_topic_unsynced_bytes", "logd_open_files", "go_goroutines", "process_open_fds ", "logd_disk_free_bytes ",
+		`logd_topic_oldest_timestamp_seconds{topic="t"} `, `logd_topic_newest_timestamp_seconds{topic="t"} `} {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("/metrics does not have %s", name)
 		}

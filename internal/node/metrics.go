@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +19,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	appends  prometheus.Histogram
 	syncs    prometheus.Histogram
+	topics   topicInfos
 
 	desc map[string]*prometheus.Desc
 }
@@ -29,6 +32,7 @@ var durations = []float64{
 
 func newMetrics(n *Node) *metrics {
 	m := &metrics{node: n, registry: prometheus.NewRegistry(), desc: make(map[string]*prometheus.Desc)}
+	m.topics.ctx, m.topics.cancel = context.WithCancel(context.Background())
 	m.appends = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "logd_append_duration_seconds", Help: "Time to write a group of appends to a partition.", Buckets: durations,
 	})
@@ -42,6 +46,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_build_info", "Always 1; the version is a label.", []string{"version"}},
 		{"logd_requests_total", "Requests, by command.", []string{"command"}},
 		{"logd_errors_total", "Error answers, by command.", []string{"command"}},
+		{"logd_error_answers_total", "Error answers, by command and reason.", []string{"command", "reason"}},
 		{"logd_received_bytes_total", "Bytes received from clients.", nil},
 		{"logd_sent_bytes_total", "Bytes sent to clients.", nil},
 		{"logd_sendfile_calls_total", "Calls of sendfile that sent something.", nil},
@@ -56,6 +61,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
 		{"logd_topics", "Topics.", nil},
 		{"logd_topics_disallowed_total", "New topics refused by the whitelist or the limit.", nil},
+		{"logd_disk_free_bytes", "Room on the file system of the work directory.", nil},
 		{"logd_open_files", "Partition, index and journal files open.", nil},
 		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
 		{"logd_delete_hooks_total", "Delete hooks that ended, by how.", []string{"result"}},
@@ -63,6 +69,10 @@ func newMetrics(n *Node) *metrics {
 		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
 		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
 		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
+		{"logd_topic_bytes", "Bytes of a topic that can be read.", []string{"topic"}},
+		{"logd_topic_messages", "Messages of a topic.", []string{"topic"}},
+		{"logd_topic_oldest_timestamp_seconds", "When the oldest batch of a topic was stored.", []string{"topic"}},
+		{"logd_topic_newest_timestamp_seconds", "When the newest batch of a topic was stored.", []string{"topic"}},
 		{"logd_topic_unsynced_bytes", "Bytes of a topic that are not on stable storage.", []string{"topic"}},
 		{"logd_topic_damaged_bytes", "Bytes of a topic that are set aside as damaged.", []string{"topic"}},
 		{"logd_topic_read_only", "1 if a topic takes no appends, else 0.", []string{"topic"}},
@@ -70,7 +80,7 @@ func newMetrics(n *Node) *metrics {
 		m.desc[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
 	}
 	m.registry.MustRegister(m, m.appends, m.syncs, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		withoutNetwork{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})})
 	return m
 }
 
@@ -106,6 +116,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			counter("logd_requests_total", st.Requests[i], command)
 			counter("logd_errors_total", st.Errors[i], command)
 		}
+		for _, e := range s.ErrorCounts() {
+			counter("logd_error_answers_total", e.Count, e.Command.String(), e.Reason)
+		}
 		counter("logd_received_bytes_total", st.BytesIn)
 		counter("logd_sent_bytes_total", st.BytesOut)
 		counter("logd_sendfile_calls_total", st.Sendfiles)
@@ -135,7 +148,22 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter("logd_delete_hooks_total", ended.Failed, "failed")
 		counter("logd_delete_hooks_total", ended.Skipped, "skipped")
 	}
+	known := m.topics.look(store, m.node.fs, st.Topics)
+	if known.free >= 0 && known.topics != nil {
+		gauge("logd_disk_free_bytes", known.free)
+	}
 	for _, t := range st.Topics {
+		if in, ok := known.topics[t.Topic]; ok {
+			gauge("logd_topic_messages", in.Messages, t.Topic)
+			for name, at := range map[string]time.Time{
+				"logd_topic_oldest_timestamp_seconds": in.OldestTime, "logd_topic_newest_timestamp_seconds": in.NewestTime,
+			} {
+				if !at.IsZero() {
+					ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(at.UnixMilli())/1000, t.Topic)
+				}
+			}
+		}
+		gauge("logd_topic_bytes", t.Bytes, t.Topic)
 		gauge("logd_topic_partitions", int64(t.Partitions), t.Topic)
 		gauge("logd_topic_oldest_offset", t.Oldest, t.Topic)
 		gauge("logd_topic_next_offset", t.Next, t.Topic)
@@ -146,5 +174,35 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			readOnly = 1
 		}
 		gauge("logd_topic_read_only", readOnly, t.Topic)
+	}
+}
+
+// withoutNetwork is a collector for a process without what it says of the
+// network: that is of the whole machine, whatever its name says.
+type withoutNetwork struct{ prometheus.Collector }
+
+func ofNetwork(d *prometheus.Desc) bool { return strings.Contains(d.String(), `"process_network_`) }
+
+// Describe implements prometheus.Collector.
+func (c withoutNetwork) Describe(ch chan<- *prometheus.Desc) {
+	filter(ch, c.Collector.Describe, func(d *prometheus.Desc) bool { return !ofNetwork(d) })
+}
+
+// Collect implements prometheus.Collector.
+func (c withoutNetwork) Collect(ch chan<- prometheus.Metric) {
+	filter(ch, c.Collector.Collect, func(m prometheus.Metric) bool { return !ofNetwork(m.Desc()) })
+}
+
+// filter passes on what from sends if it is to be kept.
+func filter[T any](ch chan<- T, from func(chan<- T), keep func(T) bool) {
+	all := make(chan T)
+	go func() {
+		defer close(all)
+		from(all)
+	}()
+	for v := range all {
+		if keep(v) {
+			ch <- v
+		}
 	}
 }

@@ -284,6 +284,7 @@ func (n *Node) release(ctx context.Context) error {
 	if err := n.hooks.end(ctx); err != nil {
 		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
+	n.metrics.topics.end()
 	if s := n.store.Load(); s != nil {
 		if err := s.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close work directory: %w", err))

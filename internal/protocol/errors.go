@@ -33,13 +33,16 @@ var (
 	ErrInternal         = &Error{Reason: "internal error", Status: 500}
 )
 
+// Errors are all error answers.
+var Errors = []*Error{
+	ErrNotFound, ErrInvalidRequest, ErrInvalidProtocol, ErrTooLarge, ErrChecksumMismatch, ErrMaxTopics,
+	ErrTopicNotAllowed, ErrUnauthorized, ErrUnsupportedCodec, ErrNotLeader, ErrBusy, ErrShuttingDown,
+	ErrReadOnly, ErrInternal,
+}
+
 var errorsByReason = func() map[string]*Error {
 	m := make(map[string]*Error)
-	for _, e := range []*Error{
-		ErrNotFound, ErrInvalidRequest, ErrInvalidProtocol, ErrTooLarge, ErrChecksumMismatch, ErrMaxTopics,
-		ErrTopicNotAllowed, ErrUnauthorized, ErrUnsupportedCodec, ErrNotLeader, ErrBusy, ErrShuttingDown,
-		ErrReadOnly, ErrInternal,
-	} {
+	for _, e := range Errors {
 		m[e.Reason] = e
 	}
 	return m

@@ -551,7 +551,7 @@ func (c *conn) hangUp(err *protocol.Error) error {
 }
 
 func (c *conn) appendError(p []byte, cmd protocol.Command, err *protocol.Error) []byte {
-	c.srv.counters.errors[cmd].Add(1)
+	c.srv.counters.failed(cmd, err)
 	return protocol.AppendError(p, err)
 }
 

@@ -21,6 +21,54 @@ type counters struct {
 	httpWaiting       atomic.Int64 // those of them over HTTP
 	contentTypes      atomic.Int64 // requests over HTTP of another content type
 	requests, errors  [protocol.NumCommands]atomic.Int64
+
+	// reasons are the error answers by command and reason: 1 + the reason's place
+	// in protocol.Errors.
+	reasons [protocol.NumCommands][maxReasons]atomic.Int64
+}
+
+// maxReasons bounds the reasons that are told apart; 0 is any other.
+const maxReasons = 32
+
+var reasonPlace = func() map[*protocol.Error]int {
+	m := make(map[*protocol.Error]int)
+	for i, e := range protocol.Errors {
+		m[e] = i + 1
+	}
+	return m
+}()
+
+// failed counts an error answer.
+func (c *counters) failed(cmd protocol.Command, err *protocol.Error) {
+	c.errors[cmd].Add(1)
+	c.reasons[cmd][reasonPlace[err]].Add(1)
+}
+
+// ErrorCount is how often a command was answered with an error for a reason.
+type ErrorCount struct {
+	Command protocol.Command
+	Reason  string
+	Count   int64
+}
+
+// ErrorCounts returns the error answers by command and reason, without those
+// that there were none of.
+func (s *Server) ErrorCounts() []ErrorCount {
+	var list []ErrorCount
+	for cmd := range s.counters.reasons {
+		for i := range s.counters.reasons[cmd] {
+			n := s.counters.reasons[cmd][i].Load()
+			if n == 0 {
+				continue
+			}
+			reason := "other"
+			if i > 0 {
+				reason = protocol.Errors[i-1].Reason
+			}
+			list = append(list, ErrorCount{protocol.Command(cmd), reason, n})
+		}
+	}
+	return list
 }
 
 // Stats is the server's counters at a moment.

@@ -500,6 +500,7 @@ func (l *Log) stats() TopicStats {
 	for _, r := range *l.damaged.Load() {
 		st.Damaged += r.to - r.from
 	}
+	st.Bytes = max(st.Next-parts[0].base-st.Damaged, 0)
 	return st
 }
 

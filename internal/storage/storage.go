@@ -459,6 +459,7 @@ type TopicStats struct {
 	Topic        string
 	Oldest, Next int64
 	Partitions   int
+	Bytes        int64 // that can be read
 	Unsynced     int64 // bytes appended and not yet on stable storage
 	Damaged      int64 // bytes set aside
 	Err          error // why the topic takes no appends, or nil
