@@ -110,10 +110,10 @@ func (v *surveyor) topic(name string) (*survey, error) {
 
 func (v *surveyor) readJournal(s *survey) {
 	name := journalFile(s.topic)
-	s.state.cut = -1
+	s.state = newJournalState()
 	b, err := readJournal(v.fs, s.topic)
 	if err != nil {
-		s.state, s.adopted = journalState{cut: -1}, true
+		s.state, s.adopted = newJournalState(), true
 		s.unreadable(name, -1, -1, 0, err)
 		return
 	}

@@ -206,8 +206,8 @@ func (l *Log) writeGroup(group []*appendRequest) {
 		}
 	}
 	start := l.store.o.Clock.Now()
-	millis := max(start.UnixMilli(), l.lastMillis)
-	l.lastMillis = millis
+	now := max(start.UnixMilli(), 0)
+	l.lookAtClock(now)
 	before := l.next.Load()
 	var batches, messages int64
 	rotated := false
@@ -226,7 +226,8 @@ func (l *Log) writeGroup(group []*appendRequest) {
 				l.refuse(group, err)
 				break
 			}
-			b, m := l.publish(group[:n], millis)
+			l.lastMillis = l.appendTime(now)
+			b, m := l.publish(group[:n], l.lastMillis)
 			batches += b
 			messages += m
 		}

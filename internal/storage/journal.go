@@ -67,7 +67,8 @@ const (
 	// recHooked: base. The hook of the partition there need not be run again.
 	recHooked recordKind = 9
 	// recAdopted: offset. The partitions that begin before it were there before
-	// the journal: whether they were ever whole is not known.
+	// the journal: whether they were ever whole is not known. The partition that
+	// begins there was the head.
 	recAdopted recordKind = 10
 )
 
@@ -101,14 +102,14 @@ type journalState struct {
 	trimmed struct{ oldest, messages, batches int64 }
 	ends    map[int64]partitionEnd
 	damaged []byteRange
-	adopted int64          // the partitions before it are older than the journal
+	adopted int64          // the partitions before it are older than the journal, as is the beginning of the next; -1: none is
 	due     int64          // the partitions before it are to be removed
 	hooked  map[int64]bool // by base: those of them whose hooks need not be run again
 	unknown [][]byte       // whole records
 }
 
 func newJournalState() journalState {
-	return journalState{cut: -1, ends: make(map[int64]partitionEnd), hooked: make(map[int64]bool)}
+	return journalState{cut: -1, adopted: -1, ends: make(map[int64]partitionEnd), hooked: make(map[int64]bool)}
 }
 
 type partitionEnd struct {
@@ -163,7 +164,7 @@ func (s *journalState) encode() []byte {
 	if t := s.trimmed; t.oldest > 0 {
 		b = appendInts(b, recTrim, t.oldest, t.messages, t.batches)
 	}
-	if s.adopted > 0 {
+	if s.adopted >= 0 {
 		b = appendInts(b, recAdopted, s.adopted)
 	}
 	for _, base := range sortedKeys(s.ends) {

@@ -84,15 +84,19 @@ type Log struct {
 	pinnedMu sync.Mutex
 	pinned   []*partition
 
-	adopted    bool  // opened without a journal; for recovery
-	wholeFrom  int64 // the partitions before it may never have been whole; see recAdopted
-	journalMu  sync.Mutex
-	journal    journal
-	state      journalState
-	lastMark   time.Time   // when the newest synced record was written
-	dirDirty   atomic.Bool // names in the topic's folder have changed since its sync
-	rootDirty  atomic.Bool // the folder's own name has not been synced
-	lastMillis int64       // newest append time; guarded by writer
+	adopted   bool  // opened without a journal; for recovery
+	wholeFrom int64 // the partitions before it may never have been whole; see recAdopted
+	journalMu sync.Mutex
+	journal   journal
+	state     journalState
+	lastMark  time.Time   // when the newest synced record was written
+	dirDirty  atomic.Bool // names in the topic's folder have changed since its sync
+	rootDirty atomic.Bool // the folder's own name has not been synced
+
+	// Times, in ms since 1970: see clock.go.
+	lastMillis    int64        // of the newest batch; guarded by writer
+	clockBehind   bool         // the clock was found behind it, which was said; guarded by writer
+	newestRemoved atomic.Int64 // of what retention has removed
 
 	// elsewhere tells that a partition is on another device than the work
 	// directory, mounted there: what syncs that does not sync this log.
@@ -121,6 +125,8 @@ type partition struct {
 
 	// counted is what a head holds, counted since the writer looked last.
 	counted atomic.Pointer[totals]
+
+	doubted atomic.Pointer[doubt] // by retention; nil if it was not
 
 	pinned bool // guarded by log.pinnedMu
 }

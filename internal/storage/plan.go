@@ -60,15 +60,16 @@ func (l *Log) Plan(s RetentionSettings) []Planned {
 		waits[h.Base] = true
 	}
 	plan := make([]Planned, len(parts))
+	a := l.ages(parts)
 	for i, p := range parts {
 		head := i == len(parts)-1
 		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.name, Head: head, Held: waits[p.base]}
-		if millis := l.planTime(p, head); millis > 0 {
+		if millis := l.planTime(a, i); millis > 0 {
 			plan[i].Newest = time.UnixMilli(millis).UTC()
 		}
 		plan[i].Messages = l.countMessages(p)
 		if i < k {
-			plan[i].Remove = l.expiry(parts, i, s)
+			plan[i].Remove = l.expiry(a, i, s)
 			continue
 		}
 		l.foresee(&plan[i], parts, i, s)
@@ -95,15 +96,19 @@ func (l *Log) totals(p *partition, offset int64) (sum totals, err error) {
 	return sum, err
 }
 
-// planTime returns when the newest batch of a partition was appended, in ms, 0
-// if it has none.
-func (l *Log) planTime(p *partition, head bool) int64 {
-	if !head {
-		return l.newestTime(p)
+// planTime returns when the newest batch of a partition was stored as its age
+// counts, in ms, 0 if it has none. Calls come with growing i.
+func (l *Log) planTime(a *ages, i int) int64 {
+	p := a.parts[i]
+	if i < len(a.parts)-1 {
+		return a.newest(i, lastTime(p))
 	}
 	// Not headSum, for which it would wait for a write that is under way.
-	sum, _ := l.totals(p, p.end.Load())
-	return sum.last
+	sum, err := l.totals(p, p.end.Load())
+	if err != nil || sum.batches == 0 {
+		return 0
+	}
+	return a.newest(i, sum.last)
 }
 
 // foresee says what will remove a partition that stays for now.
@@ -120,14 +125,15 @@ func (l *Log) foresee(p *Planned, parts []*partition, i int, s RetentionSettings
 }
 
 // expiry returns why the partition with this index is to be removed now if all
-// before it are, or Keep.
-func (l *Log) expiry(parts []*partition, i int, s RetentionSettings) Reason {
+// before it are, or Keep. Calls come with growing i.
+func (l *Log) expiry(a *ages, i int, s RetentionSettings) Reason {
+	parts := a.parts
 	switch {
 	case s.Partitions > 0 && i < len(parts)-s.Partitions:
 		return ByPartitions
 	case s.Bytes > 0 && l.next.Load()-parts[i].base > s.Bytes:
 		return ByBytes
-	case s.Age > 0 && l.newestTime(parts[i]) < l.store.o.Clock.Now().Add(-s.Age).UnixMilli():
+	case s.Age > 0 && !l.store.ageHeld.Load() && a.expired(i, lastTime(parts[i]), s.Age):
 		return ByAge
 	}
 	return Keep

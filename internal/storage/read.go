@@ -443,6 +443,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		return l.Info(ctx) // counting has found damage
 	}
 	if first > 0 {
+		first, last = l.sensible(parts, first, last)
 		in.OldestTime, in.NewestTime = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
 	}
 	return in, nil
@@ -498,6 +499,10 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 // Seek returns the offset of the first batch that was appended at t or later,
 // or the readable end. Times are kept to the millisecond; those of batches
 // appended shortly before a crash may be later than they were.
+//
+// Where the clock was wrong it is the first batch in whose partition times reach
+// t, which may be too early. Times far ahead of the clock are not believed if a
+// later partition began before them.
 func (l *Log) Seek(t time.Time) (offset int64, err error) {
 	err = again(func() error {
 		offset, err = l.seek(t.UnixMilli())
@@ -508,7 +513,9 @@ func (l *Log) Seek(t time.Time) (offset int64, err error) {
 
 func (l *Log) seek(millis int64) (int64, error) {
 	readable := l.Readable()
-	for _, p := range l.partitions() {
+	parts := l.partitions()
+	now := l.store.o.Clock.Now().UnixMilli()
+	for i, p := range parts {
 		if sum := p.sum.Load(); sum != nil && (sum.batches == 0 || sum.last < millis) {
 			continue
 		}
@@ -520,9 +527,13 @@ func (l *Log) seek(millis int64) (int64, error) {
 		if err != nil {
 			return 0, l.readError(p, ix, p.base, err)
 		}
-		if next.pos >= 0 && p.base+next.pos < readable {
-			return p.base + next.pos, nil
+		if next.pos < 0 || p.base+next.pos >= readable {
+			continue
 		}
+		if next.millis-now > clockDoubt && l.storedBefore(parts, i, now, millis) < millis {
+			continue
+		}
+		return p.base + next.pos, nil
 	}
 	return readable, nil
 }

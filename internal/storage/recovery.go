@@ -55,6 +55,7 @@ func openLog(s *Store, name string) (*Log, error) {
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
+	l.lookAtClock(s.o.Clock.Now().UnixMilli())
 	return l, nil
 }
 
@@ -275,7 +276,7 @@ func (l *Log) recover() error {
 		l.synced.Store(size)
 		if l.state.clean {
 			l.headSum = l.state.head
-			l.lastMillis = l.state.head.last
+			l.lastMillis = l.headSum.last
 		}
 		return nil
 	}
@@ -320,12 +321,9 @@ func (l *Log) recover() error {
 	return nil
 }
 
-// noteAdopted writes down that the partitions before offset are older than the
-// journal. It need not be durable, but stands before every mark that is.
+// noteAdopted writes down that the partitions before offset, and the beginning of
+// the one there, are older than the journal. It need not be durable, but stands before every mark that is.
 func (l *Log) noteAdopted(offset int64) error {
-	if offset == 0 {
-		return nil
-	}
 	l.state.adopted = offset
 	if err := l.journal.append(appendInts(nil, recAdopted, offset)); err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err}
@@ -476,7 +474,9 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	}
 	if head {
 		l.headSum = sum
-		l.lastMillis = max(l.lastMillis, sum.last)
+		if sum.batches > 0 {
+			l.lastMillis = sum.last
+		}
 		l.next.Store(p.end.Load())
 		return nil
 	}

@@ -183,7 +183,9 @@ func (l *Log) readyHead() error {
 func (l *Log) takeCount(head *partition) {
 	if sum := head.counted.Swap(nil); sum != nil {
 		l.headSum = *sum
-		l.lastMillis = max(l.lastMillis, sum.last)
+		if sum.batches > 0 {
+			l.lastMillis = sum.last
+		}
 	}
 }
 
@@ -248,7 +250,7 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 	// Something else may have cut the file short: what is missing is damaged.
 	size = min(size, st.Size())
 	if times.newest == 0 {
-		times.newest = min(l.store.o.Clock.Now().UnixMilli(), st.ModTime().UnixMilli())
+		times.newest = l.latestTime(p, st.ModTime().UnixMilli())
 	}
 	sum := totals{messages: from.messages, batches: from.batches, first: first.millis, last: from.millis}
 	sc := &scanner{f: f, size: size, topic: l.name, synced: whole, aside: l.damagedIn(p)}

@@ -25,6 +25,7 @@ func retentionInterval(age time.Duration) time.Duration {
 type retention struct {
 	store *Store
 	timer Timer
+	clock clockWatch // run's own
 	kicks chan struct{}
 	quit  chan struct{}
 	ended chan struct{}
@@ -37,7 +38,7 @@ type retention struct {
 
 func startRetention(s *Store) *retention {
 	r := &retention{
-		store: s, kicks: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		store: s, clock: newClockWatch(s), kicks: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
 		kicked: make(map[*Log]bool), due: true,
 	}
 	r.timer = s.o.Clock.AfterFunc(r.interval(), func() { r.wake(nil) })
@@ -103,6 +104,7 @@ func (r *retention) run() {
 		if due || short {
 			r.store.emptyDeleted()
 		}
+		r.clock.look()
 		if due {
 			for _, l := range r.store.all() {
 				logs[l] = true
@@ -134,8 +136,8 @@ func (l *Log) retain() error {
 	o := &l.store.o
 	parts := l.partitions()
 	k := l.expired(parts, l.Retention())
-	if k == len(parts)-1 && o.RetentionAge > 0 {
-		done, err := l.retireHead(o.Clock.Now().Add(-o.RetentionAge).UnixMilli())
+	if k == len(parts)-1 && o.RetentionAge > 0 && !l.store.ageHeld.Load() {
+		done, err := l.retireHead(parts, o.RetentionAge)
 		if err != nil {
 			return err
 		}
@@ -156,39 +158,27 @@ func (l *Log) retain() error {
 // expired returns how many of the partitions are to be removed: the head never
 // is.
 func (l *Log) expired(parts []*partition, s RetentionSettings) int {
-	k := 0
-	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+	k, a := 0, l.ages(parts)
+	for k < len(parts)-1 && l.expiry(a, k, s) != Keep {
 		k++
 	}
 	return k
 }
 
-// newestTime returns when the newest batch of a complete partition was
-// appended, at the latest.
-func (l *Log) newestTime(p *partition) int64 {
-	if sum := p.sum.Load(); sum != nil && sum.batches > 0 {
-		return sum.last
-	}
-	st, err := l.store.fs.Stat(p.file.name)
-	if err != nil {
-		return l.store.o.Clock.Now().UnixMilli()
-	}
-	return st.ModTime().UnixMilli()
-}
-
-// retireHead begins a new partition if the newest batch of the head is older
-// than limit, and reports whether it did.
-func (l *Log) retireHead(limit int64) (bool, error) {
+// retireHead begins a new partition if the newest batch of the head, the last of
+// parts, is older than the age, and reports whether it did.
+func (l *Log) retireHead(parts []*partition, age time.Duration) (bool, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	head := l.head()
-	if l.failed.Load() != nil || head.end.Load() == head.base {
+	if l.failed.Load() != nil || head.end.Load() == head.base || head != parts[len(parts)-1] {
 		return false, nil
 	}
 	if err := l.readyHead(); err != nil {
 		return false, err
 	}
-	if l.headSum.last >= limit {
+	a := l.ages(parts)
+	if !a.expired(len(parts)-1, l.headSum.last, age) {
 		return false, nil
 	}
 	if err := l.rotate(); err != nil {
@@ -234,6 +224,7 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 		messages += sum.messages
 		batches += sum.batches
 	}
+	l.noteRemoved(gone)
 
 	l.writer.Lock()
 	now := l.partitions() // may have grown

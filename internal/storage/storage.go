@@ -239,6 +239,8 @@ type Store struct {
 	misses     atomic.Int64
 	forced     atomic.Int64 // partitions removed although they were held
 
+	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
+
 	creating sync.Mutex // held while a topic is made; before mu
 
 	mu     sync.RWMutex

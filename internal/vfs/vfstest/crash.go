@@ -77,6 +77,7 @@ type crash struct {
 // take makes the image.
 func (c *crash) take(f *FS) *FS {
 	to := New()
+	to.clock = f.clock
 	to.root = c.node(f.root, c.entries(f))
 	for _, n := range c.image {
 		for _, child := range n.entries {

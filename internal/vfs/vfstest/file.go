@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"path"
 	"syscall"
-	"time"
 )
 
 // file is a handle. It implements vfs.File.
@@ -92,7 +91,7 @@ func (h *file) write(bufs [][]byte, off int64) (int64, error) {
 		if op.Done > 0 {
 			f.used += max(0, off+op.Done-h.n.cur.size)
 			h.n.write(op.N, bufs, op.Done, off)
-			h.n.modTime = time.Now()
+			h.n.modTime = f.now()
 		}
 		return err
 	})
@@ -129,7 +128,7 @@ func (h *file) Truncate(size int64) error {
 		}
 		f.used += size - h.n.cur.size
 		h.n.truncate(op.N, size)
-		h.n.modTime = time.Now()
+		h.n.modTime = f.now()
 		return nil
 	}))
 }

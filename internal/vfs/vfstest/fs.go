@@ -32,6 +32,8 @@ type FS struct {
 	told          uint64 // of that by SyncAll
 	ignoreSync    bool
 	ignoreSyncDir bool
+
+	clock func() time.Time // of the times of files; nil for the system's
 }
 
 var _ vfs.FS = (*FS)(nil)
@@ -135,14 +137,14 @@ func (f *FS) create(op *Op, n *node, perm fs.FileMode) (*node, error) {
 	if n != nil {
 		f.used -= n.cur.size
 		n.truncate(op.N, 0)
-		n.modTime = time.Now()
+		n.modTime = f.now()
 		return n, nil
 	}
 	dir, base, err := f.parent(op.Name)
 	if err != nil {
 		return nil, err
 	}
-	n = &node{mode: perm.Perm(), modTime: time.Now()}
+	n = &node{mode: perm.Perm(), modTime: f.now()}
 	f.link(&entryOp{seq: op.N, dir: dir, sets: [2]entrySet{{base, n}}})
 	return n, nil
 }

@@ -33,7 +33,35 @@ func (f *FS) WriteFile(name string, data []byte) error {
 	}
 	f.used += int64(len(data)) - n.cur.size
 	n.setSynced(data)
-	n.modTime = time.Now()
+	n.modTime = f.now()
+	return nil
+}
+
+// SetClock makes files have times of the clock when they are changed.
+func (f *FS) SetClock(now func() time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.clock = now
+}
+
+// now returns the time of a change. The caller holds mu.
+func (f *FS) now() time.Time {
+	if f.clock != nil {
+		return f.clock()
+	}
+	return time.Now()
+}
+
+// SetModTime gives a file another time of its last change, as restoring it from
+// a backup may.
+func (f *FS) SetModTime(name string, at time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.file(name)
+	if err != nil {
+		return &fs.PathError{Op: "chtimes", Path: name, Err: err}
+	}
+	n.modTime = at
 	return nil
 }
 
