@@ -322,10 +322,10 @@ var seededPlaces = []seededPlace{
 	}
 	return l.syncFolderLocked()`, byPowerCuts},
 	{"internal/storage/retention.go",
-		`	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+		`	for k < len(parts)-1 && l.expiry(a, k, s) != Keep {
 		k++
 	}`,
-		`	for k < len(parts)-1 && l.expiry(parts, k, s) != Keep {
+		`	for k < len(parts)-1 && l.expiry(a, k, s) != Keep {
 		k++
 	}
 	if k > 0 && k < len(parts)-1 && bug("one partition too many is removed") {
@@ -353,6 +353,53 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/retention.go",
 		`	for readable := l.Readable(); k > 0 &&`,
 		`	for readable := l.Readable(); k > 0 && !bug("a partition that is not synced is due") &&`, "^TestKeepFree.*$"},
+
+	// Times.
+	{"internal/storage/clock.go",
+		`func (l *Log) appendTime(now int64) int64 {`,
+		`func (l *Log) appendTime(now int64) int64 {
+	if bug("a wrong time goes on in new partitions") {
+		return max(now, l.lastMillis)
+	}
+`, "^TestOneAppendAhead$"},
+	{"internal/storage/read.go",
+		`		if next.millis-now > clockDoubt &&`,
+		`		if !bug("SEEK believes times ahead of the clock") && next.millis-now > clockDoubt &&`, "^TestOneAppendAhead$"},
+	{"internal/storage/clock.go",
+		`	if recorded <= a.now {
+		least`,
+		`	if bug("age believes times ahead of the clock") {
+		return recorded
+	}
+	if recorded <= a.now {
+		least`, "^TestOneAppendAhead$"},
+	{"internal/storage/clock.go",
+		`		if fits(recorded) && changed >= recorded-clockSlack {`,
+		`		if fits(recorded) && (changed >= recorded-clockSlack || bug("age believes a time that the file contradicts")) {`, "^TestAgeWhileTheClockIsBehind$"},
+	{"internal/storage/clock.go",
+		`	held := ahead > clockDoubt
+`, `	held := ahead > clockDoubt && !bug("a clock that goes ahead is believed at once")
+`, "^TestAgeWhenTheClockGoesAhead$"},
+	{"internal/storage/clock.go",
+		`	case l.adoptedWith(p):
+		return l.state.created`,
+		`	case l.adoptedWith(p) && bug("adopted data has the time of its files"):
+		return changed
+	case l.adoptedWith(p):
+		return l.state.created`, "^TestAgeOfAdoptedData$"},
+	{"internal/storage/times.go",
+		`	to = min(to, l.Readable())
+`, `	if !bug("TIMES tells of what can't be read") {
+		to = min(to, l.Readable())
+	}
+`, "^TestTimesCost$"},
+	{"internal/storage/times.go",
+		`		offset := l.pastDamage(p.base + e.pos)
+`, `		offset := l.pastDamage(p.base + e.pos)
+		if bug("TIMES leads into damage") {
+			offset = p.base + e.pos
+		}
+`, "^TestTimesOfDamage.*$"},
 
 	// The index.
 	{"internal/storage/index.go",

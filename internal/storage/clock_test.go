@@ -192,6 +192,34 @@ func TestAgeOfAdoptedData(t *testing.T) {
 	}
 }
 
+// A batch that comes while the clock is behind has a time that is too early; it
+// is not removed by it when the clock is right again.
+func TestAgeWhileTheClockIsBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		clock, disk := new(wrongClock), vfstest.New()
+		disk.SetClock(clock.Now)
+		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		time.Sleep(time.Minute)
+		mustAppend(t, l, batchOf("t", "right"))
+		clock.set(-year)
+		time.Sleep(50 * time.Minute)
+		mustAppend(t, l, batchOf("t", "behind"))
+		clock.set(0)
+		time.Sleep(50 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() != 0 {
+			t.Fatal("a batch is removed 50 minutes after it was appended")
+		}
+		time.Sleep(70 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() != l.Next() {
+			t.Fatal("a batch is left 2 hours after it was appended")
+		}
+	})
+}
+
 // A clock that goes ahead by itself makes everything look old: nothing is
 // removed at once, and nothing at all if it comes back soon.
 func TestAgeWhenTheClockGoesAhead(t *testing.T) {
