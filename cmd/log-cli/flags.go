@@ -191,7 +191,11 @@ func flagError(cmd *cobra.Command, err error) error {
 		return err
 	}
 	if unknown.GetSpecifiedShortnames() != "" {
-		return fmt.Errorf("unknown flag -%s", unknown.GetSpecifiedName())
+		name := unknown.GetSpecifiedName()
+		if _, ok := digits(name); ok && cmd.Flags().Lookup("last") != nil {
+			return fmt.Errorf("unknown flag -%s; did you mean --last %s?", name, name)
+		}
+		return fmt.Errorf("unknown flag -%s", name)
 	}
 	name := unknown.GetSpecifiedName()
 	var known []string

@@ -41,8 +41,8 @@ const (
 )
 
 // errPlace says what a place may be.
-var errPlace = errors.New("want start, end, an OFFSET, OFFSET.DELTA, -N messages, a time ago such as 10m or -2d, " +
-	"today, yesterday, or a time such as 2026-11-28 or \"2026-11-28 19:00\"")
+var errPlace = errors.New("want start, end, OFFSET, OFFSET.DELTA, -N (messages), 10m or -2d (ago), " +
+	"today, yesterday, 2026-11-28 or \"2026-11-28 19:00\"")
 
 // placeLayouts are how times may be written whose zone is that of now.
 var placeLayouts = []string{

@@ -192,6 +192,9 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 	name := r.topic.name
 	f := &finder{client: client, topic: name}
 	offset, _, err := f.find(ctx, before.place)
+	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
+		offset, err = gone.Offset, nil // trimmed before, or damaged: no obstacle
+	}
 	if err != nil {
 		return a.explainPlace(ctx, f, err, "")
 	}
