@@ -197,8 +197,15 @@ func (v *surveyor) all(each func(*survey) error) error {
 	for _, d := range dir {
 		name := d.Name()
 		switch {
-		case d.IsDir() && batch.ValidTopic(name):
-			topics = append(topics, name)
+		case isFolder(d) && batch.ValidTopic(name):
+			switch found, err := contentsOf(v.fs, name); {
+			case err != nil || found == aTopic:
+				topics = append(topics, name)
+			case found == foreign:
+				root.note(FoundStray, name, "folder without partitions or a journal; logd leaves it alone")
+			case !v.online: // else it may be a topic that is being made
+				root.note(FoundLeftOver, name, "a topic whose creation was interrupted; the next start removes it")
+			}
 		case name == oldLockName && d.Type().IsRegular():
 		case Reserved(name):
 		case d.IsDir():

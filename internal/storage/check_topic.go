@@ -87,6 +87,10 @@ func (s *survey) unreadable(file string, pos, offset, length int64, err error) {
 // topic surveys one topic. The error is the context's.
 func (v *surveyor) topic(name string) (*survey, error) {
 	s := &survey{topic: name}
+	if st, err := v.fs.Stat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		s.unreadable(name, -1, -1, 0, errLinked)
+		return s, v.ctx.Err()
+	}
 	v.checkMode(s, name)
 	v.readJournal(s)
 	if s.newer || !v.listFiles(s) {

@@ -149,14 +149,22 @@ func (l *Log) lead(own *appendRequest) {
 	q.mu.Unlock()
 
 	defer q.answer(group, own)
-	defer l.writer.Unlock()
 	defer func() {
 		if r := recover(); r != nil {
-			err := inDoubt(l.panicked("append", r))
-			l.refuse(group, err)
+			l.refuse(group, inDoubt(l.panicked("append", r)))
 			panic(r)
 		}
 	}()
+	l.writeAndUnlock(group)
+	if l.made && l.next.Load() == 0 && shortage(group[0].err) {
+		l.abandon()
+	}
+}
+
+// writeAndUnlock is writeGroup, after which writer is let go of, come what may.
+func (l *Log) writeAndUnlock(group []*appendRequest) {
+	defer l.writer.Unlock()
+	defer l.failOnPanic("append")
 	l.writeGroup(group)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -258,13 +259,25 @@ func TestForeignFiles(t *testing.T) {
 	}
 	o := Options{FS: osFS(t, dir), Logger: testLogger(t), PartitionSize: 1}
 	s := openStore(t, o)
-	if got := s.Topics(); fmt.Sprint(got) != "[t]" {
+	if got := s.Topics(); fmt.Sprint(got) != "[linked t]" {
 		t.Fatalf("topics %q", got)
 	}
 	l := mustLog(t, s, "t")
 	wantBodies(t, l, "one")
-	if _, err := s.Create([]byte("linked")); err == nil {
-		t.Error("a topic was made in a folder that is a link to the outside")
+	must(t, os.Symlink(outside, filepath.Join(dir, "later")))
+	for _, name := range []string{"linked", "later", "linked"} {
+		if _, err := s.Create([]byte(name)); !errors.Is(err, errLinked) {
+			t.Errorf("create of a topic whose folder is a link to the outside: %v", err)
+		}
+		if err := s.Broken()[name]; !errors.Is(err, errLinked) {
+			t.Errorf("topic %s is broken because of %v", name, err)
+		}
+	}
+	var found []Finding
+	r, err := Check(t.Context(), CheckOptions{FS: o.FS, Online: true}, func(f Finding) { found = append(found, f) })
+	must(t, err)
+	if n := slices.IndexFunc(found, func(f Finding) bool { return f.File == "linked" && f.Level == Unchecked }); n < 0 || r.Topics != 3 {
+		t.Errorf("check --online finds %+v in %d topics", found, r.Topics)
 	}
 	if _, err := Open(t.Context(), o); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("second store: %v, want %v", err, vfs.ErrLocked)

@@ -21,6 +21,7 @@ type Log struct {
 	store  *Store
 	name   string
 	id     topicID
+	made   bool // since the store was opened
 	folder folder
 
 	// writer is held by whoever changes the log: the leader of a group of
@@ -256,7 +257,8 @@ func passing(err error) bool {
 	return false
 }
 
-// createLog makes the folder and first partition of a new topic.
+// createLog makes the folder and first partition of a new topic. If that fails
+// it takes them away again. Caller holds creating.
 func createLog(s *Store, name string) (*Log, error) {
 	wrap := func(file string, err error) error {
 		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
@@ -270,63 +272,59 @@ func createLog(s *Store, name string) (*Log, error) {
 			return createLog(s, name)
 		}
 		rootSeen = 0 // since when its name is there is not known
-		// What a failed attempt has left is used again. What somebody has put there
-		// since the start is not overwritten.
-		used, err := s.used(name)
-		if err != nil {
+		// What somebody has put there since the start is not overwritten. What a
+		// creation has left is used again.
+		switch found, err := contentsOf(s.fs, name); {
+		case errors.Is(err, errLinked):
+			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
+		case err != nil:
 			return nil, wrap("", err)
-		}
-		if used {
+		case found == aTopic:
 			l, err := openLog(s, name)
-			if err == nil {
+			switch {
+			case err == nil:
 				l.rootSeen = rootSeen
 				l.rootDirty.Store(true)
+			case errors.Is(err, ErrDeleted):
+				return createLog(s, name) // it is gone now
+			case shortage(err):
+				err = readOnly(err)
 			}
 			return l, err
+		}
+		if err := s.fs.Remove(journalFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, wrap(journalFile(name), err)
 		}
 	case err != nil:
 		return nil, wrap("", err)
 	}
 	l := newLog(s, name)
-	l.id = newTopicID()
-	l.state = newJournalState()
-	l.state.id, l.state.created = l.id, s.o.Clock.Now().UnixMilli()
-	if err := l.journal.append(l.state.encode()); err != nil {
-		return nil, wrap(journalFile(name), err)
-	}
-	head, err := l.createPartition(0)
-	if err != nil {
-		return nil, wrap(partitionName(name, 0), err)
+	if file, err := l.start(); err != nil {
+		s.unmake(name)
+		return nil, wrap(file, err)
 	}
 	l.rootSeen = rootSeen
+	delete(s.halfMade, name)
 	l.rootDirty.Store(true)
-	l.parts.Store(&[]*partition{head})
+	l.made = true
 	return l, nil
 }
 
-// used reports whether a folder in the work directory has partitions with bytes
-// in them. The error tells that it is no folder, a symbolic link say.
-func (s *Store) used(name string) (bool, error) {
-	st, err := s.fs.Stat(name)
+// start writes the journal and makes the first partition of a new topic. It
+// returns where it has failed.
+func (l *Log) start() (file string, err error) {
+	l.id = newTopicID()
+	l.state = newJournalState()
+	l.state.id, l.state.created = l.id, l.store.o.Clock.Now().UnixMilli()
+	if err := l.journal.append(l.state.encode()); err != nil {
+		return journalFile(l.name), err
+	}
+	head, err := l.createPartition(0)
 	if err != nil {
-		return false, err
+		return partitionName(l.name, 0), err
 	}
-	if !st.IsDir() {
-		return false, fmt.Errorf("%s is not a folder: %w", name, fs.ErrExist)
-	}
-	entries, err := s.fs.ReadDir(name)
-	if err != nil {
-		return false, err
-	}
-	for _, e := range entries {
-		if path.Ext(e.Name()) != ".log" {
-			continue
-		}
-		if info, err := e.Info(); err != nil || info.Size() > 0 {
-			return true, err
-		}
-	}
-	return false, nil
+	l.parts.Store(&[]*partition{head})
+	return "", nil
 }
 
 func newLog(s *Store, name string) *Log {

@@ -368,7 +368,7 @@ func repairAndCheck(t *testing.T, disk *vfstest.FS, all []written, want map[int6
 	}
 	found, _ := check(t, disk)
 	for _, f := range found {
-		if f.Kind != FoundHole {
+		if f.Kind != FoundHole && !(f.File == "t" && len(want) == 0) {
 			return fmt.Errorf("after the repair: %+v", f)
 		}
 	}
@@ -380,6 +380,9 @@ func serves(t *testing.T, disk *vfstest.FS, all []written, want map[int64]string
 	s := openMem(t, disk, Options{FlushInterval: -1, Partitions: -1, Logger: slog.New(slog.DiscardHandler)})
 	defer s.Close()
 	l, err := s.Log([]byte("t"))
+	if errors.Is(err, ErrNotFound) && len(want) == 0 {
+		return nil // nothing is left that knows of a topic
+	}
 	if err != nil {
 		return err
 	}
@@ -466,7 +469,7 @@ func checkImage(t *testing.T, image *vfstest.FS, before map[string]string, plann
 	}
 	found, _ := check(t, image)
 	for _, f := range found {
-		if f.Kind != FoundHole {
+		if f.Kind != FoundHole && !(f.File == "t" && len(want) == 0) {
 			return fmt.Errorf("after the next repair: %+v", f)
 		}
 	}

@@ -241,7 +241,8 @@ type Store struct {
 
 	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
 
-	creating sync.Mutex // held while a topic is made; before mu
+	creating sync.Mutex      // held while a topic is made; before mu
+	halfMade map[string]bool // folders that could not be removed yet; guarded by creating
 
 	mu     sync.RWMutex
 	logs   map[string]*Log
@@ -251,6 +252,7 @@ type Store struct {
 	interval  *interval
 	retention *retention
 	deletions *deletions
+	reopening *reopening
 }
 
 // Open locks the work directory o.FS and opens every topic in it, recovering
@@ -259,7 +261,8 @@ type Store struct {
 // the directory.
 //
 // A topic that can't be opened does not stop the others: it is logged, is
-// named by Broken, and every use of it fails.
+// named by Broken, and every use of it fails. If room or descriptors are
+// missing it is opened as soon as they are there.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := open(ctx, o)
 	if err != nil {
@@ -275,7 +278,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{
 		o: o, fs: o.FS, log: o.Logger,
 		logs:   make(map[string]*Log),
-		broken: make(map[string]error),
+		broken: make(map[string]error), halfMade: make(map[string]bool),
 	}
 	s.syncs = &syncQueue{store: s}
 	s.deletions = newDeletions(o.DeleteAfter)
@@ -305,6 +308,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.interval = newInterval(s)
+	s.reopening = startReopening(s)
 	return s, nil
 }
 
@@ -319,10 +323,9 @@ func (s *Store) openLogs(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
-	var mu sync.Mutex
 	for _, d := range dir {
 		name := d.Name()
-		if !d.IsDir() || Reserved(name) {
+		if !isFolder(d) || Reserved(name) {
 			continue
 		}
 		if !batch.ValidTopic(name) {
@@ -333,18 +336,16 @@ func (s *Store) openLogs(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			l, err := openLog(s, name)
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(err, ErrDeleted) {
-				return nil
-			}
+			l, err := s.openFolder(name)
 			if err != nil {
-				s.broken[name] = err
-				s.log.Error("topic can't be opened; the others are served", "topic", name, "err", err)
+				s.noteBroken(name, err)
 				return nil
 			}
-			s.logs[name] = l
+			if l != nil {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.logs[name] = l
+			}
 			return nil
 		})
 	}
@@ -352,7 +353,9 @@ func (s *Store) openLogs(ctx context.Context) error {
 }
 
 // Log returns the log of an existing topic. The error is ErrNotFound, or why
-// the topic could not be opened. The name is not kept.
+// the topic could not be opened: where that is room or descriptors it is tried
+// once more, and the error is ErrReadOnly if they are missing still. The name is
+// not kept.
 func (s *Store) Log(topic []byte) (*Log, error) {
 	s.mu.RLock()
 	l, closed := s.logs[string(topic)], s.closed
@@ -360,19 +363,29 @@ func (s *Store) Log(topic []byte) (*Log, error) {
 	if l != nil && !closed {
 		return l, nil
 	}
-	return nil, s.missing(string(topic))
+	return s.missing(string(topic))
 }
 
-func (s *Store) missing(topic string) error {
+func (s *Store) missing(topic string) (*Log, error) {
+	l, err := s.known(topic)
+	switch {
+	case shortage(err):
+		return s.reopen(topic)
+	case l == nil && err == nil:
+		return nil, ErrNotFound
+	}
+	return l, err
+}
+
+// known returns a topic's log, or why there is none: nil if there is no such
+// topic.
+func (s *Store) known(topic string) (*Log, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	if err := s.broken[topic]; err != nil {
-		return err
-	}
-	return ErrNotFound
+	return s.logs[topic], s.broken[topic]
 }
 
 // Create returns the log of a topic, which it makes if it does not exist. The
@@ -392,8 +405,8 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	}
 	s.creating.Lock()
 	defer s.creating.Unlock()
-	if l, err := s.Log(topic); err == nil || !errors.Is(err, ErrNotFound) {
-		return l, err
+	if l, err := s.known(name); l != nil || err != nil {
+		return l, err // since a moment ago
 	}
 	if s.o.MaxTopics > 0 && s.count() >= s.o.MaxTopics {
 		s.disallowed.Add(1)
@@ -401,6 +414,9 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	}
 	l, err := createLog(s, name)
 	if err != nil {
+		if errors.Is(err, errLinked) {
+			s.noteBroken(name, err)
+		}
 		return nil, err
 	}
 	s.mu.Lock()
@@ -512,6 +528,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 
+	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()
 	var g errgroup.Group

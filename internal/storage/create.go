@@ -1,0 +1,190 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// errLinked is a topic's folder that is not in the work directory.
+var errLinked = errors.New("the topic's folder is a symbolic link, which is not followed, for two topics could then write to one file: " +
+	"move the folder to its place, or mount it there (mount --bind)")
+
+// contents is what a folder in the work directory holds.
+type contents uint8
+
+const (
+	// aTopic has partitions, or a journal that knows of some.
+	aTopic contents = iota
+	// halfMade has nothing but what a creation leaves that was interrupted before
+	// the first partition was there.
+	halfMade
+	// foreign has other things. It is left alone.
+	foreign
+)
+
+// contentsOf looks into a folder in the work directory. The error is errLinked
+// for a symbolic link.
+func contentsOf(fsys vfs.FS, name string) (contents, error) {
+	st, err := fsys.Stat(name)
+	switch {
+	case err != nil:
+		return aTopic, err
+	case st.Mode()&fs.ModeSymlink != 0:
+		return aTopic, errLinked
+	case !st.IsDir():
+		return aTopic, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a folder")}
+	}
+	dir, err := fsys.ReadDir(name)
+	if err != nil {
+		return aTopic, err
+	}
+	found := halfMade
+	for _, d := range dir {
+		switch _, isPartition := baseOf(d.Name()); {
+		case isPartition || d.Name() == journalName+".damaged":
+			return aTopic, nil
+		case d.Name() == journalName+".new" && d.Type().IsRegular():
+		case d.Name() == journalName && d.Type().IsRegular():
+			if b, err := readJournal(fsys, name); err != nil || !isBlank(b) {
+				return aTopic, err
+			}
+		default:
+			found = foreign
+		}
+	}
+	return found, nil
+}
+
+// isBlank reports whether a journal knows nothing but, perhaps, who its topic
+// would be.
+func isBlank(b []byte) bool {
+	if known := bytes.TrimRight(b, "\x00"); len(known) < journalHeader && bytes.HasPrefix(journalHead(), known) {
+		return true // created, and at most a part of its first bytes written
+	}
+	s, _, err := decodeJournal(b)
+	return err == nil && s.synced == 0 && s.cut < 0 && s.trimmed.oldest == 0 && len(s.ends) == 0 && s.damaged == nil &&
+		s.adopted == 0 && s.due == 0 && len(s.hooked) == 0 && s.unknown == nil
+}
+
+// unmake removes what a creation has left that came to nothing, the partition
+// first: without one the rest is no topic. It removes no file with bytes of
+// batches in it, and no folder with anything else.
+func unmake(fsys vfs.FS, topic string) error {
+	first := partitionName(topic, 0)
+	if st, err := fsys.Stat(first); err == nil && st.Size() > 0 {
+		return &fs.PathError{Op: "remove", Path: first, Err: fs.ErrExist}
+	}
+	var short error
+	for _, name := range []string{first, journalFile(topic) + ".new", journalFile(topic)} {
+		err := fsys.Remove(name)
+		if noDescriptor(err) {
+			short = err // it takes one to remove a file, and none for an empty folder
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := fsys.Remove(topic); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, short)
+	}
+	return nil
+}
+
+// unmake removes what a creation has left that came to nothing, now or as soon
+// as it can be. Caller holds creating.
+func (s *Store) unmake(topic string) {
+	s.files.evict(0) // what is open of it is nobody's
+	err := unmake(s.fs, topic)
+	switch {
+	case err == nil, errors.Is(err, syscall.ENOTEMPTY) && !noDescriptor(err), errors.Is(err, syscall.EBUSY):
+		delete(s.halfMade, topic) // what stays is not ours, or a mount point
+	default:
+		if !s.halfMade[topic] {
+			s.log.Warn("what is left of a topic that could not be made is not removed yet; it is tried again, and is no topic", "topic", topic, "err", err)
+		}
+		s.halfMade[topic] = true
+		s.reopening.arm()
+	}
+}
+
+// unmakeAll is unmake for all of which something is left, and reports whether
+// nothing is.
+func (s *Store) unmakeAll() bool {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	for topic := range s.halfMade {
+		if l, _ := s.known(topic); l != nil {
+			delete(s.halfMade, topic) // made since
+			continue
+		}
+		s.unmake(topic)
+	}
+	return len(s.halfMade) == 0
+}
+
+// abandon takes a topic away of which nothing was ever stored, when its first
+// append was refused. Whoever has the log gets ErrDeleted from it. The caller
+// leads the commit queue.
+func (l *Log) abandon() {
+	s := l.store
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if l.next.Load() > 0 || l.failed.Load() != nil {
+		return
+	}
+	gone := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
+	l.folder.mu.Lock()
+	l.folder.gone.Store(true)
+	l.folder.mu.Unlock()
+	l.unsyncable.Store(gone)
+	l.failed.Store(gone)
+	s.forget(l)
+	l.letGo()
+	s.unmake(l.name)
+	l.watchers.wake()
+}
+
+// openFolder opens the topic that a folder in the work directory is, and returns
+// nil if it is none.
+func (s *Store) openFolder(name string) (*Log, error) {
+	switch found, err := contentsOf(s.fs, name); {
+	case err != nil:
+		return nil, &Error{Op: "open", Topic: name, File: name, Offset: -1, Err: err}
+	case found == foreign:
+		s.log.Warn("folder in the work directory is no topic: it has neither partitions nor a journal; left alone", "folder", name)
+		return nil, nil
+	case found == halfMade:
+		if err := unmake(s.fs, name); err != nil {
+			s.log.Warn("what the creation of a topic has left that was interrupted is not removed; it is no topic", "folder", name, "err", err)
+		}
+		return nil, nil
+	}
+	l, err := openLog(s, name)
+	if errors.Is(err, ErrDeleted) {
+		return nil, nil
+	}
+	return l, err
+}
+
+// noteBroken notes why a topic can't be opened.
+func (s *Store) noteBroken(topic string, err error) {
+	s.mu.Lock()
+	s.broken[topic] = err
+	s.mu.Unlock()
+	if shortage(err) {
+		s.log.Error("topic can't be opened yet; it is tried again, and the others are served", "topic", topic, "err", err)
+		return
+	}
+	s.log.Error("topic can't be opened; the others are served", "topic", topic, "err", err)
+}
+
+// isFolder reports whether a name in the work directory may be a topic's
+// folder, or leads to one.
+func isFolder(d fs.DirEntry) bool { return d.IsDir() || d.Type()&fs.ModeSymlink != 0 }
