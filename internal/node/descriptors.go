@@ -8,6 +8,7 @@ import "syscall"
 type descriptors struct {
 	connections int // of the protocol
 	http        int
+	files       int // of the store
 }
 
 // spareDescriptors is what a process has open besides connections and the
@@ -17,14 +18,18 @@ const spareDescriptors = 64
 // shareDescriptors parts limit, the number of files that a process may have open. The
 // store gets openFiles if that is no more than half of the limit. Of the rest
 // clients that are being refused are given some, HTTP gets an eighth, and
-// neither of the two kinds of connections more than most.
+// neither of the two kinds of connections more than most. What is left is the
+// store's as well, for files that wait to be synced.
 func shareDescriptors(limit, openFiles, most int) descriptors {
 	rest := limit - min(openFiles+spareDescriptors, limit/2)
 	const refused = 64 // at most half as many as connections
-	return descriptors{
+	d := descriptors{
 		connections: max(min(most, max(rest/2, rest-rest/8-refused)), 1),
 		http:        max(min(most, rest/8), 1),
 	}
+	taken := d.connections + d.http + min(refused, d.connections/2) + min(spareDescriptors, limit/4)
+	d.files = max(limit-taken, limit/4)
+	return d
 }
 
 // descriptorLimit returns how many files the process may have open (getrlimit(2)).

@@ -142,6 +142,7 @@ func (n *Node) start(ctx context.Context) error {
 		RetentionAge: c.RetentionAge, RetentionBytes: c.RetentionBytes,
 		FlushBatches: c.FlushBatches, FlushInterval: flushInterval(c),
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
+		MaxFiles: n.share.files,
 		KeepFree: c.KeepFree, DeleteAfter: c.DeleteAfter,
 	}
 	if c.DeleteAfter == 0 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // Appended tells where a run of batches went.
@@ -155,17 +156,21 @@ func (l *Log) lead(own *appendRequest) {
 			panic(r)
 		}
 	}()
-	l.writeAndUnlock(group)
+	if rest := l.writeAndUnlock(group, true); len(rest) > 0 {
+		l.store.interval.makeRoom() // without writer: the syncs may want it
+		l.writer.Lock()
+		l.writeAndUnlock(rest, false)
+	}
 	if l.made && l.next.Load() == 0 && shortage(group[0].err) {
 		l.abandon()
 	}
 }
 
 // writeAndUnlock is writeGroup, after which writer is let go of, come what may.
-func (l *Log) writeAndUnlock(group []*appendRequest) {
+func (l *Log) writeAndUnlock(group []*appendRequest, patient bool) (rest []*appendRequest) {
 	defer l.writer.Unlock()
 	defer l.failOnPanic("append")
-	l.writeGroup(group)
+	return l.writeGroup(group, patient)
 }
 
 // answer tells all of the group but own that they are answered, and hands the
@@ -192,26 +197,22 @@ func (q *commitQueue) answer(group []*appendRequest, own *appendRequest) {
 }
 
 // writeGroup writes the requests in order, filling partition after partition.
-// Caller holds writer.
-func (l *Log) writeGroup(group []*appendRequest) {
+// If patient is true it returns those for which a descriptor is missing, instead
+// of refusing them. Caller holds writer.
+func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRequest) {
 	if e := l.failed.Load(); e != nil {
 		l.refuse(group, readOnly(e))
-		return
+		return nil
 	}
-	if err := l.readyHead(); err != nil {
-		l.refuse(group, l.passingRefusal("append", err))
-		return
-	}
-	if ix := l.head().index(); ix.stale {
-		if err := ix.settle(); err != nil {
-			if ix.unsynced != nil {
-				err = l.failWrite("sync index of", ix.file.name, l.next.Load(), err)
-			} else {
-				err = l.passingRefusal("append", err)
-			}
-			l.refuse(group, err)
-			return
+	err := l.readyHead()
+	if ix := l.head().index(); err == nil && ix.stale {
+		if err = ix.settle(); ix.unsynced != nil {
+			l.refuse(group, l.failWrite("sync index of", ix.file.name, l.next.Load(), err))
+			return nil
 		}
+	}
+	if err != nil {
+		return l.refusePassing("append", group, patient, err)
 	}
 	start := l.store.o.Clock.Now()
 	now := max(start.UnixMilli(), 0)
@@ -223,14 +224,19 @@ func (l *Log) writeGroup(group []*appendRequest) {
 		n, bytes, full := l.gather(group)
 		if n == 0 && full {
 			if err := l.rotate(); err != nil {
-				l.refuse(group, l.passingRefusal("rotate", err))
+				rest = l.refusePassing("rotate", group, patient, err)
 				break
 			}
 			rotated = true
 			continue
 		}
 		if bytes > 0 {
-			if err := l.writeHead(bytes); err != nil {
+			f, err := l.pin(l.head(), patient)
+			if err != nil {
+				rest = l.refusePassing("append", group, patient, err)
+				break
+			}
+			if err := l.writeHead(f); err != nil {
 				l.refuse(group, err)
 				break
 			}
@@ -257,6 +263,28 @@ func (l *Log) writeGroup(group []*appendRequest) {
 	}
 	if rotated {
 		l.store.retention.kick(l) // now that what was to be written counts
+	}
+	return rest
+}
+
+// refusePassing refuses a group because of an error that has done no harm. If
+// patient is true, and a descriptor is missing, it returns the group instead.
+func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err error) (rest []*appendRequest) {
+	if patient && noDescriptor(err) {
+		ungather(group)
+		return group
+	}
+	l.refuse(group, l.passingRefusal(op, err))
+	return nil
+}
+
+// ungather takes back what gather has done with requests that were not written.
+func ungather(group []*appendRequest) {
+	for _, r := range group {
+		r.err, r.length = nil, 0
+		for _, x := range r.extents[:r.done] {
+			r.length += x.Len
+		}
 	}
 }
 
@@ -306,13 +334,9 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	return n, bytes, full
 }
 
-// writeHead writes iovecs to the end of the head partition.
-func (l *Log) writeHead(bytes int64) error {
+// writeHead writes iovecs to the end of the head partition, whose file f is.
+func (l *Log) writeHead(f vfs.File) error {
 	head := l.head()
-	f, err := l.pin(head)
-	if err != nil {
-		return l.passingRefusal("append", err)
-	}
 	pos := l.next.Load() - head.base
 	if e := l.failed.Load(); e != nil {
 		return readOnly(e)

@@ -23,6 +23,7 @@ type fileCache struct {
 	fs    vfs.FS
 	perm  fs.FileMode
 	limit int
+	most  int // files in use from which on what waits to be synced is not to wait; 0 for any number
 	// closeFailed is told of errors of closing a file that nobody waits for.
 	closeFailed func(name string, err error)
 
@@ -76,13 +77,6 @@ func (cf *cachedFile) acquire(a access) (vfs.File, error) {
 	c := cf.cache
 	c.evict(c.limit - 1)
 	f, readOnly, err := cf.open(a)
-	if noDescriptor(err) {
-		// The process has fewer descriptors than the limit supposes: give back
-		// what is idle and try once more.
-		if c.evict(0) > 0 {
-			f, readOnly, err = cf.open(a)
-		}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +223,13 @@ func (c *fileCache) close(name string, f vfs.File) {
 	if err := f.Close(); err != nil && c.closeFailed != nil {
 		c.closeFailed(name, err)
 	}
+}
+
+// crowded reports whether as many files are in use as may be.
+func (c *fileCache) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.most > 0 && c.opened-c.idle.Len() >= c.most
 }
 
 // count returns how many files are open.

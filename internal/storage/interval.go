@@ -14,10 +14,10 @@ type interval struct {
 	every time.Duration // 0 for never
 	timer Timer
 	armed atomic.Bool // timer will fire
-	early atomic.Bool // and earlier than a flush interval after it was armed
 
-	passing sync.Mutex // held during a pass
-	stopped bool       // guarded by passing
+	passing sync.Mutex   // held during a pass
+	passes  atomic.Int64 // that have ended
+	stopped bool         // guarded by passing
 }
 
 func newInterval(s *Store) *interval {
@@ -37,12 +37,18 @@ func (iv *interval) arm() {
 	}
 }
 
-// hurry has an armed timer fire now. A partition that is not synced keeps its
-// file open: where there are more of them than files may be open, that is
-// better than to wait.
-func (iv *interval) hurry() {
-	if iv.armed.Load() && iv.early.CompareAndSwap(false, true) {
-		iv.timer.Reset(0)
+// makeRoom syncs now what is written, so that the files of it need not stay open
+// any longer. Where somebody else does so already, it waits for that.
+func (iv *interval) makeRoom() {
+	passes := iv.passes.Load()
+	iv.passing.Lock()
+	defer iv.passing.Unlock()
+	if iv.stopped || iv.passes.Load() != passes {
+		return
+	}
+	iv.syncAll()
+	for _, l := range iv.store.all() {
+		l.unpin() // what was refused has nothing to sync
 	}
 }
 
@@ -61,11 +67,15 @@ func (iv *interval) pass() {
 	defer iv.passing.Unlock()
 	// In this order: who appends from here on arms the timer again, and what
 	// was appended before is seen.
-	iv.early.Store(false)
 	iv.armed.Store(false)
-	if iv.stopped {
-		return
+	if !iv.stopped {
+		iv.syncAll()
 	}
+}
+
+// syncAll syncs all logs that have something to sync. Caller holds passing.
+func (iv *interval) syncAll() {
+	defer iv.passes.Add(1)
 	var g sync.WaitGroup
 	var again atomic.Bool
 	var queued []*queuedSync

@@ -273,7 +273,7 @@ func TestIntervalHurries(t *testing.T) {
 			topic := fmt.Sprint("t", i)
 			mustAppend(t, mustCreate(t, s, topic), batchOf(topic, "one"))
 			synctest.Wait()
-			if n := disk.Open(); n > crowd*o.OpenFiles+5 {
+			if n := disk.Open(); n > 16*o.OpenFiles+5 {
 				t.Fatalf("%d files are open with %d topics", n, i+1)
 			}
 		}
@@ -284,7 +284,7 @@ func TestIntervalHurries(t *testing.T) {
 }
 
 // TestIntervalMakesRoom makes sure that appends which find no descriptor, since
-// all are kept for a sync, find one soon.
+// all are kept for a sync, find one.
 func TestIntervalMakesRoom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		disk := vfstest.New()
@@ -298,12 +298,7 @@ func TestIntervalMakesRoom(t *testing.T) {
 		}
 		s.files.evict(0) // all but those that are kept
 		disk.SetMaxOpen(3)
-		r := batchOf("t", "two")
-		if _, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {
-			t.Errorf("append without a descriptor: %v", err)
-		}
-		synctest.Wait()
-		mustAppend(t, l, r)
+		mustAppend(t, l, batchOf("t", "two"))
 		disk.SetMaxOpen(-1)
 		time.Sleep(time.Hour)
 		synctest.Wait()

@@ -434,29 +434,26 @@ func (l *Log) flushIndex(p *partition) {
 	}
 }
 
-// crowd is how many times as many files as Options.OpenFiles may be open because
-// they wait to be synced.
-const crowd = 16
+// errCrowded is a file that is not opened because too many wait to be synced.
+var errCrowded = fmt.Errorf("storage: too many files wait to be synced: %w", syscall.EMFILE)
 
-// pin keeps the partition's file open until it is synced.
-func (l *Log) pin(p *partition) (vfs.File, error) {
+// pin keeps the partition's file open until it is synced. If patient is true it
+// does not where too many are kept already: errCrowded.
+func (l *Log) pin(p *partition, patient bool) (vfs.File, error) {
 	l.pinnedMu.Lock()
 	defer l.pinnedMu.Unlock()
 	if p.pinned {
 		return p.file.f, nil
 	}
+	if patient && l.store.files.crowded() {
+		return nil, errCrowded
+	}
 	f, err := p.file.acquire(toWrite)
 	if err != nil {
-		if noDescriptor(err) {
-			l.store.interval.hurry() // the next append has better luck
-		}
 		return nil, err
 	}
 	p.pinned = true
 	l.pinned = append(l.pinned, p)
-	if l.store.files.count() > crowd*l.store.o.OpenFiles {
-		l.store.interval.hurry()
-	}
 	return f, nil
 }
 

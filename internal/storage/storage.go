@@ -165,7 +165,11 @@ type Options struct {
 
 	MaxTopics     int      // 0 for no limit
 	AllowedTopics []string // only these may be created; nil for any
-	OpenFiles     int      // files kept open; default 1024
+	OpenFiles     int      // files kept open; default 1024, at most MaxFiles
+	// MaxFiles bounds the files that are open at once. What was written stays open
+	// until it is synced, and the sync comes early when there would be more; default
+	// 16 times OpenFiles, which is the most.
+	MaxFiles int
 
 	// QueueBytes bounds the appends that wait for one log's disk; default
 	// 64 MiB. Above it appends fail with ErrBusy.
@@ -204,6 +208,10 @@ func (o *Options) setDefaults() {
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = 1024
 	}
+	if o.MaxFiles <= 0 || o.MaxFiles > 16*o.OpenFiles {
+		o.MaxFiles = 16 * o.OpenFiles
+	}
+	o.OpenFiles = min(o.OpenFiles, o.MaxFiles)
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 64 << 20
 	}
@@ -276,15 +284,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
-		o: o, fs: o.FS, log: o.Logger,
+		o: o, log: o.Logger,
 		logs:   make(map[string]*Log),
 		broken: make(map[string]error), halfMade: make(map[string]bool),
 	}
 	s.syncs = &syncQueue{store: s}
 	s.deletions = newDeletions(o.DeleteAfter)
-	s.files = &fileCache{fs: o.FS, perm: o.FileMode, limit: o.OpenFiles, closeFailed: func(name string, err error) {
+	// A quarter is for what is not kept for a sync.
+	s.files = &fileCache{perm: o.FileMode, limit: o.OpenFiles, most: max(o.MaxFiles*3/4, 1), closeFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
+	s.fs = &sparingFS{o.FS, func() int { return s.files.evict(0) }}
+	s.files.fs = s.fs
 	if o.AllowedTopics != nil {
 		s.allowed = make(map[string]bool)
 		for _, t := range o.AllowedTopics {
@@ -413,6 +424,10 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		return nil, ErrMaxTopics
 	}
 	l, err := createLog(s, name)
+	if noDescriptor(err) {
+		s.interval.makeRoom()
+		l, err = createLog(s, name)
+	}
 	if err != nil {
 		if errors.Is(err, errLinked) {
 			s.noteBroken(name, err)

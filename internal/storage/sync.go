@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/logd-dev/logd/internal/vfs"
@@ -423,12 +422,6 @@ func (l *Log) trySyncNames() (op, file string, err error) {
 		l.rootDirty.Store(false)
 	}
 	return "", "", nil
-}
-
-// noDescriptor reports whether err is that a file could not be opened because
-// too many are.
-func noDescriptor(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // mark notes in the journal that all before synced is durable, at most once
