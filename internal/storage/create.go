@@ -48,7 +48,7 @@ func contentsOf(fsys vfs.FS, name string) (contents, error) {
 		case isPartition || d.Name() == journalName+".damaged":
 			return aTopic, nil
 		case d.Name() == journalName+".new" && d.Type().IsRegular():
-		case d.Name() == journalName && d.Type().IsRegular():
+		case d.Name() == journalName:
 			if b, err := readJournal(fsys, name); err != nil || !isBlank(b) {
 				return aTopic, err
 			}

@@ -158,6 +158,7 @@ func TestReportOfAnother(t *testing.T) {
 			mustAppend(l.t, l.late, batchOf("late", "two"))
 			l.disk.FailWriteback("late/0.log")
 			l.other.dirDirty.Store(true)
+			l.s.files.evict(0)
 			l.disk.SetMaxOpen(l.disk.Open()) // too few to open a folder
 			l.other.syncNames()
 			l.disk.SetMaxOpen(-1)
