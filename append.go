@@ -6,6 +6,9 @@ import "context"
 // and returns the batch's offset when the server has answered. How durable the
 // batch is then is the server's setting.
 //
+// A batch that is longer than the server's MaxBatchSize is not sent: the error is
+// ErrTooLarge. The Client asks for the limit once for each connection.
+//
 // Of a non-nil error exactly one of [IsNotStored] and [IsUnknown] is true. The
 // batch is the caller's again in any case; it is not changed.
 func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int64, err error) {
@@ -36,8 +39,9 @@ type Pending struct {
 // StartAppend begins to append the batch to the topic and returns without
 // waiting for the answer, which p will tell. Batches are stored in the order
 // in which StartAppend was called, as long as the connection is the same.
-// StartAppend waits only where a connection has to be made; once it has
-// returned, ctx has no meaning for the append.
+// StartAppend waits only if a connection has to be made, or has not yet learnt
+// how large a batch the server takes; once StartAppend has returned, ctx has no
+// meaning for the append.
 //
 // The batch belongs to the Client until p is over. How many appends are under
 // way is limited by nothing but the caller's Pendings and Batches.
@@ -72,14 +76,23 @@ func (p *Pending) begin(topic string) {
 }
 
 // tryAppend begins to append the finished batch, and reports false if there is
-// no connection to send it on: then p is free. It does not wait. The batch's
-// bytes belong to the Client until p is over.
+// no connection to send it on, or none whose server is known to take it: then p
+// is free. It does not wait. The batch's bytes belong to the Client until p is
+// over.
 func (c *Client) tryAppend(topic string, out []byte, p *Pending) bool {
 	p.begin(topic)
 	p.cl.out = out
-	if cn := c.conn.Load(); cn != nil && c.enqueue(cn, &p.cl, (*conn).enqueue) {
-		p.cn = cn
-		return true
+	if cn := c.conn.Load(); cn != nil {
+		known, err := cn.admits(int64(len(out)))
+		if err != nil { // as if the server had said so
+			p.cn, p.cl.err, p.cl.refused = cn, err, true
+			p.cl.done <- over
+			return true
+		}
+		if known && c.enqueue(cn, &p.cl, (*conn).enqueue) {
+			p.cn = cn
+			return true
+		}
 	}
 	p.over, p.cl.unsent, p.cl.err = true, true, ErrConnectionLost
 	return false

@@ -229,6 +229,7 @@ func TestAppendCancelledWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		limitless(c)
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()

@@ -66,6 +66,7 @@ func dialSink(t testing.TB, cfg ClientConfig) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	limitless(c) // the sink knows one request only
 	return c
 }
 

@@ -34,6 +34,9 @@ type call struct {
 	messages int64
 
 	maxBody int64 // how long a body may be
+	config  bool  // the request is CONFIG, whose answer the connection looks at
+	asks    bool  // and was sent for that alone
+	repeats bool  // it does no harm to send the request again
 
 	// done gets one value when the call is over. It holds one, so that giving
 	// it never blocks.
@@ -96,6 +99,12 @@ func (p *callPool) request(kind answerKind, req *protocol.Request) *call {
 	cl := p.get(kind)
 	cl.line = protocol.AppendRequest(cl.line[:0], req)
 	cl.out = cl.line
+	cl.config = req.Command == protocol.Config
+	switch req.Command {
+	case protocol.Read, protocol.Tail, protocol.Config, protocol.Stats, protocol.Ping, protocol.Topics, protocol.Info,
+		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention:
+		cl.repeats = true
+	}
 	return cl
 }
 
@@ -109,6 +118,19 @@ func (p *callPool) append(out []byte) *call {
 // reset prepares for another use. It keeps the memory.
 func (cl *call) reset(kind answerKind) {
 	*cl = call{kind: kind, line: cl.line, body: cl.body[:0], done: cl.done, pool: cl.pool}
+}
+
+// again prepares a call that is over, without an answer, to be sent once more.
+func (cl *call) again() {
+	next := call{
+		pool: cl.pool, kind: cl.kind, out: cl.out, line: cl.line, wait: cl.wait, topic: cl.topic, from: cl.from, messages: cl.messages,
+		maxBody: cl.maxBody, config: cl.config, repeats: cl.repeats, done: cl.done, body: cl.body[:0],
+	}
+	if cl.result != nil {
+		next.result = cl.result
+		next.result.clear()
+	}
+	*cl = next
 }
 
 // release gives the call back to its pool. One of a Pending, which has none,

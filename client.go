@@ -124,21 +124,30 @@ func (c *Client) send(ctx context.Context, cl *call, enqueue func(*conn, *call) 
 	}
 	// A connection may end between its making and its first call, but trying
 	// on is of no use if it happens again and again.
-	for range 4 {
+	unasked := 0
+	for range 3 + len(c.cfg.Addrs) {
 		if cl.kind == answerBatches {
 			if reads := c.reads.Load(); reads != nil {
 				return reads.send(ctx, cl, enqueue)
 			}
 		}
-		if cn := c.conn.Load(); cn != nil && c.enqueue(cn, cl, enqueue) {
-			return cn, nil
+		cn := c.conn.Load()
+		if cn == nil || !cn.live() {
+			var err error
+			if cn, err = c.connection(ctx); err != nil {
+				return nil, err
+			}
 		}
-		cn, err := c.connection(ctx)
-		if err != nil {
+		err := c.admit(ctx, cn, cl)
+		switch {
+		case err == nil && c.enqueue(cn, cl, enqueue):
+			return cn, nil
+		case err == errUnasked && !cn.live():
+			if unasked++; unasked >= len(c.cfg.Addrs) {
+				return nil, cn.whyUnasked()
+			}
+		case err != nil && err != errUnasked:
 			return nil, err
-		}
-		if c.enqueue(cn, cl, enqueue) {
-			return cn, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: it ends before it can be used", ErrConnectionLost)
@@ -147,17 +156,18 @@ func (c *Client) send(ctx context.Context, cl *call, enqueue func(*conn, *call) 
 // do sends the call and waits until it is over. If it returns nil the call has
 // its answer and is the caller's, to be released.
 func (c *Client) do(ctx context.Context, op, topic string, cl *call) error {
-	const tries = 10
 	for try := 1; ; try++ {
-		if again, err := c.try(ctx, op, topic, cl, try < tries); !again {
+		if again, err := c.try(ctx, op, topic, cl, try); !again {
 			return err
 		}
 	}
 }
 
-// try is do, once. With again the call, a read, was lost to another one and is
-// to be sent anew, which it is only if mayLose says so.
-func (c *Client) try(ctx context.Context, op, topic string, cl *call, mayLose bool) (again bool, err error) {
+// try is do, once. With again the call is ready to be sent anew: a read that was
+// lost to another one, or a call that does no harm and went to a host that has
+// closed the connection before it ever answered, and there are other hosts.
+func (c *Client) try(ctx context.Context, op, topic string, cl *call, try int) (again bool, err error) {
+	const maxLost = 10
 	kind := cl.kind
 	cn, err := c.send(ctx, cl, (*conn).enqueueDirect)
 	if err != nil {
@@ -178,10 +188,12 @@ func (c *Client) try(ctx context.Context, op, topic string, cl *call, mayLose bo
 	if errors.Is(cl.err, errForsaken) && ctx.Err() != nil {
 		cl.err = ctx.Err() // which is what has ended the connection
 	}
-	if mayLose && cl.lostToAnother() {
-		return true, nil
-	}
 	if cl.err != nil {
+		elsewhere := cl.repeats && !cn.proven.Load() && errors.Is(cl.err, ErrConnectionLost) && ctx.Err() == nil
+		if try < maxLost && cl.lostToAnother() || try < len(c.cfg.Addrs) && elsewhere {
+			cl.again()
+			return true, nil
+		}
 		err := &OpError{Op: op, Topic: topic, Addr: cn.addr, Err: cl.err, outcome: cl.failure()}
 		cl.release()
 		return false, err

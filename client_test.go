@@ -223,7 +223,11 @@ func TestAddressesInTurn(t *testing.T) {
 func TestShuttingDownMovesOn(t *testing.T) {
 	f, cfg := fake(t, nil)
 	cfg.Addrs = []string{"a:1", "b:1"}
-	f.scripts["a:1"] = func(p *peer) { p.answer("BATCH", "ERR shutting down\r\n") }
+	f.scripts["a:1"] = func(p *peer) {
+		if p.expect("CONFIG") && p.replyConfig(DefaultMaxBatchSize) {
+			p.answer("BATCH", "ERR shutting down\r\n")
+		}
+	}
 	f.scripts["b:1"] = logServer()
 	c := dialTest(t, cfg)
 	if _, err := c.Append(t.Context(), "t", batchOf("x")); !errors.Is(err, ErrShuttingDown) {
@@ -423,6 +427,7 @@ func TestWriteTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		limitless(c)
 		start := time.Now()
 		_, err = c.Append(t.Context(), "t", batchOf(strings.Repeat("x", 2<<20)))
 		if !errors.Is(err, ErrConnectionLost) || !IsNotStored(err) || !IsRetryable(err) {
@@ -444,6 +449,7 @@ func TestAnswerBeforeWriteError(t *testing.T) {
 		p.reply("ERR too large\r\n")
 	})
 	c := dialTest(t, cfg)
+	limitless(c)
 	_, err := c.Append(t.Context(), "t", batchOf(strings.Repeat("x", 2<<20)))
 	if !errors.Is(err, ErrTooLarge) || !IsNotStored(err) {
 		t.Errorf("Append = %v, want too large", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,8 +69,13 @@ type conn struct {
 	readErr     error           // what a caller met while it read
 	lastWaited  bool            // the call that was answered last had waited set
 
+	limitAsked bool          // CONFIG was sent for limit
+	limited    chan struct{} // closed when limit is known, or never will be
+	limit      atomic.Int64  // the server's MaxBatchSize, or unlimited; 0 if it is not known
+
+	proven atomic.Bool // proved was called; set by whoever has the role of the reader
+
 	// Of whoever has the role of the reader.
-	proven    bool            // proved was called
 	watched   <-chan struct{} // of a context that is watched
 	stopWatch func() bool
 
@@ -81,7 +87,7 @@ type conn struct {
 
 func newConn(nc net.Conn, addr string, cfg *ClientConfig, proved func()) *conn {
 	cn := &conn{
-		nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), lastUsed: time.Now(),
+		nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: quietOf(nc),
 	}
 	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), maxSize: cfg.MaxReplySize}
@@ -106,6 +112,11 @@ func (cn *conn) run() error {
 func (cn *conn) enqueue(cl *call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
+	return cn.enqueueLocked(cl)
+}
+
+// enqueueLocked is enqueue by a caller who holds mu.
+func (cn *conn) enqueueLocked(cl *call) bool {
 	if cn.ended == nil && cn.idle() {
 		cn.endLocked(errIdle)
 	}
@@ -314,6 +325,9 @@ func (cn *conn) graceDeadline() time.Time {
 func (cn *conn) finish(cl *call) {
 	cn.count(cl.kind, -1)
 	cl.answered = true
+	if cl.asks {
+		close(cn.limited)
+	}
 	if cl.state != writing {
 		cn.giveBack(cl)
 	}
@@ -365,9 +379,12 @@ func (cn *conn) readAnswer() error {
 		err = cn.reader.answer(line, cl)
 	}
 	_, damaged := err.(*damageError)
-	if !cn.proven && (err == nil || damaged) && cl.err != ErrBusy {
-		cn.proven = true
+	if (err == nil || damaged) && cl.err != ErrBusy && !cn.proven.Load() {
+		cn.proven.Store(true)
 		cn.proved()
+	}
+	if cl.config && err == nil {
+		cn.learn(cl)
 	}
 	if err != nil && cl.err == nil && !cl.cut {
 		return cn.silence(err) // the answer is torn: failRest ends the call
@@ -405,19 +422,24 @@ func unasked(line []byte) error {
 	return fmt.Errorf("%w: %q answers no request", ErrBadAnswer, line)
 }
 
+// lost returns the error of a call that has no answer because the connection has
+// ended. Caller holds mu.
+func (cn *conn) lost() error {
+	switch cn.ended {
+	case ErrClosed:
+		return ErrClosed
+	case io.EOF:
+		return fmt.Errorf("%w: closed by the server", ErrConnectionLost)
+	}
+	return fmt.Errorf("%w: %w", ErrConnectionLost, cn.ended)
+}
+
 // failRest ends all calls that are left. Nothing else uses them: reader and
 // writer are gone.
 func (cn *conn) failRest() error {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	cause := cn.ended
-	switch {
-	case cause == ErrClosed:
-	case cause == io.EOF:
-		cause = fmt.Errorf("%w: closed by the server", ErrConnectionLost)
-	default:
-		cause = fmt.Errorf("%w: %w", ErrConnectionLost, cause)
-	}
+	cause := cn.lost()
 	for cn.sent.len() > 0 {
 		cl := cn.sent.pop()
 		cl.refused = cn.closed

@@ -87,8 +87,7 @@ func (c *Client) part(cn *conn) {
 }
 
 // lostToAnother reports whether the read lost its connection to what was damaged
-// in the answer to another one: then it can be sent again, and is made ready for
-// that.
+// in the answer to another one: then it can be sent again.
 func (cl *call) lostToAnother() bool {
 	if cl.kind != answerBatches || !errors.Is(cl.err, ErrConnectionLost) {
 		return false
@@ -98,11 +97,6 @@ func (cl *call) lostToAnother() bool {
 	}
 	if _, damaged := errors.AsType[*damageError](cl.err); !damaged {
 		return false
-	}
-	cl.result.clear()
-	*cl = call{
-		kind: cl.kind, out: cl.out, line: cl.line, wait: cl.wait, topic: cl.topic, from: cl.from, messages: cl.messages,
-		result: cl.result, body: cl.body, done: cl.done, pool: cl.pool,
 	}
 	return true
 }

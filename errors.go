@@ -20,8 +20,9 @@ var (
 	// ErrInvalidProtocol: the server did not understand the request. It closes
 	// the connection.
 	ErrInvalidProtocol error = protocol.ErrInvalidProtocol
-	// ErrTooLarge: the batch is larger than the server's MaxBatchSize. It
-	// closes the connection.
+	// ErrTooLarge: the batch is larger than the server's MaxBatchSize. The Client
+	// does not send such a batch. If a server gets one all the same it closes the
+	// connection.
 	ErrTooLarge error = protocol.ErrTooLarge
 	// ErrChecksumMismatch: the batch was damaged on its way to the server.
 	ErrChecksumMismatch error = protocol.ErrChecksumMismatch

@@ -48,9 +48,13 @@ func Accept() Step {
 
 // Expect reads one request, whose line must begin with prefix. A batch that
 // comes with it is checked.
+//
+// A client may ask for the server's limit with CONFIG before it sends a batch. If
+// a batch is expected, or bytes by ExpectBytes, such a CONFIG is answered with the
+// default limit.
 func Expect(prefix string) Step {
 	return Step{fmt.Sprintf("Expect %q", prefix), func(s *Script) error {
-		line, _, err := s.request()
+		line, _, err := s.request(prefix)
 		if err == nil && !strings.HasPrefix(line, prefix) {
 			err = fmt.Errorf("the client sent %q", line)
 		}
@@ -62,7 +66,7 @@ func Expect(prefix string) Step {
 // the topic, as one batch.
 func ExpectBatch(topic string, messages ...string) Step {
 	return Step{fmt.Sprintf("ExpectBatch %q %.100q", topic, messages), func(s *Script) error {
-		line, data, err := s.request()
+		line, data, err := s.request("BATCH")
 		if err != nil {
 			return err
 		}
@@ -88,6 +92,15 @@ func ExpectBytes(n int) Step {
 	return Step{fmt.Sprintf("ExpectBytes %d", n), func(s *Script) error {
 		if err := s.connected(); err != nil {
 			return err
+		}
+		const config = "CONFIG\r\n"
+		if n > len(config) {
+			if p, _ := s.br.Peek(len(config)); string(p) == config {
+				s.br.Discard(len(config))
+				if err := s.tellLimit(); err != nil {
+					return err
+				}
+			}
 		}
 		if got, err := s.br.Discard(n); err != nil {
 			return fmt.Errorf("%d bytes came, and then: %w", got, err)
@@ -238,12 +251,19 @@ func Do(f func()) Step {
 	}}
 }
 
-// request reads one request. Data is the batch's, for BATCH.
-func (s *Script) request() (line string, data []byte, err error) {
+// request reads one request, which is to begin with prefix. Data is the batch's,
+// for BATCH.
+func (s *Script) request(prefix string) (line string, data []byte, err error) {
 	if err := s.connected(); err != nil {
 		return "", nil, err
 	}
-	if line, err = s.line(); err != nil {
+	if line, err = s.line(); err == nil && line == "CONFIG" && strings.HasPrefix(prefix, "BATCH") {
+		if err := s.tellLimit(); err != nil {
+			return "", nil, err
+		}
+		line, err = s.line()
+	}
+	if err != nil {
 		return "", nil, err
 	}
 	var req protocol.Request
@@ -264,6 +284,12 @@ func (s *Script) request() (line string, data []byte, err error) {
 		return "", nil, fmt.Errorf("the client sent %q: %w", line, err)
 	}
 	return line, data, nil
+}
+
+// tellLimit answers the CONFIG of a client that wants to know how large a batch
+// may be.
+func (s *Script) tellLimit() error {
+	return AnswerConfig(protocol.DefaultMaxBatchSize).run(s)
 }
 
 // drop forgets the connection.
