@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"sync"
 
@@ -364,6 +365,9 @@ func (l *Log) writeHead(f vfs.File) error {
 // passingRefusal wraps an error that refuses appends for now and has done no
 // harm. The first of a row is logged.
 func (l *Log) passingRefusal(op string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
+		return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %w", errDisplaced, err))
+	}
 	e := &Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err}
 	if l.refused.Swap(e) == nil {
 		if noRoom(err) {

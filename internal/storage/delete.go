@@ -395,7 +395,7 @@ func (s *Store) markDeleted(topic string) error {
 	if err != nil {
 		// The topic stays.
 		_, back := f.WriteAt([]byte{journalMagic[journalDeletedAt]}, journalDeletedAt)
-		return errors.Join(err, back, f.Close())
+		return errors.Join(err, back, f.Sync(), f.Close())
 	}
 	return f.Close()
 }

@@ -67,6 +67,8 @@ type Log struct {
 	// folder is, until a failure is noted: who syncs next has to know, for the error
 	// is not told again. journalMu does that for the journal.
 	fileSyncing, folderSyncing sync.Mutex
+	// stamp is for inPlace; the leader of the sync group has it.
+	stamp folderStamp
 	// cleared is how many syncs of all had failed when the log was last synced by
 	// itself; guarded by syncQueue.mu.
 	cleared int64

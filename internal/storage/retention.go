@@ -91,6 +91,7 @@ func (r *retention) stop() {
 
 func (r *retention) run() {
 	defer close(r.ended)
+	looked := r.store.o.Clock.Now() // at a start all is in place
 	for {
 		select {
 		case <-r.quit:
@@ -111,9 +112,16 @@ func (r *retention) run() {
 			}
 			r.timer.Reset(r.interval())
 		}
+		look := due && r.store.o.Clock.Now().Sub(looked) >= lookInterval
+		if look {
+			looked = r.store.o.Clock.Now()
+		}
 		for l := range logs {
 			if due {
 				l.refused.Store(nil)
+			}
+			if look {
+				l.look()
 			}
 			select {
 			case <-r.quit:

@@ -217,6 +217,9 @@ func (l *Log) durable(u unsynced, err error) error {
 	if e := l.unsyncable.Load(); e != nil && err == nil {
 		err = readOnly(e) // another sync has failed meanwhile, and may have been told of this one's bytes
 	}
+	if err == nil {
+		err = l.inPlace(false)
+	}
 	if err != nil {
 		l.dropUnacknowledged()
 		return err
@@ -359,7 +362,7 @@ func (l *Log) dropUnacknowledged() {
 		}
 		f, err := p.file.acquire(toWrite)
 		if err == nil {
-			err = f.Truncate(max(synced-p.base, 0))
+			err = shorten(f, max(synced-p.base, 0))
 			dropped = dropped && err == nil
 			if err == nil {
 				err = f.Sync() // where it was another file's sync that failed; nobody relies on a later one
@@ -373,6 +376,14 @@ func (l *Log) dropUnacknowledged() {
 		}
 	}
 	l.dropped.Store(dropped)
+}
+
+// shorten cuts a file off at size, if it is not shorter.
+func shorten(f vfs.File, size int64) error {
+	if st, err := f.Stat(); err == nil && st.Size() <= size {
+		return nil
+	}
+	return f.Truncate(size)
 }
 
 // syncNames makes the topic's folder, the names in it and the journal durable

@@ -336,6 +336,9 @@ func TestCrashImages(t *testing.T) {
 				if err := disk.SyncDir("e"); err == nil {
 					t.Fatal("the sync succeeded")
 				}
+				if err := disk.SyncDir("."); err == nil {
+					t.Fatal("that the folder has left is not durable, and nobody was told")
+				}
 				check(t, disk.SyncDir("."))
 			},
 			`d/ d/a="" e/ e/b=""`,

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -387,13 +388,29 @@ type fileInfo struct {
 	size    int64
 	mode    fs.FileMode
 	modTime time.Time
+	sys     *syscall.Stat_t // Ino and Nlink, and nothing else
 }
 
-func (n *node) info(name string) fileInfo { return fileInfo{name, n.cur.size, n.mode, n.modTime} }
+var inodes atomic.Uint64
+
+func (n *node) info(name string) fileInfo {
+	if n.inode == 0 {
+		n.inode = inodes.Add(1)
+	}
+	sys := &syscall.Stat_t{Ino: n.inode}
+	sys.Nlink += 2 // of a folder
+	if !n.isDir() {
+		sys.Nlink = 0
+		for range n.links {
+			sys.Nlink++ // its type is the architecture's
+		}
+	}
+	return fileInfo{name, n.cur.size, n.mode, n.modTime, sys}
+}
 
 func (i fileInfo) Name() string       { return i.name }
 func (i fileInfo) Size() int64        { return i.size }
 func (i fileInfo) Mode() fs.FileMode  { return i.mode }
 func (i fileInfo) ModTime() time.Time { return i.modTime }
 func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
-func (i fileInfo) Sys() any           { return nil }
+func (i fileInfo) Sys() any           { return i.sys }

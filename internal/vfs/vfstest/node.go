@@ -14,6 +14,7 @@ type node struct {
 	mode    fs.FileMode // with fs.ModeDir for a folder
 	failed  errseq      // writing it back
 	modTime time.Time
+	inode   uint64
 	links   int // visible names
 	opens   int // handles
 
@@ -222,6 +223,7 @@ func (f *FS) parent(name string) (dir *node, base string, err error) {
 
 // link makes a change of a folder visible and notes it as unsynced.
 func (f *FS) link(o *entryOp) {
+	before := o.dir.modTime
 	for _, s := range o.sets {
 		if s.name == "" {
 			continue
@@ -236,6 +238,9 @@ func (f *FS) link(o *entryOp) {
 	}
 	o.apply(o.dir.entries)
 	o.dir.modTime = time.Now()
+	if !o.dir.modTime.After(before) {
+		o.dir.modTime = before.Add(1) // each change is seen
+	}
 	f.unsynced = append(f.unsynced, o)
 }
 
