@@ -12,14 +12,16 @@ import (
 )
 
 // completeTimeout is how long a shell that completes a word waits for the
-// server.
+// server, if the line does not say.
 const completeTimeout = 500 * time.Millisecond
 
 // completeTopic asks the server for the topics that begin as a word does. A
 // server that does not answer has none.
 func (a *app) completeTopic(cmd *cobra.Command, _ []string, begun string) (names []string, _ cobra.ShellCompDirective) {
 	a.resolveHost(cmd)
-	a.connectTimeout, a.readTimeout, a.writeTimeout = completeTimeout, completeTimeout, completeTimeout
+	if !cmd.Flags().Changed("timeout") {
+		a.timeout = completeTimeout
+	}
 	a.withClient(cmd.Context(), func(client *logd.Client) error {
 		all, err := client.Topics(cmd.Context())
 		for _, name := range all {
