@@ -302,11 +302,13 @@ var seededPlaces = []seededPlace{
 	err := l.journal.sync()`, "^TestReleaseAfterFailedSync$"},
 	{"internal/storage/retention.go",
 		`	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(recCut, offset)`,
 		`	if bug("a truncation is not announced") {
 		return nil
 	}
 	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(recCut, offset)`, byPowerCuts},
 	{"internal/storage/retention.go",
 		`	if err := truncateFile(p.file, offset-p.base); err != nil {`,
