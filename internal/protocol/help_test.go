@@ -55,22 +55,26 @@ func TestHint(t *testing.T) {
 	for line, want := range map[string]string{
 		"ping":               "commands are in upper case: PING",
 		"help":               "commands are in upper case: HELP",
-		"Info t":             "commands are in upper case: INFO <topic>",
-		"batch 9 t 0 1":      "commands are in upper case: BATCH <size> <topic> <crc> <messages>",
+		"info":               "commands are in upper case: INFO <topic>",
+		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages>",
 		"quit":               "HELP lists the commands, CLOSE ends the connection",
 		"GET / HTTP/1.1":     "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
 		"POST /log HTTP/1.0": "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
 
 		// What a program may send is answered as it always was.
-		"":             "",
-		"PONG":         "",
-		"hello":        "",
-		"MSG 5":        "",
-		"pingx":        "",
-		"HTTP/1.1":     "",
-		"Host: x":      "",
-		"PING":         "",
-		"\x16\x03\x01": "",
+		"":              "",
+		"Ping":          "",
+		"ping x":        "",
+		"read x 0 1":    "",
+		"batch 9 t 0 1": "",
+		"PONG":          "",
+		"hello":         "",
+		"MSG 5":         "",
+		"pingx":         "",
+		"HTTP/1.1":      "",
+		"Host: x":       "",
+		"PING":          "",
+		"\x16\x03\x01":  "",
 	} {
 		if got := protocol.Hint([]byte(line)); got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
