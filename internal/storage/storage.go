@@ -368,24 +368,24 @@ func (s *Store) openLogs(ctx context.Context) error {
 // once more, and the error is ErrReadOnly if they are missing still. The name is
 // not kept.
 func (s *Store) Log(topic []byte) (*Log, error) {
+	var err error
 	s.mu.RLock()
 	l, closed := s.logs[string(topic)], s.closed
+	if l == nil {
+		err = s.broken[string(topic)]
+	}
 	s.mu.RUnlock()
-	if l != nil && !closed {
-		return l, nil
-	}
-	return s.missing(string(topic))
-}
-
-func (s *Store) missing(topic string) (*Log, error) {
-	l, err := s.known(topic)
 	switch {
-	case shortage(err):
-		return s.reopen(topic)
-	case l == nil && err == nil:
+	case closed:
+		return nil, ErrClosed
+	case l != nil:
+		return l, nil
+	case err == nil:
 		return nil, ErrNotFound
+	case shortage(err):
+		return s.reopen(string(topic))
 	}
-	return l, err
+	return nil, err
 }
 
 // known returns a topic's log, or why there is none: nil if there is no such
