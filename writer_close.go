@@ -78,6 +78,7 @@ func (w *Writer) end() {
 	changed := w.enter(StateClosed, nil)
 	w.mu.Unlock()
 	w.look()
+	w.reports.flush()
 	w.tellState(changed)
 }
 

@@ -83,10 +83,16 @@ type StatePusher interface {
 
 // ErrorHandler is told of failures.
 type ErrorHandler interface {
-	// HandleError is called with a *BatchError for each batch that could not
-	// be delivered, each time; with a *DropError for messages that were dropped
-	// since the last one; with why an attempt to reconnect failed, each time;
-	// and with what goes wrong in a Backlog or a StatePusher.
+	// HandleError is called with a *BatchError for batches that could not be
+	// delivered; with a *DropError for messages that were dropped since the last
+	// one; with why an attempt to reconnect failed; and with what goes wrong in a
+	// Backlog or a StatePusher.
+	//
+	// A failure is told at once. If the same one comes again within a second,
+	// HandleError is called once more when the second is over, and then once a
+	// second: the Messages and Batches of a *BatchError, and the Messages of a
+	// *DropError, are those of all that came since; of any other error it is the
+	// newest. Nothing is left out when the Writer is closed.
 	HandleError(err error)
 }
 

@@ -227,7 +227,7 @@ func TestWriterRefusedBatch(t *testing.T) {
 				if got := n.seen(); got != "failing flushing failing flushing failing flushing connected" {
 					t.Errorf("states %q", got)
 				}
-				if got := n.failures(ErrBusy); got < 3 {
+				if got := n.batches(ErrBusy); got < 3 {
 					t.Errorf("%d failures told", got)
 				}
 			})

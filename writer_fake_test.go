@@ -161,6 +161,18 @@ func (n *notes) failures(target error) (count int) {
 	return count
 }
 
+// batches returns how many failures of batches were told that are the target.
+func (n *notes) batches(target error) (count int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, err := range n.errs {
+		if e, ok := errors.AsType[*BatchError](err); ok && errors.Is(err, target) {
+			count += e.Batches
+		}
+	}
+	return count
+}
+
 // openWriter returns a Writer of topic "t" on a Client of its own. Both are
 // closed at the test's end.
 func openWriter(t testing.TB, ccfg ClientConfig, cfg WriterConfig) *Writer {

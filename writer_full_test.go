@@ -158,6 +158,8 @@ func TestWriterDropsNewest(t *testing.T) {
 		if s.stored() != "0 1 2 3 4 5" {
 			t.Errorf("stored %q", s.stored())
 		}
+		time.Sleep(reportPause)
+		synctest.Wait()
 		if st := w.Stats(); st.Dropped != 3 || st.Taken != 6 || n.dropped() != 3 {
 			t.Errorf("stats %+v, reported %d dropped", st, n.dropped())
 		}
@@ -210,6 +212,8 @@ func TestWriterDropsOldest(t *testing.T) {
 		if s.stored() != "0 3 4 5 x y" {
 			t.Errorf("stored %q: the first was on its way, the next two are the oldest", s.stored())
 		}
+		time.Sleep(reportPause)
+		synctest.Wait()
 		if st := w.Stats(); st.Dropped != 2 || st.Taken != 8 || st.Delivered != 6 || n.dropped() != 2 {
 			t.Errorf("stats %+v, reported %d dropped", st, n.dropped())
 		}

@@ -16,6 +16,7 @@ type sender struct {
 	drained bool        // the backlog has nothing that is not in flight or held
 	age     *time.Timer // ends when the open batch may be due
 	pause   *time.Timer // ends when the next probe may begin
+	reports reports
 
 	probing   bool
 	probed    chan error
@@ -31,8 +32,10 @@ type sender struct {
 func (w *Writer) begin(err error) {
 	w.probed = make(chan error, 1)
 	w.age, w.pause = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	w.reports = reports{handler: w.cfg.ErrorHandler, due: time.NewTimer(time.Hour)}
 	w.age.Stop()
 	w.pause.Stop()
+	w.reports.due.Stop()
 	w.backlog.rewind()
 	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.messages()
 	switch {
@@ -104,6 +107,8 @@ func (w *Writer) sleep() {
 		w.mu.Unlock()
 	case <-w.pause.C:
 		w.pausing = false
+	case now := <-w.reports.due.C:
+		w.reports.tell(now)
 	case err := <-w.probed:
 		w.probing = false
 		w.reached(err)
@@ -490,8 +495,4 @@ func (w *Writer) reached(err error) {
 }
 
 // report tells the ErrorHandler.
-func (w *Writer) report(err error) {
-	if h := w.cfg.ErrorHandler; h != nil {
-		h.HandleError(err)
-	}
-}
+func (w *Writer) report(err error) { w.reports.add(err) }

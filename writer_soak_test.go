@@ -51,8 +51,8 @@ type fate struct {
 func (s *soak) HandleError(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if IsUnknown(err) {
-		s.unknown++
+	if e, ok := errors.AsType[*BatchError](err); ok && IsUnknown(err) {
+		s.unknown += int(e.Batches)
 	}
 	if _, ok := errors.AsType[*BatchError](err); ok && !errors.Is(err, ErrBacklogged) {
 		s.t.Errorf("a batch is lost: %v", err)
