@@ -141,6 +141,32 @@ func ExampleNewSlogHandler() {
 	// {"level":"INFO","msg":"order stored","id":17}
 }
 
+// A log that never makes the program wait, also while the server is down.
+func ExampleNewLogWriter() {
+	addr, stop := startExample()
+	defer stop()
+	client := connect(addr)
+	defer client.Close()
+
+	w, err := logd.NewLogWriter(client, "app", func(cfg *logd.WriterConfig) {
+		cfg.ErrorHandler = logd.ErrorHandlerFunc(func(err error) { fmt.Fprintln(os.Stderr, err) })
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	logger := slog.New(logd.NewSlogHandler(w, nil))
+	logger.Info("started")
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := w.CloseContext(ctx); err != nil { // delivers what is pending
+		fmt.Fprintln(os.Stderr, err)
+	}
+	fmt.Println("delivered:", w.Stats().Delivered)
+	// Output:
+	// delivered: 1
+}
+
 func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey {
 		return slog.Attr{}

@@ -2,6 +2,7 @@ package logd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -125,6 +126,14 @@ type Writer struct {
 // The Client may have other uses, but a Writer that shares one with waiting
 // reads waits for these. It must not be closed before the Writer.
 func NewWriter(ctx context.Context, c *Client, topic string, cfg WriterConfig) (*Writer, error) {
+	return newWriter(c, topic, cfg, func(w *Writer) (failures int, err error) {
+		return 2, w.probe(ctx) // if it fails there is a pause before the next attempt
+	})
+}
+
+// newWriter is NewWriter with a first attempt to reach the server. If that fails,
+// the Writer begins with so many failures.
+func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) (failures int, err error)) (*Writer, error) {
 	const op = "new writer"
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -162,13 +171,13 @@ func NewWriter(ctx context.Context, c *Client, topic string, cfg WriterConfig) (
 		w.backlog.release()
 		return nil, fail(fmt.Errorf("the backlog is of topic %q", whose))
 	}
-	err := w.probe(ctx)
-	if err != nil && !(w.cfg.WriteWhileFailing && IsRetryable(err)) {
+	failures, err := attempt(w)
+	if err != nil && !(w.cfg.WriteWhileFailing && (IsRetryable(err) || errors.Is(err, errNotAsked))) {
 		w.backlog.release()
 		return nil, fail(err)
 	}
 	w.life, w.stop = context.WithCancelCause(context.Background())
-	w.begin(err)
+	w.begin(err, failures)
 	go w.run()
 	return w, nil
 }

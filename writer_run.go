@@ -28,8 +28,9 @@ type sender struct {
 	closeSeen bool
 }
 
-// begin prepares the goroutine. Err is why the server was not reached.
-func (w *Writer) begin(err error) {
+// begin prepares the goroutine. Err is why the server was not reached, after so
+// many failures.
+func (w *Writer) begin(err error, failures int) {
 	w.probed = make(chan error, 1)
 	w.age, w.pause = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	w.reports = reports{handler: w.cfg.ErrorHandler, due: time.NewTimer(time.Hour)}
@@ -41,7 +42,7 @@ func (w *Writer) begin(err error) {
 	switch {
 	case err != nil:
 		w.state, w.cause = StateFailing, err
-		w.failures = 2 // the first attempt was NewWriter's
+		w.failures = failures
 		w.delay()
 	case w.backlogged:
 		w.state = StateFlushing
