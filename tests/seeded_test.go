@@ -273,10 +273,8 @@ var seededPlaces = []seededPlace{
 	}
 	return s.holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
 	{"internal/storage/log.go",
-		`		if used {
-			l, err`,
-		`		if used && !bug("a topic is made over a folder that is in use") {
-			l, err`, "^TestCreateOverAFolder$"},
+		`		case found == aTopic:`,
+		`		case found == aTopic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
 	{"internal/storage/read.go",
 		`		if r.to <= offset {`,
 		`		if r.to <= offset || bug("damage is served") {`, byDamage},
