@@ -26,12 +26,55 @@ const (
 	byPowerCuts = "^TestPowerCut$"
 	byFaults    = "^TestFaults$"
 	byDamage    = "^(TestDamage|TestScan.*)$"
+	byVerify    = "^(TestVerify.*|TestScrub.*)$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
 
 // seededPlaces hold syncs and checks that are left out, things done in the
 // wrong order and numbers that are off by one: what has lost people's data.
 var seededPlaces = []seededPlace{
+	// Damage that a reader asks about, or that a pass looks for.
+	{"internal/storage/verify.go",
+		`			_, n, ok, err := sc.batchAt(pos)
+`, `			_, n, ok, err := sc.batchAt(pos)
+			if bug("a read that is to check batches looks at envelopes alone") {
+				_, n, ok, err = sc.headerAt(pos)
+			}
+`, byVerify},
+	{"internal/storage/reindex.go",
+		`	if len(known) > 0 {
+		err = l.refillIndex(`,
+		`	if len(known) > 0 && !bug("times are lost when a batch is set aside") {
+		err = l.refillIndex(`, byVerify},
+	{"internal/storage/reindex.go",
+		`	size = min(size, st.Size())
+`, `	if !bug("a file that was cut short is scanned to where it ended") {
+		size = min(size, st.Size())
+	}
+`, byVerify},
+	{"internal/storage/scrub.go",
+		`		_, n, ok, err := sc.batchAt(*pos)
+`, `		_, n, ok, err := sc.batchAt(*pos)
+		if bug("the pass looks at envelopes alone") {
+			_, n, ok, err = sc.headerAt(*pos)
+		}
+`, byVerify},
+	{"internal/storage/scrub.go",
+		`		sc.size = min(l.synced.Load(), p.end.Load()) - p.base
+`, `		sc.size = min(l.synced.Load(), p.end.Load()) - p.base
+		if bug("the pass looks at what is not synced") {
+			sc.size = p.end.Load() - p.base
+		}
+`, byVerify},
+	// Damage in an answer.
+	{"conn_role.go",
+		`	return cn.role == forReads || cn.reads > 0
+`, `	return (cn.role == forReads || cn.reads > 0) && !bug("an append is sent behind a read")
+`, "^TestReadCorruptInCompany$"},
+	{"reply.go",
+		`		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) {
+`, `		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) && !bug("the rest of a batch with a damaged size is waited for") {
+`, "^TestReadCorrupt$"},
 	// Appends and syncs.
 	{"internal/storage/sync.go",
 		`	if err := f.Sync(); err != nil {

@@ -105,6 +105,10 @@ type Config struct {
 	// time; default 1s.
 	FlushInterval time.Duration
 
+	// ScrubRate is the number of bytes a second at which what is stored is
+	// checked. 1 KiB to 1 TiB, or 0 for never; default 20 MiB.
+	ScrubRate int64
+
 	// Topics is the number of topics that there may be. 1 to 1,000,000, or 0
 	// for no limit; default 1000.
 	Topics int

@@ -144,6 +144,10 @@ var settings = []Setting{{
 		min: shortest, max: 24 * time.Hour, zero: "right after each OK", negative: "never by time",
 	})),
 }, {
+	Name: "scrub-rate", Kind: Size, Default: "20MiB",
+	Usage: "bytes a second at which stored batches are checked, after each start and every 7 days; 0 for off",
+	value: field(func(c *Config) *int64 { return &c.ScrubRate }, size(bounds[int64]{min: 1024, max: 1 << 40, zero: "off"})),
+}, {
 	Name: "topics", Kind: Number, Default: "1000",
 	Usage: "number of topics, 0 for no limit",
 	value: field(func(c *Config) *int { return &c.Topics }, number(bounds[int]{min: 1, max: 1_000_000, zero: "no limit"})),

@@ -66,6 +66,9 @@ func newMetrics(n *Node) *metrics {
 		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
 		{"logd_delete_hooks_total", "Delete hooks that ended, by how.", []string{"result"}},
 		{"logd_partitions_forced_total", "Partitions removed although their delete hook had not succeeded.", nil},
+		{"logd_scrub_bytes_total", "Bytes that were checked on the disk.", nil},
+		{"logd_scrub_damage_total", "Places where that has found damage.", nil},
+		{"logd_scrub_passed_timestamp_seconds", "When all that is stored was last checked, since 1970; 0 for never.", nil},
 		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
 		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
 		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
@@ -141,6 +144,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge("logd_topics", int64(st.Counts.Topics))
 	gauge("logd_open_files", int64(st.OpenFiles))
 	counter("logd_partitions_forced_total", st.Forced)
+	counter("logd_scrub_bytes_total", st.Scrubbed)
+	counter("logd_scrub_damage_total", st.ScrubDamaged)
+	passed := int64(0)
+	if !st.ScrubPassed.IsZero() {
+		passed = st.ScrubPassed.Unix()
+	}
+	gauge("logd_scrub_passed_timestamp_seconds", passed)
 	if h := m.node.hooks; h != nil {
 		ended := h.queue.Counts()
 		gauge("logd_delete_hooks_pending", int64(len(h.queue.Entries())))

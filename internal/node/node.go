@@ -143,7 +143,7 @@ func (n *Node) start(ctx context.Context) error {
 		FlushBatches: c.FlushBatches, FlushInterval: flushInterval(c),
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
 		MaxFiles: n.share.files,
-		KeepFree: c.KeepFree, DeleteAfter: c.DeleteAfter,
+		KeepFree: c.KeepFree, ScrubRate: c.ScrubRate, DeleteAfter: c.DeleteAfter,
 	}
 	if c.DeleteAfter == 0 {
 		options.DeleteAfter = -1 // 0 is the default there

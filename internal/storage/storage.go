@@ -171,6 +171,10 @@ type Options struct {
 	// 16 times OpenFiles, which is the most.
 	MaxFiles int
 
+	// ScrubRate is how many bytes a second of what is stored are checked, after
+	// Open and every 7 days; 0 for none. Damage is set aside.
+	ScrubRate int64
+
 	// QueueBytes bounds the appends that wait for one log's disk; default
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
@@ -259,6 +263,7 @@ type Store struct {
 
 	interval  *interval
 	retention *retention
+	scrub     atomic.Pointer[scrubber]
 	deletions *deletions
 	reopening *reopening
 }
@@ -277,6 +282,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.retention = startRetention(s)
+	s.scrub.Store(startScrub(s))
 	return s, nil
 }
 
@@ -505,14 +511,25 @@ type Counts struct {
 	Misses     int64 // reads of offsets that do not exist
 	OpenFiles  int
 	Forced     int64 // partitions removed although they were held
+
+	Scrubbed     int64     // bytes that were checked on the disk
+	ScrubDamaged int64     // places where that has found damage
+	ScrubPassed  time.Time // when all that is stored was last checked; zero for never
 }
 
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
-	return Counts{
+	c := Counts{
 		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(),
 		OpenFiles: s.files.count(), Forced: s.forced.Load(),
 	}
+	if sb := s.scrub.Load(); sb != nil {
+		c.Scrubbed, c.ScrubDamaged = sb.checked.Load(), sb.damaged.Load()
+		if at := sb.passed.Load(); at > 0 {
+			c.ScrubPassed = time.Unix(at, 0)
+		}
+	}
+	return c
 }
 
 // Stats is the state of the store at a moment.
@@ -544,6 +561,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 
 	s.reopening.stop()
+	s.scrub.Load().stop()
 	s.retention.stop()
 	s.interval.stop()
 	var g errgroup.Group

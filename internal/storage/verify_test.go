@@ -205,7 +205,7 @@ func TestVerifyDamage(t *testing.T) {
 		if err := v.check(t, byteRange{at, parts[i].end.Load()}); err != nil {
 			t.Fatalf("%s cut at %d: %v", file, at, err)
 		}
-		must(t, v.store.Close())
+		v.store.Close() // the topic is read only: it may tell so
 	}
 	v := newVerifyLog(t)
 	i := 3
