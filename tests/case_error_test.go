@@ -70,9 +70,20 @@ func refusedRequests(s *scene) {
 	}
 	s.client.write("PING\r\n")
 	s.client.line("OK")
-	for _, line := range []string{"PONG", "read x 0 1", "", " PING", "\x00\xff", "GET / HTTP/1.1", "PING" + strings.Repeat(" ", 1025), strings.Repeat("x", 5000)} {
+	for _, line := range []string{"PONG", "read x 0 1", "", " PING", "\x00\xff", "PING" + strings.Repeat(" ", 1025), strings.Repeat("x", 5000)} {
 		c := s.dial()
 		c.refused("invalid protocol", "%s\r\n", line)
+		c.closed()
+	}
+	// A person gets to know more.
+	for line, reason := range map[string]string{
+		"ping":           "invalid protocol: commands are in upper case: PING",
+		"help":           "invalid protocol: commands are in upper case: HELP",
+		"GET / HTTP/1.1": "invalid protocol: this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
+	} {
+		c := s.dial()
+		c.write("%s\r\n", line)
+		c.line("ERR " + reason)
 		c.closed()
 	}
 	c := s.dial()
