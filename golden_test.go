@@ -40,18 +40,20 @@ func TestGoldenState(t *testing.T) {
 		"offset": AtOffset(1 << 40), "message": AtMessage(70, 11), "after": AfterMessage(70, 11),
 		"oldest": AtOldest(), "next": AtNext(), "time": AtTime(time.Date(2026, 1, 2, 15, 4, 5, 6, time.UTC)),
 	} {
-		path := golden(t, fmt.Sprintf("state%d-%s", stateVersion, kind), func(name string) {
-			if err := os.WriteFile(name, encodeState(want), 0o644); err != nil {
-				t.Fatal(err)
+		for version, topic := range map[int]string{1: "", 2: "0123456789abcdef0123456789abcdef"} {
+			path := golden(t, fmt.Sprintf("state%d-%s", version, kind), func(name string) {
+				if err := os.WriteFile(name, encodeState(want, topic), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			})
+			s, err := OpenFileState(FileStateConfig{Path: path})
+			if err != nil {
+				t.Errorf("%s: %v", kind, err)
+				continue
 			}
-		})
-		s, err := OpenFileState(FileStateConfig{Path: path})
-		if err != nil {
-			t.Errorf("%s: %v", kind, err)
-			continue
-		}
-		if got := s.Position(); got != want {
-			t.Errorf("%s: position %v, want %v", kind, got, want)
+			if got := s.Position(); got != want || s.TopicID() != topic {
+				t.Errorf("%s: position %v of topic %q, want %v of %q", kind, got, s.TopicID(), want, topic)
+			}
 		}
 	}
 }

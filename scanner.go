@@ -184,6 +184,7 @@ func (s *Scanner) End() ScanEnd { return s.why }
 // the log, of an empty topic, or of its Limit, which End tells apart.
 //
 // The error is or wraps: *GoneError if what was to be read has been removed,
+// which is ErrTopicReplaced if that was by deleting the topic and making another,
 // *OffsetError if nothing begins there, ErrNotFound alone if there is no such
 // topic, ErrCorrupt if a batch is damaged, ErrScannerClosed, the context's
 // error, and else what a Client's Read would return, or the State.
@@ -239,6 +240,10 @@ func (s *Scanner) arrive() bool {
 	case a.gone != nil:
 		return s.passGap(a.gone)
 	}
+	if err := s.ofTopic(a.topic); err != nil {
+		a.result.Release()
+		return s.finish(EndFailed, scanError(s.topic, err))
+	}
 	s.result, s.batches, s.skip = a.result, a.result.Batches, a.skip
 	s.time, s.times = time.Time{}, a.times
 	return true
@@ -248,7 +253,10 @@ func (s *Scanner) arrive() bool {
 func (s *Scanner) passGap(gone *GoneError) bool {
 	err := error(gone)
 	if s.cfg.OnGone != nil {
-		if err = s.cfg.OnGone(gone); err == nil {
+		if err = s.cfg.OnGone(gone); err == nil && gone.Replaced {
+			err = s.ofTopic(gone.topicID)
+		}
+		if err == nil {
 			s.goOn <- struct{}{}
 			return true
 		}

@@ -44,8 +44,10 @@ type ScannerConfig struct {
 	// made, by asking for it once a second, instead of ending with ErrNotFound.
 	AwaitTopic bool
 	// OnGone is called when the wanted offset was removed before it could be
-	// read, or is damaged, by Scan. If it returns nil, the Scanner goes on from
-	// gone.Oldest: what was between gone.Offset and that is lost to it. An error
+	// read, or is damaged, by Scan; also when the topic was deleted and another one
+	// has its name (gone.Replaced), if the Scanner follows or its State is a
+	// TopicState. If it returns nil, the Scanner goes on from gone.Oldest: what was
+	// between gone.Offset and that is lost to it, and of a new topic nothing is. An error
 	// ends the Scanner. Default: the Scanner ends with the *GoneError.
 	OnGone func(gone *GoneError) error
 	// OnRetry is called with the error of a read that failed and will be tried

@@ -8,6 +8,10 @@ import (
 // ErrScannerClosed tells that the Scanner was closed before it had come to its end.
 var ErrScannerClosed = errors.New("scanner closed")
 
+// ErrTopicReplaced tells that the topic which a Scanner has read, or which its
+// State is of, was deleted, and that another one has its name.
+var ErrTopicReplaced = errors.New("topic was deleted and made anew")
+
 // GoneError tells that what a Scanner wanted to read was removed by the
 // topic's retention, or is damaged. It is ErrNotFound to errors.Is.
 type GoneError struct {
@@ -20,10 +24,19 @@ type GoneError struct {
 	// File is the name of the damaged file within the server's work directory, if
 	// the server says so.
 	File string
+	// Replaced tells that the topic was deleted and that another one has its name:
+	// the error is ErrTopicReplaced to errors.Is. Offset is of the old topic,
+	// Oldest of the new one, and neither says anything of the other.
+	Replaced bool
+
+	topicID string // of the new topic
 }
 
 // Error names both offsets.
 func (e *GoneError) Error() string {
+	if e.Replaced {
+		return fmt.Sprintf("offset %d is of a topic that was deleted: another one has its name now, from offset %d on", e.Offset, e.Oldest)
+	}
 	if e.Damaged && e.File != "" {
 		return fmt.Sprintf("offset %d is damaged (file %s); what is stored goes on at %d", e.Offset, e.File, e.Oldest)
 	}
@@ -33,8 +46,10 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("offset %d is gone; the oldest is %d", e.Offset, e.Oldest)
 }
 
-// Is reports whether target is ErrNotFound.
-func (e *GoneError) Is(target error) bool { return target == ErrNotFound }
+// Is reports whether target is ErrNotFound, or ErrTopicReplaced and e is that.
+func (e *GoneError) Is(target error) bool {
+	return target == ErrNotFound || e.Replaced && target == ErrTopicReplaced
+}
 
 // OffsetError tells that a Scanner was to read where nothing can begin: beyond
 // the end of the topic, or where there is no beginning of a batch or of a

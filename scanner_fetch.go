@@ -24,6 +24,7 @@ type arrival struct {
 	skip   int64      // how many messages of the first batch are not wanted
 	times  []TimeMark // of the batches, as far as they are wanted and known
 	gone   *GoneError
+	topic  string // id of the topic that the batches are of, if it is known
 	end    ScanEnd
 	err    error
 }
@@ -45,12 +46,18 @@ type fetcher struct {
 	failures int  // in a row
 	asked    bool // the server was asked how many messages it allows
 	timeless bool // the server does not know TIMES
+
+	topic topicWatch
 }
 
 func newFetcher(s *Scanner, client *Client) *fetcher {
 	f := &fetcher{s: s, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages}
 	if f.own {
 		f.client = client.sibling()
+	}
+	f.topic.wanted, f.topic.lazy = s.cfg.Follow, true
+	if state, ok := s.cfg.State.(TopicState); ok {
+		f.topic = topicWatch{wanted: true, id: state.TopicID()}
 	}
 	f.unlink = context.AfterFunc(client.life, func() { s.end(ErrClosed) })
 	return f
@@ -132,6 +139,9 @@ func (f *fetcher) passGap(gone *GoneError) bool {
 	select {
 	case <-f.s.goOn:
 		f.offset, f.delta, f.after = gone.Oldest, 0, false
+		if gone.Replaced {
+			f.topic.id = gone.topicID
+		}
 		return true
 	case <-f.s.ctx.Done():
 		return false
@@ -144,6 +154,7 @@ func (f *fetcher) finished() bool { return f.s.cfg.Limit > 0 && f.left == 0 }
 // fetch gets what is next, however often it has to ask.
 func (f *fetcher) fetch() arrival {
 	for {
+		var gone *GoneError
 		result, err := f.read()
 		if err == nil && f.offset == fromOldest && result.Offset > 0 {
 			var gone *GoneError
@@ -157,6 +168,14 @@ func (f *fetcher) fetch() arrival {
 		}
 		if err == nil {
 			f.answered()
+			if gone, err = f.look(); gone != nil || err != nil {
+				result.Release()
+			}
+		}
+		if gone != nil {
+			return arrival{gone: gone}
+		}
+		if err == nil {
 			if len(result.Batches) > 0 {
 				a := f.accept(result)
 				if f.s.cfg.Times && a.result != nil {
@@ -174,7 +193,7 @@ func (f *fetcher) fetch() arrival {
 				return arrival{end: end}
 			}
 		}
-		gone, err := f.recover(err)
+		gone, err = f.recover(err)
 		if err != nil {
 			return arrival{end: EndFailed, err: err}
 		}
@@ -200,7 +219,7 @@ func (f *fetcher) read() (*Result, error) {
 
 // accept takes batches.
 func (f *fetcher) accept(result *Result) arrival {
-	a := arrival{result: result}
+	a := arrival{result: result, topic: f.topic.id}
 	if f.delta > 0 || f.after {
 		var ok bool
 		if a.skip, ok = f.before(&result.Batches[0]); !ok {
@@ -318,6 +337,11 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 		return nil, err
 	case err != nil:
 		return nil, f.retry(err)
+	}
+	if gone := f.seen(&info); gone != nil {
+		return gone, nil
+	}
+	switch {
 	case f.offset == fromOldest, f.offset == info.Next:
 		// It went, or came, between the two questions.
 		return nil, f.again(cause)

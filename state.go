@@ -78,6 +78,22 @@ func (s *MemoryState) Get() (Position, error) {
 	return s.progress.position(), nil
 }
 
+// TopicID implements TopicState.
+func (s *MemoryState) TopicID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress.topic
+}
+
+// SetTopicID implements TopicState.
+func (s *MemoryState) SetTopicID(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.begin(s.Begin)
+	s.progress.ofTopic(id)
+	return nil
+}
+
 // Position returns what Get would, and changes nothing.
 func (s *MemoryState) Position() Position {
 	s.mu.Lock()
@@ -113,6 +129,7 @@ func (s *MemoryState) Complete(offset, delta int64, err error) error {
 type progress struct {
 	begun bool
 	base  Position // the position while nothing is started
+	topic string   // id of the topic that all this is of; "" if it is not known
 
 	// The messages from the oldest that is not completed to the newest that is
 	// started, in order. Some of those between may be completed.
@@ -150,7 +167,16 @@ func (p *progress) begin(at Position) {
 
 // restart forgets what is started and not completed.
 func (p *progress) restart() {
-	*p = progress{begun: true, base: p.position(), messages: p.messages[:0]}
+	*p = progress{begun: true, base: p.position(), topic: p.topic, messages: p.messages[:0]}
+}
+
+// ofTopic notes which topic the positions are of. Those of another mean nothing
+// in it.
+func (p *progress) ofTopic(id string) {
+	if p.topic != "" && p.topic != id {
+		*p = progress{begun: true}
+	}
+	p.topic = id
 }
 
 // position returns where the oldest message is that is not completed.

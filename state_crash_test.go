@@ -207,7 +207,7 @@ func checkImage(t *testing.T, fault int, image string, from, to int64) {
 	if image == "none" && from == 0 {
 		return // before the first save came to an end
 	}
-	at, err := decodeState([]byte(image))
+	at, _, err := decodeState([]byte(image))
 	if err != nil || at.offset < from || at.offset > to {
 		t.Errorf("fault %d: %q is left: %v, want an offset of %d to %d", fault, image, err, from, to)
 	}
@@ -224,7 +224,7 @@ func TestFileStateWithoutSync(t *testing.T) {
 	if !slices.Contains(images, "") {
 		t.Fatalf("a power cut leaves %q: this test finds nothing", images)
 	}
-	if _, err := decodeState(nil); !errors.Is(err, ErrStateDamaged) {
+	if _, _, err := decodeState(nil); !errors.Is(err, ErrStateDamaged) {
 		t.Errorf("an empty file: %v", err)
 	}
 	checkImage(t, 0, c.killed("s"), 0, 0)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Errors of files of states.
@@ -126,6 +128,7 @@ type FileState struct {
 	// Guarded by both; either is enough to read them.
 	saved   Position
 	savedAt time.Time
+	savedOf string // id of the topic
 }
 
 // stateFiles is what a FileState asks of the operating system.
@@ -153,15 +156,16 @@ func OpenFileState(cfg FileStateConfig) (*FileState, error) {
 	}
 	setDefault(&cfg.FileMode, 0o600)
 	s := &FileState{cfg: cfg, files: osFiles()}
-	at, err := readState(cfg.Path)
+	at, topic, err := readState(cfg.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.progress.begin(cfg.Begin)
 	case err != nil:
 		return nil, fmt.Errorf("logd: open state: %w", err)
 	default:
-		s.saved = at
+		s.saved, s.savedOf = at, topic
 		s.progress.begin(at)
+		s.progress.topic = topic
 	}
 	removeTemporary(cfg.Path)
 	return s, nil
@@ -176,6 +180,27 @@ func (s *FileState) Get() (Position, error) {
 	}
 	s.progress.restart()
 	return s.progress.position(), nil
+}
+
+// TopicID implements TopicState.
+func (s *FileState) TopicID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress.topic
+}
+
+// SetTopicID implements TopicState. The file has the id at the next Start.
+func (s *FileState) SetTopicID(id string) error {
+	if !protocol.ValidID(id) || len(id) > maxStateTopic {
+		return fmt.Errorf("logd: %q is no id of a topic", id)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrStateClosed
+	}
+	s.progress.ofTopic(id)
+	return nil
 }
 
 // Position returns what Get would, and changes nothing.
@@ -195,7 +220,7 @@ func (s *FileState) Start(offset, delta int64) error {
 		return ErrStateClosed
 	}
 	err := s.progress.start(offset, delta, s.cfg.MaxStarted)
-	known := s.saved.named()
+	known := s.saved.named() && s.savedOf == s.progress.topic
 	s.mu.Unlock()
 	if err != nil || known {
 		return err
@@ -255,9 +280,9 @@ func (s *FileState) complete(offset, delta int64, err error) (due bool, _ error)
 func (s *FileState) due() bool {
 	at := s.progress.position()
 	switch {
-	case at == s.saved:
+	case at == s.saved && s.savedOf == s.progress.topic:
 		return false
-	case !s.saved.named():
+	case !s.saved.named() || s.savedOf != s.progress.topic:
 		return true
 	case s.cfg.SaveInterval > 0 && time.Since(s.savedAt) < s.cfg.SaveInterval:
 		return false
@@ -292,26 +317,26 @@ func (s *FileState) Close() error {
 // save replaces the file. Caller holds saving.
 func (s *FileState) save(sync bool) error {
 	s.mu.Lock()
-	at, done := s.progress.position(), s.done
+	at, topic, done := s.progress.position(), s.progress.topic, s.done
 	s.mu.Unlock()
 	if at.IsZero() {
 		return nil // nothing is known yet
 	}
-	if at == s.saved && !(sync && s.cfg.Sync == SyncOnClose) {
+	if at == s.saved && topic == s.savedOf && !(sync && s.cfg.Sync == SyncOnClose) {
 		return nil
 	}
-	if err := s.replace(at, sync); err != nil {
+	if err := s.replace(at, topic, sync); err != nil {
 		return fmt.Errorf("logd: save state: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.saved, s.savedAt = at, time.Now()
+	s.saved, s.savedOf, s.savedAt = at, topic, time.Now()
 	s.done -= done
 	return nil
 }
 
 // replace writes another file and gives it the place of the old one.
-func (s *FileState) replace(at Position, sync bool) error {
+func (s *FileState) replace(at Position, topic string, sync bool) error {
 	f, temporary, err := s.files.create(s.cfg.Path, s.cfg.FileMode)
 	if err != nil {
 		return err
@@ -322,7 +347,7 @@ func (s *FileState) replace(at Position, sync bool) error {
 			s.files.remove(temporary)
 		}
 	}()
-	_, err = f.Write(encodeState(at))
+	_, err = f.Write(encodeState(at, topic))
 	if err == nil && sync {
 		err = f.Sync()
 	}
@@ -344,46 +369,61 @@ func (s *FileState) replace(at Position, sync bool) error {
 
 // A file of a state is one line:
 //
+//	logd-state 2 <topic> <position> <checksum>\n
 //	logd-state 1 <position> <checksum>\n
 //
-// position is the text of a Position; checksum is the CRC-32 (IEEE) of all
+// of which the second is for a topic whose id is not known, and all that there
+// was before. topic is the topic's id in hexadecimal; position is the text of a Position; checksum is the CRC-32 (IEEE) of all
 // before the space that it follows, as eight hexadecimal digits.
 const (
 	stateMagic   = "logd-state "
-	stateVersion = 1
+	stateVersion = 2
 	maxStateFile = 256
+
+	maxStateTopic = 64
 )
 
-func encodeState(at Position) []byte {
-	line := fmt.Appendf(nil, "%s%d %s", stateMagic, stateVersion, at)
+func encodeState(at Position, topic string) []byte {
+	line := fmt.Appendf(nil, "%s1 %s", stateMagic, at)
+	if topic != "" {
+		line = fmt.Appendf(nil, "%s2 %s %s", stateMagic, topic, at)
+	}
 	return fmt.Appendf(line, " %08x\n", crc32.ChecksumIEEE(line))
 }
 
-func decodeState(line []byte) (at Position, err error) {
+func decodeState(line []byte) (at Position, topic string, err error) {
 	rest, ok := bytes.CutPrefix(line, []byte(stateMagic))
 	version, _, ok2 := bytes.Cut(rest, []byte(" "))
 	if !ok || !ok2 {
-		return at, fmt.Errorf("%w: it does not begin like one", ErrStateDamaged)
+		return at, "", fmt.Errorf("%w: it does not begin like one", ErrStateDamaged)
 	}
 	if n, err := strconv.ParseUint(string(version), 10, 32); err == nil && n > stateVersion {
-		return at, fmt.Errorf("%w: %d, and %d is the newest known", ErrStateVersion, n, stateVersion)
+		return at, "", fmt.Errorf("%w: %d, and %d is the newest known", ErrStateVersion, n, stateVersion)
 	}
 	end := bytes.LastIndexByte(line, ' ')
 	if want := fmt.Sprintf(" %08x\n", crc32.ChecksumIEEE(line[:end])); string(line[end:]) != want {
-		return at, fmt.Errorf("%w: its checksum is wrong", ErrStateDamaged)
+		return at, "", fmt.Errorf("%w: its checksum is wrong", ErrStateDamaged)
 	}
-	position, ok := bytes.CutPrefix(line[:end], fmt.Appendf(nil, "%s%d ", stateMagic, stateVersion))
+	position, ok := bytes.CutPrefix(line[:end], []byte(stateMagic+"1 "))
+	if !ok {
+		var id []byte
+		position, ok = bytes.CutPrefix(line[:end], []byte(stateMagic+"2 "))
+		if id, position, _ = bytes.Cut(position, []byte(" ")); ok && (!protocol.ValidID(id) || len(id) > maxStateTopic) {
+			return at, "", fmt.Errorf("%w: %q is no id of a topic", ErrStateDamaged, id)
+		}
+		topic = string(id)
+	}
 	if err := at.UnmarshalText(position); err != nil || !ok || at.IsZero() {
-		return at, fmt.Errorf("%w: %q is no position", ErrStateDamaged, position)
+		return at, "", fmt.Errorf("%w: %q is no position", ErrStateDamaged, position)
 	}
-	return at, nil
+	return at, topic, nil
 }
 
 // readState reads a file of a state.
-func readState(name string) (at Position, err error) {
+func readState(name string) (at Position, topic string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return at, err
+		return at, "", err
 	}
 	defer f.Close()
 	line, err := io.ReadAll(io.LimitReader(f, maxStateFile+1))
@@ -391,12 +431,12 @@ func readState(name string) (at Position, err error) {
 		err = fmt.Errorf("%w: it is longer than %d bytes", ErrStateDamaged, maxStateFile)
 	}
 	if err == nil {
-		at, err = decodeState(line)
+		at, topic, err = decodeState(line)
 	}
 	if err != nil {
-		return at, fmt.Errorf("%s: %w", name, err)
+		return at, "", fmt.Errorf("%s: %w", name, err)
 	}
-	return at, nil
+	return at, topic, nil
 }
 
 func osFiles() stateFiles {

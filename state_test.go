@@ -350,7 +350,7 @@ func TestStateConcurrently(t *testing.T) {
 // is a newer version, as that.
 func TestFileStateRefuses(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "state")
-	good := encodeState(AfterMessage(12345, 67))
+	good := encodeState(AfterMessage(12345, 67), "")
 	if string(good) != "logd-state 1 after 12345.67 e8a7fd8f\n" {
 		t.Errorf("the file is %q", good)
 	}
@@ -389,8 +389,8 @@ func TestFileStateRefuses(t *testing.T) {
 	refused(append(slices.Clone(good), good...))
 	refused(make([]byte, len(good)))
 	refused(make([]byte, 10000))
-	refused(encodeState(Position{}))
-	if err := open([]byte("logd-state 2 whatever it is\n")); !errors.Is(err, ErrStateVersion) || errors.Is(err, ErrStateDamaged) {
+	refused(encodeState(Position{}, ""))
+	if err := open([]byte("logd-state 3 whatever it is\n")); !errors.Is(err, ErrStateVersion) || errors.Is(err, ErrStateDamaged) {
 		t.Errorf("a newer version: %v", err)
 	}
 	if _, err := OpenFileState(FileStateConfig{Path: t.TempDir()}); err == nil {
@@ -447,13 +447,14 @@ func TestFileStateOfNothing(t *testing.T) {
 // written.
 func FuzzState(f *testing.F) {
 	for _, at := range []Position{AtOldest(), AtNext(), AtMessage(70, 11), AfterMessage(70, 11), AtTime(time.Unix(1, 2).UTC()), {}} {
-		f.Add(encodeState(at))
+		f.Add(encodeState(at, ""))
 		f.Add([]byte(at.String()))
 	}
+	f.Add(encodeState(AtOffset(70), "0af"))
 	f.Add([]byte("logd-state 2 x"))
 	f.Add([]byte("logd-state "))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if at, err := decodeState(data); err == nil && string(encodeState(at)) != string(data) {
+		if at, topic, err := decodeState(data); err == nil && string(encodeState(at, topic)) != string(data) {
 			t.Errorf("%q is read as %v", data, at)
 		}
 		var at Position
@@ -463,7 +464,7 @@ func FuzzState(f *testing.F) {
 		if back, err := at.MarshalText(); err != nil || string(back) != string(data) {
 			t.Errorf("%q is read as %v", data, at)
 		}
-		if back, err := decodeState(encodeState(at)); err == nil && back != at || err != nil && !at.IsZero() {
+		if back, _, err := decodeState(encodeState(at, "")); err == nil && back != at || err != nil && !at.IsZero() {
 			if !at.since.Equal(back.since) {
 				t.Errorf("%v comes back as %v, %v", at, back, err)
 			}

@@ -1,0 +1,81 @@
+package logd
+
+import (
+	"errors"
+	"time"
+)
+
+// TopicState is a StatePuller that remembers which topic its positions are of,
+// by its TopicInfo.ID. They mean nothing in another topic that got the name
+// after the first was deleted: a Scanner ends with ErrTopicReplaced then, and
+// leaves the state as it is, or goes on if its OnGone agrees.
+type TopicState interface {
+	StatePuller
+	// TopicID returns the id, and "" while none is known.
+	TopicID() string
+	// SetTopicID notes which topic is read from now on. If another one is known
+	// the state forgets all but that: of messages that are started and not
+	// completed, Complete then returns ErrNotStarted.
+	SetTopicID(id string) error
+}
+
+// topicWatch is what a fetcher knows of which topic it reads. It asks for the
+// id at the start if there is a State, over each new connection, where nothing
+// was found, and otherwise at most every followWait; and what it has read before the answer
+// comes is delivered after it.
+type topicWatch struct {
+	wanted bool   // by a State, or because the Scanner follows
+	id     string // "" while it is not known
+
+	lazy    bool      // nothing depends on what the id was at the start
+	asked   time.Time // when the server was asked last
+	conn    *conn     // and over which connection
+	unknown bool      // the server does not tell ids
+}
+
+// due reports whether to ask for the topic's id.
+func (w *topicWatch) due(c *Client) bool {
+	if w.lazy && w.conn == nil {
+		w.asked, w.conn = time.Now(), c.conn.Load()
+	}
+	return w.wanted && !w.unknown && (w.conn == nil || w.conn != c.conn.Load() || time.Since(w.asked) >= followWait)
+}
+
+// look asks which topic the name is of, if that is due.
+func (f *fetcher) look() (*GoneError, error) {
+	if !f.topic.due(f.client) {
+		return nil, nil
+	}
+	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	switch {
+	case errors.Is(err, ErrInvalidProtocol), errors.Is(err, ErrInvalidRequest):
+		f.topic.unknown = true // it does not know INFO
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return f.seen(&info), nil
+}
+
+// seen compares a topic with the one that is read.
+func (f *fetcher) seen(info *TopicInfo) *GoneError {
+	w := &f.topic
+	w.asked, w.conn = time.Now(), f.client.conn.Load()
+	switch {
+	case info.ID == "":
+		w.unknown = true
+	case w.wanted && w.id == "":
+		w.id = info.ID
+	case w.wanted && w.id != info.ID:
+		return &GoneError{Offset: max(f.offset, 0), Oldest: info.Oldest, Replaced: true, topicID: info.ID}
+	}
+	return nil
+}
+
+// ofTopic has the state know which topic the messages that come are of.
+func (s *Scanner) ofTopic(id string) error {
+	if state, ok := s.cfg.State.(TopicState); ok && id != "" && state.TopicID() != id {
+		return state.SetTopicID(id)
+	}
+	return nil
+}
