@@ -1,6 +1,7 @@
 package logd
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -28,7 +29,13 @@ func TestLogWriterNeverBlocks(t *testing.T) {
 				}
 				defer c.Close()
 				start := time.Now()
-				w, err := NewLogWriter(c, "t", func(cfg *WriterConfig) { cfg.BatchAge = time.Second })
+				w, err := NewLogWriter(c, "t", func(cfg *WriterConfig) {
+					cfg.ErrorHandler = ErrorHandlerFunc(func(err error) {
+						if errors.Is(err, errNotAsked) {
+							t.Errorf("the beginning is told as a failure: %v", err)
+						}
+					})
+				})
 				if err != nil {
 					t.Fatal(err)
 				}

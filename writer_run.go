@@ -320,7 +320,9 @@ func (w *Writer) undelivered(s *slot, cause error) {
 	for i, done := range s.calls {
 		done(WriteResult{Delta: s.deltas[i], Err: failure})
 	}
-	w.report(failure)
+	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
+		w.report(failure)
+	}
 	w.mu.Lock()
 	w.settle(s)
 	w.mu.Unlock()
