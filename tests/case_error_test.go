@@ -79,7 +79,7 @@ func refusedRequests(s *scene) {
 	for line, reason := range map[string]string{
 		"ping":           "invalid protocol: commands are in upper case: PING",
 		"help":           "invalid protocol: commands are in upper case: HELP",
-		"GET / HTTP/1.1": "invalid protocol: this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
+		"GET / HTTP/1.1": "invalid protocol",
 	} {
 		c := s.dial()
 		c.write("%s\r\n", line)

@@ -101,6 +101,9 @@ func (a *app) check(ctx context.Context, dir string, online bool) error {
 	if err != nil {
 		return explainOffline(dir, err)
 	}
+	if addr := storage.ServerOf(fsys); online && addr != "" && printed == nil {
+		printed = a.askServer(ctx, dir, addr, &report)
+	}
 	if printed == nil {
 		printed = a.printChecked(&report)
 	}

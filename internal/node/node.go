@@ -157,6 +157,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.store.Store(store)
 	n.hooks.begin(store)
+	if err := store.Announce(n.listener.Addr().String()); err != nil {
+		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
+	}
 	n.server.Store(server.New(server.Options{
 		Store: topics{store, n.hooks}, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,

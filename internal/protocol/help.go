@@ -1,9 +1,6 @@
 package protocol
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // usage is what HELP says of each command, in its order: the words that follow
 // the name, and a line of meaning.
@@ -52,12 +49,8 @@ func appendUsage(dst []byte, c Command, words string) []byte {
 }
 
 // Hint returns what would be right in place of a request line that is none, if
-// it is a lone word in lower case, which a person types to see what comes, or is
-// of HTTP; else "". What may be a program's mistake is answered as it always was.
+// it is a lone word in lower case, which a person types to see what comes; else "". What may be a program's mistake is answered as it always was.
 func Hint(line []byte) string {
-	if bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.HasSuffix(line, []byte(" HTTP/1.0")) {
-		return "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise"
-	}
 	for _, u := range usage {
 		if name := u.command.String(); string(line) == strings.ToLower(name) {
 			return "commands are in upper case: " + string(appendUsage(nil, u.command, u.words))

@@ -58,8 +58,8 @@ func TestHint(t *testing.T) {
 		"info":               "commands are in upper case: INFO <topic>",
 		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages>",
 		"quit":               "HELP lists the commands, CLOSE ends the connection",
-		"GET / HTTP/1.1":     "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
-		"POST /log HTTP/1.0": "this port does not speak HTTP; that is on another one, 1775 unless http-host says otherwise",
+		"GET / HTTP/1.1":     "",
+		"POST /log HTTP/1.0": "",
 
 		// What a program may send is answered as it always was.
 		"":              "",

@@ -46,6 +46,8 @@ const (
 	FoundJournal FindingKind = "journal"
 	// FoundFile is a file that logd should read and can't: it is no regular file.
 	FoundFile FindingKind = "file"
+	// FoundServer is what a server that has the directory open says of a topic.
+	FoundServer FindingKind = "server"
 )
 
 // The kinds of notes.

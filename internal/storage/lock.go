@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"strings"
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/vfs"
@@ -92,6 +94,45 @@ func (l *workDirLock) take(name string) error {
 		l.held = append(l.held, c)
 	}
 	return err
+}
+
+// announce writes the server's address into the lock file, for whoever finds the
+// directory in use.
+func (l *workDirLock) announce(addr string) error {
+	f, ok := l.held[0].(interface {
+		io.WriterAt
+		Truncate(size int64) error
+	})
+	if !ok {
+		return nil
+	}
+	text := "host " + addr + "\n"
+	if _, err := f.WriteAt([]byte(text), 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
+}
+
+// ServerOf returns the address of the server that has the work directory open, as
+// it stands in the lock file; "" if it does not say. It may be that of an earlier
+// server.
+func ServerOf(fsys vfs.FS) string {
+	f, err := fsys.OpenFile(lockName, os.O_RDONLY, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(b[:n]), "\n")
+	addr, ok := strings.CutPrefix(line, "host ")
+	if !ok {
+		return ""
+	}
+	return addr
 }
 
 // removeOld removes the lock file of an older version, which is in the way of

@@ -4,12 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 	"time"
 )
 
 // lookInterval is how often a log is looked at that nobody syncs.
 const lookInterval = 10 * time.Second
+
+// IsDisplaced reports whether a topic's State, as INFO tells it, is that another
+// program has removed, replaced or cut short a file of the topic.
+func IsDisplaced(state string) bool { return strings.Contains(state, errDisplaced.Error()) }
 
 // errDisplaced is a file that its log still uses and that others have removed,
 // replaced or cut short: what is written to it can't be found again.

@@ -456,6 +456,10 @@ func (s *Store) count() int {
 	return len(s.logs) + len(s.broken)
 }
 
+// Announce notes in the work directory where its server answers: see ServerOf.
+// The note need not be durable.
+func (s *Store) Announce(addr string) error { return s.lock.announce(addr) }
+
 // Topics returns the names of all topics, sorted.
 func (s *Store) Topics() []string {
 	s.mu.RLock()
