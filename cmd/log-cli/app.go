@@ -190,7 +190,22 @@ func (a *app) withClient(ctx context.Context, f func(*logd.Client) error) error 
 		return err
 	}
 	defer client.Close()
-	return f(client)
+	return withCause(ctx, client, f(client))
+}
+
+// withCause adds to the error of a topic that is read only why the topic is, as
+// the server tells.
+func withCause(ctx context.Context, client *logd.Client, err error) error {
+	op, ok := errors.AsType[*logd.OpError](err)
+	if !ok || !errors.Is(err, logd.ErrReadOnly) {
+		return err
+	}
+	info, infoErr := client.Info(context.WithoutCancel(ctx), op.Topic)
+	cause, told := strings.CutPrefix(info.State, "read only: ")
+	if infoErr != nil || !told {
+		return fmt.Errorf("%w (the server's log says why)", err)
+	}
+	return fmt.Errorf("%w: %s", err, cause)
 }
 
 // plain is what an error says, without the name of the package that it is from.

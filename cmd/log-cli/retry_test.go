@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -313,4 +314,26 @@ func TestWriteBacklogOfRefused(t *testing.T) {
 	if n := b.Len(); n != 1 {
 		t.Errorf("%d batches are kept, want 1: the second run did not get to its own", n)
 	}
+}
+
+// A topic that is read only is said to be so with the reason.
+func TestReadOnlyHasItsCause(t *testing.T) {
+	dir := t.TempDir()
+	s, err := startServer(dir, "127.0.0.1:0", "flush-batches=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.addr, "", "write", "t", "one")
+	if err := os.RemoveAll(filepath.Join(dir, "t")); err != nil {
+		t.Fatal(err)
+	}
+	code, _, _ := cli(t, s.addr, nil, "write", "t", "two") // which notices
+	if code == exit.Done {
+		t.Error("a batch is acknowledged that no name leads to")
+	}
+	code, _, stderr := cli(t, s.addr, nil, "write", "t", "three")
+	if code != exit.Refused || !strings.Contains(stderr, ": read only: ") || !strings.Contains(stderr, "removed, replaced or cut short by another program") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	s.stop() // which can't sync what is gone
 }
