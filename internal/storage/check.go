@@ -68,8 +68,8 @@ const (
 	FoundIndex FindingKind = "index"
 	// FoundTotals is a count in the journal that is not the partition's.
 	FoundTotals FindingKind = "totals"
-	// FoundUnfinished is a removal or truncation that a crash interrupted. The
-	// next start finishes it.
+	// FoundUnfinished is a removal, truncation or deletion of a topic that a crash
+	// interrupted. The next start finishes it.
 	FoundUnfinished FindingKind = "unfinished"
 	// FoundLeftOver is a file of logd's that it does not need any more.
 	FoundLeftOver FindingKind = "left-over"
@@ -162,7 +162,7 @@ func Check(ctx context.Context, o CheckOptions, found func(Finding)) (CheckRepor
 }
 
 func (r *CheckReport) add(s *survey) {
-	if s.topic != "" {
+	if s.topic != "" && !s.deleted {
 		r.Topics++
 	}
 	for _, p := range s.parts {
@@ -206,7 +206,7 @@ func (v *surveyor) all(each func(*survey) error) error {
 			case found == foreign:
 				root.note(FoundStray, name, "folder without partitions or a journal; logd leaves it alone")
 			case !v.online: // else it may be a topic that is being made
-				root.note(FoundLeftOver, name, "a topic whose creation was interrupted; the next start removes it")
+				root.note(FoundLeftOver, name, "a topic whose creation or deletion was interrupted; the next start removes the folder")
 			}
 		case name == oldLockName && d.Type().IsRegular():
 		case Reserved(name):
@@ -246,6 +246,9 @@ func (v *surveyor) measure(topics []string) error {
 		return nil
 	}
 	for _, name := range topics {
+		if b, err := readJournal(v.fs, name); err == nil && isDeletedJournal(b) {
+			continue // not read
+		}
 		dir, err := v.fs.ReadDir(name)
 		if err != nil {
 			continue // the survey of the topic will say so

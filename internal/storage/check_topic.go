@@ -38,6 +38,7 @@ type survey struct {
 	adopted bool // there is no journal that says who the topic is
 	newer   bool // nothing but the journal's version is known
 	partial bool // something could not be read
+	deleted bool // there is a topic no longer
 
 	parts []*surveyed // as recovery would serve them; the last is the head
 	next  int64       // where the log would go on, without what is cut off
@@ -87,14 +88,24 @@ func (s *survey) unreadable(file string, pos, offset, length int64, err error) {
 // topic surveys one topic. The error is the context's.
 func (v *surveyor) topic(name string) (*survey, error) {
 	s := &survey{topic: name}
+	err := v.look(s)
+	if v.online && s.findings != nil && !s.deleted && v.vanished(s) {
+		return &survey{topic: name, deleted: true}, err
+	}
+	return s, err
+}
+
+// look is topic, for a topic that stays.
+func (v *surveyor) look(s *survey) error {
+	name := s.topic
 	if st, err := v.fs.Stat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		s.unreadable(name, -1, -1, 0, errLinked)
-		return s, v.ctx.Err()
+		return v.ctx.Err()
 	}
 	v.checkMode(s, name)
 	v.readJournal(s)
-	if s.newer || !v.listFiles(s) {
-		return s, v.ctx.Err()
+	if s.deleted || s.newer || !v.listFiles(s) {
+		return v.ctx.Err()
 	}
 	if !v.online {
 		v.findUnfinished(s)
@@ -103,13 +114,26 @@ func (v *surveyor) topic(name string) (*survey, error) {
 	v.findGaps(s)
 	for i, p := range s.parts {
 		if err := v.scanPartition(s, p, i == len(s.parts)-1); err != nil {
-			return s, err
+			return err
 		}
 	}
 	if !v.online {
 		v.findEnd(s)
 	}
-	return s, v.ctx.Err()
+	return v.ctx.Err()
+}
+
+// vanished reports whether the topic was deleted while it was looked at.
+func (v *surveyor) vanished(s *survey) bool {
+	if st, err := v.fs.Stat(s.topic); err != nil || !st.IsDir() {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	b, err := readJournal(v.fs, s.topic)
+	if err != nil {
+		return false
+	}
+	now, _, _ := decodeJournal(b)
+	return isDeletedJournal(b) || now.id != s.state.id // that of another, or of none yet
 }
 
 func (v *surveyor) readJournal(s *survey) {
@@ -119,6 +143,11 @@ func (v *surveyor) readJournal(s *survey) {
 	if err != nil {
 		s.state, s.adopted = newJournalState(), true
 		s.unreadable(name, -1, -1, 0, err)
+		return
+	}
+	if isDeletedJournal(b) {
+		s.deleted = true
+		s.note(FoundUnfinished, name, "the topic is being deleted; the next start finishes it")
 		return
 	}
 	state, size, err := decodeJournal(b)

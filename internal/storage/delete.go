@@ -3,9 +3,11 @@ package storage
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"path"
 	"strings"
@@ -371,11 +373,12 @@ const (
 
 // isDeletedJournal reports whether a journal has the mark of a deleted topic.
 func isDeletedJournal(b []byte) bool {
-	if len(b) < len(journalMagic) || b[journalDeletedAt] != journalDeleted {
+	if len(b) < journalHeader || b[journalDeletedAt] != journalDeleted {
 		return false
 	}
-	return string(b[:journalDeletedAt]) == journalMagic[:journalDeletedAt] &&
-		string(b[journalDeletedAt+1:len(journalMagic)]) == journalMagic[journalDeletedAt+1:]
+	head := [journalHeader]byte(b)
+	head[journalDeletedAt] = journalMagic[journalDeletedAt]
+	return string(head[:len(journalMagic)]) == journalMagic && binary.LittleEndian.Uint32(head[12:]) == crc32.ChecksumIEEE(head[:12])
 }
 
 // markDeleted marks a topic as deleted where it is, durably. A folder without a

@@ -336,9 +336,6 @@ func wholeOrGone(image *vfstest.FS, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if hexID(l.id) != id && l.Next() == 0 {
-		return false, nil // of the folder alone, which was the last to go
-	}
 	if hexID(l.id) != id {
 		return false, fmt.Errorf("a topic with another id")
 	}
