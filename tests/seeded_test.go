@@ -247,8 +247,8 @@ var seededPlaces = []seededPlace{
 				from = end
 			} else if err := f.Truncate(found.tail); err != nil {`, byPowerCuts},
 	{"internal/storage/recovery.go",
-		`		if head && from >= synced && !foreign {`,
-		`		if head && (from >= synced && !foreign || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
+		`		if head && torn {`,
+		`		if head && (torn || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
 	{"internal/storage/recovery.go",
 		`		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {`,
 		`		if bug("a damaged journal is moved away before there is a new one") {
@@ -291,6 +291,13 @@ var seededPlaces = []seededPlace{
 	}
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
+	{"internal/storage/check_partition.go",
+		`	return sp.sc.torn(tail, synced)
+`, `	if bug("a check takes for torn what recovery keeps") {
+		return tail >= synced, nil
+	}
+	return sp.sc.torn(tail, synced)
+`, "^TestCheckExpectsWhatRecoveryDoes$"},
 	{"internal/storage/scan.go",
 		`		return end, end == s.size && !cut || (follows && pos < s.synced), err`,
 		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size && !cut || (follows && pos < s.synced), err`, byDamage},

@@ -68,6 +68,14 @@ func powerCuts(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error) 
 				failed = fmt.Errorf("power cut after %v: %+v\ntrace:\n%s", op, f, disk.Trace())
 			}
 		}
+		if lie == nil && failed == nil && rng.IntN(8) == 0 {
+			if topic, err := contentsOf(image, "t"); err != nil || topic != aTopic {
+				return
+			}
+			if err := agree(t, image); err != nil {
+				failed = fmt.Errorf("power cut after %v: %w\ntrace:\n%s", op, err, disk.Trace())
+			}
+		}
 	})
 	for range 3 {
 		s := openMem(t, disk, o)

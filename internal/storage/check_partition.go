@@ -81,7 +81,11 @@ func (sp *scanPass) run() error {
 	end := sp.limit
 	damaged := found.damaged
 	if tail := (byteRange{found.tail, sp.limit}); tail.from < tail.to {
-		if sp.head && !sp.v.online && tail.from >= sp.trusted() {
+		torn, err := sp.torn(tail.from)
+		if err != nil {
+			return err
+		}
+		if torn {
 			if err := sp.tornTail(tail); err != nil {
 				return err
 			}
@@ -105,6 +109,19 @@ func (sp *scanPass) run() error {
 		}
 	}
 	return nil
+}
+
+// torn reports whether the invalid bytes from tail on, at the end of the
+// partition, are what recovery cuts off.
+func (sp *scanPass) torn(tail int64) (bool, error) {
+	if !sp.head || sp.v.online {
+		return false, nil
+	}
+	synced := sp.s.state.synced - sp.p.base
+	if sp.s.adopted {
+		synced = 0
+	}
+	return sp.sc.torn(tail, synced)
 }
 
 // trusted returns the position before which recovery takes nothing for torn.

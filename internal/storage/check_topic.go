@@ -342,16 +342,11 @@ func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
-	sc := &scanner{f: r, size: p.size, topic: s.topic}
-	_, err = sc.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
-	if err == errFound {
-		return true, nil
-	}
-	return false, err
+	return (&scanner{f: r, size: p.size, topic: s.topic}).alive()
 }
 
-// endsValid reports whether a partition ends with a valid batch, or is empty,
-// or ends in what is known as damaged.
+// endsValid reports whether a partition ends with a valid batch, or in what is
+// known as damaged.
 func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
 	if p.size == 0 {
 		return false

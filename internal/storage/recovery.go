@@ -363,11 +363,7 @@ func (l *Log) dropDeadHeads() error {
 	}
 }
 
-// errFound ends a scan.
-var errFound = errors.New("found")
-
-// hasBatch reports whether there is a valid batch anywhere in the partition, or
-// one of another topic at its beginning.
+// hasBatch reports whether anything in the partition is a reason to keep it.
 func (l *Log) hasBatch(p *partition) (bool, error) {
 	size := p.end.Load() - p.base
 	if size == 0 {
@@ -378,15 +374,7 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 		return false, err
 	}
 	defer p.file.release()
-	sc := &scanner{f: f, size: size, topic: l.name}
-	_, err = sc.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
-	if err == errFound {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return sc.foreignAt(0)
+	return (&scanner{f: f, size: size, topic: l.name}).alive()
 }
 
 // tellMissing says which partitions were complete, were not removed by logd, and
@@ -437,14 +425,12 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	}
 	from, end := p.base+found.tail, p.end.Load()
 	if tail := end - from; tail > 0 {
-		// What another topic's folder holds was never an append to this one: it is
-		// kept, as is all that was not torn.
 		sc := &scanner{f: f, size: end - p.base, topic: l.name}
-		foreign, err := sc.foreignAt(found.tail)
+		torn, err := sc.torn(found.tail, synced-p.base)
 		if err != nil {
 			return place("recover", from, err)
 		}
-		if head && from >= synced && !foreign {
+		if head && torn {
 			l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
 				"topic", l.name, "file", p.file.name, "offset", from, "bytes", tail)
 			if err := f.Truncate(found.tail); err != nil {

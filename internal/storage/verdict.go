@@ -1,0 +1,40 @@
+package storage
+
+import (
+	"errors"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// What becomes of the end of a log is decided here, for recovery as for those
+// who say beforehand what recovery would do: whoever cuts off more than
+// recovery does gives offsets out again that recovery would not.
+
+// torn reports whether the invalid bytes from tail on, at the end of the newest
+// partition, are a torn tail: they begin at or after synced, and no batch of
+// another topic stands there. Such a batch was never an append to this topic:
+// it is kept, as is all that was not torn. Bytes that are not torn are damage.
+func (s *scanner) torn(tail, synced int64) (bool, error) {
+	if tail < synced {
+		return false, nil
+	}
+	foreign, err := s.foreignAt(tail)
+	return !foreign, err
+}
+
+// errFound ends a scan.
+var errFound = errors.New("found")
+
+// alive reports whether a partition that begins after the synced mark is to
+// stay: there is a valid batch anywhere in it, or one of another topic at its
+// beginning.
+func (s *scanner) alive() (bool, error) {
+	_, err := s.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
+	if err == errFound {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return s.foreignAt(0)
+}
