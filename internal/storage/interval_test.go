@@ -141,7 +141,11 @@ type twoDisks struct{ *vfstest.FS }
 
 type otherDisk struct{ fs.FileInfo }
 
-func (otherDisk) Sys() any { return &syscall.Stat_t{Dev: 7} }
+func (d otherDisk) Sys() any {
+	st := *d.FileInfo.Sys().(*syscall.Stat_t)
+	st.Dev = 7
+	return &st
+}
 
 type otherEntry struct{ fs.DirEntry }
 
