@@ -2,11 +2,8 @@ package logd
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -31,13 +28,11 @@ type PendingHook struct {
 func (c *Client) Hooks(ctx context.Context) ([]PendingHook, error) {
 	const op = "hooks"
 	var hooks []PendingHook
-	_, err := c.lines(ctx, op, &protocol.Request{Command: protocol.Hooks}, c.cfg.MaxReplySize, func(line []byte) error {
-		var h PendingHook
-		err := parsePairs(string(line), map[string]any{
-			"topic": &h.Topic, "base": &h.Base, "end": &h.End, "state": &h.State,
-			"attempts": &h.Attempts, "next": &h.Next, "error": &h.Error,
-		})
-		hooks = append(hooks, h)
+	_, err := c.body(ctx, op, &protocol.Request{Command: protocol.Hooks}, c.cfg.MaxReplySize, func(body []byte) error {
+		parsed, err := protocol.ParseHooks(body)
+		for _, h := range parsed {
+			hooks = append(hooks, PendingHook(h))
+		}
 		return err
 	})
 	return hooks, err
@@ -106,13 +101,14 @@ func (c *Client) Retention(ctx context.Context, topic string, o RetentionOptions
 		Partitions: asked(o.Partitions), Bytes: asked(o.Bytes), Age: asked(o.Age),
 	}}
 	var plan []PlannedPartition
-	_, err := c.lines(ctx, op, req, c.cfg.MaxReplySize, func(line []byte) error {
-		p := PlannedPartition{Messages: -1}
-		err := parsePairs(string(line), map[string]any{
-			"base": &p.Base, "end": &p.End, "messages": &p.Messages, "newest": &p.Newest, "verdict": &p.Verdict, "why": &p.Why,
-			"after-partitions": &p.AfterPartitions, "after-bytes": &p.AfterBytes, "at": &p.At,
-		})
-		plan = append(plan, p)
+	_, err := c.body(ctx, op, req, c.cfg.MaxReplySize, func(body []byte) error {
+		parsed, err := protocol.ParsePlan(body)
+		for _, p := range parsed {
+			plan = append(plan, PlannedPartition{
+				Base: p.Base, End: p.End, Messages: p.Messages, Newest: p.Newest, Verdict: p.Verdict, Why: p.Why,
+				AfterPartitions: p.AfterPartitions, AfterBytes: p.AfterBytes, At: p.At,
+			})
+		}
 		return err
 	})
 	return plan, err
@@ -128,34 +124,4 @@ func asked[T int64 | time.Duration](n T) T {
 		return 0
 	}
 	return n
-}
-
-// parsePairs parses a line of words of the form key=value into the values; what
-// follows error= is one value with spaces. Unknown keys are left out.
-func parsePairs(line string, values map[string]any) error {
-	bad := func(word string) error { return fmt.Errorf("%w: %q makes no sense in %q", ErrBadAnswer, word, line) }
-	for rest := line; rest != ""; {
-		word, more, _ := strings.Cut(rest, " ")
-		if strings.HasPrefix(rest, "error=") {
-			word, more = rest, ""
-		}
-		rest = more
-		key, value, ok := strings.Cut(word, "=")
-		if !ok {
-			return bad(word)
-		}
-		var err error
-		switch v := values[key].(type) {
-		case *string:
-			*v = value
-		case *int64:
-			*v, ok = batch.ParseInt([]byte(value))
-		case *time.Time:
-			*v, err = time.Parse(time.RFC3339, value)
-		}
-		if !ok || err != nil {
-			return bad(word)
-		}
-	}
-	return nil
 }

@@ -1,14 +1,11 @@
 package logd
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -26,12 +23,9 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Topics(ctx context.Context) ([]string, error) {
 	const op = "topics"
 	var names []string
-	_, err := c.lines(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(line []byte) error {
-		if !batch.ValidTopic(line) {
-			return fmt.Errorf("%w: %q is no name of a topic", ErrBadAnswer, line)
-		}
-		names = append(names, string(line))
-		return nil
+	_, err := c.body(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(body []byte) (err error) {
+		names, err = protocol.ParseTopics(body)
+		return err
 	})
 	return names, err
 }
@@ -88,23 +82,6 @@ func (info *TopicInfo) damagedIn(i int) string {
 	return ""
 }
 
-// parseRanges parses ranges as INFO has them: FROM-TO, with spaces between them.
-func parseRanges(s string) ([]OffsetRange, bool) {
-	var ranges []OffsetRange
-	for word := range strings.FieldsSeq(s) {
-		from, to, _ := strings.Cut(word, "-")
-		var r OffsetRange
-		var okFrom, okTo bool
-		r.From, okFrom = batch.ParseInt([]byte(from))
-		r.To, okTo = batch.ParseInt([]byte(to))
-		if !okFrom || !okTo || r.From >= r.To {
-			return nil, false
-		}
-		ranges = append(ranges, r)
-	}
-	return ranges, true
-}
-
 // Info describes a topic. The error is ErrNotFound if there is none of that
 // name.
 func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
@@ -113,42 +90,24 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	if err := checkTopic(topic); err != nil {
 		return info, &OpError{Op: op, Topic: topic, Err: err}
 	}
-	fields, addr, err := c.fields(ctx, op, protocol.Info, topic)
-	if err != nil {
-		return info, err
-	}
-	numbers := map[string]*int64{
-		"Oldest": &info.Oldest, "Next": &info.Next, "Partitions": &info.Partitions,
-		"Bytes": &info.Bytes, "Messages": &info.Messages, "Batches": &info.Batches,
-	}
-	times := map[string]*time.Time{"OldestTime": &info.OldestTime, "NewestTime": &info.NewestTime}
-	info.Fields = fields
-	for _, f := range fields {
-		var ok bool
-		if number := numbers[f.Name]; number != nil {
-			*number, ok = batch.ParseInt([]byte(f.Value))
-			delete(numbers, f.Name)
-		} else if at := times[f.Name]; at != nil && f.Value != "" {
-			*at, err = time.Parse(time.RFC3339, f.Value)
-			ok = err == nil
-		} else if f.Name == "DamagedAt" {
-			info.DamagedAt, ok = parseRanges(f.Value)
-		} else if f.Name == "Id" {
-			info.ID, ok = f.Value, protocol.ValidID(f.Value)
-		} else if f.Name == "State" {
-			info.State, ok = f.Value, true
-		} else {
-			ok = true
+	req := &protocol.Request{Command: protocol.Info, Topic: []byte(topic)}
+	_, err := c.body(ctx, op, req, maxFields, func(body []byte) error {
+		in, err := protocol.ParseInfo(body)
+		if err != nil {
+			return err
 		}
-		if !ok {
-			return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: badField(f)}
+		info = TopicInfo{
+			Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes,
+			Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
+			ID: in.ID, State: in.State,
 		}
-	}
-	if len(numbers) > 0 || info.Oldest > info.Next {
-		err := fmt.Errorf("%w: %v does not describe a topic", ErrBadAnswer, fields)
-		return info, &OpError{Op: op, Topic: topic, Addr: addr, Err: err}
-	}
-	return info, nil
+		for _, r := range in.DamagedAt {
+			info.DamagedAt = append(info.DamagedAt, OffsetRange{r[0], r[1]})
+		}
+		info.Fields, err = parseFields(body)
+		return err
+	})
+	return info, err
 }
 
 // Field is one named value of a server.
@@ -161,7 +120,11 @@ func (f Field) String() string { return f.Name + ": " + f.Value }
 
 // Stats returns the server's counters in the server's order.
 func (c *Client) Stats(ctx context.Context) ([]Field, error) {
-	fields, _, err := c.fields(ctx, "stats", protocol.Stats, "")
+	var fields []Field
+	_, err := c.body(ctx, "stats", &protocol.Request{Command: protocol.Stats}, maxFields, func(body []byte) (err error) {
+		fields, err = parseFields(body)
+		return err
+	})
 	return fields, err
 }
 
@@ -184,71 +147,50 @@ type ServerConfig struct {
 
 // Config returns the server's settings.
 func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
-	const op = "config"
-	fields, addr, err := c.fields(ctx, op, protocol.Config, "")
+	var cfg *ServerConfig
+	_, err := c.body(ctx, "config", &protocol.Request{Command: protocol.Config}, maxFields, func(body []byte) error {
+		s, err := protocol.ParseSettings(body)
+		if err != nil {
+			return err
+		}
+		cfg = &ServerConfig{
+			Host: s.Host, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout,
+			MaxBatchSize: s.MaxBatchSize, MaxMessages: s.MaxMessages, DeleteHook: s.DeleteHook,
+		}
+		cfg.Fields, err = parseFields(body)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	cfg := &ServerConfig{Fields: fields}
-	for _, f := range fields {
-		var err error
-		switch f.Name {
-		case "Host":
-			cfg.Host = f.Value
-		case "Timeout":
-			cfg.Timeout, err = time.ParseDuration(f.Value)
-		case "IdleTimeout":
-			cfg.IdleTimeout, err = time.ParseDuration(f.Value)
-		case "MaxBatchSize":
-			cfg.MaxBatchSize, err = strconv.ParseInt(f.Value, 10, 64)
-		case "MaxMessages":
-			cfg.MaxMessages, err = strconv.ParseInt(f.Value, 10, 64)
-		case "DeleteHook":
-			cfg.DeleteHook, err = strconv.ParseBool(f.Value)
-		}
-		if err != nil {
-			return nil, &OpError{Op: op, Addr: addr, Err: badField(f)}
-		}
-	}
 	return cfg, nil
-}
-
-func badField(f Field) error {
-	return fmt.Errorf("%w: %q has no value that makes sense", ErrBadAnswer, f)
 }
 
 // maxFields is the length of the longest body of fields, which take many times
 // as much memory as the body does.
 const maxFields = 1 << 20
 
-// fields asks for a body of lines of the form "name: value". It returns the
-// address of the server that answered, too.
-func (c *Client) fields(ctx context.Context, op string, command protocol.Command, topic string) (fields []Field, addr string, err error) {
-	req := &protocol.Request{Command: command, Topic: []byte(topic)}
-	addr, err = c.lines(ctx, op, req, maxFields, func(line []byte) error {
-		name, value, ok := strings.Cut(string(line), ":")
-		if !ok {
-			return fmt.Errorf("%w: %q is not a name and a value", ErrBadAnswer, line)
-		}
-		fields = append(fields, Field{Name: name, Value: strings.TrimSpace(value)})
-		return nil
-	})
-	return fields, addr, err
+// parseFields parses a body of lines of the form "name: value".
+func parseFields(body []byte) ([]Field, error) {
+	parsed, err := protocol.ParseFields(body)
+	var fields []Field
+	for _, f := range parsed {
+		fields = append(fields, Field(f))
+	}
+	return fields, err
 }
 
-// lines asks for a body of at most max bytes and calls each with its lines,
-// without their ends. It returns the address of the server that answered.
-func (c *Client) lines(ctx context.Context, op string, req *protocol.Request, max int64, each func(line []byte) error) (addr string, err error) {
+// body asks for a body of at most max bytes, which parse must not keep. It
+// returns the address of the server that answered.
+func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) (addr string, err error) {
 	cl := c.calls.request(answerBody, req)
 	cl.maxBody = max
 	if err := c.do(ctx, op, string(req.Topic), cl); err != nil {
 		return "", err
 	}
 	defer cl.release()
-	for line := range bytes.Lines(cl.body) {
-		if err := each(bytes.TrimRight(line, "\r\n")); err != nil {
-			return cl.addr, &OpError{Op: op, Topic: string(req.Topic), Addr: cl.addr, Err: err}
-		}
+	if err := parse(cl.body); err != nil {
+		return cl.addr, &OpError{Op: op, Topic: string(req.Topic), Addr: cl.addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
 	}
 	return cl.addr, nil
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -164,14 +165,10 @@ func (n *Node) start(ctx context.Context) error {
 		Store: topics{store, n.hooks}, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
 		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
-		ConfigLines: []string{
-			fmt.Sprintf("MaxMessages: %d", c.MaxMessages),
-			fmt.Sprintf("PartitionSize: %d", c.PartitionSize),
-			fmt.Sprintf("Partitions: %d", c.Partitions),
-			fmt.Sprintf("FlushBatches: %d", c.FlushBatches),
-			fmt.Sprintf("FlushInterval: %s", c.FlushInterval),
-			fmt.Sprintf("DeleteHook: %t", c.DeleteHook != ""),
-			"Version: " + n.o.Version,
+		Settings: protocol.Settings{
+			PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
+			FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
+			DeleteHook: c.DeleteHook != "", Version: n.o.Version,
 		},
 	}))
 	return nil

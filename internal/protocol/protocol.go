@@ -3,8 +3,8 @@
 //
 // It turns lines into values and values into lines. It opens no socket, keeps
 // no state and stores nothing: the server and the client bring the bytes.
-// Parsing and appending allocate nothing, and every function is safe for
-// concurrent use.
+// Parsing and appending allocate nothing, but for bodies of lines, and every
+// function is safe for concurrent use.
 package protocol
 
 import (

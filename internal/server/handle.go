@@ -2,9 +2,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,16 +32,11 @@ func (c *conn) handle(req *protocol.Request) error {
 	case protocol.Retention:
 		return c.retention(req)
 	case protocol.Config:
-		c.body(c.srv.appendConfig(nil))
+		c.body(protocol.AppendSettings(nil, c.srv.settings()))
 	case protocol.Stats:
-		c.body(c.srv.appendStats(nil))
+		c.body(protocol.AppendFields(nil, c.srv.statsFields()))
 	case protocol.Topics:
-		var body []byte
-		for _, name := range c.srv.store.Topics() {
-			body = append(body, name...)
-			body = append(body, '\r', '\n')
-		}
-		c.body(body)
+		c.body(protocol.AppendTopics(nil, c.srv.store.Topics()))
 	case protocol.Help:
 		c.body(protocol.AppendHelp(nil))
 	case protocol.Ping:
@@ -106,68 +98,31 @@ func (c *conn) info(req *protocol.Request) error {
 	if err != nil {
 		return c.refuse(req.Command, err)
 	}
-	line := func(b []byte, name, value string) []byte {
-		b = append(b, name...)
-		b = append(b, ": "...)
-		b = append(b, value...)
-		return append(b, '\r', '\n')
-	}
-	number := func(b []byte, name string, n int64) []byte { return line(b, name, strconv.FormatInt(n, 10)) }
-	b := number(nil, "Oldest", in.Oldest)
-	b = number(b, "Next", in.Next)
-	b = number(b, "Partitions", int64(in.Partitions))
-	b = number(b, "Bytes", in.Bytes)
-	b = number(b, "Messages", in.Messages)
-	b = number(b, "Batches", in.Batches)
-	b = line(b, "OldestTime", formatTime(in.OldestTime))
-	b = line(b, "NewestTime", formatTime(in.NewestTime))
-	if in.ID != "" {
-		b = line(b, "Id", in.ID)
-	}
-	state := "writable"
-	if in.ReadOnly != nil {
-		state = "read only: " + oneLine(in.ReadOnly.Error())
-	}
-	b = line(b, "State", state)
-	b = number(b, "Synced", in.Synced)
-	b = number(b, "Damaged", in.Damaged)
-	if len(in.DamagedAt) > 0 {
-		b = line(b, "DamagedAt", formatRanges(in.DamagedAt))
-		b = line(b, "DamagedIn", strings.Join(in.DamagedIn[:min(len(in.DamagedIn), maxRanges)], " "))
-	}
-	c.body(b)
+	c.body(protocol.AppendInfo(nil, in.wire()))
 	return nil
 }
 
-// formatTime formats a time of a batch, nothing for none.
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
+// wire returns the body of INFO.
+func (in *Info) wire() *protocol.TopicInfo {
+	w := &protocol.TopicInfo{
+		Oldest: in.Oldest, Next: in.Next, Partitions: int64(in.Partitions), Bytes: in.Bytes,
+		Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
+		ID: in.ID, State: protocol.Writable, Synced: in.Synced,
+		Damaged: in.Damaged, DamagedAt: in.DamagedAt, DamagedIn: in.DamagedIn,
 	}
-	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	if in.ReadOnly != nil {
+		w.State = protocol.ReadOnly(in.ReadOnly)
+	}
+	return w
 }
 
-// maxRanges bounds lines of INFO.
-const maxRanges = 1000
-
-// formatRanges formats ranges of offsets, as many as a line may have.
-func formatRanges(ranges [][2]int64) string {
-	var b []byte
-	for _, r := range ranges[:min(len(ranges), maxRanges)] {
-		b = fmt.Appendf(b, "%d-%d ", r[0], r[1])
-	}
-	return string(b[:len(b)-1])
-}
-
-// appendConfig appends the body of CONFIG.
-func (s *Server) appendConfig(dst []byte) []byte {
-	dst = fmt.Appendf(dst, "Host: %s\r\nTimeout: %s\r\nIdleTimeout: %s\r\nMaxBatchSize: %d\r\n",
-		s.address(), s.o.Timeout, s.o.IdleTimeout, s.o.MaxBatchSize)
-	for _, l := range s.o.ConfigLines {
-		dst = append(dst, l...)
-		dst = append(dst, '\r', '\n')
-	}
-	return dst
+// settings returns the body of CONFIG.
+func (s *Server) settings() *protocol.Settings {
+	settings := s.o.Settings
+	settings.Host = s.address()
+	settings.Timeout, settings.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
+	settings.MaxBatchSize, settings.MaxMessages = s.o.MaxBatchSize, s.o.MaxMessages
+	return &settings
 }
 
 // readBatches answers READ and TAIL.

@@ -1,38 +1,21 @@
 package server
 
-import (
-	"fmt"
-	"strings"
-	"time"
-
-	"github.com/logd-dev/logd/internal/protocol"
-)
+import "github.com/logd-dev/logd/internal/protocol"
 
 // hooks answers HOOKS: a line for each partition that waits for its delete
 // hook.
 func (c *conn) hooks() {
 	var b []byte
 	for _, h := range c.srv.store.Hooks() {
-		b = fmt.Appendf(b, "topic=%s base=%d end=%d state=%s attempts=%d", h.Topic, h.Base, h.End, h.State, h.Attempts)
-		b = appendTime(b, "next", h.Next)
-		if h.Err != nil {
-			b = append(b, " error="...)
-			b = append(b, oneLine(h.Err.Error())...)
+		line := protocol.PendingHook{
+			Topic: h.Topic, Base: h.Base, End: h.End, State: h.State, Attempts: int64(h.Attempts), Next: h.Next,
 		}
-		b = append(b, '\r', '\n')
+		if h.Err != nil {
+			line.Error = h.Err.Error()
+		}
+		b = protocol.AppendHook(b, &line)
 	}
 	c.body(b)
-}
-
-// oneLine makes text fit in a line of a body.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
-
-// appendTime appends a word with a time, and nothing for none.
-func appendTime(b []byte, key string, t time.Time) []byte {
-	if t.IsZero() {
-		return b
-	}
-	return fmt.Appendf(b, " %s=%s", key, formatTime(t))
 }
 
 // hook answers HOOK.
@@ -79,22 +62,10 @@ func (c *conn) retention(req *protocol.Request) error {
 	}
 	var b []byte
 	for _, p := range log.Plan(req.Keep) {
-		b = fmt.Appendf(b, "base=%d end=%d verdict=%s", p.Base, p.End, p.Verdict)
-		if p.Why != "" {
-			b = fmt.Appendf(b, " why=%s", p.Why)
-		}
-		if p.Messages >= 0 {
-			b = fmt.Appendf(b, " messages=%d", p.Messages)
-		}
-		b = appendTime(b, "newest", p.Newest)
-		if p.NewPartitions > 0 {
-			b = fmt.Appendf(b, " after-partitions=%d", p.NewPartitions)
-		}
-		if p.NewBytes > 0 {
-			b = fmt.Appendf(b, " after-bytes=%d", p.NewBytes)
-		}
-		b = appendTime(b, "at", p.At)
-		b = append(b, '\r', '\n')
+		b = protocol.AppendPlanned(b, &protocol.PlannedPartition{
+			Base: p.Base, End: p.End, Verdict: p.Verdict, Why: p.Why, Messages: p.Messages, Newest: p.Newest,
+			AfterPartitions: p.NewPartitions, AfterBytes: p.NewBytes, At: p.At,
+		})
 	}
 	c.body(b)
 	return nil

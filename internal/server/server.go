@@ -39,8 +39,8 @@ type Options struct {
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
-	// ConfigLines follow the four fixed lines of CONFIG: "Name: value".
-	ConfigLines []string
+	// Settings are what CONFIG tells, but for what is said above and the address.
+	Settings protocol.Settings
 }
 
 func (o *Options) setDefaults() {

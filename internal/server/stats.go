@@ -100,8 +100,8 @@ func (s *Server) Stats() Stats {
 	return st
 }
 
-// appendStats appends the body of STATS: lines "name: value", sorted.
-func (s *Server) appendStats(dst []byte) []byte {
+// statsFields returns the body of STATS, sorted.
+func (s *Server) statsFields() []protocol.Field {
 	st := s.Stats()
 	counts := s.store.Counts()
 	values := map[string]int64{
@@ -121,16 +121,10 @@ func (s *Server) appendStats(dst []byte) []byte {
 		values["errors."+name] = st.Errors[i]
 	}
 	values["requests.total"], values["errors.total"] = requests, errors
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
+	fields := make([]protocol.Field, 0, len(values))
+	for name, n := range values {
+		fields = append(fields, protocol.Field{Name: name, Value: strconv.FormatInt(n, 10)})
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		dst = append(dst, name...)
-		dst = append(dst, ": "...)
-		dst = strconv.AppendInt(dst, values[name], 10)
-		dst = append(dst, '\r', '\n')
-	}
-	return dst
+	slices.SortFunc(fields, func(a, b protocol.Field) int { return strings.Compare(a.Name, b.Name) })
+	return fields
 }

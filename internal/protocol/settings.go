@@ -1,0 +1,69 @@
+package protocol
+
+import (
+	"strconv"
+	"time"
+)
+
+// Settings is the body of CONFIG. Its first four lines are all that a server of
+// version 0.3 sends.
+type Settings struct {
+	Host                 string // that the server listens on
+	Timeout, IdleTimeout time.Duration
+	MaxBatchSize         int64
+
+	MaxMessages   int64 // 0 if the server does not say
+	PartitionSize int64
+	Partitions    int64
+	FlushBatches  int64
+	FlushInterval time.Duration
+	DeleteHook    bool // there is one
+	Version       string
+}
+
+// AppendSettings appends the body of CONFIG.
+func AppendSettings(dst []byte, s *Settings) []byte {
+	number := func(name string, n int64) { dst = AppendField(dst, name, strconv.FormatInt(n, 10)) }
+	dst = AppendField(dst, "Host", s.Host)
+	dst = AppendField(dst, "Timeout", s.Timeout.String())
+	dst = AppendField(dst, "IdleTimeout", s.IdleTimeout.String())
+	number("MaxBatchSize", s.MaxBatchSize)
+	number("MaxMessages", s.MaxMessages)
+	number("PartitionSize", s.PartitionSize)
+	number("Partitions", s.Partitions)
+	number("FlushBatches", s.FlushBatches)
+	dst = AppendField(dst, "FlushInterval", s.FlushInterval.String())
+	dst = AppendField(dst, "DeleteHook", strconv.FormatBool(s.DeleteHook))
+	return AppendField(dst, "Version", s.Version)
+}
+
+// ParseSettings parses the body of CONFIG. What it has no line of is zero.
+func ParseSettings(body []byte) (Settings, error) {
+	var s Settings
+	fields, err := ParseFields(body)
+	if err != nil {
+		return s, err
+	}
+	values := map[string]any{
+		"Host": &s.Host, "Timeout": &s.Timeout, "IdleTimeout": &s.IdleTimeout, "MaxBatchSize": &s.MaxBatchSize,
+		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
+		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook, "Version": &s.Version,
+	}
+	for _, f := range fields {
+		var err error
+		switch v := values[f.Name].(type) {
+		case *string:
+			*v = f.Value
+		case *int64:
+			*v, err = strconv.ParseInt(f.Value, 10, 64)
+		case *bool:
+			*v, err = strconv.ParseBool(f.Value)
+		case *time.Duration:
+			*v, err = time.ParseDuration(f.Value)
+		}
+		if err != nil {
+			return s, badField(f)
+		}
+	}
+	return s, nil
+}
