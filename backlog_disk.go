@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/logd-dev/logd/internal/durable"
 )
 
 // DiskBacklogConfig says where a DiskBacklog is and how large it may be. The
@@ -101,7 +103,7 @@ func OpenDiskBacklog(cfg DiskBacklogConfig) (*DiskBacklog, error) {
 	b := &DiskBacklog{cfg: cfg}
 	if err := b.open(); err != nil {
 		if b.file != nil {
-			closeLocked(b.file)
+			durable.CloseLocked(b.file)
 		}
 		return nil, fmt.Errorf("logd: open backlog %s: %w", cfg.Path, err)
 	}
@@ -110,11 +112,14 @@ func OpenDiskBacklog(cfg DiskBacklogConfig) (*DiskBacklog, error) {
 
 func (b *DiskBacklog) open() error {
 	var err error
-	if b.file, err = openLocked(b.cfg.Path); errors.Is(err, os.ErrNotExist) {
+	if b.file, err = durable.OpenLocked(b.cfg.Path); errors.Is(err, os.ErrNotExist) {
 		b.file, err = b.create(nil, true)
 		if err == nil {
-			err = syncFolder(b.cfg.Path)
+			err = durable.SyncFolder(b.cfg.Path)
 		}
+	}
+	if errors.Is(err, durable.ErrLocked) {
+		return fmt.Errorf("%w: %w", ErrBacklogInUse, err)
 	}
 	if err != nil {
 		return err
@@ -127,7 +132,7 @@ func (b *DiskBacklog) open() error {
 	if err != nil {
 		return err
 	}
-	removeTemporary(b.cfg.Path)
+	durable.Clean(b.cfg.Path)
 	b.kept, b.seq, b.owner, b.size = scan.kept, scan.seq, scan.topic, info.Size()
 	if scan.end < b.size {
 		if err := b.cutTorn(scan.end); err != nil {
@@ -149,35 +154,10 @@ func (b *DiskBacklog) open() error {
 	return b.file.Sync()
 }
 
-// openLocked opens the file and makes it this process's own. The file may be
-// replaced until it is locked, so it is looked at again.
-func openLocked(path string) (*os.File, error) {
-	for range 100 {
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		if err := lockFile(f); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("%w: by another process, or twice by this one (%w)", ErrBacklogInUse, err)
-		}
-		mine, err := f.Stat()
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		if now, err := os.Stat(path); err == nil && os.SameFile(mine, now) {
-			return f, nil
-		}
-		f.Close()
-	}
-	return nil, fmt.Errorf("%w: the file is being replaced again and again", ErrBacklogInUse)
-}
-
 // create makes a file with these records take the backlog's place, and returns
 // it. If only is set, it takes no place that is taken. The folder is not synced.
 func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.File, err error) {
-	temp, err := createTemporary(b.cfg.Path, b.cfg.FileMode)
+	temp, err := durable.Create(b.cfg.Path, b.cfg.FileMode)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +167,7 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 			os.Remove(temp.Name())
 		}
 	}()
-	if err := lockFile(temp); err != nil {
+	if err := durable.Lock(temp); err != nil {
 		return nil, err
 	}
 	if _, err := temp.WriteString(backlogName + backlogVersion); err != nil {
@@ -201,16 +181,15 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 	if err := temp.Sync(); err != nil {
 		return nil, err
 	}
-	if only {
-		if err := os.Link(temp.Name(), b.cfg.Path); errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("%w: another process has just made it", ErrBacklogInUse)
-		} else if err == nil {
-			os.Remove(temp.Name())
-			return temp, nil
-		}
-		// A file system without links.
+	if !only {
+		return temp, durable.Place(temp, b.cfg.Path)
 	}
-	return temp, os.Rename(temp.Name(), b.cfg.Path)
+	if err := durable.PlaceNew(temp, b.cfg.Path); errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("%w: another process has just made it", ErrBacklogInUse)
+	} else if err != nil {
+		return nil, err
+	}
+	return temp, nil
 }
 
 // cutTorn moves the torn end of the file, from end on, into a file beside it.
@@ -230,7 +209,7 @@ func (b *DiskBacklog) cutTorn(end int64) error {
 	n, err := io.Copy(aside, io.NewSectionReader(b.file, end, b.size-end))
 	if err == nil && !b.cfg.NoSync {
 		if err = aside.Sync(); err == nil {
-			err = syncFolder(b.cfg.Path)
+			err = durable.SyncFolder(b.cfg.Path)
 		}
 	}
 	if err == nil {
@@ -325,7 +304,7 @@ func (b *DiskBacklog) Close() error {
 	if b.file == nil {
 		return nil
 	}
-	err := closeLocked(b.file)
+	err := durable.CloseLocked(b.file)
 	b.file = nil
 	return err
 }
@@ -524,13 +503,13 @@ func (b *DiskBacklog) rewrite() error {
 	if err != nil {
 		return err
 	}
-	closeLocked(b.file)
+	durable.CloseLocked(b.file)
 	b.file, b.size = file, name
 	for i := range b.kept {
 		b.kept[i].pos = b.size
 		b.size += b.kept[i].len()
 	}
-	if err := syncFolder(b.cfg.Path); err != nil {
+	if err := durable.SyncFolder(b.cfg.Path); err != nil {
 		return b.breaks(err)
 	}
 	return nil

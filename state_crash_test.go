@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/logd-dev/logd/internal/durable"
 )
 
 // crashFiles is a folder of which a power cut leaves what was synced: of a
@@ -41,43 +43,45 @@ func (c *crashFiles) op(format string, args ...any) error {
 	return nil
 }
 
-func (c *crashFiles) files() stateFiles {
-	return stateFiles{
-		create: func(path string, _ fs.FileMode) (stateFile, string, error) {
-			name := path + ".tmp"
-			if err := c.op("create %s", name); err != nil {
-				return nil, "", err
-			}
-			if c.now[name] != nil {
-				return nil, "", fs.ErrExist // the last one was left behind
-			}
-			c.now[name] = &crashFile{files: c, name: name}
-			return c.now[name], name, nil
-		},
-		remove: func(name string) error {
-			if err := c.op("remove %s", name); err != nil {
-				return err
-			}
-			delete(c.now, name)
-			return nil
-		},
-		rename: func(from, to string) error {
-			if err := c.op("rename %s %s", from, to); err != nil {
-				return err
-			}
-			c.now[to] = c.now[from]
-			delete(c.now, from)
-			return nil
-		},
-		syncDir: func(name string) error {
-			if err := c.op("sync %s", name); err != nil {
-				return err
-			}
-			c.synced = maps.Clone(c.now)
-			return nil
-		},
+// Create, Rename, Remove and SyncFolder implement durable.System.
+func (c *crashFiles) Create(path string, _ fs.FileMode) (durable.File, error) {
+	name := path + ".tmp"
+	if err := c.op("create %s", name); err != nil {
+		return nil, err
 	}
+	if c.now[name] != nil {
+		return nil, fs.ErrExist // the last one was left behind
+	}
+	c.now[name] = &crashFile{files: c, name: name}
+	return c.now[name], nil
 }
+
+func (c *crashFiles) Remove(name string) error {
+	if err := c.op("remove %s", name); err != nil {
+		return err
+	}
+	delete(c.now, name)
+	return nil
+}
+
+func (c *crashFiles) Rename(from, to string) error {
+	if err := c.op("rename %s %s", from, to); err != nil {
+		return err
+	}
+	c.now[to] = c.now[from]
+	delete(c.now, from)
+	return nil
+}
+
+func (c *crashFiles) SyncFolder(path string) error {
+	if err := c.op("sync %s", filepath.Dir(path)); err != nil {
+		return err
+	}
+	c.synced = maps.Clone(c.now)
+	return nil
+}
+
+func (f *crashFile) Name() string { return f.name }
 
 func (f *crashFile) Write(p []byte) (int, error) {
 	if err := f.files.op("write %s", f.name); err != nil {
@@ -125,7 +129,7 @@ func crashState(t *testing.T, c *crashFiles, sync StateSync) *FileState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cfg.Path, s.files = "s", c.files()
+	s.cfg.Path, s.files = "s", c
 	return s
 }
 

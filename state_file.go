@@ -8,12 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/durable"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -116,7 +115,7 @@ func (cfg *FileStateConfig) Validate() error {
 // never taken for the beginning.
 type FileState struct {
 	cfg   FileStateConfig
-	files stateFiles
+	files durable.System
 
 	mu       sync.Mutex
 	progress progress
@@ -131,22 +130,6 @@ type FileState struct {
 	savedOf string // id of the topic
 }
 
-// stateFiles is what a FileState asks of the operating system.
-type stateFiles struct {
-	// create makes a file beside the one of the path, of a name that nothing
-	// has: what others have put into the folder is neither followed nor changed.
-	create func(path string, mode fs.FileMode) (f stateFile, name string, err error)
-	rename func(from, to string) error
-	remove func(name string) error
-	// syncDir puts the names in a folder on stable storage.
-	syncDir func(name string) error
-}
-
-type stateFile interface {
-	io.WriteCloser
-	Sync() error
-}
-
 // OpenFileState returns a FileState of the file. No file is a state that knows
 // nothing; one that cannot be read is an error: ErrStateDamaged,
 // ErrStateVersion, or the operating system's.
@@ -155,7 +138,7 @@ func OpenFileState(cfg FileStateConfig) (*FileState, error) {
 		return nil, err
 	}
 	setDefault(&cfg.FileMode, 0o600)
-	s := &FileState{cfg: cfg, files: osFiles()}
+	s := &FileState{cfg: cfg, files: durable.OS}
 	at, topic, err := readState(cfg.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -167,7 +150,7 @@ func OpenFileState(cfg FileStateConfig) (*FileState, error) {
 		s.progress.begin(at)
 		s.progress.topic = topic
 	}
-	removeTemporary(cfg.Path)
+	durable.Clean(cfg.Path)
 	return s, nil
 }
 
@@ -325,7 +308,7 @@ func (s *FileState) save(sync bool) error {
 	if at == s.saved && topic == s.savedOf && !(sync && s.cfg.Sync == SyncOnClose) {
 		return nil
 	}
-	if err := s.replace(at, topic, sync); err != nil {
+	if err := durable.Replace(s.files, s.cfg.Path, s.cfg.FileMode, encodeState(at, topic), sync); err != nil {
 		return fmt.Errorf("logd: save state: %w", err)
 	}
 	s.mu.Lock()
@@ -333,38 +316,6 @@ func (s *FileState) save(sync bool) error {
 	s.saved, s.savedOf, s.savedAt = at, topic, time.Now()
 	s.done -= done
 	return nil
-}
-
-// replace writes another file and gives it the place of the old one.
-func (s *FileState) replace(at Position, topic string, sync bool) error {
-	f, temporary, err := s.files.create(s.cfg.Path, s.cfg.FileMode)
-	if err != nil {
-		return err
-	}
-	renamed := false
-	defer func() {
-		if !renamed {
-			s.files.remove(temporary)
-		}
-	}()
-	_, err = f.Write(encodeState(at, topic))
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.files.rename(temporary, s.cfg.Path); err != nil {
-		return err
-	}
-	renamed = true
-	if !sync {
-		return nil
-	}
-	return s.files.syncDir(filepath.Dir(s.cfg.Path))
 }
 
 // A file of a state is one line:
@@ -437,29 +388,4 @@ func readState(name string) (at Position, topic string, err error) {
 		return at, "", fmt.Errorf("%s: %w", name, err)
 	}
 	return at, topic, nil
-}
-
-func osFiles() stateFiles {
-	return stateFiles{
-		create: func(path string, mode fs.FileMode) (stateFile, string, error) {
-			f, err := createTemporary(path, mode)
-			if err != nil {
-				return nil, "", err
-			}
-			return f, f.Name(), nil
-		},
-		rename: os.Rename,
-		remove: os.Remove,
-		syncDir: func(name string) error {
-			if runtime.GOOS == "windows" {
-				return nil // there is no such thing
-			}
-			dir, err := os.Open(name)
-			if err != nil {
-				return err
-			}
-			defer dir.Close()
-			return dir.Sync()
-		},
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -395,16 +394,9 @@ func (w *Writer) tellState(changed bool) {
 // and then about twice as long each time.
 func (w *Writer) delay() {
 	w.pausing = w.failures > 1
-	if !w.pausing {
-		return
+	if w.pausing {
+		w.pause.Reset(w.client.cfg.backoff(w.failures - 2))
 	}
-	cfg := &w.client.cfg
-	pause := cfg.ReconnectMin
-	for i := 2; i < w.failures && pause < cfg.ReconnectMax; i++ {
-		pause *= 2
-	}
-	pause = min(pause, cfg.ReconnectMax)
-	w.pause.Reset(pause - rand.N(pause/2+1))
 }
 
 // advance does the next thing while the Writer is failing: it waits for what is

@@ -522,12 +522,12 @@ var seededPlaces = []seededPlace{
 `, "^TestWriterTellsTheTruth$"},
 
 	// The client's state.
-	{"state_file.go",
+	{"internal/durable/replace.go",
 		`		err = f.Sync()
 `, `		if !bug("a state is replaced by a copy that is not synced") {
 			err = f.Sync()
 		}
-`, "^TestFileState.*$"},
+`, "^TestReplace.*$"},
 	{"state.go",
 		`	for p.first < len(p.messages) && p.messages[p.first].completed {`,
 		`	for p.first < len(p.messages) && (p.messages[p.first].completed || bug("a message that is not completed is passed")) {`, "^TestState.*$"},
@@ -543,7 +543,7 @@ func TestSeededBugs(t *testing.T) {
 	}
 	binaries := buildSeeded(t)
 	for dir, binary := range binaries {
-		if out, err := runSeeded(t, dir, binary, "none", byPowerCuts+"|"+byFaults+"|"+byDamage+"|^TestFileState.*$"); err != nil {
+		if out, err := runSeeded(t, dir, binary, "none", byPowerCuts+"|"+byFaults+"|"+byDamage+"|^TestFileState.*$|^TestReplace.*$"); err != nil {
 			t.Fatalf("without a bug: %v\n%s", err, out)
 		}
 	}
