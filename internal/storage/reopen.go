@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,8 +69,62 @@ func (s *Store) lacking() (names []string) {
 	return names
 }
 
+// The names of topics are tried to sync each namesPause while descriptors are
+// missing, and for namesPatience: all topics together, so that the writers of
+// many do not wait for one after the other.
+const (
+	namesPause    = 10 * time.Millisecond
+	namesPatience = time.Second
+)
+
+// lack knows since when names could not be synced for want of descriptors.
+type lack struct{ since atomic.Pointer[time.Time] }
+
+// lately notes that descriptors are missing, and reports whether that is so for
+// less than namesPatience.
+func (k *lack) lately(now time.Time) bool {
+	since := k.since.Load()
+	if since == nil {
+		k.since.CompareAndSwap(nil, &now)
+		return true
+	}
+	return now.Sub(*since) < namesPatience
+}
+
+// over notes that they are not missing any more.
+func (k *lack) over() {
+	if k.since.Load() != nil {
+		k.since.Store(nil)
+	}
+}
+
+// nameless returns the topics whose batches wait, in doubt, for their names to be
+// synced.
+func (s *Store) nameless() (logs []*Log) {
+	if s.o.FlushBatches != 1 {
+		return nil
+	}
+	for _, l := range s.all() {
+		if l.dirDirty.Load() && l.unsyncable.Load() == nil && l.synced.Load() < l.next.Load() {
+			logs = append(logs, l)
+		}
+	}
+	return logs
+}
+
+// syncNameless syncs them, and reports whether there are descriptors for that.
+func (s *Store) syncNameless() bool {
+	for _, l := range s.nameless() {
+		if noDescriptor(l.syncAll()) {
+			return false // nor for the others
+		}
+	}
+	return true
+}
+
 // reopening puts right what a shortage has left, as soon as it is over: topics
-// that could not be opened, and folders that could not be removed.
+// that could not be opened, folders that could not be removed, and names that
+// could not be synced.
 type reopening struct {
 	store *Store
 	timer Timer
@@ -101,7 +156,8 @@ func (r *reopening) pass() {
 	for _, topic := range r.store.lacking() {
 		r.store.reopen(topic) // what fails is still in Broken
 	}
-	if !r.store.unmakeAll() || len(r.store.lacking()) > 0 {
+	named, unmade := r.store.syncNameless(), r.store.unmakeAll()
+	if !named || !unmade || len(r.store.lacking()) > 0 {
 		r.arm()
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -50,38 +52,49 @@ func takesDescriptor(op vfstest.Op) bool {
 // When it is there again everything is served, without a restart, and what was
 // refused is not stored and has left nothing.
 var drills = []struct {
-	name string
-	o    Options
-	do   func(*drill)
+	name  string
+	o     Options
+	do    func(*drill)
+	apart bool // there is no sync of all
 }{
-	{"create", Options{FlushBatches: 1}, func(d *drill) {
+	{name: "create", o: Options{FlushBatches: 1}, do: func(d *drill) {
 		for i := range 3 {
 			d.append(fmt.Sprint("new", i))
 		}
 	}},
-	{"create without sync", Options{FlushInterval: -1}, func(d *drill) {
+	{name: "create without sync", o: Options{FlushInterval: -1}, do: func(d *drill) {
 		for i := range 3 {
 			d.append(fmt.Sprint("new", i))
 		}
 	}},
-	{"rotate", Options{FlushInterval: -1, PartitionSize: 1, Partitions: -1}, func(d *drill) {
+	{name: "create apart", o: Options{FlushBatches: 1}, apart: true, do: func(d *drill) {
+		for i := range 3 {
+			d.append(fmt.Sprint("new", i))
+		}
+	}},
+	{name: "rotate apart", o: Options{FlushBatches: 1, PartitionSize: 1, Partitions: -1}, apart: true, do: func(d *drill) {
+		for range 3 {
+			d.append("old")
+		}
+	}},
+	{name: "rotate", o: Options{FlushInterval: -1, PartitionSize: 1, Partitions: -1}, do: func(d *drill) {
 		for range 4 {
 			d.append("old")
 		}
 	}},
-	{"retain", Options{FlushInterval: -1, PartitionSize: 1, Partitions: 2}, func(d *drill) {
+	{name: "retain", o: Options{FlushInterval: -1, PartitionSize: 1, Partitions: 2}, do: func(d *drill) {
 		for range 4 {
 			d.append("other")
 		}
 	}},
-	{"start", Options{FlushInterval: -1, PartitionSize: 200, Partitions: -1}, func(d *drill) {
+	{name: "start", o: Options{FlushInterval: -1, PartitionSize: 200, Partitions: -1}, do: func(d *drill) {
 		d.append("old")
 		d.append("new")
 		d.kill()
 		d.open()
 		d.append("old")
 	}},
-	{"start after a power cut", Options{FlushBatches: 1}, func(d *drill) {
+	{name: "start after a power cut", o: Options{FlushBatches: 1}, do: func(d *drill) {
 		d.append("old")
 		d.append("new")
 		d.kill()
@@ -91,7 +104,7 @@ var drills = []struct {
 		d.open()
 		d.append("new")
 	}},
-	{"restart", Options{FlushInterval: -1}, func(d *drill) {
+	{name: "restart", o: Options{FlushInterval: -1}, do: func(d *drill) {
 		d.append("old")
 		d.s.Close()
 		d.open()
@@ -99,11 +112,17 @@ var drills = []struct {
 	}},
 }
 
+// apartFS is a file system that can't be synced as a whole.
+type apartFS struct{ vfs.FS }
+
+func (apartFS) SyncAll() error { return errors.ErrUnsupported }
+
 type drill struct {
 	t     *testing.T
 	disk  *vfstest.FS
 	arm   func(*vfstest.FS) // goes on with a disk of which something is missing
 	o     Options
+	apart bool
 	s     *Store
 	acked map[string][]string // bodies by topic
 	doubt map[string][]string // may be stored
@@ -120,6 +139,9 @@ func (d *drill) kill() {
 func (d *drill) open() {
 	for try := range 2 {
 		d.o.FS = d.disk
+		if d.apart {
+			d.o.FS = apartFS{d.disk}
+		}
 		s, err := Open(context.Background(), d.o)
 		if err == nil {
 			d.s = s
@@ -211,7 +233,7 @@ func TestShortages(t *testing.T) {
 					for n := 1; n < 1000; n++ {
 						fault := vfstest.Fault{Err: short.err, Match: short.fails, Reads: true, Forever: forever}
 						met := true
-						bubble(t, func(t *testing.T) { met = runDrill(t, n, fault, work.o, work.do) })
+						bubble(t, func(t *testing.T) { met = runDrill(t, n, fault, work.o, work.apart, work.do) })
 						if !met {
 							return
 						}
@@ -227,8 +249,8 @@ func TestShortages(t *testing.T) {
 }
 
 // runDrill reports whether the fault was met.
-func runDrill(t *testing.T, n int, fault vfstest.Fault, o Options, do func(*drill)) bool {
-	d := &drill{t: t, disk: vfstest.New(), o: o, acked: make(map[string][]string), doubt: make(map[string][]string)}
+func runDrill(t *testing.T, n int, fault vfstest.Fault, o Options, apart bool, do func(*drill)) bool {
+	d := &drill{t: t, disk: vfstest.New(), o: o, apart: apart, acked: make(map[string][]string), doubt: make(map[string][]string)}
 	d.open()
 	for _, topic := range []string{"old", "other"} {
 		if !d.append(topic) {
@@ -273,4 +295,61 @@ func runDrill(t *testing.T, n int, fault vfstest.Fault, o Options, do func(*dril
 		t.Errorf("%d files are still open", n-d.leaked)
 	}
 	return faults > 0
+}
+
+// TestNamesWithoutDescriptors syncs topics whose new names take a descriptor that
+// there is none for. Their writers are in doubt soon, however many topics there
+// are; when there are descriptors again, all of it is durable and readable, also
+// if nobody writes any more.
+func TestNamesWithoutDescriptors(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{FS: apartFS{disk}, FlushBatches: 1}
+		s := openStore(t, o)
+		disk.FailAt(1, vfstest.Fault{Err: syscall.ENFILE, Forever: true, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }})
+		const topics = 100
+		begun := time.Now()
+		var group sync.WaitGroup
+		for i := range topics {
+			l := mustCreate(t, s, fmt.Sprint("t", i))
+			for _, body := range []string{"one", "two"} {
+				r := batchOf(l.name, body)
+				a, err := l.Append(t.Context(), r.data, r.extents)
+				if err != nil {
+					t.Fatal(err)
+				}
+				group.Go(func() {
+					if err := l.Commit(context.Background(), a); !errors.Is(err, ErrInDoubt) || !errors.Is(err, syscall.ENFILE) {
+						t.Errorf("commit to %s: %v", l.name, err)
+					}
+				})
+			}
+		}
+		group.Wait()
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("the writers were told after %v", took)
+		}
+		time.Sleep(3 * reopenInterval)
+		for _, st := range s.Stats().Topics {
+			if st.Err != nil {
+				t.Errorf("%s has failed: %v", st.Topic, st.Err)
+			}
+		}
+		disk.ClearFaults()
+		time.Sleep(reopenInterval + time.Millisecond)
+		for _, name := range s.Topics() {
+			wantBodies(t, mustLog(t, s, name), "one", "two")
+		}
+		image := disk.CrashKeepNothing()
+		mustAppend(t, mustLog(t, s, "t0"), batchOf("t0", "three"))
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		s = openMem(t, image, Options{FlushBatches: 1})
+		defer s.Close()
+		if n := len(s.Topics()); n != topics {
+			t.Errorf("after a power cut there are %d topics", n)
+		}
+		wantBodies(t, mustLog(t, s, "t0"), "one", "two")
+	})
 }

@@ -241,6 +241,7 @@ type Store struct {
 	syncs   *syncQueue
 	device  uint64 // that the work directory is on
 	marks   markLimit
+	lacks   lack
 
 	// rootSyncing is held while the work directory is synced, rootFailures how often
 	// that has failed.

@@ -34,8 +34,8 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrDeleted):
 		return err
-	case errors.Is(err, ErrReadOnly) && l.dropped.Load():
-		return err
+	case errors.Is(err, ErrReadOnly) && !noDescriptor(err) && l.dropped.Load():
+		return err // with a descriptor missing, another sync may have come before what was dropped
 	}
 	return inDoubt(err)
 }
@@ -54,7 +54,8 @@ func inDoubt(cause error) error { return fmt.Errorf("%w: %w", ErrInDoubt, cause)
 // The error is ErrReadOnly, with its cause, if a sync failed: the log then
 // takes no more appends, and nothing after the last offset that was synced is
 // known to be stored. After a failed write what was written before it is still
-// synced. It is ErrNotFound if the log ends before offset, perhaps
+// synced. If only a descriptor was missing the log goes on, and a later sync makes
+// good for this one. It is ErrNotFound if the log ends before offset, perhaps
 // because it was cut off meanwhile. A done ctx ends the waiting for a sync that
 // another caller is doing.
 func (l *Log) SyncTo(ctx context.Context, offset int64) error {
@@ -221,7 +222,9 @@ func (l *Log) durable(u unsynced, err error) error {
 		err = l.inPlace(false)
 	}
 	if err != nil {
-		l.dropUnacknowledged()
+		if l.unsyncable.Load() != nil {
+			l.dropUnacknowledged()
+		}
 		return err
 	}
 	l.synced.Store(u.target)
@@ -391,30 +394,32 @@ func shorten(f vfs.File, size int64) error {
 //
 // For that it opens files, and may find no descriptor. A sync of all needs none.
 // Where there is no such thing nothing was synced, and nothing is lost: it is
-// tried again for a while where writers wait for it, and else with the next sync.
+// tried again for a while where writers wait for it. If that does not help they
+// are in doubt, and the next sync makes it good; at the latest reopening does.
 func (l *Log) syncNames() error {
 	if !l.dirDirty.Swap(false) {
 		return nil
 	}
-	const pause, pauses = 10 * time.Millisecond, 100
+	s := l.store
 	op, file, err := l.trySyncNames()
-	if noDescriptor(err) && !l.elsewhere.Load() && l.store.syncs.alone(l) {
+	if noDescriptor(err) && !l.elsewhere.Load() && s.syncs.alone(l) {
 		l.rootDirty.Store(false)
 		return nil
 	}
-	for try := 0; noDescriptor(err) && l.store.o.FlushBatches == 1 && try < pauses; try++ {
-		l.store.sleep(pause)
+	for noDescriptor(err) && s.o.FlushBatches == 1 && s.lacks.lately(s.o.Clock.Now()) {
+		s.sleep(namesPause)
 		op, file, err = l.trySyncNames()
 	}
-	switch {
-	case !noDescriptor(err):
+	if !noDescriptor(err) {
+		s.lacks.over()
 		return err
-	case l.store.o.FlushBatches != 1:
-		l.dirDirty.Store(true)
-		l.store.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
-		return readOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
 	}
-	return l.fail(op, file, -1, err)
+	l.dirDirty.Store(true)
+	if s.o.FlushBatches == 1 {
+		s.reopening.arm()
+	}
+	s.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
+	return readOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
 }
 
 // trySyncNames returns where it has failed. Unless it has found no descriptor

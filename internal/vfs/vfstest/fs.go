@@ -292,7 +292,8 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 
 // SyncDir implements vfs.FS, with a descriptor that it opens. When it fails, the
 // names that it should have made durable never will be, unless it fails with
-// EMFILE: then it could not even open the folder, and nothing was tried.
+// EMFILE or ENFILE: then it could not even open the folder, and nothing was
+// tried.
 func (f *FS) SyncDir(name string) error {
 	op := &Op{Kind: OpSyncDir, Name: name}
 	return pathError("fsync", name, f.mutate(op, func() error {
@@ -303,7 +304,7 @@ func (f *FS) SyncDir(name string) error {
 		told := dir.failed.sample()
 		fault := f.reach(op)
 		switch {
-		case fault != nil && errors.Is(fault.Err, syscall.EMFILE):
+		case fault != nil && (errors.Is(fault.Err, syscall.EMFILE) || errors.Is(fault.Err, syscall.ENFILE)):
 			return fault.Err
 		case fault != nil:
 			f.failEntries(dir)
