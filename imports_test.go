@@ -27,10 +27,27 @@ var mayImport = map[string][]string{
 	"internal/durable":     {},
 	"internal/vfs":         {},
 	"internal/vfs/vfstest": {"internal/vfs"},
-	"internal/storage":     {"internal/batch", "internal/vfs"},
-	"internal/server":      {"internal/batch", "internal/protocol"},
-	"internal/hook":        {},
-	"internal/config":      {"internal/batch", "internal/hook"},
+
+	// The rooms of storage, from the top down. Those who print or apply verdicts
+	// never see the store.
+	"internal/storage": {
+		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
+		"internal/storage/journal", "internal/storage/files", "internal/storage/layout",
+	},
+	"internal/storage/fsck": {
+		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
+		"internal/storage/journal", "internal/storage/files", "internal/storage/layout",
+	},
+	"internal/storage/diagnose": {"internal/batch", "internal/vfs", "internal/storage/scan", "internal/storage/journal", "internal/storage/layout"},
+	"internal/storage/scan":     {"internal/batch", "internal/vfs", "internal/storage/layout"},
+	"internal/storage/index":    {"internal/vfs", "internal/storage/files", "internal/storage/journal"},
+	"internal/storage/journal":  {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
+	"internal/storage/files":    {"internal/vfs"},
+	"internal/storage/layout":   {"internal/batch", "internal/vfs"},
+
+	"internal/server": {"internal/batch", "internal/protocol"},
+	"internal/hook":   {},
+	"internal/config": {"internal/batch", "internal/hook"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs",
 		"internal/storage", "internal/server", "internal/config", "internal/hook",
@@ -38,7 +55,7 @@ var mayImport = map[string][]string{
 	"internal/version": {},
 	"internal/exit":    {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "internal/batch", "internal/storage", "internal/exit", "internal/version", "internal/vfs"},
+	"cmd/log-cli":      {"", "internal/batch", "internal/storage", "internal/storage/layout", "internal/exit", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 
@@ -49,10 +66,19 @@ var mustNotReach = map[string][]string{
 	"internal/durable":     {"net"},
 	"internal/vfs":         {"net"},
 	"internal/vfs/vfstest": {"net"},
-	"internal/storage":     {"net", "flag"},
-	"internal/protocol":    {"net", "os"},
-	"internal/server":      {module + "/internal/storage", module + "/internal/vfs", "flag"},
-	"":                     {"flag", "net/http"},
+
+	"internal/storage":          {"net", "flag"},
+	"internal/storage/fsck":     {"net", "flag", module + "/internal/storage"},
+	"internal/storage/diagnose": {"net", "flag", module + "/internal/storage"},
+	"internal/storage/scan":     {"net", "flag"},
+	"internal/storage/index":    {"net", "flag"},
+	"internal/storage/journal":  {"net", "flag"},
+	"internal/storage/files":    {"net", "flag"},
+	"internal/storage/layout":   {"net", "flag"},
+
+	"internal/protocol": {"net", "os"},
+	"internal/server":   {module + "/internal/storage", module + "/internal/vfs", "flag"},
+	"":                  {"flag", "net/http"},
 }
 
 // forTests are the packages that only tests import.

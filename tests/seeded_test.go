@@ -252,16 +252,16 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/recovery.go",
 		`		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {`,
 		`		if bug("a damaged journal is moved away before there is a new one") {
-			if err := s.fs.Rename(journalFile(l.name), kept); err != nil {
+			if err := s.fs.Rename(layout.JournalFile(l.name), kept); err != nil {
 				return err
 			}
 		} else if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {`, "^TestDamagedJournal.*$"},
 	{"internal/storage/recovery.go",
-		`		p, err := l.createPartition(max(end, ranges[n-1].to))`,
+		`		p, err := l.createPartition(max(end, ranges[n-1].To))`,
 		`		if bug("offsets are given out again after damage") {
-			ranges[n-1].to = end
+			ranges[n-1].To = end
 		}
-		p, err := l.createPartition(max(end, ranges[n-1].to))`, "^TestDamageAnywhere$"},
+		p, err := l.createPartition(max(end, ranges[n-1].To))`, "^TestDamageAnywhere$"},
 	{"internal/storage/recovery.go",
 		`	oldest := l.state.trimmed.oldest
 	n := 0`,
@@ -326,8 +326,8 @@ var seededPlaces = []seededPlace{
 		`		case found == aTopic:`,
 		`		case found == aTopic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
 	{"internal/storage/read.go",
-		`		if r.to <= offset {`,
-		`		if r.to <= offset || bug("damage is served") {`, byDamage},
+		`		if r.To <= offset {`,
+		`		if r.To <= offset || bug("damage is served") {`, byDamage},
 
 	// Journal, removal, truncation.
 	{"internal/storage/sync.go",
@@ -479,11 +479,11 @@ var seededPlaces = []seededPlace{
 	}
 `, byPowerCuts},
 	{"internal/storage/recovery.go",
-		`		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {`,
+		`		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {`,
 		`		if bug("indexes of lost partitions stay") {
 			continue
 		}
-		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
 
 	// The client's Writer.
 	{"writer_run.go",

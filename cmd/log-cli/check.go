@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -101,7 +102,7 @@ func (a *app) check(ctx context.Context, dir string, online bool) error {
 	if err != nil {
 		return explainOffline(dir, err)
 	}
-	if addr := storage.ServerOf(fsys); online && addr != "" && printed == nil {
+	if addr := layout.ServerOf(fsys); online && addr != "" && printed == nil {
 		printed = a.askServer(ctx, dir, addr, &report)
 	}
 	if printed == nil {
@@ -192,7 +193,7 @@ func explainOffline(dir string, err error) error {
 	case errors.Is(err, vfs.ErrLocked):
 		return exit.With(exit.Temporary, fmt.Errorf("%s is in use by %s: stop it first, or use "+
 			"\"log-cli check --online\", which checks the parts that no longer change", dir, lockHolder(dir)))
-	case errors.Is(err, storage.ErrStarted):
+	case errors.Is(err, layout.ErrStarted):
 		return exit.With(exit.Temporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir))
 	case errors.Is(err, storage.ErrNoWorkDir):
 		return exit.With(exit.Usage, fmt.Errorf("%s is a topic's folder: want the work directory that it is in", dir))

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // lockHolder names the process that holds the lock of a work directory, as far
 // as the kernel tells.
 func lockHolder(dir string) string {
-	for _, name := range storage.LockNames {
+	for _, name := range layout.LockNames {
 		st, err := os.Lstat(filepath.Join(dir, name))
 		if err != nil {
 			continue

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 func (a *app) repairCommand() *cobra.Command {
@@ -139,9 +140,9 @@ func runsAs(dir string) (uid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	names := slices.Clone(storage.LockNames)
+	names := slices.Clone(layout.LockNames)
 	for _, e := range entries {
-		if e.IsDir() && !storage.Reserved(e.Name()) {
+		if e.IsDir() && !layout.Reserved(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

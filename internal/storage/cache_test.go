@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -76,22 +77,22 @@ func TestIndexIsACache(t *testing.T) {
 		return b
 	}
 	for i, base := range bases {
-		own := read(indexName("t", base))
+		own := read(layout.Index("t", base))
 		flipped, version := bytes.Clone(own), bytes.Clone(own)
 		flipped[len(flipped)-3] ^= 1
 		version[8] = 99
 		binary.LittleEndian.PutUint32(version[44:], crc32.ChecksumIEEE(version[:44]))
 		for name, b := range map[string][]byte{
 			"deleted": nil, "flipped": flipped, "short": own[:100], "newer": version, "text": []byte("no index"),
-			"another topic's": read(others[i].index().file.name), "another partition's": read(indexName("t", bases[(i+1)%3])),
+			"another topic's": read(others[i].index().file.name), "another partition's": read(layout.Index("t", bases[(i+1)%3])),
 			"with a block too many": append(bytes.Clone(own), own[indexHeaderLen:]...),
 		} {
 			image := disk.CrashKeepNothing()
 			var err error
 			if b == nil {
-				err = image.Remove(indexName("t", base))
+				err = image.Remove(layout.Index("t", base))
 			} else {
-				err = image.WriteFile(indexName("t", base), b)
+				err = image.WriteFile(layout.Index("t", base), b)
 			}
 			// An index's name may be among what the image has lost.
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {

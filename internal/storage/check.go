@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -128,8 +128,6 @@ type CheckReport struct {
 var (
 	// ErrNoWorkDir is a folder that is not a work directory but a topic's.
 	ErrNoWorkDir = errors.New("storage: a topic's folder, not a work directory")
-	// ErrStarted is a work directory that a server has begun to use meanwhile.
-	ErrStarted = errors.New("storage: a server has begun to use the work directory")
 )
 
 // Check reads every byte of the work directory o.FS and calls found for
@@ -143,7 +141,7 @@ func Check(ctx context.Context, o CheckOptions, found func(Finding)) (CheckRepor
 	unlock := func() error { return nil }
 	if !o.Online {
 		var err error
-		if unlock, err = lockToRead(o.FS); err != nil {
+		if unlock, err = layout.LockToRead(o.FS); err != nil {
 			return CheckReport{}, err
 		}
 	}
@@ -199,7 +197,7 @@ func (v *surveyor) all(each func(*survey) error) error {
 	for _, d := range dir {
 		name := d.Name()
 		switch {
-		case isFolder(d) && batch.ValidTopic(name):
+		case layout.IsFolder(d) && batch.ValidTopic(name):
 			switch found, err := contentsOf(v.fs, name); {
 			case err != nil || found == aTopic:
 				topics = append(topics, name)
@@ -208,12 +206,12 @@ func (v *surveyor) all(each func(*survey) error) error {
 			case !v.online: // else it may be a topic that is being made
 				root.note(FoundLeftOver, name, "a topic whose creation or deletion was interrupted; the next start removes the folder")
 			}
-		case name == oldLockName && d.Type().IsRegular():
-		case Reserved(name):
+		case name == layout.OldLockName && d.Type().IsRegular():
+		case layout.Reserved(name):
 		case d.IsDir():
 			root.note(FoundStray, name, "folder whose name no topic can have; logd leaves it alone")
 		default:
-			if _, ok := baseOf(name); ok {
+			if _, ok := layout.Base(name); ok {
 				partitions++
 			}
 			root.note(FoundStray, name, "file that is not logd's; logd leaves it alone")
@@ -254,7 +252,7 @@ func (v *surveyor) measure(topics []string) error {
 			continue // the survey of the topic will say so
 		}
 		for _, d := range dir {
-			if _, ok := baseOf(d.Name()); !ok || !d.Type().IsRegular() {
+			if _, ok := layout.Base(d.Name()); !ok || !d.Type().IsRegular() {
 				continue
 			}
 			if st, err := d.Info(); err == nil {
@@ -263,14 +261,4 @@ func (v *surveyor) measure(topics []string) error {
 		}
 	}
 	return v.ctx.Err()
-}
-
-// baseOf returns the base offset that a partition's file name, without its
-// folder, says.
-func baseOf(name string) (int64, bool) {
-	num, ok := strings.CutSuffix(name, ".log")
-	if !ok {
-		return 0, false
-	}
-	return batch.ParseInt([]byte(num))
 }

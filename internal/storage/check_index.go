@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -33,7 +34,7 @@ type indexReader struct {
 
 // openIndex opens the index of a partition for comparison.
 func (v *surveyor) openIndex(s *survey, p *surveyed, limit int64) *indexReader {
-	return openIndexReader(v.fs, indexName(s.topic, p.base), s.state.id, p.base, limit)
+	return openIndexReader(v.fs, layout.Index(s.topic, p.base), s.state.id, p.base, limit)
 }
 
 func openIndexReader(fsys vfs.FS, name string, id topicID, base, end int64) *indexReader {
@@ -50,7 +51,7 @@ func openIndexReader(fsys vfs.FS, name string, id topicID, base, end int64) *ind
 	st, err := f.Stat()
 	head := make([]byte, indexHeaderLen)
 	if err == nil {
-		err = readFull(f, head, 0)
+		err = vfs.ReadFull(f, head, 0)
 	}
 	switch want := (&index{id: id, base: base}).header(); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -105,7 +106,7 @@ func (ix *indexReader) nextBlock() bool {
 	if ix.block == nil {
 		ix.block = make([]byte, indexBlockLen)
 	}
-	err := readFull(ix.f, ix.block, blockPos(ix.slot))
+	err := vfs.ReadFull(ix.f, ix.block, blockPos(ix.slot))
 	if err == nil {
 		ix.d, err = openBlock(ix.block)
 	}

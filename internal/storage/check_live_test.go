@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -155,7 +156,7 @@ func TestCheckOnline(t *testing.T) {
 // A dump shows every batch once, and every other byte as what it is.
 func TestDump(t *testing.T) {
 	disk, all := lay(t)
-	name := partitionName("t", all[3].Offset)
+	name := layout.Partition("t", all[3].Offset)
 	put(t, disk, name, flip(all[4].Offset-all[3].Offset+40))
 	put(t, disk, name, extend("BATCH 1"))
 	var got []string

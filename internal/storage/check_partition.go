@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // scanPartition reads every byte of a partition. The error is the context's.
@@ -64,7 +66,7 @@ type scanPass struct {
 // of it may have been moved out.
 func (sp *scanPass) run() error {
 	sp.sc.size, sp.sc.synced = sp.limit, sp.trusted()
-	sp.sc.aside = clip(sp.s.state.damaged, sp.p.base, sp.limit)
+	sp.sc.aside = layout.Clip(sp.s.state.damaged, sp.p.base, sp.limit)
 	at := int64(0)
 	found, err := sp.sc.scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
 		sp.index.visit(pos, &sp.p.sum)
@@ -80,8 +82,8 @@ func (sp *scanPass) run() error {
 	sp.v.advance(sp.limit - at)
 	end := sp.limit
 	damaged := found.damaged
-	if tail := (byteRange{found.tail, sp.limit}); tail.from < tail.to {
-		torn, err := sp.torn(tail.from)
+	if tail := (layout.Range{From: found.tail, To: sp.limit}); tail.From < tail.To {
+		torn, err := sp.torn(tail.From)
 		if err != nil {
 			return err
 		}
@@ -89,16 +91,16 @@ func (sp *scanPass) run() error {
 			if err := sp.tornTail(tail); err != nil {
 				return err
 			}
-			end = tail.from
+			end = tail.From
 		} else {
 			damaged = append(damaged, tail)
 		}
 	}
 	for _, k := range sp.sc.aside {
-		if k.from >= end {
+		if k.From >= end {
 			continue // cut off with the torn tail
 		}
-		damaged = without(damaged, k)
+		damaged = layout.Without(damaged, k)
 		if err := sp.known(k); err != nil {
 			return err
 		}
@@ -132,60 +134,48 @@ func (sp *scanPass) trusted() int64 {
 	return min(max(sp.s.state.synced-sp.p.base, 0), sp.limit)
 }
 
-// clip returns what of the ranges lies in the limit bytes from base on, as
-// positions.
-func clip(ranges []byteRange, base, limit int64) (out []byteRange) {
-	for _, r := range ranges {
-		from, to := max(r.from-base, 0), min(r.to-base, limit)
-		if from < to {
-			out = append(out, byteRange{from, to})
-		}
-	}
-	return out
-}
-
-func (sp *scanPass) finding(level Level, kind FindingKind, r byteRange, why string, remedies ...Action) {
+func (sp *scanPass) finding(level Level, kind FindingKind, r layout.Range, why string, remedies ...Action) {
 	sp.s.add(Finding{
-		Level: level, Kind: kind, File: sp.p.name, Position: r.from, Offset: sp.p.base + r.from, Length: r.to - r.from,
+		Level: level, Kind: kind, File: sp.p.name, Position: r.From, Offset: sp.p.base + r.From, Length: r.To - r.From,
 		Why: why, remedies: remedies,
 	})
 }
 
-func (sp *scanPass) tornTail(r byteRange) error {
+func (sp *scanPass) tornTail(r layout.Range) error {
 	why, err := sp.why(r)
 	if err != nil {
 		return err
 	}
 	sp.finding(Note, FoundTornTail, r, "an append that did not reach the disk whole and was never known as durable: "+why,
 		Action{Kind: ActSave}, Action{Kind: ActCut})
-	sp.p.end = sp.p.base + r.from
+	sp.p.end = sp.p.base + r.From
 	return nil
 }
 
-func (sp *scanPass) damage(r byteRange) error {
+func (sp *scanPass) damage(r layout.Range) error {
 	why, err := sp.why(r)
 	if err != nil {
 		return err
 	}
 	sp.finding(Damage, FoundBatch, r, why, Action{Kind: ActSave}, Action{Kind: ActMark}, Action{Kind: ActErase})
-	sp.p.fresh = joinRanges(sp.p.fresh, byteRange{sp.p.base + r.from, sp.p.base + r.to})
+	sp.p.fresh = layout.Join(sp.p.fresh, layout.Range{From: sp.p.base + r.From, To: sp.p.base + r.To})
 	return nil
 }
 
 // known looks at a range that the journal knows as damaged.
-func (sp *scanPass) known(r byteRange) error {
+func (sp *scanPass) known(r layout.Range) error {
 	zeros, err := allZeros(sp.f, r)
 	if err != nil {
 		return err
 	}
-	sp.v.advance(r.to - r.from)
+	sp.v.advance(r.To - r.From)
 	if zeros {
 		sp.finding(Note, FoundHole, r, "known to the journal: its bytes were moved out, or never came")
 		return nil
 	}
-	sc := &scanner{f: sp.f, size: r.to, topic: sp.s.topic}
+	sc := &scanner{f: sp.f, size: r.To, topic: sp.s.topic}
 	var sum totals
-	found, err := sc.scan(r.from, func(pos int64, h *batch.Header, _ int64, _ bool) error {
+	found, err := sc.scan(r.From, func(pos int64, h *batch.Header, _ int64, _ bool) error {
 		sum.batches++
 		sum.messages += h.Messages
 		return nil
@@ -193,7 +183,7 @@ func (sp *scanPass) known(r byteRange) error {
 	if err != nil {
 		return err
 	}
-	if found.valid == r.to && found.damaged == nil {
+	if found.valid == r.To && found.damaged == nil {
 		sp.finding(Note, FoundMended, r, "known to the journal as damaged, and valid again", Action{Kind: ActUnmark})
 		sp.p.sum.batches += sum.batches
 		sp.p.sum.messages += sum.messages
@@ -205,8 +195,8 @@ func (sp *scanPass) known(r byteRange) error {
 }
 
 // why says what is wrong with a range, at whose beginning no valid batch is.
-func (sp *scanPass) why(r byteRange) (string, error) {
-	sc, pos := sp.sc, r.from
+func (sp *scanPass) why(r layout.Range) (string, error) {
+	sc, pos := sp.sc, r.From
 	b, err := sc.bytes(pos, min(int64(batch.MaxHeaderLen), sc.size-pos))
 	if err != nil {
 		return "", err
@@ -215,7 +205,7 @@ func (sp *scanPass) why(r byteRange) (string, error) {
 	switch {
 	case errors.Is(perr, batch.ErrShort):
 		return "a batch that is cut short", nil
-	case perr != nil && len(bytes.Trim(b[:min(int64(len(b)), r.to-pos)], "\x00")) == 0:
+	case perr != nil && len(bytes.Trim(b[:min(int64(len(b)), r.To-pos)], "\x00")) == 0:
 		return "zeros", nil
 	case perr != nil:
 		return "no batch begins here", nil
@@ -236,11 +226,11 @@ func (sp *scanPass) why(r byteRange) (string, error) {
 }
 
 // allZeros reports whether a range of a file has nothing but zeros.
-func allZeros(f *source, r byteRange) (bool, error) {
-	b := make([]byte, min(scanChunk, r.to-r.from))
-	for pos := r.from; pos < r.to; pos += int64(len(b)) {
-		b = b[:min(int64(len(b)), r.to-pos)]
-		if err := readFull(f, b, pos); err != nil {
+func allZeros(f *source, r layout.Range) (bool, error) {
+	b := make([]byte, min(scanChunk, r.To-r.From))
+	for pos := r.From; pos < r.To; pos += int64(len(b)) {
+		b = b[:min(int64(len(b)), r.To-pos)]
+		if err := vfs.ReadFull(f, b, pos); err != nil {
 			return false, err
 		}
 		for _, c := range b {
@@ -276,5 +266,5 @@ func (sp *scanPass) checkTotals() {
 	}
 	p.recount = true
 	sp.s.note(FoundTotals, p.name, fmt.Sprintf("the journal counts %d batches with %d messages, there are %d with %d",
-		e.batches, e.messages, p.sum.batches, p.sum.messages), Action{Kind: ActIndex, File: indexName(sp.s.topic, p.base), Position: -1, Offset: -1})
+		e.batches, e.messages, p.sum.batches, p.sum.messages), Action{Kind: ActIndex, File: layout.Index(sp.s.topic, p.base), Position: -1, Offset: -1})
 }

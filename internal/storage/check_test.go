@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -101,11 +102,11 @@ type harm struct {
 func harms(t *testing.T) []harm {
 	batchLen := int64(len(batchOf("t", "body", "more of it").data))
 	base1 := 3 * batchLen
-	second, head := partitionName("t", base1), partitionName("t", 2*base1)
+	second, head := layout.Partition("t", base1), layout.Partition("t", 2*base1)
 	rec := func(kind recordKind, ints ...int64) func([]byte) []byte {
 		return extend(string(appendInts(nil, kind, ints...)))
 	}
-	journal := journalFile("t")
+	journal := layout.JournalFile("t")
 	return []harm{
 		{"a flipped bit in a body", func(d *vfstest.FS) { put(t, d, second, flip(batchLen+40)) },
 			"batch", Damage, second, base1 + batchLen, batchLen, "checksum is"},
@@ -134,12 +135,12 @@ func harms(t *testing.T) []harm {
 			"missing", Damage, "t/0.log", 0, base1, "was not removed by logd"},
 		{"a partition in the middle gone", func(d *vfstest.FS) {
 			must(t, d.Remove(second))
-			must(t, d.Remove(indexName("t", base1)))
+			must(t, d.Remove(layout.Index("t", base1)))
 		}, "missing", Damage, "t/0.log", base1, base1, "the file ends before"},
 		{"all partitions gone", func(d *vfstest.FS) {
 			for _, base := range []int64{0, base1, 2 * base1} {
-				must(t, d.Remove(partitionName("t", base)))
-				must(t, d.Remove(indexName("t", base)))
+				must(t, d.Remove(layout.Partition("t", base)))
+				must(t, d.Remove(layout.Index("t", base)))
 			}
 		}, "missing", Damage, "t", 0, 3 * base1, "all partition files are gone"},
 		{"a partition that reaches into the next", func(d *vfstest.FS) { put(t, d, second, extend("12345")) },
@@ -169,21 +170,21 @@ func harms(t *testing.T) []harm {
 			"journal-tail", Note, journal, -1, 4, "not whole"},
 		{"a torn tail", func(d *vfstest.FS) { put(t, d, head, extend("BATCH 12 t")) },
 			"torn-tail", Note, head, 3 * base1, 10, "cut short"},
-		{"a torn partition", func(d *vfstest.FS) { must(t, d.WriteFile(partitionName("t", 3*base1), make([]byte, 7))) },
-			"torn-tail", Note, partitionName("t", 3*base1), 3 * base1, 7, "known as durable: zeros"},
+		{"a torn partition", func(d *vfstest.FS) { must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7))) },
+			"torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "known as durable: zeros"},
 		{"a torn partition after the last mark", func(d *vfstest.FS) {
 			put(t, d, journal, rec(recSynced, base1))
-			must(t, d.WriteFile(partitionName("t", 3*base1), make([]byte, 7)))
-		}, "torn-tail", Note, partitionName("t", 3*base1), 3 * base1, 7, "none reached"},
-		{"an index's header", func(d *vfstest.FS) { put(t, d, indexName("t", base1), flip(20)) },
-			"index", Note, indexName("t", base1), -1, 0, "header"},
-		{"an index's block", func(d *vfstest.FS) { put(t, d, indexName("t", base1), flip(100)) },
-			"index", Note, indexName("t", base1), -1, 0, "block 0 does not check"},
+			must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7)))
+		}, "torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "none reached"},
+		{"an index's header", func(d *vfstest.FS) { put(t, d, layout.Index("t", base1), flip(20)) },
+			"index", Note, layout.Index("t", base1), -1, 0, "header"},
+		{"an index's block", func(d *vfstest.FS) { put(t, d, layout.Index("t", base1), flip(100)) },
+			"index", Note, layout.Index("t", base1), -1, 0, "block 0 does not check"},
 		{"another partition's index", func(d *vfstest.FS) {
-			b, err := d.ReadFile(indexName("t", 0))
+			b, err := d.ReadFile(layout.Index("t", 0))
 			must(t, err)
-			must(t, d.WriteFile(indexName("t", base1), b))
-		}, "index", Note, indexName("t", base1), -1, 0, "header"},
+			must(t, d.WriteFile(layout.Index("t", base1), b))
+		}, "index", Note, layout.Index("t", base1), -1, 0, "header"},
 		{"wrong totals", func(d *vfstest.FS) {
 			put(t, d, journal, rec(recEnd, base1, 2*base1, 7, 4, 0, 0))
 		}, "totals", Note, second, -1, 0, "the journal counts 4 batches with 7 messages, there are 3 with 6"},
@@ -345,7 +346,7 @@ func TestCheckRealFiles(t *testing.T) {
 // What can't be read is said to be that, and the rest is checked.
 func TestCheckUnreadable(t *testing.T) {
 	disk, all := lay(t)
-	name := partitionName("t", all[3].Offset)
+	name := layout.Partition("t", all[3].Offset)
 	disk.FailAt(1, vfstest.Fault{Forever: true, Reads: true, Match: func(op vfstest.Op) bool {
 		return op.Kind == vfstest.OpRead && op.Name == name
 	}})
@@ -379,9 +380,9 @@ func TestCheckOldLayout(t *testing.T) {
 	}
 	// A server that starts meanwhile is noticed.
 	_, err := Check(t.Context(), CheckOptions{FS: disk, Progress: func(int64, int64) {
-		disk.WriteFile(lockName, nil)
+		disk.WriteFile(layout.LockName, nil)
 	}}, func(Finding) {})
-	if !errors.Is(err, ErrStarted) {
+	if !errors.Is(err, layout.ErrStarted) {
 		t.Errorf("check while a server starts: %v", err)
 	}
 }
@@ -423,7 +424,7 @@ func TestCheckFindsEveryFlipControl(t *testing.T) {
 func missedFlips(t *testing.T, after func(b []byte, at int64)) (missed int) {
 	disk, all := lay(t)
 	for _, base := range []int64{all[3].Offset, all[6].Offset} {
-		name := partitionName("t", base)
+		name := layout.Partition("t", base)
 		good, err := disk.ReadFile(name)
 		must(t, err)
 		for i := range int64(len(good)) * 8 {

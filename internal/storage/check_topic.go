@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -54,10 +55,10 @@ type surveyed struct {
 	read       int64
 	unmarked   int64 // bytes behind the last synced mark that were left out
 
-	sum     totals      // of its valid batches, without times
-	fresh   []byteRange // offsets that are no batches, new to the journal
-	badIdx  bool        // the index is there and does not fit
-	recount bool        // what the journal counts is not so
+	sum     totals         // of its valid batches, without times
+	fresh   []layout.Range // offsets that are no batches, new to the journal
+	badIdx  bool           // the index is there and does not fit
+	recount bool           // what the journal counts is not so
 }
 
 func (s *survey) add(f Finding) {
@@ -99,7 +100,7 @@ func (v *surveyor) topic(name string) (*survey, error) {
 func (v *surveyor) look(s *survey) error {
 	name := s.topic
 	if st, err := v.fs.Stat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-		s.unreadable(name, -1, -1, 0, errLinked)
+		s.unreadable(name, -1, -1, 0, layout.ErrLinked)
 		return v.ctx.Err()
 	}
 	v.checkMode(s, name)
@@ -137,7 +138,7 @@ func (v *surveyor) vanished(s *survey) bool {
 }
 
 func (v *surveyor) readJournal(s *survey) {
-	name := journalFile(s.topic)
+	name := layout.JournalFile(s.topic)
 	s.state = newJournalState()
 	b, err := readJournal(v.fs, s.topic)
 	if err != nil {
@@ -178,7 +179,7 @@ func (v *surveyor) listFiles(s *survey) bool {
 	}
 	bases := make(map[int64]bool)
 	for _, d := range dir {
-		base, ok := baseOf(d.Name())
+		base, ok := layout.Base(d.Name())
 		if !ok {
 			continue
 		}
@@ -226,11 +227,11 @@ func (v *surveyor) listFiles(s *survey) bool {
 func (v *surveyor) checkName(s *survey, d fs.DirEntry, bases map[int64]bool) {
 	name := path.Join(s.topic, d.Name())
 	switch base, isIndex := strings.CutSuffix(d.Name(), ".idx"); {
-	case d.Name() == journalName:
-	case d.Name() == journalName+".damaged" && d.Type().IsRegular():
+	case d.Name() == layout.Journal:
+	case d.Name() == layout.Journal+".damaged" && d.Type().IsRegular():
 		s.note(FoundLeftOver, name, "a damaged journal that recovery has put aside", v.moveFile(name, d)...)
 		return
-	case d.Name() == journalName+".new" && d.Type().IsRegular():
+	case d.Name() == layout.Journal+".new" && d.Type().IsRegular():
 		if !v.online {
 			s.note(FoundLeftOver, name, "a journal that was being written", Action{Kind: ActRemove})
 		}
@@ -244,7 +245,7 @@ func (v *surveyor) checkName(s *survey, d fs.DirEntry, bases map[int64]bool) {
 			return
 		}
 	default:
-		if _, ok := baseOf(d.Name()); !ok {
+		if _, ok := layout.Base(d.Name()); !ok {
 			s.note(FoundStray, name, "file that is not logd's; logd leaves it alone")
 			return
 		}
@@ -306,7 +307,7 @@ func (v *surveyor) findUnfinished(s *survey) {
 			Why: "the log was being cut off here", remedies: []Action{{Kind: ActCut}}})
 		p.end = cut
 	} else {
-		s.note(FoundUnfinished, journalFile(s.topic), "the log was being cut off, and is", Action{Kind: ActJournal})
+		s.note(FoundUnfinished, layout.JournalFile(s.topic), "the log was being cut off, and is", Action{Kind: ActJournal})
 	}
 	s.state.synced, s.state.clean = min(s.state.synced, cut), false
 	s.state.forget(0, cut)
@@ -352,7 +353,7 @@ func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
 		return false
 	}
 	for _, k := range s.state.damaged {
-		if k.from < p.end && k.to >= p.end {
+		if k.From < p.end && k.To >= p.end {
 			return true
 		}
 	}
@@ -378,7 +379,7 @@ func (v *surveyor) findGaps(s *survey) {
 			p.end = next.base
 		case p.end < next.base && v.online && v.overlooked(s, i):
 		case p.end < next.base:
-			s.missing(p, byteRange{p.end, next.base})
+			s.missing(p, layout.Range{From: p.end, To: next.base})
 		}
 	}
 }
@@ -388,7 +389,7 @@ func (v *surveyor) findGaps(s *survey) {
 // is there all the same becomes one of the survey's.
 func (v *surveyor) overlooked(s *survey, i int) bool {
 	p := s.parts[i]
-	name := partitionName(s.topic, p.end)
+	name := layout.Partition(s.topic, p.end)
 	if st, err := v.fs.Stat(name); err == nil && p.size > 0 {
 		s.parts = slices.Insert(s.parts, i+1, &surveyed{
 			name: name, base: p.end, size: st.Size(), end: p.end + st.Size(), millis: st.ModTime().UnixMilli(), mode: st.Mode().Perm(),
@@ -401,19 +402,15 @@ func (v *surveyor) overlooked(s *survey, i int) bool {
 
 // missing adds what is known of offsets that are in no file and would follow
 // p.
-func (s *survey) missing(p *surveyed, r byteRange) {
-	f := Finding{Level: Damage, Kind: FoundMissing, File: p.name, Position: r.from - p.base, Offset: r.from, Length: r.to - r.from,
+func (s *survey) missing(p *surveyed, r layout.Range) {
+	f := Finding{Level: Damage, Kind: FoundMissing, File: p.name, Position: r.From - p.base, Offset: r.From, Length: r.To - r.From,
 		Why: "the file ends before its last batches", remedies: []Action{{Kind: ActMark}}}
-	if contains(s.state.damaged, r) {
+	if layout.Contains(s.state.damaged, r) {
 		f.Level, f.Kind, f.Why, f.remedies = Note, FoundHole, "known to the journal: nothing is here", nil
 	} else {
-		p.fresh = joinRanges(p.fresh, r)
+		p.fresh = layout.Join(p.fresh, r)
 	}
 	s.add(f)
-}
-
-func contains(ranges []byteRange, r byteRange) bool {
-	return slices.ContainsFunc(ranges, func(o byteRange) bool { return o.from <= r.from && o.to >= r.to })
 }
 
 // findEnd looks at what the journal knows of the log's ends.
@@ -424,22 +421,22 @@ func (v *surveyor) findEnd(s *survey) {
 	}
 	for _, base := range sortedKeys(s.state.ends) {
 		if base < s.parts[0].base && base >= s.state.trimmed.oldest {
-			s.gone(partitionName(s.topic, base), byteRange{base, s.state.ends[base].end}, "the file is gone, and was not removed by logd")
+			s.gone(layout.Partition(s.topic, base), layout.Range{From: base, To: s.state.ends[base].end}, "the file is gone, and was not removed by logd")
 		}
 	}
 	head := s.parts[len(s.parts)-1]
 	s.next = head.end
 	if synced := s.state.synced; !s.adopted && synced > head.end {
-		s.missing(head, byteRange{head.end, synced})
+		s.missing(head, layout.Range{From: head.end, To: synced})
 	}
 }
 
 // gone adds that files are gone that the journal knows. What was never synced
 // has been lost with an interrupted write.
-func (s *survey) gone(name string, r byteRange, why string) {
-	f := Finding{Level: Damage, Kind: FoundMissing, File: name, Position: -1, Offset: r.from, Length: r.to - r.from, Why: why,
+func (s *survey) gone(name string, r layout.Range, why string) {
+	f := Finding{Level: Damage, Kind: FoundMissing, File: name, Position: -1, Offset: r.From, Length: r.To - r.From, Why: why,
 		remedies: []Action{{Kind: ActJournal}}}
-	if r.from >= s.state.synced {
+	if r.From >= s.state.synced {
 		f.Level, f.Kind, f.Why = Note, FoundTornTail, "begun and never known as durable; it did not reach the disk"
 	}
 	s.add(f)
@@ -449,7 +446,7 @@ func (s *survey) gone(name string, r byteRange, why string) {
 func (v *surveyor) findNothing(s *survey) {
 	s.next = s.lastKnown()
 	if oldest := s.state.trimmed.oldest; s.next > oldest {
-		s.gone(s.topic, byteRange{oldest, s.next}, "all partition files are gone")
+		s.gone(s.topic, layout.Range{From: oldest, To: s.next}, "all partition files are gone")
 	}
 }
 

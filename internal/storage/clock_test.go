@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -155,7 +156,7 @@ func TestAgeOfAdoptedData(t *testing.T) {
 					disk := vfstest.New()
 					var size int64
 					for i := range 3 {
-						file := partitionName("t", size)
+						file := layout.Partition("t", size)
 						data := batchOf("t", fmt.Sprintf("message %d", i)).data
 						if err := disk.WriteFile(file, data); err != nil {
 							t.Fatal(err)

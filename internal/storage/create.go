@@ -6,12 +6,9 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-// errLinked is a topic's folder that is not in the work directory.
-var errLinked = errors.New("the topic's folder is a symbolic link, which is not followed, for two topics could then write to one file: " +
-	"move the folder to its place, or mount it there (mount --bind)")
 
 // contents is what a folder in the work directory holds.
 type contents uint8
@@ -26,7 +23,7 @@ const (
 	foreign
 )
 
-// contentsOf looks into a folder in the work directory. The error is errLinked
+// contentsOf looks into a folder in the work directory. The error is layout.ErrLinked
 // for a symbolic link.
 func contentsOf(fsys vfs.FS, name string) (contents, error) {
 	st, err := fsys.Stat(name)
@@ -34,7 +31,7 @@ func contentsOf(fsys vfs.FS, name string) (contents, error) {
 	case err != nil:
 		return aTopic, err
 	case st.Mode()&fs.ModeSymlink != 0:
-		return aTopic, errLinked
+		return aTopic, layout.ErrLinked
 	case !st.IsDir():
 		return aTopic, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a folder")}
 	}
@@ -44,11 +41,11 @@ func contentsOf(fsys vfs.FS, name string) (contents, error) {
 	}
 	found := halfMade
 	for _, d := range dir {
-		switch _, isPartition := baseOf(d.Name()); {
-		case isPartition || d.Name() == journalName+".damaged":
+		switch _, isPartition := layout.Base(d.Name()); {
+		case isPartition || d.Name() == layout.Journal+".damaged":
 			return aTopic, nil
-		case d.Name() == journalName+".new" && d.Type().IsRegular():
-		case d.Name() == journalName:
+		case d.Name() == layout.Journal+".new" && d.Type().IsRegular():
+		case d.Name() == layout.Journal:
 			if b, err := readJournal(fsys, name); err != nil || !isBlank(b) {
 				return aTopic, err
 			}
@@ -74,12 +71,12 @@ func isBlank(b []byte) bool {
 // first: without one the rest is no topic. It removes no file with bytes of
 // batches in it, and no folder with anything else.
 func unmake(fsys vfs.FS, topic string) error {
-	first := partitionName(topic, 0)
+	first := layout.Partition(topic, 0)
 	if st, err := fsys.Stat(first); err == nil && st.Size() > 0 {
 		return &fs.PathError{Op: "remove", Path: first, Err: fs.ErrExist}
 	}
 	var short error
-	for _, name := range []string{first, journalFile(topic) + ".new", journalFile(topic)} {
+	for _, name := range []string{first, layout.JournalFile(topic) + ".new", layout.JournalFile(topic)} {
 		err := fsys.Remove(name)
 		if noDescriptor(err) {
 			short = err // it takes one to remove a file, and none for an empty folder
@@ -184,7 +181,3 @@ func (s *Store) noteBroken(topic string, err error) {
 	}
 	s.log.Error("topic can't be opened; the others are served", "topic", topic, "err", err)
 }
-
-// isFolder reports whether a name in the work directory may be a topic's
-// folder, or leads to one.
-func isFolder(d fs.DirEntry) bool { return d.IsDir() || d.Type()&fs.ModeSymlink != 0 }

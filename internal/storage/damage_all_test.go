@@ -163,7 +163,7 @@ func readViewInto(buf []byte, v *View) ([]byte, error) {
 		if n+size > int64(len(buf)) {
 			return nil, fmt.Errorf("a view of %d bytes", v.Len())
 		}
-		if err := readFull(r, buf[n:n+size], pos); err != nil {
+		if err := vfs.ReadFull(r, buf[n:n+size], pos); err != nil {
 			return nil, err
 		}
 		n += size

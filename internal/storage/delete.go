@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -137,7 +138,7 @@ func (s *Store) BrokenInfo(topic string) (Info, bool) {
 	in := Info{ID: hexID(s.brokenID(topic)), ReadOnly: why}
 	entries, _ := s.fs.ReadDir(topic)
 	for _, e := range entries {
-		base, ok := baseOf(e.Name())
+		base, ok := layout.Base(e.Name())
 		info, err := e.Info()
 		if !ok || err != nil || !info.Mode().IsRegular() {
 			continue
@@ -384,7 +385,7 @@ func isDeletedJournal(b []byte) bool {
 // markDeleted marks a topic as deleted where it is, durably. A folder without a
 // journal can't be marked: a crash during its removal leaves a part of it.
 func (s *Store) markDeleted(topic string) error {
-	f, err := s.fs.OpenFile(journalFile(topic), vfs.ReadWrite, 0)
+	f, err := s.fs.OpenFile(layout.JournalFile(topic), vfs.ReadWrite, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -411,7 +412,7 @@ func (s *Store) finishDelete(topic string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == journalName {
+		if e.Name() == layout.Journal {
 			continue
 		}
 		if err := s.removeTree(path.Join(topic, e.Name()), e.IsDir()); err != nil {
@@ -421,7 +422,7 @@ func (s *Store) finishDelete(topic string) error {
 	if err := s.syncDir(topic); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(journalFile(topic)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs.Remove(layout.JournalFile(topic)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	// A mount point stays, empty.

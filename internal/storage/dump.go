@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -66,7 +67,7 @@ var errLimit = errors.New("limit reached")
 // Where the file is in a work directory with a lock file, that is locked
 // meanwhile: the error wraps vfs.ErrLocked if a server has it.
 func Dump(ctx context.Context, o DumpOptions, show func(*Dumped) error) error {
-	unlock, err := lockToRead(o.FS)
+	unlock, err := layout.LockToRead(o.FS)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func dump(ctx context.Context, o *DumpOptions, show func(*Dumped) error) error {
 	if !st.Mode().IsRegular() {
 		return &fs.PathError{Op: "read", Path: o.File, Err: errors.New("not a regular file")}
 	}
-	base, _ := baseOf(path.Base(o.File))
+	base, _ := layout.Base(path.Base(o.File))
 	d := &dumper{o: o, show: show, base: base, shown: max(o.Offset-base, 0)}
 	d.sc = &scanner{f: f, size: st.Size(), synced: st.Size(), topic: o.Topic}
 	if o.Topic == "" {
@@ -144,7 +145,7 @@ func (d *dumper) openIndex() *indexReader {
 	if state.id == (topicID{}) {
 		return &indexReader{}
 	}
-	return openIndexReader(d.o.FS, indexName(folder, d.base), state.id, d.base, d.sc.size)
+	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.id, d.base, d.sc.size)
 }
 
 func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
@@ -178,7 +179,7 @@ func (d *dumper) damage(from, to int64) error {
 		return errLimit
 	}
 	sp := scanPass{sc: d.sc}
-	why, err := sp.why(byteRange{from, to})
+	why, err := sp.why(layout.Range{From: from, To: to})
 	if err != nil {
 		return fmt.Errorf("position %d: %w", from, err)
 	}

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
 // FuzzJournal decodes any bytes: the state that comes of them, encoded, means
 // the same.
 func FuzzJournal(f *testing.F) {
-	s := journalState{id: topicID{1}, cut: -1, synced: 7, ends: map[int64]partitionEnd{0: {end: 7}}, damaged: []byteRange{{2, 3}}}
+	s := journalState{id: topicID{1}, cut: -1, synced: 7, ends: map[int64]partitionEnd{0: {end: 7}}, damaged: []layout.Range{{From: 2, To: 3}}}
 	whole := s.encode()
 	f.Add(whole)
 	f.Add(whole[:len(whole)-3])
@@ -118,8 +119,8 @@ func FuzzRecoverPartition(f *testing.F) {
 				v, err := l.Read(offset, 1, 0)
 				if errors.Is(err, ErrNotFound) {
 					for _, r := range *l.damaged.Load() {
-						if r.from <= offset && offset < r.to {
-							offset = r.to - 1
+						if r.From <= offset && offset < r.To {
+							offset = r.To - 1
 						}
 					}
 					offset++

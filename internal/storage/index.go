@@ -10,6 +10,8 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // The index of a partition, <base>.idx, maps positions in the partition to
@@ -401,7 +403,7 @@ func (ix *index) load(end int64) error {
 		return fmt.Errorf("%w: %d bytes", errIndex, st.Size())
 	}
 	head := make([]byte, indexHeaderLen)
-	if err := readFull(f, head, 0); err != nil {
+	if err := vfs.ReadFull(f, head, 0); err != nil {
 		return err
 	}
 	if string(head) != string(ix.header()) {
@@ -417,7 +419,7 @@ func (ix *index) load(end int64) error {
 read:
 	for slot := 0; slot < slots; slot += chunk {
 		n := min(chunk, slots-slot)
-		if err := readFull(f, buf[:n*indexBlockLen], blockPos(slot)); err != nil {
+		if err := vfs.ReadFull(f, buf[:n*indexBlockLen], blockPos(slot)); err != nil {
 			return err
 		}
 		for i := range n {
@@ -601,7 +603,7 @@ func (ix *index) readBlock(slot int, visit func(*entry) bool) error {
 	defer ix.file.release()
 	block := indexBlocks.Get().(*[indexBlockLen]byte)
 	defer indexBlocks.Put(block)
-	if err := readFull(f, block[:], blockPos(slot)); err != nil {
+	if err := vfs.ReadFull(f, block[:], blockPos(slot)); err != nil {
 		return err
 	}
 	d, err := openBlock(block[:])

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"maps"
 	"math"
-	"path"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -31,7 +31,6 @@ import (
 // check ends the journal if nothing valid follows it; records of unknown kinds
 // are kept.
 const (
-	journalName    = "journal"
 	journalMagic   = "logd-jnl"
 	journalVersion = 1
 	journalHeader  = 16
@@ -87,9 +86,6 @@ type totals struct {
 	first, last       int64 // append times of its oldest and newest batch, ms; 0 when empty
 }
 
-// byteRange is the offsets from (included) to to (not included).
-type byteRange struct{ from, to int64 }
-
 // journalState is what the records of a journal add up to.
 type journalState struct {
 	id      topicID
@@ -101,7 +97,7 @@ type journalState struct {
 	cut     int64 // -1, or where a truncation has begun that is not known to be done
 	trimmed struct{ oldest, messages, batches int64 }
 	ends    map[int64]partitionEnd
-	damaged []byteRange
+	damaged []layout.Range
 	adopted int64          // the partitions before it are older than the journal, as is the beginning of the next; -1: none is
 	due     int64          // the partitions before it are to be removed
 	hooked  map[int64]bool // by base: those of them whose hooks need not be run again
@@ -126,8 +122,6 @@ type journal struct {
 
 	unnamed bool // the file took the place of another, and that is not durable
 }
-
-func journalFile(dir string) string { return path.Join(dir, journalName) }
 
 // appendRecord appends one record to dst.
 func appendRecord(dst []byte, kind recordKind, payload []byte) []byte {
@@ -172,7 +166,7 @@ func (s *journalState) encode() []byte {
 		b = appendInts(b, recEnd, base, e.end, e.messages, e.batches, e.first, e.last)
 	}
 	for _, r := range s.damaged {
-		b = appendInts(b, recDamaged, r.from, r.to)
+		b = appendInts(b, recDamaged, r.From, r.To)
 	}
 	if s.due > 0 {
 		b = appendInts(b, recDue, s.due)
@@ -307,7 +301,7 @@ func (s *journalState) apply(rec []byte) bool {
 		if n[1] <= n[0] {
 			return false
 		}
-		s.addDamage(byteRange{n[0], n[1]})
+		s.addDamage(layout.Range{From: n[0], To: n[1]})
 	case recCut:
 		s.cut = n[0]
 		s.due = min(s.due, s.cut)
@@ -323,23 +317,7 @@ func (s *journalState) apply(rec []byte) bool {
 }
 
 // addDamage sets a range aside, joined with those that it touches.
-func (s *journalState) addDamage(r byteRange) { s.damaged = joinRanges(s.damaged, r) }
-
-// joinRanges returns ranges with r among them, sorted, touching ones joined.
-// It leaves its argument as it is.
-func joinRanges(ranges []byteRange, r byteRange) []byteRange {
-	out := make([]byteRange, 0, len(ranges)+1)
-	for _, o := range ranges {
-		if o.to < r.from || o.from > r.to {
-			out = append(out, o)
-			continue
-		}
-		r = byteRange{min(r.from, o.from), max(r.to, o.to)}
-	}
-	out = append(out, r)
-	slices.SortFunc(out, func(a, b byteRange) int { return int(min(max(a.from-b.from, -1), 1)) })
-	return out
-}
+func (s *journalState) addDamage(r layout.Range) { s.damaged = layout.Join(s.damaged, r) }
 
 // forget drops what concerns only offsets before oldest or any at and after
 // next. A partition that was complete is not, and may grow to another content
@@ -348,7 +326,7 @@ func (s *journalState) forget(oldest, next int64) {
 	maps.DeleteFunc(s.ends, func(base int64, e partitionEnd) bool { return base < oldest || base >= next || e.end > next })
 	maps.DeleteFunc(s.hooked, func(base int64, _ bool) bool { return base < oldest || base >= next })
 	s.due = min(s.due, next)
-	s.damaged = slices.DeleteFunc(s.damaged, func(r byteRange) bool { return r.to <= oldest || r.from >= next })
+	s.damaged = slices.DeleteFunc(s.damaged, func(r layout.Range) bool { return r.To <= oldest || r.From >= next })
 }
 
 // complete returns what is known of the complete partition at base. Nothing is
@@ -361,7 +339,7 @@ func (s *journalState) complete(base int64) (partitionEnd, bool) {
 
 // readJournal reads the journal file of a topic's folder.
 func readJournal(fsys vfs.FS, dir string) ([]byte, error) {
-	f, err := fsys.OpenFile(journalFile(dir), vfs.ReadOnly, 0)
+	f, err := fsys.OpenFile(layout.JournalFile(dir), vfs.ReadOnly, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -374,7 +352,7 @@ func readJournal(fsys vfs.FS, dir string) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, st.Size())
-	return b, readFull(f, b, 0)
+	return b, vfs.ReadFull(f, b, 0)
 }
 
 // append adds records to the file without syncing them.
@@ -418,12 +396,12 @@ func replaceJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) 
 // renewJournal is replaceJournal without a sync of the folder. With an error
 // the old journal is in its place.
 func renewJournal(fsys vfs.FS, perm fs.FileMode, dir string, s *journalState) (size int64, err error) {
-	temp := journalFile(dir) + ".new"
+	temp := layout.JournalFile(dir) + ".new"
 	b := s.encode()
 	if err := writeFile(fsys, temp, perm, b); err != nil {
 		return 0, err
 	}
-	return int64(len(b)), fsys.Rename(temp, journalFile(dir))
+	return int64(len(b)), fsys.Rename(temp, layout.JournalFile(dir))
 }
 
 // writeFile makes a file with the given bytes, which are durable on return; its

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -266,10 +267,10 @@ func TestForeignFiles(t *testing.T) {
 	wantBodies(t, l, "one")
 	must(t, os.Symlink(outside, filepath.Join(dir, "later")))
 	for _, name := range []string{"linked", "later", "linked"} {
-		if _, err := s.Create([]byte(name)); !errors.Is(err, errLinked) {
+		if _, err := s.Create([]byte(name)); !errors.Is(err, layout.ErrLinked) {
 			t.Errorf("create of a topic whose folder is a link to the outside: %v", err)
 		}
-		if err := s.Broken()[name]; !errors.Is(err, errLinked) {
+		if err := s.Broken()[name]; !errors.Is(err, layout.ErrLinked) {
 			t.Errorf("topic %s is broken because of %v", name, err)
 		}
 	}

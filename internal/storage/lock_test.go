@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -38,7 +39,7 @@ func users(t *testing.T, disk *vfstest.FS) map[string]func() error {
 // A work directory has one user, whatever the name of the file that the version
 // of that one locks. Who is refused holds nothing.
 func TestLock(t *testing.T) {
-	for _, name := range LockNames {
+	for _, name := range layout.LockNames {
 		for user := range users(t, vfstest.New()) {
 			t.Run(name+" "+user, func(t *testing.T) {
 				disk := vfstest.New()
@@ -66,7 +67,7 @@ func TestLock(t *testing.T) {
 // a topic; the lock file of an older version goes.
 func TestTopicsWithNamesOfFiles(t *testing.T) {
 	disk := vfstest.New()
-	must(t, disk.WriteFile(oldLockName, nil))
+	must(t, disk.WriteFile(layout.OldLockName, nil))
 	names := []string{"0.idx", "0.log", "LOCK", "journal", "journal.new", "report"}
 	s := openMem(t, disk, small)
 	for _, name := range names {
@@ -92,13 +93,13 @@ func TestTopicsWithNamesOfFiles(t *testing.T) {
 // What has something in it is nobody's lock file, and nobody removes it.
 func TestFileWithTheNameOfALock(t *testing.T) {
 	disk := vfstest.New()
-	must(t, disk.WriteFile(oldLockName, []byte("mine")))
+	must(t, disk.WriteFile(layout.OldLockName, []byte("mine")))
 	s := openMem(t, disk, small)
 	defer s.Close()
-	if b, err := disk.ReadFile(oldLockName); string(b) != "mine" {
+	if b, err := disk.ReadFile(layout.OldLockName); string(b) != "mine" {
 		t.Errorf("the file has %q (%v)", b, err)
 	}
-	if _, err := s.Create([]byte(oldLockName)); !errors.Is(err, ErrReadOnly) {
+	if _, err := s.Create([]byte(layout.OldLockName)); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("a topic where a file is: %v", err)
 	}
 }
@@ -123,7 +124,7 @@ func TestReservedNames(t *testing.T) {
 		t.Errorf("topics are %q", got)
 	}
 	must(t, s.Close())
-	must(t, disk.Remove(lockName))
+	must(t, disk.Remove(layout.LockName))
 	if err := sameTree(before, tree(t, disk)); err != nil {
 		t.Error(err)
 	}

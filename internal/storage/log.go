@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -35,7 +34,7 @@ type Log struct {
 
 	// What readers see. parts is never empty; the last one is the head.
 	parts   atomic.Pointer[[]*partition]
-	damaged atomic.Pointer[[]byteRange] // sorted
+	damaged atomic.Pointer[[]layout.Range] // sorted
 	holds   atomic.Pointer[holds]
 	next    atomic.Int64          // offset the next batch gets: all before is flushed
 	synced  atomic.Int64          // all before is on stable storage
@@ -134,23 +133,15 @@ type partition struct {
 	pinned bool // guarded by log.pinnedMu
 }
 
-func partitionName(topic string, base int64) string {
-	return path.Join(topic, strconv.FormatInt(base, 10)+".log")
-}
-
-func indexName(topic string, base int64) string {
-	return path.Join(topic, strconv.FormatInt(base, 10)+".idx")
-}
-
 func (l *Log) newPartition(base, end int64) *partition {
-	p := &partition{base: base, file: l.file(partitionName(l.name, base))}
+	p := &partition{base: base, file: l.file(layout.Partition(l.name, base))}
 	p.ix.Store(l.newIndex(p))
 	p.end.Store(end)
 	return p
 }
 
 func (l *Log) newIndex(p *partition) *index {
-	return newIndex(l.file(indexName(l.name, p.base)), l.id, p.base)
+	return newIndex(l.file(layout.Index(l.name, p.base)), l.id, p.base)
 }
 
 // file returns a file in the topic's folder.
@@ -180,8 +171,8 @@ func (l *Log) ID() [16]byte { return l.id }
 func (l *Log) Oldest() int64 {
 	oldest := l.begin()
 	for _, r := range *l.damaged.Load() {
-		if r.from <= oldest {
-			oldest = max(oldest, r.to)
+		if r.From <= oldest {
+			oldest = max(oldest, r.To)
 		}
 	}
 	return oldest
@@ -277,7 +268,7 @@ func createLog(s *Store, name string) (*Log, error) {
 		// What somebody has put there since the start is not overwritten. What a
 		// creation has left is used again.
 		switch found, err := contentsOf(s.fs, name); {
-		case errors.Is(err, errLinked):
+		case errors.Is(err, layout.ErrLinked):
 			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
 		case err != nil:
 			return nil, wrap("", err)
@@ -294,8 +285,8 @@ func createLog(s *Store, name string) (*Log, error) {
 			}
 			return l, err
 		}
-		if err := s.fs.Remove(journalFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, wrap(journalFile(name), err)
+		if err := s.fs.Remove(layout.JournalFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, wrap(layout.JournalFile(name), err)
 		}
 	case err != nil:
 		return nil, wrap("", err)
@@ -319,11 +310,11 @@ func (l *Log) start() (file string, err error) {
 	l.state = newJournalState()
 	l.state.id, l.state.created = l.id, l.store.o.Clock.Now().UnixMilli()
 	if err := l.journal.append(l.state.encode()); err != nil {
-		return journalFile(l.name), err
+		return layout.JournalFile(l.name), err
 	}
 	head, err := l.createPartition(0)
 	if err != nil {
-		return partitionName(l.name, 0), err
+		return layout.Partition(l.name, 0), err
 	}
 	l.parts.Store(&[]*partition{head})
 	return "", nil
@@ -331,7 +322,7 @@ func (l *Log) start() (file string, err error) {
 
 func newLog(s *Store, name string) *Log {
 	l := &Log{store: s, name: name}
-	l.journal.file = l.file(journalFile(name))
+	l.journal.file = l.file(layout.JournalFile(name))
 	l.publishState()
 	return l
 }
@@ -501,7 +492,7 @@ func (l *Log) stats() TopicStats {
 	st.Oldest, st.Partitions = l.Oldest(), len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)
 	for _, r := range *l.damaged.Load() {
-		st.Damaged += r.to - r.from
+		st.Damaged += r.To - r.From
 	}
 	st.Bytes = max(st.Next-parts[0].base-st.Damaged, 0)
 	return st
@@ -554,7 +545,7 @@ func (l *Log) markClean() error {
 		err = l.journal.sync()
 	}
 	if err != nil {
-		return &Error{Op: "close", Topic: l.name, File: journalFile(l.name), Offset: next, Err: err}
+		return &Error{Op: "close", Topic: l.name, File: layout.JournalFile(l.name), Offset: next, Err: err}
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // modelBatch is a batch that was handed to a log.
@@ -162,11 +164,11 @@ func (m *model) walk(l *Log, oldest, readable int64) (found []modelBatch, err er
 		v, err := l.Read(offset, 1, 0)
 		if errors.Is(err, ErrNotFound) {
 			ranges := *l.damaged.Load()
-			i := slices.IndexFunc(ranges, func(r byteRange) bool { return r.from <= offset && offset < r.to })
+			i := slices.IndexFunc(ranges, func(r layout.Range) bool { return r.From <= offset && offset < r.To })
 			if i < 0 {
 				return nil, fmt.Errorf("read at %d, which is not damaged: %w (damage %v)", offset, err, ranges)
 			}
-			offset = ranges[i].to
+			offset = ranges[i].To
 			continue
 		}
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // lookInterval is how often a log is looked at that nobody syncs.
@@ -51,8 +53,8 @@ func (l *Log) inPlace(all bool) error {
 		}
 	}
 	if all {
-		if _, err := l.store.fs.Stat(journalFile(l.name)); err != nil {
-			return l.displaced(journalFile(l.name), err)
+		if _, err := l.store.fs.Stat(layout.JournalFile(l.name)); err != nil {
+			return l.displaced(layout.JournalFile(l.name), err)
 		}
 		l.stamp = now
 	}

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -20,7 +21,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 		}
 	}
 	size := int64(len(batchOf("t", "one").data))
-	old, head := partitionName("t", 0), partitionName("t", size)
+	old, head := layout.Partition("t", 0), layout.Partition("t", size)
 	removeAll := func(t *testing.T, disk *vfstest.FS) {
 		entries, err := disk.ReadDir("t")
 		must(t, err)
@@ -42,7 +43,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 		"the head is moved":                    func(t *testing.T, disk *vfstest.FS) { must(t, disk.Rename(head, "t/elsewhere")) },
 		"the head is cut short":                func(t *testing.T, disk *vfstest.FS) { cut(t, disk, head) },
 		"an older partition is removed":        func(t *testing.T, disk *vfstest.FS) { remove(t, disk, old) },
-		"the journal is removed":               func(t *testing.T, disk *vfstest.FS) { remove(t, disk, journalFile("t")) },
+		"the journal is removed":               func(t *testing.T, disk *vfstest.FS) { remove(t, disk, layout.JournalFile("t")) },
 		"the head is replaced by a copy of it": func(t *testing.T, disk *vfstest.FS) { replace(t, disk, head) },
 		"the folder is replaced by an empty one": func(t *testing.T, disk *vfstest.FS) {
 			removeAll(t, disk)

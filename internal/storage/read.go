@@ -145,10 +145,10 @@ func findPartition(parts []*partition, offset int64) int {
 func (l *Log) segmentEnd(p *partition, offset int64) int64 {
 	end := p.end.Load()
 	for _, r := range *l.damaged.Load() {
-		if r.to <= offset {
+		if r.To <= offset {
 			continue
 		}
-		return max(min(end, r.from), min(offset, end))
+		return max(min(end, r.From), min(offset, end))
 	}
 	return end
 }
@@ -263,7 +263,7 @@ func (w *walker) header(pos, limit int64) (batch.Header, int64, error) {
 			return batch.Header{}, 0, fmt.Errorf("%w: position %d: %w", errDamaged, pos, batch.ErrShort)
 		}
 		b := w.buf[:min(int64(walkChunk), limit-pos)]
-		if err := readFull(w.f, b, pos); err != nil {
+		if err := vfs.ReadFull(w.f, b, pos); err != nil {
 			return batch.Header{}, 0, err
 		}
 		w.have, w.start = b, pos
@@ -404,9 +404,9 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: hexID(l.id), ReadOnly: l.readOnly()}
 	in.Oldest = min(max(l.Oldest(), begin), in.Next)
 	for _, r := range *damaged {
-		if from := max(r.from, begin); r.to > from {
-			in.Damaged += r.to - from
-			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.to})
+		if from := max(r.From, begin); r.To > from {
+			in.Damaged += r.To - from
+			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.To})
 			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.name)
 		}
 	}

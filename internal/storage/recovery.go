@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -34,7 +35,7 @@ func openLog(s *Store, name string) (*Log, error) {
 	if err := l.openJournal(); errors.Is(err, ErrDeleted) {
 		return nil, err
 	} else if err != nil {
-		return nil, wrap("read journal of", journalFile(name), err)
+		return nil, wrap("read journal of", layout.JournalFile(name), err)
 	}
 	parts, err := l.findPartitions()
 	if err != nil {
@@ -83,7 +84,7 @@ func (l *Log) openJournal() error {
 	if err != nil {
 		// A copy, so that at no time there is none: a topic without one is taken
 		// for one of the 0.3 layout.
-		kept := journalFile(l.name) + ".damaged"
+		kept := layout.JournalFile(l.name) + ".damaged"
 		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
 		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {
 			return err
@@ -154,7 +155,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
 			continue
 		}
-		if err := l.store.fs.Remove(indexName(l.name, base)); err != nil {
+		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {
 			return err
 		}
 		removed = true
@@ -291,16 +292,16 @@ func (l *Log) recover() error {
 	} else {
 		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
 			"topic", l.name, "file", head.file.name, "offset", size, "missing", synced-size)
-		l.setDamaged(byteRange{size, synced})
+		l.setDamaged(layout.Range{From: size, To: synced})
 	}
 	// Appends must not reuse offsets that were given out, nor follow bytes that
 	// were set aside at the end of a file.
 	end := l.next.Load()
 	ranges := *l.damaged.Load()
-	if n := len(ranges); n > 0 && (ranges[n-1].to > end || (ranges[n-1].to == end && end > head.base)) {
-		p, err := l.createPartition(max(end, ranges[n-1].to))
+	if n := len(ranges); n > 0 && (ranges[n-1].To > end || (ranges[n-1].To == end && end > head.base)) {
+		p, err := l.createPartition(max(end, ranges[n-1].To))
 		if err != nil {
-			return &Error{Op: "recover", Topic: l.name, File: partitionName(l.name, end), Offset: end, Err: err}
+			return &Error{Op: "recover", Topic: l.name, File: layout.Partition(l.name, end), Offset: end, Err: err}
 		}
 		l.headSum = totals{}
 		l.addPartition(p)
@@ -316,7 +317,7 @@ func (l *Log) recover() error {
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
 	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil && !passing(err) {
-		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: end, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: end, Err: err}
 	}
 	return nil
 }
@@ -326,7 +327,7 @@ func (l *Log) recover() error {
 func (l *Log) noteAdopted(offset int64) error {
 	l.state.adopted = offset
 	if err := l.journal.append(appendInts(nil, recAdopted, offset)); err != nil {
-		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err}
 	}
 	return nil
 }
@@ -384,7 +385,7 @@ func (l *Log) tellMissing() {
 	for _, base := range slices.Sorted(maps.Keys(l.state.ends)) {
 		if base >= l.state.trimmed.oldest && base < first {
 			l.store.log.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
-				"file", partitionName(l.name, base), "offset", base, "bytes", l.state.ends[base].end-base, "oldest", first)
+				"file", layout.Partition(l.name, base), "offset", base, "bytes", l.state.ends[base].end-base, "oldest", first)
 		}
 	}
 }
@@ -403,7 +404,7 @@ func (l *Log) closeGaps() {
 			p.sum.Store(nil)
 		case end < next:
 			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.name, "offset", end, "missing", next-end)
-			l.setDamaged(byteRange{end, next})
+			l.setDamaged(layout.Range{From: end, To: next})
 		}
 	}
 }
@@ -438,7 +439,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			}
 			p.end.Store(from)
 		} else {
-			l.setAside(p, byteRange{from, end})
+			l.setAside(p, layout.Range{From: from, To: end})
 		}
 	}
 	if p.index().stale {
@@ -478,7 +479,7 @@ func rewrite(f vfs.File, from, to int64) error {
 	b := make([]byte, min(scanChunk, max(to-from, 0)))
 	for from < to {
 		p := b[:min(int64(len(b)), to-from)]
-		if err := readFull(f, p, from); err != nil {
+		if err := vfs.ReadFull(f, p, from); err != nil {
 			return err
 		}
 		if _, err := f.WriteAt(p, from); err != nil {
@@ -490,29 +491,29 @@ func rewrite(f vfs.File, from, to int64) error {
 }
 
 // setAside notes that a range of a partition is damaged, and says so once.
-func (l *Log) setAside(p *partition, r byteRange) {
+func (l *Log) setAside(p *partition, r layout.Range) {
 	if !l.setDamaged(r) {
 		return
 	}
 	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
-		"topic", l.name, "file", p.file.name, "position", r.from-p.base, "offset", r.from, "bytes", r.to-r.from)
+		"topic", l.name, "file", p.file.name, "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
 }
 
 // setDamaged adds a damaged range to what readers see and to the journal. It
 // reports false if the range was known.
-func (l *Log) setDamaged(r byteRange) bool {
+func (l *Log) setDamaged(r layout.Range) bool {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if r.to <= l.begin() {
+	if r.To <= l.begin() {
 		return false // it was removed meanwhile
 	}
-	known := slices.ContainsFunc(l.state.damaged, func(o byteRange) bool { return o.from <= r.from && o.to >= r.to })
+	known := slices.ContainsFunc(l.state.damaged, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
 	if known {
 		return false
 	}
 	l.state.addDamage(r)
 	l.publishState()
-	if err := l.journal.append(appendInts(nil, recDamaged, r.from, r.to)); err != nil {
+	if err := l.journal.append(appendInts(nil, recDamaged, r.From, r.To)); err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}
 	l.dirDirty.Store(true)

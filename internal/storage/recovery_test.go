@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -72,7 +73,7 @@ func TestTornTailAcrossPartitions(t *testing.T) {
 	kill(s)
 	image := disk.CrashKeepNothing()
 	for _, p := range []Appended{a, b} {
-		if err := image.WriteFile(partitionName("t", p.Offset), make([]byte, p.End-p.Offset)); err != nil {
+		if err := image.WriteFile(layout.Partition("t", p.Offset), make([]byte, p.End-p.Offset)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +150,7 @@ func TestTrimIsFinishedWithoutTheNewOldest(t *testing.T) {
 		t.Fatal(err)
 	}
 	kill(s)
-	if err := disk.Remove(partitionName("t", second.Offset)); err != nil {
+	if err := disk.Remove(layout.Partition("t", second.Offset)); err != nil {
 		t.Fatal(err)
 	}
 	s = openMem(t, disk, small)
@@ -169,7 +170,7 @@ func TestTotalsOfDamagedPartitionAreKept(t *testing.T) {
 	first := mustAppend(t, l, batchOf("t", "one"))
 	mustAppend(t, l, batchOf("t", "two", "three"))
 	kill(s)
-	if err := disk.WriteFile(partitionName("t", 0), make([]byte, first.End)); err != nil {
+	if err := disk.WriteFile(layout.Partition("t", 0), make([]byte, first.End)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -187,7 +188,7 @@ func TestTotalsOfDamagedPartitionAreKept(t *testing.T) {
 func TestTotalsOfAnotherPartitionAreForgotten(t *testing.T) {
 	o := Options{PartitionSize: 150, Partitions: -1, FlushInterval: -1}
 	readJournalFile := func(t *testing.T, disk *vfstest.FS) []byte {
-		b, err := disk.ReadFile(journalFile("t"))
+		b, err := disk.ReadFile(layout.JournalFile("t"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +199,7 @@ func TestTotalsOfAnotherPartitionAreForgotten(t *testing.T) {
 	crash := func(t *testing.T, s *Store, disk *vfstest.FS, journal []byte) *vfstest.FS {
 		kill(s)
 		image := disk.CrashKeepNothing()
-		if err := image.WriteFile(journalFile("t"), journal); err != nil {
+		if err := image.WriteFile(layout.JournalFile("t"), journal); err != nil {
 			t.Fatal(err)
 		}
 		return image
@@ -342,7 +343,7 @@ func TestTruncateToFailsWithTheJournal(t *testing.T) {
 	first := mustAppend(t, l, batchOf("t", "one"))
 	mustAppend(t, l, batchOf("t", "two"))
 	disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool {
-		return op.Kind == vfstest.OpSync && op.Name == journalFile("t")
+		return op.Kind == vfstest.OpSync && op.Name == layout.JournalFile("t")
 	}})
 	if err := l.TruncateTo(t.Context(), first.End); !errors.Is(err, ErrReadOnly) {
 		t.Fatalf("truncate: %v", err)
@@ -465,7 +466,7 @@ func TestTornTailAfterKnownDamage(t *testing.T) {
 	s = openMem(t, disk, o)
 	defer s.Close()
 	l = mustLog(t, s, "t")
-	if want := []byteRange{{second.Offset, second.End}}; !slices.Equal(*l.damaged.Load(), want) || l.Next() != third.Offset {
+	if want := []layout.Range{{From: second.Offset, To: second.End}}; !slices.Equal(*l.damaged.Load(), want) || l.Next() != third.Offset {
 		t.Errorf("damage %v and end %d, want %v and %d", *l.damaged.Load(), l.Next(), want, third.Offset)
 	}
 	after := mustAppend(t, l, batchOf("t", "after"))
@@ -487,7 +488,7 @@ func TestTornBeforeTheJournal(t *testing.T) {
 	torn := append(make([]byte, 300), run.data[300:len(run.data)-len(nested)/2]...)
 	second := batchOf("t", "two")
 	err := errors.Join(disk.Mkdir("t", 0o700), disk.WriteFile("t/0.log", torn),
-		disk.WriteFile(partitionName("t", int64(len(run.data))), second.data))
+		disk.WriteFile(layout.Partition("t", int64(len(run.data))), second.data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -516,11 +517,11 @@ func TestOrphanedIndexIsRemoved(t *testing.T) {
 	s := openMem(t, disk, small)
 	l := mustCreate(t, s, "t")
 	mustAppend(t, l, batchOf("t", "one"))
-	orphan := indexName("t", l.Next())
+	orphan := layout.Index("t", l.Next())
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	index, err := disk.ReadFile(indexName("t", 0))
+	index, err := disk.ReadFile(layout.Index("t", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,7 +533,7 @@ func TestOrphanedIndexIsRemoved(t *testing.T) {
 	if _, err := disk.CrashKeepNothing().Stat(orphan); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("the orphan after a power cut: %v", err)
 	}
-	if _, err := disk.Stat(indexName("t", 0)); err != nil {
+	if _, err := disk.Stat(layout.Index("t", 0)); err != nil {
 		t.Fatalf("the index that has a partition: %v", err)
 	}
 }
@@ -605,7 +606,7 @@ func TestFirstPartitionGone(t *testing.T) {
 		}
 		return logged.String()
 	}
-	if err := disk.Remove(partitionName("t", 0)); err != nil {
+	if err := disk.Remove(layout.Partition("t", 0)); err != nil {
 		t.Fatal(err)
 	}
 	if got := reopen(-1); !strings.Contains(got, "file=t/0.log") || !strings.Contains(got, "level=ERROR") {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -147,7 +148,7 @@ func (l *Log) adoptIndex(p *partition, ix *index, sum totals, found scanned) {
 	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
 	if found.tail < size {
-		l.setAside(p, byteRange{p.base + found.tail, p.base + size})
+		l.setAside(p, layout.Range{From: p.base + found.tail, To: p.base + size})
 		ix.force = true
 	}
 	if ix.stale {
@@ -306,17 +307,17 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 		sum = totals{}
 	}
 	for _, r := range found.damaged {
-		l.setAside(p, byteRange{p.base + r.from, p.base + r.to})
+		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
 	}
 	return sum, found, nil
 }
 
 // damagedIn returns the positions of a partition that are set aside.
-func (l *Log) damagedIn(p *partition) []byteRange {
-	var in []byteRange
+func (l *Log) damagedIn(p *partition) []layout.Range {
+	var in []layout.Range
 	for _, r := range *l.damaged.Load() {
-		if r.to > p.base && r.from < p.end.Load() {
-			in = append(in, byteRange{r.from - p.base, r.to - p.base})
+		if r.To > p.base && r.From < p.end.Load() {
+			in = append(in, layout.Range{From: r.From - p.base, To: r.To - p.base})
 		}
 	}
 	return in

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -95,11 +96,11 @@ func Repair(ctx context.Context, o RepairOptions, did func(Action)) (RepairRepor
 	var unlock func() error
 	if o.DryRun {
 		var err error
-		if unlock, err = lockToRead(o.FS); err != nil {
+		if unlock, err = layout.LockToRead(o.FS); err != nil {
 			return RepairReport{}, err
 		}
 	} else {
-		lock, err := lockWorkDir(o.FS)
+		lock, err := layout.LockDir(o.FS)
 		if err != nil {
 			return RepairReport{}, err
 		}
@@ -131,17 +132,17 @@ func (s *survey) plan() []Action {
 	}
 	plan = slices.DeleteFunc(plan, func(a Action) bool { return a.Kind == ActIndex || a.Kind == ActJournal })
 	if base, ok := s.begins(); ok {
-		plan = append(plan, Action{Kind: ActBegin, Topic: s.topic, File: partitionName(s.topic, base), Position: -1, Offset: base,
+		plan = append(plan, Action{Kind: ActBegin, Topic: s.topic, File: layout.Partition(s.topic, base), Position: -1, Offset: base,
 			Why: "the log goes on here: offsets that were given out are not given out again"})
 	}
 	for i, p := range s.parts {
 		// The head's totals are wanted for the journal in any case.
 		if i == len(s.parts)-1 || p.changed() {
-			plan = append(plan, Action{Kind: ActIndex, Topic: s.topic, File: indexName(s.topic, p.base), Position: -1, Offset: p.base,
+			plan = append(plan, Action{Kind: ActIndex, Topic: s.topic, File: layout.Index(s.topic, p.base), Position: -1, Offset: p.base,
 				Why: "made anew from its partition"})
 		}
 	}
-	plan = append(plan, Action{Kind: ActJournal, Topic: s.topic, File: journalFile(s.topic), Position: -1, Offset: -1,
+	plan = append(plan, Action{Kind: ActJournal, Topic: s.topic, File: layout.JournalFile(s.topic), Position: -1, Offset: -1,
 		Why: "written anew"})
 	slices.SortStableFunc(plan, func(a, b Action) int {
 		return slices.Index(actionOrder, a.Kind) - slices.Index(actionOrder, b.Kind)
@@ -165,8 +166,8 @@ func (s *survey) begins() (int64, bool) {
 	head := s.parts[n-1]
 	ranges := s.damaged()
 	if k := len(ranges); k > 0 {
-		if last := ranges[k-1]; last.to > head.end || (last.to == head.end && head.end > head.base) {
-			return last.to, true
+		if last := ranges[k-1]; last.To > head.end || (last.To == head.end && head.end > head.base) {
+			return last.To, true
 		}
 	}
 	return 0, false
@@ -174,32 +175,19 @@ func (s *survey) begins() (int64, bool) {
 
 // damaged returns the ranges that are damaged, as far as the journal is to know
 // them.
-func (s *survey) damaged() []byteRange {
+func (s *survey) damaged() []layout.Range {
 	ranges := slices.Clone(s.state.damaged)
 	for _, f := range s.findings {
 		if f.Kind == FoundMended {
-			ranges = without(ranges, byteRange{f.Offset, f.Offset + f.Length})
+			ranges = layout.Without(ranges, layout.Range{From: f.Offset, To: f.Offset + f.Length})
 		}
 	}
 	for _, p := range s.parts {
 		for _, r := range p.fresh {
-			ranges = joinRanges(ranges, r)
+			ranges = layout.Join(ranges, r)
 		}
 	}
 	return ranges
-}
-
-// without returns ranges without r.
-func without(ranges []byteRange, r byteRange) (out []byteRange) {
-	for _, o := range ranges {
-		if before := (byteRange{o.from, min(o.to, r.from)}); before.from < before.to {
-			out = append(out, before)
-		}
-		if after := (byteRange{max(o.from, r.to), o.to}); after.from < after.to {
-			out = append(out, after)
-		}
-	}
-	return out
 }
 
 // mender carries out plans.

@@ -91,7 +91,7 @@ func (m *mender) eachChunk(f vfs.File, from, length int64, use func(b []byte, at
 			return err
 		}
 		b = b[:min(int64(len(b)), length-done)]
-		if err := readFull(f, b, from+done); err != nil {
+		if err := vfs.ReadFull(f, b, from+done); err != nil {
 			return err
 		}
 		if err := use(b, done); err != nil {
@@ -177,7 +177,7 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 		return err
 	}
 	old := make([]byte, st.Size())
-	if err := readFull(f, old, 0); err != nil {
+	if err := vfs.ReadFull(f, old, 0); err != nil {
 		return err
 	}
 	line, err := json.Marshal(savedLine{

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -96,7 +97,7 @@ func intact(t testing.TB, disk *vfstest.FS, topic string, all []written) map[int
 	}
 	var files []file
 	for name, content := range tree(t, disk) {
-		if base, ok := baseOf(path.Base(name)); ok && path.Dir(name) == topic {
+		if base, ok := layout.Base(path.Base(name)); ok && path.Dir(name) == topic {
 			files = append(files, file{base, content})
 		}
 	}
@@ -295,7 +296,7 @@ func ruin(t testing.TB, rng *rand.Rand) (*vfstest.FS, []written, map[int64]strin
 	disk = clone(t, disk)
 	harms := rng.IntN(5)
 	for range harms {
-		names := slices.DeleteFunc(disk.Names(), func(n string) bool { return strings.HasSuffix(n, "/") || n == lockName })
+		names := slices.DeleteFunc(disk.Names(), func(n string) bool { return strings.HasSuffix(n, "/") || n == layout.LockName })
 		if len(names) == 0 {
 			break
 		}

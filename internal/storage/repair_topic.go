@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -154,7 +155,7 @@ func (t *mending) erase(a *Action) error {
 
 func (t *mending) begin(base int64) error {
 	t.begun = true
-	f, err := t.o.FS.OpenFile(partitionName(t.s.topic, base), vfs.ReadWrite|vfs.Create, t.perm)
+	f, err := t.o.FS.OpenFile(layout.Partition(t.s.topic, base), vfs.ReadWrite|vfs.Create, t.perm)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -174,7 +175,7 @@ func TestReportOfAnother(t *testing.T) {
 		"a sync of all while a sync by itself waits": {Options{PartitionSize: 1}, func(l *logs) {
 			two := mustAppend(l.t, l.late, batchOf("late", "two"))
 			mustAppend(l.t, l.late, batchOf("late", "three")) // in a partition of its own
-			l.disk.FailWriteback(partitionName("late", two.End))
+			l.disk.FailWriteback(layout.Partition("late", two.End))
 			tellAll(l)
 			if err := l.s.syncs.sync(l.late, two.End); err == nil {
 				l.late.synced.Store(two.End) // as durable has it
@@ -252,7 +253,7 @@ func TestReportOfAnother(t *testing.T) {
 func TestReportUnderWay(t *testing.T) {
 	sync := func(l *Log) error { return l.SyncTo(t.Context(), l.Next()) }
 	size := int64(len(batchOf("t", "one").data))
-	head := partitionName("t", 2*size)
+	head := layout.Partition("t", 2*size)
 	for name, test := range map[string]struct {
 		lost    string // what could not be written
 		op      vfstest.Op
@@ -386,9 +387,9 @@ func TestReportsAtRandom(t *testing.T) {
 					t.Errorf("seed %d: %s was synced up to %d: %v", seed, name, end, err)
 					continue
 				}
-				for _, r := range append(*l.damaged.Load(), byteRange{from: l.Next()}) {
-					if r.from < end {
-						t.Errorf("seed %d: %s was synced up to %d, and is gone from %d on", seed, name, end, r.from)
+				for _, r := range append(*l.damaged.Load(), layout.Range{From: l.Next()}) {
+					if r.From < end {
+						t.Errorf("seed %d: %s was synced up to %d, and is gone from %d on", seed, name, end, r.From)
 					}
 				}
 			}

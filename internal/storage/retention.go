@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // retentionInterval is how often retention looks at every topic: often enough
@@ -386,10 +388,10 @@ func (l *Log) announceCut(offset int64) error {
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(recCut, offset)
 	if err != nil && !written && passing(err) {
-		return readOnly(&Error{Op: "truncate", Topic: l.name, File: journalFile(l.name), Offset: offset, Err: err})
+		return readOnly(&Error{Op: "truncate", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err})
 	}
 	if err != nil {
-		return l.fail("truncate", journalFile(l.name), offset, err)
+		return l.fail("truncate", layout.JournalFile(l.name), offset, err)
 	}
 	return nil
 }

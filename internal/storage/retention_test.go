@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -29,7 +30,7 @@ func checkRemoved(t *testing.T, disk *vfstest.FS, s *Store, o Options, all []App
 				if !errors.Is(err, ErrNotFound) {
 					t.Fatalf("read of batch %d, which is removed: %v", i, err)
 				}
-				if _, err := disk.Stat(partitionName("t", a.Offset)); !errors.Is(err, fs.ErrNotExist) {
+				if _, err := disk.Stat(layout.Partition("t", a.Offset)); !errors.Is(err, fs.ErrNotExist) {
 					t.Fatalf("partition of batch %d: %v", i, err)
 				}
 				continue
@@ -200,7 +201,7 @@ func TestSyncBesideRemoval(t *testing.T) {
 	mustAppend(t, l, batchOf("t", "three"))
 	removed := false
 	disk.BeforeOp(func(op vfstest.Op) {
-		if op.Kind == vfstest.OpSync && op.Name == partitionName("t", 0) && !removed {
+		if op.Kind == vfstest.OpSync && op.Name == layout.Partition("t", 0) && !removed {
 			removed = true
 			if err := l.AdvanceOldest(two.End); err != nil {
 				t.Error(err)

@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // scanner walks the batches of a partition file, checking every byte.
@@ -20,7 +22,7 @@ type scanner struct {
 	synced int64
 	// aside are ranges of positions that were found damaged before, in order.
 	// They stay set aside, whatever stands in them.
-	aside []byteRange
+	aside []layout.Range
 
 	// buf holds the file's bytes from start on.
 	buf   []byte
@@ -43,7 +45,7 @@ type scanned struct {
 	tail int64
 	// damaged are the positions of bytes between valid batches, or before the
 	// first, that are no batches. What follows valid is not among them.
-	damaged []byteRange
+	damaged []layout.Range
 	// scanned is how many bytes were looked at.
 	scanned int64
 }
@@ -70,7 +72,7 @@ func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int6
 		}
 		gap := pos > result.valid
 		if gap {
-			result.damaged = append(result.damaged, byteRange{result.valid, pos})
+			result.damaged = append(result.damaged, layout.Range{From: result.valid, To: pos})
 		}
 		if err := visit(pos, &h, n, gap); err != nil {
 			return result, err
@@ -84,8 +86,8 @@ func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int6
 // asideTo returns where the range that pos lies in ends, or pos.
 func (s *scanner) asideTo(pos int64) int64 {
 	for _, r := range s.aside {
-		if r.from <= pos && pos < r.to {
-			return r.to
+		if r.From <= pos && pos < r.To {
+			return r.To
 		}
 	}
 	return pos
@@ -434,7 +436,7 @@ func (s *scanner) bytes(pos, n int64) ([]byte, error) {
 		}
 		s.buf = s.buf[:want]
 		s.start = pos
-		if err := readFull(s.f, s.buf, pos); err != nil {
+		if err := vfs.ReadFull(s.f, s.buf, pos); err != nil {
 			s.buf = s.buf[:0]
 			return nil, err
 		}

@@ -156,8 +156,8 @@ func (sb *scrubber) step(l *Log, p *partition, sc *scanner, pos *int64) error {
 // itself if it lies in none.
 func (l *Log) damageEnd(offset int64) int64 {
 	for _, r := range *l.damaged.Load() {
-		if r.from <= offset && offset < r.to {
-			return r.to
+		if r.From <= offset && offset < r.To {
+			return r.To
 		}
 	}
 	return offset

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -217,7 +218,7 @@ func (d *drill) verify(when string) {
 // folders are those in the work directory that are topics'.
 func (d *drill) folders() (names []string) {
 	for _, name := range d.disk.Names() {
-		if folder, ok := strings.CutSuffix(name, "/"); ok && !strings.Contains(folder, "/") && !Reserved(folder) {
+		if folder, ok := strings.CutSuffix(name, "/"); ok && !strings.Contains(folder, "/") && !layout.Reserved(folder) {
 			names = append(names, folder)
 		}
 	}

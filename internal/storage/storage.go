@@ -41,7 +41,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -52,6 +51,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -236,7 +236,7 @@ type Store struct {
 	fs      vfs.FS
 	log     *slog.Logger
 	files   *fileCache
-	lock    *workDirLock
+	lock    *layout.Lock
 	allowed map[string]bool // nil for any
 	syncs   *syncQueue
 	device  uint64 // that the work directory is on
@@ -309,12 +309,12 @@ func open(ctx context.Context, o Options) (*Store, error) {
 			s.allowed[t] = true
 		}
 	}
-	lock, err := lockWorkDir(s.fs)
+	lock, err := layout.LockDir(s.fs)
 	if err != nil {
 		return nil, err
 	}
 	s.lock = lock
-	if err := lock.removeOld(); err != nil {
+	if err := lock.RemoveOld(); err != nil {
 		return nil, errors.Join(fmt.Errorf("remove the lock file of an older version: %w", err), s.release())
 	}
 	dir, err := s.fs.Stat(".")
@@ -343,7 +343,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
 		name := d.Name()
-		if !isFolder(d) || Reserved(name) {
+		if !layout.IsFolder(d) || layout.Reserved(name) {
 			continue
 		}
 		if !batch.ValidTopic(name) {
@@ -436,7 +436,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		l, err = createLog(s, name)
 	}
 	if err != nil {
-		if errors.Is(err, errLinked) {
+		if errors.Is(err, layout.ErrLinked) {
 			s.noteBroken(name, err)
 		}
 		return nil, err
@@ -459,7 +459,7 @@ func (s *Store) count() int {
 
 // Announce notes in the work directory where its server answers: see ServerOf.
 // The note need not be durable.
-func (s *Store) Announce(addr string) error { return s.lock.announce(addr) }
+func (s *Store) Announce(addr string) error { return s.lock.Announce(addr) }
 
 // Topics returns the names of all topics, sorted.
 func (s *Store) Topics() []string {
@@ -600,20 +600,4 @@ func (s *Store) sleep(d time.Duration) {
 func newTopicID() (id topicID) {
 	rand.Read(id[:]) // never fails
 	return id
-}
-
-// readFull reads len(b) bytes at off. A file that ends before is
-// io.ErrUnexpectedEOF.
-func readFull(f io.ReaderAt, b []byte, off int64) error {
-	if len(b) == 0 {
-		return nil
-	}
-	n, err := f.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

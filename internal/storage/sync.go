@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -426,7 +427,7 @@ func (l *Log) syncNames() error {
 // the log has failed then.
 func (l *Log) trySyncNames() (op, file string, err error) {
 	if err := l.syncJournalOnce(); err != nil {
-		return "sync", journalFile(l.name), err
+		return "sync", layout.JournalFile(l.name), err
 	}
 	if err := l.syncFolder(); err != nil {
 		return "sync folder of", l.name, err
@@ -500,7 +501,7 @@ func (l *Log) syncJournal() error {
 	}
 	err := l.journal.sync()
 	if err != nil && !noDescriptor(err) {
-		return l.fail("sync", journalFile(l.name), -1, err)
+		return l.fail("sync", layout.JournalFile(l.name), -1, err)
 	}
 	if err == nil && l.journal.unnamed {
 		err = l.syncFolder()
@@ -514,7 +515,7 @@ func (l *Log) record(kind recordKind, ints ...int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	if _, err := l.recordLocked(kind, ints...); err != nil {
-		return &Error{Op: "write journal of", Topic: l.name, File: journalFile(l.name), Offset: -1, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: -1, Err: err}
 	}
 	return nil
 }

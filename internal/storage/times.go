@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // TimeMark says that the batches from an offset on, up to the next mark's, were
@@ -149,14 +151,14 @@ func (l *Log) firstAt(p *partition, ix *index, offset, end int64) (entry, error)
 // offset itself.
 func (l *Log) pastDamage(offset int64) int64 {
 	damaged := *l.damaged.Load()
-	i, _ := slices.BinarySearchFunc(damaged, offset, func(r byteRange, offset int64) int {
-		if r.to <= offset {
+	i, _ := slices.BinarySearchFunc(damaged, offset, func(r layout.Range, offset int64) int {
+		if r.To <= offset {
 			return -1
 		}
 		return 1
 	})
-	if i < len(damaged) && damaged[i].from <= offset {
-		return damaged[i].to
+	if i < len(damaged) && damaged[i].From <= offset {
+		return damaged[i].To
 	}
 	return offset
 }

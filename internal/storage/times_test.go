@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -181,9 +182,9 @@ func TestTimesOfDamageInTheIndex(t *testing.T) {
 			a := mustAppend(t, l, batchOf("t", "x"))
 			all = append(all, timedBatch{a.Offset, a.End, time.Now().UnixMilli()})
 		}
-		l.setAside(l.head(), byteRange{all[20].offset, all[30].offset})
-		l.setAside(l.head(), byteRange{0, all[3].offset})
-		l.setAside(l.head(), byteRange{all[90].offset, all[99].end})
+		l.setAside(l.head(), layout.Range{From: all[20].offset, To: all[30].offset})
+		l.setAside(l.head(), layout.Range{From: 0, To: all[3].offset})
+		l.setAside(l.head(), layout.Range{From: all[90].offset, To: all[99].end})
 		left := slices.Concat(all[3:20], all[30:90])
 		for _, b := range all {
 			for _, from := range []int64{b.offset, b.offset + 1} {

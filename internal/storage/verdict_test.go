@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -64,10 +65,10 @@ func TestBatchesOfAnotherTopicAreDamage(t *testing.T) {
 	_, laid := lay(t)
 	end := laid[len(laid)-1].End
 	foreign := string(batchOf("u", "of another topic").data)
-	head := partitionName("t", laid[6].Offset)
+	head := layout.Partition("t", laid[6].Offset)
 	for name, file := range map[string]string{
 		"behind the end of the head":    head,
-		"in a partition after the head": partitionName("t", end),
+		"in a partition after the head": layout.Partition("t", end),
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk, _ := lay(t)

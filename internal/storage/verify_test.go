@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -51,11 +52,11 @@ func (v *verifyLog) file(offset int64) (string, int64) {
 
 // check reads all of the log, and expects the batches that lie in the ranges, and
 // they alone, to be damaged.
-func (v *verifyLog) check(t *testing.T, damaged ...byteRange) error {
+func (v *verifyLog) check(t *testing.T, damaged ...layout.Range) error {
 	t.Helper()
 	bad := func(i int) bool {
 		for _, r := range damaged {
-			if v.starts[i] < r.to && r.from < v.starts[i+1] {
+			if v.starts[i] < r.To && r.From < v.starts[i+1] {
 				return true
 			}
 		}
@@ -145,7 +146,7 @@ func TestVerifyEveryByte(t *testing.T) {
 				continue
 			}
 			must(t, v.disk.Corrupt(file, pos, change))
-			if err := v.check(t, byteRange{at, at + 1}); err != nil {
+			if err := v.check(t, layout.Range{From: at, To: at + 1}); err != nil {
 				t.Fatalf("byte %d, %q, %s: %v", at, v.data[at], name, err)
 			}
 			if at%50 != 0 {
@@ -157,7 +158,7 @@ func TestVerifyEveryByte(t *testing.T) {
 			a := mustAppend(t, v.log, r)
 			v.starts = append(v.starts, a.End)
 			for range 2 {
-				if err := v.check(t, byteRange{at, at + 1}); err != nil {
+				if err := v.check(t, layout.Range{From: at, To: at + 1}); err != nil {
 					t.Fatalf("byte %d, %q, %s, and an append: %v", at, v.data[at], name, err)
 				}
 				must(t, v.store.Close())
@@ -190,7 +191,7 @@ func TestVerifyDamage(t *testing.T) {
 		for i := range n {
 			must(t, v.disk.Corrupt(file, pos+i, func(b []byte) { b[0] = 0 }))
 		}
-		if err := v.check(t, byteRange{at, at + n}); err != nil {
+		if err := v.check(t, layout.Range{From: at, To: at + n}); err != nil {
 			t.Fatalf("%d zeros at %d: %v", n, at, err)
 		}
 		must(t, v.store.Close())
@@ -202,7 +203,7 @@ func TestVerifyDamage(t *testing.T) {
 		must(t, err)
 		must(t, f.Truncate(pos))
 		must(t, f.Close())
-		if err := v.check(t, byteRange{at, parts[i].end.Load()}); err != nil {
+		if err := v.check(t, layout.Range{From: at, To: parts[i].end.Load()}); err != nil {
 			t.Fatalf("%s cut at %d: %v", file, at, err)
 		}
 		v.store.Close() // the topic is read only: it may tell so
@@ -225,7 +226,7 @@ func TestVerifyDamage(t *testing.T) {
 	for j := range bad {
 		must(t, v.disk.Corrupt(file, pos+int64(j), func(b []byte) { b[0] = bad[j] }))
 	}
-	if err := v.check(t, byteRange{v.starts[i], v.starts[i+1]}); err != nil {
+	if err := v.check(t, layout.Range{From: v.starts[i], To: v.starts[i+1]}); err != nil {
 		t.Fatal(err)
 	}
 	must(t, v.store.Close())

@@ -1,4 +1,4 @@
-package storage
+package layout
 
 import (
 	"errors"
@@ -12,37 +12,26 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// Whoever uses a work directory holds the lock on its lock file. Older versions
-// lock another file, whose name may be a topic's.
-const (
-	lockName    = ".lock"
-	oldLockName = "LOCK"
-)
+// ErrStarted is a work directory that a server has begun to use meanwhile.
+var ErrStarted = errors.New("storage: a server has begun to use the work directory")
 
-// LockNames are the files in a work directory whose locks its user holds.
-var LockNames = []string{lockName, oldLockName}
-
-// Reserved reports whether a name in the work directory is the server's own, or
-// the file system's: it is no topic, and nothing to tell anybody of.
-func Reserved(name string) bool { return name[0] == '.' || name == "lost+found" }
-
-// workDirLock is a lock on a work directory, against servers of all versions.
-type workDirLock struct {
+// Lock is a lock on a work directory, against servers of all versions.
+type Lock struct {
 	fs   vfs.FS
 	held []io.Closer
 	old  bool // the file of an older version is among them
 }
 
-// lockWorkDir locks a work directory. The error wraps vfs.ErrLocked if somebody
+// LockDir locks a work directory. The error wraps vfs.ErrLocked if somebody
 // has it, be it an older version.
-func lockWorkDir(fsys vfs.FS) (*workDirLock, error) {
-	l := &workDirLock{fs: fsys}
-	old, err := isLockFile(fsys, oldLockName)
+func LockDir(fsys vfs.FS) (*Lock, error) {
+	l := &Lock{fs: fsys}
+	old, err := isLockFile(fsys, OldLockName)
 	if err == nil {
-		err = l.take(lockName)
+		err = l.take(LockName)
 	}
 	if err == nil && old {
-		err = l.take(oldLockName)
+		err = l.take(OldLockName)
 		l.old = true
 	}
 	if err != nil {
@@ -51,11 +40,11 @@ func lockWorkDir(fsys vfs.FS) (*workDirLock, error) {
 	return l, nil
 }
 
-// lockToRead locks the work directory without making a lock file. Where there
+// LockToRead locks the work directory without making a lock file. Where there
 // is none, no server uses the directory; one that begins to is noticed at the
 // end.
-func lockToRead(fsys vfs.FS) (unlock func() error, err error) {
-	l := &workDirLock{fs: fsys}
+func LockToRead(fsys vfs.FS) (unlock func() error, err error) {
+	l := &Lock{fs: fsys}
 	var absent []string
 	for _, name := range LockNames {
 		there, err := isLockFile(fsys, name)
@@ -88,7 +77,7 @@ func isLockFile(fsys vfs.FS, name string) (bool, error) {
 	return err == nil && st.Mode().IsRegular(), err
 }
 
-func (l *workDirLock) take(name string) error {
+func (l *Lock) take(name string) error {
 	c, err := l.fs.Lock(name)
 	if err == nil {
 		l.held = append(l.held, c)
@@ -96,9 +85,9 @@ func (l *workDirLock) take(name string) error {
 	return err
 }
 
-// announce writes the server's address into the lock file, for whoever finds the
+// Announce writes the server's address into the lock file, for whoever finds the
 // directory in use.
-func (l *workDirLock) announce(addr string) error {
+func (l *Lock) Announce(addr string) error {
 	f, ok := l.held[0].(interface {
 		io.WriterAt
 		Truncate(size int64) error
@@ -117,7 +106,7 @@ func (l *workDirLock) announce(addr string) error {
 // it stands in the lock file; "" if it does not say. It may be that of an earlier
 // server.
 func ServerOf(fsys vfs.FS) string {
-	f, err := fsys.OpenFile(lockName, os.O_RDONLY, 0)
+	f, err := fsys.OpenFile(LockName, os.O_RDONLY, 0)
 	if err != nil {
 		return ""
 	}
@@ -135,21 +124,21 @@ func ServerOf(fsys vfs.FS) string {
 	return addr
 }
 
-// removeOld removes the lock file of an older version, which is in the way of
+// RemoveOld removes the lock file of an older version, which is in the way of
 // a topic. Its lock is kept: a server that has opened the file before is refused
 // still. A file with something in it is not a lock file, and stays.
-func (l *workDirLock) removeOld() error {
+func (l *Lock) RemoveOld() error {
 	if !l.old {
 		return nil
 	}
-	if st, err := l.fs.Stat(oldLockName); err != nil || st.Size() > 0 {
+	if st, err := l.fs.Stat(OldLockName); err != nil || st.Size() > 0 {
 		return err
 	}
-	return l.fs.Remove(oldLockName)
+	return l.fs.Remove(OldLockName)
 }
 
 // Close releases the lock.
-func (l *workDirLock) Close() error {
+func (l *Lock) Close() error {
 	var errs []error
 	for _, c := range l.held {
 		errs = append(errs, c.Close())

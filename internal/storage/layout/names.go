@@ -1,0 +1,70 @@
+// Package layout says what is where in a work directory: the names of files and
+// folders, what a name means, ranges of offsets and positions, and whose lock
+// the directory is under. It reads and writes no data.
+//
+//	<work directory>/
+//	    .lock                   locked by the server that uses the directory
+//	    LOCK                    the lock file of older versions, if there is one
+//	    <topic>/
+//	        <base offset>.log   a partition: batches, and nothing else
+//	        <base offset>.idx   its index, a cache
+//	        journal             what the log can't say itself
+package layout
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Journal is the name of the journal in a topic's folder.
+const Journal = "journal"
+
+// Whoever uses a work directory holds the lock on its lock file. Older versions
+// lock another file, whose name may be a topic's.
+const (
+	LockName    = ".lock"
+	OldLockName = "LOCK"
+)
+
+// Partition returns the name of the partition of a topic that begins at base.
+func Partition(topic string, base int64) string {
+	return path.Join(topic, strconv.FormatInt(base, 10)+".log")
+}
+
+// Index returns the name of the index of the partition at base.
+func Index(topic string, base int64) string {
+	return path.Join(topic, strconv.FormatInt(base, 10)+".idx")
+}
+
+// Base returns the base offset that a partition's file name, without its
+// folder, says.
+func Base(name string) (int64, bool) {
+	num, ok := strings.CutSuffix(name, ".log")
+	if !ok {
+		return 0, false
+	}
+	return batch.ParseInt([]byte(num))
+}
+
+// JournalFile returns the name of the journal of a topic.
+func JournalFile(dir string) string { return path.Join(dir, Journal) }
+
+// IsFolder reports whether a name in the work directory may be a topic's
+// folder, or leads to one.
+func IsFolder(d fs.DirEntry) bool { return d.IsDir() || d.Type()&fs.ModeSymlink != 0 }
+
+// LockNames are the files in a work directory whose locks its user holds.
+var LockNames = []string{LockName, OldLockName}
+
+// Reserved reports whether a name in the work directory is the server's own, or
+// the file system's: it is no topic, and nothing to tell anybody of.
+func Reserved(name string) bool { return name[0] == '.' || name == "lost+found" }
+
+// ErrLinked is a topic's folder that is not in the work directory.
+var ErrLinked = errors.New("the topic's folder is a symbolic link, which is not followed, for two topics could then write to one file: " +
+	"move the folder to its place, or mount it there (mount --bind)")
