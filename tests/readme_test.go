@@ -88,3 +88,52 @@ func TestReadme(t *testing.T) {
 	}
 	shell(tour("With curl"))
 }
+
+// TestReadmeProgram runs README's program as it says, in a module of its own.
+func TestReadmeProgram(t *testing.T) {
+	t.Parallel()
+	s := start(t, filepath.Join(t.TempDir(), "logs"))
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "\n### From Go\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	_, text, _ = strings.Cut(text, "```go\n")
+	program, text, ok := strings.Cut(text, "```\n")
+	const nowhere = "logd.ClientConfig{}"
+	if !ok || strings.Count(program, nowhere) != 1 {
+		t.Fatalf("README has no program that uses %s once:\n%s", nowhere, program)
+	}
+	program = strings.Replace(program, nowhere, fmt.Sprintf("logd.ClientConfig{Addrs: []string{%q}}", s.addr), 1)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clone, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const last = "go run ."
+	var got []byte
+	for line := range strings.Lines(text) {
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ ")
+		if !ok {
+			continue
+		}
+		cmd := exec.Command("sh", "-c", strings.Replace(command, "=../logd", "="+clone, 1))
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if got, err = cmd.Output(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, stderr.String())
+		}
+		if command == last {
+			break
+		}
+	}
+	if string(got) != "hello\n" {
+		t.Errorf("README's program prints %q, want hello", got)
+	}
+}
