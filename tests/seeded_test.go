@@ -104,7 +104,7 @@ var seededPlaces = []seededPlace{
 		`	p.pinned = true
 	l.pinned = append(l.pinned, p)`,
 		`	if bug("a file is closed before it is synced") {
-		p.file.release()
+		p.file.Release()
 		return f, nil
 	}
 	p.pinned = true
@@ -215,11 +215,11 @@ var seededPlaces = []seededPlace{
 		`		if r.done == 0 && int64(len(r.data)) >`,
 		`		if !bug("offsets pass the last one") && r.done == 0 && int64(len(r.data)) >`, "^TestLastOffset$"},
 	{"internal/storage/commit.go",
-		`	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
+		`	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
 		`	if bug("a log goes on after a panic") {
 		return nil
 	}
-	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
+	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
 	{"internal/storage/sync.go",
 		`		err = l.inPlace(false)`,
 		`		if !bug("nobody looks whether files are in place") {
@@ -235,9 +235,9 @@ var seededPlaces = []seededPlace{
 		return place("sync"`, byPowerCuts},
 	{"internal/storage/recovery.go",
 		`	if !l.adopted {
-		if err := rewrite(`,
+		if err := files.Rewrite(`,
 		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
-		if err := rewrite(`, byFaults},
+		if err := files.Rewrite(`, byFaults},
 	{"internal/storage/recovery.go",
 		`			if err := f.Truncate(found.tail); err != nil {`,
 		`			if bug("a torn tail is cut one byte too far") {
@@ -359,11 +359,11 @@ var seededPlaces = []seededPlace{
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(recCut, offset)`, byPowerCuts},
 	{"internal/storage/retention.go",
-		`	if err := truncateFile(p.file, offset-p.base); err != nil {`,
+		`	if err := files.Truncate(p.file, offset-p.base); err != nil {`,
 		`	if bug("a truncation leaves a byte") {
 		offset++
 	}
-	if err := truncateFile(p.file, offset-p.base); err != nil {`, byPowerCuts},
+	if err := files.Truncate(p.file, offset-p.base); err != nil {`, byPowerCuts},
 	{"internal/storage/retention.go",
 		`	if err := l.removeFiles(drop); err != nil {`,
 		`	if bug("a truncation leaves the later partitions") {

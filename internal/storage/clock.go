@@ -194,7 +194,7 @@ func (a *ages) newest(i int, recorded int64) int64 {
 		least = max(least, recorded)
 	}
 	fits := func(t int64) bool { return t > 0 && least <= t && t <= a.now }
-	if st, err := l.store.fs.Stat(p.file.name); err == nil {
+	if st, err := l.store.fs.Stat(p.file.Name); err == nil {
 		changed := st.ModTime().UnixMilli()
 		if fits(recorded) && changed >= recorded-clockSlack {
 			return recorded
@@ -238,7 +238,7 @@ func (l *Log) sensible(parts []*partition, first, last int64) (int64, int64) {
 			if p.end.Load() == p.base {
 				continue
 			}
-			if st, err := l.store.fs.Stat(p.file.name); err == nil && st.ModTime().UnixMilli() <= now {
+			if st, err := l.store.fs.Stat(p.file.Name); err == nil && st.ModTime().UnixMilli() <= now {
 				last = st.ModTime().UnixMilli()
 			}
 			break

@@ -208,7 +208,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	err := l.readyHead()
 	if ix := l.head().index(); err == nil && ix.stale {
 		if err = ix.settle(); ix.unsynced != nil {
-			l.refuse(group, l.failWrite("sync index of", ix.file.name, l.next.Load(), err))
+			l.refuse(group, l.failWrite("sync index of", ix.file.Name, l.next.Load(), err))
 			return nil
 		}
 	}
@@ -350,14 +350,14 @@ func (l *Log) writeHead(f vfs.File) error {
 	// not be there after a restart, nor after a power cut.
 	if n > 0 {
 		if terr := f.Truncate(pos); terr != nil {
-			return inDoubt(l.failWrite("truncate after a partial write", head.file.name, l.next.Load(), errors.Join(err, terr)))
+			return inDoubt(l.failWrite("truncate after a partial write", head.file.Name, l.next.Load(), errors.Join(err, terr)))
 		}
-		if serr := l.syncFile(f, "sync after a partial write", head.file.name, l.next.Load()); serr != nil {
+		if serr := l.syncFile(f, "sync after a partial write", head.file.Name, l.next.Load()); serr != nil {
 			return errors.Join(serr, err)
 		}
 	}
 	if !passing(err) {
-		return l.failWrite("write", head.file.name, l.next.Load(), err)
+		return l.failWrite("write", head.file.Name, l.next.Load(), err)
 	}
 	return l.passingRefusal("append", err)
 }
@@ -366,9 +366,9 @@ func (l *Log) writeHead(f vfs.File) error {
 // harm. The first of a row is logged.
 func (l *Log) passingRefusal(op string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
-		return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %w", errDisplaced, err))
+		return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %w", errDisplaced, err))
 	}
-	e := &Error{Op: op, Topic: l.name, File: l.head().file.name, Offset: l.next.Load(), Err: err}
+	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name, Offset: l.next.Load(), Err: err}
 	if l.refused.Swap(e) == nil {
 		if noRoom(err) {
 			l.store.retention.makeRoom()
@@ -401,7 +401,7 @@ var errPanic = errors.New("panic")
 // what it has in memory is not known to fit what is on disk. What was written
 // before can still be synced.
 func (l *Log) panicked(op string, r any) error {
-	return l.failWrite(op, l.head().file.name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
+	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
 }
 
 // failOnPanic is to be deferred by who changes the log. It is called before the
@@ -455,6 +455,6 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 	}
 	err := head.index().add(entry{pos: pos, messages: l.headSum.messages, batches: l.headSum.batches, millis: millis})
 	if err != nil {
-		l.store.log.Warn("index entry not written", "file", head.index().file.name, "err", err)
+		l.store.log.Warn("index entry not written", "file", head.index().file.Name, "err", err)
 	}
 }

@@ -93,7 +93,7 @@ func unmake(fsys vfs.FS, topic string) error {
 // unmake removes what a creation has left that came to nothing, now or as soon
 // as it can be. Caller holds creating.
 func (s *Store) unmake(topic string) {
-	s.files.evict(0) // what is open of it is nobody's
+	s.files.Evict(0) // what is open of it is nobody's
 	err := unmake(s.fs, topic)
 	switch {
 	case err == nil, errors.Is(err, syscall.ENOTEMPTY) && !noDescriptor(err), errors.Is(err, syscall.EBUSY):
@@ -137,9 +137,7 @@ func (l *Log) abandon() {
 		return
 	}
 	gone := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
-	l.folder.mu.Lock()
-	l.folder.gone.Store(true)
-	l.folder.mu.Unlock()
+	l.folder.Take(func() bool { return true })
 	l.unsyncable.Store(gone)
 	l.failed.Store(gone)
 	s.forget(l)

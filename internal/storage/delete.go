@@ -11,8 +11,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,35 +18,8 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
-// is stored; another topic may have the name by now.
-var ErrDeleted = errors.New("storage: topic was deleted")
-
-// folder is where a topic's files are. Its names mean nothing any more once the
-// topic is deleted: another topic may have them then.
-type folder struct {
-	// mu is held for reading around each use of a name in the folder that is not
-	// otherwise kept apart from deletion, and for writing while the folder is
-	// moved away.
-	mu   sync.RWMutex
-	gone atomic.Bool
-}
-
-// enter returns when the names in the folder may be used, until leave is
-// called. The error is ErrDeleted.
-func (f *folder) enter() error {
-	f.mu.RLock()
-	if f.gone.Load() {
-		f.mu.RUnlock()
-		return ErrDeleted
-	}
-	return nil
-}
-
-func (f *folder) leave() { f.mu.RUnlock() }
-
 // Deleted reports whether the topic was deleted.
-func (l *Log) Deleted() bool { return l.folder.gone.Load() }
+func (l *Log) Deleted() bool { return l.folder.IsGone() }
 
 // hexID returns an id as INFO and Delete have it.
 func hexID(id topicID) string { return hex.EncodeToString(id[:]) }
@@ -217,10 +188,11 @@ func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error
 	}
 	_, held := l.released()
 
-	l.folder.mu.Lock()
-	kept, gone, err := l.store.moveAway(l.name, l.id, now)
-	l.folder.gone.Store(gone)
-	l.folder.mu.Unlock()
+	gone := false
+	l.folder.Take(func() bool {
+		kept, gone, err = l.store.moveAway(l.name, l.id, now)
+		return gone
+	})
 	if err != nil {
 		err = &Error{Op: "delete", Topic: l.name, File: l.name, Offset: -1, Err: err}
 		if passing(err) {
@@ -268,15 +240,15 @@ func (l *Log) letGo() {
 	l.pinnedMu.Lock()
 	for _, p := range l.pinned {
 		p.pinned = false
-		p.file.release()
+		p.file.Release()
 	}
 	l.pinned = nil
 	l.pinnedMu.Unlock()
 	for _, p := range append(l.partitions(), l.removing...) {
-		p.file.drop()
-		p.index().file.drop()
+		p.file.Drop()
+		p.index().file.Drop()
 	}
-	l.journal.file.drop()
+	l.journal.file.Drop()
 }
 
 // deletedFolder holds the folders of deleted topics for a while. No topic can
@@ -305,7 +277,7 @@ func (s *Store) moveAway(topic string, id topicID, now bool) (kept deletedName, 
 			return kept, false, err
 		}
 		kept.topic = ""
-		s.files.evict(0) // open files would keep the room
+		s.files.Evict(0) // open files would keep the room
 		if err := s.finishDelete(topic); err != nil {
 			s.log.Error("topic is deleted, but its files can't be removed; it is tried again at the next start", "topic", topic, "err", err)
 		}
@@ -352,7 +324,7 @@ func (s *Store) syncDir(name string) error {
 		sync = s.syncRoot
 	}
 	err := sync()
-	if noDescriptor(err) && s.files.evict(0) > 0 {
+	if noDescriptor(err) && s.files.Evict(0) > 0 {
 		err = sync()
 	}
 	return err

@@ -137,7 +137,7 @@ func (s *Store) discard(kept deletedName) {
 	if !kept.now {
 		return
 	}
-	s.files.evict(0) // open files would keep the room
+	s.files.Evict(0) // open files would keep the room
 	st, err := s.fs.Stat(kept.path())
 	if err == nil {
 		err = s.removeTree(kept.path(), st.IsDir())

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -59,7 +60,7 @@ type entry struct {
 // of the log's writer lock) adds entries; any number of readers search at the
 // same time without a lock.
 type index struct {
-	file *cachedFile
+	file *files.File
 	id   topicID
 	base int64
 
@@ -92,7 +93,7 @@ type indexView struct {
 	n       atomic.Int64
 }
 
-func newIndex(file *cachedFile, id topicID, base int64) *index {
+func newIndex(file *files.File, id topicID, base int64) *index {
 	ix := &index{file: file, id: id, base: base}
 	ix.view.Store(&indexView{})
 	return ix
@@ -180,11 +181,11 @@ func (ix *index) flush() error {
 	if count == 0 {
 		return nil
 	}
-	f, err := ix.file.acquire(toCreate)
+	f, err := ix.file.Acquire(files.ToCreate)
 	if err != nil {
 		return err
 	}
-	defer ix.file.release()
+	defer ix.file.Release()
 	slot := len(v.blocks)
 	if slot == 0 {
 		if _, err := f.WriteAt(ix.header(), 0); err != nil {
@@ -207,7 +208,7 @@ func (ix *index) settle() error {
 	if err := ix.flush(); err != nil {
 		return err
 	}
-	f, err := ix.file.acquire(toWrite)
+	f, err := ix.file.Acquire(files.ToWrite)
 	if errors.Is(err, fs.ErrNotExist) {
 		ix.stale = false
 		return nil
@@ -215,7 +216,7 @@ func (ix *index) settle() error {
 	if err != nil {
 		return err
 	}
-	defer ix.file.release()
+	defer ix.file.Release()
 	v := ix.view.Load()
 	size := blockPos(len(v.blocks))
 	if v.n.Load() > 0 {
@@ -390,11 +391,11 @@ func (d *blockDecoder) delta() int64 {
 // Whatever the file holds after the entries that were taken is overwritten by
 // later ones.
 func (ix *index) load(end int64) error {
-	f, err := ix.file.acquire(toRead)
+	f, err := ix.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
-	defer ix.file.release()
+	defer ix.file.Release()
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -596,11 +597,11 @@ var indexBlocks = sync.Pool{New: func() any { return new([indexBlockLen]byte) }}
 // readBlock calls visit for the entries of a block in the file until it
 // returns false.
 func (ix *index) readBlock(slot int, visit func(*entry) bool) error {
-	f, err := ix.file.acquire(toRead)
+	f, err := ix.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
-	defer ix.file.release()
+	defer ix.file.Release()
 	block := indexBlocks.Get().(*[indexBlockLen]byte)
 	defer indexBlocks.Put(block)
 	if err := vfs.ReadFull(f, block[:], blockPos(slot)); err != nil {

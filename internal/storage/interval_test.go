@@ -300,7 +300,7 @@ func TestIntervalMakesRoom(t *testing.T) {
 			topic := fmt.Sprint("t", i)
 			mustAppend(t, mustCreate(t, s, topic), batchOf(topic, "one"))
 		}
-		s.files.evict(0) // all but those that are kept
+		s.files.Evict(0) // all but those that are kept
 		disk.SetMaxOpen(3)
 		mustAppend(t, l, batchOf("t", "two"))
 		disk.SetMaxOpen(-1)

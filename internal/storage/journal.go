@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -116,7 +117,7 @@ type partitionEnd struct {
 // journal appends to a topic's journal file. Its methods are for one
 // goroutine at a time; log.journalMu sees to that.
 type journal struct {
-	file  *cachedFile
+	file  *files.File
 	size  int64
 	dirty bool // the file has records or a name that were not synced
 
@@ -357,11 +358,11 @@ func readJournal(fsys vfs.FS, dir string) ([]byte, error) {
 
 // append adds records to the file without syncing them.
 func (j *journal) append(records []byte) error {
-	f, err := j.file.acquire(toCreate)
+	f, err := j.file.Acquire(files.ToCreate)
 	if err != nil {
 		return err
 	}
-	defer j.file.release()
+	defer j.file.Release()
 	if _, err := f.WriteAt(records, j.size); err != nil {
 		return err
 	}
@@ -372,11 +373,11 @@ func (j *journal) append(records []byte) error {
 
 // sync makes the appended records durable, though not the file's name.
 func (j *journal) sync() error {
-	f, err := j.file.acquire(toWrite)
+	f, err := j.file.Acquire(files.ToWrite)
 	if err != nil {
 		return err
 	}
-	defer j.file.release()
+	defer j.file.Release()
 	if err := f.Sync(); err != nil {
 		return err
 	}

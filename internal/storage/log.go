@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -21,7 +22,7 @@ type Log struct {
 	name   string
 	id     topicID
 	made   bool // since the store was opened
-	folder folder
+	folder files.Folder
 
 	// writer is held by whoever changes the log: the leader of a group of
 	// appends, rotation, truncation, close. It guards the fields up to the
@@ -110,7 +111,7 @@ type Log struct {
 // partition is one file of a log.
 type partition struct {
 	base int64
-	file *cachedFile
+	file *files.File
 	end  atomic.Int64 // offset after its last byte; grows in the head alone
 
 	// ix is the index. Another one takes its place when it, or the partition, is
@@ -145,9 +146,9 @@ func (l *Log) newIndex(p *partition) *index {
 }
 
 // file returns a file in the topic's folder.
-func (l *Log) file(name string) *cachedFile {
-	cf := l.store.files.file(name)
-	cf.folder = &l.folder
+func (l *Log) file(name string) *files.File {
+	cf := l.store.files.File(name)
+	cf.Folder = &l.folder
 	return cf
 }
 
@@ -339,11 +340,11 @@ func (l *Log) publishState() {
 // it is empty.
 func (l *Log) createPartition(base int64) (*partition, error) {
 	p := l.newPartition(base, base)
-	f, err := p.file.acquire(toCreate)
+	f, err := p.file.Acquire(files.ToCreate)
 	if err != nil {
 		return nil, err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -423,7 +424,7 @@ func (l *Log) addPartition(p *partition) {
 func (l *Log) flushIndex(p *partition) {
 	if err := p.index().flush(); err != nil {
 		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
-			"file", p.index().file.name, "err", err)
+			"file", p.index().file.Name, "err", err)
 	}
 }
 
@@ -436,12 +437,12 @@ func (l *Log) pin(p *partition, patient bool) (vfs.File, error) {
 	l.pinnedMu.Lock()
 	defer l.pinnedMu.Unlock()
 	if p.pinned {
-		return p.file.f, nil
+		return p.file.Held(), nil
 	}
-	if patient && l.store.files.crowded() {
+	if patient && l.store.files.Crowded() {
 		return nil, errCrowded
 	}
-	f, err := p.file.acquire(toWrite)
+	f, err := p.file.Acquire(files.ToWrite)
 	if err != nil {
 		return nil, err
 	}
@@ -477,7 +478,7 @@ func (l *Log) unpinTo(offset int64) {
 	for _, p := range l.pinned {
 		if p.base <= offset && p.end.Load() <= l.synced.Load() {
 			p.pinned = false
-			p.file.release()
+			p.file.Release()
 			continue
 		}
 		kept = append(kept, p)
@@ -519,7 +520,7 @@ func (l *Log) close() error {
 	defer l.pinnedMu.Unlock()
 	for _, p := range l.pinned {
 		p.pinned = false
-		p.file.release()
+		p.file.Release()
 	}
 	l.pinned = nil
 	return err

@@ -34,10 +34,10 @@ func BenchmarkOpen(b *testing.B) {
 				kill(s)
 				for _, l := range s.all() {
 					for _, p := range l.pinned {
-						p.file.release()
+						p.file.Release()
 					}
 				}
-				if err := s.files.closeAll(); err != nil {
+				if err := s.files.Close(); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -69,16 +70,16 @@ func (l *Log) partitionInPlace(p *partition, byName bool) error {
 		if p.base < l.begin() {
 			return nil // removed by retention meanwhile
 		}
-		return l.displaced(p.file.name, err)
+		return l.displaced(p.file.Name, err)
 	}
 	var open, named fs.FileInfo
-	f, err := p.file.use(toRead)
+	f, err := p.file.Use(files.ToRead)
 	if f != nil {
 		open, err = f.Stat()
-		p.file.release()
+		p.file.Release()
 	}
 	if err == nil && byName {
-		named, err = l.store.fs.Stat(p.file.name)
+		named, err = l.store.fs.Stat(p.file.Name)
 	}
 	if err != nil {
 		return gone(err)

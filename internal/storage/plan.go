@@ -63,7 +63,7 @@ func (l *Log) Plan(s RetentionSettings) []Planned {
 	a := l.ages(parts)
 	for i, p := range parts {
 		head := i == len(parts)-1
-		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.name, Head: head, Held: waits[p.base]}
+		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.Name, Head: head, Held: waits[p.base]}
 		if millis := l.planTime(a, i); millis > 0 {
 			plan[i].Newest = time.UnixMilli(millis).UTC()
 		}

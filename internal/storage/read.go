@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -23,7 +24,7 @@ type View struct {
 }
 
 type section struct {
-	file   *cachedFile
+	file   *files.File
 	f      vfs.File
 	pos, n int64
 }
@@ -53,7 +54,7 @@ func (v *View) Section(i int) (r io.ReaderAt, pos, n int64) {
 // Close lets go of the files.
 func (v *View) Close() {
 	for i := range v.sections {
-		v.sections[i].file.release()
+		v.sections[i].file.Release()
 	}
 	clear(v.sections)
 	*v = View{sections: v.sections[:0]}
@@ -162,7 +163,7 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	if err := l.ensureIndex(p); err != nil {
 		return readSize{}, err
 	}
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return readSize{}, err
 	}
@@ -176,11 +177,11 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 		end, err = w.walk(ix, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
 	}
 	if err == nil && end.pos == start.pos {
-		p.file.release()
+		p.file.Release()
 		return readSize{}, nil
 	}
 	if err != nil {
-		p.file.release()
+		p.file.Release()
 		return readSize{}, l.readError(p, ix, offset, err)
 	}
 	v.sections = append(v.sections, section{p.file, f, start.pos, end.pos - start.pos})
@@ -220,13 +221,13 @@ func (l *Log) readError(p *partition, ix *index, offset int64, err error) error 
 		return ErrNotFound // removed a moment ago
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
-			"topic", l.name, "file", p.file.name, "offset", offset, "err", err)
+			"topic", l.name, "file", p.file.Name, "offset", offset, "err", err)
 		err = errRescanned
 		if serr := l.rescan(p, ix); serr != nil {
 			err = serr
 		}
 	}
-	return &Error{Op: "read", Topic: l.name, File: p.file.name, Offset: offset, Err: err}
+	return &Error{Op: "read", Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
 }
 
 // walker reads envelopes of a partition, several with one read where they are
@@ -407,7 +408,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if from := max(r.From, begin); r.To > from {
 			in.Damaged += r.To - from
 			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.To})
-			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.name)
+			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.Name)
 		}
 	}
 	in.Bytes = max(in.Next-begin-in.Damaged, 0)
@@ -481,11 +482,11 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 	if at.pos < 0 {
 		return totals{}, nil
 	}
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return totals{}, err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	w := walker{f: f, topic: l.name}
 	limit = min(limit, l.segmentEnd(p, p.base+at.pos)-p.base)
 	for at.pos < limit {

@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
-	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // openLog opens an existing topic's folder and recovers it:
@@ -129,7 +129,7 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		l.locate(st)
 		p := l.newPartition(base, base+st.Size())
 		if p.end.Load() < base {
-			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.name)
+			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.Name)
 		}
 		if e, ok := l.state.complete(base); ok && e.end == p.end.Load() {
 			sum := e.totals
@@ -200,7 +200,7 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	parts = parts[:n]
 	if n > 0 && parts[n-1].end.Load() > cut {
 		p := parts[n-1]
-		if err := truncateFile(p.file, cut-p.base); err != nil {
+		if err := files.Truncate(p.file, cut-p.base); err != nil {
 			return nil, err
 		}
 		p.end.Store(cut)
@@ -218,18 +218,6 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	l.state.forget(0, cut)
 	l.publishState()
 	return parts, l.record(recSynced, l.state.synced)
-}
-
-func truncateFile(cf *cachedFile, size int64) error {
-	f, err := cf.acquire(toWrite)
-	if err != nil {
-		return err
-	}
-	defer cf.release()
-	if err := f.Truncate(size); err != nil {
-		return err
-	}
-	return f.Sync()
 }
 
 // beginAnew makes the first partition of a folder that has none: a new topic
@@ -291,7 +279,7 @@ func (l *Log) recover() error {
 		}
 	} else {
 		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
-			"topic", l.name, "file", head.file.name, "offset", size, "missing", synced-size)
+			"topic", l.name, "file", head.file.Name, "offset", size, "missing", synced-size)
 		l.setDamaged(layout.Range{From: size, To: synced})
 	}
 	// Appends must not reuse offsets that were given out, nor follow bytes that
@@ -344,7 +332,7 @@ func (l *Log) dropDeadHeads() error {
 			return nil
 		}
 		place := func(err error) error {
-			return &Error{Op: "recover", Topic: l.name, File: head.file.name, Offset: head.base, Err: err}
+			return &Error{Op: "recover", Topic: l.name, File: head.file.Name, Offset: head.base, Err: err}
 		}
 		if alive, err := l.hasBatch(head); err != nil {
 			return place(err)
@@ -353,7 +341,7 @@ func (l *Log) dropDeadHeads() error {
 		}
 		if size := head.end.Load() - head.base; size > 0 {
 			l.store.log.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
-				"topic", l.name, "file", head.file.name, "offset", head.base, "bytes", size)
+				"topic", l.name, "file", head.file.Name, "offset", head.base, "bytes", size)
 		}
 		if err := l.removeFiles(parts[n:]); err != nil {
 			return place(err)
@@ -370,11 +358,11 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 	if size == 0 {
 		return false, nil
 	}
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return false, err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	return (&scanner{f: f, size: size, topic: l.name}).alive()
 }
 
@@ -399,11 +387,11 @@ func (l *Log) closeGaps() {
 		switch {
 		case end > next:
 			l.store.log.Error("partition reaches into the next one; its bytes from there on are not served",
-				"file", p.file.name, "size", end-p.base, "next", next)
+				"file", p.file.Name, "size", end-p.base, "next", next)
 			p.end.Store(next)
 			p.sum.Store(nil)
 		case end < next:
-			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.name, "offset", end, "missing", next-end)
+			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.Name, "offset", end, "missing", next-end)
 			l.setDamaged(layout.Range{From: end, To: next})
 		}
 	}
@@ -413,13 +401,13 @@ func (l *Log) closeGaps() {
 // synced, and syncs it.
 func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	place := func(op string, offset int64, err error) error {
-		return &Error{Op: op, Topic: l.name, File: p.file.name, Offset: offset, Err: err}
+		return &Error{Op: op, Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
 	}
-	f, err := p.file.acquire(toWrite)
+	f, err := p.file.Acquire(files.ToWrite)
 	if err != nil {
 		return place("recover", p.base, err)
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	sum, found, err := l.reindex(p, p.index(), f, max(synced-p.base, 0))
 	if err != nil {
 		return place("recover", p.base, err)
@@ -433,7 +421,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		}
 		if head && torn {
 			l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
-				"topic", l.name, "file", p.file.name, "offset", from, "bytes", tail)
+				"topic", l.name, "file", p.file.Name, "offset", from, "bytes", tail)
 			if err := f.Truncate(found.tail); err != nil {
 				return place("cut torn tail of", from, err)
 			}
@@ -446,13 +434,13 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		switch err := p.index().settle(); {
 		case err == nil:
 		case passing(err): // it is stale until there is room: no append comes before that
-			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().file.name, "err", err)
+			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().file.Name, "err", err)
 		default:
 			return place("cut index of", from, err)
 		}
 	}
 	if !l.adopted {
-		if err := rewrite(f, max(synced-p.base, 0), found.valid); err != nil {
+		if err := files.Rewrite(f, max(synced-p.base, 0), found.valid); err != nil {
 			return place("rewrite unsynced end of", synced, err)
 		}
 	}
@@ -471,32 +459,13 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	return nil
 }
 
-// rewrite writes the bytes of a file from one position to another again. A
-// process that ended after a failed sync leaves pages that read well, count as
-// clean and are not on the disk: another sync says nothing about them unless
-// they are written once more.
-func rewrite(f vfs.File, from, to int64) error {
-	b := make([]byte, min(scanChunk, max(to-from, 0)))
-	for from < to {
-		p := b[:min(int64(len(b)), to-from)]
-		if err := vfs.ReadFull(f, p, from); err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(p, from); err != nil {
-			return err
-		}
-		from += int64(len(p))
-	}
-	return nil
-}
-
 // setAside notes that a range of a partition is damaged, and says so once.
 func (l *Log) setAside(p *partition, r layout.Range) {
 	if !l.setDamaged(r) {
 		return
 	}
 	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
-		"topic", l.name, "file", p.file.name, "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
+		"topic", l.name, "file", p.file.Name, "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
 }
 
 // setDamaged adds a damaged range to what readers see and to the journal. It

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -59,7 +60,7 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 			newest = l.lastMillis
 		}
 	}
-	if err := bad.file.remove(); err != nil {
+	if err := bad.file.Remove(); err != nil {
 		return err
 	}
 	if head {
@@ -86,11 +87,11 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 // those up to a position as they are, and of the others the times. newest is the
 // time of the partition's last batch, 0 if that is not known.
 func (l *Log) refillIndex(p *partition, ix *index, known []entry, from, newest int64) error {
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	start := indexStart{times: appendTimes{known: known[len(known)-1].pos, newest: newest}}
 	n := 0
 	for ; n < len(known) && known[n].pos <= from; n++ {
@@ -115,18 +116,18 @@ func (l *Log) refillIndex(p *partition, ix *index, known []entry, from, newest i
 // partition's. Caller holds p.loading, and writer if readers have used the
 // head's index already.
 func (l *Log) fillIndex(p *partition, ix *index) error {
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, ix, f, size)
 	if err == nil && known != nil && (known.messages != sum.messages || known.batches != sum.batches) && found.scanned < size {
-		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.name,
+		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.Name,
 			"batches", sum.batches, "want", known.batches)
-		if err = ix.file.remove(); err == nil {
+		if err = ix.file.Remove(); err == nil {
 			ix = l.newIndex(p)
 			sum, found, err = l.reindex(p, ix, f, size)
 		}
@@ -153,7 +154,7 @@ func (l *Log) adoptIndex(p *partition, ix *index, sum totals, found scanned) {
 	}
 	if ix.stale {
 		if err := ix.settle(); err != nil {
-			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.file.name, "err", err)
+			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.file.Name, "err", err)
 		}
 	}
 	if p == l.head() {
@@ -162,7 +163,7 @@ func (l *Log) adoptIndex(p *partition, ix *index, sum totals, found scanned) {
 		l.setTotals(p, sum)
 		if found.scanned > indexInterval {
 			if err := ix.flush(); err != nil {
-				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.file.name, "err", err)
+				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.file.Name, "err", err)
 			}
 		}
 	}
@@ -208,7 +209,7 @@ func (l *Log) knownTotals(p *partition) *totals {
 // dropIndex gives a partition an empty index and removes the file of the one
 // that it had. The caller is the partition's only user.
 func (l *Log) dropIndex(p *partition) error {
-	if err := p.index().file.remove(); err != nil {
+	if err := p.index().file.Remove(); err != nil {
 		return err
 	}
 	p.ix.Store(l.newIndex(p))
@@ -284,7 +285,7 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 			// Without room the index stands for the entry in memory, and the log is
 			// served all the same.
 			if err := ix.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil && !passing(err) {
-				return fmt.Errorf("write index %s: %w", ix.file.name, err)
+				return fmt.Errorf("write index %s: %w", ix.file.Name, err)
 			}
 		}
 		sum.messages += h.Messages

@@ -38,7 +38,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 		delete(s.broken, topic)
 		return nil, ErrNotFound
 	case err != nil:
-		s.files.evict(0) // the files of this attempt are nobody's
+		s.files.Evict(0) // the files of this attempt are nobody's
 		if !shortage(err) {
 			s.noteBroken(topic, err)
 			return nil, err

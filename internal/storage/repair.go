@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -255,7 +256,7 @@ func (s *survey) obstacle(level Level) error {
 func (m *mender) offlineLog(topic string) *Log {
 	st := &Store{o: Options{FS: m.o.FS, FileMode: m.perm}, fs: m.o.FS, log: slog.New(slog.DiscardHandler)}
 	st.o.setDefaults()
-	st.files = &fileCache{fs: m.o.FS, perm: m.perm, limit: 16}
+	st.files = &files.Cache{FS: m.o.FS, Perm: m.perm, Limit: 16}
 	l := newLog(st, topic)
 	// The partitions that are worked on are none of the log's, least of all its
 	// head.

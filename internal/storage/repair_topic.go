@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -56,7 +57,7 @@ func (t *mending) do(a *Action) error {
 	case ActRemove:
 		return t.remove(a.File)
 	case ActCut:
-		return truncateFile(t.file(a.File), a.Position)
+		return files.Truncate(t.file(a.File), a.Position)
 	case ActMark, ActUnmark:
 		return nil // the journal that began the stage has it
 	case ActErase:
@@ -71,9 +72,9 @@ func (t *mending) do(a *Action) error {
 }
 
 // file returns a file of the topic as code of the store takes it.
-func (t *mending) file(name string) *cachedFile {
-	c := &fileCache{fs: t.o.FS, perm: t.perm} // keeps nothing open
-	return c.file(name)
+func (t *mending) file(name string) *files.File {
+	c := &files.Cache{FS: t.o.FS, Perm: t.perm} // keeps nothing open
+	return c.File(name)
 }
 
 func (t *mending) enter(stage int) error {
@@ -179,16 +180,16 @@ func (t *mending) makeIndex(a *Action) error {
 		newest.last = known.last
 	}
 	p.sum.Store(&newest)
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
 	sum, _, err := l.reindex(p, p.index(), f, 0)
-	p.file.release()
+	p.file.Release()
 	if err == nil {
 		err = t.writeIndex(p)
 	}
-	l.store.files.evict(0)
+	l.store.files.Evict(0)
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (t *mending) syncFrom(p *surveyed, synced int64) error {
 		return err
 	}
 	if !t.s.adopted {
-		err = rewrite(f, max(synced-p.base, 0), p.end-p.base)
+		err = files.Rewrite(f, max(synced-p.base, 0), p.end-p.base)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -159,7 +159,7 @@ func TestReportOfAnother(t *testing.T) {
 			mustAppend(l.t, l.late, batchOf("late", "two"))
 			l.disk.FailWriteback("late/0.log")
 			l.other.dirDirty.Store(true)
-			l.s.files.evict(0)
+			l.s.files.Evict(0)
 			l.disk.SetMaxOpen(l.disk.Open()) // too few to open a folder
 			l.other.syncNames()
 			l.disk.SetMaxOpen(-1)
@@ -189,7 +189,7 @@ func TestReportOfAnother(t *testing.T) {
 		"the close of the file": {Options{}, func(l *logs) {
 			mustAppend(l.t, l.late, batchOf("late", "two"))
 			l.disk.FailWriteback("late/0.log")
-			l.s.files.evict(0)
+			l.s.files.Evict(0)
 		}, alone},
 		"the removal of a partition": {Options{PartitionSize: 1}, func(l *logs) {
 			two := mustAppend(l.t, l.late, batchOf("late", "two"))
@@ -279,7 +279,7 @@ func TestReportUnderWay(t *testing.T) {
 			for _, body := range []string{"one", "two", "one"} { // two to a partition
 				mustAppend(t, l, batchOf("t", body))
 			}
-			if name := l.head().file.name; name != head {
+			if name := l.head().file.Name; name != head {
 				t.Fatalf("the head is %s", name)
 			}
 			disk.FailWriteback(test.lost)
@@ -354,7 +354,7 @@ func TestReportsAtRandom(t *testing.T) {
 				case 4:
 					disk.FailWriteback([]string{name + "/*.log", name, name + "/journal", "."}[rng.IntN(4)])
 				case 5:
-					s.files.evict(0)
+					s.files.Evict(0)
 				case 6:
 					disk.SetMaxOpen(disk.Open() + rng.IntN(3))
 				case 7:

@@ -55,7 +55,7 @@ func TestRescanBesideReader(t *testing.T) {
 	if n := len(l.head().index().view.Load().blocks); n < 2 {
 		t.Fatalf("%d blocks of the index are in its file alone, want some", n)
 	}
-	s.files.evict(0)
+	s.files.Evict(0)
 	disk.closed.Store(true)
 	var g sync.WaitGroup
 	g.Go(func() {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -229,7 +230,7 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 			return err
 		})
 		if err != nil {
-			l.store.log.Warn("partition is removed uncounted", "file", p.file.name, "err", err)
+			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name, "err", err)
 		}
 		messages += sum.messages
 		batches += sum.batches
@@ -295,11 +296,11 @@ func (l *Log) removeFiles(parts []*partition) error {
 		if i := slices.Index(l.pinned, p); i >= 0 {
 			l.pinned = slices.Delete(l.pinned, i, i+1)
 			p.pinned = false
-			p.file.release()
+			p.file.Release()
 		}
 		l.pinnedMu.Unlock()
-		if err := errors.Join(p.file.remove(), p.index().file.remove()); err != nil {
-			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.name, Offset: p.base, Err: err}
+		if err := errors.Join(p.file.Remove(), p.index().file.Remove()); err != nil {
+			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name, Offset: p.base, Err: err}
 		}
 	}
 	return l.syncRemoved()
@@ -375,7 +376,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	// From here on a failure leaves a truncation that only opening the log again
 	// can finish.
 	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
-		return l.fail("truncate", p.file.name, offset, err)
+		return l.fail("truncate", p.file.Name, offset, err)
 	}
 	return nil
 }
@@ -410,7 +411,7 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 	if err := l.removeFiles(drop); err != nil {
 		return err
 	}
-	if err := truncateFile(p.file, offset-p.base); err != nil {
+	if err := files.Truncate(p.file, offset-p.base); err != nil {
 		return err
 	}
 	ix := p.index()
@@ -440,11 +441,11 @@ func (l *Log) stateAt(p *partition, offset int64) (entry, error) {
 	if err := l.ensureIndex(p); err != nil {
 		return entry{}, err
 	}
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return entry{}, err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	w := walker{f: f, topic: l.name}
 	ix := p.index()
 	at, err := w.find(ix, offset-p.base, p.end.Load()-p.base)
@@ -509,11 +510,11 @@ func (l *Log) offsetOf(ordinal int64) (int64, error) {
 			n += sum.batches
 			continue
 		}
-		f, err := p.file.acquire(toRead)
+		f, err := p.file.Acquire(files.ToRead)
 		if err != nil {
 			return 0, err
 		}
-		defer p.file.release()
+		defer p.file.Release()
 		if err := l.ensureIndex(p); err != nil {
 			return 0, err
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/files"
 )
 
 const (
@@ -114,7 +116,7 @@ func (sb *scrubber) partition(l *Log, p *partition, sc *scanner) bool {
 		}
 		if err != nil {
 			if !l.Deleted() && l.begin() <= p.base {
-				sb.store.log.Error("stored batches can't be checked", "topic", l.name, "file", p.file.name, "offset", p.base+pos, "err", err)
+				sb.store.log.Error("stored batches can't be checked", "topic", l.name, "file", p.file.Name, "offset", p.base+pos, "err", err)
 			}
 			return true
 		}
@@ -127,11 +129,11 @@ func (sb *scrubber) partition(l *Log, p *partition, sc *scanner) bool {
 // step checks the batches from pos on, some of them, and moves pos behind those
 // that are good or known as damaged. The error is errDamaged at one that is not.
 func (sb *scrubber) step(l *Log, p *partition, sc *scanner, pos *int64) error {
-	f, err := p.file.acquire(toRead)
+	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
-	defer p.file.release()
+	defer p.file.Release()
 	sc.f = f
 	for start := *pos; *pos < sc.size && *pos-start < scrubStep; {
 		if end := l.damageEnd(p.base+*pos) - p.base; end > *pos {

@@ -31,9 +31,9 @@
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: Store.creating, interval.passing, deletions, Log.trimming,
 // Log.writer, partition.loading, Log.syncing, Log.journalMu,
-// cachedFile.opening, folder, Log.fileSyncing, Log.folderSyncing,
+// files.File.opening, folder, Log.fileSyncing, Log.folderSyncing,
 // Store.rootSyncing, syncQueue.one, then the leaves: Store.mu, commitQueue,
-// syncQueue.mu, retention.mu, watchers, Log.pinnedMu, fileCache.
+// syncQueue.mu, retention.mu, watchers, Log.pinnedMu, files.Cache.
 package storage
 
 import (
@@ -51,6 +51,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -76,7 +77,10 @@ var (
 	// ErrTopicNotAllowed is a new topic that is not on the list.
 	ErrTopicNotAllowed = errors.New("storage: topic not allowed")
 	// ErrClosed is a store that was closed.
-	ErrClosed = errors.New("storage: closed")
+	ErrClosed = files.ErrClosed
+	// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
+	// is stored; another topic may have the name by now.
+	ErrDeleted = files.ErrDeleted
 )
 
 // Error is a failure at a place: which topic and partition file, and where.
@@ -235,7 +239,7 @@ type Store struct {
 	o       Options
 	fs      vfs.FS
 	log     *slog.Logger
-	files   *fileCache
+	files   *files.Cache
 	lock    *layout.Lock
 	allowed map[string]bool // nil for any
 	syncs   *syncQueue
@@ -298,11 +302,11 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.syncs = &syncQueue{store: s}
 	s.deletions = newDeletions(o.DeleteAfter)
 	// A quarter is for what is not kept for a sync.
-	s.files = &fileCache{perm: o.FileMode, limit: o.OpenFiles, most: max(o.MaxFiles*3/4, 1), closeFailed: func(name string, err error) {
+	s.files = &files.Cache{Perm: o.FileMode, Limit: o.OpenFiles, Most: max(o.MaxFiles*3/4, 1), CloseFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
-	s.fs = &sparingFS{o.FS, func() int { return s.files.evict(0) }}
-	s.files.fs = s.fs
+	s.fs = &sparingFS{o.FS, func() int { return s.files.Evict(0) }}
+	s.files.FS = s.fs
 	if o.AllowedTopics != nil {
 		s.allowed = make(map[string]bool)
 		for _, t := range o.AllowedTopics {
@@ -526,7 +530,7 @@ type Counts struct {
 func (s *Store) Counts() Counts {
 	c := Counts{
 		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(),
-		OpenFiles: s.files.count(), Forced: s.forced.Load(),
+		OpenFiles: s.files.Count(), Forced: s.forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
 		c.Scrubbed, c.ScrubDamaged = sb.checked.Load(), sb.damaged.Load()
@@ -588,7 +592,7 @@ func (s *Store) Close() error {
 	return errors.Join(errors.Join(errs...), s.release())
 }
 
-func (s *Store) release() error { return errors.Join(s.files.closeAll(), s.lock.Close()) }
+func (s *Store) release() error { return errors.Join(s.files.Close(), s.lock.Close()) }
 
 // sleep waits for d to go by on the store's clock.
 func (s *Store) sleep(d time.Duration) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -258,15 +259,15 @@ func (l *Log) syncFiles(target int64, all bool) error {
 // syncPartition syncs the file of a partition. It was not closed since the first
 // write that is not synced: see pinned.
 func (l *Log) syncPartition(p *partition, from int64) error {
-	f, err := p.file.acquire(toWrite)
+	f, err := p.file.Acquire(files.ToWrite)
 	if err == nil {
-		defer p.file.release()
-		return l.syncFile(f, "sync", p.file.name, from)
+		defer p.file.Release()
+		return l.syncFile(f, "sync", p.file.Name, from)
 	}
 	if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
 		return nil // retention has removed it meanwhile
 	}
-	return l.fail("sync", p.file.name, from, err)
+	return l.fail("sync", p.file.Name, from, err)
 }
 
 // syncFile syncs a file of the log. All who sync a partition use it: an error is
@@ -364,19 +365,19 @@ func (l *Log) dropUnacknowledged() {
 		if p.end.Load() <= synced {
 			continue
 		}
-		f, err := p.file.acquire(toWrite)
+		f, err := p.file.Acquire(files.ToWrite)
 		if err == nil {
 			err = shorten(f, max(synced-p.base, 0))
 			dropped = dropped && err == nil
 			if err == nil {
 				err = f.Sync() // where it was another file's sync that failed; nobody relies on a later one
 			}
-			p.file.release()
+			p.file.Release()
 		} else {
 			dropped = false
 		}
 		if err != nil {
-			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.name, "err", err)
+			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name, "err", err)
 		}
 	}
 	l.dropped.Store(dropped)
@@ -471,15 +472,15 @@ func (l *Log) mark(now time.Time, synced int64) {
 
 // compactJournal writes the journal's state anew. Caller holds journalMu.
 func (l *Log) compactJournal() error {
-	if err := l.folder.enter(); err != nil {
+	if err := l.folder.Enter(); err != nil {
 		return err
 	}
-	defer l.folder.leave()
+	defer l.folder.Leave()
 	size, err := renewJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
 	if err != nil {
 		return err
 	}
-	l.journal.file.replaced()
+	l.journal.file.Replaced()
 	l.journal.size = size
 	l.journal.dirty = false
 	err = l.syncFolder()
@@ -524,10 +525,10 @@ func (l *Log) record(kind recordKind, ints ...int64) error {
 // record was written, and only its sync failed, if anything did.
 func (l *Log) recordLocked(kind recordKind, ints ...int64) (written bool, err error) {
 	// One descriptor from the write to the sync, which is told if it failed.
-	if _, err := l.journal.file.acquire(toCreate); err != nil {
+	if _, err := l.journal.file.Acquire(files.ToCreate); err != nil {
 		return false, err
 	}
-	defer l.journal.file.release()
+	defer l.journal.file.Release()
 	if err := l.journal.append(appendInts(nil, kind, ints...)); err != nil {
 		return false, err
 	}

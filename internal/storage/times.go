@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -119,11 +120,11 @@ func (l *Log) firstAt(p *partition, ix *index, offset, end int64) (entry, error)
 		at.pos = past - p.base
 	}
 	if p.base+at.pos < offset {
-		f, err := p.file.acquire(toRead)
+		f, err := p.file.Acquire(files.ToRead)
 		if err != nil {
 			return none, err
 		}
-		defer p.file.release()
+		defer p.file.Release()
 		w := walkers.Get().(*walker)
 		defer walkers.Put(w)
 		w.f, w.topic, w.have, w.start = f, l.name, nil, 0
