@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -168,7 +169,7 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openMem(t, image, o)
-	if _, err := s.Log([]byte("t")); !errors.Is(err, ErrNewer) || errors.Is(err, errJournal) {
+	if _, err := s.Log([]byte("t")); !errors.Is(err, journal.ErrNewer) || errors.Is(err, journal.ErrDamaged) {
 		t.Errorf("newer journal: %v", err)
 	}
 	mustLog(t, s, "u")
@@ -178,7 +179,7 @@ func TestJournal(t *testing.T) {
 	}
 
 	flipped := bytes.Clone(b)
-	flipped[journalHeader+10] ^= 1
+	flipped[journal.HeaderLen+10] ^= 1
 	for name, content := range map[string][]byte{
 		"damaged": flipped, "torn": b[:len(b)-5], "header damaged": append([]byte("x"), b[1:]...), "empty": {}, "zeros": make([]byte, len(b)),
 	} {
@@ -200,7 +201,7 @@ func TestJournal(t *testing.T) {
 	}
 
 	image = disk.CrashKeepNothing()
-	unknown := appendRecord(nil, 99, []byte("of a later version"))
+	unknown := journal.AppendRecord(nil, 99, []byte("of a later version"))
 	if err := image.WriteFile("t/journal", append(bytes.Clone(b), unknown...)); err != nil {
 		t.Fatal(err)
 	}

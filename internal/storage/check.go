@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -165,8 +166,8 @@ func (r *CheckReport) add(s *survey) {
 	}
 	for _, p := range s.parts {
 		r.Partitions++
-		r.Batches += p.sum.batches
-		r.Messages += p.sum.messages
+		r.Batches += p.sum.Batches
+		r.Messages += p.sum.Messages
 		r.Bytes += p.read
 		r.Unmarked += p.unmarked
 	}
@@ -244,7 +245,7 @@ func (v *surveyor) measure(topics []string) error {
 		return nil
 	}
 	for _, name := range topics {
-		if b, err := readJournal(v.fs, name); err == nil && isDeletedJournal(b) {
+		if b, err := journal.Read(v.fs, name); err == nil && journal.IsDeleted(b) {
 			continue // not read
 		}
 		dir, err := v.fs.ReadDir(name)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -51,11 +52,11 @@ func TestCheckDeletedCrash(t *testing.T) {
 // checkDeleted checks and repairs what a crash has left of a deletion, and
 // reports whether the topic was marked as deleted.
 func checkDeleted(t *testing.T, image *vfstest.FS, id string) (marked bool, err error) {
-	b, err := readJournal(image, "t")
+	b, err := journal.Read(image, "t")
 	if err != nil {
 		return false, err
 	}
-	marked = isDeletedJournal(b)
+	marked = journal.IsDeleted(b)
 	found, r := check(t, image)
 	if r.Damages+r.Unchecked > 0 {
 		return marked, fmt.Errorf("found %+v", found)
@@ -102,8 +103,8 @@ func (f *steppedFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File,
 // An online check finds nothing where a topic goes while it looks, whichever step
 // of the check that comes at, nor where another takes the name.
 func TestCheckOnlineBesideDelete(t *testing.T) {
-	other := newJournalState()
-	other.id = newTopicID()
+	other := journal.NewState()
+	other.ID = journal.NewID()
 	for _, how := range []string{"moved", "in place", "made anew"} {
 		t.Run(how, func(t *testing.T) {
 			for n, steps := 1, 1; n <= steps && !t.Failed(); n++ {
@@ -119,7 +120,7 @@ func TestCheckOnlineBesideDelete(t *testing.T) {
 					default:
 						must(t, disk.Rename("t", path.Join(deletedFolder, "t")))
 						if how == "made anew" {
-							must(t, disk.WriteFile("t/journal", other.encode()))
+							must(t, disk.WriteFile("t/journal", other.Encode()))
 							must(t, disk.WriteFile("t/0.log", nil))
 						}
 					}
@@ -137,21 +138,21 @@ func TestCheckOnlineBesideDelete(t *testing.T) {
 
 // The mark alone says that a topic is deleted: damage to a journal does not.
 func TestDeletedMark(t *testing.T) {
-	whole := journalHead()
+	whole := journal.NewHeader()
 	marked := append([]byte(nil), whole...)
-	marked[journalDeletedAt] = journalDeleted
-	if isDeletedJournal(whole) || !isDeletedJournal(marked) || !isDeletedJournal(append(marked, "and records"...)) {
+	marked[journal.MarkAt] = journal.DeletedMark
+	if journal.IsDeleted(whole) || !journal.IsDeleted(marked) || !journal.IsDeleted(append(marked, "and records"...)) {
 		t.Error("the mark is not known")
 	}
 	for i := range marked {
 		for bit := range 8 {
 			b := append([]byte(nil), marked...)
 			b[i] ^= 1 << bit
-			if isDeletedJournal(b) {
+			if journal.IsDeleted(b) {
 				t.Errorf("with bit %d of byte %d flipped it is taken for the mark", bit, i)
 			}
 		}
-		if isDeletedJournal(marked[:i]) {
+		if journal.IsDeleted(marked[:i]) {
 			t.Errorf("%d bytes are taken for the mark", i)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -34,10 +35,10 @@ type indexReader struct {
 
 // openIndex opens the index of a partition for comparison.
 func (v *surveyor) openIndex(s *survey, p *surveyed, limit int64) *indexReader {
-	return openIndexReader(v.fs, layout.Index(s.topic, p.base), s.state.id, p.base, limit)
+	return openIndexReader(v.fs, layout.Index(s.topic, p.base), s.state.ID, p.base, limit)
 }
 
-func openIndexReader(fsys vfs.FS, name string, id topicID, base, end int64) *indexReader {
+func openIndexReader(fsys vfs.FS, name string, id journal.ID, base, end int64) *indexReader {
 	ix := &indexReader{name: name, end: end, first: -1}
 	f, err := fsys.OpenFile(name, vfs.ReadOnly, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,16 +125,16 @@ func (ix *indexReader) nextBlock() bool {
 }
 
 // visit compares with a batch at pos and what the partition holds before it.
-func (ix *indexReader) visit(pos int64, sum *totals) {
+func (ix *indexReader) visit(pos int64, sum *journal.Totals) {
 	if ix == nil || !ix.some || ix.problem != "" || ix.e.pos > pos {
 		return
 	}
 	switch {
 	case ix.e.pos < pos:
 		ix.problem = fmt.Sprintf("it has an entry for position %d, where no batch begins", ix.e.pos)
-	case ix.e.messages != sum.messages || ix.e.batches != sum.batches:
+	case ix.e.messages != sum.Messages || ix.e.batches != sum.Batches:
 		ix.problem = fmt.Sprintf("it counts %d batches with %d messages before position %d, there are %d with %d",
-			ix.e.batches, ix.e.messages, pos, sum.batches, sum.messages)
+			ix.e.batches, ix.e.messages, pos, sum.Batches, sum.Messages)
 	default:
 		ix.next()
 	}

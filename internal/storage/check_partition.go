@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -14,7 +15,7 @@ import (
 func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
 	limit := p.end - p.base
 	if head && v.online {
-		limit = min(limit, max(s.state.synced-p.base, 0))
+		limit = min(limit, max(s.state.Synced-p.base, 0))
 		p.unmarked = p.end - p.base - limit
 	}
 	f, err := v.open(p.name)
@@ -66,12 +67,12 @@ type scanPass struct {
 // of it may have been moved out.
 func (sp *scanPass) run() error {
 	sp.sc.size, sp.sc.synced = sp.limit, sp.trusted()
-	sp.sc.aside = layout.Clip(sp.s.state.damaged, sp.p.base, sp.limit)
+	sp.sc.aside = layout.Clip(sp.s.state.Damaged, sp.p.base, sp.limit)
 	at := int64(0)
 	found, err := sp.sc.scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
 		sp.index.visit(pos, &sp.p.sum)
-		sp.p.sum.batches++
-		sp.p.sum.messages += h.Messages
+		sp.p.sum.Batches++
+		sp.p.sum.Messages += h.Messages
 		sp.v.advance(pos + n - at)
 		at = pos + n
 		return nil
@@ -119,7 +120,7 @@ func (sp *scanPass) torn(tail int64) (bool, error) {
 	if !sp.head || sp.v.online {
 		return false, nil
 	}
-	synced := sp.s.state.synced - sp.p.base
+	synced := sp.s.state.Synced - sp.p.base
 	if sp.s.adopted {
 		synced = 0
 	}
@@ -128,10 +129,10 @@ func (sp *scanPass) torn(tail int64) (bool, error) {
 
 // trusted returns the position before which recovery takes nothing for torn.
 func (sp *scanPass) trusted() int64 {
-	if sp.s.adopted || sp.p.base < sp.s.state.adopted {
+	if sp.s.adopted || sp.p.base < sp.s.state.Adopted {
 		return 0 // whether it was ever whole is not known
 	}
-	return min(max(sp.s.state.synced-sp.p.base, 0), sp.limit)
+	return min(max(sp.s.state.Synced-sp.p.base, 0), sp.limit)
 }
 
 func (sp *scanPass) finding(level Level, kind FindingKind, r layout.Range, why string, remedies ...Action) {
@@ -174,10 +175,10 @@ func (sp *scanPass) known(r layout.Range) error {
 		return nil
 	}
 	sc := &scanner{f: sp.f, size: r.To, topic: sp.s.topic}
-	var sum totals
+	var sum journal.Totals
 	found, err := sc.scan(r.From, func(pos int64, h *batch.Header, _ int64, _ bool) error {
-		sum.batches++
-		sum.messages += h.Messages
+		sum.Batches++
+		sum.Messages += h.Messages
 		return nil
 	})
 	if err != nil {
@@ -185,8 +186,8 @@ func (sp *scanPass) known(r layout.Range) error {
 	}
 	if found.valid == r.To && found.damaged == nil {
 		sp.finding(Note, FoundMended, r, "known to the journal as damaged, and valid again", Action{Kind: ActUnmark})
-		sp.p.sum.batches += sum.batches
-		sp.p.sum.messages += sum.messages
+		sp.p.sum.Batches += sum.Batches
+		sp.p.sum.Messages += sum.Messages
 		sp.p.recount = true
 		return nil
 	}
@@ -256,15 +257,15 @@ func (sp *scanPass) finish() {
 
 func (sp *scanPass) checkTotals() {
 	p, st := sp.p, &sp.s.state
-	e, known := st.ends[p.base]
+	e, known := st.Ends[p.base]
 	if sp.head {
-		known = st.clean && st.synced == p.end && p.end > p.base
-		e = partitionEnd{end: p.end, totals: st.head}
+		known = st.Clean && st.Synced == p.end && p.end > p.base
+		e = journal.PartitionEnd{End: p.end, Totals: st.Head}
 	}
-	if !known || e.end != p.end || p.recount || (e.messages == p.sum.messages && e.batches == p.sum.batches) {
+	if !known || e.End != p.end || p.recount || (e.Messages == p.sum.Messages && e.Batches == p.sum.Batches) {
 		return
 	}
 	p.recount = true
 	sp.s.note(FoundTotals, p.name, fmt.Sprintf("the journal counts %d batches with %d messages, there are %d with %d",
-		e.batches, e.messages, p.sum.batches, p.sum.messages), Action{Kind: ActIndex, File: layout.Index(sp.s.topic, p.base), Position: -1, Offset: -1})
+		e.Batches, e.Messages, p.sum.Batches, p.sum.Messages), Action{Kind: ActIndex, File: layout.Index(sp.s.topic, p.base), Position: -1, Offset: -1})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -103,10 +104,10 @@ func harms(t *testing.T) []harm {
 	batchLen := int64(len(batchOf("t", "body", "more of it").data))
 	base1 := 3 * batchLen
 	second, head := layout.Partition("t", base1), layout.Partition("t", 2*base1)
-	rec := func(kind recordKind, ints ...int64) func([]byte) []byte {
-		return extend(string(appendInts(nil, kind, ints...)))
+	rec := func(kind journal.Kind, ints ...int64) func([]byte) []byte {
+		return extend(string(journal.Append(nil, kind, ints...)))
 	}
-	journal := layout.JournalFile("t")
+	file := layout.JournalFile("t")
 	return []harm{
 		{"a flipped bit in a body", func(d *vfstest.FS) { put(t, d, second, flip(batchLen+40)) },
 			"batch", Damage, second, base1 + batchLen, batchLen, "checksum is"},
@@ -147,33 +148,33 @@ func harms(t *testing.T) []harm {
 			"overlap", Damage, second, 2 * base1, 5, "reaches into"},
 		{"bytes set aside and still there", func(d *vfstest.FS) {
 			put(t, d, second, flip(batchLen+40))
-			put(t, d, journal, rec(recDamaged, base1+batchLen, base1+2*batchLen))
+			put(t, d, file, rec(journal.Damaged, base1+batchLen, base1+2*batchLen))
 		}, "totals set-aside", Damage, second, base1 + batchLen, batchLen, "still here"},
 		{"bytes set aside and moved out", func(d *vfstest.FS) {
 			put(t, d, second, func(b []byte) []byte { clear(b[:batchLen]); return b })
-			put(t, d, journal, rec(recDamaged, base1, base1+batchLen))
+			put(t, d, file, rec(journal.Damaged, base1, base1+batchLen))
 		}, "index totals hole", Note, second, base1, batchLen, "moved out"},
 		{"bytes set aside that are valid", func(d *vfstest.FS) {
-			put(t, d, journal, rec(recDamaged, base1, base1+batchLen))
+			put(t, d, file, rec(journal.Damaged, base1, base1+batchLen))
 		}, "mended", Note, second, base1, batchLen, "valid again"},
 		{"an irregular partition", func(d *vfstest.FS) { must(t, d.Mkdir("t/9999.log", 0o700)) },
 			"file", Damage, "t/9999.log", 9999, 0, "not a regular file"},
-		{"the journal's header", func(d *vfstest.FS) { put(t, d, journal, flip(3)) },
-			"index index index journal", Damage, journal, -1, -1, "can't be used"},
+		{"the journal's header", func(d *vfstest.FS) { put(t, d, file, flip(3)) },
+			"index index index journal", Damage, file, -1, -1, "can't be used"},
 		{"a journal of a newer version", func(d *vfstest.FS) {
-			put(t, d, journal, func(b []byte) []byte {
+			put(t, d, file, func(b []byte) []byte {
 				h := append(append([]byte(nil), b[:8]...), 2, 0, 0, 0)
 				return append(appendCRC(h), b[16:]...)
 			})
-		}, "newer", Unchecked, journal, -1, 0, "newer version"},
-		{"a torn journal", func(d *vfstest.FS) { put(t, d, journal, extend("torn")) },
-			"journal-tail", Note, journal, -1, 4, "not whole"},
+		}, "newer", Unchecked, file, -1, 0, "newer version"},
+		{"a torn journal", func(d *vfstest.FS) { put(t, d, file, extend("torn")) },
+			"journal-tail", Note, file, -1, 4, "not whole"},
 		{"a torn tail", func(d *vfstest.FS) { put(t, d, head, extend("BATCH 12 t")) },
 			"torn-tail", Note, head, 3 * base1, 10, "cut short"},
 		{"a torn partition", func(d *vfstest.FS) { must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7))) },
 			"torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "known as durable: zeros"},
 		{"a torn partition after the last mark", func(d *vfstest.FS) {
-			put(t, d, journal, rec(recSynced, base1))
+			put(t, d, file, rec(journal.Synced, base1))
 			must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7)))
 		}, "torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "none reached"},
 		{"an index's header", func(d *vfstest.FS) { put(t, d, layout.Index("t", base1), flip(20)) },
@@ -186,11 +187,11 @@ func harms(t *testing.T) []harm {
 			must(t, d.WriteFile(layout.Index("t", base1), b))
 		}, "index", Note, layout.Index("t", base1), -1, 0, "header"},
 		{"wrong totals", func(d *vfstest.FS) {
-			put(t, d, journal, rec(recEnd, base1, 2*base1, 7, 4, 0, 0))
+			put(t, d, file, rec(journal.End, base1, 2*base1, 7, 4, 0, 0))
 		}, "totals", Note, second, -1, 0, "the journal counts 4 batches with 7 messages, there are 3 with 6"},
-		{"an interrupted removal", func(d *vfstest.FS) { put(t, d, journal, rec(recTrim, base1, 6, 3)) },
+		{"an interrupted removal", func(d *vfstest.FS) { put(t, d, file, rec(journal.Trim, base1, 6, 3)) },
 			"unfinished", Note, "t/0.log", -1, 0, "being removed"},
-		{"an interrupted truncation", func(d *vfstest.FS) { put(t, d, journal, rec(recCut, 2*base1+batchLen)) },
+		{"an interrupted truncation", func(d *vfstest.FS) { put(t, d, file, rec(journal.Cut, 2*base1+batchLen)) },
 			"unfinished", Note, head, 2*base1 + batchLen, 2 * batchLen, "cut off"},
 		{"an index without a partition", func(d *vfstest.FS) { must(t, d.WriteFile("t/77.idx", nil)) },
 			"left-over", Note, "t/77.idx", -1, 0, "without a partition"},

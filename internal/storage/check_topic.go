@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -35,7 +37,7 @@ type survey struct {
 	topic    string
 	findings []Finding
 
-	state   journalState
+	state   journal.State
 	adopted bool // there is no journal that says who the topic is
 	newer   bool // nothing but the journal's version is known
 	partial bool // something could not be read
@@ -55,7 +57,7 @@ type surveyed struct {
 	read       int64
 	unmarked   int64 // bytes behind the last synced mark that were left out
 
-	sum     totals         // of its valid batches, without times
+	sum     journal.Totals // of its valid batches, without times
 	fresh   []layout.Range // offsets that are no batches, new to the journal
 	badIdx  bool           // the index is there and does not fit
 	recount bool           // what the journal counts is not so
@@ -129,33 +131,33 @@ func (v *surveyor) vanished(s *survey) bool {
 	if st, err := v.fs.Stat(s.topic); err != nil || !st.IsDir() {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	b, err := readJournal(v.fs, s.topic)
+	b, err := journal.Read(v.fs, s.topic)
 	if err != nil {
 		return false
 	}
-	now, _, _ := decodeJournal(b)
-	return isDeletedJournal(b) || now.id != s.state.id // that of another, or of none yet
+	now, _, _ := journal.Decode(b)
+	return journal.IsDeleted(b) || now.ID != s.state.ID // that of another, or of none yet
 }
 
 func (v *surveyor) readJournal(s *survey) {
 	name := layout.JournalFile(s.topic)
-	s.state = newJournalState()
-	b, err := readJournal(v.fs, s.topic)
+	s.state = journal.NewState()
+	b, err := journal.Read(v.fs, s.topic)
 	if err != nil {
-		s.state, s.adopted = newJournalState(), true
+		s.state, s.adopted = journal.NewState(), true
 		s.unreadable(name, -1, -1, 0, err)
 		return
 	}
-	if isDeletedJournal(b) {
+	if journal.IsDeleted(b) {
 		s.deleted = true
 		s.note(FoundUnfinished, name, "the topic is being deleted; the next start finishes it")
 		return
 	}
-	state, size, err := decodeJournal(b)
-	s.state, s.adopted = state, state.id == topicID{}
+	state, size, err := journal.Decode(b)
+	s.state, s.adopted = state, state.ID == journal.ID{}
 	rest := Finding{File: name, Position: size, Offset: -1, Length: int64(len(b)) - size}
 	switch {
-	case errors.Is(err, ErrNewer):
+	case errors.Is(err, journal.ErrNewer):
 		s.newer, s.partial = true, true
 		s.add(Finding{Level: Unchecked, Kind: FoundNewer, File: name, Position: -1, Offset: -1, Why: err.Error()})
 	case err != nil:
@@ -215,9 +217,9 @@ func (v *surveyor) listFiles(s *survey) bool {
 	}
 	if v.online {
 		// What is being removed is none of ours.
-		s.parts = slices.DeleteFunc(s.parts, func(p *surveyed) bool { return p.base < s.state.trimmed.oldest })
-		if s.state.cut >= 0 {
-			s.state.synced = min(s.state.synced, s.state.cut)
+		s.parts = slices.DeleteFunc(s.parts, func(p *surveyed) bool { return p.base < s.state.Trimmed.Oldest })
+		if s.state.Cut >= 0 {
+			s.state.Synced = min(s.state.Synced, s.state.Cut)
 		}
 	}
 	return true
@@ -283,7 +285,7 @@ func (v *surveyor) checkMode(s *survey, name string) {
 
 // findUnfinished takes the partitions away that a TRIM or CUT record condemns.
 func (v *surveyor) findUnfinished(s *survey) {
-	oldest, n := s.state.trimmed.oldest, 0
+	oldest, n := s.state.Trimmed.Oldest, 0
 	for n < len(s.parts) && s.parts[n].base < oldest &&
 		(s.parts[n].end <= oldest || (n+1 < len(s.parts) && s.parts[n+1].base <= oldest)) {
 		p := s.parts[n]
@@ -291,7 +293,7 @@ func (v *surveyor) findUnfinished(s *survey) {
 		n++
 	}
 	s.parts = s.parts[n:]
-	cut := s.state.cut
+	cut := s.state.Cut
 	if cut < 0 {
 		return
 	}
@@ -309,14 +311,14 @@ func (v *surveyor) findUnfinished(s *survey) {
 	} else {
 		s.note(FoundUnfinished, layout.JournalFile(s.topic), "the log was being cut off, and is", Action{Kind: ActJournal})
 	}
-	s.state.synced, s.state.clean = min(s.state.synced, cut), false
-	s.state.forget(0, cut)
+	s.state.Synced, s.state.Clean = min(s.state.Synced, cut), false
+	s.state.Forget(0, cut)
 }
 
 // findDeadHeads takes away the heads after the synced mark that have no batch:
 // the torn tail begins in the partition before.
 func (v *surveyor) findDeadHeads(s *survey) {
-	for n := len(s.parts) - 1; n > 0 && s.parts[n].base > s.state.synced; n-- {
+	for n := len(s.parts) - 1; n > 0 && s.parts[n].base > s.state.Synced; n-- {
 		p := s.parts[n]
 		if alive, err := v.hasBatch(s, p); err != nil || alive {
 			return // an error is met again
@@ -352,7 +354,7 @@ func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
 	if p.size == 0 {
 		return false
 	}
-	for _, k := range s.state.damaged {
+	for _, k := range s.state.Damaged {
 		if k.From < p.end && k.To >= p.end {
 			return true
 		}
@@ -405,7 +407,7 @@ func (v *surveyor) overlooked(s *survey, i int) bool {
 func (s *survey) missing(p *surveyed, r layout.Range) {
 	f := Finding{Level: Damage, Kind: FoundMissing, File: p.name, Position: r.From - p.base, Offset: r.From, Length: r.To - r.From,
 		Why: "the file ends before its last batches", remedies: []Action{{Kind: ActMark}}}
-	if layout.Contains(s.state.damaged, r) {
+	if layout.Contains(s.state.Damaged, r) {
 		f.Level, f.Kind, f.Why, f.remedies = Note, FoundHole, "known to the journal: nothing is here", nil
 	} else {
 		p.fresh = layout.Join(p.fresh, r)
@@ -419,14 +421,14 @@ func (v *surveyor) findEnd(s *survey) {
 		v.findNothing(s)
 		return
 	}
-	for _, base := range sortedKeys(s.state.ends) {
-		if base < s.parts[0].base && base >= s.state.trimmed.oldest {
-			s.gone(layout.Partition(s.topic, base), layout.Range{From: base, To: s.state.ends[base].end}, "the file is gone, and was not removed by logd")
+	for _, base := range slices.Sorted(maps.Keys(s.state.Ends)) {
+		if base < s.parts[0].base && base >= s.state.Trimmed.Oldest {
+			s.gone(layout.Partition(s.topic, base), layout.Range{From: base, To: s.state.Ends[base].End}, "the file is gone, and was not removed by logd")
 		}
 	}
 	head := s.parts[len(s.parts)-1]
 	s.next = head.end
-	if synced := s.state.synced; !s.adopted && synced > head.end {
+	if synced := s.state.Synced; !s.adopted && synced > head.end {
 		s.missing(head, layout.Range{From: head.end, To: synced})
 	}
 }
@@ -436,7 +438,7 @@ func (v *surveyor) findEnd(s *survey) {
 func (s *survey) gone(name string, r layout.Range, why string) {
 	f := Finding{Level: Damage, Kind: FoundMissing, File: name, Position: -1, Offset: r.From, Length: r.To - r.From, Why: why,
 		remedies: []Action{{Kind: ActJournal}}}
-	if r.From >= s.state.synced {
+	if r.From >= s.state.Synced {
 		f.Level, f.Kind, f.Why = Note, FoundTornTail, "begun and never known as durable; it did not reach the disk"
 	}
 	s.add(f)
@@ -445,16 +447,16 @@ func (s *survey) gone(name string, r layout.Range, why string) {
 // findNothing says what a topic without partitions has lost.
 func (v *surveyor) findNothing(s *survey) {
 	s.next = s.lastKnown()
-	if oldest := s.state.trimmed.oldest; s.next > oldest {
+	if oldest := s.state.Trimmed.Oldest; s.next > oldest {
 		s.gone(s.topic, layout.Range{From: oldest, To: s.next}, "all partition files are gone")
 	}
 }
 
 // lastKnown returns the largest offset that the journal knows as given out.
 func (s *survey) lastKnown() int64 {
-	last := max(s.state.synced, s.state.trimmed.oldest)
-	for _, e := range s.state.ends {
-		last = max(last, e.end)
+	last := max(s.state.Synced, s.state.Trimmed.Oldest)
+	for _, e := range s.state.Ends {
+		last = max(last, e.End)
 	}
 	return last
 }

@@ -38,7 +38,7 @@ const (
 
 // appendTime returns the time of a batch that is appended to the head at a time
 // of the clock. Caller holds writer.
-func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.last) }
+func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.Last) }
 
 // lookAtClock says once that the clock is behind the newest batch's time. Caller
 // holds writer, or is the log's only user.
@@ -69,10 +69,10 @@ func (l *Log) adoptedWith(p *partition) bool { return p.base <= l.wholeFrom }
 // time of: as late as they can have been, given when the file was changed last.
 func (l *Log) latestTime(p *partition, changed int64) int64 {
 	switch {
-	case changed >= l.state.created, l.adoptedWith(p) && changed >= firstPlausible:
+	case changed >= l.state.Created, l.adoptedWith(p) && changed >= firstPlausible:
 		return changed
 	case l.adoptedWith(p):
-		return l.state.created
+		return l.state.Created
 	}
 	return max(l.store.o.Clock.Now().UnixMilli(), 0)
 }
@@ -81,7 +81,7 @@ func (l *Log) latestTime(p *partition, changed int64) int64 {
 // it is not known or there is none, as with the head.
 func lastTime(p *partition) int64 {
 	if sum := p.sum.Load(); sum != nil {
-		return sum.last
+		return sum.Last
 	}
 	return 0
 }
@@ -90,7 +90,7 @@ func lastTime(p *partition) int64 {
 // it is not known or there is none.
 func firstTime(p *partition) int64 {
 	if sum := p.sum.Load(); sum != nil {
-		return sum.first
+		return sum.First
 	}
 	if p.ready.Load() {
 		if e, err := p.index().first(); err == nil && e.pos >= 0 {
@@ -105,7 +105,7 @@ func firstTime(p *partition) int64 {
 // created, or its folder of the 0.3 layout first opened, and when what retention
 // has removed was stored. It is 0 if there is none.
 func (l *Log) knownSince(now int64) (since int64) {
-	for _, t := range [...]int64{l.state.created, l.newestRemoved.Load()} {
+	for _, t := range [...]int64{l.state.Created, l.newestRemoved.Load()} {
 		if t <= now {
 			since = max(since, t)
 		}
@@ -118,7 +118,7 @@ func (l *Log) knownSince(now int64) (since int64) {
 // tells. asked is the time that is sought: for one ahead of the clock nothing is
 // told if the clock is certainly behind, since the topic was created later.
 func (l *Log) storedBefore(parts []*partition, i int, now, asked int64) int64 {
-	if asked > now && l.state.created > now {
+	if asked > now && l.state.Created > now {
 		return math.MaxInt64
 	}
 	since := l.knownSince(now)
@@ -205,7 +205,7 @@ func (a *ages) newest(i int, recorded int64) int64 {
 	}
 	// What is older than the journal came from elsewhere with its folder, and its
 	// files may have any time.
-	if created := l.state.created; l.adoptedWith(p) && recorded <= created && fits(created) {
+	if created := l.state.Created; l.adoptedWith(p) && recorded <= created && fits(created) {
 		return created
 	}
 	if t := firstWithin(a.parts[i+1:], least, a.now); a.since > 0 && t <= a.now {

@@ -428,8 +428,8 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 		for end := r.result.Offset + r.length; next < end; r.done++ {
 			x := r.extents[r.done]
 			l.indexBatch(head, next-head.base, millis)
-			l.headSum.messages += x.Messages
-			l.headSum.batches++
+			l.headSum.Messages += x.Messages
+			l.headSum.Batches++
 			next += x.Len
 			batches++
 			messages += x.Messages
@@ -446,14 +446,14 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 // indexBatch notes the batch at pos in the head's totals and, if it wants an
 // entry, in its index.
 func (l *Log) indexBatch(head *partition, pos, millis int64) {
-	if l.headSum.batches == 0 {
-		l.headSum.first = millis
+	if l.headSum.Batches == 0 {
+		l.headSum.First = millis
 	}
-	l.headSum.last = millis
+	l.headSum.Last = millis
 	if !head.index().wants(pos, millis) {
 		return
 	}
-	err := head.index().add(entry{pos: pos, messages: l.headSum.messages, batches: l.headSum.batches, millis: millis})
+	err := head.index().add(entry{pos: pos, messages: l.headSum.Messages, batches: l.headSum.Batches, millis: millis})
 	if err != nil {
 		l.store.log.Warn("index entry not written", "file", head.index().file.Name, "err", err)
 	}

@@ -1,11 +1,11 @@
 package storage
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -46,7 +46,7 @@ func contentsOf(fsys vfs.FS, name string) (contents, error) {
 			return aTopic, nil
 		case d.Name() == layout.Journal+".new" && d.Type().IsRegular():
 		case d.Name() == layout.Journal:
-			if b, err := readJournal(fsys, name); err != nil || !isBlank(b) {
+			if b, err := journal.Read(fsys, name); err != nil || !journal.IsBlank(b) {
 				return aTopic, err
 			}
 		default:
@@ -54,17 +54,6 @@ func contentsOf(fsys vfs.FS, name string) (contents, error) {
 		}
 	}
 	return found, nil
-}
-
-// isBlank reports whether a journal knows nothing but, perhaps, who its topic
-// would be.
-func isBlank(b []byte) bool {
-	if known := bytes.TrimRight(b, "\x00"); len(known) < journalHeader && bytes.HasPrefix(journalHead(), known) {
-		return true // created, and at most a part of its first bytes written
-	}
-	s, _, err := decodeJournal(b)
-	return err == nil && s.synced == 0 && s.cut < 0 && s.trimmed.oldest == 0 && len(s.ends) == 0 && s.damaged == nil &&
-		s.adopted == 0 && s.due == 0 && len(s.hooked) == 0 && s.unknown == nil
 }
 
 // unmake removes what a creation has left that came to nothing, the partition

@@ -3,17 +3,16 @@ package storage
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -22,7 +21,7 @@ import (
 func (l *Log) Deleted() bool { return l.folder.IsGone() }
 
 // hexID returns an id as INFO and Delete have it.
-func hexID(id topicID) string { return hex.EncodeToString(id[:]) }
+func hexID(id journal.ID) string { return hex.EncodeToString(id[:]) }
 
 // Delete deletes the topic if it has the id, in hexadecimal, and otherwise
 // returns ErrNotFound. When it returns nil the topic is gone for good: no crash
@@ -86,15 +85,15 @@ func (s *Store) deleteBroken(topic, id string, now bool) error {
 // brokenID returns the id of a topic that could not be opened: the journal's,
 // and where that can't be read one made of the name. It guards against deleting
 // a topic that took the place of the broken one: that has an id of its own.
-func (s *Store) brokenID(topic string) topicID {
-	b, err := readJournal(s.fs, topic)
+func (s *Store) brokenID(topic string) journal.ID {
+	b, err := journal.Read(s.fs, topic)
 	if err == nil {
-		if state, _, _ := decodeJournal(b); state.id != (topicID{}) {
-			return state.id
+		if state, _, _ := journal.Decode(b); state.ID != (journal.ID{}) {
+			return state.ID
 		}
 	}
 	sum := sha256.Sum256([]byte("can't be opened: " + topic))
-	return topicID(sum[:16])
+	return journal.ID(sum[:16])
 }
 
 // BrokenInfo describes a topic that could not be opened as its files look, and
@@ -248,7 +247,7 @@ func (l *Log) letGo() {
 		p.file.Drop()
 		p.index().file.Drop()
 	}
-	l.journal.file.Drop()
+	l.journal.File.Drop()
 }
 
 // deletedFolder holds the folders of deleted topics for a while. No topic can
@@ -262,7 +261,7 @@ const deletedFolder = ".deleted"
 // The folder is renamed, so that a crash leaves it whole or gone. That takes
 // room for a name, and a folder that is no mount point; else the topic is
 // marked in its journal, which takes no room, and removed where it is.
-func (s *Store) moveAway(topic string, id topicID, now bool) (kept deletedName, gone bool, err error) {
+func (s *Store) moveAway(topic string, id journal.ID, now bool) (kept deletedName, gone bool, err error) {
 	kept = deletedName{topic: topic, at: s.o.Clock.Now(), now: now, id: id}
 	err = s.moveTo(&kept)
 	switch {
@@ -336,24 +335,6 @@ func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// A journal whose header has the letter of journalDeleted at its place, and is
-// otherwise as it must be, belongs to a topic that is deleted and whose files
-// are being removed. To write it needs no room, and no crash can tear it.
-const (
-	journalDeletedAt = 5
-	journalDeleted   = 'd'
-)
-
-// isDeletedJournal reports whether a journal has the mark of a deleted topic.
-func isDeletedJournal(b []byte) bool {
-	if len(b) < journalHeader || b[journalDeletedAt] != journalDeleted {
-		return false
-	}
-	head := [journalHeader]byte(b)
-	head[journalDeletedAt] = journalMagic[journalDeletedAt]
-	return string(head[:len(journalMagic)]) == journalMagic && binary.LittleEndian.Uint32(head[12:]) == crc32.ChecksumIEEE(head[:12])
-}
-
 // markDeleted marks a topic as deleted where it is, durably. A folder without a
 // journal can't be marked: a crash during its removal leaves a part of it.
 func (s *Store) markDeleted(topic string) error {
@@ -364,13 +345,13 @@ func (s *Store) markDeleted(topic string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt([]byte{journalDeleted}, journalDeletedAt)
+	_, err = f.WriteAt([]byte{journal.DeletedMark}, journal.MarkAt)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err != nil {
 		// The topic stays.
-		_, back := f.WriteAt([]byte{journalMagic[journalDeletedAt]}, journalDeletedAt)
+		_, back := f.WriteAt([]byte{journal.WholeMark}, journal.MarkAt)
 		return errors.Join(err, back, f.Sync(), f.Close())
 	}
 	return f.Close()
@@ -408,8 +389,8 @@ func (s *Store) finishDelete(topic string) error {
 // the name, and reports whether there was something. A folder whose removals
 // may not be durable is never used again: they would come back in it.
 func (s *Store) finishLeft(topic string) (bool, error) {
-	b, err := readJournal(s.fs, topic)
-	if err != nil || !isDeletedJournal(b) {
+	b, err := journal.Read(s.fs, topic)
+	if err != nil || !journal.IsDeleted(b) {
 		return false, nil
 	}
 	return true, s.finishDelete(topic)

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -60,7 +61,7 @@ func TestDelete(t *testing.T) {
 			t.Fatal("there is more than was appended")
 		}
 
-		for _, id := range []string{"", "00", hexID(topicID{}), hexID(l.id)[1:], hexID(l.id) + "0"} {
+		for _, id := range []string{"", "00", hexID(journal.ID{}), hexID(l.id)[1:], hexID(l.id) + "0"} {
 			if err := s.Delete(t.Context(), "t", id, true); !errors.Is(err, ErrNotFound) {
 				t.Fatalf("delete with the id %q: %v", id, err)
 			}
@@ -139,13 +140,13 @@ func TestDelete(t *testing.T) {
 func TestDeletedFilesAreKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		disk := vfstest.New()
-		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + hexID(topicID{}), "t~tomorrow~" + hexID(topicID{})}
+		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + hexID(journal.ID{}), "t~tomorrow~" + hexID(journal.ID{})}
 		for _, name := range strange {
 			if err := disk.WriteFile(path.Join(deletedFolder, name, "file"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := disk.WriteFile(path.Join(deletedFolder, "t~now~"+hexID(topicID{1})), []byte("x")); err != nil {
+		if err := disk.WriteFile(path.Join(deletedFolder, "t~now~"+hexID(journal.ID{1})), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		const own = 6 // that are not ours
@@ -213,7 +214,7 @@ func TestDeletedFilesAndTheClock(t *testing.T) {
 	} {
 		bubble(t, func(t *testing.T) {
 			disk := vfstest.New()
-			folder := "t~" + test.stamp + "~" + hexID(topicID{1})
+			folder := "t~" + test.stamp + "~" + hexID(journal.ID{1})
 			if err := disk.WriteFile(path.Join(deletedFolder, folder, "0.log"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
@@ -502,7 +503,7 @@ func TestDeleteBroken(t *testing.T) {
 			if _, ok := s.BrokenInfo("u"); ok {
 				t.Error("another topic is called broken")
 			}
-			if err := s.Delete(t.Context(), "t", hexID(topicID{1}), false); !errors.Is(err, ErrNotFound) {
+			if err := s.Delete(t.Context(), "t", hexID(journal.ID{1}), false); !errors.Is(err, ErrNotFound) {
 				t.Errorf("delete with another id: %v", err)
 			}
 			if err := s.Delete(t.Context(), "t", in.ID, false); err != nil {

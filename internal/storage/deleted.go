@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
 // deletedName is what the name of a folder in .deleted says:
@@ -22,12 +23,12 @@ type deletedName struct {
 	topic string
 	at    time.Time
 	now   bool
-	id    topicID
+	id    journal.ID
 }
 
 const (
 	deletedTime     = "20060102T150405.000Z"
-	maxDeletedTopic = 255 - len("~"+deletedTime+"~") - 2*len(topicID{})
+	maxDeletedTopic = 255 - len("~"+deletedTime+"~") - 2*len(journal.ID{})
 )
 
 // String returns the folder's name within the work directory, nothing if there

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -137,15 +138,15 @@ func (d *dumper) guessTopic() error {
 // openIndex opens the index that goes with the partition, for its times.
 func (d *dumper) openIndex() *indexReader {
 	folder := path.Dir(d.o.File)
-	b, err := readJournal(d.o.FS, folder)
+	b, err := journal.Read(d.o.FS, folder)
 	if err != nil {
 		return &indexReader{}
 	}
-	state, _, _ := decodeJournal(b)
-	if state.id == (topicID{}) {
+	state, _, _ := journal.Decode(b)
+	if state.ID == (journal.ID{}) {
 		return &indexReader{}
 	}
-	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.id, d.base, d.sc.size)
+	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.ID, d.base, d.sc.size)
 }
 
 func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {

@@ -7,36 +7,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
-
-// FuzzJournal decodes any bytes: the state that comes of them, encoded, means
-// the same.
-func FuzzJournal(f *testing.F) {
-	s := journalState{id: topicID{1}, cut: -1, synced: 7, ends: map[int64]partitionEnd{0: {end: 7}}, damaged: []layout.Range{{From: 2, To: 3}}}
-	whole := s.encode()
-	f.Add(whole)
-	f.Add(whole[:len(whole)-3])
-	f.Add(appendInts(whole, recCut, 3))
-	f.Add(appendRecord(whole, 200, []byte("unknown")))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, size, err := decodeJournal(b)
-		if size < 0 || size > int64(len(b)) {
-			t.Fatalf("size %d of %d", size, len(b))
-		}
-		if err != nil {
-			return
-		}
-		again, _, err := decodeJournal(s.encode())
-		if err != nil {
-			t.Fatalf("encoded anew: %v", err)
-		}
-		if a, b := fmt.Sprint(s), fmt.Sprint(again); a != b {
-			t.Fatalf("state %s, encoded anew %s", a, b)
-		}
-	})
-}
 
 // FuzzBlocks decodes any bytes as a block of an index: entries grow.
 func FuzzBlocks(f *testing.F) {

@@ -3,6 +3,8 @@ package storage
 import (
 	"fmt"
 	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
 // Holder is asked before partitions are removed: it holds them until
@@ -62,11 +64,11 @@ func (l *Log) release(base int64) error {
 	}
 	// The oldest goes at once. On a full disk that can't be written down first: a
 	// crash in between runs its hook again.
-	if err := l.record(recHooked, base); err != nil && !(noRoom(err) && base == l.begin()) {
+	if err := l.record(journal.Hooked, base); err != nil && !(noRoom(err) && base == l.begin()) {
 		return err
 	}
 	l.journalMu.Lock()
-	l.state.hooked[base] = true
+	l.state.Hooked[base] = true
 	l.publishState()
 	l.journalMu.Unlock()
 	return nil
@@ -100,18 +102,18 @@ func (l *Log) removeHeld(offset int64) error {
 // on the strength of it.
 func (l *Log) setDue(offset int64) error {
 	l.journalMu.Lock()
-	known := l.state.due >= offset
+	known := l.state.Due >= offset
 	l.journalMu.Unlock()
 	if known || offset == l.begin() {
 		return nil
 	}
 	// On a full disk it is noted until the next start, at which retention notes
 	// it again: else no hook would run, and nothing make room.
-	if err := l.record(recDue, offset); err != nil && !noRoom(err) {
+	if err := l.record(journal.Due, offset); err != nil && !noRoom(err) {
 		return err
 	}
 	l.journalMu.Lock()
-	l.state.due = offset
+	l.state.Due = offset
 	l.publishState()
 	l.journalMu.Unlock()
 	return nil

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -161,24 +162,24 @@ func TestHoldSurvives(t *testing.T) {
 // TestHoldRecords makes sure that neither mark is lost when the journal is
 // written anew, and that a truncation takes back what it cuts off.
 func TestHoldRecords(t *testing.T) {
-	state := newJournalState()
+	state := journal.NewState()
 	for _, rec := range [][]byte{
-		appendInts(nil, recDue, 300), appendInts(nil, recHooked, 0), appendInts(nil, recHooked, 200),
+		journal.Append(nil, journal.Due, 300), journal.Append(nil, journal.Hooked, 0), journal.Append(nil, journal.Hooked, 200),
 	} {
-		if !state.apply(rec) {
+		if !state.Apply(rec) {
 			t.Fatal("record refused")
 		}
 	}
-	again, _, err := decodeJournal(state.encode())
-	if err != nil || again.due != 300 || !again.hooked[0] || !again.hooked[200] || len(again.hooked) != 2 {
-		t.Fatalf("after a rewrite: due %d, hooked %v, %v", again.due, again.hooked, err)
+	again, _, err := journal.Decode(state.Encode())
+	if err != nil || again.Due != 300 || !again.Hooked[0] || !again.Hooked[200] || len(again.Hooked) != 2 {
+		t.Fatalf("after a rewrite: due %d, hooked %v, %v", again.Due, again.Hooked, err)
 	}
-	again.apply(appendInts(nil, recCut, 200))
-	if again.due != 200 || again.hooked[200] || !again.hooked[0] {
-		t.Errorf("after a truncation: due %d, hooked %v", again.due, again.hooked)
+	again.Apply(journal.Append(nil, journal.Cut, 200))
+	if again.Due != 200 || again.Hooked[200] || !again.Hooked[0] {
+		t.Errorf("after a truncation: due %d, hooked %v", again.Due, again.Hooked)
 	}
-	again.forget(100, 1<<62)
-	if again.hooked[0] {
+	again.Forget(100, 1<<62)
+	if again.Hooked[0] {
 		t.Error("a partition that is gone is remembered")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -61,7 +62,7 @@ type entry struct {
 // same time without a lock.
 type index struct {
 	file *files.File
-	id   topicID
+	id   journal.ID
 	base int64
 
 	view atomic.Pointer[indexView]
@@ -93,7 +94,7 @@ type indexView struct {
 	n       atomic.Int64
 }
 
-func newIndex(file *files.File, id topicID, base int64) *index {
+func newIndex(file *files.File, id journal.ID, base int64) *index {
 	ix := &index{file: file, id: id, base: base}
 	ix.view.Store(&indexView{})
 	return ix

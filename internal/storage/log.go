@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -20,7 +21,7 @@ import (
 type Log struct {
 	store  *Store
 	name   string
-	id     topicID
+	id     journal.ID
 	made   bool // since the store was opened
 	folder files.Folder
 
@@ -28,7 +29,7 @@ type Log struct {
 	// appends, rotation, truncation, close. It guards the fields up to the
 	// next blank line and the growth of all that follow.
 	writer  sync.Mutex
-	headSum totals // of the head partition
+	headSum journal.Totals // of the head partition
 	iovecs  [][]byte
 
 	queue commitQueue
@@ -88,10 +89,10 @@ type Log struct {
 	pinned   []*partition
 
 	adopted   bool  // opened without a journal; for recovery
-	wholeFrom int64 // the partitions before it may never have been whole; see recAdopted
+	wholeFrom int64 // the partitions before it may never have been whole; see journal.Adopted
 	journalMu sync.Mutex
-	journal   journal
-	state     journalState
+	journal   journal.Writer
+	state     journal.State
 	lastMark  time.Time   // when the newest synced record was written
 	dirDirty  atomic.Bool // names in the topic's folder have changed since its sync
 	rootDirty atomic.Bool // the folder's own name has not been synced
@@ -119,7 +120,7 @@ type partition struct {
 	ix atomic.Pointer[index]
 
 	// sum is what a complete partition holds; nil while that is not known.
-	sum atomic.Pointer[totals]
+	sum atomic.Pointer[journal.Totals]
 
 	// loading is held while the index is read or rebuilt; ready tells that it
 	// was.
@@ -127,7 +128,7 @@ type partition struct {
 	ready   atomic.Bool
 
 	// counted is what a head holds, counted since the writer looked last.
-	counted atomic.Pointer[totals]
+	counted atomic.Pointer[journal.Totals]
 
 	doubted atomic.Pointer[doubt] // by retention; nil if it was not
 
@@ -307,10 +308,10 @@ func createLog(s *Store, name string) (*Log, error) {
 // start writes the journal and makes the first partition of a new topic. It
 // returns where it has failed.
 func (l *Log) start() (file string, err error) {
-	l.id = newTopicID()
-	l.state = newJournalState()
-	l.state.id, l.state.created = l.id, l.store.o.Clock.Now().UnixMilli()
-	if err := l.journal.append(l.state.encode()); err != nil {
+	l.id = journal.NewID()
+	l.state = journal.NewState()
+	l.state.ID, l.state.Created = l.id, l.store.o.Clock.Now().UnixMilli()
+	if err := l.journal.Append(l.state.Encode()); err != nil {
 		return layout.JournalFile(l.name), err
 	}
 	head, err := l.createPartition(0)
@@ -323,7 +324,7 @@ func (l *Log) start() (file string, err error) {
 
 func newLog(s *Store, name string) *Log {
 	l := &Log{store: s, name: name}
-	l.journal.file = l.file(layout.JournalFile(name))
+	l.journal.File = l.file(layout.JournalFile(name))
 	l.publishState()
 	return l
 }
@@ -331,9 +332,9 @@ func newLog(s *Store, name string) *Log {
 // publishState shows readers what of the journal's state they ask for: they wait
 // for no one who writes it. Caller holds journalMu or is the log's only user.
 func (l *Log) publishState() {
-	ranges := slices.Clone(l.state.damaged)
+	ranges := slices.Clone(l.state.Damaged)
 	l.damaged.Store(&ranges)
-	l.holds.Store(&holds{due: l.state.due, hooked: maps.Clone(l.state.hooked)})
+	l.holds.Store(&holds{due: l.state.Due, hooked: maps.Clone(l.state.Hooked)})
 }
 
 // createPartition makes an empty partition file, which must not exist unless
@@ -388,7 +389,7 @@ func (l *Log) rotate() error {
 	}
 	l.flushIndex(old)
 	sum := l.headSum
-	l.headSum = totals{}
+	l.headSum = journal.Totals{}
 	l.addPartition(p)
 	l.setTotals(old, sum)
 	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
@@ -396,16 +397,16 @@ func (l *Log) rotate() error {
 }
 
 // setTotals notes what a complete partition holds, and has the journal know.
-func (l *Log) setTotals(p *partition, sum totals) {
+func (l *Log) setTotals(p *partition, sum journal.Totals) {
 	p.sum.Store(&sum)
-	end := partitionEnd{end: p.end.Load(), totals: sum}
+	end := journal.PartitionEnd{End: p.end.Load(), Totals: sum}
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if l.state.ends[p.base] == end {
+	if l.state.Ends[p.base] == end {
 		return
 	}
-	l.state.ends[p.base] = end
-	err := l.journal.append(appendInts(nil, recEnd, p.base, end.end, sum.messages, sum.batches, sum.first, sum.last))
+	l.state.Ends[p.base] = end
+	err := l.journal.Append(journal.Append(nil, journal.End, p.base, end.End, sum.Messages, sum.Batches, sum.First, sum.Last))
 	if err != nil {
 		// The totals can be had from the partition itself.
 		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
@@ -534,16 +535,16 @@ func (l *Log) markClean() error {
 	next := l.next.Load()
 	head := l.head()
 	l.takeCount(head)
-	if !head.ready.Load() || (l.state.clean && l.state.synced == next && !l.journal.dirty) {
+	if !head.ready.Load() || (l.state.Clean && l.state.Synced == next && !l.journal.Dirty) {
 		// Nothing was read or written since recovery: its marks are good.
 		return nil
 	}
 	l.flushIndex(head)
-	l.state.clean, l.state.synced, l.state.head = true, next, l.headSum
+	l.state.Clean, l.state.Synced, l.state.Head = true, next, l.headSum
 	s := l.headSum
-	err := l.journal.append(appendInts(nil, recClean, next, s.messages, s.batches, s.first, s.last))
+	err := l.journal.Append(journal.Append(nil, journal.Clean, next, s.Messages, s.Batches, s.First, s.Last))
 	if err == nil {
-		err = l.journal.sync()
+		err = l.journal.Sync()
 	}
 	if err != nil {
 		return &Error{Op: "close", Topic: l.name, File: layout.JournalFile(l.name), Offset: next, Err: err}

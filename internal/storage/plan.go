@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"time"
+
+	"github.com/logd-dev/logd/internal/storage/journal"
+)
 
 // RetentionSettings say which partitions of a topic are kept.
 type RetentionSettings struct {
@@ -84,11 +88,11 @@ func (l *Log) countMessages(p *partition) int64 {
 	if err != nil {
 		return -1
 	}
-	return sum.messages
+	return sum.Messages
 }
 
 // totals is partitionTotals, and once more if the partition was found damaged.
-func (l *Log) totals(p *partition, offset int64) (sum totals, err error) {
+func (l *Log) totals(p *partition, offset int64) (sum journal.Totals, err error) {
 	err = again(func() error {
 		sum, err = l.partitionTotals(p, offset)
 		return err
@@ -105,10 +109,10 @@ func (l *Log) planTime(a *ages, i int) int64 {
 	}
 	// Not headSum, for which it would wait for a write that is under way.
 	sum, err := l.totals(p, p.end.Load())
-	if err != nil || sum.batches == 0 {
+	if err != nil || sum.Batches == 0 {
 		return 0
 	}
-	return a.newest(i, sum.last)
+	return a.newest(i, sum.Last)
 }
 
 // foresee says what will remove a partition that stays for now.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -417,7 +418,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if err := ctx.Err(); err != nil {
 			return Info{}, err
 		}
-		var sum totals
+		var sum journal.Totals
 		err := again(func() (err error) {
 			sum, err = l.partitionTotals(p, in.Next)
 			return err
@@ -431,13 +432,13 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if err != nil {
 			return Info{}, err
 		}
-		in.Messages += sum.messages
-		in.Batches += sum.batches
-		if sum.batches > 0 {
+		in.Messages += sum.Messages
+		in.Batches += sum.Batches
+		if sum.Batches > 0 {
 			if first == 0 {
-				first = sum.first
+				first = sum.First
 			}
-			last = sum.last
+			last = sum.Last
 		}
 	}
 	if l.damaged.Load() != damaged {
@@ -451,23 +452,23 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 }
 
 // partitionTotals returns what a partition holds before offset.
-func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
+func (l *Log) partitionTotals(p *partition, offset int64) (journal.Totals, error) {
 	if offset <= p.base {
-		return totals{}, nil
+		return journal.Totals{}, nil
 	}
 	whole := offset >= p.end.Load()
 	if sum := p.sum.Load(); sum != nil && whole {
 		return *sum, nil
 	}
 	if err := l.ensureIndex(p); err != nil {
-		return totals{}, err
+		return journal.Totals{}, err
 	}
 	if sum := p.sum.Load(); sum != nil && whole {
 		return *sum, nil
 	}
 	limit := min(p.end.Load(), offset) - p.base
 	if limit <= 0 {
-		return totals{}, nil
+		return journal.Totals{}, nil
 	}
 	// The head may grow meanwhile: count up to limit.
 	ix := p.index()
@@ -477,24 +478,24 @@ func (l *Log) partitionTotals(p *partition, offset int64) (totals, error) {
 		at, _, err = ix.search(func(e *entry) bool { return e.pos < limit })
 	}
 	if err != nil {
-		return totals{}, l.readError(p, ix, p.base, err)
+		return journal.Totals{}, l.readError(p, ix, p.base, err)
 	}
 	if at.pos < 0 {
-		return totals{}, nil
+		return journal.Totals{}, nil
 	}
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
-		return totals{}, err
+		return journal.Totals{}, err
 	}
 	defer p.file.Release()
 	w := walker{f: f, topic: l.name}
 	limit = min(limit, l.segmentEnd(p, p.base+at.pos)-p.base)
 	for at.pos < limit {
 		if err := w.step(&at, limit); err != nil {
-			return totals{}, l.readError(p, ix, p.base+at.pos, err)
+			return journal.Totals{}, l.readError(p, ix, p.base+at.pos, err)
 		}
 	}
-	return totals{messages: at.messages, batches: at.batches, first: first.millis, last: at.millis}, nil
+	return journal.Totals{Messages: at.messages, Batches: at.batches, First: first.millis, Last: at.millis}, nil
 }
 
 // Seek returns the offset of the first batch that was appended at t or later,
@@ -517,7 +518,7 @@ func (l *Log) seek(millis int64) (int64, error) {
 	parts := l.partitions()
 	now := l.store.o.Clock.Now().UnixMilli()
 	for i, p := range parts {
-		if sum := p.sum.Load(); sum != nil && (sum.batches == 0 || sum.last < millis) {
+		if sum := p.sum.Load(); sum != nil && (sum.Batches == 0 || sum.Last < millis) {
 			continue
 		}
 		if err := l.ensureIndex(p); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -64,42 +65,42 @@ func openLog(s *Store, name string) (*Log, error) {
 // what was understood of it goes on.
 func (l *Log) openJournal() error {
 	s := l.store
-	b, err := readJournal(s.fs, l.name)
+	b, err := journal.Read(s.fs, l.name)
 	if err != nil {
 		return err
 	}
-	if isDeletedJournal(b) {
+	if journal.IsDeleted(b) {
 		if err := s.finishDelete(l.name); err != nil {
 			return fmt.Errorf("finish deletion: %w", err)
 		}
 		return ErrDeleted
 	}
-	state, size, err := decodeJournal(b)
-	if errors.Is(err, ErrNewer) {
+	state, size, err := journal.Decode(b)
+	if errors.Is(err, journal.ErrNewer) {
 		return err
 	}
 	l.state = state
-	l.adopted = state.id == (topicID{})
+	l.adopted = state.ID == (journal.ID{})
 	rewrite := err != nil || l.adopted || size > s.o.journalCompact
 	if err != nil {
 		// A copy, so that at no time there is none: a topic without one is taken
 		// for one of the 0.3 layout.
 		kept := layout.JournalFile(l.name) + ".damaged"
 		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
-		if err := writeFile(s.fs, kept, s.o.FileMode, b); err != nil {
+		if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {
 			return err
 		}
 	}
 	if l.adopted {
-		l.state.id, l.state.created = newTopicID(), s.o.Clock.Now().UnixMilli()
+		l.state.ID, l.state.Created = journal.NewID(), s.o.Clock.Now().UnixMilli()
 	}
-	l.id = l.state.id
+	l.id = l.state.ID
 	if rewrite {
-		if size, _, err = replaceJournal(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
+		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
 			return err
 		}
 	}
-	l.journal.size = size
+	l.journal.Size = size
 	l.publishState()
 	return nil
 }
@@ -131,8 +132,8 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		if p.end.Load() < base {
 			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.Name)
 		}
-		if e, ok := l.state.complete(base); ok && e.end == p.end.Load() {
-			sum := e.totals
+		if e, ok := l.state.Complete(base); ok && e.End == p.end.Load() {
+			sum := e.Totals
 			p.sum.Store(&sum)
 		}
 		parts = append(parts, p)
@@ -169,7 +170,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 // finishTrim removes the partitions before the oldest offset that the journal
 // knows.
 func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
-	oldest := l.state.trimmed.oldest
+	oldest := l.state.Trimmed.Oldest
 	n := 0
 	for n < len(parts) && parts[n].base < oldest &&
 		(parts[n].end.Load() <= oldest || (n+1 < len(parts) && parts[n+1].base <= oldest)) {
@@ -186,7 +187,7 @@ func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
 
 // finishCut carries out a truncation that the journal announces.
 func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
-	cut := l.state.cut
+	cut := l.state.Cut
 	if cut < 0 {
 		return parts, nil
 	}
@@ -213,22 +214,22 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		}
 		ix.reset()
 	}
-	l.state.synced, l.state.clean = min(l.state.synced, cut), false
-	l.state.cut = -1
-	l.state.forget(0, cut)
+	l.state.Synced, l.state.Clean = min(l.state.Synced, cut), false
+	l.state.Cut = -1
+	l.state.Forget(0, cut)
 	l.publishState()
-	return parts, l.record(recSynced, l.state.synced)
+	return parts, l.record(journal.Synced, l.state.Synced)
 }
 
 // beginAnew makes the first partition of a folder that has none: a new topic
 // whose creation was interrupted, or one whose files are gone. Offsets that
 // were given out are not given out again.
 func (l *Log) beginAnew() ([]*partition, error) {
-	base := max(l.state.synced, l.state.trimmed.oldest)
-	for _, e := range l.state.ends {
-		base = max(base, e.end)
+	base := max(l.state.Synced, l.state.Trimmed.Oldest)
+	for _, e := range l.state.Ends {
+		base = max(base, e.End)
 	}
-	if base > l.state.trimmed.oldest {
+	if base > l.state.Trimmed.Oldest {
 		l.store.log.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
 	}
 	p, err := l.createPartition(base)
@@ -247,10 +248,10 @@ func (l *Log) recover() error {
 	l.closeGaps()
 	head := l.head()
 	head.sum.Store(nil) // it will grow
-	delete(l.state.ends, head.base)
+	delete(l.state.Ends, head.base)
 	size := head.end.Load()
 	l.next.Store(size)
-	synced := l.state.synced
+	synced := l.state.Synced
 	if l.adopted {
 		// Nothing is known of the folder: take the older partitions as good until
 		// they are read.
@@ -259,13 +260,13 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	l.wholeFrom = l.state.adopted
+	l.wholeFrom = l.state.Adopted
 	if synced == size {
 		// Nothing was written after the last mark.
 		l.synced.Store(size)
-		if l.state.clean {
-			l.headSum = l.state.head
-			l.lastMillis = l.headSum.last
+		if l.state.Clean {
+			l.headSum = l.state.Head
+			l.lastMillis = l.headSum.Last
 		}
 		return nil
 	}
@@ -291,7 +292,7 @@ func (l *Log) recover() error {
 		if err != nil {
 			return &Error{Op: "recover", Topic: l.name, File: layout.Partition(l.name, end), Offset: end, Err: err}
 		}
-		l.headSum = totals{}
+		l.headSum = journal.Totals{}
 		l.addPartition(p)
 		l.next.Store(p.base)
 	}
@@ -301,10 +302,10 @@ func (l *Log) recover() error {
 	}
 	end = l.next.Load()
 	l.synced.Store(end)
-	l.state.synced, l.state.clean = end, false
+	l.state.Synced, l.state.Clean = end, false
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
-	if err := l.journal.append(appendInts(nil, recSynced, end)); err != nil && !passing(err) {
+	if err := l.journal.Append(journal.Append(nil, journal.Synced, end)); err != nil && !passing(err) {
 		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: end, Err: err}
 	}
 	return nil
@@ -313,8 +314,8 @@ func (l *Log) recover() error {
 // noteAdopted writes down that the partitions before offset, and the beginning of
 // the one there, are older than the journal. It need not be durable, but stands before every mark that is.
 func (l *Log) noteAdopted(offset int64) error {
-	l.state.adopted = offset
-	if err := l.journal.append(appendInts(nil, recAdopted, offset)); err != nil {
+	l.state.Adopted = offset
+	if err := l.journal.Append(journal.Append(nil, journal.Adopted, offset)); err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err}
 	}
 	return nil
@@ -328,7 +329,7 @@ func (l *Log) dropDeadHeads() error {
 		parts := l.partitions()
 		n := len(parts) - 1
 		head := parts[n]
-		if n == 0 || head.base <= l.state.synced {
+		if n == 0 || head.base <= l.state.Synced {
 			return nil
 		}
 		place := func(err error) error {
@@ -370,10 +371,10 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 // are gone from the beginning of the log: closeGaps can't know of them.
 func (l *Log) tellMissing() {
 	first := l.partitions()[0].base
-	for _, base := range slices.Sorted(maps.Keys(l.state.ends)) {
-		if base >= l.state.trimmed.oldest && base < first {
+	for _, base := range slices.Sorted(maps.Keys(l.state.Ends)) {
+		if base >= l.state.Trimmed.Oldest && base < first {
 			l.store.log.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
-				"file", layout.Partition(l.name, base), "offset", base, "bytes", l.state.ends[base].end-base, "oldest", first)
+				"file", layout.Partition(l.name, base), "offset", base, "bytes", l.state.Ends[base].End-base, "oldest", first)
 		}
 	}
 }
@@ -449,8 +450,8 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	}
 	if head {
 		l.headSum = sum
-		if sum.batches > 0 {
-			l.lastMillis = sum.last
+		if sum.Batches > 0 {
+			l.lastMillis = sum.Last
 		}
 		l.next.Store(p.end.Load())
 		return nil
@@ -476,13 +477,13 @@ func (l *Log) setDamaged(r layout.Range) bool {
 	if r.To <= l.begin() {
 		return false // it was removed meanwhile
 	}
-	known := slices.ContainsFunc(l.state.damaged, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
+	known := slices.ContainsFunc(l.state.Damaged, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
 	if known {
 		return false
 	}
-	l.state.addDamage(r)
+	l.state.AddDamage(r)
 	l.publishState()
-	if err := l.journal.append(appendInts(nil, recDamaged, r.From, r.To)); err != nil {
+	if err := l.journal.Append(journal.Append(nil, journal.Damaged, r.From, r.To)); err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}
 	l.dirDirty.Store(true)

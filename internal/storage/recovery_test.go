@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -146,7 +147,7 @@ func TestTrimIsFinishedWithoutTheNewOldest(t *testing.T) {
 	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.record(recTrim, second.Offset, 1, 1); err != nil {
+	if err := l.record(journal.Trim, second.Offset, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	kill(s)
@@ -550,7 +551,7 @@ func TestDamagedJournalStaysInPlace(t *testing.T) {
 			mustAppend(t, l, batchOf("t", "one"))
 			last := mustAppend(t, l, batchOf("t", "two"))
 			must(t, s.Close())
-			put(t, disk, "t/journal", func(b []byte) []byte { return appendInts(append(b, 7), recHooked, 5) })
+			put(t, disk, "t/journal", func(b []byte) []byte { return journal.Append(append(b, 7), journal.Hooked, 5) })
 			must(t, disk.Corrupt("t/0.log", last.End-5, scribble))
 			if suffix != "" {
 				disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Match: func(op vfstest.Op) bool { return strings.HasSuffix(op.Name, suffix) }})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -55,7 +56,7 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 			known = nil // it is damaged as well
 		}
 		if sum := p.sum.Load(); sum != nil {
-			newest = sum.last
+			newest = sum.Last
 		} else if head {
 			newest = l.lastMillis
 		}
@@ -65,7 +66,7 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 	}
 	if head {
 		l.journalMu.Lock()
-		l.state.clean = false
+		l.state.Clean = false
 		l.journalMu.Unlock()
 	} else {
 		p.sum.Store(nil)
@@ -124,9 +125,9 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, ix, f, size)
-	if err == nil && known != nil && (known.messages != sum.messages || known.batches != sum.batches) && found.scanned < size {
+	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.scanned < size {
 		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.Name,
-			"batches", sum.batches, "want", known.batches)
+			"batches", sum.Batches, "want", known.Batches)
 		if err = ix.file.Remove(); err == nil {
 			ix = l.newIndex(p)
 			sum, found, err = l.reindex(p, ix, f, size)
@@ -135,9 +136,9 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 	if err != nil {
 		return err
 	}
-	if known != nil && known.batches == sum.batches {
+	if known != nil && known.Batches == sum.Batches {
 		// A scan can't know the times; the journal does.
-		sum.first, sum.last = known.first, known.last
+		sum.First, sum.Last = known.First, known.Last
 	}
 	l.adoptIndex(p, ix, sum, found)
 	return nil
@@ -145,7 +146,7 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 
 // adoptIndex makes an index that was filled by a scan of the whole partition the
 // partition's. What fillIndex says of its caller holds for this one's.
-func (l *Log) adoptIndex(p *partition, ix *index, sum totals, found scanned) {
+func (l *Log) adoptIndex(p *partition, ix *index, sum journal.Totals, found scanned) {
 	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
 	if found.tail < size {
@@ -185,24 +186,24 @@ func (l *Log) readyHead() error {
 func (l *Log) takeCount(head *partition) {
 	if sum := head.counted.Swap(nil); sum != nil {
 		l.headSum = *sum
-		if sum.batches > 0 {
-			l.lastMillis = sum.last
+		if sum.Batches > 0 {
+			l.lastMillis = sum.Last
 		}
 	}
 }
 
 // knownTotals returns what the partition holds as far as the journal knows, or
 // nil.
-func (l *Log) knownTotals(p *partition) *totals {
+func (l *Log) knownTotals(p *partition) *journal.Totals {
 	if p != l.head() {
 		return p.sum.Load()
 	}
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if !l.state.clean || l.state.synced != p.end.Load() {
+	if !l.state.Clean || l.state.Synced != p.end.Load() {
 		return nil
 	}
-	sum := l.state.head
+	sum := l.state.Head
 	return &sum
 }
 
@@ -224,11 +225,11 @@ func (l *Log) dropIndex(p *partition) error {
 //
 // Damage between batches is set aside; what to do with invalid bytes at the
 // end is the caller's choice.
-func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (totals, scanned, error) {
+func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (journal.Totals, scanned, error) {
 	var start indexStart
 	start.times, start.from, start.first = ix.open(p.end.Load()-p.base, trusted)
 	if known := l.knownTotals(p); known != nil {
-		start.times.oldest, start.times.newest = known.first, known.last
+		start.times.oldest, start.times.newest = known.First, known.Last
 	}
 	return l.scanIndex(p, ix, f, &start, trusted)
 }
@@ -242,19 +243,19 @@ type indexStart struct {
 
 // scanIndex is reindex with an index that has the entries up to start. whole is
 // the position up to which the file is known to have been whole once.
-func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (totals, scanned, error) {
+func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scanned, error) {
 	size := p.end.Load() - p.base
 	times, from, first := &start.times, start.from, start.first
 	st, err := f.Stat()
 	if err != nil {
-		return totals{}, scanned{}, err
+		return journal.Totals{}, scanned{}, err
 	}
 	// Something else may have cut the file short: what is missing is damaged.
 	size = min(size, st.Size())
 	if times.newest == 0 {
 		times.newest = l.latestTime(p, st.ModTime().UnixMilli())
 	}
-	sum := totals{messages: from.messages, batches: from.batches, first: first.millis, last: from.millis}
+	sum := journal.Totals{Messages: from.messages, Batches: from.batches, First: first.millis, Last: from.millis}
 	sc := &scanner{f: f, size: size, topic: l.name, synced: whole, aside: l.damagedIn(p)}
 	if p.base < l.wholeFrom {
 		sc.synced = 0
@@ -276,20 +277,20 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 		if !times.fit(pos, sum) {
 			ix.stale = true
 		}
-		millis := times.at(pos, sum.last)
-		if sum.batches == 0 {
-			sum.first = millis
+		millis := times.at(pos, sum.Last)
+		if sum.Batches == 0 {
+			sum.First = millis
 		}
-		sum.last = millis
+		sum.Last = millis
 		if !ix.covers(pos) && (gap || ix.wants(pos, millis)) {
 			// Without room the index stands for the entry in memory, and the log is
 			// served all the same.
-			if err := ix.add(entry{pos: pos, messages: sum.messages, batches: sum.batches, millis: millis}); err != nil && !passing(err) {
+			if err := ix.add(entry{pos: pos, messages: sum.Messages, batches: sum.Batches, millis: millis}); err != nil && !passing(err) {
 				return fmt.Errorf("write index %s: %w", ix.file.Name, err)
 			}
 		}
-		sum.messages += h.Messages
-		sum.batches++
+		sum.Messages += h.Messages
+		sum.Batches++
 		return nil
 	})
 	if err != nil {
@@ -299,13 +300,13 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 		if err := drop(); err != nil {
 			return sum, found, err
 		}
-		sum.last = ix.last.millis
+		sum.Last = ix.last.millis
 	}
 	if len(times.hints) > 0 {
 		ix.stale = true
 	}
-	if sum.batches == 0 {
-		sum = totals{}
+	if sum.Batches == 0 {
+		sum = journal.Totals{}
 	}
 	for _, r := range found.damaged {
 		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
@@ -366,12 +367,12 @@ type appendTimes struct {
 
 // fit reports whether the next entry that the index knew is of the batch at
 // pos, with the given totals before it, or of a later one.
-func (t *appendTimes) fit(pos int64, before totals) bool {
+func (t *appendTimes) fit(pos int64, before journal.Totals) bool {
 	if len(t.hints) == 0 || t.hints[0].pos > pos {
 		return true
 	}
 	e := &t.hints[0]
-	return e.pos == pos && e.messages == before.messages && e.batches == before.batches
+	return e.pos == pos && e.messages == before.Messages && e.batches == before.Batches
 }
 
 // at returns the time of the batch at pos, given the time of the one before

@@ -177,7 +177,7 @@ func (s *survey) begins() (int64, bool) {
 // damaged returns the ranges that are damaged, as far as the journal is to know
 // them.
 func (s *survey) damaged() []layout.Range {
-	ranges := slices.Clone(s.state.damaged)
+	ranges := slices.Clone(s.state.Damaged)
 	for _, f := range s.findings {
 		if f.Kind == FoundMended {
 			ranges = layout.Without(ranges, layout.Range{From: f.Offset, To: f.Offset + f.Length})

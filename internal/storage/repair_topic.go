@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -19,7 +20,7 @@ type mending struct {
 	stage   int  // how far the work has come
 	log     *Log // from stageErasing on
 	begun   bool // an empty partition: what was the head is complete
-	headSum totals
+	headSum journal.Totals
 }
 
 // The stages of a repair. Each begins with what makes the ones before durable.
@@ -96,27 +97,27 @@ func (t *mending) enter(stage int) error {
 func (t *mending) mark() error {
 	s := t.s
 	state := s.state
-	state.damaged = s.damaged()
-	state.cut, state.clean = -1, false
-	state.ends = make(map[int64]partitionEnd, len(s.state.ends))
-	for base := range s.state.ends {
-		if e, ok := s.state.complete(base); ok {
-			state.ends[base] = e // of others a repair would make what they never were: known as durable
+	state.Damaged = s.damaged()
+	state.Cut, state.Clean = -1, false
+	state.Ends = make(map[int64]journal.PartitionEnd, len(s.state.Ends))
+	for base := range s.state.Ends {
+		if e, ok := s.state.Complete(base); ok {
+			state.Ends[base] = e // of others a repair would make what they never were: known as durable
 		}
 	}
 	if s.adopted {
-		state.id, state.created = newTopicID(), t.o.Now().UnixMilli()
+		state.ID, state.Created = journal.NewID(), t.o.Now().UnixMilli()
 	}
 	t.log = t.offlineLog(s.topic)
-	t.log.id, t.log.state = state.id, state
-	t.log.damaged.Store(&state.damaged)
+	t.log.id, t.log.state = state.ID, state
+	t.log.damaged.Store(&state.Damaged)
 	return t.writeJournal()
 }
 
 func (t *mending) writeJournal() error {
 	l := t.log
-	size, _, err := replaceJournal(t.o.FS, t.perm, l.name, &l.state)
-	l.journal.size = size
+	size, _, err := journal.Replace(t.o.FS, t.perm, l.name, &l.state)
+	l.journal.Size = size
 	return err
 }
 
@@ -171,13 +172,13 @@ func (t *mending) makeIndex(a *Action) error {
 	found := t.s.parts[i]
 	l := t.log
 	p := l.newPartition(found.base, found.end)
-	known, has := l.state.ends[p.base]
-	if st := &t.s.state; i == len(t.s.parts)-1 && st.clean && st.synced == found.end {
-		known, has = partitionEnd{found.end, st.head}, true
+	known, has := l.state.Ends[p.base]
+	if st := &t.s.state; i == len(t.s.parts)-1 && st.Clean && st.Synced == found.end {
+		known, has = journal.PartitionEnd{End: found.end, Totals: st.Head}, true
 	}
-	newest := totals{last: found.millis}
-	if has && known.last > 0 {
-		newest.last = known.last
+	newest := journal.Totals{Last: found.millis}
+	if has && known.Last > 0 {
+		newest.Last = known.Last
 	}
 	p.sum.Store(&newest)
 	f, err := p.file.Acquire(files.ToRead)
@@ -193,14 +194,14 @@ func (t *mending) makeIndex(a *Action) error {
 	if err != nil {
 		return err
 	}
-	if has && known.batches == sum.batches {
-		sum.first, sum.last = known.first, known.last
+	if has && known.Batches == sum.Batches {
+		sum.First, sum.Last = known.First, known.Last
 	}
 	if i == len(t.s.parts)-1 && !t.begun {
 		t.headSum = sum
-		delete(l.state.ends, p.base)
+		delete(l.state.Ends, p.base)
 	} else {
-		l.state.ends[p.base] = partitionEnd{end: found.end, totals: sum}
+		l.state.Ends[p.base] = journal.PartitionEnd{End: found.end, Totals: sum}
 	}
 	return nil
 }
@@ -216,7 +217,7 @@ func (t *mending) writeIndex(p *partition) error {
 
 // syncRest makes durable what stays of the log, as recovery does.
 func (t *mending) syncRest() error {
-	synced := t.s.state.synced
+	synced := t.s.state.Synced
 	if n := len(t.s.parts); t.s.adopted && n > 0 {
 		synced = t.s.parts[n-1].base
 	}
@@ -248,11 +249,11 @@ func (t *mending) syncFrom(p *surveyed, synced int64) error {
 // closed cleanly.
 func (t *mending) close() error {
 	l := t.log
-	l.state.synced, l.state.clean, l.state.head = t.s.next, true, t.headSum
+	l.state.Synced, l.state.Clean, l.state.Head = t.s.next, true, t.headSum
 	oldest := t.s.next
 	if len(t.s.parts) > 0 {
 		oldest = t.s.parts[0].base
 	}
-	l.state.forget(oldest, t.s.next)
+	l.state.Forget(oldest, t.s.next)
 	return t.writeJournal()
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -266,7 +267,7 @@ func TestReportUnderWay(t *testing.T) {
 			return err
 		}, sync},
 		"the names": {"t/journal", vfstest.Op{Kind: vfstest.OpSync, Name: "t/journal"}, sync, func(l *Log) error {
-			return l.record(recDue, 0)
+			return l.record(journal.Due, 0)
 		}},
 		"a removal": {"t", vfstest.Op{Kind: vfstest.OpSyncDir, Name: "t"}, func(l *Log) error {
 			return l.AdvanceOldest(l.head().base)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -189,7 +190,7 @@ func (l *Log) retireHead(parts []*partition, age time.Duration) (bool, error) {
 		return false, err
 	}
 	a := l.ages(parts)
-	if !a.expired(len(parts)-1, l.headSum.last, age) {
+	if !a.expired(len(parts)-1, l.headSum.Last, age) {
 		return false, nil
 	}
 	if err := l.rotate(); err != nil {
@@ -224,7 +225,7 @@ func (l *Log) AdvanceOldest(offset int64) error {
 func (l *Log) giveUp(gone []*partition, oldest int64) {
 	var messages, batches int64
 	for _, p := range gone {
-		var sum totals
+		var sum journal.Totals
 		err := again(func() (err error) {
 			sum, err = l.partitionTotals(p, p.end.Load())
 			return err
@@ -232,8 +233,8 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 		if err != nil {
 			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name, "err", err)
 		}
-		messages += sum.messages
-		batches += sum.batches
+		messages += sum.Messages
+		batches += sum.Batches
 	}
 	l.noteRemoved(gone)
 
@@ -245,9 +246,9 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	t := &l.state.trimmed
-	t.oldest, t.messages, t.batches = oldest, t.messages+messages, t.batches+batches
-	l.state.forget(oldest, math.MaxInt64)
+	t := &l.state.Trimmed
+	t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
+	l.state.Forget(oldest, math.MaxInt64)
 	l.publishState()
 	l.removing = append(l.removing, gone...)
 }
@@ -260,12 +261,12 @@ func (l *Log) removeGivenUp() error {
 		return nil
 	}
 	l.journalMu.Lock()
-	trimmed := l.state.trimmed
+	trimmed := l.state.Trimmed
 	l.journalMu.Unlock()
 	// With the record on disk a crash in the middle is finished at the next
 	// start. Without it, on a full disk, which is when removal is wanted most, or
 	// after a failure, the files go one by one, the oldest first.
-	err := l.record(recTrim, trimmed.oldest, trimmed.messages, trimmed.batches)
+	err := l.record(journal.Trim, trimmed.Oldest, trimmed.Messages, trimmed.Batches)
 	if err != nil && !passing(err) && l.failed.Load() == nil {
 		return err
 	}
@@ -282,7 +283,7 @@ func (l *Log) removeGivenUp() error {
 		return err
 	}
 	l.removing = nil
-	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.oldest)
+	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.Oldest)
 	return nil
 }
 
@@ -387,7 +388,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 func (l *Log) announceCut(offset int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	written, err := l.recordLocked(recCut, offset)
+	written, err := l.recordLocked(journal.Cut, offset)
 	if err != nil && !written && passing(err) {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err})
 	}
@@ -422,17 +423,17 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 		return err
 	}
 	p.counted.Store(nil)
-	l.headSum = totals{messages: at.messages, batches: at.batches, last: ix.last.millis}
+	l.headSum = journal.Totals{Messages: at.messages, Batches: at.batches, Last: ix.last.millis}
 	if first, err := ix.first(); err == nil && first.pos >= 0 {
-		l.headSum.first = first.millis
+		l.headSum.First = first.millis
 	}
 	l.synced.Store(offset)
 	l.journalMu.Lock()
-	l.state.synced, l.state.clean = offset, false
-	l.state.forget(0, offset)
+	l.state.Synced, l.state.Clean = offset, false
+	l.state.Forget(0, offset)
 	l.publishState()
 	l.journalMu.Unlock()
-	return l.record(recSynced, offset)
+	return l.record(journal.Synced, offset)
 }
 
 // stateAt returns the state of a partition before the batch that begins at
@@ -477,7 +478,7 @@ func (l *Log) ordinal(offset int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		n += sum.batches
+		n += sum.Batches
 	}
 	if offset == l.next.Load() {
 		return n, nil
@@ -506,8 +507,8 @@ func (l *Log) offsetOf(ordinal int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if ordinal >= n+sum.batches {
-			n += sum.batches
+		if ordinal >= n+sum.Batches {
+			n += sum.Batches
 			continue
 		}
 		f, err := p.file.Acquire(files.ToRead)
@@ -541,5 +542,5 @@ func (l *Log) trimmedBatches() (int64, []*partition) {
 	defer l.trimming.Unlock()
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	return l.state.trimmed.batches, l.partitions()
+	return l.state.Trimmed.Batches, l.partitions()
 }

@@ -38,7 +38,6 @@ package storage
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -599,9 +598,4 @@ func (s *Store) sleep(d time.Duration) {
 	over := make(chan struct{})
 	s.o.Clock.AfterFunc(d, func() { close(over) })
 	<-over
-}
-
-func newTopicID() (id topicID) {
-	rand.Read(id[:]) // never fails
-	return id
 }

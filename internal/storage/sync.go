@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -452,12 +453,12 @@ func (l *Log) mark(now time.Time, synced int64) {
 		return
 	}
 	l.lastMark = now
-	l.state.synced, l.state.clean = synced, false
-	if err := l.journal.append(appendInts(nil, recSynced, synced)); err != nil {
+	l.state.Synced, l.state.Clean = synced, false
+	if err := l.journal.Append(journal.Append(nil, journal.Synced, synced)); err != nil {
 		l.store.log.Warn("journal record not written; a restart will scan more", "topic", l.name, "err", err)
 		return
 	}
-	if l.journal.size > l.store.o.journalCompact {
+	if l.journal.Size > l.store.o.journalCompact {
 		if err := l.compactJournal(); err != nil {
 			l.store.log.Warn("journal not compacted", "topic", l.name, "err", err)
 		}
@@ -476,15 +477,15 @@ func (l *Log) compactJournal() error {
 		return err
 	}
 	defer l.folder.Leave()
-	size, err := renewJournal(l.store.fs, l.store.o.FileMode, l.name, &l.state)
+	size, err := journal.Renew(l.store.fs, l.store.o.FileMode, l.name, &l.state)
 	if err != nil {
 		return err
 	}
-	l.journal.file.Replaced()
-	l.journal.size = size
-	l.journal.dirty = false
+	l.journal.File.Replaced()
+	l.journal.Size = size
+	l.journal.Dirty = false
 	err = l.syncFolder()
-	l.journal.unnamed = err != nil
+	l.journal.Unnamed = err != nil
 	return err
 }
 
@@ -500,19 +501,19 @@ func (l *Log) syncJournal() error {
 	if e := l.unsyncable.Load(); e != nil {
 		return readOnly(e)
 	}
-	err := l.journal.sync()
+	err := l.journal.Sync()
 	if err != nil && !noDescriptor(err) {
 		return l.fail("sync", layout.JournalFile(l.name), -1, err)
 	}
-	if err == nil && l.journal.unnamed {
+	if err == nil && l.journal.Unnamed {
 		err = l.syncFolder()
-		l.journal.unnamed = err != nil
+		l.journal.Unnamed = err != nil
 	}
 	return err
 }
 
 // record appends a record to the journal and makes it durable.
-func (l *Log) record(kind recordKind, ints ...int64) error {
+func (l *Log) record(kind journal.Kind, ints ...int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	if _, err := l.recordLocked(kind, ints...); err != nil {
@@ -523,13 +524,13 @@ func (l *Log) record(kind recordKind, ints ...int64) error {
 
 // recordLocked is record for a caller who holds journalMu. It reports whether the
 // record was written, and only its sync failed, if anything did.
-func (l *Log) recordLocked(kind recordKind, ints ...int64) (written bool, err error) {
+func (l *Log) recordLocked(kind journal.Kind, ints ...int64) (written bool, err error) {
 	// One descriptor from the write to the sync, which is told if it failed.
-	if _, err := l.journal.file.Acquire(files.ToCreate); err != nil {
+	if _, err := l.journal.File.Acquire(files.ToCreate); err != nil {
 		return false, err
 	}
-	defer l.journal.file.Release()
-	if err := l.journal.append(appendInts(nil, kind, ints...)); err != nil {
+	defer l.journal.File.Release()
+	if err := l.journal.Append(journal.Append(nil, kind, ints...)); err != nil {
 		return false, err
 	}
 	return true, l.syncJournal()

@@ -42,8 +42,8 @@ func (l *Log) times(from, to int64, limit int) ([]TimeMark, error) {
 			continue
 		}
 		n := len(marks)
-		if sum := p.sum.Load(); sum != nil && (sum.batches == 0 ||
-			n > 0 && sum.first == marks[n-1].Millis && sum.last == sum.first) {
+		if sum := p.sum.Load(); sum != nil && (sum.Batches == 0 ||
+			n > 0 && sum.First == marks[n-1].Millis && sum.Last == sum.First) {
 			continue
 		}
 		if err := l.ensureIndex(p); err != nil {

@@ -1,0 +1,63 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"testing"
+)
+
+// A journal of every version that ever was is read, and says what it said.
+func TestGolden(t *testing.T) {
+	b, err := os.ReadFile("../testdata/golden/index1-journal1/damaged/journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, size, err := Decode(b)
+	if err != nil || size != int64(len(b)) || !s.Clean || s.Synced == 0 || len(s.Damaged) != 1 || len(s.Ends) == 0 {
+		t.Errorf("state %+v, %d of %d bytes, %v", s, size, len(b), err)
+	}
+}
+
+// Newer, damaged and torn are told apart, and what stands before the place is
+// understood.
+func TestDecode(t *testing.T) {
+	s := NewState()
+	s.ID, s.Synced = ID{1}, 70
+	whole := s.Encode()
+	newer := append([]byte(nil), whole...)
+	newer[8]++
+	binary.LittleEndian.PutUint32(newer[12:], crc32.ChecksumIEEE(newer[:12]))
+	torn := Append(append([]byte(nil), whole...), Synced, 90)
+	damaged := Append(append([]byte(nil), torn...), Synced, 100)
+	damaged[len(torn)-1] ^= 1
+	tests := []struct {
+		name   string
+		b      []byte
+		synced int64
+		err    error
+	}{
+		{"whole", whole, 70, nil},
+		{"torn", torn[:len(torn)-1], 70, nil},
+		{"damaged", damaged, 70, ErrDamaged},
+		{"newer", newer, 0, ErrNewer},
+		{"empty", nil, 0, nil},
+		{"zeros", make([]byte, 50), 0, nil},
+		{"another file", []byte("something else"), 0, ErrDamaged},
+	}
+	for _, test := range tests {
+		if s, _, err := Decode(test.b); s.Synced != test.synced || !errors.Is(err, test.err) || fmt.Sprint(err) == "" {
+			t.Errorf("%s: synced %d, %v; want %d, %v", test.name, s.Synced, err, test.synced, test.err)
+		}
+	}
+	if !IsBlank(nil) || !IsBlank(NewHeader()[:7]) || IsBlank(whole) {
+		t.Error("IsBlank")
+	}
+	marked := append([]byte(nil), whole...)
+	marked[MarkAt] = DeletedMark
+	if IsDeleted(whole) || !IsDeleted(marked) || IsDeleted(marked[:HeaderLen-1]) {
+		t.Error("IsDeleted")
+	}
+}
