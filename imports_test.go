@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	// The rooms of storage, from the top down. Those who print or apply verdicts
 	// never see the store.
 	"internal/storage": {
-		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
+		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout",
 	},
 	"internal/storage/fsck": {
@@ -42,15 +42,16 @@ var mayImport = map[string][]string{
 	"internal/storage/scan":     {"internal/batch", "internal/vfs", "internal/storage/layout"},
 	"internal/storage/index":    {"internal/vfs", "internal/storage/files", "internal/storage/journal"},
 	"internal/storage/journal":  {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
-	"internal/storage/files":    {"internal/vfs"},
+	"internal/storage/files":    {"internal/vfs", "internal/topic"},
 	"internal/storage/layout":   {"internal/batch", "internal/vfs"},
 
-	"internal/server": {"internal/batch", "internal/protocol"},
+	"internal/topic":  {"internal/batch"},
+	"internal/server": {"internal/batch", "internal/protocol", "internal/topic"},
 	"internal/hook":   {},
 	"internal/config": {"internal/batch", "internal/hook"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs",
-		"internal/storage", "internal/server", "internal/config", "internal/hook",
+		"internal/storage", "internal/server", "internal/config", "internal/hook", "internal/topic",
 	},
 	"internal/version": {},
 	"internal/exit":    {},
@@ -76,6 +77,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/files":    {"net", "flag"},
 	"internal/storage/layout":   {"net", "flag"},
 
+	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
 	"internal/server":   {module + "/internal/storage", module + "/internal/vfs", "flag"},
 	"":                  {"flag", "net/http"},

@@ -9,10 +9,11 @@ import (
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/hook"
 	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // hooks runs the delete hook for the partitions that a store holds. It is the
-// store's Holder.
+// store's Holder. nil is one without a delete hook.
 type hooks struct {
 	queue   *hook.Queue
 	workDir string        // absolute
@@ -65,6 +66,40 @@ func (h *hooks) end(ctx context.Context) error {
 		return nil
 	}
 	return h.queue.Shutdown(ctx)
+}
+
+// Hooks implements topic.Hooks.
+func (h *hooks) Hooks() []topic.Hook {
+	if h == nil {
+		return nil
+	}
+	var list []topic.Hook
+	for _, e := range h.queue.Entries() {
+		line := topic.Hook{
+			Topic: e.Topic, Base: e.Base, End: e.End, State: e.State.String(), Attempts: e.Attempts, Err: e.Err,
+		}
+		if e.State == hook.Failed {
+			line.Next = e.Next
+		}
+		list = append(list, line)
+	}
+	return list
+}
+
+// RetryHook implements topic.Hooks.
+func (h *hooks) RetryHook(name string, base int64) error {
+	if h == nil || h.queue.Retry(name, base) != nil {
+		return topic.ErrNotFound
+	}
+	return nil
+}
+
+// SkipHook implements topic.Hooks.
+func (h *hooks) SkipHook(name string, base int64) error {
+	if h == nil || h.queue.Skip(name, base) != nil {
+		return topic.ErrNotFound
+	}
+	return nil
 }
 
 // Hold implements storage.Holder.

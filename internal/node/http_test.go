@@ -26,6 +26,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/storage"
 )
 
 // do sends a request over HTTP and returns the answer.
@@ -284,7 +285,7 @@ func inHTTPBubble(t *testing.T, f func(t *testing.T, dial func() (net.Conn, *clo
 		c := config.Default()
 		c.Timeout, c.IdleTimeout = 15*time.Second, time.Minute
 		n := newNode(Options{Config: c, Version: "test"})
-		n.server.Store(server.New(server.Options{Store: topics{}, Timeout: c.Timeout}))
+		n.server.Store(server.New(server.Options{Store: new(storage.Store).Contract(), Timeout: c.Timeout}))
 		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		h := n.newHTTP()
 		done := make(chan error, 1)

@@ -162,7 +162,7 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	n.server.Store(server.New(server.Options{
-		Store: topics{store, n.hooks}, Logger: n.log,
+		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
 		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
 		Settings: protocol.Settings{

@@ -20,12 +20,17 @@ type TimeMark struct {
 // AppendTimes appends the body of an answer to TIMES.
 func AppendTimes(dst []byte, marks []TimeMark) []byte {
 	for _, m := range marks {
-		dst = strconv.AppendInt(dst, m.Offset, 10)
-		dst = append(dst, ' ')
-		dst = strconv.AppendInt(dst, m.Millis, 10)
-		dst = append(dst, '\r', '\n')
+		dst = AppendTime(dst, m)
 	}
 	return dst
+}
+
+// AppendTime appends a line of such a body.
+func AppendTime(dst []byte, m TimeMark) []byte {
+	dst = strconv.AppendInt(dst, m.Offset, 10)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, m.Millis, 10)
+	return append(dst, '\r', '\n')
 }
 
 // errTimes is a body that is none of TIMES.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // exchange sends a request and receives as many bytes as its answer has.
@@ -30,7 +31,7 @@ func TestAllocations(t *testing.T) {
 	files, stored := newFileStore(t, 1000, 1<<40)
 	for _, test := range []struct {
 		name    string
-		store   server.Store
+		store   topic.Store
 		request string
 		answer  string
 		most    float64

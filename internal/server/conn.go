@@ -14,6 +14,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // conn is one connection. All but Wake and drain is its goroutine's own.
@@ -49,7 +50,7 @@ type conn struct {
 
 	// The log that was used last, since connections tend to keep to one.
 	topic []byte
-	log   Log
+	log   topic.Log
 
 	woken      chan struct{} // cap 1
 	draining   atomic.Bool
@@ -70,8 +71,8 @@ type run struct {
 type reply struct {
 	topic    []byte // aliases the input buffer, which is not filled before settle
 	data     []byte // likewise, if not memory of its own
-	log      Log
-	appended Appended
+	log      topic.Log
+	appended topic.Appended
 	from, to int // its extents
 	command  protocol.Command
 	err      *protocol.Error
@@ -162,7 +163,7 @@ func (c *conn) serve() {
 	switch {
 	case errors.Is(err, errHangUp):
 		err = c.settle()
-		if err != nil && !errors.Is(err, ErrInDoubt) {
+		if err != nil && !errors.Is(err, topic.ErrInDoubt) {
 			return
 		}
 		if err == nil && c.hint != "" {
@@ -172,7 +173,7 @@ func (c *conn) serve() {
 		if c.flush(false) == nil {
 			linger(c.nc)
 		}
-	case errors.Is(err, ErrInDoubt):
+	case errors.Is(err, topic.ErrInDoubt):
 		c.srv.log.Debug("connection is closed without an answer", "remote", c.remote(), "err", err)
 		if c.flush(false) == nil {
 			linger(c.nc)
@@ -456,12 +457,12 @@ func (c *conn) append(r *reply) {
 			break
 		}
 		r.appended, err = r.log.Append(c.ctx, r.data, c.extents[r.from:r.to])
-		if r.appended.Batches > 0 || !errors.Is(err, ErrDeleted) {
+		if r.appended.Batches > 0 || !errors.Is(err, topic.ErrDeleted) {
 			break
 		}
 		err = protocol.ErrBusy // if that was the last time
 	}
-	if errors.Is(err, ErrInDoubt) {
+	if errors.Is(err, topic.ErrInDoubt) {
 		r.doubt = err
 	} else if err != nil {
 		r.err = c.answer(err, "append to topic", r.topic)
@@ -480,17 +481,17 @@ func (c *conn) commit(r *reply) int {
 		switch {
 		case err == nil:
 			return r.appended.Batches
-		case errors.Is(err, ErrInDoubt):
+		case errors.Is(err, topic.ErrInDoubt):
 			r.doubt = err
 			return 0
-		case !errors.Is(err, ErrDeleted):
+		case !errors.Is(err, topic.ErrDeleted):
 			r.err = c.answer(err, "commit to topic", r.topic)
 			return 0
 		}
 		if r.err != nil {
 			return 0 // the others were refused: so are these
 		}
-		r.appended = Appended{}
+		r.appended = topic.Appended{}
 		c.append(r)
 	}
 	r.err = protocol.ErrBusy
@@ -555,22 +556,9 @@ func (c *conn) appendError(p []byte, cmd protocol.Command, err *protocol.Error) 
 	return protocol.AppendError(p, err)
 }
 
-// answer returns the protocol's answer for an error of the store, which is
-// logged if the protocol has no name for it.
-func (c *conn) answer(err error, op string, topic []byte) *protocol.Error {
-	if perr, ok := errors.AsType[*protocol.Error](err); ok {
-		return perr
-	}
-	if c.ctx.Err() != nil {
-		return protocol.ErrShuttingDown
-	}
-	c.srv.log.Error("request failed", "op", op, "topic", string(topic), "remote", c.remote(), "err", err)
-	return protocol.ErrInternal
-}
-
 // lookup returns the log of a topic.
-func (c *conn) lookup(topic []byte, create bool) (Log, error) {
-	if c.log != nil && string(c.topic) == string(topic) {
+func (c *conn) lookup(name []byte, create bool) (topic.Log, error) {
+	if c.log != nil && string(c.topic) == string(name) {
 		if !c.log.Deleted() {
 			return c.log, nil
 		}
@@ -580,10 +568,10 @@ func (c *conn) lookup(topic []byte, create bool) (Log, error) {
 	if create {
 		find = c.srv.store.Create
 	}
-	log, err := find(topic)
+	log, err := find(name)
 	if err != nil {
 		return nil, err
 	}
-	c.topic, c.log = append(c.topic[:0], topic...), log
+	c.topic, c.log = append(c.topic[:0], name...), log
 	return log, nil
 }

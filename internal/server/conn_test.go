@@ -15,6 +15,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // client is a connection over a pipe, for use in a bubble of synctest.
@@ -77,7 +78,7 @@ func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Ser
 		store, _ := o.Store.(*memStore)
 		if o.Store == nil {
 			store = newMemStore()
-			o.Store = store
+			o.Store, o.Hooks = store, store
 		}
 		s := server.New(o)
 		t.Cleanup(func() {
@@ -225,10 +226,10 @@ func TestStoreErrors(t *testing.T) {
 		want   string
 		logged bool
 	}{
-		{protocol.ErrReadOnly, "ERR read only", false},
-		{fmt.Errorf("%w: %w", protocol.ErrReadOnly, errDisk), "ERR read only", false},
-		{protocol.ErrBusy, "ERR busy", false},
-		{protocol.ErrShuttingDown, "ERR shutting down", false},
+		{topic.ErrReadOnly, "ERR read only", false},
+		{fmt.Errorf("%w: %w", topic.ErrReadOnly, errDisk), "ERR read only", false},
+		{topic.ErrBusy, "ERR busy", false},
+		{topic.ErrClosed, "ERR shutting down", false},
 		{errDisk, "ERR internal error", true},
 	} {
 		for _, where := range []string{"append", "commit", "read"} {
@@ -259,7 +260,7 @@ func TestStoreErrors(t *testing.T) {
 					go c.nc.Write([]byte(good + request + request + good + "PING\r\n"))
 					c.want("OK 0 1\r\n")
 					c.want(test.want + "\r\n")
-					if where == "read" && errors.Is(test.err, protocol.ErrShuttingDown) {
+					if where == "read" && errors.Is(test.err, topic.ErrClosed) {
 						c.wantClosed()
 						return
 					}
@@ -316,9 +317,9 @@ func TestInDoubt(t *testing.T) {
 	for _, where := range []string{"append", "commit"} {
 		t.Run(where, func(t *testing.T) {
 			store := newMemStore()
-			fails := func(topic string) error {
-				if topic == "bad" {
-					return fmt.Errorf("%w: %w", server.ErrInDoubt, errors.New("disk on fire"))
+			fails := func(name string) error {
+				if name == "bad" {
+					return fmt.Errorf("%w: %w", topic.ErrInDoubt, errors.New("disk on fire"))
 				}
 				return nil
 			}
@@ -356,7 +357,7 @@ func TestInDoubt(t *testing.T) {
 // answer.
 func TestPartialAppend(t *testing.T) {
 	store := newMemStore()
-	store.onAppend = func(string) error { return protocol.ErrReadOnly }
+	store.onAppend = func(string) error { return topic.ErrReadOnly }
 	store.appended = 2
 	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *memStore) {
 		c := connect(t, s)

@@ -6,54 +6,50 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/protocol"
-	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // discardStore has every topic and keeps nothing: what is measured with it is
 // the server.
 type discardStore struct{}
 
-func (discardStore) Log([]byte) (server.Log, error)    { return discardLog{}, nil }
-func (discardStore) Create([]byte) (server.Log, error) { return discardLog{}, nil }
-func (discardStore) Topics() []string                  { return nil }
-func (discardStore) Counts() server.Counts             { return server.Counts{} }
-func (discardStore) Hooks() []server.Hook              { return nil }
-func (discardStore) RetryHook(string, int64) error     { return nil }
-func (discardStore) Broken([]byte) (server.Info, bool) { return server.Info{}, false }
+func (discardStore) Log([]byte) (topic.Log, error)        { return discardLog{}, nil }
+func (discardStore) Create([]byte) (topic.Log, error)     { return discardLog{}, nil }
+func (discardStore) Topics() []string                     { return nil }
+func (discardStore) Counts() topic.Counts                 { return topic.Counts{} }
+func (discardStore) BrokenInfo(string) (topic.Info, bool) { return topic.Info{}, false }
 func (discardStore) Delete(context.Context, string, string, bool) error {
-	return protocol.ErrNotFound
+	return topic.ErrNotFound
 }
-func (discardStore) SkipHook(string, int64) error { return nil }
 
 type discardLog struct{}
 
-func (discardLog) Append(_ context.Context, data []byte, extents []batch.Extent) (server.Appended, error) {
-	return server.Appended{End: int64(len(data)), Batches: len(extents)}, nil
+func (discardLog) Append(_ context.Context, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	return topic.Appended{End: int64(len(data)), Batches: len(extents)}, nil
 }
 
-func (discardLog) Commit(context.Context, server.Appended) error { return nil }
+func (discardLog) Commit(context.Context, topic.Appended) error { return nil }
 
-func (discardLog) Read(offset, _, _ int64) (server.View, error) {
+func (discardLog) Read(offset, _, _ int64) (topic.View, error) {
 	if offset == 0 {
-		return nil, protocol.ErrNotFound
+		return nil, topic.ErrNotFound
 	}
-	return nil, server.ErrEnd
+	return nil, topic.ErrEnd
 }
 
-func (l discardLog) Verify(offset, messages, maxBytes int64) (server.View, error) {
+func (l discardLog) Verify(offset, messages, maxBytes int64) (topic.View, error) {
 	return l.Read(offset, messages, maxBytes)
 }
 
-func (discardLog) Oldest() int64                                        { return 0 }
-func (discardLog) Watch(int64, server.Waker) bool                       { return true }
-func (discardLog) Unwatch(server.Waker)                                 {}
-func (discardLog) Info(context.Context) (server.Info, error)            { return server.Info{}, nil }
-func (discardLog) Seek(time.Time) (int64, error)                        { return 0, nil }
-func (discardLog) Plan(protocol.Keep) []server.Planned                  { return nil }
-func (discardLog) Times(int64, int64, int) ([]protocol.TimeMark, error) { return nil, nil }
-func (discardLog) Deleted() bool                                        { return false }
-func (discardLog) Trim(context.Context, int64) (int64, error)           { return 0, nil }
+func (discardLog) Oldest() int64                                     { return 0 }
+func (discardLog) Watch(int64, topic.Waker) bool                     { return true }
+func (discardLog) Unwatch(topic.Waker)                               {}
+func (discardLog) Info(context.Context) (topic.Info, error)          { return topic.Info{}, nil }
+func (discardLog) Seek(time.Time) (int64, error)                     { return 0, nil }
+func (discardLog) Plan(topic.Limits) []topic.Planned                 { return nil }
+func (discardLog) Times(int64, int64, int) ([]topic.TimeMark, error) { return nil, nil }
+func (discardLog) Deleted() bool                                     { return false }
+func (discardLog) Trim(context.Context, int64) (int64, error)        { return 0, nil }
 
 // eventually waits until problem returns nothing, and fails with what it
 // returned last if that takes long.

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // handle answers a request that is no BATCH. Nothing is left to settle before
@@ -83,27 +84,31 @@ func (c *conn) times(req *protocol.Request) error {
 	if err != nil {
 		return c.refuse(req.Command, err)
 	}
-	c.body(protocol.AppendTimes(nil, marks))
+	var b []byte
+	for _, m := range marks {
+		b = protocol.AppendTime(b, protocol.TimeMark(m))
+	}
+	c.body(b)
 	return nil
 }
 
 func (c *conn) info(req *protocol.Request) error {
-	var in Info
+	var in topic.Info
 	log, err := c.lookup(req.Topic, false)
 	if err == nil {
 		in, err = log.Info(c.ctx)
-	} else if broken, ok := c.srv.store.Broken(req.Topic); ok {
+	} else if broken, ok := c.srv.store.BrokenInfo(string(req.Topic)); ok {
 		in, err = broken, nil
 	}
 	if err != nil {
 		return c.refuse(req.Command, err)
 	}
-	c.body(protocol.AppendInfo(nil, in.wire()))
+	c.body(protocol.AppendInfo(nil, infoBody(&in)))
 	return nil
 }
 
-// wire returns the body of INFO.
-func (in *Info) wire() *protocol.TopicInfo {
+// infoBody returns the body of INFO.
+func infoBody(in *topic.Info) *protocol.TopicInfo {
 	w := &protocol.TopicInfo{
 		Oldest: in.Oldest, Next: in.Next, Partitions: int64(in.Partitions), Bytes: in.Bytes,
 		Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
@@ -111,7 +116,7 @@ func (in *Info) wire() *protocol.TopicInfo {
 		Damaged: in.Damaged, DamagedAt: in.DamagedAt, DamagedIn: in.DamagedIn,
 	}
 	if in.ReadOnly != nil {
-		w.State = protocol.ReadOnly(in.ReadOnly)
+		w.State = protocol.ReadOnly(inWords(in.ReadOnly))
 	}
 	return w
 }
@@ -146,7 +151,7 @@ func (c *conn) readBatches(req *protocol.Request) error {
 			return c.sendBatches(v)
 		}
 		switch {
-		case errors.Is(err, ErrEnd) && req.Waits:
+		case errors.Is(err, topic.ErrEnd) && req.Waits:
 			if until.IsZero() {
 				until = time.Now().Add(req.Wait)
 			}
@@ -164,9 +169,9 @@ func (c *conn) readBatches(req *protocol.Request) error {
 			}
 			c.out.pending = protocol.AppendOffset(c.out.pending, offset, 0)
 			return nil
-		case errors.Is(err, ErrEnd):
+		case errors.Is(err, topic.ErrEnd):
 			err = protocol.ErrNotFound
-		case req.Command == protocol.Tail && errors.Is(err, protocol.ErrNotFound) && log.Oldest() > offset:
+		case req.Command == protocol.Tail && errors.Is(err, topic.ErrNotFound) && log.Oldest() > offset:
 			offset = log.Oldest() // retention was faster
 			continue
 		}
@@ -174,14 +179,14 @@ func (c *conn) readBatches(req *protocol.Request) error {
 	}
 }
 
-func read(log Log, offset int64, req *protocol.Request) (View, error) {
+func read(log topic.Log, offset int64, req *protocol.Request) (topic.View, error) {
 	if req.Verify {
 		return log.Verify(offset, req.Messages, req.MaxBytes)
 	}
 	return log.Read(offset, req.Messages, req.MaxBytes)
 }
 
-func (c *conn) sendBatches(v View) error {
+func (c *conn) sendBatches(v topic.View) error {
 	defer v.Close()
 	c.out.pending = protocol.AppendOffset(c.out.pending, v.Offset(), v.Batches())
 	return c.sendView(v)
@@ -194,7 +199,7 @@ func (c *conn) sendBatches(v View) error {
 // While it waits it reads from the connection, which is how it learns that the
 // client is gone. What arrives is kept for later; when the buffer is full it
 // waits without reading, and looks after the client from time to time.
-func (c *conn) waitToGrow(log Log, offset int64, until time.Time) (bool, error) {
+func (c *conn) waitToGrow(log topic.Log, offset int64, until time.Time) (bool, error) {
 	if err := c.flush(false); err != nil {
 		return false, err
 	}

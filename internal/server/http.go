@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // ServeHTTP answers POST /log: the body is one request of the protocol, the
@@ -83,7 +84,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	s.counters.bytesIn.Add(int64(len(request)))
 	if err := c.serveOne(); err != nil {
-		cut = errors.Is(err, ErrInDoubt)
+		cut = errors.Is(err, topic.ErrInDoubt)
 		s.log.Debug("http request ended", "remote", r.RemoteAddr, "err", err)
 	}
 }

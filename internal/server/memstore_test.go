@@ -12,8 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/protocol"
-	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // memStore is a Store in memory. Its fields are set before it is used, but for
@@ -27,7 +26,7 @@ type memStore struct {
 	logs               map[string]*memLog
 	disallowed, misses int64
 	listed             int // calls of Topics
-	hooks              []server.Hook
+	hooks              []topic.Hook
 	hooked             []string // what was done with them
 	made               int      // topics, ever
 	broken             string   // the name of a topic that Log can't return
@@ -40,31 +39,31 @@ type memStore struct {
 
 func newMemStore() *memStore { return &memStore{logs: make(map[string]*memLog)} }
 
-func (s *memStore) Log(topic []byte) (server.Log, error) {
+func (s *memStore) Log(name []byte) (topic.Log, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l, ok := s.logs[string(topic)]; ok {
+	if l, ok := s.logs[string(name)]; ok {
 		return l, nil
 	}
-	return nil, protocol.ErrNotFound
+	return nil, topic.ErrNotFound
 }
 
-func (s *memStore) Create(topic []byte) (server.Log, error) {
+func (s *memStore) Create(name []byte) (topic.Log, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l, ok := s.logs[string(topic)]; ok {
+	if l, ok := s.logs[string(name)]; ok {
 		return l, nil
 	}
-	if s.allowed != nil && !slices.Contains(s.allowed, string(topic)) {
+	if s.allowed != nil && !slices.Contains(s.allowed, string(name)) {
 		s.disallowed++
-		return nil, protocol.ErrTopicNotAllowed
+		return nil, topic.ErrNotAllowed
 	}
 	if s.maxTopics > 0 && len(s.logs) >= s.maxTopics {
 		s.disallowed++
-		return nil, protocol.ErrMaxTopics
+		return nil, topic.ErrMaxTopics
 	}
 	s.made++
-	l := &memLog{store: s, name: string(topic), id: fmt.Sprintf("%032x", s.made)}
+	l := &memLog{store: s, name: string(name), id: fmt.Sprintf("%032x", s.made)}
 	s.logs[l.name] = l
 	return l, nil
 }
@@ -81,49 +80,49 @@ func (s *memStore) Topics() []string {
 	return names
 }
 
-func (s *memStore) Counts() server.Counts {
+func (s *memStore) Counts() topic.Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return server.Counts{Topics: int64(len(s.logs)), Disallowed: s.disallowed, Misses: s.misses}
+	return topic.Counts{Topics: int64(len(s.logs)), Disallowed: s.disallowed, Misses: s.misses}
 }
 
 // hooks are those that wait, for stores that have any; see TestHooks.
-func (s *memStore) Hooks() []server.Hook {
+func (s *memStore) Hooks() []topic.Hook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.hooks)
 }
 
-func (s *memStore) RetryHook(topic string, base int64) error { return s.hook("retry", topic, base) }
-func (s *memStore) SkipHook(topic string, base int64) error  { return s.hook("skip", topic, base) }
+func (s *memStore) RetryHook(name string, base int64) error { return s.hook("retry", name, base) }
+func (s *memStore) SkipHook(name string, base int64) error  { return s.hook("skip", name, base) }
 
-func (s *memStore) hook(what, topic string, base int64) error {
+func (s *memStore) hook(what, name string, base int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.hooks {
-		if h.Topic == topic && h.Base == base {
-			s.hooked = append(s.hooked, fmt.Sprint(what, " ", topic, " ", base))
+		if h.Topic == name && h.Base == base {
+			s.hooked = append(s.hooked, fmt.Sprint(what, " ", name, " ", base))
 			return nil
 		}
 	}
-	return protocol.ErrNotFound
+	return topic.ErrNotFound
 }
 
-func (s *memStore) Broken(topic []byte) (server.Info, bool) {
-	if s.broken == "" || string(topic) != s.broken {
-		return server.Info{}, false
+func (s *memStore) BrokenInfo(name string) (topic.Info, bool) {
+	if s.broken == "" || name != s.broken {
+		return topic.Info{}, false
 	}
-	return server.Info{ID: "b", ReadOnly: errors.New("it can't\nbe opened")}, true
+	return topic.Info{ID: "b", ReadOnly: errors.New("it can't\nbe opened")}, true
 }
 
-func (s *memStore) Delete(_ context.Context, topic, id string, _ bool) error {
+func (s *memStore) Delete(_ context.Context, name, id string, _ bool) error {
 	s.mu.Lock()
-	l, ok := s.logs[topic]
+	l, ok := s.logs[name]
 	if !ok || !strings.EqualFold(l.id, id) {
 		s.mu.Unlock()
-		return protocol.ErrNotFound
+		return topic.ErrNotFound
 	}
-	delete(s.logs, topic)
+	delete(s.logs, name)
 	s.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +142,7 @@ type memLog struct {
 	oldest   int64
 	data     []byte
 	batches  []memBatch
-	watchers []server.Waker
+	watchers []topic.Waker
 }
 
 type memBatch struct {
@@ -158,7 +157,7 @@ func try(f func(string) error, topic string) error {
 	return f(topic)
 }
 
-func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) (server.Appended, error) {
+func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) (topic.Appended, error) {
 	err := try(l.store.onAppend, l.name)
 	if err != nil {
 		extents = extents[:min(len(extents), l.store.appended)]
@@ -166,7 +165,7 @@ func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.deleted {
-		return server.Appended{}, server.ErrDeleted
+		return topic.Appended{}, topic.ErrDeleted
 	}
 	start := int64(len(l.data))
 	for _, x := range extents {
@@ -178,7 +177,7 @@ func (l *memLog) Append(_ context.Context, data []byte, extents []batch.Extent) 
 		panic("memstore: extents are shorter than the data")
 	}
 	l.wake()
-	return server.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, err
+	return topic.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, err
 }
 
 func (l *memLog) wake() {
@@ -206,16 +205,16 @@ func (l *memLog) Trim(_ context.Context, offset int64) (int64, error) {
 	return l.oldest, nil
 }
 
-func (l *memLog) Commit(context.Context, server.Appended) error {
+func (l *memLog) Commit(context.Context, topic.Appended) error {
 	return try(l.store.onCommit, l.name)
 }
 
 // Verify is Read: memory is not damaged.
-func (l *memLog) Verify(offset, messages, maxBytes int64) (server.View, error) {
+func (l *memLog) Verify(offset, messages, maxBytes int64) (topic.View, error) {
 	return l.Read(offset, messages, maxBytes)
 }
 
-func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
+func (l *memLog) Read(offset, messages, maxBytes int64) (topic.View, error) {
 	if err := try(l.store.onRead, l.name); err != nil {
 		return nil, err
 	}
@@ -223,10 +222,10 @@ func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
 	defer l.mu.Unlock()
 	next := int64(len(l.data))
 	if l.deleted {
-		return nil, server.ErrDeleted
+		return nil, topic.ErrDeleted
 	}
 	if offset == next {
-		return nil, server.ErrEnd
+		return nil, topic.ErrEnd
 	}
 	first, ok := slices.BinarySearchFunc(l.batches, offset, func(b memBatch, offset int64) int {
 		return int(min(max(b.offset-offset, -1), 1))
@@ -235,7 +234,7 @@ func (l *memLog) Read(offset, messages, maxBytes int64) (server.View, error) {
 		l.store.mu.Lock()
 		l.store.misses++
 		l.store.mu.Unlock()
-		return nil, protocol.ErrNotFound
+		return nil, topic.ErrNotFound
 	}
 	v := &memView{offset: offset, section: l.store.section}
 	end := offset
@@ -261,7 +260,7 @@ func (l *memLog) Oldest() int64 {
 	return l.oldest
 }
 
-func (l *memLog) Watch(offset int64, w server.Waker) bool {
+func (l *memLog) Watch(offset int64, w topic.Waker) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if int64(len(l.data)) > offset || l.deleted {
@@ -271,16 +270,16 @@ func (l *memLog) Watch(offset int64, w server.Waker) bool {
 	return true
 }
 
-func (l *memLog) Unwatch(w server.Waker) {
+func (l *memLog) Unwatch(w topic.Waker) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.watchers = slices.DeleteFunc(l.watchers, func(o server.Waker) bool { return o == w })
+	l.watchers = slices.DeleteFunc(l.watchers, func(o topic.Waker) bool { return o == w })
 }
 
-func (l *memLog) Info(context.Context) (server.Info, error) {
+func (l *memLog) Info(context.Context) (topic.Info, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	in := server.Info{
+	in := topic.Info{
 		Oldest: l.oldest, Next: int64(len(l.data)), Partitions: 1, Bytes: int64(len(l.data)) - l.oldest,
 		Batches: int64(len(l.batches)), Synced: int64(len(l.data)), ID: l.id,
 	}
@@ -294,10 +293,10 @@ func (l *memLog) Info(context.Context) (server.Info, error) {
 }
 
 // Plan tells what it was asked.
-func (l *memLog) Plan(k protocol.Keep) []server.Planned {
-	return []server.Planned{
-		{Base: 0, End: k.Partitions, Verdict: "remove", Why: "partitions", Messages: 5, Newest: time.UnixMilli(1500)},
-		{Base: k.Partitions, End: k.Bytes, Verdict: "keep", Messages: -1, NewPartitions: 1, NewBytes: 2, At: time.UnixMilli(0).Add(k.Age)},
+func (l *memLog) Plan(k topic.Limits) []topic.Planned {
+	return []topic.Planned{
+		{Base: 0, End: k.Partitions, Remove: topic.ByPartitions, Messages: 5, Newest: time.UnixMilli(1500)},
+		{Base: k.Partitions, End: k.Bytes, Messages: -1, NewPartitions: 1, NewBytes: 2, At: time.UnixMilli(0).Add(k.Age)},
 	}
 }
 
@@ -312,11 +311,11 @@ func (l *memLog) Seek(t time.Time) (int64, error) {
 	return int64(len(l.data)), nil
 }
 
-func (l *memLog) Times(from, to int64, limit int) (marks []protocol.TimeMark, err error) {
+func (l *memLog) Times(from, to int64, limit int) (marks []topic.TimeMark, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.batches {
-		m := protocol.TimeMark{Offset: b.offset, Millis: b.at.UnixMilli()}
+		m := topic.TimeMark{Offset: b.offset, Millis: b.at.UnixMilli()}
 		if b.offset < from || b.offset >= to || len(marks) > 0 && marks[len(marks)-1].Millis == m.Millis {
 			continue
 		}
@@ -354,9 +353,9 @@ func (v *memView) Section(i int) (io.ReaderAt, int64, int64) {
 }
 
 // length returns how much is in a topic, -1 if there is no such topic.
-func (s *memStore) length(topic string) int {
-	l, err := s.Log([]byte(topic))
-	if errors.Is(err, protocol.ErrNotFound) {
+func (s *memStore) length(name string) int {
+	l, err := s.Log([]byte(name))
+	if errors.Is(err, topic.ErrNotFound) {
 		return -1
 	}
 	m := l.(*memLog)

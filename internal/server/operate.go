@@ -1,12 +1,15 @@
 package server
 
-import "github.com/logd-dev/logd/internal/protocol"
+import (
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
+)
 
 // hooks answers HOOKS: a line for each partition that waits for its delete
 // hook.
 func (c *conn) hooks() {
 	var b []byte
-	for _, h := range c.srv.store.Hooks() {
+	for _, h := range c.srv.o.Hooks.Hooks() {
 		line := protocol.PendingHook{
 			Topic: h.Topic, Base: h.Base, End: h.End, State: h.State, Attempts: int64(h.Attempts), Next: h.Next,
 		}
@@ -20,9 +23,9 @@ func (c *conn) hooks() {
 
 // hook answers HOOK.
 func (c *conn) hook(req *protocol.Request) error {
-	act := c.srv.store.RetryHook
+	act := c.srv.o.Hooks.RetryHook
 	if req.Skip {
-		act = c.srv.store.SkipHook
+		act = c.srv.o.Hooks.SkipHook
 	}
 	if err := act(string(req.Topic), req.Offset); err != nil {
 		return c.refuse(req.Command, err)
@@ -61,12 +64,26 @@ func (c *conn) retention(req *protocol.Request) error {
 		return c.refuse(req.Command, err)
 	}
 	var b []byte
-	for _, p := range log.Plan(req.Keep) {
-		b = protocol.AppendPlanned(b, &protocol.PlannedPartition{
-			Base: p.Base, End: p.End, Verdict: p.Verdict, Why: p.Why, Messages: p.Messages, Newest: p.Newest,
-			AfterPartitions: p.NewPartitions, AfterBytes: p.NewBytes, At: p.At,
-		})
+	for _, p := range log.Plan(topic.Limits(req.Keep)) {
+		line := protocol.PlannedPartition{
+			Base: p.Base, End: p.End, Verdict: "keep", Messages: p.Messages, Newest: p.Newest,
+			AfterPartitions: int64(p.NewPartitions), AfterBytes: p.NewBytes, At: p.At,
+		}
+		if p.Remove != topic.Keep {
+			line.Verdict, line.Why = "remove", p.Remove.String()
+		}
+		if p.Held {
+			line.Verdict = "held"
+		}
+		b = protocol.AppendPlanned(b, &line)
 	}
 	c.body(b)
 	return nil
 }
+
+// noHooks are those of a store that has none.
+type noHooks struct{}
+
+func (noHooks) Hooks() []topic.Hook           { return nil }
+func (noHooks) RetryHook(string, int64) error { return topic.ErrNotFound }
+func (noHooks) SkipHook(string, int64) error  { return topic.ErrNotFound }

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 func TestHooks(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
-		store.hooks = []server.Hook{
+		store.hooks = []topic.Hook{
 			{Topic: "a", Base: 0, End: 120, State: "running"},
 			{Topic: "b", Base: 7, End: 9, State: "failed", Attempts: 3, Next: time.UnixMilli(1500), Err: errors.New("no\r\nroom at all")},
 		}

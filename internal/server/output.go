@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // sendChunk is how much of a file is sent under one write deadline: a reader
@@ -91,7 +93,7 @@ func (c *conn) sendReady(fd uintptr) bool {
 
 // sendView sends the pending answers and then the sections of v: from the
 // files' descriptors to the socket inside the kernel, where both have one.
-func (c *conn) sendView(v View) error {
+func (c *conn) sendView(v topic.View) error {
 	if err := c.flush(true); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // fileStore has one topic, whose batches are in a file. It counts what is read
@@ -22,7 +23,7 @@ type fileStore struct {
 	log *fileLog
 }
 
-func (s *fileStore) Log([]byte) (server.Log, error) { return s.log, nil }
+func (s *fileStore) Log([]byte) (topic.Log, error) { return s.log, nil }
 
 type fileLog struct {
 	discardLog
@@ -65,7 +66,7 @@ func newFileStore(t testing.TB, size int, section int64) (*fileStore, string) {
 
 const filePosition = 1000
 
-func (l *fileLog) Read(offset, _, _ int64) (server.View, error) { return fileView{l}, nil }
+func (l *fileLog) Read(offset, _, _ int64) (topic.View, error) { return fileView{l}, nil }
 
 type fileView struct{ log *fileLog }
 

@@ -1,5 +1,5 @@
 // Package server speaks the logd protocol on network connections and over
-// HTTP. It checks requests and limits, hands batches to a [Store], and sends
+// HTTP. It checks requests and limits, hands batches to a [topic.Store], and sends
 // what the store reads straight from its files. It stores nothing itself and
 // knows nothing of how the store does.
 //
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // ErrServerClosed is returned by Serve after Shutdown or Close.
@@ -29,7 +30,8 @@ var ErrServerClosed = errors.New("server: closed")
 // Options are the settings of a server. Store is required; the zero value of
 // every other field is its default.
 type Options struct {
-	Store  Store
+	Store  topic.Store
+	Hooks  topic.Hooks  // default: none
 	Logger *slog.Logger // default: discard
 
 	Timeout        time.Duration // a request from its first byte to its end, and each response write; default 15s
@@ -46,6 +48,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Hooks == nil {
+		o.Hooks = noHooks{}
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 15 * time.Second
@@ -70,7 +75,7 @@ func (o *Options) setDefaults() {
 // Server serves the protocol. Create it with New.
 type Server struct {
 	o        Options
-	store    Store
+	store    topic.Store
 	log      *slog.Logger
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused

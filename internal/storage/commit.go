@@ -12,17 +12,6 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// Appended tells where a run of batches went.
-type Appended struct {
-	Offset  int64 // of the first batch; the others follow without a gap
-	End     int64 // offset after the last batch
-	Batches int   // how many were appended: all, unless there is an error
-
-	// Ordinal counts the batches appended to the log since it was opened, up to
-	// and with the last of these. It is for Commit.
-	Ordinal int64
-}
-
 // commitQueue holds the appends that wait for the one that is writing. Whoever
 // finds nobody leading leads: it takes the writer lock and writes all that
 // wait with as few system calls as it can, then hands the lead to the first

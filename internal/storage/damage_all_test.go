@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -155,7 +156,7 @@ func (m *smallLog) served(l *Log, visit func(from, to int64, data []byte) error)
 var buffers = sync.Pool{New: func() any { return new([smallSize]byte) }}
 
 // readViewInto is readView into a buffer of its length at least.
-func readViewInto(buf []byte, v *View) ([]byte, error) {
+func readViewInto(buf []byte, v topic.View) ([]byte, error) {
 	defer v.Close()
 	var n int64
 	for i := range v.Sections() {

@@ -246,7 +246,7 @@ func TestPlan(t *testing.T) {
 				return p[3].Head
 			}},
 		} {
-			plan := l.Plan(test.settings)
+			plan := l.plan(test.settings)
 			var remove []Reason
 			for i, p := range plan {
 				remove = append(remove, p.Remove)

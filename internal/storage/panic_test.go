@@ -140,7 +140,7 @@ func TestLastOffset(t *testing.T) {
 			}
 		}
 		for _, settings := range []RetentionSettings{{}, {Partitions: math.MaxInt, Bytes: math.MaxInt64, Age: math.MaxInt64}} {
-			for _, p := range l.Plan(settings) {
+			for _, p := range l.plan(settings) {
 				if p.NewBytes < 0 || p.NewPartitions < 0 || p.End < p.Base || p.Remove != Keep {
 					t.Errorf("plan %+v", p)
 				}
@@ -209,7 +209,7 @@ func TestFrozenDiskIsLookedAt(t *testing.T) {
 			looked := make(chan struct{})
 			go func() {
 				defer close(looked)
-				if p := l.Plan(l.Retention()); len(p) != 1 || p[0].Newest.IsZero() || p[0].Messages == 0 {
+				if p := l.plan(l.Retention()); len(p) != 1 || p[0].Newest.IsZero() || p[0].Messages == 0 {
 					t.Errorf("plan %+v", p)
 				}
 				if in, err := l.Info(context.Background()); err != nil || in.Messages == 0 {

@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"math"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // RetentionSettings say which partitions of a topic are kept.
@@ -19,43 +21,24 @@ func (l *Log) Retention() RetentionSettings {
 	return RetentionSettings{Partitions: max(o.Partitions, 0), Bytes: o.RetentionBytes, Age: o.RetentionAge}
 }
 
-// Reason says why a partition is to be removed.
-type Reason uint8
-
-const (
-	Keep         Reason = iota
-	ByPartitions        // there are more partitions than are kept
-	ByBytes             // the topic has more bytes than are kept
-	ByAge               // its newest batch is older than what is kept
-)
-
-// String returns the name of the setting.
-func (r Reason) String() string {
-	return [...]string{"keep", "partitions", "retention-bytes", "retention-age"}[r]
+// Plan returns what retention would do with each partition, oldest first, within
+// the limits. It changes nothing.
+func (l *Log) Plan(k topic.Limits) []Planned {
+	s := l.Retention()
+	if k.Partitions >= 0 {
+		s.Partitions = int(min(k.Partitions, math.MaxInt32))
+	}
+	if k.Bytes >= 0 {
+		s.Bytes = k.Bytes
+	}
+	if k.Age >= 0 {
+		s.Age = k.Age
+	}
+	return l.plan(s)
 }
 
-// Planned is what retention has in mind for a partition.
-type Planned struct {
-	Base, End int64
-	File      string    // name within the work directory
-	Newest    time.Time // when its newest batch was appended; zero for an empty one
-	Messages  int64     // it has; -1 if they can't be counted
-	Head      bool      // the head goes only by age, after another was begun
-	// Remove is why the partition is to be removed now, or Keep.
-	Remove Reason
-	// Held tells that it waits for its hook.
-	Held bool
-	// What will remove a partition that stays, if nothing else does first: that
-	// so many more partitions are begun, that so many more bytes are written,
-	// and the time. Zero where the setting does not limit.
-	NewPartitions int
-	NewBytes      int64
-	At            time.Time
-}
-
-// Plan returns what retention would do with each partition, oldest first, if
-// the store had these settings. It changes nothing.
-func (l *Log) Plan(s RetentionSettings) []Planned {
+// plan is Plan if the store had these settings.
+func (l *Log) plan(s RetentionSettings) []Planned {
 	parts := l.partitions()
 	k := l.expired(parts, s)
 	_, held := l.released()

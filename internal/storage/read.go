@@ -13,6 +13,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -69,7 +70,15 @@ func (v *View) Close() {
 //
 // The error is ErrEnd at the readable end, ErrNotFound where no batch begins,
 // and ErrDeleted for a topic that was deleted. Read blocks only for the disk.
-func (l *Log) Read(offset, messages, maxBytes int64) (*View, error) {
+func (l *Log) Read(offset, messages, maxBytes int64) (topic.View, error) {
+	v, err := l.view(offset, messages, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (l *Log) view(offset, messages, maxBytes int64) (*View, error) {
 	v := views.Get().(*View)
 	v.offset = offset
 	err := again(func() error { return l.read(v, offset, messages, maxBytes) })
@@ -376,27 +385,6 @@ func (w *walker) walk(ix *index, start entry, messages, maxBytes int64, always b
 func (w *walker) holds(pos int64) bool {
 	at := pos - w.start
 	return at >= 0 && at+int64(batch.MaxHeaderLen) <= int64(len(w.have))
-}
-
-// Info describes a log at a moment.
-type Info struct {
-	Oldest, Next int64 // offsets; Next is the readable end
-	Partitions   int
-	Bytes        int64 // that are served
-	Messages     int64
-	Batches      int64
-	OldestTime   time.Time // when the oldest batch was appended; zero if there is none
-	NewestTime   time.Time
-	Damaged      int64  // bytes set aside
-	Synced       int64  // offset: all before it is on stable storage
-	ID           string // hexadecimal
-	ReadOnly     error  // why the topic takes no appends, or nil
-
-	// DamagedAt are the ranges that were set aside, in order: the first offset of
-	// each and the one behind it.
-	DamagedAt [][2]int64
-	// DamagedIn are the names of the files in which these ranges begin.
-	DamagedIn []string
 }
 
 // Info describes the log. It reads partitions that no index knows, once.

@@ -55,32 +55,8 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// Errors that callers branch on, with errors.Is.
-var (
-	// ErrNotFound is an offset at which no batch begins: deleted, set aside,
-	// inside a batch or beyond the readable end.
-	ErrNotFound = errors.New("storage: offset not found")
-	// ErrEnd is the readable end: no batch yet, but the next one goes there.
-	ErrEnd = errors.New("storage: end of log")
-	// ErrReadOnly is a log that can't be written: its disk is full, or a write
-	// or sync failed. Nothing of the append is stored.
-	ErrReadOnly = errors.New("storage: read only")
-	// ErrBusy is an append refused because too much is queued already.
-	ErrBusy = errors.New("storage: too many appends queued")
-	// ErrOffset is an append at an offset that is not the log's next.
-	ErrOffset = errors.New("storage: not the next offset")
-	// ErrTopicName is a name that no topic can have.
-	ErrTopicName = errors.New("storage: invalid topic name")
-	// ErrMaxTopics is a new topic over the limit.
-	ErrMaxTopics = errors.New("storage: maximum number of topics reached")
-	// ErrTopicNotAllowed is a new topic that is not on the list.
-	ErrTopicNotAllowed = errors.New("storage: topic not allowed")
-	// ErrClosed is a store that was closed.
-	ErrClosed = files.ErrClosed
-	// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
-	// is stored; another topic may have the name by now.
-	ErrDeleted = files.ErrDeleted
-)
+// ErrOffset is an append at an offset that is not the log's next.
+var ErrOffset = errors.New("storage: not the next offset")
 
 // Error is a failure at a place: which topic and partition file, and where.
 type Error struct {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -103,7 +104,7 @@ func mustAppend(t testing.TB, l *Log, r run) Appended {
 }
 
 // readView returns the bytes of a view and closes it.
-func readView(v *View) ([]byte, error) {
+func readView(v topic.View) ([]byte, error) {
 	defer v.Close()
 	var out []byte
 	for i := range v.Sections() {

@@ -43,11 +43,6 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	return inDoubt(err)
 }
 
-// ErrInDoubt is returned for batches that may be stored or not: they were
-// written, and it failed, or nobody waited, to make them durable or to take them
-// back.
-var ErrInDoubt = errors.New("storage: batches are in doubt")
-
 func inDoubt(cause error) error { return fmt.Errorf("%w: %w", ErrInDoubt, cause) }
 
 // SyncTo returns when all before offset is on stable storage. Calls share

@@ -9,13 +9,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
-// TimeMark says that the batches from an offset on, up to the next mark's, were
-// appended at a time.
-type TimeMark struct {
-	Offset int64
-	Millis int64 // since 1970 UTC
-}
-
 // Times returns when the batches from one offset up to another were appended,
 // as up to limit marks: one for the first batch at or after from, and one for
 // each at which the time changes. Nothing at or behind to, or behind the
@@ -80,7 +73,7 @@ func (l *Log) partitionTimes(marks []TimeMark, p *partition, ix *index, from, to
 		if err != nil || first.pos < 0 {
 			return marks, err
 		}
-		marks = append(marks, TimeMark{p.base + first.pos, first.millis})
+		marks = append(marks, TimeMark{Offset: p.base + first.pos, Millis: first.millis})
 		pos, millis = first.pos+1, first.millis
 	}
 	end := min(to, p.end.Load())
@@ -96,7 +89,7 @@ func (l *Log) partitionTimes(marks []TimeMark, p *partition, ix *index, from, to
 		if len(marks) >= limit {
 			return false
 		}
-		marks = append(marks, TimeMark{offset, e.millis})
+		marks = append(marks, TimeMark{Offset: offset, Millis: e.millis})
 		return true
 	})
 	return marks, err

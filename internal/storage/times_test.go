@@ -37,7 +37,7 @@ func checkTimes(l *Log, all []timedBatch, from, to int64, limit int) error {
 		if len(want) == limit {
 			break
 		}
-		want = append(want, TimeMark{b.offset, b.millis})
+		want = append(want, TimeMark{Offset: b.offset, Millis: b.millis})
 	}
 	if !slices.Equal(marks, want) {
 		return fmt.Errorf("Times(%d, %d, %d) = %v, want %v", from, to, limit, marks, want)

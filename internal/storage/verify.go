@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // Verify is Read of batches that are checked first, envelope and data. What is
@@ -13,9 +15,9 @@ import (
 //
 // It reads all that it returns, and holds a lock that writers take only if
 // damage is found in the newest partition.
-func (l *Log) Verify(offset, messages, maxBytes int64) (*View, error) {
+func (l *Log) Verify(offset, messages, maxBytes int64) (topic.View, error) {
 	for last, again := int64(-1), 0; ; {
-		v, err := l.Read(offset, messages, maxBytes)
+		v, err := l.view(offset, messages, maxBytes)
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -62,7 +63,7 @@ func (v *verifyLog) check(t *testing.T, damaged ...layout.Range) error {
 		}
 		return false
 	}
-	for _, read := range []func(int64, int64, int64) (*View, error){v.log.Verify, v.log.Read} {
+	for _, read := range []func(int64, int64, int64) (topic.View, error){v.log.Verify, v.log.Read} {
 		for i := 0; i < len(v.starts)-1; {
 			view, err := read(v.starts[i], 1000, 0)
 			if bad(i) {

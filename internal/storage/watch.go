@@ -12,12 +12,6 @@ type watchers struct {
 	list    []Waker
 }
 
-// Waker is somebody who waits for a log to grow.
-type Waker interface {
-	// Wake is called once after the log has grown. It must not block.
-	Wake()
-}
-
 // Watch asks for one call of w.Wake as soon as the readable end is past
 // offset, or the topic is deleted. It reports false, and asks for nothing, if
 // that is so already.

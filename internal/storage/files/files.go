@@ -17,11 +17,12 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // ErrClosed is a cache that was closed.
-var ErrClosed = errors.New("storage: closed")
+var ErrClosed = topic.ErrClosed
 
 // Cache bounds the descriptors that a store keeps open. Every partition,
 // index and journal file is a File in it, opened when somebody acquires it and

@@ -1,9 +1,10 @@
 package files
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
+
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // Folder is where a topic's files are. Its names mean nothing any more once the
@@ -43,4 +44,4 @@ func (f *Folder) IsGone() bool { return f.gone.Load() }
 
 // ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
 // is stored; another topic may have the name by now.
-var ErrDeleted = errors.New("storage: topic was deleted")
+var ErrDeleted = topic.ErrDeleted

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// answers are what is answered to the errors of a store, each with its reason and
+// HTTP status. The first that fits counts. nil is a fault of the server.
+var answers = [...]struct {
+	err    error
+	answer *protocol.Error
+}{
+	{topic.ErrInDoubt, nil},                  // whatever its cause
+	{topic.ErrDeleted, protocol.ErrNotFound}, // also of a topic that is read only
+	{topic.ErrEnd, protocol.ErrNotFound},
+	{topic.ErrNotFound, protocol.ErrNotFound},
+	{topic.ErrReadOnly, protocol.ErrReadOnly},
+	{topic.ErrBusy, protocol.ErrBusy},
+	{topic.ErrMaxTopics, protocol.ErrMaxTopics},
+	{topic.ErrNotAllowed, protocol.ErrTopicNotAllowed},
+	{topic.ErrName, protocol.ErrInvalidRequest},
+	{topic.ErrClosed, protocol.ErrShuttingDown},
+}
+
+// answerTo returns the protocol's answer to an error, or nil if it has no name
+// for it.
+func answerTo(err error) *protocol.Error {
+	if perr, ok := err.(*protocol.Error); ok {
+		return perr
+	}
+	for _, a := range answers {
+		if errors.Is(err, a.err) {
+			return a.answer
+		}
+	}
+	return nil
+}
+
+// answer is answerTo for a request: what has no name is logged.
+func (c *conn) answer(err error, op string, name []byte) *protocol.Error {
+	if perr := answerTo(err); perr != nil {
+		return perr
+	}
+	if c.ctx.Err() != nil {
+		return protocol.ErrShuttingDown
+	}
+	c.srv.log.Error("request failed", "op", op, "topic", string(name), "remote", c.remote(), "err", err)
+	return protocol.ErrInternal
+}
+
+// inWords says the commonest cause of a topic that is read only in words.
+func inWords(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("the disk is full: %w", err)
+	}
+	return err
+}

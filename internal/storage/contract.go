@@ -1,0 +1,64 @@
+package storage
+
+import "github.com/logd-dev/logd/internal/topic"
+
+// What a store and its logs have in common with all others is topic's.
+type (
+	Appended = topic.Appended
+	Info     = topic.Info
+	Planned  = topic.Planned
+	Reason   = topic.Reason
+	TimeMark = topic.TimeMark
+	Waker    = topic.Waker
+)
+
+// Why a partition is to be removed.
+const (
+	Keep         = topic.Keep
+	ByPartitions = topic.ByPartitions
+	ByBytes      = topic.ByBytes
+	ByAge        = topic.ByAge
+)
+
+// Errors that callers branch on, with errors.Is: those of every store.
+var (
+	ErrNotFound        = topic.ErrNotFound
+	ErrEnd             = topic.ErrEnd
+	ErrReadOnly        = topic.ErrReadOnly
+	ErrBusy            = topic.ErrBusy
+	ErrTopicName       = topic.ErrName
+	ErrMaxTopics       = topic.ErrMaxTopics
+	ErrTopicNotAllowed = topic.ErrNotAllowed
+	ErrClosed          = topic.ErrClosed
+	ErrDeleted         = topic.ErrDeleted
+	ErrInDoubt         = topic.ErrInDoubt
+)
+
+var _ topic.Log = (*Log)(nil)
+
+// Contract returns the store as those who serve it see it.
+func (s *Store) Contract() topic.Store { return contract{s} }
+
+// contract has the methods of which a Store says more.
+type contract struct{ *Store }
+
+func (c contract) Log(name []byte) (topic.Log, error) {
+	l, err := c.Store.Log(name)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (c contract) Create(name []byte) (topic.Log, error) {
+	l, err := c.Store.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (c contract) Counts() topic.Counts {
+	n := c.Store.Counts()
+	return topic.Counts{Topics: int64(n.Topics), Disallowed: n.Disallowed, Misses: n.Misses}
+}

@@ -1,0 +1,278 @@
+// Package topic is the contract between those who serve topics, over TCP or
+// HTTP, and those who keep them, on disk or in memory. It has interfaces, the
+// values that go through them, and the errors that both sides know; it does
+// nothing itself.
+//
+// A [Store] has the topics, a [Log] one of them. The way of the data ([Topics],
+// [Appender], [Reader]) is apart from administration ([Catalog], [Admin]), so that
+// who needs one asks for no more. Package topictest has the tests that every
+// Store passes.
+//
+// All methods are safe for concurrent use and keep no argument, unless one says
+// otherwise.
+package topic
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// The errors of stores and logs, to test for with errors.Is. Any other is a
+// fault of the store's own.
+var (
+	// ErrNotFound is a topic that does not exist, or an offset at which no batch
+	// begins: deleted, set aside, inside a batch or beyond the readable end.
+	ErrNotFound = errors.New("storage: offset not found")
+	// ErrEnd is the readable end: no batch yet, but the next one goes there.
+	ErrEnd = errors.New("storage: end of log")
+	// ErrReadOnly is a log that can't be written: its disk is full, or a write
+	// or sync failed. Nothing of the append is stored.
+	ErrReadOnly = errors.New("storage: read only")
+	// ErrBusy is an append refused because too much is queued already.
+	ErrBusy = errors.New("storage: too many appends queued")
+	// ErrName is a name that no topic can have.
+	ErrName = errors.New("storage: invalid topic name")
+	// ErrMaxTopics is a new topic over the limit.
+	ErrMaxTopics = errors.New("storage: maximum number of topics reached")
+	// ErrNotAllowed is a new topic that is not on the list.
+	ErrNotAllowed = errors.New("storage: topic not allowed")
+	// ErrClosed is a store that was closed.
+	ErrClosed = errors.New("storage: closed")
+	// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
+	// is stored; another topic may have the name by now.
+	ErrDeleted = errors.New("storage: topic was deleted")
+	// ErrInDoubt is returned for batches that may be stored or not: they were
+	// written, and it failed, or nobody waited, to make them durable or to take them
+	// back. It is to be tested for before its cause, which it may wrap.
+	ErrInDoubt = errors.New("storage: batches are in doubt")
+)
+
+// Store is where the topics are.
+type Store interface {
+	Topics
+	Catalog
+}
+
+// Topics finds and makes topics.
+type Topics interface {
+	// Log returns the log of an existing topic, or ErrNotFound.
+	Log(name []byte) (Log, error)
+	// Create returns the log of a topic and makes it if need be. It refuses with
+	// ErrName, ErrNotAllowed, ErrMaxTopics and ErrReadOnly.
+	Create(name []byte) (Log, error)
+}
+
+// Catalog is what operators ask of a store.
+type Catalog interface {
+	// Topics returns all names, sorted.
+	Topics() []string
+	// BrokenInfo describes a topic that exists and that Log can't return, as far
+	// as that can be, and reports whether there is such a topic.
+	BrokenInfo(name string) (Info, bool)
+	// Delete deletes the topic that has the id, in hexadecimal, for good when it
+	// returns nil; its files are kept for a while unless now is set. The error is
+	// ErrNotFound if there is none. A done ctx ends the waiting for what else is
+	// done to the topic.
+	Delete(ctx context.Context, name, id string, now bool) error
+	// Counts returns what is counted over all topics.
+	Counts() Counts
+}
+
+// Counts is what is counted over all topics of a store.
+type Counts struct {
+	Topics     int64 // that exist
+	Disallowed int64 // refused by the list or the limit
+	Misses     int64 // reads of offsets that do not exist
+}
+
+// Log is the log of one topic. Once the topic is deleted all methods that can
+// fail return ErrDeleted.
+type Log interface {
+	Appender
+	Reader
+	Admin
+	// Deleted reports whether the topic was deleted.
+	Deleted() bool
+}
+
+// Appender is the way into a log.
+type Appender interface {
+	// Append appends valid batches for this topic that stand one after another
+	// in data, in canonical form. They may be acknowledged when Commit of the
+	// result has returned nil. With an error, the first Appended.Batches were
+	// appended all the same, and the others not, unless it is ErrInDoubt. data is
+	// the caller's again on return.
+	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
+	// Commit returns nil when the appended batches are as durable as the store
+	// promises of what is acknowledged. It blocks while the disk does; a done ctx
+	// ends only the waiting. Unless an error is ErrInDoubt, they are not stored.
+	Commit(ctx context.Context, a Appended) error
+}
+
+// Appended tells where a run of batches went.
+type Appended struct {
+	Offset  int64 // of the first batch; the others follow without a gap
+	End     int64 // offset after the last batch
+	Batches int   // how many were appended: all, unless there is an error
+
+	// Ordinal counts the batches appended to the log since it was opened, up to
+	// and with the last of these. It is for Commit.
+	Ordinal int64
+}
+
+// Reader is the way out of a log.
+type Reader interface {
+	// Read returns whole batches from offset on, as many as have the messages
+	// that are asked for, in up to maxBytes bytes (0 for no limit) but for the
+	// first: ErrEnd at the readable end, ErrNotFound where no batch begins. The
+	// caller closes the View.
+	Read(offset, messages, maxBytes int64) (View, error)
+	// Verify is Read of batches that are checked first. Those that are damaged are
+	// set aside, and never read again.
+	Verify(offset, messages, maxBytes int64) (View, error)
+	// Oldest returns the first offset that is stored and not damaged.
+	Oldest() int64
+	// Watch asks for one call of w.Wake when the readable end passes offset or
+	// the topic is deleted, and reports false if that is so already. After
+	// Unwatch has returned, Wake is not called any more.
+	Watch(offset int64, w Waker) bool
+	Unwatch(w Waker)
+	// Seek returns the offset of the first batch appended at t or later, or the
+	// readable end.
+	Seek(t time.Time) (int64, error)
+	// Times returns when the batches from one offset up to another were appended,
+	// as at most so many marks: the first for the first batch at or after from,
+	// nothing at or behind to or the readable end.
+	Times(from, to int64, limit int) ([]TimeMark, error)
+}
+
+// Waker is somebody who waits for a log to grow.
+type Waker interface {
+	// Wake is called once after the log has grown. It must not block.
+	Wake()
+}
+
+// View is what a read found: sections of files, one after another, which stay
+// until Close, also when retention removes the files. Close is called once. A
+// View is for one goroutine.
+type View interface {
+	Offset() int64  // of the first batch
+	Batches() int64 // at least 1
+	Len() int64     // of all sections, in bytes
+	Sections() int
+	// Section returns n bytes of r at pos. If r has a method
+	// Fd() (uintptr, bool) that reports true, they may be read from the descriptor
+	// at explicit positions until Close.
+	Section(i int) (r io.ReaderAt, pos, n int64)
+	Close()
+}
+
+// TimeMark says that the batches from an offset on, up to the next mark's, were
+// appended at a time.
+type TimeMark struct {
+	Offset int64
+	Millis int64 // since 1970 UTC
+}
+
+// Admin is what operators ask of one topic.
+type Admin interface {
+	// Info describes the log. It may have to read partitions that no index knows,
+	// which a done ctx ends.
+	Info(ctx context.Context) (Info, error)
+	// Trim removes the partitions that end at or before offset, after their
+	// delete hooks, and returns the oldest offset then. An offset at or behind the
+	// end begins a new partition first.
+	Trim(ctx context.Context, offset int64) (oldest int64, err error)
+	// Plan returns what retention would do with each partition, oldest first,
+	// within these limits. It changes nothing.
+	Plan(l Limits) []Planned
+}
+
+// Info describes a log at a moment.
+type Info struct {
+	Oldest, Next int64 // offsets; Next is the readable end
+	Partitions   int
+	Bytes        int64 // that are served
+	Messages     int64
+	Batches      int64
+	OldestTime   time.Time // when the oldest batch was appended; zero if there is none
+	NewestTime   time.Time
+	Damaged      int64  // bytes set aside
+	Synced       int64  // offset: all before it is on stable storage
+	ID           string // hexadecimal; empty if there is none
+	ReadOnly     error  // why the topic takes no appends, or nil
+
+	// DamagedAt are the ranges that were set aside, in order: the first offset of
+	// each and the one behind it.
+	DamagedAt [][2]int64
+	// DamagedIn are the names of the files in which these ranges begin.
+	DamagedIn []string
+}
+
+// Limits say what is kept of a topic. A field that is 0 is no limit, a negative
+// one stands for the store's own.
+type Limits struct {
+	Partitions int64
+	Bytes      int64
+	Age        time.Duration // of a partition's newest batch
+}
+
+// Reason says why a partition is to be removed.
+type Reason uint8
+
+// The reasons. Keep is none.
+const (
+	Keep         Reason = iota
+	ByPartitions        // there are more partitions than are kept
+	ByBytes             // the topic has more bytes than are kept
+	ByAge               // its newest batch is older than what is kept
+)
+
+// String returns the name of the setting.
+func (r Reason) String() string {
+	return [...]string{"keep", "partitions", "retention-bytes", "retention-age"}[r]
+}
+
+// Planned is what retention has in mind for a partition.
+type Planned struct {
+	Base, End int64
+	File      string    // name within the work directory
+	Newest    time.Time // when its newest batch was appended; zero for an empty one
+	Messages  int64     // it has; -1 if they can't be counted
+	Head      bool      // the head goes only by age, after another was begun
+	// Remove is why the partition is to be removed now, or Keep.
+	Remove Reason
+	// Held tells that it waits for its delete hook.
+	Held bool
+	// What will remove a partition that stays, if nothing else does first: that
+	// so many more partitions are begun, that so many more bytes are written,
+	// and the time. Zero where the setting does not limit.
+	NewPartitions int
+	NewBytes      int64
+	At            time.Time
+}
+
+// Hooks are the delete hooks of a store's partitions.
+type Hooks interface {
+	// Hooks returns the partitions that wait for their delete hook.
+	Hooks() []Hook
+	// RetryHook has the hook of the partition that begins at base run again
+	// soon, SkipHook lets the partition go without. The error is ErrNotFound if
+	// that partition waits for no hook.
+	RetryHook(name string, base int64) error
+	SkipHook(name string, base int64) error
+}
+
+// Hook is a partition that waits for its delete hook.
+type Hook struct {
+	Topic     string
+	Base, End int64
+	State     string
+	Attempts  int
+	Next      time.Time // of the next attempt; zero if none is foreseen
+	Err       error     // of the last attempt
+}
