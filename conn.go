@@ -378,6 +378,12 @@ func (cn *conn) readAnswer() error {
 	default:
 		err = cn.reader.answer(line, cl)
 	}
+	if cl.err == ErrBusy && cl.kind != answerAppend && !cn.proven.Load() {
+		// The server takes no more connections, and said so before it had read the
+		// request: it is as if it had hung up.
+		cl.err, cl.refused = nil, false
+		return ErrBusy
+	}
 	_, damaged := err.(*damageError)
 	if (err == nil || damaged) && cl.err != ErrBusy && !cn.proven.Load() {
 		cn.proven.Store(true)

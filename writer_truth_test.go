@@ -267,7 +267,10 @@ func tellTheTruth(t *testing.T, seed uint64, cfg WriterConfig) *truth {
 	}
 	callers.Wait()
 	r.calm.Store(true)
-	if r.seen["stored"]%2 == 0 { // Close is to do all, or nothing
+	r.mu.Lock()
+	wait := r.seen["stored"]%2 == 0 // Close is to do all, or nothing
+	r.mu.Unlock()
+	if wait {
 		time.Sleep(time.Minute)
 	}
 	r.flush(r.w.CloseContext)

@@ -53,7 +53,6 @@ func TestWriteOutlivesTheServer(t *testing.T) {
 		}
 	}
 	p.in.Close()
-	go io.Copy(io.Discard, p.out)
 	if code := p.wait(); code != exit.Done {
 		t.Errorf("exit code %d, standard error %q", code, &p.stderr)
 	}
