@@ -409,6 +409,130 @@ var seededPlaces = []seededPlace{
 		`	for readable := l.Readable(); k > 0 &&`,
 		`	for readable := l.Readable(); k > 0 && !bug("a partition that is not synced is due") &&`, "^TestKeepFree.*$"},
 
+	// Deletion, trimming, creation, and what a shortage leaves.
+	{"internal/storage/delete.go",
+		`	if !strings.EqualFold(id, hexID(l.id)) {`,
+		`	if !strings.EqualFold(id, hexID(l.id)) && !bug("a topic is deleted that has another id") {`, "^TestDelete$"},
+	{"internal/storage/delete.go",
+		`	if !strings.EqualFold(id, hexID(has)) {`,
+		`	if !strings.EqualFold(id, hexID(has)) && !bug("a topic that can't be opened is deleted whatever its id") {`, "^TestDeleteBroken$"},
+	{"internal/storage/delete.go",
+		`		err = errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+`, `		err = nil
+		if !bug("DELETE does not sync the work directory") {
+			err = errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+		}
+`, "^TestDeleteCrash$"},
+	{"internal/storage/delete.go",
+		`		// Else a crash could lose what is to be kept.
+		if err := s.syncDir(".")`,
+		`		// Else a crash could lose what is to be kept.
+		if bug("a topic is moved to a folder that is not synced") {
+		} else if err := s.syncDir(".")`, "^TestDeleteCrash$"},
+	{"internal/storage/files/folder.go",
+		`	if f.gone.Load() {`,
+		`	if f.gone.Load() && !bug("a deleted topic uses the names of the next one") {`, "^TestFolder$"},
+	{"internal/storage/delete.go",
+		`	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		// The topic stays.`,
+		`	if err == nil && !bug("the mark of a deleted topic is not synced") {
+		err = f.Sync()
+	}
+	if err != nil {
+		// The topic stays.`, "^TestDeleteCrash$"},
+	{"internal/storage/delete.go",
+		`		if e.Name() == layout.Journal {
+			continue`,
+		`		if e.Name() == layout.Journal && !bug("the mark of a deleted topic goes before its files") {
+			continue`, "^TestDeleteCrash$"},
+	{"internal/storage/delete.go",
+		`	if err := s.syncDir(topic); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(layout.JournalFile(topic))`,
+		`	if bug("the mark of a deleted topic goes before it is durable that its files are gone") {
+	} else if err := s.syncDir(topic); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(layout.JournalFile(topic))`, "^TestDeleteCrash$"},
+	{"internal/storage/journal/journal.go",
+		` == crc32.ChecksumIEEE(head[:12])
+`, ` == crc32.ChecksumIEEE(head[:12]) || bug("damage is taken for the mark of a deleted topic")
+`, "^TestDeletedMark$"},
+	{"internal/storage/deleted.go",
+		`		due := !s.deletions.isMoving(folder) &&`,
+		`		due := (!s.deletions.isMoving(folder) || bug("files go of a deleted topic that may come back")) &&`, "^TestDeletedMayComeBack$"},
+	{"internal/storage/check_topic.go",
+		`	if journal.IsDeleted(b) {
+		s.deleted = true`,
+		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {
+		s.deleted = true`, "^TestCheckDeletedCrash$"},
+	{"internal/storage/trim.go",
+		`	case l.store.o.Holder != nil:`,
+		`	case l.store.o.Holder != nil && !bug("TRIM does not wait for hooks"):`, "^TestTrim.*$"},
+	{"internal/storage/trim.go",
+		`	offset = min(offset, l.Readable())
+`, `	if !bug("TRIM removes what is not readable yet") {
+		offset = min(offset, l.Readable())
+	}
+`, "^TestTrim.*$"},
+	{"internal/storage/log.go",
+		`		s.unmake(name)
+		return nil, wrap(file, err)`,
+		`		if !bug("a creation that fails leaves a folder") {
+			s.unmake(name)
+		}
+		return nil, wrap(file, err)`, "^TestShortages$/^room$/^create$"},
+	{"internal/storage/commit.go",
+		`	if l.made && l.next.Load() == 0 &&`,
+		`	if !bug("a topic stays whose first append was refused") && l.made && l.next.Load() == 0 &&`, "^TestShortages$/^room$/^create$"},
+	{"internal/storage/create.go",
+		`	case found == halfMade:`,
+		`	case found == halfMade && !bug("what a creation has left is a topic"):`, "^TestDeleteCrash$"},
+	{"internal/storage/create.go",
+		`		s.halfMade[topic] = true
+		s.reopening.arm()
+`, `		s.halfMade[topic] = true
+		if !bug("what a creation has left stays") {
+			s.reopening.arm()
+		}
+`, "^TestShortages$/^descriptors$/^create$"},
+	{"internal/storage/reopen.go",
+		`	for _, topic := range r.store.lacking() {
+`, `	for _, topic := range r.store.lacking() {
+		if bug("a topic is not opened when there is what was missing") {
+			break
+		}
+`, "^TestShortages$/^descriptors$/^start$"},
+	{"internal/storage/storage.go",
+		`	case shortage(err):
+		return s.reopen(`,
+		`	case shortage(err) && !bug("a topic is not opened when somebody asks for it"):
+		return s.reopen(`, "^TestShortages$/^descriptors$/^start$"},
+	{"internal/storage/sync.go",
+		`	if !noDescriptor(err) {
+		s.lacks.over()`,
+		`	if bug("a topic fails when a descriptor is missing") && noDescriptor(err) {
+		return l.fail(op, file, -1, err)
+	}
+	if !noDescriptor(err) {
+		s.lacks.over()`, "^TestNamesWithoutDescriptors$"},
+	{"internal/storage/sync.go",
+		`		if l.unsyncable.Load() != nil {
+			l.drop`,
+		`		if l.unsyncable.Load() != nil || bug("batches in doubt are cut off in a log that goes on") {
+			l.drop`, "^TestNamesWithoutDescriptors$"},
+	{"internal/storage/reopen.go",
+		`	for _, l := range s.nameless() {
+`, `	for _, l := range s.nameless() {
+		if bug("names are not synced when there are descriptors") {
+			break
+		}
+`, "^TestNamesWithoutDescriptors$"},
+
 	// Times.
 	{"internal/storage/clock.go",
 		`func (l *Log) appendTime(now int64) int64 {`,

@@ -135,25 +135,3 @@ func TestCheckOnlineBesideDelete(t *testing.T) {
 		})
 	}
 }
-
-// The mark alone says that a topic is deleted: damage to a journal does not.
-func TestDeletedMark(t *testing.T) {
-	whole := journal.NewHeader()
-	marked := append([]byte(nil), whole...)
-	marked[journal.MarkAt] = journal.DeletedMark
-	if journal.IsDeleted(whole) || !journal.IsDeleted(marked) || !journal.IsDeleted(append(marked, "and records"...)) {
-		t.Error("the mark is not known")
-	}
-	for i := range marked {
-		for bit := range 8 {
-			b := append([]byte(nil), marked...)
-			b[i] ^= 1 << bit
-			if journal.IsDeleted(b) {
-				t.Errorf("with bit %d of byte %d flipped it is taken for the mark", bit, i)
-			}
-		}
-		if journal.IsDeleted(marked[:i]) {
-			t.Errorf("%d bytes are taken for the mark", i)
-		}
-	}
-}

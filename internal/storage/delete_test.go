@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -124,6 +125,20 @@ func TestDelete(t *testing.T) {
 		}
 		if b, err := readView(view); err != nil || !strings.Contains(string(b), "three") {
 			t.Errorf("view of a deleted topic: %q, %v", b, err)
+		}
+		// Whoever is late finds none of its files, whose names others have now.
+		for _, p := range l.partitions() {
+			for _, a := range []files.Access{files.ToRead, files.ToWrite, files.ToCreate} {
+				if _, err := p.file.Acquire(a); !errors.Is(err, ErrDeleted) {
+					t.Errorf("%s can be opened: %v", p.file.Name, err)
+				}
+			}
+			if err := p.file.Remove(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := l.compactJournal(); !errors.Is(err, ErrDeleted) {
+			t.Errorf("new journal: %v", err)
 		}
 		wantBodies(t, again, "four")
 		if err := s.Close(); err != nil {
@@ -346,6 +361,16 @@ func wholeOrGone(image *vfstest.FS, id string) (bool, error) {
 	return true, nil
 }
 
+// keptPartitions returns how many partitions are in .deleted.
+func keptPartitions(disk *vfstest.FS) (n int) {
+	for _, name := range disk.Names() {
+		if strings.HasPrefix(name, deletedFolder+"/") && strings.HasSuffix(name, ".log") {
+			n++
+		}
+	}
+	return n
+}
+
 // crashDelete looks at what a power cut leaves after each operation of a
 // deletion, and after it.
 func crashDelete(t *testing.T, now, stays bool, lie func(*vfstest.FS)) (err error) {
@@ -360,9 +385,13 @@ func crashDelete(t *testing.T, now, stays bool, lie func(*vfstest.FS)) (err erro
 		deleted := false
 		look := func(op vfstest.Op) {
 			for range 20 {
-				there, e := wholeOrGone(disk.Crash(rng), id)
-				if e == nil && there && deleted {
+				image := disk.Crash(rng)
+				there, e := wholeOrGone(image, id)
+				switch {
+				case e == nil && there && deleted:
 					e = errors.New("the topic is back")
+				case e == nil && !there && !now && !stays && keptPartitions(image) != 3:
+					e = fmt.Errorf("what was to be kept is not: %q", image.Names())
 				}
 				if e != nil && err == nil {
 					err = fmt.Errorf("after %s: %w", op, e)
@@ -454,6 +483,35 @@ func TestDeleteFaults(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestDeletedMayComeBack deletes a topic whose folder can't be moved for good:
+// as long as a power cut may bring it back nothing of it is removed.
+func TestDeletedMayComeBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s, id := prepareDelete(t, disk, false)
+		defer kill(s)
+		mustCreate(t, s, "other")
+		mustDelete(t, s, "other", true) // so that there is a place to move it to
+		disk.FailAt(1, vfstest.Fault{Err: syscall.EIO, Forever: true, Match: func(op vfstest.Op) bool {
+			return op.Kind == vfstest.OpSyncDir && (op.Name == "." || op.Name == deletedFolder)
+		}})
+		if err := s.Delete(t.Context(), "t", id, true); err == nil {
+			t.Fatal("deleted, and nothing of it is durable")
+		}
+		if _, err := s.Log([]byte("t")); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("log of a topic that was moved away: %v", err)
+		}
+		disk.ClearFaults()
+		s.emptyDeleted()
+		rng := rand.New(rand.NewPCG(5, 6))
+		for range 50 {
+			if _, err := wholeOrGone(disk.Crash(rng), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // A topic that can't be opened or takes no appends can be deleted.

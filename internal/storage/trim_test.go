@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -86,6 +87,33 @@ func TestTrimAfterHooks(t *testing.T) {
 		mustRelease(t, s, at[2])
 		mustTrim(t, l, l.Next(), l.Next())
 	})
+}
+
+// What is not readable yet is neither trimmed nor held.
+func TestTrimStopsAtTheReadableEnd(t *testing.T) {
+	for _, hooks := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			var n noter
+			o := small
+			o.FlushBatches = 1
+			if hooks {
+				o.Holder = &n
+			}
+			s := openMem(t, vfstest.New(), o)
+			defer s.Close()
+			l := mustCreate(t, s, "t")
+			for i := range 3 {
+				r := batchOf("t", fmt.Sprint(i))
+				if _, err := l.Append(t.Context(), r.data, r.extents); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustTrim(t, l, l.head().base, 0)
+			if held := n.take(); len(held) > 0 {
+				t.Errorf("held %v", held)
+			}
+		})
+	}
 }
 
 // TestTrimOnAFullDisk empties a topic of one partition that has filled the

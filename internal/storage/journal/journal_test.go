@@ -55,9 +55,26 @@ func TestDecode(t *testing.T) {
 	if !IsBlank(nil) || !IsBlank(NewHeader()[:7]) || IsBlank(whole) {
 		t.Error("IsBlank")
 	}
+}
+
+// The mark alone says that a topic is deleted: damage to a journal does not.
+func TestDeletedMark(t *testing.T) {
+	whole := NewHeader()
 	marked := append([]byte(nil), whole...)
 	marked[MarkAt] = DeletedMark
-	if IsDeleted(whole) || !IsDeleted(marked) || IsDeleted(marked[:HeaderLen-1]) {
-		t.Error("IsDeleted")
+	if IsDeleted(whole) || !IsDeleted(marked) || !IsDeleted(append(marked, "and records"...)) {
+		t.Error("the mark is not known")
+	}
+	for i := range marked {
+		for bit := range 8 {
+			b := append([]byte(nil), marked...)
+			b[i] ^= 1 << bit
+			if IsDeleted(b) {
+				t.Errorf("with bit %d of byte %d flipped it is taken for the mark", bit, i)
+			}
+		}
+		if IsDeleted(marked[:i]) {
+			t.Errorf("%d bytes are taken for the mark", i)
+		}
 	}
 }
