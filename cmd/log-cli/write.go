@@ -78,13 +78,13 @@ func (a *app) writeCommand() *cobra.Command {
 		Long: `The offset of each batch of messages is printed when the server has it.
 
 A line ends with a line feed, which is not part of the message. Everything else
-is, also a carriage return before the line feed and bytes that are no text, so
-that "log-cli read" gives back what was written byte for byte; only a line feed
-that was missing at the very end is added. An empty line is an empty message.
+is part of it, also a carriage return before the line feed and bytes that are no
+text. So "log-cli read" gives back what was written byte for byte; it only adds
+a line feed that was missing at the very end. An empty line is an empty message.
 
 Several batches are on their way to the server at once. If the server refuses
 one, nothing more is sent. A message then says which lines are stored, which are
-not, and of which that is not known.
+not, and which may or may not be.
 
 If the server cannot be reached at the start, the command ends at once. If the
 server goes away later, the command waits for it as long as --retry says. What
