@@ -16,6 +16,7 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // client is a connection over a pipe, for use in a bubble of synctest.
@@ -71,13 +72,13 @@ func logBuffer() (*bytes.Buffer, *slog.Logger) {
 }
 
 // inBubble runs f with a server in a bubble of synctest, and closes the server.
-func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *memStore)) {
+func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o := o
-		store, _ := o.Store.(*memStore)
+		store, _ := o.Store.(*topictest.Memory)
 		if o.Store == nil {
-			store = newMemStore()
+			store = topictest.NewMemory()
 			o.Store, o.Hooks = store, store
 		}
 		s := server.New(o)
@@ -102,7 +103,7 @@ func elapsed(t testing.TB, start time.Time, want time.Duration) {
 }
 
 func TestIdleConnectionIsCut(t *testing.T) {
-	inBubble(t, server.Options{IdleTimeout: 30 * time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{IdleTimeout: 30 * time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		start := time.Now()
 		c := connect(t, s)
 		c.wantClosed()
@@ -131,7 +132,7 @@ func TestRequestThatDribbles(t *testing.T) {
 		"refused": refused,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, store *memStore) {
+			inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 				c := connect(t, s)
 				go io.Copy(io.Discard, c.in)
 				time.Sleep(30 * time.Second) // an idle time does not count
@@ -148,7 +149,7 @@ func TestRequestThatDribbles(t *testing.T) {
 					t.Error("the request was taken whole")
 				}
 				synctest.Wait()
-				if store.length("t") > 0 {
+				if length(store, "t") > 0 {
 					t.Error("something was stored")
 				}
 				c.nc.Close()
@@ -160,7 +161,7 @@ func TestRequestThatDribbles(t *testing.T) {
 // TestPipelinedRequestsHaveTheirOwnTime: the time of a request begins with its
 // own first byte, not with that of one before.
 func TestPipelinedRequestsHaveTheirOwnTime(t *testing.T) {
-	inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		c.send("PI")
 		for range 10 {
@@ -177,7 +178,7 @@ func TestPipelinedRequestsHaveTheirOwnTime(t *testing.T) {
 // TestReaderThatDoesNotRead is cut after Timeout, over a pipe; node has the
 // same over TCP.
 func TestReaderThatDoesNotRead(t *testing.T) {
-	inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Timeout: 10 * time.Second, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		start := time.Now()
 		c, d := connect(t, s), connect(t, s)
 		c.send("PING\r\n")
@@ -200,7 +201,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 // TestAnswersInMemoryAreBounded: answers that are not taken are not piled up,
 // however many requests arrive at once and however long their answers are.
 func TestAnswersInMemoryAreBounded(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		const topics = 500
 		for i := range topics {
 			store.Create(fmt.Appendf(nil, "%s%d", strings.Repeat("t", 200), i))
@@ -208,12 +209,10 @@ func TestAnswersInMemoryAreBounded(t *testing.T) {
 		c := connect(t, s)
 		go c.nc.Write([]byte(strings.Repeat("TOPICS\n", 30_000)))
 		synctest.Wait() // it can't go on before we read
-		store.mu.Lock()
-		defer store.mu.Unlock()
-		if bytes := store.listed * topics * 200; bytes > 1<<20 {
-			t.Errorf("%d answers, %d bytes, wait for the client", store.listed, bytes)
+		if bytes := store.Listed() * topics * 200; bytes > 1<<20 {
+			t.Errorf("%d answers, %d bytes, wait for the client", store.Listed(), bytes)
 		}
-		if store.listed == 0 {
+		if store.Listed() == 0 {
 			t.Error("nothing was answered")
 		}
 	})
@@ -234,7 +233,7 @@ func TestStoreErrors(t *testing.T) {
 	} {
 		for _, where := range []string{"append", "commit", "read"} {
 			t.Run(where+"/"+test.err.Error(), func(t *testing.T) {
-				store := newMemStore()
+				store := topictest.NewMemory()
 				fails := func(topic string) error {
 					if topic == "bad" {
 						return test.err
@@ -245,15 +244,15 @@ func TestStoreErrors(t *testing.T) {
 				request := wireBatch("bad", "one")
 				switch where {
 				case "append":
-					store.onAppend = fails
+					store.OnAppend = fails
 				case "commit":
-					store.onCommit = fails
+					store.OnCommit = fails
 				case "read":
-					store.onRead = fails
+					store.OnRead = fails
 					request = "READ bad 0 1\r\n"
 				}
 				log, logger := logBuffer()
-				inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *memStore) {
+				inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 					c := connect(t, s)
 					// Between others, which it does not touch.
 					good := wireBatch("good", "one")
@@ -281,7 +280,7 @@ func TestStoreErrors(t *testing.T) {
 // there or not.
 func TestTooLarge(t *testing.T) {
 	const limit = 2000
-	inHTTPBubble(t, server.Options{MaxBatchSize: limit}, func(t *testing.T, s *server.Server, _ *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{MaxBatchSize: limit}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 		const rest = len("BATCH 1980 t 1234567890 1\r\n") + len("MSG 1900\r\n\r\n") // with a checksum of any length
 		longest := ""
 		for n := limit - rest; ; n++ {
@@ -316,7 +315,7 @@ func TestTooLarge(t *testing.T) {
 func TestInDoubt(t *testing.T) {
 	for _, where := range []string{"append", "commit"} {
 		t.Run(where, func(t *testing.T) {
-			store := newMemStore()
+			store := topictest.NewMemory()
 			fails := func(name string) error {
 				if name == "bad" {
 					return fmt.Errorf("%w: %w", topic.ErrInDoubt, errors.New("disk on fire"))
@@ -324,12 +323,12 @@ func TestInDoubt(t *testing.T) {
 				return nil
 			}
 			if where == "append" {
-				store.onAppend = fails
+				store.OnAppend = fails
 			} else {
-				store.onCommit = fails
+				store.OnCommit = fails
 			}
 			good, bad := wireBatch("good", "one"), wireBatch("bad", "one")
-			inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *memStore, dial func() *client) {
+			inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 				for _, last := range []string{"", "CLOSE\r\n", "no request\r\n"} {
 					c := connect(t, s)
 					go c.nc.Write([]byte("PING\r\n" + good + bad + good + "PING\r\n" + last))
@@ -356,10 +355,10 @@ func TestInDoubt(t *testing.T) {
 // TestPartialAppend: of a run that is appended in part, each batch has its own
 // answer.
 func TestPartialAppend(t *testing.T) {
-	store := newMemStore()
-	store.onAppend = func(string) error { return topic.ErrReadOnly }
-	store.appended = 2
-	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *memStore) {
+	store := topictest.NewMemory()
+	store.OnAppend = func(string) error { return topic.ErrReadOnly }
+	store.Appended = 2
+	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		b := wireBatch("t", "one")
 		go c.nc.Write([]byte(b + b + b + b + "PING\r\n"))
@@ -374,15 +373,15 @@ func TestPartialAppend(t *testing.T) {
 // TestPanicClosesOneConnection: it is logged with its stack, and all others
 // live.
 func TestPanicClosesOneConnection(t *testing.T) {
-	store := newMemStore()
-	store.onAppend = func(topic string) error {
+	store := topictest.NewMemory()
+	store.OnAppend = func(topic string) error {
 		if topic == "boom" {
 			panic("the store is broken")
 		}
 		return nil
 	}
 	log, logger := logBuffer()
-	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c, d := connect(t, s), connect(t, s)
 		c.send(wireBatch("boom", "one"))
 		c.wantClosed()
@@ -403,7 +402,7 @@ func TestPanicClosesOneConnection(t *testing.T) {
 // TestRefusalArrives: the answer to a BATCH that is too large arrives although
 // the client sends all of it before it reads.
 func TestRefusalArrives(t *testing.T) {
-	s := server.New(server.Options{Store: newMemStore()})
+	s := server.New(server.Options{Store: topictest.NewMemory()})
 	addr := serveTCP(t, s)
 	for _, line := range []string{"BATCH 3000000 t 0 1\r\n", "BATCH x t 0 1\r\n", "BATCH\r\n", "what\r\n"} {
 		nc := dialAddr(t, addr)
@@ -421,7 +420,7 @@ func TestRefusalArrives(t *testing.T) {
 
 // TestBytesAreCounted counts what goes over the wire.
 func TestBytesAreCounted(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		b := wireBatch("t", "one")
 		c.ask(b, "OK 0 1")
@@ -453,7 +452,7 @@ func TestTypedBatch(t *testing.T) {
 		{"a program that is slow", []string{"BATCH 16 t 1 1\r\n", "MSG ", "7", "\r"}, 15*time.Second + 0, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+			inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 				c := connect(t, s)
 				start := time.Now()
 				go func() {
@@ -472,7 +471,7 @@ func TestTypedBatch(t *testing.T) {
 				if took := time.Since(start); took < test.after || took > test.after+test.after/16 {
 					t.Errorf("it took %v, want %v", took, test.after)
 				}
-				if n := store.length("t"); n != -1 {
+				if n := length(store, "t"); n != -1 {
 					t.Errorf("%d bytes are stored", n)
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // FuzzConn sends any bytes to a connection, cut into writes of the given size:
@@ -36,8 +37,8 @@ func FuzzConn(f *testing.F) {
 			t.Skip("longer than it takes")
 		}
 		data = endlessWait(data)
-		store := newMemStore()
-		store.maxTopics = 4
+		store := topictest.NewMemory()
+		store.MaxTopics = 4
 		log, logger := logBuffer()
 		s := server.New(server.Options{
 			Store: store, Logger: logger, MaxBatchSize: 16 << 10, MaxMessages: 100,
@@ -75,12 +76,13 @@ func FuzzConn(f *testing.F) {
 			t.Errorf("Stats: %+v; logged %s", st, log.String())
 		}
 		stored := 0
-		for name, l := range store.logs {
+		for _, name := range store.Topics() {
 			if !batch.ValidTopic([]byte(name)) || strings.HasPrefix(name, "__") {
 				t.Errorf("there is a topic %q", name)
 			}
-			stored += len(l.data)
-			checkStored(t, name, l.data)
+			kept, _ := store.Data(name)
+			stored += len(kept)
+			checkStored(t, name, kept)
 		}
 		if stored > 2*len(data) { // a bare LF becomes CR LF, no more
 			t.Errorf("%d bytes are stored of %d sent", stored, len(data))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // httpTimeout is the ReadTimeout and WriteTimeout of the HTTP servers here.
@@ -22,9 +23,9 @@ const httpTimeout = 10 * time.Second
 
 // inHTTPBubble is inBubble with an HTTP server before the server. Each call of
 // dial makes a connection to it.
-func inHTTPBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *memStore, dial func() *client)) {
+func inHTTPBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client)) {
 	t.Helper()
-	inBubble(t, o, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, o, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		conns := make(chan net.Conn)
 		l := &fakeListener{closed: make(chan struct{})}
 		l.accept = func() (net.Conn, error) {
@@ -85,11 +86,11 @@ func (c *client) wantAnswer(status int, body string) {
 // the status says it again. What ends a connection of the protocol does not end
 // one of HTTP, but what is wrong with a request does.
 func TestHTTPRequests(t *testing.T) {
-	store := newMemStore()
-	store.maxTopics, store.allowed = 2, []string{"t", "u", "v"}
+	store := topictest.NewMemory()
+	store.MaxTopics, store.Allowed = 2, []string{"t", "u", "v"}
 	b := wireBatch("t", "one")
 	reply := func(reason string) string { return "ERR " + reason + "\r\n" }
-	inHTTPBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
 			request string
@@ -154,7 +155,7 @@ func TestHTTPRequests(t *testing.T) {
 				c = dial()
 			}
 		}
-		if got, want := store.length("t"), 2*len(b); got != want {
+		if got, want := length(store, "t"), 2*len(b); got != want {
 			t.Errorf("%d bytes are stored, want %d", got, want)
 		}
 		c.nc.Close()
@@ -164,10 +165,10 @@ func TestHTTPRequests(t *testing.T) {
 // TestHTTPStatusOfStoreErrors: every error of the protocol has its status.
 func TestHTTPStatusOfStoreErrors(t *testing.T) {
 	var fails error
-	store := newMemStore()
-	store.onRead = func(string) error { return fails }
+	store := topictest.NewMemory()
+	store.OnRead = func(string) error { return fails }
 	store.Create([]byte("t"))
-	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
 			err    error
@@ -195,7 +196,7 @@ func TestHTTPStatusOfStoreErrors(t *testing.T) {
 }
 
 func TestHTTPContentTypeAndMethod(t *testing.T) {
-	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		b := wireBatch("t", "one")
 		for _, header := range []string{
@@ -213,7 +214,7 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 		if n := s.Stats().ContentTypes; n != 10 {
 			t.Errorf("%d requests of another content type are counted, want 10", n)
 		}
-		if n := store.length("t"); n != -1 {
+		if n := length(store, "t"); n != -1 {
 			t.Errorf("%d bytes are stored", n)
 		}
 		c.post("application/logd; charset=utf-8", b)
@@ -235,16 +236,16 @@ func TestHTTPWaitingRead(t *testing.T) {
 	b := wireBatch("t", "one")
 	wait := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
 	nothing := fmt.Sprintf("OK %d 0\r\n", len(b))
-	start := func(t *testing.T, s *server.Server, store *memStore, dial func() *client) (w, c *client) {
+	start := func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) (w, c *client) {
 		w, c = connect(t, s), dial()
 		w.ask(b, "OK 0 1")
 		c.post(protocol.ContentType, wait)
 		wantWatching(t, s, store, 1)
 		return w, c
 	}
-	type scene func(t *testing.T, s *server.Server, store *memStore, dial func() *client)
+	type scene func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client)
 	for name, f := range map[string]scene{
-		"append": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		"append": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			_, c := start(t, s, store, dial)
 			time.Sleep(10 * httpTimeout) // which is no deadline of a read that waits
 			wantWatching(t, s, store, 1)
@@ -257,7 +258,7 @@ func TestHTTPWaitingRead(t *testing.T) {
 			c.post(protocol.ContentType, "PING\r\n")
 			c.wantAnswer(200, "OK\r\n")
 		},
-		"time": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		"time": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			began := time.Now()
 			_, c := start(t, s, store, dial)
 			c.wantAnswer(200, nothing)
@@ -267,12 +268,12 @@ func TestHTTPWaitingRead(t *testing.T) {
 			c.post(protocol.ContentType, "PING\r\n")
 			c.wantAnswer(200, "OK\r\n")
 		},
-		"gone": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		"gone": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			_, c := start(t, s, store, dial)
 			c.nc.Close()
 			wantWatching(t, s, store, 0)
 		},
-		"drain": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		"drain": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			w, c := start(t, s, store, dial)
 			w.nc.Close()
 			done := make(chan error, 1)
@@ -288,7 +289,7 @@ func TestHTTPWaitingRead(t *testing.T) {
 			c.post(protocol.ContentType, "PING\r\n")
 			c.wantAnswer(503, "ERR shutting down\r\n")
 		},
-		"close": func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+		"close": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			start(t, s, store, dial)
 			began := time.Now()
 			if err := s.Close(); err != nil {
@@ -307,7 +308,7 @@ func TestHTTPWaitingRead(t *testing.T) {
 // TestHTTPBodyThatDribbles is cut by the HTTP server's own deadline, and
 // nothing of it is stored.
 func TestHTTPBodyThatDribbles(t *testing.T) {
-	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		start := time.Now()
 		b := wireBatch("t", strings.Repeat("x", 1000))
@@ -326,7 +327,7 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 		elapsed(t, start, httpTimeout)
 		c.nc.Close()
 		<-done
-		if n := store.length("t"); n != -1 {
+		if n := length(store, "t"); n != -1 {
 			t.Errorf("%d bytes are stored", n)
 		}
 	})
@@ -334,7 +335,7 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 
 // TestHTTPReaderThatDoesNotRead is cut after Timeout.
 func TestHTTPReaderThatDoesNotRead(t *testing.T) {
-	inHTTPBubble(t, server.Options{Timeout: httpTimeout}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{Timeout: httpTimeout}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		b := wireBatch("t", strings.Repeat("x", 60_000))
 		c.post(protocol.ContentType, b)
@@ -352,7 +353,7 @@ func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 // TestHTTPMaxConnections: requests over HTTP count as connections while they
 // are answered, so that reads that wait are bounded there too.
 func TestHTTPMaxConnections(t *testing.T) {
-	inHTTPBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		w := connect(t, s)
 		w.ask(wireBatch("t", "one"), "OK 0 1")
 		a, b, c := dial(), dial(), dial()
@@ -381,7 +382,7 @@ func TestHTTPMaxConnections(t *testing.T) {
 // TestHTTPWaitsAreLimited: reads over HTTP that wait take some of its
 // connections, and never all. A read that need not wait is not counted.
 func TestHTTPWaitsAreLimited(t *testing.T) {
-	inHTTPBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		b := wireBatch("t", "one")
 		w := connect(t, s)
 		w.ask(b, "OK 0 1")
@@ -420,10 +421,10 @@ func TestHTTPWaitsAreLimited(t *testing.T) {
 // TestHTTPPanic: it is logged with its stack and counted, as on any connection;
 // nothing of the request is left.
 func TestHTTPPanic(t *testing.T) {
-	store := newMemStore()
-	store.onAppend = func(string) error { panic("the store is broken") }
+	store := topictest.NewMemory()
+	store.OnAppend = func(string) error { panic("the store is broken") }
 	log, logger := logBuffer()
-	inHTTPBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *memStore, dial func() *client) {
+	inHTTPBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		c.post(protocol.ContentType, wireBatch("t", "one"))
 		c.wantClosed() // an error answer would say that nothing is stored

@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 func TestMaxConnections(t *testing.T) {
-	inBubble(t, server.Options{MaxConnections: 2}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{MaxConnections: 2}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		a, b := connect(t, s), connect(t, s)
 		a.ask("PING\r\n", "OK")
 		b.ask("PING\r\n", "OK")
@@ -33,7 +34,7 @@ func TestMaxConnections(t *testing.T) {
 
 // TestRefusedClientsThatDoNotRead cost little: a few goroutines, for a second.
 func TestRefusedClientsThatDoNotRead(t *testing.T) {
-	inBubble(t, server.Options{MaxConnections: 1}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{MaxConnections: 1}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		connect(t, s).ask("PING\r\n", "OK")
 		start := time.Now()
 		var refused []*client
@@ -64,7 +65,7 @@ func (l *fakeListener) Close() error              { l.once.Do(func() { close(l.c
 
 func TestAcceptBacksOff(t *testing.T) {
 	log, logger := logBuffer()
-	inBubble(t, server.Options{Logger: logger}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		l := &fakeListener{closed: make(chan struct{})}
 		var pauses []time.Duration
 		last := time.Now()
@@ -109,7 +110,7 @@ func TestAcceptBacksOff(t *testing.T) {
 }
 
 func TestShutdownAnswersWhatArrived(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := wireBatch("t", "one")
 		idle, half, busy := connect(t, s), connect(t, s), connect(t, s)
 		half.send(b[:20])
@@ -133,7 +134,7 @@ func TestShutdownAnswersWhatArrived(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
-		if got := store.length("t"); got != len(b) {
+		if got := length(store, "t"); got != len(b) {
 			t.Errorf("%d bytes stored, want %d", got, len(b))
 		}
 	})
@@ -141,7 +142,7 @@ func TestShutdownAnswersWhatArrived(t *testing.T) {
 
 // TestShutdownRefusesLaterRequests: a client that goes on sending is told.
 func TestShutdownRefusesLaterRequests(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		c.ask("PING\r\n", "OK")
 		start := time.Now()
@@ -165,7 +166,7 @@ func TestShutdownRefusesLaterRequests(t *testing.T) {
 }
 
 func TestShutdownHonoursItsContext(t *testing.T) {
-	inBubble(t, server.Options{Timeout: time.Hour}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Timeout: time.Hour}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		c.send("PING\r\n") // the answer is not taken
 		synctest.Wait()
@@ -186,7 +187,7 @@ func TestShutdownHonoursItsContext(t *testing.T) {
 }
 
 func TestCloseCuts(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		idle, waiting, stuck := connect(t, s), connect(t, s), connect(t, s)
 		idle.ask(wireBatch("t", "one"), "OK 0 1")
 		waiting.send("READ t 37 1 wait=3600000\r\n")
@@ -220,7 +221,7 @@ func TestCloseCuts(t *testing.T) {
 
 // TestCloseDuringShutdown ends it.
 func TestCloseDuringShutdown(t *testing.T) {
-	inBubble(t, server.Options{Timeout: time.Hour}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Timeout: time.Hour}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
 		c.send("PING\r\n")
 		synctest.Wait()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // inUse returns the bytes of the heap and of all stacks.
@@ -100,7 +101,7 @@ func TestMemoryOfPipelinedRequests(t *testing.T) {
 		wireBatch("t", ""), wireBatch("t", "", "", "", ""), wireBatch("t", "") + wireBatch("u", ""),
 	} {
 		t.Run(strings.ReplaceAll(request, "\r\n", "|"), func(t *testing.T) {
-			inBubble(t, server.Options{Store: discardStore{}}, func(t *testing.T, s *server.Server, _ *memStore) {
+			inBubble(t, server.Options{Store: discardStore{}}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 				text := []byte(strings.Repeat(request, (1<<20)/len(request)))
 				before := inUse()
 				var clients []*client

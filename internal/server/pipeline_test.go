@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // watchedConn is the server's side of a pipe; it keeps what is written with
@@ -59,7 +60,7 @@ func TestPipelinedAnswersLeaveTogether(t *testing.T) {
 		"a wait behind":         {b + "PING\r\n" + fmt.Sprintf("READ t %d 1 wait=1000\r\n", n), []string{"OK 0 1\r\nOK\r\n", fmt.Sprintf("OK %d 0\r\n", n)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+			inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 				nc, srv := net.Pipe()
 				watched := &watchedConn{Conn: srv}
 				s.ServeConn(watched)
@@ -76,8 +77,8 @@ func TestPipelinedAnswersLeaveTogether(t *testing.T) {
 				nc.Close()
 				synctest.Wait()
 				want := n * strings.Count(test.writes[0], "OK 0 1\r\n")
-				if test.closes && store.length("t") != want {
-					t.Errorf("%d bytes are stored, want %d: something behind the end was", store.length("t"), want)
+				if test.closes && length(store, "t") != want {
+					t.Errorf("%d bytes are stored, want %d: something behind the end was", length(store, "t"), want)
 				}
 			})
 		})
@@ -94,7 +95,7 @@ func TestPipelinedRequestsInPieces(t *testing.T) {
 	answers := fmt.Sprintf("OK 0 1\r\nOK\r\nERR checksum mismatch\r\nOK %d 1\r\nERR invalid request\r\nOK 0 1\r\n%sOK 0 0\r\nOK %d 1\r\nOK 0 3\r\n%sERR invalid protocol\r\n",
 		len(b), b, len(b)+len(large), b+large+b)
 	for _, size := range []int{1, 2, 3, 5, 7, 64, 1000, 4095, 4096, 4097, len(requests) - 1, len(requests)} {
-		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 			c := connect(t, s)
 			go func() {
 				for rest := requests; rest != ""; {
@@ -118,7 +119,7 @@ func TestEveryErrorAnswerIsOfARequest(t *testing.T) {
 		"BATCH 0 t 0 0\r\n", "READ\r\n", "TAIL t 0\r\n", "SEEK t 1 1\r\n", "INFO t\r\n", "HELLO 1\r\n", "PING x\r\n",
 		strings.Replace(b, "one", "two", 1), strings.Replace(b, " t ", " __t ", 1),
 	} {
-		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *memStore) {
+		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 			c := connect(t, s)
 			go c.nc.Write([]byte(request))
 			line, err := c.in.ReadString('\n')
@@ -146,7 +147,7 @@ func TestEveryErrorAnswerIsOfARequest(t *testing.T) {
 // TestDeadlinesAreOfOneConnection: each deadline cuts the connection that it
 // is of, and those that do as they should live on, long after.
 func TestDeadlinesAreOfOneConnection(t *testing.T) {
-	inBubble(t, server.Options{Timeout: 2 * time.Second, IdleTimeout: 5 * time.Second}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{Timeout: 2 * time.Second, IdleTimeout: 5 * time.Second}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := wireBatch("t", "one")
 		good := connect(t, s)
 		good.ask(b, "OK 0 1")

@@ -21,6 +21,7 @@ import (
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 var update = flag.Bool("update", false, "write the transcripts in testdata anew")
@@ -126,7 +127,7 @@ func dialAddr(t testing.TB, addr string) net.Conn {
 }
 
 func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *server.Server) dialer) dialer {
-	store := newMemStore()
+	store := topictest.NewMemory()
 	o := server.Options{Store: store}
 	for name, value := range set {
 		n, _ := strconv.Atoi(value)
@@ -136,11 +137,11 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 		case "max-messages":
 			o.MaxMessages = int64(n)
 		case "topics":
-			store.maxTopics = n
+			store.MaxTopics = n
 		case "allow":
-			store.allowed = strings.Fields(value)
+			store.Allowed = strings.Fields(value)
 		case "section-size":
-			store.section = int64(n)
+			store.Section = int64(n)
 		}
 	}
 	s := server.New(o)

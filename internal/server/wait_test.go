@@ -13,20 +13,16 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
 // watching returns how many readers wait, as the server and the store see it.
-func watching(s *server.Server, store *memStore, topic string) (readers int64, watchers int) {
+func watching(s *server.Server, store *topictest.Memory, topic string) (readers int64, watchers int) {
 	synctest.Wait()
-	store.mu.Lock()
-	l := store.logs[topic]
-	store.mu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return s.Stats().WaitingReads, len(l.watchers)
+	return s.Stats().WaitingReads, store.Watchers(topic)
 }
 
-func wantWatching(t *testing.T, s *server.Server, store *memStore, want int) {
+func wantWatching(t *testing.T, s *server.Server, store *topictest.Memory, want int) {
 	t.Helper()
 	if readers, watchers := watching(s, store, "t"); int(readers) != want || watchers != want {
 		t.Fatalf("%d reads wait, %d watch the log; want %d", readers, watchers, want)
@@ -34,7 +30,7 @@ func wantWatching(t *testing.T, s *server.Server, store *memStore, want int) {
 }
 
 func TestWaitingReadIsWoken(t *testing.T) {
-	inBubble(t, server.Options{IdleTimeout: time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{IdleTimeout: time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := wireBatch("t", "one")
 		w := connect(t, s)
 		w.ask(b, "OK 0 1")
@@ -68,7 +64,7 @@ func TestWaitingReadIsWoken(t *testing.T) {
 
 // TestTailOfAnEmptyTopic waits at its end like a READ.
 func TestTailOfAnEmptyTopic(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		store.Create([]byte("t"))
 		c, w := connect(t, s), connect(t, s)
 		c.ask("TAIL t 1\r\n", "ERR not found")
@@ -83,7 +79,7 @@ func TestTailOfAnEmptyTopic(t *testing.T) {
 }
 
 func TestWaitingReadEndsInTime(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := wireBatch("t", "one")
 		c := connect(t, s)
 		c.ask(b, "OK 0 1")
@@ -103,7 +99,7 @@ func TestWaitingReadEndsInTime(t *testing.T) {
 }
 
 func TestWaitingReaderGoesAway(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		c := connect(t, s)
 		c.ask(wireBatch("t", "one"), "OK 0 1")
 		var gone []*client
@@ -125,7 +121,7 @@ func TestWaitingReaderGoesAway(t *testing.T) {
 }
 
 func TestWaitingReadEndsWithDrain(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		c := connect(t, s)
 		c.ask(wireBatch("t", "one"), "OK 0 1")
 		c.send("READ t 37 1 wait=3600000\r\nPING\r\n")
@@ -147,7 +143,7 @@ func TestWaitingReadEndsWithDrain(t *testing.T) {
 // TestRequestsBehindAWaitingRead: more of them than the buffer holds wait for
 // their turn and are answered in order.
 func TestRequestsBehindAWaitingRead(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := wireBatch("t", "one")
 		c, w := connect(t, s), connect(t, s)
 		w.ask(b, "OK 0 1")
@@ -179,7 +175,7 @@ func TestRequestsBehindAWaitingRead(t *testing.T) {
 // read ends in time, and with a drain.
 func TestFullBufferBehindAWaitingRead(t *testing.T) {
 	for _, drain := range []bool{false, true} {
-		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *memStore) {
+		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 			c := connect(t, s)
 			c.ask(wireBatch("t", "one"), "OK 0 1")
 			go io.WriteString(c.nc, "READ t 37 1 wait=60000\r\n"+strings.Repeat("PING\r\n", 200_000))
@@ -205,16 +201,16 @@ func TestFullBufferBehindAWaitingRead(t *testing.T) {
 // TestErrorAfterWait: what is logged of a read that waited has its topic,
 // though its line is no longer in the buffer.
 func TestErrorAfterWait(t *testing.T) {
-	store := newMemStore()
+	store := topictest.NewMemory()
 	var broken atomic.Bool // the read that waits looks at it whenever a PING arrives
-	store.onRead = func(string) error {
+	store.OnRead = func(string) error {
 		if broken.Load() {
 			return errors.New("disk on fire")
 		}
 		return nil
 	}
 	log, logger := logBuffer()
-	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *memStore) {
+	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c, w := connect(t, s), connect(t, s)
 		w.ask(wireBatch("topic-to-name", "one"), "OK 0 1")
 		c.send("READ topic-to-name 49 1 wait=60000\r\n")
@@ -242,7 +238,7 @@ func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := newMemStore()
+			store := topictest.NewMemory()
 			s := server.New(server.Options{Store: store})
 			addr := serveTCP(t, s)
 			if _, err := store.Create([]byte("t")); err != nil {
