@@ -35,10 +35,10 @@ const (
 var seededPlaces = []seededPlace{
 	// Damage that a reader asks about, or that a pass looks for.
 	{"internal/storage/verify.go",
-		`			_, n, ok, err := sc.batchAt(pos)
-`, `			_, n, ok, err := sc.batchAt(pos)
+		`			_, n, ok, err := sc.BatchAt(pos)
+`, `			_, n, ok, err := sc.BatchAt(pos)
 			if bug("a read that is to check batches looks at envelopes alone") {
-				_, n, ok, err = sc.headerAt(pos)
+				_, n, ok, err = sc.HeaderAt(pos)
 			}
 `, byVerify},
 	{"internal/storage/reindex.go",
@@ -53,17 +53,17 @@ var seededPlaces = []seededPlace{
 	}
 `, byVerify},
 	{"internal/storage/scrub.go",
-		`		_, n, ok, err := sc.batchAt(*pos)
-`, `		_, n, ok, err := sc.batchAt(*pos)
+		`		_, n, ok, err := sc.BatchAt(*pos)
+`, `		_, n, ok, err := sc.BatchAt(*pos)
 		if bug("the pass looks at envelopes alone") {
-			_, n, ok, err = sc.headerAt(*pos)
+			_, n, ok, err = sc.HeaderAt(*pos)
 		}
 `, byVerify},
 	{"internal/storage/scrub.go",
-		`		sc.size = min(l.synced.Load(), p.end.Load()) - p.base
-`, `		sc.size = min(l.synced.Load(), p.end.Load()) - p.base
+		`		sc.Size = min(l.synced.Load(), p.end.Load()) - p.base
+`, `		sc.Size = min(l.synced.Load(), p.end.Load()) - p.base
 		if bug("the pass looks at what is not synced") {
-			sc.size = p.end.Load() - p.base
+			sc.Size = p.end.Load() - p.base
 		}
 `, byVerify},
 	// Damage in an answer.
@@ -239,13 +239,13 @@ var seededPlaces = []seededPlace{
 		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
 		if err := files.Rewrite(`, byFaults},
 	{"internal/storage/recovery.go",
-		`			if err := f.Truncate(found.tail); err != nil {`,
+		`			if err := f.Truncate(found.Tail); err != nil {`,
 		`			if bug("a torn tail is cut one byte too far") {
-				found.tail--
+				found.Tail--
 			}
 			if bug("a torn tail is served") {
 				from = end
-			} else if err := f.Truncate(found.tail); err != nil {`, byPowerCuts},
+			} else if err := f.Truncate(found.Tail); err != nil {`, byPowerCuts},
 	{"internal/storage/recovery.go",
 		`		if head && torn {`,
 		`		if head && (torn || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
@@ -275,15 +275,15 @@ var seededPlaces = []seededPlace{
 		return parts, nil`,
 		`	if cut < 0 || bug("a truncation that was interrupted is not finished") {
 		return parts, nil`, byPowerCuts},
-	{"internal/storage/scan.go",
-		`	defer func() { result.tail = min(s.asideTo(result.valid), s.size) }()`,
+	{"internal/storage/scan/scan.go",
+		`	defer func() { result.Tail = min(s.asideTo(result.Valid), s.Size) }()`,
 		`	defer func() {
-		result.tail = min(s.asideTo(result.valid), s.size)
+		result.Tail = min(s.asideTo(result.Valid), s.Size)
 		if bug("a torn tail behind damage is taken for damage") {
-			result.tail = result.valid
+			result.Tail = result.Valid
 		}
 	}()`, "^TestTornTailAfterKnownDamage$"},
-	{"internal/storage/scan.go",
+	{"internal/storage/scan/scan.go",
 		`	start := pos
 	end, ok, err := s.envelopeAt(pos)`,
 		`	if bug("nothing is looked for after damage") {
@@ -292,36 +292,36 @@ var seededPlaces = []seededPlace{
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/check_partition.go",
-		`	return sp.sc.torn(tail, synced)
+		`	return torn(sp.sc, tail, synced)
 `, `	if bug("a check takes for torn what recovery keeps") {
 		return tail >= synced, nil
 	}
-	return sp.sc.torn(tail, synced)
+	return torn(sp.sc, tail, synced)
 `, "^TestCheckExpectsWhatRecoveryDoes$"},
-	{"internal/storage/scan.go",
-		`		return end, end == s.size && !cut || (follows && pos < s.synced), err`,
-		`		return end, bug("a batch in a message is taken for one of the log") || end == s.size && !cut || (follows && pos < s.synced), err`, byDamage},
-	{"internal/storage/scan.go",
+	{"internal/storage/scan/scan.go",
+		`		return end, end == s.Size && !cut || (follows && pos < s.Synced), err`,
+		`		return end, bug("a batch in a message is taken for one of the log") || end == s.Size && !cut || (follows && pos < s.Synced), err`, byDamage},
+	{"internal/storage/scan/scan.go",
 		`	return h, n, ok, err
 }
 
-// holds`,
+// Holds`,
 		`	return h, n, ok || bug("checksums are not checked"), err
 }
 
-// holds`, byDamage},
-	{"internal/storage/scan.go",
+// Holds`, byDamage},
+	{"internal/storage/scan/scan.go",
 		`	return err == nil && sum == h.CRC, err`,
 		`	return err == nil && (sum == h.CRC || bug("checksums of large batches are not checked")), err`, "^TestScanLargeBatches$"},
-	{"internal/storage/scan.go",
-		`	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil`,
-		`	return h, n, perr == nil && n <= s.size-pos && (string(h.Topic) == s.topic || bug("the topic in the envelope is not checked")), nil`, byDamage},
-	{"internal/storage/scan.go",
-		`	return s.holds(pos+n-h.Size, &h)`,
+	{"internal/storage/scan/scan.go",
+		`	return h, n, perr == nil && n <= s.Size-pos && string(h.Topic) == s.Topic, nil`,
+		`	return h, n, perr == nil && n <= s.Size-pos && (string(h.Topic) == s.Topic || bug("the topic in the envelope is not checked")), nil`, byDamage},
+	{"internal/storage/scan/scan.go",
+		`	return s.Holds(pos+n-h.Size, &h)`,
 		`	if bug("batches of another topic are cut off as a torn tail") {
 		return false, nil
 	}
-	return s.holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
+	return s.Holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
 	{"internal/storage/log.go",
 		`		case found == aTopic:`,
 		`		case found == aTopic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},

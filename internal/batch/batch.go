@@ -30,6 +30,26 @@ const MaxTopicLen = 255
 // five words, of which two are int64 and one is a uint32.
 const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + len("\r\n")
 
+// Prefix and MessagePrefix are how every batch and every message begin.
+const (
+	Prefix        = "BATCH "
+	MessagePrefix = "MSG "
+)
+
+// MaxMessageLine bounds the length of the line that a message begins with, with
+// its CRLF.
+const MaxMessageLine = len(MessagePrefix) + 19 + len("\r\n")
+
+// MessageLine reads the line that a message begins with, and reports false if b
+// does not begin with one: how long the line is with its CRLF, and the size of
+// the body that follows.
+func MessageLine(b []byte) (n int, size int64, ok bool) {
+	rest, isMessage := bytes.CutPrefix(b, []byte(MessagePrefix))
+	num, _, ended := bytes.Cut(rest, []byte("\r\n"))
+	size, isNumber := ParseInt(num)
+	return len(MessagePrefix) + len(num) + len("\r\n"), size, isMessage && ended && isNumber
+}
+
 // MinMessageLen is the length of an empty message in a batch's data.
 const MinMessageLen = len("MSG 0\r\n\r\n")
 

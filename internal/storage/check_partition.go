@@ -8,6 +8,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -28,7 +29,7 @@ func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
 	}
 	defer f.Close()
 	sp := &scanPass{v: v, s: s, p: p, f: f, head: head, limit: limit}
-	sp.sc = &scanner{f: f, topic: s.topic}
+	sp.sc = &scan.Scanner{File: f, Topic: s.topic}
 	if !v.online {
 		sp.index = v.openIndex(s, p, limit)
 		defer sp.index.close()
@@ -56,7 +57,7 @@ type scanPass struct {
 	s     *survey
 	p     *surveyed
 	f     *source
-	sc    *scanner
+	sc    *scan.Scanner
 	head  bool
 	limit int64 // position: what follows does not count
 	index *indexReader
@@ -66,10 +67,10 @@ type scanPass struct {
 // damaged is not searched for batches: it has been taken from readers, and half
 // of it may have been moved out.
 func (sp *scanPass) run() error {
-	sp.sc.size, sp.sc.synced = sp.limit, sp.trusted()
-	sp.sc.aside = layout.Clip(sp.s.state.Damaged, sp.p.base, sp.limit)
+	sp.sc.Size, sp.sc.Synced = sp.limit, sp.trusted()
+	sp.sc.Aside = layout.Clip(sp.s.state.Damaged, sp.p.base, sp.limit)
 	at := int64(0)
-	found, err := sp.sc.scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
+	found, err := sp.sc.Scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
 		sp.index.visit(pos, &sp.p.sum)
 		sp.p.sum.Batches++
 		sp.p.sum.Messages += h.Messages
@@ -82,8 +83,8 @@ func (sp *scanPass) run() error {
 	}
 	sp.v.advance(sp.limit - at)
 	end := sp.limit
-	damaged := found.damaged
-	if tail := (layout.Range{From: found.tail, To: sp.limit}); tail.From < tail.To {
+	damaged := found.Damaged
+	if tail := (layout.Range{From: found.Tail, To: sp.limit}); tail.From < tail.To {
 		torn, err := sp.torn(tail.From)
 		if err != nil {
 			return err
@@ -97,7 +98,7 @@ func (sp *scanPass) run() error {
 			damaged = append(damaged, tail)
 		}
 	}
-	for _, k := range sp.sc.aside {
+	for _, k := range sp.sc.Aside {
 		if k.From >= end {
 			continue // cut off with the torn tail
 		}
@@ -124,7 +125,7 @@ func (sp *scanPass) torn(tail int64) (bool, error) {
 	if sp.s.adopted {
 		synced = 0
 	}
-	return sp.sc.torn(tail, synced)
+	return torn(sp.sc, tail, synced)
 }
 
 // trusted returns the position before which recovery takes nothing for torn.
@@ -174,9 +175,9 @@ func (sp *scanPass) known(r layout.Range) error {
 		sp.finding(Note, FoundHole, r, "known to the journal: its bytes were moved out, or never came")
 		return nil
 	}
-	sc := &scanner{f: sp.f, size: r.To, topic: sp.s.topic}
+	sc := &scan.Scanner{File: sp.f, Size: r.To, Topic: sp.s.topic}
 	var sum journal.Totals
-	found, err := sc.scan(r.From, func(pos int64, h *batch.Header, _ int64, _ bool) error {
+	found, err := sc.Scan(r.From, func(pos int64, h *batch.Header, _ int64, _ bool) error {
 		sum.Batches++
 		sum.Messages += h.Messages
 		return nil
@@ -184,7 +185,7 @@ func (sp *scanPass) known(r layout.Range) error {
 	if err != nil {
 		return err
 	}
-	if found.valid == r.To && found.damaged == nil {
+	if found.Valid == r.To && found.Damaged == nil {
 		sp.finding(Note, FoundMended, r, "known to the journal as damaged, and valid again", Action{Kind: ActUnmark})
 		sp.p.sum.Batches += sum.Batches
 		sp.p.sum.Messages += sum.Messages
@@ -198,7 +199,7 @@ func (sp *scanPass) known(r layout.Range) error {
 // why says what is wrong with a range, at whose beginning no valid batch is.
 func (sp *scanPass) why(r layout.Range) (string, error) {
 	sc, pos := sp.sc, r.From
-	b, err := sc.bytes(pos, min(int64(batch.MaxHeaderLen), sc.size-pos))
+	b, err := sc.Bytes(pos, min(int64(batch.MaxHeaderLen), sc.Size-pos))
 	if err != nil {
 		return "", err
 	}
@@ -210,17 +211,17 @@ func (sp *scanPass) why(r layout.Range) (string, error) {
 		return "zeros", nil
 	case perr != nil:
 		return "no batch begins here", nil
-	case string(h.Topic) != sc.topic:
+	case string(h.Topic) != sc.Topic:
 		return fmt.Sprintf("a batch of topic %q", h.Topic), nil
-	case n > sc.size-pos:
-		return fmt.Sprintf("a batch of %d bytes, of which %d are there", n, sc.size-pos), nil
+	case n > sc.Size-pos:
+		return fmt.Sprintf("a batch of %d bytes, of which %d are there", n, sc.Size-pos), nil
 	}
-	if sum, err := sc.checksum(pos+n-h.Size, pos+n); err != nil {
+	if sum, err := sc.Checksum(pos+n-h.Size, pos+n); err != nil {
 		return "", err
 	} else if sum != h.CRC {
 		return fmt.Sprintf("checksum is %d, the envelope says %d", sum, h.CRC), nil
 	}
-	if ok, err := sc.holds(pos+n-h.Size, &h); err != nil || ok {
+	if ok, err := sc.Holds(pos+n-h.Size, &h); err != nil || ok {
 		return "a valid batch inside bytes that are none", err
 	}
 	return "its messages are not what the envelope says", nil
@@ -228,7 +229,7 @@ func (sp *scanPass) why(r layout.Range) (string, error) {
 
 // allZeros reports whether a range of a file has nothing but zeros.
 func allZeros(f *source, r layout.Range) (bool, error) {
-	b := make([]byte, min(scanChunk, r.To-r.From))
+	b := make([]byte, min(scan.Chunk, r.To-r.From))
 	for pos := r.From; pos < r.To; pos += int64(len(b)) {
 		b = b[:min(int64(len(b)), r.To-pos)]
 		if err := vfs.ReadFull(f, b, pos); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -345,7 +346,7 @@ func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
-	return (&scanner{f: r, size: p.size, topic: s.topic}).alive()
+	return alive(&scan.Scanner{File: r, Size: p.size, Topic: s.topic})
 }
 
 // endsValid reports whether a partition ends with a valid batch, or in what is
@@ -364,9 +365,9 @@ func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
 		return true
 	}
 	defer r.Close()
-	sc := &scanner{f: r, size: p.size, topic: s.topic}
-	found, err := sc.scan(0, func(int64, *batch.Header, int64, bool) error { return nil })
-	return err != nil || found.valid == p.size
+	sc := &scan.Scanner{File: r, Size: p.size, Topic: s.topic}
+	found, err := sc.Scan(0, func(int64, *batch.Header, int64, bool) error { return nil })
+	return err != nil || found.Valid == p.size
 }
 
 // findGaps looks whether the partitions follow one another.

@@ -12,6 +12,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -95,7 +96,7 @@ func dump(ctx context.Context, o *DumpOptions, show func(*Dumped) error) error {
 	}
 	base, _ := layout.Base(path.Base(o.File))
 	d := &dumper{o: o, show: show, base: base, shown: max(o.Offset-base, 0)}
-	d.sc = &scanner{f: f, size: st.Size(), synced: st.Size(), topic: o.Topic}
+	d.sc = &scan.Scanner{File: f, Size: st.Size(), Synced: st.Size(), Topic: o.Topic}
 	if o.Topic == "" {
 		if err := d.guessTopic(); err != nil {
 			return err
@@ -103,18 +104,18 @@ func dump(ctx context.Context, o *DumpOptions, show func(*Dumped) error) error {
 	}
 	d.index = d.openIndex()
 	defer d.index.close()
-	found, err := d.sc.scan(0, d.batch)
+	found, err := d.sc.Scan(0, d.batch)
 	if err != nil {
 		return err
 	}
-	return d.damage(found.valid, st.Size())
+	return d.damage(found.Valid, st.Size())
 }
 
 type dumper struct {
 	o     *DumpOptions
 	show  func(*Dumped) error
 	base  int64
-	sc    *scanner
+	sc    *scan.Scanner
 	index *indexReader
 
 	pos   int64 // after what was walked over
@@ -124,13 +125,13 @@ type dumper struct {
 
 // guessTopic takes the topic from the first envelope.
 func (d *dumper) guessTopic() error {
-	d.sc.topic = path.Base(path.Dir(d.o.File))
-	b, err := d.sc.bytes(0, min(d.sc.size, int64(batch.MaxHeaderLen)))
+	d.sc.Topic = path.Base(path.Dir(d.o.File))
+	b, err := d.sc.Bytes(0, min(d.sc.Size, int64(batch.MaxHeaderLen)))
 	if err != nil {
 		return err
 	}
 	if h, _, err := batch.Parse(b); err == nil {
-		d.sc.topic = string(h.Topic)
+		d.sc.Topic = string(h.Topic)
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (d *dumper) openIndex() *indexReader {
 	if state.ID == (journal.ID{}) {
 		return &indexReader{}
 	}
-	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.ID, d.base, d.sc.size)
+	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.ID, d.base, d.sc.Size)
 }
 
 func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
@@ -161,12 +162,12 @@ func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
 		return errLimit
 	}
 	d.count++
-	b, err := d.sc.bytes(pos, n)
+	b, err := d.sc.Bytes(pos, n)
 	if err != nil {
 		return err
 	}
 	return d.show(&Dumped{
-		Topic: d.sc.topic, Offset: d.base + pos, Position: pos, Length: n, Messages: h.Messages, CRC: h.CRC,
+		Topic: d.sc.Topic, Offset: d.base + pos, Position: pos, Length: n, Messages: h.Messages, CRC: h.CRC,
 		Time: d.index.timeAt(pos), data: b[n-h.Size:],
 	})
 }
@@ -184,7 +185,7 @@ func (d *dumper) damage(from, to int64) error {
 	if err != nil {
 		return fmt.Errorf("position %d: %w", from, err)
 	}
-	return d.show(&Dumped{Topic: d.sc.topic, Offset: d.base + from, Position: from, Length: to - from, Damage: why})
+	return d.show(&Dumped{Topic: d.sc.Topic, Offset: d.base + from, Position: from, Length: to - from, Damage: why})
 }
 
 // timeAt returns when the batch at pos was appended. Positions must grow from

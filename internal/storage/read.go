@@ -13,6 +13,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -319,8 +320,8 @@ func (w *walker) inside(start, pos, limit int64) error {
 	if err != nil {
 		return err
 	}
-	sc := scanner{f: w.f, size: start + n}
-	if ok, err := sc.holds(start+n-h.Size, &h); err != nil {
+	sc := scan.Scanner{File: w.f, Size: start + n}
+	if ok, err := sc.Holds(start+n-h.Size, &h); err != nil {
 		return err
 	} else if !ok {
 		return fmt.Errorf("%w: position %d: its batch is not what the envelope says", errDamaged, start)

@@ -13,6 +13,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 )
 
 // openLog opens an existing topic's folder and recovers it:
@@ -364,7 +365,7 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 		return false, err
 	}
 	defer p.file.Release()
-	return (&scanner{f: f, size: size, topic: l.name}).alive()
+	return alive(&scan.Scanner{File: f, Size: size, Topic: l.name})
 }
 
 // tellMissing says which partitions were complete, were not removed by logd, and
@@ -413,17 +414,17 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	if err != nil {
 		return place("recover", p.base, err)
 	}
-	from, end := p.base+found.tail, p.end.Load()
+	from, end := p.base+found.Tail, p.end.Load()
 	if tail := end - from; tail > 0 {
-		sc := &scanner{f: f, size: end - p.base, topic: l.name}
-		torn, err := sc.torn(found.tail, synced-p.base)
+		sc := &scan.Scanner{File: f, Size: end - p.base, Topic: l.name}
+		torn, err := torn(sc, found.Tail, synced-p.base)
 		if err != nil {
 			return place("recover", from, err)
 		}
 		if head && torn {
 			l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
 				"topic", l.name, "file", p.file.Name, "offset", from, "bytes", tail)
-			if err := f.Truncate(found.tail); err != nil {
+			if err := f.Truncate(found.Tail); err != nil {
 				return place("cut torn tail of", from, err)
 			}
 			p.end.Store(from)
@@ -441,7 +442,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		}
 	}
 	if !l.adopted {
-		if err := files.Rewrite(f, max(synced-p.base, 0), found.valid); err != nil {
+		if err := files.Rewrite(f, max(synced-p.base, 0), found.Valid); err != nil {
 			return place("rewrite unsynced end of", synced, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -125,7 +126,7 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, ix, f, size)
-	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.scanned < size {
+	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.Scanned < size {
 		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.Name,
 			"batches", sum.Batches, "want", known.Batches)
 		if err = ix.file.Remove(); err == nil {
@@ -146,11 +147,11 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 
 // adoptIndex makes an index that was filled by a scan of the whole partition the
 // partition's. What fillIndex says of its caller holds for this one's.
-func (l *Log) adoptIndex(p *partition, ix *index, sum journal.Totals, found scanned) {
+func (l *Log) adoptIndex(p *partition, ix *index, sum journal.Totals, found scan.Result) {
 	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
-	if found.tail < size {
-		l.setAside(p, layout.Range{From: p.base + found.tail, To: p.base + size})
+	if found.Tail < size {
+		l.setAside(p, layout.Range{From: p.base + found.Tail, To: p.base + size})
 		ix.force = true
 	}
 	if ix.stale {
@@ -162,7 +163,7 @@ func (l *Log) adoptIndex(p *partition, ix *index, sum journal.Totals, found scan
 		p.counted.Store(&sum)
 	} else {
 		l.setTotals(p, sum)
-		if found.scanned > indexInterval {
+		if found.Scanned > indexInterval {
 			if err := ix.flush(); err != nil {
 				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.file.Name, "err", err)
 			}
@@ -225,7 +226,7 @@ func (l *Log) dropIndex(p *partition) error {
 //
 // Damage between batches is set aside; what to do with invalid bytes at the
 // end is the caller's choice.
-func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (journal.Totals, scanned, error) {
+func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (journal.Totals, scan.Result, error) {
 	var start indexStart
 	start.times, start.from, start.first = ix.open(p.end.Load()-p.base, trusted)
 	if known := l.knownTotals(p); known != nil {
@@ -243,12 +244,12 @@ type indexStart struct {
 
 // scanIndex is reindex with an index that has the entries up to start. whole is
 // the position up to which the file is known to have been whole once.
-func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scanned, error) {
+func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scan.Result, error) {
 	size := p.end.Load() - p.base
 	times, from, first := &start.times, start.from, start.first
 	st, err := f.Stat()
 	if err != nil {
-		return journal.Totals{}, scanned{}, err
+		return journal.Totals{}, scan.Result{}, err
 	}
 	// Something else may have cut the file short: what is missing is damaged.
 	size = min(size, st.Size())
@@ -256,9 +257,9 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 		times.newest = l.latestTime(p, st.ModTime().UnixMilli())
 	}
 	sum := journal.Totals{Messages: from.messages, Batches: from.batches, First: first.millis, Last: from.millis}
-	sc := &scanner{f: f, size: size, topic: l.name, synced: whole, aside: l.damagedIn(p)}
+	sc := &scan.Scanner{File: f, Size: size, Topic: l.name, Synced: whole, Aside: l.damagedIn(p)}
 	if p.base < l.wholeFrom {
-		sc.synced = 0
+		sc.Synced = 0
 	}
 	// The entry where the scan begins was not scanned itself. What follows the
 	// batch that was there is not older than it.
@@ -267,7 +268,7 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 		return ix.truncate(from.pos)
 	}
 	visited := false
-	found, err := sc.scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
+	found, err := sc.Scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
 		if !visited && pos > from.pos && ix.covers(from.pos) {
 			if err := drop(); err != nil {
 				return err
@@ -308,7 +309,7 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 	if sum.Batches == 0 {
 		sum = journal.Totals{}
 	}
-	for _, r := range found.damaged {
+	for _, r := range found.Damaged {
 		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
 	}
 	return sum, found, nil

@@ -10,6 +10,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -85,7 +86,7 @@ func (m *mender) sameCopy(name string, a *Action) (bool, error) {
 
 // eachChunk reads a range of a file piece by piece.
 func (m *mender) eachChunk(f vfs.File, from, length int64, use func(b []byte, at int64) error) error {
-	b := make([]byte, min(scanChunk, length))
+	b := make([]byte, min(scan.Chunk, length))
 	for done := int64(0); done < length; done += int64(len(b)) {
 		if err := m.ctx.Err(); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -142,7 +143,7 @@ func (t *mending) erase(a *Action) error {
 	if err != nil {
 		return err
 	}
-	b := make([]byte, min(scanChunk, a.Length))
+	b := make([]byte, min(scan.Chunk, a.Length))
 	for pos, end := a.Position, a.Position+a.Length; pos < end && err == nil; pos += int64(len(b)) {
 		b = b[:min(int64(len(b)), end-pos)]
 		if err = t.ctx.Err(); err == nil {

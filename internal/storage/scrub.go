@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/scan"
 )
 
 const (
@@ -78,11 +79,11 @@ func (sb *scrubber) pass() bool {
 	var buf []byte
 	for _, l := range logs {
 		for _, p := range l.partitions() {
-			sc := &scanner{topic: l.name, buf: buf[:0]}
+			sc := &scan.Scanner{Topic: l.name, Buf: buf[:0]}
 			if !sb.partition(l, p, sc) {
 				return false
 			}
-			buf = sc.buf
+			buf = sc.Buf
 		}
 	}
 	return true
@@ -90,13 +91,13 @@ func (sb *scrubber) pass() bool {
 
 // partition checks a partition as far as it is synced. It reports false if it was
 // told to stop.
-func (sb *scrubber) partition(l *Log, p *partition, sc *scanner) bool {
+func (sb *scrubber) partition(l *Log, p *partition, sc *scan.Scanner) bool {
 	for pos, again := int64(0), 0; ; {
 		if l.Deleted() || l.begin() > p.base {
 			return true
 		}
-		sc.size = min(l.synced.Load(), p.end.Load()) - p.base
-		if pos >= sc.size {
+		sc.Size = min(l.synced.Load(), p.end.Load()) - p.base
+		if pos >= sc.Size {
 			return true
 		}
 		start := pos
@@ -128,19 +129,19 @@ func (sb *scrubber) partition(l *Log, p *partition, sc *scanner) bool {
 
 // step checks the batches from pos on, some of them, and moves pos behind those
 // that are good or known as damaged. The error is errDamaged at one that is not.
-func (sb *scrubber) step(l *Log, p *partition, sc *scanner, pos *int64) error {
+func (sb *scrubber) step(l *Log, p *partition, sc *scan.Scanner, pos *int64) error {
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
 	defer p.file.Release()
-	sc.f = f
-	for start := *pos; *pos < sc.size && *pos-start < scrubStep; {
+	sc.File = f
+	for start := *pos; *pos < sc.Size && *pos-start < scrubStep; {
 		if end := l.damageEnd(p.base+*pos) - p.base; end > *pos {
 			*pos = end
 			continue
 		}
-		_, n, ok, err := sc.batchAt(*pos)
+		_, n, ok, err := sc.BatchAt(*pos)
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return errDamaged // the file was cut short

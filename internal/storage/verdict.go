@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/scan"
 )
 
 // What becomes of the end of a log is decided here, for recovery as for those
@@ -14,11 +15,11 @@ import (
 // partition, are a torn tail: they begin at or after synced, and no batch of
 // another topic stands there. Such a batch was never an append to this topic:
 // it is kept, as is all that was not torn. Bytes that are not torn are damage.
-func (s *scanner) torn(tail, synced int64) (bool, error) {
+func torn(s *scan.Scanner, tail, synced int64) (bool, error) {
 	if tail < synced {
 		return false, nil
 	}
-	foreign, err := s.foreignAt(tail)
+	foreign, err := s.ForeignAt(tail)
 	return !foreign, err
 }
 
@@ -28,13 +29,13 @@ var errFound = errors.New("found")
 // alive reports whether a partition that begins after the synced mark is to
 // stay: there is a valid batch anywhere in it, or one of another topic at its
 // beginning.
-func (s *scanner) alive() (bool, error) {
-	_, err := s.scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
+func alive(s *scan.Scanner) (bool, error) {
+	_, err := s.Scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
 	if err == errFound {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return s.foreignAt(0)
+	return s.ForeignAt(0)
 }

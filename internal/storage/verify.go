@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -44,9 +45,9 @@ func (l *Log) firstBad(v *View) (int64, error) {
 	offset := v.offset
 	for i := range v.sections {
 		s := &v.sections[i]
-		sc := &scanner{f: s.f, size: s.pos + s.n, topic: l.name}
-		for pos := s.pos; pos < sc.size; {
-			_, n, ok, err := sc.batchAt(pos)
+		sc := &scan.Scanner{File: s.f, Size: s.pos + s.n, Topic: l.name}
+		for pos := s.pos; pos < sc.Size; {
+			_, n, ok, err := sc.BatchAt(pos)
 			if errors.Is(err, io.ErrUnexpectedEOF) {
 				ok, err = false, nil // the file was cut short
 			}

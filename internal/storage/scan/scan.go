@@ -1,4 +1,13 @@
-package storage
+// Package scan finds the batches in a partition file, whatever has happened to
+// the file.
+//
+// A [Scanner] checks every byte. Where there is no valid batch it looks for the
+// next one of the log, and takes none for one that only stands in a message: a
+// body may hold whole valid batches of the very topic. It says which positions
+// are damaged; what that means is for others to decide. A file that is whole is
+// read once, and never more than a chunk of it is in memory, whatever an envelope
+// claims.
+package scan
 
 import (
 	"bytes"
@@ -11,56 +20,54 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// scanner walks the batches of a partition file, checking every byte.
-type scanner struct {
-	f     io.ReaderAt
-	size  int64 // where the file ends, or where it is to be taken as ended
-	topic string
+// Scanner walks the batches of a partition file, checking every byte.
+type Scanner struct {
+	File  io.ReaderAt
+	Size  int64 // where the file ends, or where it is to be taken as ended
+	Topic string
 
-	// synced is the position up to which the file is known to have been whole
+	// Synced is the position up to which the file is known to have been whole
 	// once: what is invalid before it was not torn by a crash.
-	synced int64
-	// aside are ranges of positions that were found damaged before, in order.
+	Synced int64
+	// Aside are ranges of positions that were found damaged before, in order.
 	// They stay set aside, whatever stands in them.
-	aside []layout.Range
+	Aside []layout.Range
 
-	// buf holds the file's bytes from start on.
-	buf   []byte
+	// Buf holds the file's bytes from start on. Whoever scans one file after
+	// another gives it from one Scanner to the next, emptied.
+	Buf   []byte
 	start int64
 }
 
-// scanChunk is how much is read at a time.
-const scanChunk = 1 << 20
+// Chunk is how much is read at a time.
+const Chunk = 1 << 20
 
-// batchPrefix is how every batch begins.
-const batchPrefix = "BATCH "
-
-// scanned is what a scan found.
-type scanned struct {
-	// valid is the position after the last valid batch, or where the scan
+// Result is what a scan found.
+type Result struct {
+	// Valid is the position after the last valid batch, or where the scan
 	// began if there is none.
-	valid int64
-	// tail is where the bytes at the end begin that are no batches and were not
+	Valid int64
+	// Tail is where the bytes at the end begin that are no batches and were not
 	// set aside before.
-	tail int64
-	// damaged are the positions of bytes between valid batches, or before the
-	// first, that are no batches. What follows valid is not among them.
-	damaged []layout.Range
-	// scanned is how many bytes were looked at.
-	scanned int64
+	Tail int64
+	// Damaged are the positions of bytes between valid batches, or before the
+	// first, that are no batches. What follows Valid is not among them.
+	Damaged []layout.Range
+	// Scanned is how many bytes were looked at.
+	Scanned int64
 }
 
-// scan walks from position from to the end and calls visit for every valid
+// Scan walks from position from to the end and calls visit for every valid
 // batch, in order, telling whether it follows the one before without a gap.
-func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int64, gap bool) error) (result scanned, err error) {
-	result = scanned{valid: from, scanned: s.size - from}
-	defer func() { result.tail = min(s.asideTo(result.valid), s.size) }()
-	for pos := from; pos < s.size; {
+func (s *Scanner) Scan(from int64, visit func(pos int64, h *batch.Header, n int64, gap bool) error) (result Result, err error) {
+	result = Result{Valid: from, Scanned: s.Size - from}
+	defer func() { result.Tail = min(s.asideTo(result.Valid), s.Size) }()
+	for pos := from; pos < s.Size; {
 		if to := s.asideTo(pos); to > pos {
 			pos = to
 			continue
 		}
-		h, n, ok, err := s.batchAt(pos)
+		h, n, ok, err := s.BatchAt(pos)
 		if err != nil {
 			return result, err
 		}
@@ -70,22 +77,22 @@ func (s *scanner) scan(from int64, visit func(pos int64, h *batch.Header, n int6
 			}
 			continue
 		}
-		gap := pos > result.valid
+		gap := pos > result.Valid
 		if gap {
-			result.damaged = append(result.damaged, layout.Range{From: result.valid, To: pos})
+			result.Damaged = append(result.Damaged, layout.Range{From: result.Valid, To: pos})
 		}
 		if err := visit(pos, &h, n, gap); err != nil {
 			return result, err
 		}
 		pos += n
-		result.valid = pos
+		result.Valid = pos
 	}
 	return result, nil
 }
 
 // asideTo returns where the range that pos lies in ends, or pos.
-func (s *scanner) asideTo(pos int64) int64 {
-	for _, r := range s.aside {
+func (s *Scanner) asideTo(pos int64) int64 {
+	for _, r := range s.Aside {
 		if r.From <= pos && pos < r.To {
 			return r.To
 		}
@@ -93,23 +100,23 @@ func (s *scanner) asideTo(pos int64) int64 {
 	return pos
 }
 
-// batchAt reads the batch at pos and reports whether it is whole, valid and of
+// BatchAt reads the batch at pos and reports whether it is whole, valid and of
 // this topic. Nothing of the header aliases the scanner's buffer but its topic.
-func (s *scanner) batchAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
-	h, n, ok, err = s.headerAt(pos)
+func (s *Scanner) BatchAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
+	h, n, ok, err = s.HeaderAt(pos)
 	if err != nil || !ok {
 		return h, n, false, err
 	}
-	ok, err = s.holds(pos+n-h.Size, &h)
+	ok, err = s.Holds(pos+n-h.Size, &h)
 	return h, n, ok, err
 }
 
-// holds reports whether what stands at pos, within the file, is the data that
+// Holds reports whether what stands at pos, within the file, is the data that
 // the envelope announces. How large that is claimed to be decides neither what
 // is read, as long as the framing is wrong, nor the memory that is taken.
-func (s *scanner) holds(pos int64, h *batch.Header) (bool, error) {
-	if h.Size <= scanChunk {
-		b, err := s.bytes(pos, h.Size)
+func (s *Scanner) Holds(pos int64, h *batch.Header) (bool, error) {
+	if h.Size <= Chunk {
+		b, err := s.Bytes(pos, h.Size)
 		return err == nil && batch.Check(h, b) == nil, err
 	}
 	end := pos + h.Size
@@ -124,14 +131,14 @@ func (s *scanner) holds(pos int64, h *batch.Header) (bool, error) {
 	if messages != h.Messages {
 		return false, nil
 	}
-	sum, err := s.checksum(pos, end)
+	sum, err := s.Checksum(pos, end)
 	return err == nil && sum == h.CRC, err
 }
 
-// checksum returns the CRC-32 of a range of the file.
-func (s *scanner) checksum(pos, end int64) (sum uint32, err error) {
+// Checksum returns the CRC-32 of a range of the file.
+func (s *Scanner) Checksum(pos, end int64) (sum uint32, err error) {
 	for pos < end {
-		b, err := s.bytes(pos, min(end-pos, scanChunk))
+		b, err := s.Bytes(pos, min(end-pos, Chunk))
 		if err != nil {
 			return 0, err
 		}
@@ -141,29 +148,29 @@ func (s *scanner) checksum(pos, end int64) (sum uint32, err error) {
 	return sum, nil
 }
 
-// headerAt reports whether an envelope of this topic stands at pos and its
+// HeaderAt reports whether an envelope of this topic stands at pos and its
 // batch ends within the file.
-func (s *scanner) headerAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
-	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+func (s *Scanner) HeaderAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
+	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return h, 0, false, err
 	}
 	h, n, perr := batch.Parse(b)
-	return h, n, perr == nil && n <= s.size-pos && string(h.Topic) == s.topic, nil
+	return h, n, perr == nil && n <= s.Size-pos && string(h.Topic) == s.Topic, nil
 }
 
-// foreignAt reports whether a whole valid batch of another topic stands at pos.
+// ForeignAt reports whether a whole valid batch of another topic stands at pos.
 // No crash makes one of an append to this topic.
-func (s *scanner) foreignAt(pos int64) (bool, error) {
-	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+func (s *Scanner) ForeignAt(pos int64) (bool, error) {
+	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return false, err
 	}
 	h, n, err := batch.Parse(b)
-	if err != nil || n > s.size-pos || string(h.Topic) == s.topic {
+	if err != nil || n > s.Size-pos || string(h.Topic) == s.Topic {
 		return false, nil
 	}
-	return s.holds(pos+n-h.Size, &h)
+	return s.Holds(pos+n-h.Size, &h)
 }
 
 // resync returns where to go on after pos, where there is no valid batch: at
@@ -178,15 +185,15 @@ func (s *scanner) foreignAt(pos int64) (bool, error) {
 // formed. Below synced, where no crash has torn anything, that is done for the
 // messages behind a destroyed envelope, too, and what they lead to is taken.
 // Only then is the next batch looked for by its first word, see
-// [scanner.search].
-func (s *scanner) resync(pos int64) (int64, error) {
+// [Scanner.search].
+func (s *Scanner) resync(pos int64) (int64, error) {
 	start := pos
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil {
 		return 0, err
 	}
 	if ok {
-		if end == s.size {
+		if end == s.Size {
 			return -1, nil
 		}
 		if _, ok, err := s.envelopeAt(end); err != nil {
@@ -200,7 +207,7 @@ func (s *scanner) resync(pos int64) (int64, error) {
 		}
 		pos = from
 	}
-	if pos >= s.synced {
+	if pos >= s.Synced {
 		return s.search(max(pos, start+1))
 	}
 	for {
@@ -222,21 +229,21 @@ func (s *scanner) resync(pos int64) (int64, error) {
 // skipLost returns the position after the messages of the batch at pos, whose
 // envelope is destroyed: as far as they are well formed, and pos if there are
 // none. Of the envelope's line one byte of the end has to be there.
-func (s *scanner) skipLost(pos int64) (int64, error) {
-	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+func (s *Scanner) skipLost(pos int64) (int64, error) {
+	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return 0, err
 	}
 	end := bytes.IndexAny(b, "\r\n")
-	if end < 0 || bytes.LastIndex(b[:end], []byte(batchPrefix)) > 0 {
+	if end < 0 || bytes.LastIndex(b[:end], []byte(batch.Prefix)) > 0 {
 		return pos, nil // the line is another batch's
 	}
-	if end++; end < len(b) && !bytes.HasPrefix(b[end:], []byte("MSG ")) {
+	if end++; end < len(b) && !bytes.HasPrefix(b[end:], []byte(batch.MessagePrefix)) {
 		end++
 	}
 	from := pos
-	for at := pos + int64(end); at < s.size; {
-		next, ok, err := s.skipMessage(at, s.size)
+	for at := pos + int64(end); at < s.Size; {
+		next, ok, err := s.skipMessage(at, s.Size)
 		if err != nil {
 			return 0, err
 		}
@@ -250,40 +257,38 @@ func (s *scanner) skipLost(pos int64) (int64, error) {
 
 // skipMessage returns the position after the message at pos, and false if there
 // is none that is well formed and ends at or before end.
-func (s *scanner) skipMessage(pos, end int64) (next int64, ok bool, err error) {
+func (s *Scanner) skipMessage(pos, end int64) (next int64, ok bool, err error) {
 	body, size, ok, err := s.messageAt(pos)
 	if err != nil || !ok || size > end-body-int64(len("\r\n")) {
 		return 0, false, err
 	}
-	b, err := s.bytes(body+size, int64(len("\r\n")))
+	b, err := s.Bytes(body+size, int64(len("\r\n")))
 	return body + size + int64(len("\r\n")), err == nil && string(b) == "\r\n", err
 }
 
 // messageAt reads the line of the message at pos: where its body begins and
 // how long that is.
-func (s *scanner) messageAt(pos int64) (body, size int64, ok bool, err error) {
-	b, err := s.bytes(pos, min(maxMessageLine, s.size-pos))
+func (s *Scanner) messageAt(pos int64) (body, size int64, ok bool, err error) {
+	b, err := s.Bytes(pos, min(int64(batch.MaxMessageLine), s.Size-pos))
 	if err != nil {
 		return 0, 0, false, err
 	}
-	rest, isMessage := bytes.CutPrefix(b, []byte("MSG "))
-	num, _, ended := bytes.Cut(rest, []byte("\r\n"))
-	size, isNumber := batch.ParseInt(num)
-	return pos + int64(len("MSG ")+len(num)+len("\r\n")), size, isMessage && ended && isNumber, nil
+	n, size, ok := batch.MessageLine(b)
+	return pos + int64(n), size, ok, nil
 }
 
 // envelopeAt reports whether an envelope of this topic stands at pos, and
 // where its batch would end, perhaps beyond the file.
-func (s *scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
-	if pos >= s.size {
+func (s *Scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
+	if pos >= s.Size {
 		return 0, false, nil
 	}
-	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return 0, false, err
 	}
 	h, n, perr := batch.Parse(b)
-	if perr != nil || string(h.Topic) != s.topic || n > math.MaxInt64-pos {
+	if perr != nil || string(h.Topic) != s.Topic || n > math.MaxInt64-pos {
 		return 0, false, nil
 	}
 	return pos + n, true, nil
@@ -297,19 +302,19 @@ func (s *scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
 //
 // If the size in the envelope is what is wrong, the messages tell: one is
 // longer than its batch, or an envelope follows one before end.
-func (s *scanner) skipMessages(pos, end int64) (int64, error) {
-	b, err := s.bytes(pos, min(int64(batch.MaxHeaderLen), s.size-pos))
+func (s *Scanner) skipMessages(pos, end int64) (int64, error) {
+	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return 0, err
 	}
 	h, _, _ := batch.Parse(b)
-	for pos += int64(h.Len()); pos < min(end, s.size); {
+	for pos += int64(h.Len()); pos < min(end, s.Size); {
 		body, size, ok, err := s.messageAt(pos)
 		if err != nil {
 			return 0, err
 		}
 		if !ok {
-			if _, follows, err := s.envelopeAt(pos); err != nil || follows || end > s.size {
+			if _, follows, err := s.envelopeAt(pos); err != nil || follows || end > s.Size {
 				return pos, err
 			}
 			return end, nil
@@ -317,20 +322,16 @@ func (s *scanner) skipMessages(pos, end int64) (int64, error) {
 		if size > end-body-int64(len("\r\n")) {
 			return pos, nil
 		}
-		if pos = body + size + int64(len("\r\n")); pos > s.size {
+		if pos = body + size + int64(len("\r\n")); pos > s.Size {
 			return -1, nil
 		}
 	}
-	return min(pos, s.size), nil
+	return min(pos, s.Size), nil
 }
 
-const (
-	// maxMessageLine bounds the line that a message begins with.
-	maxMessageLine = int64(len("MSG ") + 19 + len("\r\n"))
-	// maxNested is how many bytes of valid batches in a row may be the body of
-	// one message whose own batch is destroyed.
-	maxNested = 1 << 20
-)
+// maxNested is how many bytes of valid batches in a row may be the body of
+// one message whose own batch is destroyed.
+const maxNested = 1 << 20
 
 // search looks for the first batch of the log from position from on by the
 // word that batches begin with, and returns -1 if there is none.
@@ -348,17 +349,17 @@ const (
 // The end of the file says nothing once an envelope was met whose batch, and
 // whose message there, should go on behind it: the file was cut in the middle of
 // that message.
-func (s *scanner) search(from int64) (int64, error) {
+func (s *Scanner) search(from int64) (int64, error) {
 	cut := false
-	for at := from; at < s.size; {
+	for at := from; at < s.Size; {
 		window, err := s.ahead(at)
 		if err != nil {
 			return 0, err
 		}
-		i := bytes.Index(window, []byte(batchPrefix))
+		i := bytes.Index(window, []byte(batch.Prefix))
 		if i < 0 {
 			// The prefix may begin in the window's last bytes.
-			at += int64(max(len(window)-len(batchPrefix)+1, 1))
+			at += int64(max(len(window)-len(batch.Prefix)+1, 1))
 			continue
 		}
 		at += int64(i)
@@ -381,9 +382,9 @@ func (s *scanner) search(from int64) (int64, error) {
 
 // cutAt reports whether an envelope stands at pos of a batch that the end of the
 // file has cut in the middle of a message.
-func (s *scanner) cutAt(pos int64) (bool, error) {
+func (s *Scanner) cutAt(pos int64) (bool, error) {
 	end, ok, err := s.envelopeAt(pos)
-	if err != nil || !ok || end <= s.size {
+	if err != nil || !ok || end <= s.Size {
 		return false, err
 	}
 	from, err := s.skipMessages(pos, end)
@@ -393,14 +394,14 @@ func (s *scanner) cutAt(pos int64) (bool, error) {
 // run follows the valid batches that begin at pos and reports where they end
 // and whether they count as batches of the log. cut tells that the end of the
 // file proves nothing.
-func (s *scanner) run(pos int64, cut bool) (end int64, counts bool, err error) {
+func (s *Scanner) run(pos int64, cut bool) (end int64, counts bool, err error) {
 	for end = pos; end-pos <= maxNested; {
-		_, n, ok, err := s.batchAt(end)
+		_, n, ok, err := s.BatchAt(end)
 		if err != nil {
 			return 0, false, err
 		}
 		if ok {
-			if end += n; end == s.synced {
+			if end += n; end == s.Synced {
 				return end, true, nil
 			}
 			continue
@@ -409,37 +410,37 @@ func (s *scanner) run(pos int64, cut bool) (end int64, counts bool, err error) {
 			return end, false, nil
 		}
 		_, follows, err := s.envelopeAt(end)
-		return end, end == s.size && !cut || (follows && pos < s.synced), err
+		return end, end == s.Size && !cut || (follows && pos < s.Synced), err
 	}
 	return end, true, nil
 }
 
 // ahead returns bytes from pos on: what is read already, if that is enough for
 // the word to be found in it.
-func (s *scanner) ahead(pos int64) ([]byte, error) {
-	if at := pos - s.start; at >= 0 && at+int64(len(batchPrefix)) <= int64(len(s.buf)) {
-		return s.buf[at:], nil
+func (s *Scanner) ahead(pos int64) ([]byte, error) {
+	if at := pos - s.start; at >= 0 && at+int64(len(batch.Prefix)) <= int64(len(s.Buf)) {
+		return s.Buf[at:], nil
 	}
-	return s.bytes(pos, min(scanChunk, s.size-pos))
+	return s.Bytes(pos, min(Chunk, s.Size-pos))
 }
 
-// bytes returns the n bytes at pos, which must lie within the file. They are
+// Bytes returns the n bytes at pos, which must lie within the file. They are
 // good until the next call.
-func (s *scanner) bytes(pos, n int64) ([]byte, error) {
+func (s *Scanner) Bytes(pos, n int64) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	if pos < s.start || pos+n > s.start+int64(len(s.buf)) {
-		want := min(max(n, scanChunk), s.size-pos)
-		if int64(cap(s.buf)) < want {
-			s.buf = make([]byte, want)
+	if pos < s.start || pos+n > s.start+int64(len(s.Buf)) {
+		want := min(max(n, Chunk), s.Size-pos)
+		if int64(cap(s.Buf)) < want {
+			s.Buf = make([]byte, want)
 		}
-		s.buf = s.buf[:want]
+		s.Buf = s.Buf[:want]
 		s.start = pos
-		if err := vfs.ReadFull(s.f, s.buf, pos); err != nil {
-			s.buf = s.buf[:0]
+		if err := vfs.ReadFull(s.File, s.Buf, pos); err != nil {
+			s.Buf = s.Buf[:0]
 			return nil, err
 		}
 	}
-	return s.buf[pos-s.start:][:n], nil
+	return s.Buf[pos-s.start:][:n], nil
 }

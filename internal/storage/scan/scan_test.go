@@ -1,4 +1,4 @@
-package storage
+package scan
 
 import (
 	"fmt"
@@ -12,8 +12,17 @@ import (
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
+// wireOf returns a batch as it is stored.
+func wireOf(topic string, bodies ...string) []byte {
+	var b batch.Builder
+	for _, body := range bodies {
+		b.Add([]byte(body))
+	}
+	return b.Finish(topic)
+}
+
 // scanBytes returns the positions of the batches that a scan finds.
-func scanBytes(t *testing.T, data []byte, synced int64) (positions []int64, found scanned) {
+func scanBytes(t *testing.T, data []byte, synced int64) (positions []int64, found Result) {
 	t.Helper()
 	disk := vfstest.New()
 	if err := disk.WriteFile("f", data); err != nil {
@@ -24,8 +33,8 @@ func scanBytes(t *testing.T, data []byte, synced int64) (positions []int64, foun
 		t.Fatal(err)
 	}
 	defer f.Close()
-	sc := &scanner{f: f, size: int64(len(data)), topic: "t", synced: synced}
-	found, err = sc.scan(0, func(pos int64, _ *batch.Header, _ int64, _ bool) error {
+	sc := &Scanner{File: f, Size: int64(len(data)), Topic: "t", Synced: synced}
+	found, err = sc.Scan(0, func(pos int64, _ *batch.Header, _ int64, _ bool) error {
 		positions = append(positions, pos)
 		return nil
 	})
@@ -38,13 +47,13 @@ func scanBytes(t *testing.T, data []byte, synced int64) (positions []int64, foun
 // A message may hold whole batches of its own topic. Whatever is destroyed
 // around them, they are not batches of the log.
 func TestScanTakesNoNestedBatch(t *testing.T) {
-	nested := string(batchOf("t", "inner").data)
-	first, last := string(batchOf("t", "first").data), string(batchOf("t", "last").data)
+	nested := string(wireOf("t", "inner"))
+	first, last := string(wireOf("t", "first")), string(wireOf("t", "last"))
 	zero := func(s string, from, n int) string { return s[:from] + strings.Repeat("\x00", n) + s[from+n:] }
 
-	plain := string(batchOf("t", "x"+nested+nested+"y").data)
-	two := string(batchOf("t", "one", nested+nested+nested+"y").data)
-	torn := string(batchOf("t", nested+zero(nested, len(nested)-4, 4)+"y").data)
+	plain := string(wireOf("t", "x"+nested+nested+"y"))
+	two := string(wireOf("t", "one", nested+nested+nested+"y"))
+	torn := string(wireOf("t", nested+zero(nested, len(nested)-4, 4)+"y"))
 	inner := strings.Index(two, nested)
 	tests := []struct {
 		name   string
@@ -84,7 +93,7 @@ func TestScanGoesOnAfterDamage(t *testing.T) {
 	var starts []int64
 	for i := range 6 {
 		starts = append(starts, int64(len(data)))
-		data = append(data, batchOf("t", strings.Repeat("b", 20+i), "second").data...)
+		data = append(data, wireOf("t", strings.Repeat("b", 20+i), "second")...)
 	}
 	starts = append(starts, int64(len(data)))
 	for pos := range data {
@@ -102,8 +111,8 @@ func TestScanGoesOnAfterDamage(t *testing.T) {
 				if fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Fatalf("bit %d of byte %d flipped, synced %d: batches at %v, want %v", bit, pos, synced, got, want)
 				}
-				if n := len(found.damaged); n > 1 || (n == 0 && int64(pos) < starts[5]) {
-					t.Fatalf("byte %d: damage %v", pos, found.damaged)
+				if n := len(found.Damaged); n > 1 || (n == 0 && int64(pos) < starts[5]) {
+					t.Fatalf("byte %d: damage %v", pos, found.Damaged)
 				}
 			}
 		}
@@ -113,10 +122,10 @@ func TestScanGoesOnAfterDamage(t *testing.T) {
 // Where an envelope is destroyed and its messages are not, they lead to the
 // next batch, whatever else is damaged behind it.
 func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
-	nested := string(batchOf("t", "inner").data)
-	first := string(batchOf("t", "first").data)
-	lost := string(batchOf("t", "one", "x"+nested+nested+"y").data)
-	next := string(batchOf("t", "next").data)
+	nested := string(wireOf("t", "inner"))
+	first := string(wireOf("t", "first"))
+	lost := string(wireOf("t", "one", "x"+nested+nested+"y"))
+	next := string(wireOf("t", "next"))
 	for name, envelope := range map[string]string{
 		"word":   strings.Replace(lost, "BATCH", "BAT\x00H", 1),
 		"size":   strings.Replace(lost, "BATCH ", "BATCH x", 1),
@@ -147,9 +156,9 @@ func TestScanFollowsMessagesOfALostEnvelope(t *testing.T) {
 // Where a crash may have torn the file, an envelope of which the end is left
 // may be that of a batch in a message.
 func TestScanTornEnvelope(t *testing.T) {
-	nested := string(batchOf("t", "inner").data)
-	first := string(batchOf("t", "first").data)
-	torn := string(batchOf("t", nested+nested+nested).data)
+	nested := string(wireOf("t", "inner"))
+	first := string(wireOf("t", "first"))
+	torn := string(wireOf("t", nested+nested+nested))
 	at := strings.Index(torn, nested) + 4
 	torn = strings.Repeat("\x00", at) + torn[at:len(torn)-4] + "\x00\x00\x00\x00"
 	got, _ := scanBytes(t, []byte(first+torn), int64(len(first)))
@@ -161,11 +170,11 @@ func TestScanTornEnvelope(t *testing.T) {
 // A power cut may destroy one batch and cut the next one in the middle of a
 // message, just behind a batch that this holds.
 func TestScanCutBehindNestedBatch(t *testing.T) {
-	nested := string(batchOf("t", "inner").data)
-	first, lost := string(batchOf("t", "first").data), string(batchOf("t", "lost").data)
+	nested := string(wireOf("t", "inner"))
+	first, lost := string(wireOf("t", "first")), string(wireOf("t", "lost"))
 	for _, cut := range []string{
-		string(batchOf("t", nested+"the rest").data),
-		string(batchOf("t", "before", nested+nested+"the rest", "after").data),
+		string(wireOf("t", nested+"the rest")),
+		string(wireOf("t", "before", nested+nested+"the rest", "after")),
 	} {
 		cut = cut[:strings.Index(cut, "the rest")]
 		for _, between := range []string{strings.Repeat("\x00", len(lost)), lost[len(lost)-5:], ""} {
@@ -181,7 +190,7 @@ func TestScanCutBehindNestedBatch(t *testing.T) {
 // whole and an envelope follows, and is set aside where not. A long one always
 // counts.
 func TestScanBetweenTwoDamages(t *testing.T) {
-	one := batchOf("t", "one").data
+	one := wireOf("t", "one")
 	bad := []byte(strings.Repeat("\x00", 50))
 	join := func(parts ...[]byte) (all []byte) {
 		for _, p := range parts {
@@ -193,7 +202,7 @@ func TestScanBetweenTwoDamages(t *testing.T) {
 	if want := []int64{0, int64(2*len(one) + 100)}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("a lone batch: %v, want %v", got, want)
 	}
-	long := batchOf("t", strings.Repeat("x", maxNested)).data
+	long := wireOf("t", strings.Repeat("x", maxNested))
 	got, _ = scanBytes(t, join(one, bad, long, bad, one), 0)
 	if len(got) != 3 {
 		t.Fatalf("a long one: %v", got)
@@ -216,29 +225,29 @@ func (c *counter) ReadAt(p []byte, off int64) (int, error) {
 // memory nor reads.
 func TestScanBelievesNoSize(t *testing.T) {
 	const size = 64 << 20
-	good := string(batchOf("t", strings.Repeat("x", 1<<16)).data)
+	good := string(wireOf("t", strings.Repeat("x", 1<<16)))
 	claim := fmt.Sprintf("BATCH %d t 1 1\r\nMSG 5\r\nhello\r\n", size/2)
-	hostile := string(batchOf("t", strings.Repeat(claim, 1000)).data)
+	hostile := string(wireOf("t", strings.Repeat(claim, 1000)))
 	hostile = strings.Replace(hostile, "BATCH", "xxxxx", 1)
 	hostile = strings.Replace(hostile, "MSG", "xxx", 1)
 	data := hostile + strings.Repeat(good, size/len(good))
 	for name, synced := range map[string]int64{"synced": int64(len(data)), "not synced": 0} {
 		t.Run(name, func(t *testing.T) {
 			c := &counter{ReaderAt: strings.NewReader(data)}
-			sc := &scanner{f: c, size: int64(len(data)), topic: "t", synced: synced}
+			sc := &Scanner{File: c, Size: int64(len(data)), Topic: "t", Synced: synced}
 			batches := 0
-			found, err := sc.scan(0, func(int64, *batch.Header, int64, bool) error { batches++; return nil })
+			found, err := sc.Scan(0, func(int64, *batch.Header, int64, bool) error { batches++; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := size / len(good); batches != want || found.valid != sc.size {
-				t.Errorf("%d batches up to %d, want %d up to %d", batches, found.valid, want, sc.size)
+			if want := size / len(good); batches != want || found.Valid != sc.Size {
+				t.Errorf("%d batches up to %d, want %d up to %d", batches, found.Valid, want, sc.Size)
 			}
-			if c.n > 3*sc.size {
-				t.Errorf("%d bytes were read of %d", c.n, sc.size)
+			if c.n > 3*sc.Size {
+				t.Errorf("%d bytes were read of %d", c.n, sc.Size)
 			}
-			if int64(cap(sc.buf)) > scanChunk {
-				t.Errorf("%d bytes of memory", cap(sc.buf))
+			if int64(cap(sc.Buf)) > Chunk {
+				t.Errorf("%d bytes of memory", cap(sc.Buf))
 			}
 		})
 	}
@@ -246,8 +255,8 @@ func TestScanBelievesNoSize(t *testing.T) {
 
 // A batch that is larger than what is read at a time is checked all the same.
 func TestScanLargeBatches(t *testing.T) {
-	large := batchOf("t", strings.Repeat("a", scanChunk), "b", strings.Repeat("c", 2*scanChunk)).data
-	last := batchOf("t", "last").data
+	large := wireOf("t", strings.Repeat("a", Chunk), "b", strings.Repeat("c", 2*Chunk))
+	last := wireOf("t", "last")
 	tests := []struct {
 		name string
 		flip int // position
@@ -255,8 +264,8 @@ func TestScanLargeBatches(t *testing.T) {
 	}{
 		{"whole", -1, 2},
 		{"first body", 100, 1},
-		{"second message", scanChunk + 50, 1},
-		{"third body", 2 * scanChunk, 1},
+		{"second message", Chunk + 50, 1},
+		{"third body", 2 * Chunk, 1},
 		{"last byte", len(large) - 1, 1},
 		{"checksum", len("BATCH 3145770 t "), 1},
 	}
