@@ -2,6 +2,19 @@ package logd
 
 import "context"
 
+// AppendMessage stores one message at the end of the topic, in a batch of its own,
+// and returns its ID: see [Client.Append]. A program that writes many messages is
+// much faster with a [Writer], which puts many into each batch.
+func (c *Client) AppendMessage(ctx context.Context, topic string, body []byte) (ID, error) {
+	var b Batch
+	delta := b.Add(body)
+	offset, err := c.Append(ctx, topic, &b)
+	if err != nil {
+		return ID{}, err
+	}
+	return ID{offset, delta}, nil
+}
+
 // Append stores the batch at the end of the topic, which is made if need be,
 // and returns the batch's offset when the server has answered. How durable the
 // batch is then is the server's setting.

@@ -21,12 +21,12 @@ type DeleteOptions struct {
 }
 
 // Delete deletes a topic. When it returns nil the topic is gone for good: its
-// delete hooks are not run, reads that wait end with ErrNotFound, and a batch
+// delete hooks are not run, reads that wait end with ErrNoTopic, and a batch
 // that is appended to the name begins a new topic.
 //
-// The error is ErrNotFound if there is no topic of that name and ID. If the
+// The error is ErrNoTopic if there is no topic of that name and ID. If the
 // connection is lost before the answer the topic may be deleted or not; with
-// an ID it is safe to try again, and ErrNotFound then tells that it is.
+// an ID it is safe to try again, and ErrNoTopic then tells that it is.
 func (c *Client) Delete(ctx context.Context, topic string, o DeleteOptions) error {
 	const op = "delete"
 	if err := checkTopic(topic); err != nil {
@@ -48,7 +48,7 @@ func (c *Client) Delete(ctx context.Context, topic string, o DeleteOptions) erro
 		Command: protocol.Delete, Topic: []byte(topic), ID: []byte(o.ID), Now: o.Now,
 	})
 	if err := c.do(ctx, op, topic, cl); err != nil {
-		return err
+		return noTopic(err)
 	}
 	cl.release()
 	return nil
@@ -59,7 +59,8 @@ func (c *Client) Delete(ctx context.Context, topic string, o DeleteOptions) erro
 // more the server begins a new partition first, so that the topic is emptied.
 //
 // If the server has a delete hook, a partition goes when its hook has
-// succeeded: it still counts as stored until then.
+// succeeded: it still counts as stored until then. The error is ErrNoTopic if there
+// is no such topic.
 func (c *Client) Trim(ctx context.Context, topic string, offset int64) (oldest int64, err error) {
 	const op = "trim"
 	if err := checkTopic(topic); err != nil {
@@ -70,7 +71,7 @@ func (c *Client) Trim(ctx context.Context, topic string, offset int64) (oldest i
 	}
 	cl := c.calls.request(answerOffset, &protocol.Request{Command: protocol.Trim, Topic: []byte(topic), Offset: offset})
 	if err := c.do(ctx, op, topic, cl); err != nil {
-		return 0, err
+		return 0, noTopic(err)
 	}
 	oldest = cl.offset
 	cl.release()

@@ -13,8 +13,14 @@ import (
 
 // The server's error answers. Test for them with errors.Is.
 var (
-	// ErrNotFound: there is no such topic, or no batch starts at the offset.
+	// ErrNotFound: there is no such topic, or no batch starts at the offset. The
+	// error is ErrNoTopic or ErrNoBatch, too, where it is known which.
 	ErrNotFound error = protocol.ErrNotFound
+	// ErrNoTopic: there is no such topic. It is ErrNotFound to errors.Is.
+	ErrNoTopic error = &notFoundError{"no such topic"}
+	// ErrNoBatch: the topic has no batch that starts at the offset. It is
+	// ErrNotFound to errors.Is.
+	ErrNoBatch error = &notFoundError{"no batch starts there"}
 	// ErrInvalidRequest: an argument is outside what the server allows.
 	ErrInvalidRequest error = protocol.ErrInvalidRequest
 	// ErrInvalidProtocol: the server did not understand the request. It closes
@@ -66,6 +72,22 @@ var (
 	// ErrEmptyBatch: a batch without messages cannot be appended.
 	ErrEmptyBatch = errors.New("batch has no messages")
 )
+
+// notFoundError is ErrNotFound, and says what was not found.
+type notFoundError struct{ what string }
+
+func (e *notFoundError) Error() string { return ErrNotFound.Error() + ": " + e.what }
+
+func (e *notFoundError) Is(target error) bool { return target == ErrNotFound }
+
+// noTopic returns the error of a call with ErrNoTopic in place of ErrNotFound, for
+// a call that fails so only if there is no such topic.
+func noTopic(err error) error {
+	if e, ok := err.(*OpError); ok && e.Err == ErrNotFound {
+		e.Err = ErrNoTopic
+	}
+	return err
+}
 
 // NotLeaderError tells which node leads. It is ErrNotLeader to errors.Is.
 type NotLeaderError struct {

@@ -39,6 +39,37 @@ func ExampleScanner() {
 	// world
 }
 
+// All ranges over the messages for as long as a context allows.
+func ExampleScanner_All() {
+	addr, stop := startExample()
+	defer stop()
+	client := connect(addr)
+	defer client.Close()
+	write(client, "greetings", "hello", "world")
+
+	read := func(ctx context.Context) error {
+		s, err := logd.NewScanner(ctx, client, "greetings", logd.ScannerConfig{})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		for m, err := range s.All(ctx) {
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%v: %s\n", m.ID(), m.Body)
+		}
+		return nil
+	}
+	if err := read(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+
+	// Output:
+	// 0.0: hello
+	// 47.0: world
+}
+
 // Publish and subscribe: every subscriber follows the topic by itself, from the
 // moment on at which its Scanner is made, and gets every message.
 func ExampleScanner_publishSubscribe() {
@@ -117,7 +148,7 @@ func ExampleFileState() {
 		for s.Scan() {
 			m := s.Message()
 			failed := work(string(m.Body))
-			if err := state.Complete(m.Offset, m.Delta, failed); err != nil {
+			if err := s.Done(m, failed); err != nil {
 				return err
 			}
 			if failed != nil {
@@ -172,7 +203,7 @@ func ExampleMemoryState() {
 		workers.Go(func() {
 			for m := range jobs {
 				// … work on m.Body, then:
-				if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+				if err := s.Done(m, nil); err != nil {
 					log.Print(err)
 				}
 			}
@@ -186,7 +217,7 @@ func ExampleMemoryState() {
 	if err := s.Err(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("all done:", state.Position() == logd.AtOffset(s.Next()))
+	fmt.Println("all done:", state.Position() == logd.AtOffset(s.NextOffset()))
 
 	// Output:
 	// all done: true

@@ -93,6 +93,34 @@ func ExampleWriter_WriteFunc() {
 	// stored at 0.0
 }
 
+// Messages are written, and named when all of them are stored.
+func ExampleWriter_WriteSync() {
+	addr, stop := startExample()
+	defer stop()
+	client := connect(addr)
+	defer client.Close()
+	w, err := logd.NewWriter(context.Background(), client, "orders", logd.WriterConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer w.Close()
+
+	order := func(ctx context.Context) error {
+		results, err := w.WriteSync(ctx, []byte("an order"), []byte("its payment"))
+		if err != nil {
+			return err
+		}
+		fmt.Println("stored as", results[0].ID(), "and", results[1].ID())
+		return nil
+	}
+	if err := order(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+
+	// Output:
+	// stored as 0.0 and 0.17
+}
+
 // Package log writes to a topic.
 func ExampleWriter_log() {
 	addr, stop := startExample()

@@ -37,7 +37,7 @@ func golden(t *testing.T, name string, write func(name string)) (path string) {
 
 func TestGoldenState(t *testing.T) {
 	for kind, want := range map[string]Position{
-		"offset": AtOffset(1 << 40), "message": AtMessage(70, 11), "after": AfterMessage(70, 11),
+		"offset": AtOffset(1 << 40), "message": At(ID{70, 11}), "after": After(ID{70, 11}),
 		"oldest": AtOldest(), "next": AtNext(), "time": AtTime(time.Date(2026, 1, 2, 15, 4, 5, 6, time.UTC)),
 	} {
 		for version, topic := range map[int]string{1: "", 2: "0123456789abcdef0123456789abcdef"} {

@@ -82,7 +82,7 @@ func (info *TopicInfo) damagedIn(i int) string {
 	return ""
 }
 
-// Info describes a topic. The error is ErrNotFound if there is none of that
+// Info describes a topic. The error is ErrNoTopic if there is none of that
 // name.
 func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	const op = "info"
@@ -107,7 +107,7 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 		info.Fields, err = parseFields(body)
 		return err
 	})
-	return info, err
+	return info, noTopic(err)
 }
 
 // Field is one named value of a server.

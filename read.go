@@ -33,9 +33,10 @@ type ReadOptions struct {
 }
 
 // Read returns the batches from the offset on, where a batch must start. At
-// the end of the log it returns none, after Wait. The error is ErrNotFound if
-// no batch starts there, be it deleted, never been or beyond the end, or if
-// there is no such topic; [Client.Info] tells which.
+// the end of the log it returns none, after Wait. The error is ErrNoTopic if there
+// is no such topic, and ErrNoBatch if no batch starts at the offset, be it removed,
+// never been or beyond the end; it takes one more request to tell which. Both are
+// ErrNotFound, and so is the error if that request fails.
 //
 // All batches are checked. Those before one that can't be taken, because it is
 // damaged or the connection was lost in it, are returned without it. If it is
@@ -44,13 +45,30 @@ type ReadOptions struct {
 // where what is stored goes on. It is what was met, ErrCorrupt or ErrBadAnswer, if the
 // server can't do that.
 func (c *Client) Read(ctx context.Context, topic string, offset int64, opts ReadOptions) (*Result, error) {
-	return c.read(ctx, "read", topic, offset, protocol.Read, opts)
+	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts)
+	if e, ok := err.(*OpError); ok && e.Err == ErrNotFound {
+		e.Err = c.whichNotFound(ctx, topic)
+	}
+	return res, err
+}
+
+// whichNotFound returns the error of a read that found nothing, as far as the
+// server tells.
+func (c *Client) whichNotFound(ctx context.Context, topic string) error {
+	switch _, err := c.Info(ctx, topic); {
+	case err == nil:
+		return ErrNoBatch
+	case errors.Is(err, ErrNoTopic):
+		return ErrNoTopic
+	}
+	return ErrNotFound
 }
 
 // Tail is Read from the oldest offset that the topic still has and that is not
 // damaged. The Result names it.
 func (c *Client) Tail(ctx context.Context, topic string, opts ReadOptions) (*Result, error) {
-	return c.read(ctx, "tail", topic, -1, protocol.Tail, opts)
+	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts)
+	return res, noTopic(err)
 }
 
 func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions) (*Result, error) {
@@ -58,7 +76,7 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		return nil, &OpError{Op: op, Topic: topic, Err: err}
 	}
 	if offset < 0 && command == protocol.Read {
-		return nil, &OpError{Op: op, Topic: topic, Err: ErrNotFound}
+		return nil, &OpError{Op: op, Topic: topic, Err: ErrNoBatch}
 	}
 	setDefault(&opts.Messages, DefaultReadMessages)
 	setDefault(&opts.MaxBytes, DefaultReadMaxBytes)
@@ -133,7 +151,7 @@ func (c *Client) readVerified(ctx context.Context, op string, req *protocol.Requ
 
 // Seek returns the offset of the first batch stored at or after the time, by
 // the server's clock, or the offset that the next batch will get if there is
-// none.
+// none. The error is ErrNoTopic if there is no such topic.
 func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset int64, err error) {
 	const op = "seek"
 	if err := checkTopic(topic); err != nil {
@@ -143,7 +161,7 @@ func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset i
 		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0),
 	})
 	if err := c.do(ctx, op, topic, cl); err != nil {
-		return 0, err
+		return 0, noTopic(err)
 	}
 	offset = cl.offset
 	cl.release()

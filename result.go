@@ -19,6 +19,9 @@ type Message struct {
 	Time time.Time
 }
 
+// ID returns the message's name.
+func (m Message) ID() ID { return ID{m.Offset, m.Delta} }
+
 // StoredBatch is a batch as the server stores it: checked against its
 // checksum, and made of well-formed messages. It aliases the memory of the
 // [Result] it came from.

@@ -3,6 +3,8 @@ package logd
 import (
 	"bytes"
 	"context"
+	"io"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +47,7 @@ import (
 type Scanner struct {
 	topic string
 	cfg   ScannerConfig
-	user  context.Context // the caller's, which the Scanner's life is bound to
-	ctx   context.Context // ends with user, Close and the Client's Close
+	ctx   context.Context // ends with Close and the Client's Close
 	end   context.CancelCauseFunc
 
 	stopped  atomic.Bool // ctx has ended
@@ -69,12 +70,13 @@ type Scanner struct {
 	err     error
 }
 
-// NewScanner returns a Scanner of the topic. It begins to read at once. ctx
-// bounds the Scanner's whole life.
+// NewScanner returns a Scanner of the topic. It begins to read at once, and goes
+// on until it is closed.
 //
 // AtNext and AtTime are looked up before NewScanner returns, with patience as
-// for any read; everything else that can be wrong with the topic or the place
-// to begin is told by Scan.
+// for any read: ctx bounds that, and has no meaning once NewScanner has returned.
+// Everything else that can be wrong with the topic or the place to begin is told
+// by Next and Scan.
 func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerConfig) (*Scanner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -94,18 +96,18 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 			start = known
 		}
 		if !start.valid() {
-			return nil, scanError(topic, &OffsetError{Offset: start.offset, Delta: start.delta})
+			return nil, scanError(topic, &OffsetError{Offset: start.id.Offset, Delta: start.id.Delta})
 		}
 	}
 	s := &Scanner{
-		topic: topic, cfg: cfg, user: ctx, left: cfg.Limit,
+		topic: topic, cfg: cfg, left: cfg.Limit,
 		arrivals: make(chan arrival, cfg.ReadAhead), goOn: make(chan struct{}, 1),
 	}
 	s.ender, _ = cfg.State.(BatchEnder)
-	s.ctx, s.end = context.WithCancelCause(ctx)
+	s.ctx, s.end = context.WithCancelCause(context.Background())
 	context.AfterFunc(s.ctx, func() { s.stopped.Store(true) })
 	f := newFetcher(s, client)
-	if err := f.begin(start); err != nil {
+	if err := f.begin(ctx, start); err != nil {
 		s.end(err)
 		f.close()
 		return nil, err
@@ -114,10 +116,45 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 	return s, nil
 }
 
+// Next returns the next message. Its Body is valid until the next call of Next or
+// Scan: [Message.Copy] keeps it.
+//
+// When the Scanner has come to its end, the error is io.EOF, and End says which
+// end it is. When it has failed, the error is what Err returns. Next waits for the
+// server, if it must, until Close is called or ctx ends. If ctx ends, the error
+// is ctx's, no message is lost, and Next may be called again.
+func (s *Scanner) Next(ctx context.Context) (Message, error) {
+	if err := ctx.Err(); err != nil {
+		return Message{}, scanError(s.topic, err)
+	}
+	if err := s.advance(ctx); err != nil {
+		return Message{}, err
+	}
+	return s.Message(), nil
+}
+
+// All ranges over the messages that are left, as Next returns them: until the
+// Scanner's end, or an error, which is the last pair. After a break, the Scanner
+// goes on with the message that follows.
+func (s *Scanner) All(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := s.Next(ctx)
+			if err == io.EOF || !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Scan advances to the next message and reports whether there is one. It waits
-// for the server, if it must, until the Scanner's context ends or Close is
-// called.
-func (s *Scanner) Scan() bool {
+// for the server, if it must, until Close is called. [Scanner.Next] does the same
+// for as long as a context allows.
+func (s *Scanner) Scan() bool { return s.advance(context.Background()) == nil }
+
+// advance moves on to the next message. The error is io.EOF at the Scanner's end,
+// and otherwise why there is no message.
+func (s *Scanner) advance(ctx context.Context) error {
 	if s.stopped.Load() {
 		return s.finish(EndFailed, s.cause())
 	}
@@ -125,8 +162,8 @@ func (s *Scanner) Scan() bool {
 		return s.finish(EndLimit, nil)
 	}
 	for !s.walk.Next() {
-		if !s.nextBatch() {
-			return false
+		if err := s.nextBatch(ctx); err != nil {
+			return err
 		}
 	}
 	s.left-- // without a Limit, of no meaning
@@ -135,20 +172,31 @@ func (s *Scanner) Scan() bool {
 			return s.finish(EndFailed, scanError(s.topic, err))
 		}
 	}
-	return true
+	return nil
 }
 
 // started tells the state of the message that is about to be delivered.
 func (s *Scanner) started() error {
-	delta := s.walk.Delta()
-	if err := s.cfg.State.Start(s.offset, delta); err != nil {
+	id := ID{s.offset, s.walk.Delta()}
+	if err := s.cfg.State.Start(id); err != nil {
 		return err
 	}
-	end := delta + batch.MessageLen(len(s.walk.Body()))
+	end := id.Delta + batch.MessageLen(len(s.walk.Body()))
 	if s.ender != nil && end == int64(len(s.walk.Data)) {
-		return s.ender.EndBatch(s.offset, delta, s.next)
+		return s.ender.EndBatch(id, s.next)
 	}
 	return nil
+}
+
+// Done tells the State that the program is done with the message, if err is nil,
+// or that the message has failed: see [StatePuller]. Without a State it does
+// nothing. Done may be called for messages in any order, from any goroutine, and
+// after Close.
+func (s *Scanner) Done(m Message, err error) error {
+	if s.cfg.State == nil {
+		return nil
+	}
+	return s.cfg.State.Complete(m.ID(), err)
 }
 
 // Message returns the message that Scan has advanced to, and a zero Message
@@ -161,11 +209,11 @@ func (s *Scanner) Message() Message {
 	return Message{Offset: s.offset, Delta: s.walk.Delta(), Body: s.walk.Body(), Time: s.time}
 }
 
-// Next returns the offset that follows the current message's batch: where a
+// NextOffset returns the offset that follows the current message's batch: where a
 // Scanner begins that is to read the batches after it.
-func (s *Scanner) Next() int64 { return s.next }
+func (s *Scanner) NextOffset() int64 { return s.next }
 
-// Ready reports whether the next Scan is sure to return at once: it has a
+// Ready reports whether the next call of Next or Scan is sure to return at once: it has a
 // message for it, or the Scanner has ended. A program that collects output may
 // write it out when Ready is false.
 func (s *Scanner) Ready() bool {
@@ -185,12 +233,12 @@ func (s *Scanner) End() ScanEnd { return s.why }
 //
 // The error is or wraps: *GoneError if what was to be read has been removed,
 // which is ErrTopicReplaced if that was by deleting the topic and making another,
-// *OffsetError if nothing begins there, ErrNotFound alone if there is no such
-// topic, ErrCorrupt if a batch is damaged, ErrScannerClosed, the context's
-// error, and else what a Client's Read would return, or the State.
+// *OffsetError if nothing begins there, ErrNoTopic if there is no such topic,
+// ErrCorrupt if a batch is damaged, ErrScannerClosed, ErrClosed, and else what a
+// Client's Read would return, or the State.
 func (s *Scanner) Err() error { return s.err }
 
-// Close ends the Scanner, and a Scan that is waiting, at once, and waits for
+// Close ends the Scanner, and a Next or Scan that is waiting, at once, and waits for
 // its goroutines. It leaves the Client and the State open. It always returns
 // nil.
 func (s *Scanner) Close() error {
@@ -201,10 +249,10 @@ func (s *Scanner) Close() error {
 }
 
 // nextBatch moves on to the next batch, if there is one to come.
-func (s *Scanner) nextBatch() bool {
+func (s *Scanner) nextBatch(ctx context.Context) error {
 	for len(s.batches) == 0 {
-		if !s.arrive() {
-			return false
+		if err := s.arrive(ctx); err != nil {
+			return err
 		}
 	}
 	b := &s.batches[0]
@@ -217,13 +265,13 @@ func (s *Scanner) nextBatch() bool {
 	for ; s.skip > 0; s.skip-- {
 		s.walk.Next()
 	}
-	return true
+	return nil
 }
 
 // arrive takes what the fetcher has got.
-func (s *Scanner) arrive() bool {
+func (s *Scanner) arrive(ctx context.Context) error {
 	if s.why != NotEnded {
-		return false
+		return s.finish(s.why, s.err)
 	}
 	s.walk = batch.Messages{}
 	s.result.Release()
@@ -233,6 +281,8 @@ func (s *Scanner) arrive() bool {
 	case a = <-s.arrivals:
 	case <-s.ctx.Done():
 		return s.finish(EndFailed, s.cause())
+	case <-ctx.Done():
+		return scanError(s.topic, ctx.Err())
 	}
 	switch {
 	case a.end != NotEnded:
@@ -246,11 +296,11 @@ func (s *Scanner) arrive() bool {
 	}
 	s.result, s.batches, s.skip = a.result, a.result.Batches, a.skip
 	s.time, s.times = time.Time{}, a.times
-	return true
+	return nil
 }
 
 // passGap asks whether to go on behind a gap.
-func (s *Scanner) passGap(gone *GoneError) bool {
+func (s *Scanner) passGap(gone *GoneError) error {
 	err := error(gone)
 	if s.cfg.OnGone != nil {
 		if err = s.cfg.OnGone(gone); err == nil && gone.Replaced {
@@ -258,14 +308,15 @@ func (s *Scanner) passGap(gone *GoneError) bool {
 		}
 		if err == nil {
 			s.goOn <- struct{}{}
-			return true
+			return nil
 		}
 	}
 	return s.finish(EndFailed, scanError(s.topic, err))
 }
 
-// finish ends the Scanner. Only the first reason counts. It returns false.
-func (s *Scanner) finish(why ScanEnd, err error) bool {
+// finish ends the Scanner. Only the first reason counts. It returns that reason,
+// and io.EOF if it is no failure.
+func (s *Scanner) finish(why ScanEnd, err error) error {
 	if s.why == NotEnded {
 		s.why, s.err = why, err
 		s.batches, s.walk = nil, batch.Messages{}
@@ -273,14 +324,14 @@ func (s *Scanner) finish(why ScanEnd, err error) bool {
 		s.result = nil
 		s.end(ErrScannerClosed) // there is nothing more to fetch
 	}
-	return false
+	if s.err == nil {
+		return io.EOF
+	}
+	return s.err
 }
 
 // cause returns why ctx has ended.
 func (s *Scanner) cause() error {
-	if err := s.user.Err(); err != nil {
-		return scanError(s.topic, err)
-	}
 	if err := context.Cause(s.ctx); err != nil {
 		return scanError(s.topic, err)
 	}

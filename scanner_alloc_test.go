@@ -30,7 +30,7 @@ func TestScannerDoesNotAllocate(t *testing.T) {
 				}
 				m := s.Message()
 				if state != nil {
-					if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+					if err := state.Complete(m.ID(), nil); err != nil {
 						t.Fatal(err)
 					}
 				}

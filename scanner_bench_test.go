@@ -59,7 +59,7 @@ func BenchmarkScanner(b *testing.B) {
 							b.Fatal(m)
 						}
 						if state {
-							memory.Complete(m.Offset, m.Delta, nil)
+							memory.Complete(m.ID(), nil)
 						}
 						left--
 					}

@@ -1,13 +1,10 @@
 package logd
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/logd-dev/logd/internal/batch"
 )
 
 // DefaultReadAhead is the default of ScannerConfig.ReadAhead.
@@ -41,7 +38,7 @@ type ScannerConfig struct {
 	// ending. See [Scanner] for the connection this takes.
 	Follow bool
 	// AwaitTopic makes a Scanner that follows wait also for the topic to be
-	// made, by asking for it once a second, instead of ending with ErrNotFound.
+	// made, by asking for it once a second, instead of ending with ErrNoTopic.
 	AwaitTopic bool
 	// OnGone is called when the wanted offset was removed before it could be
 	// read, or is damaged, by Scan; also when the topic was deleted and another one
@@ -107,9 +104,9 @@ func (cfg *ScannerConfig) withDefaults() ScannerConfig {
 // "after 70.11" with offset and delta, "since 2026-01-02T15:04:05Z", and the
 // empty text for none.
 type Position struct {
-	kind          positionKind
-	offset, delta int64
-	since         time.Time
+	kind  positionKind
+	id    ID // of atMessage and afterMessage
+	since time.Time
 }
 
 type positionKind uint8
@@ -130,18 +127,14 @@ func AtOldest() Position { return Position{kind: atOldest} }
 func AtNext() Position { return Position{kind: atNext} }
 
 // AtOffset is the first message of the batch at the offset.
-func AtOffset(offset int64) Position { return AtMessage(offset, 0) }
+func AtOffset(offset int64) Position { return At(ID{Offset: offset}) }
 
-// AtMessage is the message at the offset and the delta.
-func AtMessage(offset, delta int64) Position {
-	return Position{kind: atMessage, offset: offset, delta: delta}
-}
+// At is the message of the ID.
+func At(id ID) Position { return Position{kind: atMessage, id: id} }
 
-// AfterMessage is the message that follows the one at the offset and the
-// delta, in its batch or the next one.
-func AfterMessage(offset, delta int64) Position {
-	return Position{kind: afterMessage, offset: offset, delta: delta}
-}
+// After is the message that follows the one of the ID, in its batch or the next
+// one.
+func After(id ID) Position { return Position{kind: afterMessage, id: id} }
 
 // AtTime is the first batch stored at or after the time, by the server's
 // clock.
@@ -153,7 +146,7 @@ func (p Position) IsZero() bool { return p.kind == nowhere }
 // named reports whether p is a message's name, which never means another one.
 func (p Position) named() bool { return p.kind == atMessage || p.kind == afterMessage }
 
-func (p Position) valid() bool { return p.offset >= 0 && p.delta >= 0 }
+func (p Position) valid() bool { return p.id.Offset >= 0 && p.id.Delta >= 0 }
 
 // String returns the Position's text.
 func (p Position) String() string {
@@ -163,9 +156,9 @@ func (p Position) String() string {
 	case atNext:
 		return "next"
 	case atMessage:
-		return fmt.Sprintf("at %d.%d", p.offset, p.delta)
+		return "at " + p.id.String()
 	case afterMessage:
-		return fmt.Sprintf("after %d.%d", p.offset, p.delta)
+		return "after " + p.id.String()
 	case atTime:
 		return "since " + p.since.Format(time.RFC3339Nano)
 	}
@@ -187,10 +180,10 @@ func (p *Position) UnmarshalText(text []byte) error {
 		q = AtNext()
 	case "at":
 		q.kind = atMessage
-		q.offset, q.delta, err = parseMessageName(value)
+		q.id, err = parseID(value)
 	case "after":
 		q.kind = afterMessage
-		q.offset, q.delta, err = parseMessageName(value)
+		q.id, err = parseID(value)
 	case "since":
 		q.kind = atTime
 		q.since, err = time.Parse(time.RFC3339Nano, value)
@@ -200,15 +193,4 @@ func (p *Position) UnmarshalText(text []byte) error {
 	}
 	*p = q
 	return nil
-}
-
-// parseMessageName parses OFFSET.DELTA.
-func parseMessageName(s string) (offset, delta int64, err error) {
-	o, d, ok := strings.Cut(s, ".")
-	offset, ok1 := batch.ParseInt([]byte(o))
-	delta, ok2 := batch.ParseInt([]byte(d))
-	if !ok || !ok1 || !ok2 {
-		return 0, 0, errors.New("want OFFSET.DELTA")
-	}
-	return offset, delta, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 const (
@@ -32,6 +33,7 @@ type arrival struct {
 // fetcher reads ahead for a Scanner, in a goroutine of its own.
 type fetcher struct {
 	s      *Scanner
+	ctx    context.Context // the Scanner's, and while it is made NewScanner's, too
 	client *Client
 	own    bool        // client is the Scanner's own
 	unlink func() bool // makes the Scanner's life independent of the Client's
@@ -51,7 +53,7 @@ type fetcher struct {
 }
 
 func newFetcher(s *Scanner, client *Client) *fetcher {
-	f := &fetcher{s: s, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages}
+	f := &fetcher{s: s, ctx: s.ctx, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages}
 	if f.own {
 		f.client = client.sibling()
 	}
@@ -72,20 +74,25 @@ func (f *fetcher) close() {
 	}
 }
 
-// begin looks up where to begin.
-func (f *fetcher) begin(start Position) error {
-	f.offset, f.delta = start.offset, start.delta
+// begin looks up where to begin, for as long as ctx allows.
+func (f *fetcher) begin(ctx context.Context, start Position) error {
+	beginning, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(f.s.ctx, func() { end(context.Cause(f.s.ctx)) })()
+	f.ctx = beginning
+	defer func() { f.ctx = f.s.ctx }()
+	f.offset, f.delta = start.id.Offset, start.id.Delta
 	switch start.kind {
 	case afterMessage:
 		f.after = true
 	case atNext:
 		return f.lookUp(func() (offset int64, err error) {
-			info, err := f.client.Info(f.s.ctx, f.s.topic)
+			info, err := f.client.Info(f.ctx, f.s.topic)
 			return info.Next, err
 		})
 	case atTime:
 		return f.lookUp(func() (offset int64, err error) {
-			return f.client.Seek(f.s.ctx, f.s.topic, start.since)
+			return f.client.Seek(f.ctx, f.s.topic, start.since)
 		})
 	case atOldest:
 		f.offset = fromOldest
@@ -143,7 +150,7 @@ func (f *fetcher) passGap(gone *GoneError) bool {
 			f.topic.id = gone.topicID
 		}
 		return true
-	case <-f.s.ctx.Done():
+	case <-f.ctx.Done():
 		return false
 	}
 }
@@ -212,9 +219,9 @@ func (f *fetcher) read() (*Result, error) {
 		opts.Wait = followWait
 	}
 	if f.offset == fromOldest {
-		return f.client.Tail(f.s.ctx, f.s.topic, opts)
+		return f.client.Tail(f.ctx, f.s.topic, opts)
 	}
-	return f.client.Read(f.s.ctx, f.s.topic, f.offset, opts)
+	return f.client.read(f.ctx, "read", f.s.topic, f.offset, protocol.Read, opts) // locate asks for what was not found
 }
 
 // accept takes batches.
@@ -244,7 +251,7 @@ func (f *fetcher) accept(result *Result) arrival {
 // message: whatever is wrong with the server, the next read meets it, too.
 func (f *fetcher) times(result *Result) []TimeMark {
 	for !f.timeless {
-		marks, err := f.client.Times(f.s.ctx, f.s.topic, result.Offset, result.Next)
+		marks, err := f.client.Times(f.ctx, f.s.topic, result.Offset, result.Next)
 		switch {
 		case err == nil:
 			f.answered()
@@ -260,7 +267,7 @@ func (f *fetcher) times(result *Result) []TimeMark {
 
 // noMessage returns the error for a delta at which no message begins.
 func (f *fetcher) noMessage() error {
-	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	info, err := f.client.Info(f.ctx, f.s.topic)
 	if err != nil {
 		return err
 	}
@@ -292,7 +299,7 @@ func (f *fetcher) nothing() (ScanEnd, error) {
 	case f.offset == fromOldest:
 		return EndEmpty, nil
 	}
-	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	info, err := f.client.Info(f.ctx, f.s.topic)
 	if err == nil && info.Oldest == info.Next {
 		return EndEmpty, nil
 	}
@@ -314,7 +321,7 @@ func (f *fetcher) recover(err error) (*GoneError, error) {
 
 // fitPage asks for how many messages the server may be asked at once.
 func (f *fetcher) fitPage(cause error) error {
-	cfg, err := f.client.Config(f.s.ctx)
+	cfg, err := f.client.Config(f.ctx)
 	if err != nil {
 		return f.retry(err)
 	}
@@ -328,7 +335,7 @@ func (f *fetcher) fitPage(cause error) error {
 
 // locate finds out why nothing was found at the offset.
 func (f *fetcher) locate(cause error) (*GoneError, error) {
-	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	info, err := f.client.Info(f.ctx, f.s.topic)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		if f.s.cfg.AwaitTopic && !f.begun {
@@ -361,7 +368,7 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 // damagedBefore returns the gap if the oldest batches of the topic are damaged,
 // so that the first one which is not is at the offset.
 func (f *fetcher) damagedBefore(offset int64) (*GoneError, error) {
-	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	info, err := f.client.Info(f.ctx, f.s.topic)
 	if err != nil {
 		return nil, err
 	}
@@ -386,7 +393,7 @@ func damagedBytes(info *TopicInfo) int64 {
 // retry returns nil when it is time to try again, and otherwise why not.
 func (f *fetcher) retry(err error) error {
 	// ErrConnect comes when the Client has made all its attempts.
-	if f.s.ctx.Err() != nil || errors.Is(err, ErrConnect) || !IsRetryable(err) {
+	if f.ctx.Err() != nil || errors.Is(err, ErrConnect) || !IsRetryable(err) {
 		return err
 	}
 	return f.again(err)
@@ -422,7 +429,10 @@ func (f *fetcher) pause(d time.Duration) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-f.s.ctx.Done():
-		return f.s.cause()
+	case <-f.ctx.Done():
+		if f.s.ctx.Err() != nil {
+			return f.s.cause()
+		}
+		return scanError(f.s.topic, f.ctx.Err())
 	}
 }

@@ -1,7 +1,6 @@
 package logd_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -116,8 +115,8 @@ func TestScannerStarts(t *testing.T) {
 	}
 	for i := 0; i < n; i++ {
 		for what, cfg := range map[string]logd.ScannerConfig{
-			"at":    {Start: logd.AtMessage(names[i].offset, names[i].delta), ReadBytes: 300},
-			"after": {Start: logd.AfterMessage(names[i].offset, names[i].delta), Limit: 7},
+			"at":    {Start: logd.At(logd.ID{Offset: names[i].offset, Delta: names[i].delta}), ReadBytes: 300},
+			"after": {Start: logd.After(logd.ID{Offset: names[i].offset, Delta: names[i].delta}), Limit: 7},
 		} {
 			first, end := i, n
 			if what == "after" {
@@ -192,10 +191,10 @@ func TestScannerEnds(t *testing.T) {
 		{"inside", "t", logd.AtOffset(info.Oldest + 1), logd.EndFailed, func(err error) bool {
 			return errors.As(err, &bad) && bad.Offset == info.Oldest+1 && bad.Oldest == info.Oldest && bad.Next == info.Next
 		}, fmt.Sprintf(`logd: scan "t": offset %d is not the beginning of a batch`, info.Oldest+1)},
-		{"delta", "t", logd.AtMessage(info.Oldest, 5), logd.EndFailed, func(err error) bool {
+		{"delta", "t", logd.At(logd.ID{Offset: info.Oldest, Delta: 5}), logd.EndFailed, func(err error) bool {
 			return errors.As(err, &bad) && *bad == logd.OffsetError{Offset: info.Oldest, Delta: 5, Oldest: info.Oldest, Next: info.Next}
 		}, fmt.Sprintf(`logd: scan "t": delta 5 is not the beginning of a message in the batch at offset %d`, info.Oldest)},
-		{"after no message", "t", logd.AfterMessage(info.Oldest, 1000), logd.EndFailed, func(err error) bool {
+		{"after no message", "t", logd.After(logd.ID{Offset: info.Oldest, Delta: 1000}), logd.EndFailed, func(err error) bool {
 			return errors.As(err, &bad) && bad.Delta == 1000
 		}, "delta 1000"},
 		{"no topic", "none", logd.AtOldest(), logd.EndFailed, func(err error) bool {
@@ -237,7 +236,7 @@ func TestScannerPassesGap(t *testing.T) {
 	info := removed(t, client, "t", 2)
 	first := slices.IndexFunc(names, func(n messageName) bool { return n.offset == info.Oldest })
 	var state logd.MemoryState
-	state.Begin = logd.AfterMessage(names[2].offset, names[2].delta)
+	state.Begin = logd.After(logd.ID{Offset: names[2].offset, Delta: names[2].delta})
 	var gaps []logd.GoneError
 	s := newScanner(t, client, "t", logd.ScannerConfig{
 		Start: logd.AtNext(), // which the state knows better
@@ -253,7 +252,7 @@ func TestScannerPassesGap(t *testing.T) {
 	if want := (logd.GoneError{Offset: names[2].offset, Oldest: info.Oldest}); len(gaps) != 1 || gaps[0] != want {
 		t.Errorf("gaps %v, want %v", gaps, want)
 	}
-	if got, want := state.Position(), logd.AtMessage(names[first].offset, names[first].delta); got != want {
+	if got, want := state.Position(), logd.At(logd.ID{Offset: names[first].offset, Delta: names[first].delta}); got != want {
 		t.Errorf("state is %v, want %v", got, want)
 	}
 
@@ -338,28 +337,21 @@ func TestScannerGivesUp(t *testing.T) {
 	}
 }
 
-// Close, the context and the Client's Close each end a Scan that waits.
+// Close and the Client's Close each end a Scan that waits.
 func TestScannerUnblocks(t *testing.T) {
 	server := logdtest.Start(t)
 	add(t, server.Client(t), "t", "a")
 	for name, tt := range map[string]struct {
-		stop func(s *logd.Scanner, client *logd.Client, cancel context.CancelFunc)
+		stop func(s *logd.Scanner, client *logd.Client)
 		want error
 	}{
-		"close":   {func(s *logd.Scanner, _ *logd.Client, _ context.CancelFunc) { s.Close() }, logd.ErrScannerClosed},
-		"context": {func(_ *logd.Scanner, _ *logd.Client, cancel context.CancelFunc) { cancel() }, context.Canceled},
-		"client":  {func(_ *logd.Scanner, client *logd.Client, _ context.CancelFunc) { client.Close() }, logd.ErrClosed},
+		"close":  {func(s *logd.Scanner, _ *logd.Client) { s.Close() }, logd.ErrScannerClosed},
+		"client": {func(_ *logd.Scanner, client *logd.Client) { client.Close() }, logd.ErrClosed},
 	} {
 		for _, away := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/away=%v", name, away), func(t *testing.T) {
 				client := server.Client(t)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				s, err := logd.NewScanner(ctx, client, "t", logd.ScannerConfig{Follow: true})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
+				s := newScanner(t, client, "t", logd.ScannerConfig{Follow: true})
 				if !s.Scan() {
 					t.Fatal(s.Err())
 				}
@@ -370,7 +362,7 @@ func TestScannerUnblocks(t *testing.T) {
 				done := make(chan bool)
 				go func() { done <- s.Scan() }()
 				start := time.Now()
-				tt.stop(s, client, cancel)
+				tt.stop(s, client)
 				if <-done || !errors.Is(s.Err(), tt.want) {
 					t.Errorf("Scan ended with %v, want %v", s.Err(), tt.want)
 				}

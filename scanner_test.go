@@ -17,13 +17,13 @@ func TestScannerConfigValidate(t *testing.T) {
 		want string
 	}{
 		{ScannerConfig{Start: AtOffset(-1)}, "ScannerConfig.Start is at -1.0: want an offset and a delta of 0 or more"},
-		{ScannerConfig{Start: AfterMessage(5, -1)}, "ScannerConfig.Start is after 5.-1"},
+		{ScannerConfig{Start: After(ID{5, -1})}, "ScannerConfig.Start is after 5.-1"},
 		{ScannerConfig{Limit: -1}, "ScannerConfig.Limit is -1: want 0 (no limit) or more"},
 		{ScannerConfig{ReadBytes: -2}, "ScannerConfig.ReadBytes is -2: want 0 (the default) or more"},
 		{ScannerConfig{ReadAhead: -3}, "ScannerConfig.ReadAhead is -3: want 0 (the default) to 1024"},
 		{ScannerConfig{ReadAhead: 1025}, "ScannerConfig.ReadAhead is 1025"},
 		{ScannerConfig{AwaitTopic: true}, "ScannerConfig.AwaitTopic is true: want Follow with it"},
-		{ScannerConfig{Start: AtMessage(math.MaxInt64, math.MaxInt64), Limit: math.MaxInt64, Follow: true, AwaitTopic: true}, ""},
+		{ScannerConfig{Start: At(ID{math.MaxInt64, math.MaxInt64}), Limit: math.MaxInt64, Follow: true, AwaitTopic: true}, ""},
 		{ScannerConfig{}, ""},
 	} {
 		err := tt.cfg.Validate()
@@ -41,8 +41,8 @@ func TestScannerConfigValidate(t *testing.T) {
 func TestPositionText(t *testing.T) {
 	at := time.Date(2026, 1, 2, 15, 4, 5, 60, time.FixedZone("", 3600))
 	for _, p := range []Position{
-		{}, AtOldest(), AtNext(), AtOffset(0), AtMessage(70, 11), AfterMessage(70, 11),
-		AfterMessage(math.MaxInt64, math.MaxInt64), AtTime(at), AtTime(at.UTC()),
+		{}, AtOldest(), AtNext(), AtOffset(0), At(ID{70, 11}), After(ID{70, 11}),
+		After(ID{math.MaxInt64, math.MaxInt64}), AtTime(at), AtTime(at.UTC()),
 	} {
 		text, err := p.MarshalText()
 		var back Position
@@ -61,12 +61,12 @@ func TestPositionText(t *testing.T) {
 	}
 }
 
-func fakeScanner(t *testing.T, ctx context.Context, cfg ScannerConfig, script func(*peer)) *Scanner {
+func fakeScanner(t *testing.T, cfg ScannerConfig, script func(*peer)) *Scanner {
 	t.Helper()
 	_, clientCfg := fake(t, script)
 	clientCfg.ReconnectAttempts = -1
 	c := dialTest(t, clientCfg)
-	s, err := NewScanner(ctx, c, "t", cfg)
+	s, err := NewScanner(t.Context(), c, "t", cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestScannerCorrupt(t *testing.T) {
 		{strings.Replace(stored("t", "x", "yz"), "yz", "zy", 1), "a b"},
 		{stored("t", "good", "c"), "a b good c"},
 	} {
-		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(1000)}, func(p *peer) {
+		s := fakeScanner(t, ScannerConfig{Start: AtOffset(1000)}, func(p *peer) {
 			p.answer("READ t 1000 ", "OK 1000 2\r\n"+good+tt.bad)
 			for {
 				line, _, ok := p.request()
@@ -132,7 +132,7 @@ func TestScannerAwaitsTopic(t *testing.T) {
 		t.Run(start.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				s := fakeScanner(t, t.Context(), ScannerConfig{Start: start, Follow: true, AwaitTopic: true}, func(p *peer) {
+				s := fakeScanner(t, ScannerConfig{Start: start, Follow: true, AwaitTopic: true}, func(p *peer) {
 					for {
 						line, _, ok := p.request()
 						if !ok {
@@ -159,7 +159,7 @@ func TestScannerAwaitsTopic(t *testing.T) {
 			})
 		})
 	}
-	s := fakeScanner(t, t.Context(), ScannerConfig{Follow: true}, func(p *peer) {
+	s := fakeScanner(t, ScannerConfig{Follow: true}, func(p *peer) {
 		for {
 			if _, _, ok := p.request(); !ok || !p.reply("ERR not found\r\n") {
 				return
@@ -233,7 +233,7 @@ func TestScannerReadAheadIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		requests := 0
 		one := stored("t", "x")
-		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(0), ReadAhead: 3}, func(p *peer) {
+		s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), ReadAhead: 3}, func(p *peer) {
 			for {
 				line, _, ok := p.request()
 				if !ok {
@@ -287,32 +287,12 @@ func TestNewScannerCancelled(t *testing.T) {
 	}
 }
 
-// What is cancelled is not delivered any more, though it is here.
-func TestScannerCancelledBetweenMessages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		s := fakeScanner(t, ctx, ScannerConfig{Start: AtOffset(0)}, func(p *peer) {
-			p.answer("READ", "OK 0 1\r\n"+stored("t", "a", "b", "c"))
-			p.hangUp()
-		})
-		if !s.Scan() {
-			t.Fatal(s.Err())
-		}
-		cancel()
-		synctest.Wait()
-		if s.Scan() || !errors.Is(s.Err(), context.Canceled) {
-			t.Errorf("Scan goes on, or ends with %v", s.Err())
-		}
-		s.Close()
-	})
-}
-
 // OnRetry tells of trouble, and of its end; Ready tells whether Scan would wait.
 func TestScannerReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		more := make(chan struct{})
 		var told []error
-		s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(0), Follow: true, Limit: 3, OnRetry: func(err error) {
+		s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), Follow: true, Limit: 3, OnRetry: func(err error) {
 			told = append(told, err)
 		}}, func(p *peer) {
 			if p.number < 3 {

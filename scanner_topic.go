@@ -46,7 +46,7 @@ func (f *fetcher) look() (*GoneError, error) {
 	if !f.topic.due(f.client) {
 		return nil, nil
 	}
-	info, err := f.client.Info(f.s.ctx, f.s.topic)
+	info, err := f.client.Info(f.ctx, f.s.topic)
 	switch {
 	case errors.Is(err, ErrInvalidProtocol), errors.Is(err, ErrInvalidRequest):
 		f.topic.unknown = true // it does not know INFO

@@ -47,7 +47,7 @@ func scanAll(t *testing.T, c *logd.Client, state logd.StatePuller, onGone func(*
 	for s.Scan() {
 		m := s.Message()
 		got = append(got, string(m.Body))
-		if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+		if err := state.Complete(m.ID(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,11 +21,11 @@ type StatePuller interface {
 	Get() (Position, error)
 	// Start notes that the message is about to be delivered. An error ends the
 	// Scanner.
-	Start(offset, delta int64) error
+	Start(id ID) error
 	// Complete notes that the message is done with, if err is nil, so that it
 	// need not be delivered again. Otherwise the message has failed: it stays
 	// the one to go back to until it is completed after all.
-	Complete(offset, delta int64, err error) error
+	Complete(id ID, err error) error
 }
 
 // BatchEnder is a StatePuller that wants to know where the next batch begins.
@@ -35,7 +35,7 @@ type BatchEnder interface {
 	StatePuller
 	// EndBatch is called after Start of the last message of a batch, with the
 	// offset that follows the batch.
-	EndBatch(offset, delta, next int64) error
+	EndBatch(id ID, next int64) error
 }
 
 // Errors of states.
@@ -103,26 +103,26 @@ func (s *MemoryState) Position() Position {
 }
 
 // Start implements StatePuller.
-func (s *MemoryState) Start(offset, delta int64) error {
+func (s *MemoryState) Start(id ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.progress.begin(s.Begin)
-	return s.progress.start(offset, delta, s.MaxStarted)
+	return s.progress.start(id, s.MaxStarted)
 }
 
 // EndBatch implements BatchEnder.
-func (s *MemoryState) EndBatch(offset, delta, next int64) error {
+func (s *MemoryState) EndBatch(id ID, next int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.progress.endBatch(offset, delta, next)
+	s.progress.endBatch(id, next)
 	return nil
 }
 
 // Complete implements StatePuller.
-func (s *MemoryState) Complete(offset, delta int64, err error) error {
+func (s *MemoryState) Complete(id ID, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.progress.complete(offset, delta, err)
+	return s.progress.complete(id, err)
 }
 
 // progress knows which messages are started and not completed.
@@ -137,25 +137,14 @@ type progress struct {
 	first    int // in messages
 	open     int // how many of messages are not completed
 
-	newest startedMessage // ever since restart; of no meaning without any
+	newest ID // ever since restart; of no meaning without any
 	any    bool
 	next   int64 // the offset after newest's batch if newest is its last, else 0
 }
 
 type startedMessage struct {
-	offset, delta int64
-	completed     bool
-}
-
-// compare orders messages as they stand in the log.
-func (m startedMessage) compare(offset, delta int64) int {
-	switch {
-	case m.offset < offset || m.offset == offset && m.delta < delta:
-		return -1
-	case m.offset == offset && m.delta == delta:
-		return 0
-	}
-	return 1
+	id        ID
+	completed bool
 }
 
 // begin sets the position to begin with, once.
@@ -183,34 +172,31 @@ func (p *progress) ofTopic(id string) {
 func (p *progress) position() Position {
 	switch {
 	case p.first < len(p.messages):
-		oldest := &p.messages[p.first]
-		return AtMessage(oldest.offset, oldest.delta)
+		return At(p.messages[p.first].id)
 	case p.next > 0:
 		return AtOffset(p.next)
 	case p.any:
-		return AfterMessage(p.newest.offset, p.newest.delta)
+		return After(p.newest)
 	}
 	return p.base
 }
 
-func (p *progress) start(offset, delta, limit int64) error {
+func (p *progress) start(id ID, limit int64) error {
 	if limit <= 0 {
 		limit = DefaultMaxStarted
 	}
-	if p.any && p.newest.compare(offset, delta) >= 0 {
-		return fmt.Errorf("message %d.%d is started after %d.%d: a state is for one Scanner at a time",
-			offset, delta, p.newest.offset, p.newest.delta)
+	if p.any && p.newest.Compare(id) >= 0 {
+		return fmt.Errorf("message %v is started after %v: a state is for one Scanner at a time", id, p.newest)
 	}
 	if int64(p.open) >= limit {
-		return fmt.Errorf("%w: %d, from %d.%d on", ErrStateFull, p.open, p.messages[p.first].offset, p.messages[p.first].delta)
+		return fmt.Errorf("%w: %d, from %v on", ErrStateFull, p.open, p.messages[p.first].id)
 	}
-	m := startedMessage{offset: offset, delta: delta}
 	if len(p.messages) == cap(p.messages) && p.open <= len(p.messages)/2 {
 		p.compact()
 	}
-	p.messages = append(p.messages, m)
+	p.messages = append(p.messages, startedMessage{id: id})
 	p.open++
-	p.newest, p.any, p.next = m, true, 0
+	p.newest, p.any, p.next = id, true, 0
 	return nil
 }
 
@@ -226,19 +212,17 @@ func (p *progress) compact() {
 	p.messages, p.first = kept, 0
 }
 
-func (p *progress) endBatch(offset, delta, next int64) {
-	if p.any && p.newest.compare(offset, delta) == 0 {
+func (p *progress) endBatch(id ID, next int64) {
+	if p.any && p.newest == id {
 		p.next = next
 	}
 }
 
-func (p *progress) complete(offset, delta int64, err error) error {
+func (p *progress) complete(id ID, err error) error {
 	started := p.messages[p.first:]
-	i, found := slices.BinarySearchFunc(started, struct{}{}, func(m startedMessage, _ struct{}) int {
-		return m.compare(offset, delta)
-	})
+	i, found := slices.BinarySearchFunc(started, id, func(m startedMessage, id ID) int { return m.id.Compare(id) })
 	if !found || started[i].completed {
-		return fmt.Errorf("%w: %d.%d", ErrNotStarted, offset, delta)
+		return fmt.Errorf("%w: %v", ErrNotStarted, id)
 	}
 	if err != nil {
 		return nil

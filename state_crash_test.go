@@ -136,7 +136,7 @@ func crashState(t *testing.T, c *crashFiles, sync StateSync) *FileState {
 // workOff starts and completes the messages and returns the errors.
 func workOff(s *FileState) (errs []error) {
 	for i := range int64(3) {
-		errs = append(errs, s.Start(i*10, 0), s.EndBatch(i*10, 0, i*10+10), s.Complete(i*10, 0, nil))
+		errs = append(errs, s.Start(ID{i * 10, 0}), s.EndBatch(ID{i * 10, 0}, i*10+10), s.Complete(ID{i * 10, 0}, nil))
 	}
 	return append(errs, s.Close())
 }
@@ -177,7 +177,7 @@ func TestFileStateFaults(t *testing.T) {
 		completed := int64(0)
 		told := false
 		for i := range int64(3) {
-			for step, err := range []error{s.Start(i*10, 0), s.EndBatch(i*10, 0, i*10+10), s.Complete(i*10, 0, nil)} {
+			for step, err := range []error{s.Start(ID{i * 10, 0}), s.EndBatch(ID{i * 10, 0}, i*10+10), s.Complete(ID{i * 10, 0}, nil)} {
 				if err != nil {
 					told = true
 					if !errors.Is(err, errInjected) || step == 1 {
@@ -212,7 +212,7 @@ func checkImage(t *testing.T, fault int, image string, from, to int64) {
 		return // before the first save came to an end
 	}
 	at, _, err := decodeState([]byte(image))
-	if err != nil || at.offset < from || at.offset > to {
+	if err != nil || at.id.Offset < from || at.id.Offset > to {
 		t.Errorf("fault %d: %q is left: %v, want an offset of %d to %d", fault, image, err, from, to)
 	}
 }
@@ -222,8 +222,8 @@ func checkImage(t *testing.T, fault int, image string, from, to int64) {
 func TestFileStateWithoutSync(t *testing.T) {
 	c := newCrashFiles()
 	s := crashState(t, c, SyncOnClose)
-	s.Start(0, 0)
-	s.Complete(0, 0, nil)
+	s.Start(ID{0, 0})
+	s.Complete(ID{0, 0}, nil)
 	images := c.images("s")
 	if !slices.Contains(images, "") {
 		t.Fatalf("a power cut leaves %q: this test finds nothing", images)

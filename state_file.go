@@ -196,13 +196,13 @@ func (s *FileState) Position() Position {
 // Start implements StatePuller. For the first message of all it returns when
 // the file is there: where the next program begins must not depend any more on
 // what the oldest message, or the next, is by then.
-func (s *FileState) Start(offset, delta int64) error {
+func (s *FileState) Start(id ID) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return ErrStateClosed
 	}
-	err := s.progress.start(offset, delta, s.cfg.MaxStarted)
+	err := s.progress.start(id, s.cfg.MaxStarted)
 	known := s.saved.named() && s.savedOf == s.progress.topic
 	s.mu.Unlock()
 	if err != nil || known {
@@ -212,18 +212,18 @@ func (s *FileState) Start(offset, delta int64) error {
 }
 
 // EndBatch implements BatchEnder.
-func (s *FileState) EndBatch(offset, delta, next int64) error {
+func (s *FileState) EndBatch(id ID, next int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.progress.endBatch(offset, delta, next)
+	s.progress.endBatch(id, next)
 	return nil
 }
 
 // Complete implements StatePuller. It returns when the file is replaced, if
 // that is due. If that fails the message is completed all the same, and the
 // next Complete tries again.
-func (s *FileState) Complete(offset, delta int64, err error) error {
-	due, err := s.complete(offset, delta, err)
+func (s *FileState) Complete(id ID, err error) error {
+	due, err := s.complete(id, err)
 	if err != nil || !due {
 		return err
 	}
@@ -244,13 +244,13 @@ func (s *FileState) saveIfDue() error {
 }
 
 // complete reports whether the file is to be replaced.
-func (s *FileState) complete(offset, delta int64, err error) (due bool, _ error) {
+func (s *FileState) complete(id ID, err error) (due bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false, ErrStateClosed
 	}
-	if failed := s.progress.complete(offset, delta, err); failed != nil {
+	if failed := s.progress.complete(id, err); failed != nil {
 		return false, failed
 	}
 	if err == nil {
@@ -272,7 +272,7 @@ func (s *FileState) due() bool {
 	case s.cfg.SaveMessages > 0 && s.done >= s.cfg.SaveMessages:
 		return true
 	}
-	return at.offset != s.saved.offset
+	return at.id.Offset != s.saved.id.Offset
 }
 
 // Save replaces the file, and syncs it, if the state is another one than there.

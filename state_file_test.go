@@ -24,7 +24,7 @@ func TestFileStateFollowsNoLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Start(0, 0); err != nil {
+	if err := s.Start(ID{0, 0}); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {

@@ -56,7 +56,7 @@ func TestStateAcrossPartitions(t *testing.T) {
 			case 1:
 				continue // cut off while it was worked on
 			}
-			if err := state.Complete(names[i].offset, names[i].delta, failure); err != nil {
+			if err := state.Complete(logd.ID{Offset: names[i].offset, Delta: names[i].delta}, failure); err != nil {
 				t.Fatal(err)
 			}
 			completed[i] = completed[i] || failure == nil
@@ -84,7 +84,7 @@ func TestStateOutlivesPartition(t *testing.T) {
 	s := newScanner(t, client, "t", logd.ScannerConfig{State: &state})
 	for s.Scan() {
 		m := s.Message()
-		if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+		if err := state.Complete(m.ID(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestStateWithWorkers(t *testing.T) {
 				mu.Lock()
 				seen[string(m.Body)]++
 				mu.Unlock()
-				if err := state.Complete(m.Offset, m.Delta, nil); err != nil {
+				if err := state.Complete(m.ID(), nil); err != nil {
 					t.Error(err)
 				}
 			}
@@ -154,7 +154,7 @@ type failingState struct {
 
 func (s *failingState) Get() (logd.Position, error) { return logd.Position{}, s.get }
 
-func (s *failingState) Start(offset, delta int64) error { return s.start }
+func (s *failingState) Start(logd.ID) error { return s.start }
 
 // The errors of a state end the Scanner before anything is delivered.
 func TestStateFails(t *testing.T) {

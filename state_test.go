@@ -53,15 +53,15 @@ func fileStates(t *testing.T, cfg FileStateConfig) func() StatePuller {
 // stateLog is a log of three batches, as a Scanner tells it to a state: two,
 // one and three messages.
 type stateLog struct {
-	names []startedMessage
-	ends  map[startedMessage]int64
+	names []ID
+	ends  map[ID]int64
 }
 
 func newStateLog() stateLog {
-	m := func(offset, delta int64) startedMessage { return startedMessage{offset: offset, delta: delta} }
+	m := func(offset, delta int64) ID { return ID{offset, delta} }
 	return stateLog{
-		names: []startedMessage{m(0, 0), m(0, 10), m(50, 0), m(80, 0), m(80, 10), m(80, 20)},
-		ends:  map[startedMessage]int64{m(0, 10): 50, m(50, 0): 80, m(80, 20): 140},
+		names: []ID{m(0, 0), m(0, 10), m(50, 0), m(80, 0), m(80, 10), m(80, 20)},
+		ends:  map[ID]int64{m(0, 10): 50, m(50, 0): 80, m(80, 20): 140},
 	}
 }
 
@@ -74,11 +74,11 @@ func (l stateLog) deliver(t *testing.T, s StatePuller) (from int) {
 	}
 	from = l.find(t, at)
 	for _, m := range l.names[from:] {
-		if err := s.Start(m.offset, m.delta); err != nil {
+		if err := s.Start(m); err != nil {
 			t.Fatal(err)
 		}
 		if next := l.ends[m]; next > 0 {
-			if err := s.(BatchEnder).EndBatch(m.offset, m.delta, next); err != nil {
+			if err := s.(BatchEnder).EndBatch(m, next); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -95,7 +95,7 @@ func (l stateLog) find(t *testing.T, at Position) int {
 	case at == AtOffset(140):
 		return len(l.names)
 	}
-	i := slices.IndexFunc(l.names, func(m startedMessage) bool { return m.compare(at.offset, at.delta) == 0 })
+	i := slices.IndexFunc(l.names, func(m ID) bool { return m == at.id })
 	if i < 0 || !at.named() {
 		t.Fatalf("position %v is no message", at)
 	}
@@ -143,12 +143,12 @@ func TestStateRestarts(t *testing.T) {
 					t.Fatalf("begins at message %d", from)
 				}
 				for _, i := range tt.fail {
-					if err := s.Complete(log.names[i].offset, log.names[i].delta, failed); err != nil {
+					if err := s.Complete(log.names[i], failed); err != nil {
 						t.Fatal(err)
 					}
 				}
 				for _, i := range tt.complete {
-					if err := s.Complete(log.names[i].offset, log.names[i].delta, nil); err != nil {
+					if err := s.Complete(log.names[i], nil); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -161,7 +161,7 @@ func TestStateRestarts(t *testing.T) {
 				s = open()
 				from := log.deliver(t, s)
 				for _, m := range log.names[from:] {
-					if err := s.Complete(m.offset, m.delta, nil); err != nil {
+					if err := s.Complete(m, nil); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -179,10 +179,10 @@ func TestStateWithoutEndBatch(t *testing.T) {
 		open := kindOf(t)
 		s := open()
 		s.Get()
-		if err := errors.Join(s.Start(0, 0), s.Start(0, 9), s.Complete(0, 9, nil), s.Complete(0, 0, nil)); err != nil {
+		if err := errors.Join(s.Start(ID{0, 0}), s.Start(ID{0, 9}), s.Complete(ID{0, 9}, nil), s.Complete(ID{0, 0}, nil)); err != nil {
 			t.Error(err)
 		}
-		if at, err := open().Get(); at != AfterMessage(0, 9) || err != nil {
+		if at, err := open().Get(); at != After(ID{0, 9}) || err != nil {
 			t.Errorf("%s: position %v, %v", kind, at, err)
 		}
 	}
@@ -196,22 +196,22 @@ func TestStateRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for range 300 {
 		s := &MemoryState{Begin: AtOffset(0)}
-		var started []startedMessage
-		open := map[startedMessage]bool{}
-		next := startedMessage{}
+		var started []ID
+		open := map[ID]bool{}
+		next := ID{}
 		want := AtOffset(0)
 		for range 200 {
 			switch rng.IntN(10) {
 			default:
-				if err := s.Start(next.offset, next.delta); err != nil {
+				if err := s.Start(next); err != nil {
 					t.Fatal(err)
 				}
 				started = append(started, next)
 				open[next] = true
-				if next.delta += 10; rng.IntN(3) == 0 {
-					end := next.offset + 100
-					s.EndBatch(next.offset, next.delta-10, end)
-					next = startedMessage{offset: end}
+				if next.Delta += 10; rng.IntN(3) == 0 {
+					end := next.Offset + 100
+					s.EndBatch(ID{next.Offset, next.Delta - 10}, end)
+					next = ID{Offset: end}
 				}
 			case 0, 1, 2, 3, 4:
 				if len(started) == 0 {
@@ -222,7 +222,7 @@ func TestStateRandom(t *testing.T) {
 				if rng.IntN(5) == 0 {
 					failure = errors.New("failed")
 				}
-				if err := s.Complete(m.offset, m.delta, failure); (err == nil) != open[m] || err != nil && !errors.Is(err, ErrNotStarted) {
+				if err := s.Complete(m, failure); (err == nil) != open[m] || err != nil && !errors.Is(err, ErrNotStarted) {
 					t.Fatalf("Complete of %v, open %v: %v", m, open[m], err)
 				}
 				if failure == nil {
@@ -231,21 +231,21 @@ func TestStateRandom(t *testing.T) {
 			case 5:
 				if rng.IntN(10) == 0 {
 					s.Get()
-					started, next = nil, startedMessage{offset: want.offset, delta: want.delta}
+					started, next = nil, want.id
 					if want.kind == afterMessage {
-						next.delta += 10
+						next.Delta += 10
 					}
 					clear(open)
 				}
 			}
-			oldest := slices.IndexFunc(started, func(m startedMessage) bool { return open[m] })
+			oldest := slices.IndexFunc(started, func(m ID) bool { return open[m] })
 			switch {
 			case oldest >= 0:
-				want = AtMessage(started[oldest].offset, started[oldest].delta)
-			case len(started) > 0 && next.delta == 0:
-				want = AtOffset(next.offset)
+				want = At(started[oldest])
+			case len(started) > 0 && next.Delta == 0:
+				want = AtOffset(next.Offset)
 			case len(started) > 0:
-				want = AfterMessage(next.offset, next.delta-10)
+				want = After(ID{next.Offset, next.Delta - 10})
 			}
 			if got := s.Position(); got != want {
 				t.Fatalf("position %v, want %v", got, want)
@@ -260,7 +260,7 @@ func TestStateIsBounded(t *testing.T) {
 	var offset int64
 	start := func() error {
 		offset++
-		return s.Start(offset, 0)
+		return s.Start(ID{offset, 0})
 	}
 	// One message stays open; a million behind it come and go.
 	for range 1000 {
@@ -269,7 +269,7 @@ func TestStateIsBounded(t *testing.T) {
 		}
 	}
 	for range 1_000_000 {
-		if err := s.Complete(offset-500, 0, nil); err != nil {
+		if err := s.Complete(ID{offset - 500, 0}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := start(); err != nil {
@@ -283,15 +283,15 @@ func TestStateIsBounded(t *testing.T) {
 	if !errors.Is(err, ErrStateFull) || !strings.Contains(err.Error(), "1000, from 1.0 on") {
 		t.Errorf("one more: %v", err)
 	}
-	if got := s.Position(); got != AtMessage(1, 0) {
+	if got := s.Position(); got != At(ID{1, 0}) {
 		t.Errorf("position %v", got)
 	}
-	s.Complete(1, 0, nil)
+	s.Complete(ID{1, 0}, nil)
 	offset--
 	if err := start(); err != nil {
 		t.Errorf("there is room again: %v", err)
 	}
-	if err := s.Start(offset, 0); err == nil || errors.Is(err, ErrStateFull) {
+	if err := s.Start(ID{offset, 0}); err == nil || errors.Is(err, ErrStateFull) {
 		t.Errorf("the same message again: %v", err)
 	}
 }
@@ -314,14 +314,14 @@ func TestStateConcurrently(t *testing.T) {
 			for range workers {
 				wg.Go(func() {
 					for i := range queue {
-						if err := s.Complete(i*100, 0, nil); err != nil {
+						if err := s.Complete(ID{i * 100, 0}, nil); err != nil {
 							t.Error(err)
 						}
 					}
 				})
 			}
 			for i := range int64(n) {
-				if err := errors.Join(s.Start(i*100, 0), s.(BatchEnder).EndBatch(i*100, 0, i*100+100)); err != nil {
+				if err := errors.Join(s.Start(ID{i * 100, 0}), s.(BatchEnder).EndBatch(ID{i * 100, 0}, i*100+100)); err != nil {
 					t.Fatal(err)
 				}
 				queue <- i
@@ -335,7 +335,7 @@ func TestStateConcurrently(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Errorf("second Close: %v", err)
 				}
-				if err := f.Complete(0, 0, nil); !errors.Is(err, ErrStateClosed) {
+				if err := f.Complete(ID{0, 0}, nil); !errors.Is(err, ErrStateClosed) {
 					t.Errorf("Complete after Close: %v", err)
 				}
 			}
@@ -350,7 +350,7 @@ func TestStateConcurrently(t *testing.T) {
 // is a newer version, as that.
 func TestFileStateRefuses(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "state")
-	good := encodeState(AfterMessage(12345, 67), "")
+	good := encodeState(After(ID{12345, 67}), "")
 	if string(good) != "logd-state 1 after 12345.67 e8a7fd8f\n" {
 		t.Errorf("the file is %q", good)
 	}
@@ -361,7 +361,7 @@ func TestFileStateRefuses(t *testing.T) {
 		s, err := OpenFileState(FileStateConfig{Path: name, Begin: AtOldest()})
 		if err == nil {
 			at, _ := s.Get()
-			if at != AfterMessage(12345, 67) {
+			if at != After(ID{12345, 67}) {
 				t.Errorf("%q is read as %v", content, at)
 			}
 		}
@@ -438,7 +438,7 @@ func TestFileStateOfNothing(t *testing.T) {
 	if _, err := s.Get(); !errors.Is(err, ErrStateClosed) {
 		t.Errorf("Get after Close: %v", err)
 	}
-	if fmt.Sprint(s.Start(1, 2)) != ErrStateClosed.Error() {
+	if fmt.Sprint(s.Start(ID{1, 2})) != ErrStateClosed.Error() {
 		t.Error("Start after Close")
 	}
 }
@@ -446,7 +446,7 @@ func TestFileStateOfNothing(t *testing.T) {
 // FuzzState: no bytes make reading a state panic, and what is read is what was
 // written.
 func FuzzState(f *testing.F) {
-	for _, at := range []Position{AtOldest(), AtNext(), AtMessage(70, 11), AfterMessage(70, 11), AtTime(time.Unix(1, 2).UTC()), {}} {
+	for _, at := range []Position{AtOldest(), AtNext(), At(ID{70, 11}), After(ID{70, 11}), AtTime(time.Unix(1, 2).UTC()), {}} {
 		f.Add(encodeState(at, ""))
 		f.Add([]byte(at.String()))
 	}

@@ -21,7 +21,7 @@ func TestScannerTimesOfServer(t *testing.T) {
 	for _, cfg := range []logd.ScannerConfig{
 		{Times: true},
 		{Times: true, ReadBytes: 1}, // a batch at a time
-		{Times: true, Limit: 33, Start: logd.AtMessage(0, 12)},
+		{Times: true, Limit: 33, Start: logd.At(logd.ID{Offset: 0, Delta: 12})},
 		{},
 	} {
 		s := newScanner(t, client, "t", cfg)

@@ -112,7 +112,7 @@ func TestScannerTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked := 0
-				s := fakeScanner(t, t.Context(), ScannerConfig{Start: AtOffset(0), Times: true}, func(p *peer) {
+				s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), Times: true}, func(p *peer) {
 					for {
 						line, _, ok := p.request()
 						if !ok {

@@ -238,6 +238,9 @@ type WriteResult struct {
 	Err error
 }
 
+// ID returns the message's name, if Err is nil.
+func (r WriteResult) ID() ID { return ID{r.Offset, r.Delta} }
+
 // WriteFunc is WriteContext, and has done called with what became of the
 // message: once if it returns nil, and never otherwise. For this caller, a
 // message that DropNewest drops was not taken: the error is ErrDropped.

@@ -275,13 +275,16 @@ func (c *soakConsumer) live(ctx context.Context, n int, cfg logd.ScannerConfig) 
 	complete := func(upTo int) {
 		for ; l.completed < upTo; l.completed++ {
 			m := l.messages[l.completed]
-			if err := state.Complete(m.offset, m.delta, nil); err != nil {
+			if err := state.Complete(logd.ID{Offset: m.offset, Delta: m.delta}, nil); err != nil {
 				c.t.Error(err)
 			}
 		}
 	}
-	for len(l.messages) < n && scanner.Scan() {
-		m := scanner.Message()
+	for len(l.messages) < n {
+		m, err := scanner.Next(ctx)
+		if err != nil {
+			break
+		}
 		l.messages = append(l.messages, place{m.Offset, message{m.Delta, string(m.Body)}})
 		complete(len(l.messages) - lag)
 	}

@@ -209,14 +209,14 @@ func (r *reader) start(ctx context.Context) (logd.Position, error) {
 		return logd.AtOldest(), nil
 	case atOffset:
 		r.offset = p.offset
-		return logd.AtMessage(p.offset, p.delta), nil
+		return logd.At(logd.ID{Offset: p.offset, Delta: p.delta}), nil
 	default:
 		offset, delta, err := r.find(ctx, *p)
 		if r.flags.follow && errors.Is(err, logd.ErrNotFound) {
 			return logd.AtOldest(), nil // of a topic that is yet to come
 		}
 		r.offset = offset
-		return logd.AtMessage(offset, delta), r.explain(ctx, err)
+		return logd.At(logd.ID{Offset: offset, Delta: delta}), r.explain(ctx, err)
 	}
 }
 
@@ -251,8 +251,10 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		return err
 	}
 	defer s.Close()
-	for s.Scan() {
-		m := s.Message()
+	for m, err := range s.All(ctx) {
+		if err != nil {
+			break
+		}
 		if r.bounded && (m.Offset > r.to || m.Offset == r.to && m.Delta >= r.toDelta) {
 			break
 		}
@@ -271,6 +273,9 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 				return err
 			}
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return r.ended(ctx, s)
 }
