@@ -37,9 +37,9 @@ func TestScrub(t *testing.T) {
 			p := parts[findPartition(parts, offset)]
 			must(t, disk.Corrupt(p.file.Name, offset-p.base, func(b []byte) { b[0] ^= 1 }))
 		}
+		var before Counts // of the pass before
 		pass := func(damaged int) {
 			t.Helper()
-			before := s.Counts()
 			for s.Counts().ScrubPassed.Equal(before.ScrubPassed) {
 				time.Sleep(time.Second)
 			}
@@ -55,6 +55,7 @@ func TestScrub(t *testing.T) {
 			if n := s.Counts().Scrubbed - before.Scrubbed; n < l.Next()-5000 {
 				t.Errorf("%d bytes were checked of %d", n, l.Next())
 			}
+			before = s.Counts()
 		}
 		damage(50_000)
 		damage(l.Next() - 10_000) // in the newest partition
