@@ -137,11 +137,11 @@ var seededPlaces = []seededPlace{
 		if !bug("a sync of the work directory that failed is one topic's matter") {
 			s.rootFailures.Add(1)
 		}`, byReports},
-	{"internal/storage/index.go",
-		`		ix.unsynced = err
+	{"internal/storage/index/index.go",
+		`		ix.Unsynced = err
 `,
 		`		if !bug("an index's sync that failed is tried again") {
-			ix.unsynced = err
+			ix.Unsynced = err
 		}
 `, byReports},
 	{"internal/storage/log.go",
@@ -542,8 +542,8 @@ var seededPlaces = []seededPlace{
 	}
 `, "^TestOneAppendAhead$"},
 	{"internal/storage/read.go",
-		`		if next.millis-now > clockDoubt &&`,
-		`		if !bug("SEEK believes times ahead of the clock") && next.millis-now > clockDoubt &&`, "^TestOneAppendAhead$"},
+		`		if next.Millis-now > clockDoubt &&`,
+		`		if !bug("SEEK believes times ahead of the clock") && next.Millis-now > clockDoubt &&`, "^TestOneAppendAhead$"},
 	{"internal/storage/clock.go",
 		`	if recorded <= a.now {
 		least`,
@@ -573,32 +573,32 @@ var seededPlaces = []seededPlace{
 	}
 `, "^TestTimesCost$"},
 	{"internal/storage/times.go",
-		`		offset := l.pastDamage(p.base + e.pos)
-`, `		offset := l.pastDamage(p.base + e.pos)
+		`		offset := l.pastDamage(p.base + e.Pos)
+`, `		offset := l.pastDamage(p.base + e.Pos)
 		if bug("TIMES leads into damage") {
-			offset = p.base + e.pos
+			offset = p.base + e.Pos
 		}
 `, "^TestTimesOfDamage.*$"},
 
 	// The index.
-	{"internal/storage/index.go",
+	{"internal/storage/index/index.go",
 		`	if err != nil {
 		ix.left.Store(&e)
 	}`,
 		`	if err != nil && !bug("entries that were not written are not known") {
 		ix.left.Store(&e)
 	}`, "^TestSeekWhereTheIndexHasNothing$"},
-	{"internal/storage/index.go",
-		`	if len(block) != indexBlockLen || binary`,
-		`	if len(block) != indexBlockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},
-	{"internal/storage/index.go",
+	{"internal/storage/index/index.go",
+		`	if len(block) != blockLen || binary`,
+		`	if len(block) != blockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},
+	{"internal/storage/index/index.go",
 		`	if string(head) != string(ix.header()) {`,
 		`	if string(head) != string(ix.header()) && !bug("another topic's index is taken") {`, "^TestIndexIsACache$"},
-	{"internal/storage/index.go",
-		`func (ix *index) settle() error {
-`, `func (ix *index) settle() error {
+	{"internal/storage/index/index.go",
+		`func (ix *Index) Settle() error {
+`, `func (ix *Index) Settle() error {
 	if bug("entries of lost batches stay in the index") {
-		ix.stale = false
+		ix.Stale = false
 		return nil
 	}
 `, byPowerCuts},

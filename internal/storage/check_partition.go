@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
@@ -32,7 +33,7 @@ func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
 	sp.sc = &scan.Scanner{File: f, Topic: s.topic}
 	if !v.online {
 		sp.index = v.openIndex(s, p, limit)
-		defer sp.index.close()
+		defer sp.index.Close()
 	}
 	if err := sp.run(); err != nil {
 		if v.ctx.Err() != nil {
@@ -60,7 +61,7 @@ type scanPass struct {
 	sc    *scan.Scanner
 	head  bool
 	limit int64 // position: what follows does not count
-	index *indexReader
+	index *index.Reader
 }
 
 // run walks through the partition as recovery does. What the journal knows as
@@ -71,7 +72,7 @@ func (sp *scanPass) run() error {
 	sp.sc.Aside = layout.Clip(sp.s.state.Damaged, sp.p.base, sp.limit)
 	at := int64(0)
 	found, err := sp.sc.Scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
-		sp.index.visit(pos, &sp.p.sum)
+		sp.index.Visit(pos, &sp.p.sum)
 		sp.p.sum.Batches++
 		sp.p.sum.Messages += h.Messages
 		sp.v.advance(pos + n - at)
@@ -249,9 +250,9 @@ func (sp *scanPass) finish() {
 	if sp.v.online || sp.p.fresh != nil {
 		return // to be counted anew anyway
 	}
-	if why := sp.index.verdict(); why != "" && !sp.p.recount {
+	if why := sp.index.Verdict(); why != "" && !sp.p.recount {
 		sp.p.badIdx = true
-		sp.s.note(FoundIndex, sp.index.name, why+"; it is a cache, and made anew when it is needed", Action{Kind: ActIndex})
+		sp.s.note(FoundIndex, sp.index.Name, why+"; it is a cache, and made anew when it is needed", Action{Kind: ActIndex})
 	}
 	sp.checkTotals()
 }
@@ -269,4 +270,9 @@ func (sp *scanPass) checkTotals() {
 	p.recount = true
 	sp.s.note(FoundTotals, p.name, fmt.Sprintf("the journal counts %d batches with %d messages, there are %d with %d",
 		e.Batches, e.Messages, p.sum.Batches, p.sum.Messages), Action{Kind: ActIndex, File: layout.Index(sp.s.topic, p.base), Position: -1, Offset: -1})
+}
+
+// openIndex opens the index of a partition for comparison.
+func (v *surveyor) openIndex(s *survey, p *surveyed, limit int64) *index.Reader {
+	return index.OpenReader(v.fs, layout.Index(s.topic, p.base), s.state.ID, p.base, limit)
 }

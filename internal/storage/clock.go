@@ -93,8 +93,8 @@ func firstTime(p *partition) int64 {
 		return sum.First
 	}
 	if p.ready.Load() {
-		if e, err := p.index().first(); err == nil && e.pos >= 0 {
-			return e.millis
+		if e, err := p.index().First(); err == nil && e.Pos >= 0 {
+			return e.Millis
 		}
 	}
 	return 0

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -195,9 +196,9 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		return nil
 	}
 	err := l.readyHead()
-	if ix := l.head().index(); err == nil && ix.stale {
-		if err = ix.settle(); ix.unsynced != nil {
-			l.refuse(group, l.failWrite("sync index of", ix.file.Name, l.next.Load(), err))
+	if ix := l.head().index(); err == nil && ix.Stale {
+		if err = ix.Settle(); ix.Unsynced != nil {
+			l.refuse(group, l.failWrite("sync index of", ix.File.Name, l.next.Load(), err))
 			return nil
 		}
 	}
@@ -439,11 +440,11 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 		l.headSum.First = millis
 	}
 	l.headSum.Last = millis
-	if !head.index().wants(pos, millis) {
+	if !head.index().Wants(pos, millis) {
 		return
 	}
-	err := head.index().add(entry{pos: pos, messages: l.headSum.Messages, batches: l.headSum.Batches, millis: millis})
+	err := head.index().Add(index.Entry{Pos: pos, Messages: l.headSum.Messages, Batches: l.headSum.Batches, Millis: millis})
 	if err != nil {
-		l.store.log.Warn("index entry not written", "file", head.index().file.Name, "err", err)
+		l.store.log.Warn("index entry not written", "file", head.index().File.Name, "err", err)
 	}
 }

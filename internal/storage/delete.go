@@ -245,7 +245,7 @@ func (l *Log) letGo() {
 	l.pinnedMu.Unlock()
 	for _, p := range append(l.partitions(), l.removing...) {
 		p.file.Drop()
-		p.index().file.Drop()
+		p.index().File.Drop()
 	}
 	l.journal.File.Drop()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
@@ -103,7 +104,7 @@ func dump(ctx context.Context, o *DumpOptions, show func(*Dumped) error) error {
 		}
 	}
 	d.index = d.openIndex()
-	defer d.index.close()
+	defer d.index.Close()
 	found, err := d.sc.Scan(0, d.batch)
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ type dumper struct {
 	show  func(*Dumped) error
 	base  int64
 	sc    *scan.Scanner
-	index *indexReader
+	index *index.Reader
 
 	pos   int64 // after what was walked over
 	shown int64 // what begins before is not shown
@@ -137,17 +138,17 @@ func (d *dumper) guessTopic() error {
 }
 
 // openIndex opens the index that goes with the partition, for its times.
-func (d *dumper) openIndex() *indexReader {
+func (d *dumper) openIndex() *index.Reader {
 	folder := path.Dir(d.o.File)
 	b, err := journal.Read(d.o.FS, folder)
 	if err != nil {
-		return &indexReader{}
+		return &index.Reader{}
 	}
 	state, _, _ := journal.Decode(b)
 	if state.ID == (journal.ID{}) {
-		return &indexReader{}
+		return &index.Reader{}
 	}
-	return openIndexReader(d.o.FS, layout.Index(folder, d.base), state.ID, d.base, d.sc.Size)
+	return index.OpenReader(d.o.FS, layout.Index(folder, d.base), state.ID, d.base, d.sc.Size)
 }
 
 func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
@@ -168,7 +169,7 @@ func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
 	}
 	return d.show(&Dumped{
 		Topic: d.sc.Topic, Offset: d.base + pos, Position: pos, Length: n, Messages: h.Messages, CRC: h.CRC,
-		Time: d.index.timeAt(pos), data: b[n-h.Size:],
+		Time: d.index.TimeAt(pos), data: b[n-h.Size:],
 	})
 }
 
@@ -186,17 +187,4 @@ func (d *dumper) damage(from, to int64) error {
 		return fmt.Errorf("position %d: %w", from, err)
 	}
 	return d.show(&Dumped{Topic: d.sc.Topic, Offset: d.base + from, Position: from, Length: to - from, Damage: why})
-}
-
-// timeAt returns when the batch at pos was appended. Positions must grow from
-// call to call. Where the index has no entry near before pos it was never
-// written that far, and the time is zero.
-func (ix *indexReader) timeAt(pos int64) time.Time {
-	for ix.some && ix.problem == "" && ix.e.pos <= pos {
-		ix.next()
-	}
-	if !ix.any || (!ix.some && pos-ix.last.pos >= indexInterval) {
-		return time.Time{}
-	}
-	return time.UnixMilli(ix.last.millis).UTC()
 }

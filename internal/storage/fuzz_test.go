@@ -11,31 +11,6 @@ import (
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
-// FuzzBlocks decodes any bytes as a block of an index: entries grow.
-func FuzzBlocks(f *testing.F) {
-	block := make([]byte, indexBlockLen)
-	putEntry(block[8:], entry{millis: 5})
-	sealBlock(block, 1, indexBlockHeader)
-	f.Add(block[8:60], 1, indexBlockHeader)
-	f.Add(append(block[8:40:40], 1, 1, 1, 1, 0, 1), 3, indexBlockHeader+6)
-	f.Fuzz(func(t *testing.T, content []byte, count, used int) {
-		block := make([]byte, indexBlockLen)
-		copy(block[8:], content)
-		sealBlock(block, count, used)
-		d, err := openBlock(block)
-		if err != nil {
-			return
-		}
-		last := int64(-1)
-		for d.next() {
-			if d.e.pos <= last {
-				t.Fatalf("entry at %d after %d", d.e.pos, last)
-			}
-			last = d.e.pos
-		}
-	})
-}
-
 // FuzzIndex puts any bytes in the place of an index: answers are the same.
 func FuzzIndex(f *testing.F) {
 	disk := vfstest.New()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -65,7 +66,7 @@ func writeGolden(t *testing.T, dir string) {
 
 func TestGolden(t *testing.T) {
 	if *update {
-		writeGolden(t, filepath.Join(goldens, fmt.Sprintf("index%d-journal%d", indexVersion, journal.Version)))
+		writeGolden(t, filepath.Join(goldens, fmt.Sprintf("index%d-journal%d", index.Version, journal.Version)))
 	}
 	dirs, err := os.ReadDir(goldens)
 	if err != nil {

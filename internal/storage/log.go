@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -117,7 +118,7 @@ type partition struct {
 
 	// ix is the index. Another one takes its place when it, or the partition, is
 	// found damaged; who uses the old one meanwhile may get an error from it.
-	ix atomic.Pointer[index]
+	ix atomic.Pointer[index.Index]
 
 	// sum is what a complete partition holds; nil while that is not known.
 	sum atomic.Pointer[journal.Totals]
@@ -142,8 +143,8 @@ func (l *Log) newPartition(base, end int64) *partition {
 	return p
 }
 
-func (l *Log) newIndex(p *partition) *index {
-	return newIndex(l.file(layout.Index(l.name, p.base)), l.id, p.base)
+func (l *Log) newIndex(p *partition) *index.Index {
+	return index.New(l.file(layout.Index(l.name, p.base)), l.id, p.base)
 }
 
 // file returns a file in the topic's folder.
@@ -153,7 +154,7 @@ func (l *Log) file(name string) *files.File {
 	return cf
 }
 
-func (p *partition) index() *index { return p.ix.Load() }
+func (p *partition) index() *index.Index { return p.ix.Load() }
 
 func (l *Log) partitions() []*partition { return *l.parts.Load() }
 
@@ -423,9 +424,9 @@ func (l *Log) addPartition(p *partition) {
 
 // flushIndex writes what the index has in memory alone. Caller holds writer.
 func (l *Log) flushIndex(p *partition) {
-	if err := p.index().flush(); err != nil {
+	if err := p.index().Flush(); err != nil {
 		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
-			"file", p.index().file.Name, "err", err)
+			"file", p.index().File.Name, "err", err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/topic"
@@ -183,11 +184,11 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	w.f, w.topic, w.have, w.start = f, l.name, nil, 0
 	ix := p.index()
 	start, err := w.find(ix, offset-p.base, limit-p.base)
-	var end entry
+	var end index.Entry
 	if err == nil {
 		end, err = w.walk(ix, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
 	}
-	if err == nil && end.pos == start.pos {
+	if err == nil && end.Pos == start.Pos {
 		p.file.Release()
 		return readSize{}, nil
 	}
@@ -195,10 +196,10 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 		p.file.Release()
 		return readSize{}, l.readError(p, ix, offset, err)
 	}
-	v.sections = append(v.sections, section{p.file, f, start.pos, end.pos - start.pos})
-	v.batches += end.batches - start.batches
-	v.length += end.pos - start.pos
-	return readSize{end.pos - start.pos, end.messages - start.messages}, nil
+	v.sections = append(v.sections, section{p.file, f, start.Pos, end.Pos - start.Pos})
+	v.batches += end.Batches - start.Batches
+	v.length += end.Pos - start.Pos
+	return readSize{end.Pos - start.Pos, end.Messages - start.Messages}, nil
 }
 
 var (
@@ -222,7 +223,7 @@ func again(f func() error) error {
 // the partition or of the index, is looked into: the partition is scanned, so
 // that what is damaged is set aside and all else is served, and the error is
 // errRescanned. Caller does not hold writer.
-func (l *Log) readError(p *partition, ix *index, offset int64, err error) error {
+func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return err
@@ -230,7 +231,7 @@ func (l *Log) readError(p *partition, ix *index, offset int64, err error) error 
 		err = errRescanned // by somebody else
 	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
 		return ErrNotFound // removed a moment ago
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, errIndex) || errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
 			"topic", l.name, "file", p.file.Name, "offset", offset, "err", err)
 		err = errRescanned
@@ -255,7 +256,7 @@ var walkers = sync.Pool{New: func() any { return new(walker) }}
 
 // walkChunk covers the batches between two index entries and the envelope
 // after them, in most cases.
-const walkChunk = indexInterval + batch.MaxHeaderLen
+const walkChunk = index.Interval + batch.MaxHeaderLen
 
 // header reads the envelope at pos; its batch must end at or before limit.
 func (w *walker) header(pos, limit int64) (batch.Header, int64, error) {
@@ -284,27 +285,27 @@ func (w *walker) header(pos, limit int64) (batch.Header, int64, error) {
 
 // find returns the state of the partition before the batch at pos, ErrNotFound
 // if none begins there.
-func (w *walker) find(ix *index, pos, limit int64) (entry, error) {
-	at, _, err := ix.search(func(e *entry) bool { return e.pos <= pos })
+func (w *walker) find(ix *index.Index, pos, limit int64) (index.Entry, error) {
+	at, _, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= pos })
 	if err != nil {
-		return entry{}, err
+		return index.Entry{}, err
 	}
-	if at.pos < 0 {
-		return entry{}, fmt.Errorf("%w: no entry for position %d", errIndex, pos)
+	if at.Pos < 0 {
+		return index.Entry{}, fmt.Errorf("%w: no entry for position %d", index.ErrUnfit, pos)
 	}
 	before := at
-	for at.pos < pos {
+	for at.Pos < pos {
 		before = at
 		if err := w.step(&at, limit); err != nil {
-			return entry{}, err
+			return index.Entry{}, err
 		}
 	}
-	if at.pos != pos {
-		return entry{}, w.inside(before.pos, pos, limit)
+	if at.Pos != pos {
+		return index.Entry{}, w.inside(before.Pos, pos, limit)
 	}
 	// That a batch begins here is certain only when its envelope was seen.
 	if _, _, err := w.header(pos, limit); err != nil {
-		return entry{}, err
+		return index.Entry{}, err
 	}
 	return at, nil
 }
@@ -330,51 +331,51 @@ func (w *walker) inside(start, pos, limit int64) error {
 }
 
 // step moves past the batch at at.
-func (w *walker) step(at *entry, limit int64) error {
-	h, n, err := w.header(at.pos, limit)
+func (w *walker) step(at *index.Entry, limit int64) error {
+	h, n, err := w.header(at.Pos, limit)
 	if err != nil {
 		return err
 	}
-	at.pos += n
-	at.messages += h.Messages
-	at.batches++
+	at.Pos += n
+	at.Messages += h.Messages
+	at.Batches++
 	return nil
 }
 
 // walk returns the state after as many batches from start as it takes to reach
 // messages, in at most maxBytes bytes but for the first batch if always, up to
 // limit.
-func (w *walker) walk(ix *index, start entry, messages, maxBytes int64, always bool, limit int64) (entry, error) {
-	wantMessages := start.messages + min(messages, limit) // more messages than bytes there can't be
+func (w *walker) walk(ix *index.Index, start index.Entry, messages, maxBytes int64, always bool, limit int64) (index.Entry, error) {
+	wantMessages := start.Messages + min(messages, limit) // more messages than bytes there can't be
 	wantPos := limit
-	if maxBytes < limit-start.pos {
-		wantPos = start.pos + maxBytes
+	if maxBytes < limit-start.Pos {
+		wantPos = start.Pos + maxBytes
 	}
 	at := start
 	// Small reads end in what finding the start has read already. For others the
 	// index leads near the end, and the rest is walked.
-	for led := false; at.messages < wantMessages && at.pos < limit; {
-		if !led && !w.holds(at.pos) {
+	for led := false; at.Messages < wantMessages && at.Pos < limit; {
+		if !led && !w.holds(at.Pos) {
 			led = true
-			near, _, err := ix.search(func(e *entry) bool {
-				return e.pos <= at.pos || (e.messages < wantMessages && e.pos <= wantPos && e.pos < limit)
+			near, _, err := ix.Search(func(e *index.Entry) bool {
+				return e.Pos <= at.Pos || (e.Messages < wantMessages && e.Pos <= wantPos && e.Pos < limit)
 			})
 			if err != nil {
-				return entry{}, err
+				return index.Entry{}, err
 			}
-			if near.pos > at.pos {
+			if near.Pos > at.Pos {
 				at = near
 				continue
 			}
 		}
 		next := at
 		if err := w.step(&next, limit); err != nil {
-			if at.pos > start.pos {
+			if at.Pos > start.Pos {
 				return at, nil // what comes before the damage is good
 			}
-			return entry{}, err
+			return index.Entry{}, err
 		}
-		if next.pos > wantPos && (at.pos > start.pos || !always) {
+		if next.Pos > wantPos && (at.Pos > start.Pos || !always) {
 			break
 		}
 		at = next
@@ -461,15 +462,15 @@ func (l *Log) partitionTotals(p *partition, offset int64) (journal.Totals, error
 	}
 	// The head may grow meanwhile: count up to limit.
 	ix := p.index()
-	first, err := ix.first()
-	var at entry
+	first, err := ix.First()
+	var at index.Entry
 	if err == nil {
-		at, _, err = ix.search(func(e *entry) bool { return e.pos < limit })
+		at, _, err = ix.Search(func(e *index.Entry) bool { return e.Pos < limit })
 	}
 	if err != nil {
 		return journal.Totals{}, l.readError(p, ix, p.base, err)
 	}
-	if at.pos < 0 {
+	if at.Pos < 0 {
 		return journal.Totals{}, nil
 	}
 	f, err := p.file.Acquire(files.ToRead)
@@ -478,13 +479,13 @@ func (l *Log) partitionTotals(p *partition, offset int64) (journal.Totals, error
 	}
 	defer p.file.Release()
 	w := walker{f: f, topic: l.name}
-	limit = min(limit, l.segmentEnd(p, p.base+at.pos)-p.base)
-	for at.pos < limit {
+	limit = min(limit, l.segmentEnd(p, p.base+at.Pos)-p.base)
+	for at.Pos < limit {
 		if err := w.step(&at, limit); err != nil {
-			return journal.Totals{}, l.readError(p, ix, p.base+at.pos, err)
+			return journal.Totals{}, l.readError(p, ix, p.base+at.Pos, err)
 		}
 	}
-	return journal.Totals{Messages: at.messages, Batches: at.batches, First: first.millis, Last: at.millis}, nil
+	return journal.Totals{Messages: at.Messages, Batches: at.Batches, First: first.Millis, Last: at.Millis}, nil
 }
 
 // Seek returns the offset of the first batch that was appended at t or later,
@@ -514,17 +515,17 @@ func (l *Log) seek(millis int64) (int64, error) {
 			return 0, err
 		}
 		ix := p.index()
-		_, next, err := ix.search(func(e *entry) bool { return e.millis < millis })
+		_, next, err := ix.Search(func(e *index.Entry) bool { return e.Millis < millis })
 		if err != nil {
 			return 0, l.readError(p, ix, p.base, err)
 		}
-		if next.pos < 0 || p.base+next.pos >= readable {
+		if next.Pos < 0 || p.base+next.Pos >= readable {
 			continue
 		}
-		if next.millis-now > clockDoubt && l.storedBefore(parts, i, now, millis) < millis {
+		if next.Millis-now > clockDoubt && l.storedBefore(parts, i, now, millis) < millis {
 			continue
 		}
-		return p.base + next.pos, nil
+		return p.base + next.Pos, nil
 	}
 	return readable, nil
 }

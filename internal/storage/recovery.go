@@ -208,12 +208,12 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		p.end.Store(cut)
 		p.sum.Store(nil)
 		ix := p.index()
-		if ix.open(cut-p.base, cut-p.base); ix.stale {
-			if err := ix.settle(); err != nil {
+		if ix.Open(cut-p.base, cut-p.base); ix.Stale {
+			if err := ix.Settle(); err != nil {
 				return nil, err
 			}
 		}
-		ix.reset()
+		ix.Reset()
 	}
 	l.state.Synced, l.state.Clean = min(l.state.Synced, cut), false
 	l.state.Cut = -1
@@ -432,11 +432,11 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			l.setAside(p, layout.Range{From: from, To: end})
 		}
 	}
-	if p.index().stale {
-		switch err := p.index().settle(); {
+	if p.index().Stale {
+		switch err := p.index().Settle(); {
 		case err == nil:
 		case passing(err): // it is stale until there is room: no append comes before that
-			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().file.Name, "err", err)
+			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().File.Name, "err", err)
 		default:
 			return place("cut index of", from, err)
 		}

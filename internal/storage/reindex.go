@@ -1,12 +1,11 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
@@ -33,12 +32,12 @@ func (l *Log) ensureIndex(p *partition) error {
 
 // rescan makes a partition's index anew in place of bad, setting damage aside.
 // If somebody else has done that there is nothing to do.
-func (l *Log) rescan(p *partition, bad *index) error { return l.rescanFrom(p, bad, -1) }
+func (l *Log) rescan(p *partition, bad *index.Index) error { return l.rescanFrom(p, bad, -1) }
 
 // rescanFrom is rescan of the bytes from a position on, where bad is known to be
 // right but for what is damaged: its entries before that are kept, and the times
 // of all. A negative position is for an index that is not.
-func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
+func (l *Log) rescanFrom(p *partition, bad *index.Index, from int64) error {
 	head := p == l.head()
 	if head {
 		l.writer.Lock() // nothing is added meanwhile
@@ -49,11 +48,11 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 	if p.index() != bad || (p == l.head()) != head {
 		return nil
 	}
-	var known []entry
+	var known []index.Entry
 	var newest int64
 	if from >= 0 {
 		var err error
-		if known, err = bad.after(-1); err != nil {
+		if known, err = bad.After(-1); err != nil {
 			known = nil // it is damaged as well
 		}
 		if sum := p.sum.Load(); sum != nil {
@@ -62,7 +61,7 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 			newest = l.lastMillis
 		}
 	}
-	if err := bad.file.Remove(); err != nil {
+	if err := bad.File.Remove(); err != nil {
 		return err
 	}
 	if head {
@@ -88,23 +87,23 @@ func (l *Log) rescanFrom(p *partition, bad *index, from int64) error {
 // refillIndex is fillIndex from the entries of another index of the partition:
 // those up to a position as they are, and of the others the times. newest is the
 // time of the partition's last batch, 0 if that is not known.
-func (l *Log) refillIndex(p *partition, ix *index, known []entry, from, newest int64) error {
+func (l *Log) refillIndex(p *partition, ix *index.Index, known []index.Entry, from, newest int64) error {
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
 	defer p.file.Release()
-	start := indexStart{times: appendTimes{known: known[len(known)-1].pos, newest: newest}}
+	start := indexStart{times: index.Times{Known: known[len(known)-1].Pos, Newest: newest}}
 	n := 0
-	for ; n < len(known) && known[n].pos <= from; n++ {
-		if err := ix.add(known[n]); err != nil && !passing(err) {
+	for ; n < len(known) && known[n].Pos <= from; n++ {
+		if err := ix.Add(known[n]); err != nil && !passing(err) {
 			return err
 		}
 	}
 	if n > 0 {
 		start.first, start.from = known[0], known[n-1]
 	}
-	start.times.hints = known[n:]
+	start.times.Hints = known[n:]
 	size := p.end.Load() - p.base
 	sum, found, err := l.scanIndex(p, ix, f, &start, size)
 	if err != nil {
@@ -117,7 +116,7 @@ func (l *Log) refillIndex(p *partition, ix *index, known []entry, from, newest i
 // fillIndex makes ix hold what its file holds and a scan adds, and makes it the
 // partition's. Caller holds p.loading, and writer if readers have used the
 // head's index already.
-func (l *Log) fillIndex(p *partition, ix *index) error {
+func (l *Log) fillIndex(p *partition, ix *index.Index) error {
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
@@ -127,9 +126,9 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 	size := p.end.Load() - p.base
 	sum, found, err := l.reindex(p, ix, f, size)
 	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.Scanned < size {
-		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.file.Name,
+		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.File.Name,
 			"batches", sum.Batches, "want", known.Batches)
-		if err = ix.file.Remove(); err == nil {
+		if err = ix.File.Remove(); err == nil {
 			ix = l.newIndex(p)
 			sum, found, err = l.reindex(p, ix, f, size)
 		}
@@ -147,25 +146,25 @@ func (l *Log) fillIndex(p *partition, ix *index) error {
 
 // adoptIndex makes an index that was filled by a scan of the whole partition the
 // partition's. What fillIndex says of its caller holds for this one's.
-func (l *Log) adoptIndex(p *partition, ix *index, sum journal.Totals, found scan.Result) {
+func (l *Log) adoptIndex(p *partition, ix *index.Index, sum journal.Totals, found scan.Result) {
 	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
 	if found.Tail < size {
 		l.setAside(p, layout.Range{From: p.base + found.Tail, To: p.base + size})
-		ix.force = true
+		ix.Force = true
 	}
-	if ix.stale {
-		if err := ix.settle(); err != nil {
-			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.file.Name, "err", err)
+	if ix.Stale {
+		if err := ix.Settle(); err != nil {
+			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.File.Name, "err", err)
 		}
 	}
 	if p == l.head() {
 		p.counted.Store(&sum)
 	} else {
 		l.setTotals(p, sum)
-		if found.Scanned > indexInterval {
-			if err := ix.flush(); err != nil {
-				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.file.Name, "err", err)
+		if found.Scanned > index.Interval {
+			if err := ix.Flush(); err != nil {
+				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.File.Name, "err", err)
 			}
 		}
 	}
@@ -211,7 +210,7 @@ func (l *Log) knownTotals(p *partition) *journal.Totals {
 // dropIndex gives a partition an empty index and removes the file of the one
 // that it had. The caller is the partition's only user.
 func (l *Log) dropIndex(p *partition) error {
-	if err := p.index().file.Remove(); err != nil {
+	if err := p.index().File.Remove(); err != nil {
 		return err
 	}
 	p.ix.Store(l.newIndex(p))
@@ -226,25 +225,25 @@ func (l *Log) dropIndex(p *partition) error {
 //
 // Damage between batches is set aside; what to do with invalid bytes at the
 // end is the caller's choice.
-func (l *Log) reindex(p *partition, ix *index, f vfs.File, trusted int64) (journal.Totals, scan.Result, error) {
+func (l *Log) reindex(p *partition, ix *index.Index, f vfs.File, trusted int64) (journal.Totals, scan.Result, error) {
 	var start indexStart
-	start.times, start.from, start.first = ix.open(p.end.Load()-p.base, trusted)
+	start.times, start.from, start.first = ix.Open(p.end.Load()-p.base, trusted)
 	if known := l.knownTotals(p); known != nil {
-		start.times.oldest, start.times.newest = known.First, known.Last
+		start.times.Oldest, start.times.Newest = known.First, known.Last
 	}
 	return l.scanIndex(p, ix, f, &start, trusted)
 }
 
 // indexStart is where a scan begins that makes the entries of an index.
 type indexStart struct {
-	times appendTimes
-	from  entry // the last that the index has; the scan begins there
-	first entry // that it has
+	times index.Times
+	from  index.Entry // the last that the index has; the scan begins there
+	first index.Entry // that it has
 }
 
 // scanIndex is reindex with an index that has the entries up to start. whole is
 // the position up to which the file is known to have been whole once.
-func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scan.Result, error) {
+func (l *Log) scanIndex(p *partition, ix *index.Index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scan.Result, error) {
 	size := p.end.Load() - p.base
 	times, from, first := &start.times, start.from, start.first
 	st, err := f.Stat()
@@ -253,10 +252,10 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 	}
 	// Something else may have cut the file short: what is missing is damaged.
 	size = min(size, st.Size())
-	if times.newest == 0 {
-		times.newest = l.latestTime(p, st.ModTime().UnixMilli())
+	if times.Newest == 0 {
+		times.Newest = l.latestTime(p, st.ModTime().UnixMilli())
 	}
-	sum := journal.Totals{Messages: from.messages, Batches: from.batches, First: first.millis, Last: from.millis}
+	sum := journal.Totals{Messages: from.Messages, Batches: from.Batches, First: first.Millis, Last: from.Millis}
 	sc := &scan.Scanner{File: f, Size: size, Topic: l.name, Synced: whole, Aside: l.damagedIn(p)}
 	if p.base < l.wholeFrom {
 		sc.Synced = 0
@@ -264,30 +263,30 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 	// The entry where the scan begins was not scanned itself. What follows the
 	// batch that was there is not older than it.
 	drop := func() error {
-		ix.stale = true
-		return ix.truncate(from.pos)
+		ix.Stale = true
+		return ix.Truncate(from.Pos)
 	}
 	visited := false
-	found, err := sc.Scan(from.pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
-		if !visited && pos > from.pos && ix.covers(from.pos) {
+	found, err := sc.Scan(from.Pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
+		if !visited && pos > from.Pos && ix.Covers(from.Pos) {
 			if err := drop(); err != nil {
 				return err
 			}
 		}
 		visited = true
-		if !times.fit(pos, sum) {
-			ix.stale = true
+		if !times.Fit(pos, sum) {
+			ix.Stale = true
 		}
-		millis := times.at(pos, sum.Last)
+		millis := times.At(pos, sum.Last)
 		if sum.Batches == 0 {
 			sum.First = millis
 		}
 		sum.Last = millis
-		if !ix.covers(pos) && (gap || ix.wants(pos, millis)) {
+		if !ix.Covers(pos) && (gap || ix.Wants(pos, millis)) {
 			// Without room the index stands for the entry in memory, and the log is
 			// served all the same.
-			if err := ix.add(entry{pos: pos, messages: sum.Messages, batches: sum.Batches, millis: millis}); err != nil && !passing(err) {
-				return fmt.Errorf("write index %s: %w", ix.file.Name, err)
+			if err := ix.Add(index.Entry{Pos: pos, Messages: sum.Messages, Batches: sum.Batches, Millis: millis}); err != nil && !passing(err) {
+				return fmt.Errorf("write index %s: %w", ix.File.Name, err)
 			}
 		}
 		sum.Messages += h.Messages
@@ -297,14 +296,14 @@ func (l *Log) scanIndex(p *partition, ix *index, f vfs.File, start *indexStart, 
 	if err != nil {
 		return sum, found, err
 	}
-	if !visited && size > from.pos && ix.covers(from.pos) {
+	if !visited && size > from.Pos && ix.Covers(from.Pos) {
 		if err := drop(); err != nil {
 			return sum, found, err
 		}
-		sum.Last = ix.last.millis
+		sum.Last = ix.Last.Millis
 	}
-	if len(times.hints) > 0 {
-		ix.stale = true
+	if len(times.Hints) > 0 {
+		ix.Stale = true
 	}
 	if sum.Batches == 0 {
 		sum = journal.Totals{}
@@ -324,72 +323,4 @@ func (l *Log) damagedIn(p *partition) []layout.Range {
 		}
 	}
 	return in
-}
-
-// open reads the index file of a partition of the given size and keeps the
-// entries up to trusted. It returns the last of them, from which a scan begins, the first,
-// and what the dropped ones knew of times. An index that is not there or does
-// not fit is empty.
-func (ix *index) open(size, trusted int64) (times appendTimes, from, first entry) {
-	times.known = -1
-	err := ix.load(size)
-	if err == nil {
-		times.hints, err = ix.after(trusted)
-	}
-	if err == nil {
-		err = ix.truncate(trusted + 1)
-	}
-	if err == nil {
-		first, err = ix.first()
-	}
-	if err == nil {
-		from, _, err = ix.search(func(*entry) bool { return true })
-	}
-	if err != nil || from.pos < 0 {
-		ix.reset()
-		ix.stale = !errors.Is(err, fs.ErrNotExist)
-		return appendTimes{known: -1}, entry{}, entry{}
-	}
-	times.known = from.pos
-	if n := len(times.hints); n > 0 {
-		times.known = times.hints[n-1].pos
-	}
-	return times, from, first
-}
-
-// appendTimes tells when batches were appended, as far as an index knows that
-// is otherwise no longer trusted.
-type appendTimes struct {
-	hints  []entry // in order
-	known  int64   // position up to which the index knew the times
-	oldest int64   // of the batch at position 0; 0 if that is not known
-	newest int64   // no batch is younger than this
-}
-
-// fit reports whether the next entry that the index knew is of the batch at
-// pos, with the given totals before it, or of a later one.
-func (t *appendTimes) fit(pos int64, before journal.Totals) bool {
-	if len(t.hints) == 0 || t.hints[0].pos > pos {
-		return true
-	}
-	e := &t.hints[0]
-	return e.pos == pos && e.messages == before.Messages && e.batches == before.Batches
-}
-
-// at returns the time of the batch at pos, given the time of the one before
-// it. Calls come with growing positions. A time that is not known is taken as
-// late as it can have been, so that a reader who seeks it is given too much
-// and not too little.
-func (t *appendTimes) at(pos, before int64) int64 {
-	for len(t.hints) > 0 && t.hints[0].pos <= pos {
-		before = max(before, t.hints[0].millis)
-		t.hints = t.hints[1:]
-	}
-	switch {
-	case pos <= t.known:
-		return before
-	case pos == 0 && t.oldest > 0:
-		return t.oldest
-	}
-	return max(before, t.newest)
 }

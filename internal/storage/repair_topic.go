@@ -209,11 +209,11 @@ func (t *mending) makeIndex(a *Action) error {
 
 // writeIndex makes an index's file hold the index and no more.
 func (t *mending) writeIndex(p *partition) error {
-	if p.index().empty() {
+	if p.index().Empty() {
 		err := t.log.dropIndex(p)
 		return err
 	}
-	return p.index().settle()
+	return p.index().Settle()
 }
 
 // syncRest makes durable what stays of the log, as recovery does.

@@ -210,7 +210,7 @@ func TestReportOfAnother(t *testing.T) {
 			}
 		}, alone},
 		"an index, and again": {Options{}, func(l *logs) {
-			l.late.head().index().stale = true // as a start on a full disk leaves it
+			l.late.head().index().Stale = true // as a start on a full disk leaves it
 			l.disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "late/0.idx" }})
 			r := batchOf("late", "two")
 			if _, err := l.late.Append(l.t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
@@ -300,7 +301,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 			p.file.Release()
 		}
 		l.pinnedMu.Unlock()
-		if err := errors.Join(p.file.Remove(), p.index().file.Remove()); err != nil {
+		if err := errors.Join(p.file.Remove(), p.index().File.Remove()); err != nil {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name, Offset: p.base, Err: err}
 		}
 	}
@@ -344,7 +345,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 		return ErrNotFound
 	}
 	// What is before offset does not change meanwhile.
-	var at entry
+	var at index.Entry
 	err = again(func() error {
 		parts := l.partitions()
 		at, err = l.stateAt(parts[findPartition(parts, offset)], offset)
@@ -369,7 +370,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	p := parts[i]
 	if offset == p.base {
-		at = entry{} // begun since, perhaps
+		at = index.Entry{} // begun since, perhaps
 	}
 	if err := l.announceCut(offset); err != nil {
 		return err
@@ -399,7 +400,7 @@ func (l *Log) announceCut(offset int64) error {
 }
 
 // cut takes from the log what TruncateTo gives up. Caller holds writer.
-func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
+func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	p := keep[len(keep)-1]
 	p.loading.Lock() // nobody makes its index anew
 	defer p.loading.Unlock()
@@ -416,16 +417,16 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 		return err
 	}
 	ix := p.index()
-	if err := ix.truncate(offset - p.base); err != nil {
+	if err := ix.Truncate(offset - p.base); err != nil {
 		return err
 	}
-	if err := ix.settle(); err != nil {
+	if err := ix.Settle(); err != nil {
 		return err
 	}
 	p.counted.Store(nil)
-	l.headSum = journal.Totals{Messages: at.messages, Batches: at.batches, Last: ix.last.millis}
-	if first, err := ix.first(); err == nil && first.pos >= 0 {
-		l.headSum.First = first.millis
+	l.headSum = journal.Totals{Messages: at.Messages, Batches: at.Batches, Last: ix.Last.Millis}
+	if first, err := ix.First(); err == nil && first.Pos >= 0 {
+		l.headSum.First = first.Millis
 	}
 	l.synced.Store(offset)
 	l.journalMu.Lock()
@@ -438,20 +439,20 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at entry) error {
 
 // stateAt returns the state of a partition before the batch that begins at
 // offset, or at the partition's end.
-func (l *Log) stateAt(p *partition, offset int64) (entry, error) {
+func (l *Log) stateAt(p *partition, offset int64) (index.Entry, error) {
 	if err := l.ensureIndex(p); err != nil {
-		return entry{}, err
+		return index.Entry{}, err
 	}
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
-		return entry{}, err
+		return index.Entry{}, err
 	}
 	defer p.file.Release()
 	w := walker{f: f, topic: l.name}
 	ix := p.index()
 	at, err := w.find(ix, offset-p.base, p.end.Load()-p.base)
 	if err != nil {
-		return entry{}, l.readError(p, ix, offset, err)
+		return index.Entry{}, l.readError(p, ix, offset, err)
 	}
 	return at, nil
 }
@@ -472,7 +473,7 @@ func (l *Log) ordinal(offset int64) (int64, error) {
 	for _, p := range parts {
 		if offset >= p.base && offset < p.end.Load() {
 			at, err := l.stateAt(p, offset)
-			return n + at.batches, err
+			return n + at.Batches, err
 		}
 		sum, err := l.partitionTotals(p, p.end.Load())
 		if err != nil {
@@ -520,15 +521,15 @@ func (l *Log) offsetOf(ordinal int64) (int64, error) {
 			return 0, err
 		}
 		ix := p.index()
-		at, _, err := ix.search(func(e *entry) bool { return e.batches <= ordinal-n })
+		at, _, err := ix.Search(func(e *index.Entry) bool { return e.Batches <= ordinal-n })
 		w := walker{f: f, topic: l.name}
-		for err == nil && at.batches < ordinal-n {
+		for err == nil && at.Batches < ordinal-n {
 			err = w.step(&at, p.end.Load()-p.base)
 		}
 		if err != nil {
-			return 0, l.readError(p, ix, p.base+at.pos, err)
+			return 0, l.readError(p, ix, p.base+at.Pos, err)
 		}
-		return p.base + at.pos, nil
+		return p.base + at.Pos, nil
 	}
 	if ordinal == n {
 		return l.next.Load(), nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -64,32 +65,32 @@ func (l *Log) justRemoved(p *partition, err error) bool {
 }
 
 // partitionTimes is Times for one partition: it adds to marks.
-func (l *Log) partitionTimes(marks []TimeMark, p *partition, ix *index, from, to int64, limit int) ([]TimeMark, error) {
+func (l *Log) partitionTimes(marks []TimeMark, p *partition, ix *index.Index, from, to int64, limit int) ([]TimeMark, error) {
 	pos, millis := int64(0), int64(-1)
 	if n := len(marks); n > 0 {
 		millis = marks[n-1].Millis
 	} else {
 		first, err := l.firstAt(p, ix, max(from, p.base), min(to, p.end.Load()))
-		if err != nil || first.pos < 0 {
+		if err != nil || first.Pos < 0 {
 			return marks, err
 		}
-		marks = append(marks, TimeMark{Offset: p.base + first.pos, Millis: first.millis})
-		pos, millis = first.pos+1, first.millis
+		marks = append(marks, TimeMark{Offset: p.base + first.Pos, Millis: first.Millis})
+		pos, millis = first.Pos+1, first.Millis
 	}
 	end := min(to, p.end.Load())
-	err := ix.changes(pos, millis, func(e *entry) bool {
-		offset := l.pastDamage(p.base + e.pos)
+	err := ix.Changes(pos, millis, func(e *index.Entry) bool {
+		offset := l.pastDamage(p.base + e.Pos)
 		if offset >= end {
 			return false
 		}
 		if n := len(marks); n > 0 && marks[n-1].Offset >= offset {
-			marks[n-1].Millis = e.millis // both were in the same damage
+			marks[n-1].Millis = e.Millis // both were in the same damage
 			return true
 		}
 		if len(marks) >= limit {
 			return false
 		}
-		marks = append(marks, TimeMark{Offset: offset, Millis: e.millis})
+		marks = append(marks, TimeMark{Offset: offset, Millis: e.Millis})
 		return true
 	})
 	return marks, err
@@ -97,22 +98,22 @@ func (l *Log) partitionTimes(marks []TimeMark, p *partition, ix *index, from, to
 
 // firstAt returns the position and time of a partition's first batch at or
 // behind offset and before end; position -1 stands for none.
-func (l *Log) firstAt(p *partition, ix *index, offset, end int64) (entry, error) {
-	none := entry{pos: -1}
-	at, next, err := ix.search(func(e *entry) bool { return e.pos <= offset-p.base })
+func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.Entry, error) {
+	none := index.Entry{Pos: -1}
+	at, next, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= offset-p.base })
 	if err != nil {
 		return none, err
 	}
-	if at.pos < 0 {
-		if at = next; at.pos < 0 {
+	if at.Pos < 0 {
+		if at = next; at.Pos < 0 {
 			return none, nil
 		}
 	}
-	known := at.pos // the position up to which at's time holds
-	if past := l.pastDamage(p.base + at.pos); past > p.base+at.pos {
-		at.pos = past - p.base
+	known := at.Pos // the position up to which at's time holds
+	if past := l.pastDamage(p.base + at.Pos); past > p.base+at.Pos {
+		at.Pos = past - p.base
 	}
-	if p.base+at.pos < offset {
+	if p.base+at.Pos < offset {
 		f, err := p.file.Acquire(files.ToRead)
 		if err != nil {
 			return none, err
@@ -121,22 +122,22 @@ func (l *Log) firstAt(p *partition, ix *index, offset, end int64) (entry, error)
 		w := walkers.Get().(*walker)
 		defer walkers.Put(w)
 		w.f, w.topic, w.have, w.start = f, l.name, nil, 0
-		for p.base+at.pos < min(offset, end) {
-			if err := w.step(&at, l.segmentEnd(p, p.base+at.pos)-p.base); err != nil {
+		for p.base+at.Pos < min(offset, end) {
+			if err := w.step(&at, l.segmentEnd(p, p.base+at.Pos)-p.base); err != nil {
 				return none, err
 			}
-			at.pos = l.pastDamage(p.base+at.pos) - p.base
+			at.Pos = l.pastDamage(p.base+at.Pos) - p.base
 		}
 	}
-	if p.base+at.pos >= end {
+	if p.base+at.Pos >= end {
 		return none, nil
 	}
-	if at.pos > known && next.pos >= 0 && at.pos >= next.pos {
-		floor, _, err := ix.search(func(e *entry) bool { return e.pos <= at.pos })
+	if at.Pos > known && next.Pos >= 0 && at.Pos >= next.Pos {
+		floor, _, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= at.Pos })
 		if err != nil {
 			return none, err
 		}
-		at.millis = floor.millis
+		at.Millis = floor.Millis
 	}
 	return at, nil
 }
