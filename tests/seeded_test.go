@@ -560,12 +560,8 @@ var seededPlaces = []seededPlace{
 `, `	held := ahead > clockDoubt && !bug("a clock that goes ahead is believed at once")
 `, "^TestAgeWhenTheClockGoesAhead$"},
 	{"internal/storage/clock.go",
-		`	case l.adoptedWith(p):
-		return l.state.Created`,
-		`	case l.adoptedWith(p) && bug("adopted data has the time of its files"):
-		return changed
-	case l.adoptedWith(p):
-		return l.state.Created`, "^TestAgeOfAdoptedData$"},
+		`	if created := l.state.Created; l.adoptedWith(p) &&`,
+		`	if created := l.state.Created; l.adoptedWith(p) && !bug("adopted data has the time of its files") &&`, "^TestAgeOfAdoptedData$"},
 	{"internal/storage/times.go",
 		`	to = min(to, l.Readable())
 `, `	if !bug("TIMES tells of what can't be read") {

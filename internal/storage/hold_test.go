@@ -299,7 +299,7 @@ func TestReleaseAfterFailedCompaction(t *testing.T) {
 				s := openMem(t, disk, o)
 				l := mustCreate(t, s, "t")
 				renamed := false
-				disk.FailAt(1, vfstest.Fault{Err: short, Match: func(op vfstest.Op) bool {
+				disk.FailAt(1, vfstest.Fault{Err: short, Forever: true, Match: func(op vfstest.Op) bool {
 					renamed = renamed || op.Kind == vfstest.OpRename
 					return op.Kind == vfstest.OpSyncDir && renamed && op.Name == "t"
 				}})
@@ -314,6 +314,7 @@ func TestReleaseAfterFailedCompaction(t *testing.T) {
 					time.Sleep(markInterval)
 					synctest.Wait()
 				}
+				disk.ClearFaults()
 				held := n.take()
 				base := held[len(held)-1] // its release removes nothing yet
 				err := s.Release("t", base)

@@ -212,6 +212,7 @@ func TestTimesCost(t *testing.T) {
 			a := mustAppend(t, l, batchOf("t", "x"))
 			all = append(all, timedBatch{a.Offset, a.End, time.Now().UnixMilli()})
 		}
+		time.Sleep(time.Millisecond)
 		r := batchOf("t", "not committed")
 		if _, err := l.Append(t.Context(), r.data, r.extents); err != nil {
 			t.Fatal(err)
