@@ -108,11 +108,11 @@ Commands:{{range .Commands}}{{if .IsAvailableCommand}}
   {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
 {{if .LocalNonPersistentFlags.HasAvailableFlags}}
 Flags:
-{{.LocalNonPersistentFlags.FlagUsages}}{{end}}{{if .PersistentFlags.HasAvailableFlags}}
+{{.LocalNonPersistentFlags.FlagUsagesWrapped 80}}{{end}}{{if .PersistentFlags.HasAvailableFlags}}
 Settings:
-{{.PersistentFlags.FlagUsages}}{{end}}{{if .Annotations.settings}}
+{{.PersistentFlags.FlagUsagesWrapped 80}}{{end}}{{if .Annotations.settings}}
 Settings:
-{{.InheritedFlags.FlagUsages}}{{end}}`
+{{.InheritedFlags.FlagUsagesWrapped 80}}{{end}}`
 
 // takesSettings marks a command whose help shows the flags of settings.
 var takesSettings = map[string]string{"settings": "true"}
