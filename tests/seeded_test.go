@@ -173,11 +173,13 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/journal/journal.go",
 		`	return e, ok && e.End < s.Synced`,
 		`	return e, ok && (e.End < s.Synced || bug("totals of a partition that was lost are believed"))`, "^TestTotalsOfAnotherPartitionAreForgotten$"},
-	{"internal/storage/sync.go",
-		`	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`,
-		`	case n > 1 && bug("one batch more than stated may be lost") && a.Ordinal-l.appendedDurably.Load() == int64(n):
-		return nil
-	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):`, byPowerCuts},
+	{"internal/storage/policy.go",
+		`	return p.flush > 0 && (p.flush == 1 || last-durable >= int64(p.flush))`,
+		`	late := int64(p.flush)
+	if bug("one batch more than stated may be lost") {
+		late++
+	}
+	return p.flush > 0 && (p.flush == 1 || last-durable >= late)`, byPowerCuts},
 	{"internal/storage/sync.go",
 		`	u := l.unsynced()
 	return l.durable(`, `	u := l.unsynced()
@@ -186,15 +188,15 @@ var seededPlaces = []seededPlace{
 		l.appendedDurably.Store(u.ordinal)
 	}
 	return l.durable(`, byPowerCuts + "|" + byFaults},
-	{"internal/storage/log.go",
-		`	if l.store.o.FlushBatches == 1 {
-		return l.synced.Load()`,
-		`	if l.store.o.FlushBatches == 1 && !bug("readers see what is not synced") {
-		return l.synced.Load()`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
+	{"internal/storage/policy.go",
+		`	if l.store.policy().syncsFirst() {
+		end = l.synced.Load()`,
+		`	if l.store.policy().syncsFirst() && !bug("readers see what is not synced") {
+		end = l.synced.Load()`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
 	{"internal/storage/sync.go",
-		`	if l.store.o.FlushBatches != 1 {
+		`	if !l.store.policy().syncsFirst() {
 		return
-`, `	if l.store.o.FlushBatches != 1 || bug("what a failed sync has refused stays in the file") {
+`, `	if !l.store.policy().syncsFirst() || bug("what a failed sync has refused stays in the file") {
 		return
 `, byFaults},
 	{"internal/storage/commit.go",

@@ -247,8 +247,8 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 			l.accepting()
 		}
 		l.store.o.Observer.Appended(l.store.o.Clock.Now().Sub(start), next-before, batches, messages)
-		if l.store.o.FlushBatches != 1 {
-			l.watchers.wake()
+		if !l.store.policy().syncsFirst() {
+			l.grown(before)
 		}
 		l.store.interval.arm()
 	}

@@ -22,7 +22,7 @@ type interval struct {
 
 func newInterval(s *Store) *interval {
 	iv := &interval{store: s}
-	if s.o.FlushInterval > 0 && s.o.FlushBatches != 1 {
+	if s.o.FlushInterval > 0 && !s.policy().syncsFirst() {
 		iv.every = s.o.FlushInterval
 		iv.timer = s.o.Clock.AfterFunc(iv.every, iv.pass)
 		iv.timer.Stop()

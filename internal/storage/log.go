@@ -41,6 +41,7 @@ type Log struct {
 	holds   atomic.Pointer[holds]
 	next    atomic.Int64          // offset the next batch gets: all before is flushed
 	synced  atomic.Int64          // all before is on stable storage
+	told    atomic.Int64          // by SetReadable
 	failed  atomic.Pointer[Error] // why the log takes no more appends
 
 	// unsyncable is why a sync would tell nothing: one has failed, say. It is
@@ -186,16 +187,6 @@ func (l *Log) begin() int64 { return l.partitions()[0].base }
 
 // Next returns the offset that the next batch will get.
 func (l *Log) Next() int64 { return l.next.Load() }
-
-// Readable returns the readable end: readers see what is before it. Where
-// nothing is acknowledged before it is on stable storage, nothing is readable
-// before either, so that no reader acts on what a power cut takes back.
-func (l *Log) Readable() int64 {
-	if l.store.o.FlushBatches == 1 {
-		return l.synced.Load()
-	}
-	return l.next.Load()
-}
 
 // Failed returns why the log takes no more appends until it is opened again,
 // or nil.

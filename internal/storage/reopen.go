@@ -101,7 +101,7 @@ func (k *lack) over() {
 // nameless returns the topics whose batches wait, in doubt, for their names to be
 // synced.
 func (s *Store) nameless() (logs []*Log) {
-	if s.o.FlushBatches != 1 {
+	if !s.policy().syncsFirst() {
 		return nil
 	}
 	for _, l := range s.all() {

@@ -404,6 +404,7 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	p := keep[len(keep)-1]
 	p.loading.Lock() // nobody makes its index anew
 	defer p.loading.Unlock()
+	l.untell(offset)
 	l.next.Store(offset)
 	l.synced.Store(min(l.synced.Load(), offset))
 	p.end.Store(offset)

@@ -141,6 +141,9 @@ type Options struct {
 
 	FlushBatches  int           // see Log.Commit; default 0
 	FlushInterval time.Duration // sync this long after an append; 0 or negative for never
+	// TellReadable keeps batches from readers until Log.SetReadable says that they
+	// may be seen, as whoever replicates the log knows.
+	TellReadable bool
 
 	MaxTopics     int      // 0 for no limit
 	AllowedTopics []string // only these may be created; nil for any

@@ -27,10 +27,7 @@ import (
 // The errors are those of SyncTo. Unless one is ErrInDoubt, the batches are not
 // stored.
 func (l *Log) Commit(ctx context.Context, a Appended) error {
-	switch n := l.store.o.FlushBatches; {
-	case n <= 0 || a.Batches == 0:
-		return nil
-	case n > 1 && a.Ordinal-l.appendedDurably.Load() < int64(n):
+	if a.Batches == 0 || !l.store.policy().awaitsSync(a.Ordinal, l.appendedDurably.Load()) {
 		return nil
 	}
 	err := l.SyncTo(ctx, a.End)
@@ -225,11 +222,12 @@ func (l *Log) durable(u unsynced, err error) error {
 		}
 		return err
 	}
+	before := l.synced.Load()
 	l.synced.Store(u.target)
 	l.appendedDurably.Store(u.ordinal)
 	l.mark(now, u.target)
-	if l.store.o.FlushBatches == 1 {
-		l.watchers.wake()
+	if l.store.policy().syncsFirst() {
+		l.grown(before)
 	}
 	l.unpin()
 	return nil
@@ -350,7 +348,7 @@ func (s *Store) syncRootLocked() error {
 // only syncing that fails, they are not: it would take a disk that has written
 // what it said it had not, and a power cut.
 func (l *Log) dropUnacknowledged() {
-	if l.store.o.FlushBatches != 1 {
+	if !l.store.policy().syncsFirst() {
 		return
 	}
 	l.writer.Lock() // no write is under way, and no other begins
@@ -404,7 +402,7 @@ func (l *Log) syncNames() error {
 		l.rootDirty.Store(false)
 		return nil
 	}
-	for noDescriptor(err) && s.o.FlushBatches == 1 && s.lacks.lately(s.o.Clock.Now()) {
+	for noDescriptor(err) && s.policy().syncsFirst() && s.lacks.lately(s.o.Clock.Now()) {
 		s.sleep(namesPause)
 		op, file, err = l.trySyncNames()
 	}
@@ -413,7 +411,7 @@ func (l *Log) syncNames() error {
 		return err
 	}
 	l.dirDirty.Store(true)
-	if s.o.FlushBatches == 1 {
+	if s.policy().syncsFirst() {
 		s.reopening.arm()
 	}
 	s.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)

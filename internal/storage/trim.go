@@ -23,7 +23,7 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 		return 0, l.trimError(err)
 	}
 	if begun {
-		if l.store.o.FlushBatches == 1 {
+		if l.store.policy().syncsFirst() {
 			err = l.SyncTo(ctx, l.head().base) // only what is readable goes
 		}
 		if err == nil {

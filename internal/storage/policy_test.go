@@ -1,0 +1,110 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// TestCommitAwaitsSync has what Commit promises by the flush setting.
+func TestCommitAwaitsSync(t *testing.T) {
+	for _, test := range []struct {
+		flush         int
+		last, durable int64
+		want          bool
+	}{
+		{0, 1, 0, false}, {-1, 1, 0, false}, {0, 1000, 0, false},
+		{1, 1, 0, true}, {1, 1, 1, true},
+		{3, 1, 0, false}, {3, 2, 0, false}, {3, 3, 0, true}, {3, 5, 3, false}, {3, 6, 3, true},
+	} {
+		if got := (policy{flush: test.flush}).awaitsSync(test.last, test.durable); got != test.want {
+			t.Errorf("FlushBatches %d: batch %d, %d are durable: %t", test.flush, test.last, test.durable, got)
+		}
+	}
+}
+
+// countWakes is a Waker.
+type countWakes int
+
+func (w *countWakes) Wake() { *w++ }
+
+// TestSetReadable: readers see what was told, and no more.
+func TestSetReadable(t *testing.T) {
+	for _, flush := range []int{0, 1} {
+		disk := vfstest.New()
+		o := Options{FS: disk, FlushBatches: flush, TellReadable: true}
+		s, err := Open(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := mustCreate(t, s, "t")
+		readable := func(want int64) {
+			t.Helper()
+			in, err := l.Info(context.Background())
+			if err != nil || l.Readable() != want || in.Next != want {
+				t.Errorf("FlushBatches %d: the readable end is %d, and %d in Info (%v), want %d", flush, l.Readable(), in.Next, err, want)
+			}
+			if _, err := l.Read(want, 1, 0); !errors.Is(err, ErrEnd) {
+				t.Errorf("FlushBatches %d: read at %d: %v, want ErrEnd", flush, want, err)
+			}
+		}
+		one, two := batchOf("t", "one"), batchOf("t", "two")
+		n := int64(len(one.data))
+		var wakes countWakes
+		l.Watch(0, &wakes)
+		mustAppend(t, l, one)
+		mustAppend(t, l, two)
+		readable(0)
+		if wakes != 0 {
+			t.Errorf("woken %d times by what can't be read", wakes)
+		}
+		l.SetReadable(n)
+		readable(n)
+		if wakes != 1 {
+			t.Errorf("woken %d times by what can be read, want 1", wakes)
+		}
+		l.SetReadable(0)
+		readable(n)
+
+		// What is told ahead is readable when it is there.
+		l.SetReadable(3 * n)
+		readable(2 * n)
+		l.Watch(2*n, &wakes)
+		mustAppend(t, l, one)
+		readable(3 * n)
+		if wakes != 2 {
+			t.Errorf("woken %d times, want 2", wakes)
+		}
+
+		// What is cut off is not told any more.
+		if err := l.TruncateTo(context.Background(), n); err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, two)
+		readable(n)
+		l.SetReadable(2 * n)
+		readable(2 * n)
+
+		// What was told is not kept.
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, o)
+		if l, err = s.Log([]byte("t")); err != nil {
+			t.Fatal(err)
+		}
+		readable(0)
+		l.SetReadable(n)
+		readable(n)
+	}
+}
+
+// TestReadableWithoutTelling: a store that is not told makes all readable.
+func TestReadableWithoutTelling(t *testing.T) {
+	l := mustCreate(t, openStore(t, Options{FS: vfstest.New()}), "t")
+	if a := mustAppend(t, l, batchOf("t", "one")); l.Readable() != a.End {
+		t.Errorf("the readable end is %d, want %d", l.Readable(), a.End)
+	}
+}
