@@ -124,127 +124,143 @@ type Keep struct {
 // *Error.
 func ParseRequest(line []byte, req *Request) error {
 	*req = Request{}
-	name, args, more := line, []byte(nil), false
+	name, w := line, words{}
 	if i := bytes.IndexByte(line, ' '); i >= 0 {
-		name, args, more = line[:i], line[i+1:], true
+		name, w = line[:i], words{line[i+1:], true}
 	}
-	switch string(name) {
-	case "BATCH":
-		req.Command = Batch
-		h, err := batch.ParseHeader(line)
-		if err != nil {
-			h, err = batch.ParseTypedHeader(line)
-			req.Unsummed = err == nil
-		}
-		req.Batch = h
-		req.Topic = h.Topic
-		if err != nil {
-			return ErrInvalidRequest
-		}
-		return nil
-	case "READ":
-		req.Command = Read
-		return parseRead(words{args, more}, req)
-	case "TAIL":
-		req.Command = Tail
-		return parseRead(words{args, more}, req)
-	case "SEEK":
-		req.Command = Seek
-		w := words{args, more}
-		topic, ok := w.topic()
-		millis, ok2 := w.int()
-		if !ok || !ok2 || w.more {
-			return ErrInvalidRequest
-		}
-		req.Topic, req.Millis = topic, millis
-		return nil
-	case "TIMES":
-		req.Command = Times
-		w := words{args, more}
-		topic, ok := w.topic()
-		from, ok2 := w.int()
-		to, ok3 := w.int()
-		if !ok || !ok2 || !ok3 || w.more {
-			return ErrInvalidRequest
-		}
-		req.Topic, req.Offset, req.To = topic, from, to
-		return nil
-	case "INFO":
-		req.Command = Info
-		w := words{args, more}
-		topic, ok := w.topic()
-		if !ok || w.more {
-			return ErrInvalidRequest
-		}
-		req.Topic = topic
-		return nil
-	case "HOOK":
-		req.Command = Hook
-		return parseHook(words{args, more}, req)
-	case "RETENTION":
-		req.Command = Retention
-		return parseRetention(words{args, more}, req)
-	case "DELETE":
-		req.Command = Delete
-		return parseDelete(words{args, more}, req)
-	case "TRIM":
-		req.Command = Trim
-		w := words{args, more}
-		topic, ok := w.topic()
-		offset, ok2 := w.int()
-		if !ok || !ok2 || w.more {
-			return ErrInvalidRequest
-		}
-		req.Topic, req.Offset = topic, offset
-		return nil
-	case "HOOKS":
-		req.Command = Hooks
-	case "CONFIG":
-		req.Command = Config
-	case "STATS":
-		req.Command = Stats
-	case "CLOSE":
-		req.Command = Close
-	case "PING":
-		req.Command = Ping
-	case "TOPICS":
-		req.Command = Topics
-	case "HELP":
-		req.Command = Help
-	default:
-		for _, r := range reserved {
-			if string(name) == r {
-				return ErrInvalidRequest
-			}
-		}
+	c, known := commandOf(name)
+	req.Command = c
+	if c == Batch {
+		return parseBatch(line, req)
+	}
+	if !known {
 		return ErrInvalidProtocol
 	}
-	if more {
+	if !parseArguments(w, req) {
 		return ErrInvalidRequest
 	}
 	return nil
 }
 
-// parseRead parses the arguments of READ and TAIL, which differ by the offset
-// alone.
-func parseRead(w words, req *Request) error {
+// commandOf returns the command of that name, or Unknown with true for a known
+// word that is none here.
+func commandOf(name []byte) (c Command, known bool) {
+	switch string(name) {
+	case "BATCH":
+		return Batch, true
+	case "READ":
+		return Read, true
+	case "TAIL":
+		return Tail, true
+	case "CONFIG":
+		return Config, true
+	case "STATS":
+		return Stats, true
+	case "CLOSE":
+		return Close, true
+	case "PING":
+		return Ping, true
+	case "TOPICS":
+		return Topics, true
+	case "INFO":
+		return Info, true
+	case "SEEK":
+		return Seek, true
+	case "HOOKS":
+		return Hooks, true
+	case "HOOK":
+		return Hook, true
+	case "RETENTION":
+		return Retention, true
+	case "DELETE":
+		return Delete, true
+	case "TRIM":
+		return Trim, true
+	case "TIMES":
+		return Times, true
+	case "HELP":
+		return Help, true
+	}
+	for _, r := range reserved {
+		if string(name) == r {
+			return Unknown, true
+		}
+	}
+	return Unknown, false
+}
+
+// parseArguments parses what follows the command, and reports whether it is
+// right.
+func parseArguments(w words, req *Request) bool {
+	switch req.Command {
+	case Read, Tail:
+		return parseRead(w, req)
+	case Seek:
+		return parseNumbers(w, req, &req.Millis)
+	case Times:
+		return parseNumbers(w, req, &req.Offset, &req.To)
+	case Trim:
+		return parseNumbers(w, req, &req.Offset)
+	case Info:
+		return parseNumbers(w, req)
+	case Hook:
+		return parseHook(w, req)
+	case Retention:
+		return parseRetention(w, req)
+	case Delete:
+		return parseDelete(w, req)
+	}
+	return req.Command != Unknown && !w.more
+}
+
+// parseBatch parses the envelope of a BATCH.
+func parseBatch(line []byte, req *Request) error {
+	h, err := batch.ParseHeader(line)
+	if err != nil {
+		h, err = batch.ParseTypedHeader(line)
+		req.Unsummed = err == nil
+	}
+	req.Batch, req.Topic = h, h.Topic
+	if err != nil {
+		return ErrInvalidRequest
+	}
+	return nil
+}
+
+// parseNumbers parses a topic and then as many numbers, and nothing else.
+func parseNumbers(w words, req *Request, numbers ...*int64) bool {
 	var ok bool
 	if req.Topic, ok = w.topic(); !ok {
-		return ErrInvalidRequest
+		return false
+	}
+	for _, n := range numbers {
+		if *n, ok = w.int(); !ok {
+			return false
+		}
+	}
+	return !w.more
+}
+
+// parseRead parses the arguments of READ and TAIL, which differ by the offset
+// alone.
+func parseRead(w words, req *Request) bool {
+	var ok bool
+	if req.Topic, ok = w.topic(); !ok {
+		return false
 	}
 	if req.Command == Read {
 		if req.Offset, ok = w.int(); !ok {
-			return ErrInvalidRequest
+			return false
 		}
 	}
 	if req.Messages, ok = w.int(); !ok {
-		return ErrInvalidRequest
+		return false
 	}
 	var hasMax bool
 	for w.more {
 		key, n, ok := w.option()
 		if !ok {
-			return ErrInvalidRequest
+			return false
 		}
 		switch {
 		case string(key) == "wait" && !req.Waits:
@@ -256,19 +272,19 @@ func parseRead(w words, req *Request) error {
 		case string(key) == "verify" && n == 1 && !req.Verify && req.Command == Read:
 			req.Verify = true
 		default:
-			return ErrInvalidRequest
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // parseHook parses the arguments of HOOK.
-func parseHook(w words, req *Request) error {
+func parseHook(w words, req *Request) bool {
 	topic, ok := w.topic()
 	base, ok2 := w.int()
 	action, ok3 := w.next()
 	if !ok || !ok2 || !ok3 || w.more {
-		return ErrInvalidRequest
+		return false
 	}
 	req.Topic, req.Offset = topic, base
 	switch string(action) {
@@ -276,17 +292,17 @@ func parseHook(w words, req *Request) error {
 	case "skip":
 		req.Skip = true
 	default:
-		return ErrInvalidRequest
+		return false
 	}
-	return nil
+	return true
 }
 
 // parseDelete parses the arguments of DELETE. The id is what a newer topic of
 // the same name does not have, so there is no DELETE without it.
-func parseDelete(w words, req *Request) error {
+func parseDelete(w words, req *Request) bool {
 	var ok bool
 	if req.Topic, ok = w.topic(); !ok {
-		return ErrInvalidRequest
+		return false
 	}
 	for w.more {
 		word, _ := w.next()
@@ -296,13 +312,13 @@ func parseDelete(w words, req *Request) error {
 		case string(word) == "now=1" && !req.Now:
 			req.Now = true
 		default:
-			return ErrInvalidRequest
+			return false
 		}
 	}
 	if req.ID == nil {
-		return ErrInvalidRequest
+		return false
 	}
-	return nil
+	return true
 }
 
 // ValidID reports whether id is one of a topic: hexadecimal digits, one at
@@ -317,16 +333,16 @@ func ValidID[T string | []byte](id T) bool {
 }
 
 // parseRetention parses the arguments of RETENTION.
-func parseRetention(w words, req *Request) error {
+func parseRetention(w words, req *Request) bool {
 	var ok bool
 	if req.Topic, ok = w.topic(); !ok {
-		return ErrInvalidRequest
+		return false
 	}
 	req.Keep = Keep{-1, -1, -1}
 	for w.more {
 		key, n, ok := w.option()
 		if !ok {
-			return ErrInvalidRequest
+			return false
 		}
 		switch {
 		case string(key) == "partitions" && req.Keep.Partitions < 0:
@@ -336,10 +352,10 @@ func parseRetention(w words, req *Request) error {
 		case string(key) == "age" && req.Keep.Age < 0:
 			req.Keep.Age = milliseconds(n)
 		default:
-			return ErrInvalidRequest
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // words takes a line apart at single spaces.
