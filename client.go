@@ -35,6 +35,8 @@ type Client struct {
 	closed     bool
 	connecting *connecting // nil if nobody is at it
 	addr       int         // which of cfg.Addrs is tried first
+	leader     string      // is tried before cfg.Addrs, once, because a server named it
+	trying     string      // leader, while a round tries it
 	failures   int         // in a row, since the last answer that was no error
 	notBefore  time.Time   // when the next round may begin
 	lastErr    error       // why the last round failed
@@ -365,12 +367,19 @@ func (c *Client) pause(ctx context.Context, effort *connecting) error {
 	}
 }
 
-// round tries every address once.
+// round tries the leader, if one was named, and every address once.
 func (c *Client) round(ctx context.Context) (net.Conn, string, error) {
+	var reasons errorList
+	if leader := c.takeLeader(); leader != "" {
+		nc, err := c.dial(ctx, leader)
+		if err == nil {
+			return nc, leader, nil
+		}
+		reasons = append(reasons, err)
+	}
 	c.mu.Lock()
 	first := c.addr
 	c.mu.Unlock()
-	var reasons errorList
 	for i := range c.cfg.Addrs {
 		which := (first + i) % len(c.cfg.Addrs)
 		addr := c.cfg.Addrs[which]
@@ -453,6 +462,7 @@ func (c *Client) adopt(effort *connecting, nc net.Conn, addr string) error {
 		proved = true
 		c.proved()
 	})
+	cn.redirected, c.trying = addr == c.trying, ""
 	if c.reads.Load() != nil {
 		cn.role = forOthers
 	}
@@ -466,6 +476,8 @@ func (c *Client) adopt(effort *connecting, nc net.Conn, addr string) error {
 			c.nextAddr()
 		} else if errors.Is(reason, ErrShuttingDown) {
 			c.nextAddr()
+		} else if errors.Is(reason, ErrNotLeader) {
+			c.redirect(cn, reason)
 		}
 		c.cfg.Logger.Debug("disconnected", slog.String("remote", addr), slog.Any("reason", reason))
 		c.cfg.OnDisconnect(addr, reason)

@@ -73,6 +73,8 @@ type conn struct {
 	limited    chan struct{} // closed when limit is known, or never will be
 	limit      atomic.Int64  // the server's MaxBatchSize, or unlimited; 0 if it is not known
 
+	redirected bool // it was made because another server named this one
+
 	proven atomic.Bool // proved was called; set by whoever has the role of the reader
 
 	// Of whoever has the role of the reader.
@@ -400,6 +402,9 @@ func (cn *conn) readAnswer() error {
 	if err == errServerCloses {
 		cn.closed = true
 		err = fmt.Errorf("%w after answering: %w", err, cl.err)
+	}
+	if err == nil && cl.err != nil && cn.sent.len() == 1 && cn.queue.len() == 0 && cn.elsewhere(cl.err) {
+		err = cl.err
 	}
 	if err != nil {
 		cn.endLocked(err) // before the caller learns of it, and calls again

@@ -42,7 +42,8 @@ var (
 	// did not offer to read.
 	ErrUnsupportedCodec error = protocol.ErrUnsupportedCodec
 	// ErrNotLeader: another node leads. The error is a *NotLeaderError where
-	// the server said which.
+	// the server said which. The Client's next connection is made there, or else to
+	// the next of its addresses, as soon as nothing else is under way on this one.
 	ErrNotLeader error = protocol.ErrNotLeader
 	// ErrBusy: a limit on connections or queued work was reached.
 	ErrBusy error = protocol.ErrBusy

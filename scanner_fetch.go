@@ -408,7 +408,8 @@ func (f *fetcher) again(err error) error {
 		return err
 	}
 	f.s.cfg.OnRetry(err)
-	if f.failures == 1 && errors.Is(err, ErrConnectionLost) {
+	_, named := errors.AsType[*NotLeaderError](err)
+	if f.failures == 1 && (named || errors.Is(err, ErrConnectionLost)) {
 		return nil // connecting has pauses of its own
 	}
 	return f.pause(cfg.backoff(f.failures - 1))
