@@ -294,11 +294,11 @@ var seededPlaces = []seededPlace{
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/check_partition.go",
-		`	return torn(sp.sc, tail, synced)
+		`	return diagnose.Torn(sp.sc, tail, synced)
 `, `	if bug("a check takes for torn what recovery keeps") {
 		return tail >= synced, nil
 	}
-	return torn(sp.sc, tail, synced)
+	return diagnose.Torn(sp.sc, tail, synced)
 `, "^TestCheckExpectsWhatRecoveryDoes$"},
 	{"internal/storage/scan/scan.go",
 		`		return end, end == s.Size && !cut || (follows && pos < s.Synced), err`,
@@ -325,8 +325,8 @@ var seededPlaces = []seededPlace{
 	}
 	return s.Holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
 	{"internal/storage/log.go",
-		`		case found == aTopic:`,
-		`		case found == aTopic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
+		`		case found == diagnose.Topic:`,
+		`		case found == diagnose.Topic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
 	{"internal/storage/read.go",
 		`		if r.To <= offset {`,
 		`		if r.To <= offset || bug("damage is served") {`, byDamage},
@@ -492,8 +492,8 @@ var seededPlaces = []seededPlace{
 		`	if l.made && l.next.Load() == 0 &&`,
 		`	if !bug("a topic stays whose first append was refused") && l.made && l.next.Load() == 0 &&`, "^TestShortages$/^room$/^create$"},
 	{"internal/storage/create.go",
-		`	case found == halfMade:`,
-		`	case found == halfMade && !bug("what a creation has left is a topic"):`, "^TestDeleteCrash$"},
+		`	case found == diagnose.HalfMade:`,
+		`	case found == diagnose.HalfMade && !bug("what a creation has left is a topic"):`, "^TestDeleteCrash$"},
 	{"internal/storage/create.go",
 		`		s.halfMade[topic] = true
 		s.reopening.arm()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -199,10 +200,10 @@ func (v *surveyor) all(each func(*survey) error) error {
 		name := d.Name()
 		switch {
 		case layout.IsFolder(d) && batch.ValidTopic(name):
-			switch found, err := contentsOf(v.fs, name); {
-			case err != nil || found == aTopic:
+			switch found, err := diagnose.ContentsOf(v.fs, name); {
+			case err != nil || found == diagnose.Topic:
 				topics = append(topics, name)
-			case found == foreign:
+			case found == diagnose.Foreign:
 				root.note(FoundStray, name, "folder without partitions or a journal; logd leaves it alone")
 			case !v.online: // else it may be a topic that is being made
 				root.note(FoundLeftOver, name, "a topic whose creation or deletion was interrupted; the next start removes the folder")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -126,7 +127,7 @@ func (sp *scanPass) torn(tail int64) (bool, error) {
 	if sp.s.adopted {
 		synced = 0
 	}
-	return torn(sp.sc, tail, synced)
+	return diagnose.Torn(sp.sc, tail, synced)
 }
 
 // trusted returns the position before which recovery takes nothing for torn.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
@@ -346,7 +347,7 @@ func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
-	return alive(&scan.Scanner{File: r, Size: p.size, Topic: s.topic})
+	return diagnose.Alive(&scan.Scanner{File: r, Size: p.size, Topic: s.topic})
 }
 
 // endsValid reports whether a partition ends with a valid batch, or in what is

@@ -5,56 +5,10 @@ import (
 	"io/fs"
 	"syscall"
 
-	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-// contents is what a folder in the work directory holds.
-type contents uint8
-
-const (
-	// aTopic has partitions, or a journal that knows of some.
-	aTopic contents = iota
-	// halfMade has nothing but what a creation leaves that was interrupted before
-	// the first partition was there.
-	halfMade
-	// foreign has other things. It is left alone.
-	foreign
-)
-
-// contentsOf looks into a folder in the work directory. The error is layout.ErrLinked
-// for a symbolic link.
-func contentsOf(fsys vfs.FS, name string) (contents, error) {
-	st, err := fsys.Stat(name)
-	switch {
-	case err != nil:
-		return aTopic, err
-	case st.Mode()&fs.ModeSymlink != 0:
-		return aTopic, layout.ErrLinked
-	case !st.IsDir():
-		return aTopic, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a folder")}
-	}
-	dir, err := fsys.ReadDir(name)
-	if err != nil {
-		return aTopic, err
-	}
-	found := halfMade
-	for _, d := range dir {
-		switch _, isPartition := layout.Base(d.Name()); {
-		case isPartition || d.Name() == layout.Journal+".damaged":
-			return aTopic, nil
-		case d.Name() == layout.Journal+".new" && d.Type().IsRegular():
-		case d.Name() == layout.Journal:
-			if b, err := journal.Read(fsys, name); err != nil || !journal.IsBlank(b) {
-				return aTopic, err
-			}
-		default:
-			found = foreign
-		}
-	}
-	return found, nil
-}
 
 // unmake removes what a creation has left that came to nothing, the partition
 // first: without one the rest is no topic. It removes no file with bytes of
@@ -138,13 +92,13 @@ func (l *Log) abandon() {
 // openFolder opens the topic that a folder in the work directory is, and returns
 // nil if it is none.
 func (s *Store) openFolder(name string) (*Log, error) {
-	switch found, err := contentsOf(s.fs, name); {
+	switch found, err := diagnose.ContentsOf(s.fs, name); {
 	case err != nil:
 		return nil, &Error{Op: "open", Topic: name, File: name, Offset: -1, Err: err}
-	case found == foreign:
+	case found == diagnose.Foreign:
 		s.log.Warn("folder in the work directory is no topic: it has neither partitions nor a journal; left alone", "folder", name)
 		return nil, nil
-	case found == halfMade:
+	case found == diagnose.HalfMade:
 		if err := unmake(s.fs, name); err != nil {
 			s.log.Warn("what the creation of a topic has left that was interrupted is not removed; it is no topic", "folder", name, "err", err)
 		}

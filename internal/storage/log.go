@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -261,12 +262,12 @@ func createLog(s *Store, name string) (*Log, error) {
 		rootSeen = 0 // since when its name is there is not known
 		// What somebody has put there since the start is not overwritten. What a
 		// creation has left is used again.
-		switch found, err := contentsOf(s.fs, name); {
+		switch found, err := diagnose.ContentsOf(s.fs, name); {
 		case errors.Is(err, layout.ErrLinked):
 			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
 		case err != nil:
 			return nil, wrap("", err)
-		case found == aTopic:
+		case found == diagnose.Topic:
 			l, err := openLog(s, name)
 			switch {
 			case err == nil:

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -365,7 +366,7 @@ func (l *Log) hasBatch(p *partition) (bool, error) {
 		return false, err
 	}
 	defer p.file.Release()
-	return alive(&scan.Scanner{File: f, Size: size, Topic: l.name})
+	return diagnose.Alive(&scan.Scanner{File: f, Size: size, Topic: l.name})
 }
 
 // tellMissing says which partitions were complete, were not removed by logd, and
@@ -417,7 +418,7 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	from, end := p.base+found.Tail, p.end.Load()
 	if tail := end - from; tail > 0 {
 		sc := &scan.Scanner{File: f, Size: end - p.base, Topic: l.name}
-		torn, err := torn(sc, found.Tail, synced-p.base)
+		torn, err := diagnose.Torn(sc, found.Tail, synced-p.base)
 		if err != nil {
 			return place("recover", from, err)
 		}

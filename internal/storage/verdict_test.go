@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -116,7 +117,7 @@ func TestCheckExpectsWhatRecoveryDoes(t *testing.T) {
 		if rng.IntN(3) == 0 {
 			addForeign(t, disk, rng)
 		}
-		if found, err := contentsOf(disk, "t"); err != nil || found != aTopic {
+		if found, err := diagnose.ContentsOf(disk, "t"); err != nil || found != diagnose.Topic {
 			continue // nothing is left that knows of a topic
 		}
 		if err := agree(t, disk); err != nil {

@@ -21,6 +21,7 @@ func Rewrite(f vfs.File, from, to int64) error {
 	return nil
 }
 
+// Truncate cuts a file off at size, durably.
 func Truncate(cf *File, size int64) error {
 	f, err := cf.Acquire(ToWrite)
 	if err != nil {

@@ -1,4 +1,9 @@
-package storage
+// Package diagnose decides what is on disk: what a folder holds, what becomes of
+// the end of a log, and whether a partition is to stay. Recovery acts on these
+// verdicts, and those who check and repair a work directory that no server has
+// open print and apply the same ones: whoever cut off more than recovery does
+// would have offsets given out again that recovery would not.
+package diagnose
 
 import (
 	"errors"
@@ -7,15 +12,11 @@ import (
 	"github.com/logd-dev/logd/internal/storage/scan"
 )
 
-// What becomes of the end of a log is decided here, for recovery as for those
-// who say beforehand what recovery would do: whoever cuts off more than
-// recovery does gives offsets out again that recovery would not.
-
-// torn reports whether the invalid bytes from tail on, at the end of the newest
+// Torn reports whether the invalid bytes from tail on, at the end of the newest
 // partition, are a torn tail: they begin at or after synced, and no batch of
 // another topic stands there. Such a batch was never an append to this topic:
 // it is kept, as is all that was not torn. Bytes that are not torn are damage.
-func torn(s *scan.Scanner, tail, synced int64) (bool, error) {
+func Torn(s *scan.Scanner, tail, synced int64) (bool, error) {
 	if tail < synced {
 		return false, nil
 	}
@@ -26,10 +27,10 @@ func torn(s *scan.Scanner, tail, synced int64) (bool, error) {
 // errFound ends a scan.
 var errFound = errors.New("found")
 
-// alive reports whether a partition that begins after the synced mark is to
+// Alive reports whether a partition that begins after the synced mark is to
 // stay: there is a valid batch anywhere in it, or one of another topic at its
 // beginning.
-func alive(s *scan.Scanner) (bool, error) {
+func Alive(s *scan.Scanner) (bool, error) {
 	_, err := s.Scan(0, func(int64, *batch.Header, int64, bool) error { return errFound })
 	if err == errFound {
 		return true, nil
