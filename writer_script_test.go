@@ -143,15 +143,16 @@ func TestWriterStates(t *testing.T) {
 		t.Errorf("Flush while failing: %v", err)
 	}
 
-	// The server is back, but not well: the CONFIG fails, then the first batch.
+	// The server is back, but not well: it is busy before it has read the CONFIG, and
+	// so the connection is left; then the first batch fails.
 	s.Play(
 		logdtest.Listen(), logdtest.Accept(),
-		logdtest.Expect("CONFIG"), logdtest.Answer("ERR busy\r\n"),
-		logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize),
+		logdtest.Expect("CONFIG"), logdtest.Answer("ERR busy\r\n"), logdtest.ExpectClose(),
+		logdtest.Accept(), logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize),
 		logdtest.ExpectBatch("t", "b"), logdtest.Answer("ERR busy\r\n"),
 	)
 	s.Wait()
-	busy := fmt.Sprintf("logd: config at %s: busy", s.Addr())
+	busy := fmt.Sprintf("logd: config at %s: connection lost: busy", s.Addr())
 	events = append(events, busy, "flushing", "failing")
 	j.await(t, events...)
 
