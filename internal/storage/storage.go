@@ -4,7 +4,8 @@
 //
 // A [Store] is a work directory with a [Log] for each topic. A log is one
 // ordered sequence of batches, addressed by offset, in partition files that
-// hold the batches' wire bytes and nothing else (docs/format.md).
+// hold the batches' wire bytes and nothing else (docs/format.md). The formats and
+// what decides about them are in the packages below this one.
 //
 // # Writing
 //
