@@ -161,7 +161,11 @@ func TestDeleteUnderWriters(t *testing.T) {
 			p := newPerson(t, n)
 			line := batchLines("t", "message")
 			g.Go(func() {
-				go p.send("%s", strings.TrimSuffix(strings.Repeat(line+"\r\n", batches), "\r\n"))
+				go func() {
+					if _, err := io.WriteString(p.nc, strings.Repeat(line+"\r\n", batches)); err != nil {
+						t.Error(err)
+					}
+				}()
 				for i := range batches {
 					if answer, err := p.in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "OK ") {
 						t.Errorf("batch %d: %q (%v)", i, answer, err)

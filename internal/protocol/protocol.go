@@ -315,10 +315,7 @@ func parseDelete(w words, req *Request) bool {
 			return false
 		}
 	}
-	if req.ID == nil {
-		return false
-	}
-	return true
+	return req.ID != nil
 }
 
 // ValidID reports whether id is one of a topic: hexadecimal digits, one at
