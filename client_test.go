@@ -55,7 +55,7 @@ func TestErrorAnswers(t *testing.T) {
 		{"ERR topic not allowed", ErrTopicNotAllowed, false, false},
 		{"ERR unauthorized", ErrUnauthorized, false, false},
 		{"ERR unsupported codec", ErrUnsupportedCodec, false, false},
-		{"ERR not leader 10.0.0.1:1774", ErrNotLeader, true, false},
+		{"ERR not leader 10.0.0.1:1774", ErrNotLeader, true, true}, // the client goes there
 		{"ERR not leader", ErrNotLeader, true, false},
 		{"ERR busy", ErrBusy, true, false},
 		{"ERR shutting down", ErrShuttingDown, true, true},
