@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -436,16 +437,16 @@ func TestDeleteFaults(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						disk := vfstest.New()
 						s, id := prepareDelete(t, disk, way.stays)
-						ops := 0
+						var ops atomic.Int64 // the pass of the retention is an operation, too
 						disk.FailAt(n, vfstest.Fault{Err: failure, Reads: true, Match: func(op vfstest.Op) bool {
 							counts := !way.stays || op.Kind != vfstest.OpRename
 							if counts {
-								ops++
+								ops.Add(1)
 							}
 							return counts
 						}})
 						err := s.Delete(t.Context(), "t", id, way.now)
-						struck = ops >= n
+						struck = ops.Load() >= int64(n)
 						disk.ClearFaults()
 						l, gone := s.Log([]byte("t"))
 						if err == nil && gone == nil {
