@@ -446,8 +446,9 @@ func (c *conn) appendRun() {
 }
 
 // maxAnew is how often batches are appended anew because their topic is deleted
-// meanwhile.
-const maxAnew = 3
+// meanwhile. Each time is another deletion, so that only somebody who does nothing
+// else gets near it.
+const maxAnew = 1000
 
 // append appends the batches of r to their topic, which it makes if need be.
 func (c *conn) append(r *reply) {
