@@ -586,7 +586,7 @@ var seededPlaces = []seededPlace{
 		`	if err != nil && !bug("entries that were not written are not known") {
 		ix.left.Store(&e)
 	}`, "^TestSeekWhereTheIndexHasNothing$"},
-	{"internal/storage/index/index.go",
+	{"internal/storage/index/block.go",
 		`	if len(block) != blockLen || binary`,
 		`	if len(block) != blockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},
 	{"internal/storage/index/index.go",
