@@ -15,6 +15,14 @@ import (
 // lockHolder names the process that holds the lock of a work directory, as far
 // as the kernel tells.
 func lockHolder(dir string) string {
+	if pid := lockPID(dir); pid > 0 {
+		return fmt.Sprintf("another process (pid %d)", pid)
+	}
+	return "another process"
+}
+
+// lockPID returns the id of that process, 0 if it is not known.
+func lockPID(dir string) int {
 	for _, name := range layout.LockNames {
 		st, err := os.Lstat(filepath.Join(dir, name))
 		if err != nil {
@@ -22,11 +30,11 @@ func lockHolder(dir string) string {
 		}
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 			if pid := flockHolder(sys.Ino); pid > 0 {
-				return fmt.Sprintf("another process (pid %d)", pid)
+				return pid
 			}
 		}
 	}
-	return "another process"
+	return 0
 }
 
 // flockHolder finds in the kernel's list who has locked the file with this

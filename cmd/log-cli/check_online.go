@@ -22,6 +22,9 @@ func (a *app) askServer(ctx context.Context, dir, addr string, report *storage.C
 	defer cancel()
 	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{addr}, ConnectTimeout: time.Second, ReconnectAttempts: 1})
 	if err != nil {
+		if lockPID(dir) > 0 { // else the address is that of a server that has ended
+			a.note("the server is not asked: %s", plain(err))
+		}
 		return nil
 	}
 	defer client.Close()
