@@ -40,6 +40,27 @@ const (
 // of the clock. Caller holds writer.
 func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.Last) }
 
+// keepTimes makes the times in the head's index durable when the clock has gone
+// back. What is appended from here on gives the file a time before that of earlier
+// batches: if a crash lost their times, latestTime would conclude too early ones.
+// Caller holds writer.
+func (l *Log) keepTimes(now int64) {
+	if now >= l.headSum.Last {
+		l.timesKept = false
+		return
+	}
+	if l.timesKept {
+		return
+	}
+	ix := l.head().index()
+	if err := ix.Settle(); err != nil {
+		l.store.log.Warn("the clock has gone back, and the times of batches before that are not written: a crash may lose them",
+			"topic", l.name, "file", ix.File.Name, "err", err)
+		return
+	}
+	l.timesKept = true
+}
+
 // lookAtClock says once that the clock is behind the newest batch's time. Caller
 // holds writer, or is the log's only user.
 func (l *Log) lookAtClock(now int64) {
@@ -74,7 +95,7 @@ func (l *Log) latestTime(p *partition, changed int64) int64 {
 	case l.adoptedWith(p):
 		return l.state.Created
 	}
-	return max(l.store.o.Clock.Now().UnixMilli(), 0)
+	return max(l.store.o.Clock.Now().UnixMilli(), changed, 0) // the clock may be further behind than it was
 }
 
 // lastTime returns the recorded time of a partition's newest batch, and 0 where
@@ -255,7 +276,8 @@ type clockWatch struct {
 	store *Store
 	begun time.Time // by a clock that is never set
 	wall  int64     // what the clock said then, or would have said as it is set now
-	since time.Time // when it was first found to be set otherwise; zero if it is not
+	since time.Time // when it was first found to be set as it is; zero if it is set as then
+	by    int64     // how far ahead it was found at since
 }
 
 func newClockWatch(s *Store) clockWatch {
@@ -270,8 +292,8 @@ func (w *clockWatch) look() {
 	switch {
 	case max(ahead, -ahead) <= clockDoubt:
 		w.since = time.Time{}
-	case w.since.IsZero():
-		w.since = steady
+	case w.since.IsZero() || max(ahead-w.by, w.by-ahead) > clockDoubt:
+		w.since, w.by = steady, ahead
 	case steady.Sub(w.since) >= clockHold:
 		w.wall, w.since, ahead = w.wall+ahead, time.Time{}, 0
 	}

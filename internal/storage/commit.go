@@ -208,6 +208,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	start := l.store.o.Clock.Now()
 	now := max(start.UnixMilli(), 0)
 	l.lookAtClock(now)
+	l.keepTimes(now)
 	before := l.next.Load()
 	var batches, messages int64
 	rotated := false

@@ -103,6 +103,7 @@ type Log struct {
 	// Times, in ms since 1970: see clock.go.
 	lastMillis    int64        // of the newest batch; guarded by writer
 	clockBehind   bool         // the clock was found behind it, which was said; guarded by writer
+	timesKept     bool         // the clock is behind, and the index has been made durable since; guarded by writer
 	newestRemoved atomic.Int64 // of what retention has removed
 
 	// elsewhere tells that a partition is on another device than the work

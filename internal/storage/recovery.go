@@ -415,6 +415,17 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 	if err != nil {
 		return place("recover", p.base, err)
 	}
+	// What follows changes the file, which then has the clock's time: if that is
+	// before the times that were found, the next recovery could not find them again.
+	if p.index().Stale || l.store.o.Clock.Now().UnixMilli() < sum.Last {
+		switch err := p.index().Settle(); {
+		case err == nil:
+		case passing(err): // it is stale until there is room: no append comes before that
+			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().File.Name, "err", err)
+		default:
+			return place("cut index of", p.base, err)
+		}
+	}
 	from, end := p.base+found.Tail, p.end.Load()
 	if tail := end - from; tail > 0 {
 		sc := &scan.Scanner{File: f, Size: end - p.base, Topic: l.name}
@@ -431,15 +442,6 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 			p.end.Store(from)
 		} else {
 			l.setAside(p, layout.Range{From: from, To: end})
-		}
-	}
-	if p.index().Stale {
-		switch err := p.index().Settle(); {
-		case err == nil:
-		case passing(err): // it is stale until there is room: no append comes before that
-			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().File.Name, "err", err)
-		default:
-			return place("cut index of", from, err)
 		}
 	}
 	if !l.adopted {
