@@ -46,19 +46,20 @@ func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.Last) }
 // Caller holds writer.
 func (l *Log) keepTimes(now int64) {
 	if now >= l.headSum.Last {
-		l.timesKept = false
+		l.timesKept = nil
 		return
 	}
-	if l.timesKept {
+	head := l.head()
+	if l.timesKept == head {
 		return
 	}
-	ix := l.head().index()
+	ix := head.index()
 	if err := ix.Settle(); err != nil {
 		l.store.log.Warn("the clock has gone back, and the times of batches before that are not written: a crash may lose them",
 			"topic", l.name, "file", ix.File.Name, "err", err)
 		return
 	}
-	l.timesKept = true
+	l.timesKept = head
 }
 
 // lookAtClock says once that the clock is behind the newest batch's time. Caller

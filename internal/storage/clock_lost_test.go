@@ -35,6 +35,15 @@ func TestTimesLostWhileTheClockIsBehind(t *testing.T) {
 			func(r *clockRun) { r.clock.set(-14 * time.Hour) },
 			crash, (*clockRun).append, crash,
 		},
+		"behind, in a partition begun since, and then further": {
+			func(r *clockRun) { r.clock.set(-time.Hour) },
+			func(r *clockRun) { r.s.o.PartitionSize = 1 },
+			(*clockRun).append,
+			func(r *clockRun) { r.s.o.PartitionSize = 1 << 20 },
+			func(r *clockRun) { must(r.t, r.l.AdvanceOldest(r.l.head().base)) },
+			func(r *clockRun) { r.clock.set(-14 * time.Hour) },
+			(*clockRun).append, crash, (*clockRun).append, crash,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

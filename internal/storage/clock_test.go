@@ -221,6 +221,32 @@ func TestAgeWhileTheClockIsBehind(t *testing.T) {
 	})
 }
 
+// What tells how old the first partition is of a topic that was created while the
+// clock was right is not the topic's age.
+func TestAgeOfTheFirstPartition(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		clock, disk := new(wrongClock), vfstest.New()
+		disk.SetClock(clock.Now)
+		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		time.Sleep(50 * time.Minute)
+		clock.set(-year)
+		mustAppend(t, l, batchOf("t", "behind"))
+		clock.set(0)
+		time.Sleep(50 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() != 0 {
+			t.Fatal("a batch is removed 50 minutes after it was appended")
+		}
+		time.Sleep(70 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() != l.Next() {
+			t.Fatal("a batch is left 2 hours after it was appended")
+		}
+	})
+}
+
 // A clock that goes ahead by itself makes everything look old: nothing is
 // removed at once, and nothing at all if it comes back soon.
 func TestAgeWhenTheClockGoesAhead(t *testing.T) {

@@ -92,7 +92,7 @@ type Log struct {
 	pinned   []*partition
 
 	adopted   bool  // opened without a journal; for recovery
-	wholeFrom int64 // the partitions before it may never have been whole; see journal.Adopted
+	wholeFrom int64 // the partitions before it may never have been whole; -1: all are; see journal.Adopted
 	journalMu sync.Mutex
 	journal   journal.Writer
 	state     journal.State
@@ -103,7 +103,7 @@ type Log struct {
 	// Times, in ms since 1970: see clock.go.
 	lastMillis    int64        // of the newest batch; guarded by writer
 	clockBehind   bool         // the clock was found behind it, which was said; guarded by writer
-	timesKept     bool         // the clock is behind, and the index has been made durable since; guarded by writer
+	timesKept     *partition   // whose index has been made durable since the clock went behind; guarded by writer
 	newestRemoved atomic.Int64 // of what retention has removed
 
 	// elsewhere tells that a partition is on another device than the work
@@ -317,7 +317,7 @@ func (l *Log) start() (file string, err error) {
 }
 
 func newLog(s *Store, name string) *Log {
-	l := &Log{store: s, name: name}
+	l := &Log{store: s, name: name, wholeFrom: -1}
 	l.journal.File = l.file(layout.JournalFile(name))
 	l.publishState()
 	return l

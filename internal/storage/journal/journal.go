@@ -430,7 +430,7 @@ func IsBlank(b []byte) bool {
 	}
 	s, _, err := Decode(b)
 	return err == nil && s.Synced == 0 && s.Cut < 0 && s.Trimmed.Oldest == 0 && len(s.Ends) == 0 && s.Damaged == nil &&
-		s.Adopted == 0 && s.Due == 0 && len(s.Hooked) == 0 && s.unknown == nil
+		s.Adopted < 0 && s.Due == 0 && len(s.Hooked) == 0 && s.unknown == nil
 }
 
 // NewID returns an id that no other topic has.

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"os"
 	"testing"
+
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // A journal of every version that ever was is read, and says what it said.
@@ -52,8 +54,34 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: synced %d, %v; want %d, %v", test.name, s.Synced, err, test.synced, test.err)
 		}
 	}
-	if !IsBlank(nil) || !IsBlank(NewHeader()[:7]) || IsBlank(whole) {
-		t.Error("IsBlank")
+}
+
+// A journal is blank as long as nothing was stored in its topic, or removed.
+func TestIsBlank(t *testing.T) {
+	created := NewState()
+	created.ID, created.Created = ID{1}, 1
+	for name, b := range map[string][]byte{
+		"empty": nil, "torn header": NewHeader()[:7], "header": NewHeader(), "created": created.Encode(),
+	} {
+		if !IsBlank(b) {
+			t.Errorf("%s: not blank", name)
+		}
+	}
+	for name, change := range map[string]func(*State){
+		"synced":  func(s *State) { s.Synced = 70 },
+		"cut":     func(s *State) { s.Cut = 0 },
+		"trimmed": func(s *State) { s.Trimmed.Oldest = 70 },
+		"end":     func(s *State) { s.Ends[0] = PartitionEnd{End: 70} },
+		"damaged": func(s *State) { s.Damaged = []layout.Range{{From: 0, To: 70}} },
+		"adopted": func(s *State) { s.Adopted = 0 },
+		"due":     func(s *State) { s.Due = 70 },
+	} {
+		s := NewState()
+		s.ID, s.Created = ID{1}, 1
+		change(&s)
+		if IsBlank(s.Encode()) {
+			t.Errorf("%s: blank", name)
+		}
 	}
 }
 
