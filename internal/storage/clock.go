@@ -279,6 +279,7 @@ type clockWatch struct {
 	wall  int64     // what the clock said then, or would have said as it is set now
 	since time.Time // when it was first found to be set as it is; zero if it is set as then
 	by    int64     // how far ahead it was found at since
+	low   int64     // how far behind it has been, negative, since it was last set as then
 }
 
 func newClockWatch(s *Store) clockWatch {
@@ -292,12 +293,13 @@ func (w *clockWatch) look() {
 	ahead := w.store.o.Clock.Now().UnixMilli() - w.wall - steady.Sub(w.begun).Milliseconds()
 	switch {
 	case max(ahead, -ahead) <= clockDoubt:
-		w.since = time.Time{}
+		w.since, w.low = time.Time{}, 0
 	case w.since.IsZero() || max(ahead-w.by, w.by-ahead) > clockDoubt:
-		w.since, w.by = steady, ahead
+		w.since, w.by, w.low = steady, ahead, min(w.low, ahead)
 	case steady.Sub(w.since) >= clockHold:
-		w.wall, w.since, ahead = w.wall+ahead, time.Time{}, 0
+		w.wall, w.since, w.low, ahead = w.wall+ahead, time.Time{}, 0, 0
 	}
+	ahead -= w.low
 	held := ahead > clockDoubt
 	if held && !w.store.ageHeld.Load() {
 		w.store.log.Warn("the clock was set ahead: if it stays so, partitions are removed by age again when the time is over",

@@ -114,3 +114,33 @@ func TestAgeWhenTheClockGoesFurtherAhead(t *testing.T) {
 		}
 	})
 }
+
+// A clock that is believed to be right, since it has been for an hour, and goes
+// back, is believed again: what goes ahead of that is ahead.
+func TestAgeWhenTheClockGoesBackAndAhead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		clock, disk := new(wrongClock), vfstest.New()
+		disk.SetClock(clock.Now)
+		s := openMem(t, disk, Options{Clock: clock, PartitionSize: 100, Partitions: -1, RetentionAge: 6 * time.Hour, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		clock.set(year)
+		time.Sleep(90 * time.Minute)
+		appendMany(t, l, 5)
+		clock.set(0)
+		time.Sleep(10 * time.Minute)
+		appendMany(t, l, 5)
+		clock.set(24 * time.Hour)
+		mustAppend(t, l, batchOf("t", "begins a partition, which retention looks at"))
+		time.Sleep(50 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() != 0 {
+			t.Fatalf("oldest %d, 50 minutes after the clock went ahead", l.Oldest())
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if l.Oldest() == 0 {
+			t.Error("the clock is not believed after 70 minutes")
+		}
+	})
+}

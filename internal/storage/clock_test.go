@@ -317,7 +317,7 @@ type clockRun struct {
 	s     *Store
 	l     *Log
 	all   []clockBatch
-	ahead time.Time // since when the clock is, if it is
+	ahead time.Time // when the store has last had the time to see a clock that is not ahead
 }
 
 func (r *clockRun) run() {
@@ -328,6 +328,7 @@ func (r *clockRun) run() {
 	}
 	r.s = openMem(r.t, r.disk, r.o)
 	r.l = mustCreate(r.t, r.s, "t")
+	r.ahead = time.Now()
 	for range 80 {
 		r.step()
 		synctest.Wait()
@@ -341,11 +342,15 @@ func (r *clockRun) run() {
 
 func (r *clockRun) step() {
 	off := time.Duration(r.clock.off.Load())
-	if off <= 0 {
-		r.ahead = time.Now()
-	} else if time.Since(r.ahead) > 30*time.Minute {
+	if off > 0 && time.Since(r.ahead) > 30*time.Minute {
 		r.clock.set(0) // after an hour it would be believed
 	}
+	begun := time.Now()
+	defer func() {
+		if r.clock.off.Load() <= 0 && time.Since(begun) > retentionInterval(r.o.RetentionAge) {
+			r.ahead = time.Now()
+		}
+	}()
 	switch k := r.rng.IntN(20); {
 	case k < 12:
 		time.Sleep(time.Duration(r.rng.Int64N(int64(2 * time.Minute))))
