@@ -61,7 +61,7 @@ type Backlog interface {
 	// claim makes the caller the one user, until release.
 	claim() error
 	release()
-	// warning returns what a Writer's ErrorHandler should hear once, or nil.
+	// warning returns what a Writer's OnError should hear once, or nil.
 	warning() error
 }
 

@@ -63,7 +63,7 @@ func (cfg *DiskBacklogConfig) Validate() error {
 // room. A crash at any moment leaves all batches that were kept, and
 // at most one that was just coming in torn. Open cuts a torn end off, but
 // keeps its bytes beside the file, and says so ([DiskBacklog.Torn]; a Writer
-// tells its ErrorHandler). A file that is damaged in any other way is not
+// tells its OnError). A file that is damaged in any other way is not
 // opened and not changed.
 //
 // Deliveries are not synced before the last one: after a power cut, the batches

@@ -177,7 +177,7 @@ func ExampleNewLogWriter() {
 	defer client.Close()
 
 	w, err := logd.NewLogWriter(client, "app", func(cfg *logd.WriterConfig) {
-		cfg.ErrorHandler = logd.ErrorHandlerFunc(func(err error) { fmt.Fprintln(os.Stderr, err) })
+		cfg.OnError = func(err error) { fmt.Fprintln(os.Stderr, err) }
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -264,9 +264,14 @@ func ExampleWriterConfig() {
 		InFlight:    1, // the order of writing, whatever happens
 		BufferBytes: 16 << 20,
 		WhenFull:    logd.Fail,
-		ErrorHandler: logd.ErrorHandlerFunc(func(err error) {
+		OnError: func(err error) {
 			log.Print(err)
-		}),
+		},
+		OnBatch: func(r logd.BatchResult) {
+			if r.Err == nil {
+				log.Printf("%d messages are stored at %d", r.Messages, r.Offset)
+			}
+		},
 		OnState: func(state logd.WriterState, cause error) {
 			log.Print("writer is ", state, ": ", cause)
 		},

@@ -8,7 +8,7 @@ import "log/slog"
 //
 // Where w blocks, so does the logging call, whatever its context: what is being
 // logged may be why that has ended. slog.Logger ignores errors: what w cannot
-// deliver is told to its ErrorHandler, what it does not take is counted in
+// deliver is told to its OnError, what it does not take is counted in
 // [WriterStats].Refused.
 func NewSlogHandler(w *Writer, opts *slog.HandlerOptions) slog.Handler {
 	return slog.NewJSONHandler(lineWriter{w}, opts)

@@ -60,7 +60,9 @@ import (
 // next batch is due, in the same way; that is no failure as long as the first
 // attempt succeeds.
 //
-// Every failure gets to the ErrorHandler and to the callbacks of WriteFunc. A
+// With WriterConfig.StopOnError the Writer ends with step 3, and stays failing.
+//
+// Every failure gets to OnError, OnBatch and the callbacks of WriteFunc. A
 // batch that the server goes on to refuse (its topic is not allowed, say) stays
 // at the head of the backlog, and the Writer goes on to fail, until the server
 // takes it or the backlog is removed: nothing is skipped.
@@ -92,6 +94,7 @@ type Writer struct {
 	topic   string
 	cfg     WriterConfig
 	maxData int64 // of the data that is sure to fit in a batch of BatchBytes
+	target  int64 // of the data up to which messages share a batch
 	backlog Backlog
 
 	wake chan struct{}   // wakes the goroutine; holds one
@@ -153,6 +156,9 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	w.backlog = w.cfg.Backlog
+	if w.backlog == nil && w.cfg.StopOnError {
+		w.cfg.Backlog, w.backlog = NoBacklog{}, NoBacklog{}
+	}
 	if w.backlog == nil {
 		own, err := NewMemoryBacklog(MemoryBacklogConfig{})
 		if err != nil {
@@ -162,6 +168,7 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 	}
 	longest := batch.Header{Size: w.cfg.BatchBytes, CRC: 1<<32 - 1, Messages: w.cfg.BatchMessages}
 	w.maxData = w.cfg.BatchBytes - int64(longest.Len()+len(topic))
+	w.target = w.maxData - (w.cfg.BatchBytes - w.cfg.BatchTarget)
 	w.buffer.max = int(w.cfg.BufferBytes / w.cfg.BatchBytes)
 
 	if err := w.backlog.claim(); err != nil {
@@ -247,7 +254,7 @@ func (r WriteResult) ID() ID { return ID{r.Offset, r.Delta} }
 //
 // The calls are made by the Writer's goroutine, in the order of the messages,
 // except that those that DropOldest drops may come before older ones that are
-// on their way. What is said of WriterConfig.StatePusher holds for done, too.
+// on their way. What is said of the callbacks of WriterConfig holds for done, too.
 func (w *Writer) WriteFunc(ctx context.Context, p []byte, done func(WriteResult)) error {
 	if err := w.take(ctx, p, done); err != errDropped {
 		return err
@@ -292,7 +299,7 @@ func (w *Writer) Stats() WriterStats {
 // Flush sends what is not yet sent and returns nil when all messages taken
 // before, and the backlog, are stored. It returns an error, and does not wait,
 // as soon as the Writer is failing: what that means for the messages their
-// callbacks and the ErrorHandler are told. If ctx ends the error is ctx's.
+// callbacks and OnError are told. If ctx ends the error is ctx's.
 //
 // A Flush that would return nil returns an error if messages are lost that were
 // taken before it: messages that the Backlog had no room for, or that DropOldest

@@ -12,9 +12,8 @@ type slot struct {
 	calls  []func(WriteResult)
 	deltas []int64
 
-	// For a batch from the backlog: its number there and its bytes.
-	seq int64
-	raw []byte
+	seq int64  // for a batch from the backlog: its number there
+	raw []byte // the batch's bytes, from when it is to be sent
 
 	messages int64 // set when it is sealed
 }

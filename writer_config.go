@@ -27,6 +27,10 @@ type WriterConfig struct {
 	// batch is sent when the next message would make it longer. The server
 	// must take batches of this length. Default: DefaultMaxBatchSize.
 	BatchBytes int64
+	// BatchTarget is the length up to which messages share a batch, if that is
+	// less than BatchBytes: a longer message has a batch of its own. Default:
+	// BatchBytes.
+	BatchTarget int64
 	// BatchMessages is how many messages a batch has at most. Default: as many
 	// as fit.
 	BatchMessages int64
@@ -53,54 +57,63 @@ type WriterConfig struct {
 
 	// Backlog keeps the batches that could not be delivered: a MemoryBacklog, a
 	// DiskBacklog, or NoBacklog{} to give them up. It must have room for a batch
-	// of BatchBytes. Default: a MemoryBacklog of
-	// the Writer's own, of the default size.
+	// of BatchBytes. Default: a MemoryBacklog of the Writer's own, of the default
+	// size; with StopOnError none.
 	Backlog Backlog
 	// WriteWhileFailing makes the Writer take messages also while it is
 	// failing, and be made while the server cannot be reached; the messages go
 	// to the Backlog. Default: Write returns why the Writer is failing.
 	WriteWhileFailing bool
+	// StopOnError makes the Writer send nothing more once a batch has failed, or
+	// the server can't be reached. It waits for the answers to what is on its
+	// way, puts what is not stored into the Backlog, and is failing until it is
+	// closed: it does not reconnect. So whoever makes another Writer decides what
+	// is sent next. Not with WriteWhileFailing.
+	StopOnError bool
 
-	// StatePusher is told what was delivered, ErrorHandler what was not, and
-	// OnState in which state the Writer is. They are called one at a time, by
-	// the Writer's goroutine, and must neither block nor call the Writer's
-	// Flush, Close or CloseContext, nor a Write that may block. Default: none.
-	StatePusher  StatePusher
-	ErrorHandler ErrorHandler
+	// The callbacks are called one at a time, by the Writer's goroutine, with no
+	// lock held. They must neither block nor call the Writer's Flush, Close,
+	// CloseContext or WriteSync, nor a Write that may block. Default: none.
+
+	// OnBatch is called with what became of each batch, after the callbacks of
+	// WriteFunc for its messages: when the server has stored it, and when it
+	// could not be delivered. A batch that is kept in the Backlog is told of each
+	// time that an attempt to deliver it ends. Of the first calls for each batch,
+	// those of batches that are new in this Writer come in the order of the
+	// messages. Of messages that are dropped for want of room OnError is told.
+	OnBatch func(r BatchResult)
+	// OnError is called with a *BatchError for batches that could not be
+	// delivered; with a *DropError for messages that were dropped since the last
+	// one; with why an attempt to reconnect failed; and with what goes wrong in a
+	// Backlog.
+	//
+	// A failure is told at once. If the same one comes again within a second,
+	// OnError is called once more when the second is over, and then once a
+	// second: the Messages and Batches of a *BatchError, and the Messages of a
+	// *DropError, are those of all that came since; of any other error it is the
+	// newest. Nothing is left out when the Writer is closed.
+	OnError func(err error)
 	// OnState is called with each state the Writer enters after NewWriter, in
 	// order, and for StateFailing with the cause.
 	OnState func(state WriterState, cause error)
 }
 
-// StatePusher is told of delivered batches.
-type StatePusher interface {
-	// PushState is called after each batch that the server has stored, in the
-	// order of its answers: with the batch's offset and how many messages it
-	// has. A batch from a [Backlog] comes like any other. An error goes to the
-	// ErrorHandler and changes nothing.
-	PushState(topic string, offset, messages int64) error
+// BatchResult is what became of one batch.
+type BatchResult struct {
+	// Offset is where the batch is stored, if Err is nil.
+	Offset int64
+	// Messages is how many messages it has.
+	Messages int64
+	// Raw is the batch as it is sent, envelope and data. It must not be changed,
+	// and is valid until the callback returns.
+	Raw []byte
+	// FromBacklog tells that the batch was in the backlog: an attempt to deliver
+	// it failed before, in this Writer or in an earlier one.
+	FromBacklog bool
+	// Err is nil if the batch is stored. Otherwise it is a *BatchError, which says
+	// why it is not, and whether it is in the backlog now (ErrBacklogged).
+	Err error
 }
-
-// ErrorHandler is told of failures.
-type ErrorHandler interface {
-	// HandleError is called with a *BatchError for batches that could not be
-	// delivered; with a *DropError for messages that were dropped since the last
-	// one; with why an attempt to reconnect failed; and with what goes wrong in a
-	// Backlog or a StatePusher.
-	//
-	// A failure is told at once. If the same one comes again within a second,
-	// HandleError is called once more when the second is over, and then once a
-	// second: the Messages and Batches of a *BatchError, and the Messages of a
-	// *DropError, are those of all that came since; of any other error it is the
-	// newest. Nothing is left out when the Writer is closed.
-	HandleError(err error)
-}
-
-// ErrorHandlerFunc is a function that is an ErrorHandler.
-type ErrorHandlerFunc func(err error)
-
-// HandleError calls f.
-func (f ErrorHandlerFunc) HandleError(err error) { f(err) }
 
 // FullPolicy is what a Writer does with a message that it has no room for.
 type FullPolicy uint8
@@ -140,6 +153,8 @@ func (cfg *WriterConfig) Validate() error {
 	switch {
 	case cfg.BatchBytes != 0 && (cfg.BatchBytes < minBatchBytes || cfg.BatchBytes > maxBatchBytes):
 		return bad("BatchBytes", cfg.BatchBytes, "0 (the default), or %d to %d", minBatchBytes, maxBatchBytes)
+	case cfg.BatchTarget != 0 && (cfg.BatchTarget < minBatchBytes || cfg.BatchTarget > cfg.withDefaults().BatchBytes):
+		return bad("BatchTarget", cfg.BatchTarget, "0 (the default), or %d to BatchBytes, %d", minBatchBytes, cfg.withDefaults().BatchBytes)
 	case cfg.BatchMessages < 0:
 		return bad("BatchMessages", cfg.BatchMessages, "0 (the default) or more")
 	case cfg.InFlight < 0 || cfg.InFlight > maxInFlight:
@@ -161,6 +176,8 @@ func (cfg *WriterConfig) Validate() error {
 		return bad("BufferBytes", full.BufferBytes, "at least %d, %s", least, why)
 	case full.WriteWhileFailing && full.Backlog == NoBacklog{}:
 		return bad("WriteWhileFailing", true, "a Backlog with it, not NoBacklog")
+	case full.WriteWhileFailing && full.StopOnError:
+		return bad("StopOnError", true, "it without WriteWhileFailing: a Writer that has stopped takes no messages")
 	case full.Backlog != nil && full.Backlog.room() < full.BatchBytes:
 		return bad("BatchBytes", full.BatchBytes, "at most %d, which is what the Backlog has room for while it is empty", full.Backlog.room())
 	}
@@ -174,6 +191,7 @@ const maxBatchBytes = 1<<31 - 1
 func (cfg *WriterConfig) withDefaults() WriterConfig {
 	c := *cfg
 	setDefault(&c.BatchBytes, DefaultMaxBatchSize)
+	setDefault(&c.BatchTarget, c.BatchBytes)
 	setDefault(&c.BatchMessages, c.BatchBytes/int64(batch.MinMessageLen))
 	setDefault(&c.BatchAge, DefaultBatchAge)
 	setDefault(&c.InFlight, DefaultInFlight)

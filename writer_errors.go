@@ -27,8 +27,8 @@ var (
 type BatchError struct {
 	Topic    string
 	Messages int64
-	// Batches is how many batches Messages are in: 1, or more if an [ErrorHandler]
-	// is told of several that failed in the same way.
+	// Batches is how many batches Messages are in: 1, or more if OnError is
+	// told of several that failed in the same way.
 	Batches int64
 	// Err is why the batch could not be delivered.
 	Err error

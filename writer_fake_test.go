@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,14 +113,14 @@ func (s *memoryServer) stored() string {
 
 // notes collects what a Writer tells its hooks.
 type notes struct {
-	mu     sync.Mutex
-	states []string
-	errs   []error
-	pushed []string
+	mu      sync.Mutex
+	states  []string
+	errs    []error
+	results []BatchResult
 }
 
 func (n *notes) install(cfg *WriterConfig) {
-	cfg.StatePusher, cfg.ErrorHandler = n, n
+	cfg.OnBatch, cfg.OnError = n.batch, n.failure
 	cfg.OnState = func(s WriterState, cause error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -130,17 +131,47 @@ func (n *notes) install(cfg *WriterConfig) {
 	}
 }
 
-func (n *notes) HandleError(err error) {
+func (n *notes) failure(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.errs = append(n.errs, err)
 }
 
-func (n *notes) PushState(topic string, offset, messages int64) error {
+func (n *notes) batch(r BatchResult) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.pushed = append(n.pushed, fmt.Sprintf("%s:%d+%d", topic, offset, messages))
-	return nil
+	r.Raw = slices.Clone(r.Raw)
+	n.results = append(n.results, r)
+}
+
+// pushed returns what was told of each batch, in short.
+func (n *notes) pushed() (all []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.results {
+		var what string
+		switch {
+		case r.Err == nil:
+			what = "stored"
+		case errors.Is(r.Err, ErrBacklogged):
+			what = "kept"
+		default:
+			what = "lost"
+		}
+		if r.FromBacklog {
+			what += " from backlog"
+		}
+		h, size, err := batch.Parse(r.Raw)
+		if err != nil || h.Messages != r.Messages {
+			what = fmt.Sprintf("%d messages, %v", r.Messages, err)
+		}
+		m := batch.Messages{Data: r.Raw[size-h.Size : size]}
+		for m.Next() {
+			what += " " + string(m.Body())
+		}
+		all = append(all, what)
+	}
+	return all
 }
 
 func (n *notes) seen() string {

@@ -166,7 +166,7 @@ func TestWriterDropsNewest(t *testing.T) {
 	})
 }
 
-// dropped returns how many messages the ErrorHandler was told are dropped.
+// dropped returns how many messages OnError was told are dropped.
 func (n *notes) dropped() (count int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -17,7 +17,7 @@ var errNotAsked = errors.New("not connected yet")
 //   - NewLogWriter does not connect: the Writer does, in the background. Its state
 //     is StateFailing until it has.
 //
-// Each option may change the configuration, to have an ErrorHandler or a
+// Each option may change the configuration, to have an OnError or a
 // DiskBacklog, for example. The error is that of WriterConfig.Validate, of the
 // topic's name or of the backlog.
 //

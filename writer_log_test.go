@@ -30,11 +30,11 @@ func TestLogWriterNeverBlocks(t *testing.T) {
 				defer c.Close()
 				start := time.Now()
 				w, err := NewLogWriter(c, "t", func(cfg *WriterConfig) {
-					cfg.ErrorHandler = ErrorHandlerFunc(func(err error) {
+					cfg.OnError = func(err error) {
 						if errors.Is(err, errNotAsked) {
 							t.Errorf("the beginning is told as a failure: %v", err)
 						}
-					})
+					}
 				})
 				if err != nil {
 					t.Fatal(err)

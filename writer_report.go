@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// reportPause is how long an ErrorHandler is left alone with one failure.
+// reportPause is how long OnError is left alone with one failure.
 const reportPause = time.Second
 
 // maxReported bounds how many different failures are remembered.
 const maxReported = 64
 
-// reports tells an ErrorHandler of failures: of the first at once, and of others
+// reports tells OnError of failures: of the first at once, and of others
 // of the same kind added up, at most once in a reportPause. It is for the
 // Writer's goroutine.
 type reports struct {
-	handler ErrorHandler
+	handler func(error)
 	kinds   []*reported
 	due     *time.Timer // ends when something held back is due
 }
@@ -49,11 +49,11 @@ func (r *reports) add(err error) {
 		oldest := r.kinds[0]
 		r.kinds = r.kinds[1:]
 		if oldest.held != nil {
-			r.handler.HandleError(oldest.held)
+			r.handler(oldest.held)
 		}
 	}
 	r.kinds = append(r.kinds, &reported{kind: kind, last: now})
-	r.handler.HandleError(err)
+	r.handler(err)
 }
 
 // tell tells of what is due, and forgets kinds that have not come again.
@@ -65,7 +65,7 @@ func (r *reports) tell(now time.Time) {
 		err := k.held
 		k.held, k.last = nil, now
 		if err != nil {
-			r.handler.HandleError(err)
+			r.handler(err)
 		}
 		return err == nil
 	})
@@ -76,7 +76,7 @@ func (r *reports) tell(now time.Time) {
 func (r *reports) flush() {
 	for _, k := range r.kinds {
 		if k.held != nil {
-			r.handler.HandleError(k.held)
+			r.handler(k.held)
 		}
 	}
 	r.kinds = nil

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// An ErrorHandler is called at once for what is new, and once a second for what
+// OnError is called at once for what is new, and once a second for what
 // is not. What it is told adds up, and nothing is left out.
 func TestReportsOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []error
 		var at []time.Duration
 		start := time.Now()
-		r := reports{due: time.NewTimer(time.Hour), handler: ErrorHandlerFunc(func(err error) {
+		r := reports{due: time.NewTimer(time.Hour), handler: func(err error) {
 			told = append(told, err)
 			at = append(at, time.Since(start))
-		})}
+		}}
 		batchError := func(port int, kept bool) error {
 			cause := &OpError{Op: "append", Topic: "t", Addr: fmt.Sprintf("a:%d", port), Err: ErrBusy, outcome: notStored}
 			return &BatchError{Topic: "t", Messages: 3, Batches: 1, Err: cause, Kept: kept}

@@ -22,7 +22,7 @@ type sender struct {
 	pausing   bool
 	failures  int  // in a row, since the last batch that was delivered
 	settled   bool // failing, and what was in flight and in the buffer is in the backlog
-	hopeless  bool // the Client is closed
+	hopeless  bool // no use in reconnecting: the Client is closed, or StopOnError is set
 	lastTry   bool // Close has had its one more attempt
 	closeSeen bool
 }
@@ -32,7 +32,7 @@ type sender struct {
 func (w *Writer) begin(err error, failures int) {
 	w.probed = make(chan error, 1)
 	w.age, w.pause = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
-	w.reports = reports{handler: w.cfg.ErrorHandler, due: time.NewTimer(time.Hour)}
+	w.reports = reports{handler: w.cfg.OnError, due: time.NewTimer(time.Hour)}
 	w.age.Stop()
 	w.pause.Stop()
 	w.reports.due.Stop()
@@ -239,11 +239,7 @@ func (w *Writer) answered(offset int64, err error) {
 	for i, done := range s.calls {
 		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
 	}
-	if p := w.cfg.StatePusher; p != nil {
-		if err := p.PushState(w.topic, offset, s.messages); err != nil {
-			w.report(fmt.Errorf("logd: push state of topic %q, offset %d: %w", w.topic, offset, err))
-		}
-	}
+	w.tellBatch(s, offset, nil)
 	w.mu.Lock()
 	if s.seq != 0 {
 		w.backlogged = backlogged
@@ -319,6 +315,7 @@ func (w *Writer) undelivered(s *slot, cause error) {
 	for i, done := range s.calls {
 		done(WriteResult{Delta: s.deltas[i], Err: failure})
 	}
+	w.tellBatch(s, 0, failure)
 	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
 		w.report(failure)
 	}
@@ -341,7 +338,7 @@ func (w *Writer) fail(cause error) {
 // mu and calls tellState later.
 func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
-	w.hopeless = w.hopeless || errors.Is(cause, ErrClosed)
+	w.hopeless = w.hopeless || w.cfg.StopOnError || errors.Is(cause, ErrClosed)
 	if w.state == StateFailing {
 		w.cause = cause
 		if !w.closing && !w.cfg.WriteWhileFailing {
@@ -489,5 +486,12 @@ func (w *Writer) reached(err error) {
 	w.tellState(changed)
 }
 
-// report tells the ErrorHandler.
+// tellBatch tells OnBatch what became of the batch.
+func (w *Writer) tellBatch(s *slot, offset int64, err error) {
+	if w.cfg.OnBatch != nil {
+		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.messages, Raw: s.raw, FromBacklog: s.seq != 0, Err: err})
+	}
+}
+
+// report tells OnError.
 func (w *Writer) report(err error) { w.reports.add(err) }

@@ -34,8 +34,12 @@ func (j *journal) add(format string, args ...any) {
 
 func (j *journal) install(cfg *logd.WriterConfig) {
 	cfg.OnState = func(s logd.WriterState, cause error) { j.add("%v", s) }
-	cfg.StatePusher = j
-	cfg.ErrorHandler = logd.ErrorHandlerFunc(func(err error) {
+	cfg.OnBatch = func(r logd.BatchResult) {
+		if r.Err == nil {
+			j.add("stored %d", r.Offset)
+		}
+	}
+	cfg.OnError = func(err error) {
 		e, ok := errors.AsType[*logd.BatchError](err)
 		what := err.Error()
 		switch {
@@ -51,12 +55,7 @@ func (j *journal) install(cfg *logd.WriterConfig) {
 			j.told = append(j.told, what)
 			j.add("%s", what)
 		}
-	})
-}
-
-func (j *journal) PushState(topic string, offset, messages int64) error {
-	j.add("pushed %d", offset)
-	return nil
+	}
 }
 
 // await waits until the entries, repeated ones taken once, are these.
@@ -125,7 +124,7 @@ func TestWriterStates(t *testing.T) {
 	// Connected: a batch is stored.
 	send(t, w, "a")
 	s.Play(logdtest.ExpectBatch("t", "a"), logdtest.Answer("OK 0 1\r\n"))
-	j.await(t, "pushed 0")
+	j.await(t, "stored 0")
 
 	// Two batches are on their way, and one waits, when the server goes away in
 	// the middle of an answer. What was sent is unknown, the rest is not stored.
@@ -134,7 +133,7 @@ func TestWriterStates(t *testing.T) {
 		logdtest.ExpectBatch("t", "b"), logdtest.ExpectBatch("t", "c"),
 		logdtest.Refuse(), logdtest.Answer("OK 2"), logdtest.Reset(),
 	)
-	events := []string{"pushed 0", "kept=true, unknown", "failing", "kept=true, not stored", "no server"}
+	events := []string{"stored 0", "kept=true, unknown", "failing", "kept=true, not stored", "no server"}
 	j.await(t, events...)
 	if _, err := w.Write([]byte("x")); !errors.Is(err, logd.ErrFailing) || !logd.IsNotStored(err) {
 		t.Errorf("Write while failing: %v", err)
@@ -173,7 +172,7 @@ func TestWriterStates(t *testing.T) {
 	if err := w.Flush(t.Context()); err != nil {
 		t.Errorf("Flush while flushing: %v", err)
 	}
-	events = append(events, "pushed 22", "pushed 44", "pushed 66", "connected", "pushed 88")
+	events = append(events, "stored 22", "stored 44", "stored 66", "connected", "stored 88")
 	j.await(t, events...)
 
 	// Close delivers what is pending.

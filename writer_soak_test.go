@@ -47,8 +47,8 @@ type fate struct {
 	gone   bool // the program crashed before it was told
 }
 
-// HandleError counts what may be stored more than once.
-func (s *soak) HandleError(err error) {
+// failure counts what may be stored more than once.
+func (s *soak) failure(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e, ok := errors.AsType[*BatchError](err); ok && IsUnknown(err) {
@@ -71,7 +71,7 @@ func (s *soak) start(path string) {
 		s.t.Fatal(err)
 	}
 	cfg := s.config
-	cfg.Backlog, cfg.ErrorHandler = s.backlog, s
+	cfg.Backlog, cfg.OnError = s.backlog, s.failure
 	for {
 		s.w, err = NewWriter(s.t.Context(), client, "t", cfg)
 		if err == nil {

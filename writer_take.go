@@ -27,7 +27,7 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 	w.mu.Lock()
 	s := w.buffer.open
 	rouse := false
-	if s == nil || w.refusal != nil || s.batch.Size()+n > w.maxData {
+	if s == nil || w.refusal != nil || s.batch.Size()+n > w.target {
 		var err error
 		if s, err = w.slot(ctx, n); err != nil {
 			if err != errDropped {
@@ -76,7 +76,7 @@ func (w *Writer) slot(ctx context.Context, n int64) (*slot, error) {
 			w.passRoom() // whoever else waits for it shall learn that, too
 			return nil, w.refusal
 		}
-		if s := w.buffer.open; s != nil && s.batch.Size()+n <= w.maxData {
+		if s := w.buffer.open; s != nil && s.batch.Size()+n <= w.target {
 			return s, nil
 		} else if s != nil {
 			w.buffer.seal()

@@ -131,7 +131,7 @@ func TestWriterCallbacks(t *testing.T) {
 	})
 }
 
-func TestWriterStatePusher(t *testing.T) {
+func TestWriterOnBatch(t *testing.T) {
 	s := &memoryServer{}
 	var n notes
 	cfg := WriterConfig{BatchMessages: 2}
@@ -143,37 +143,21 @@ func TestWriterStatePusher(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		one, two := int64(len(stored("t", "a"))), int64(len(stored("t", "a", "b")))
-		// The checksum's digits may differ.
-		if len(n.pushed) != 3 || n.pushed[0] != "t:0+2" || !strings.HasSuffix(n.pushed[1], "+1") || !strings.HasSuffix(n.pushed[2], "+1") {
-			t.Errorf("pushed %v (batches of about %d and %d bytes)", n.pushed, two, one)
+		if got, want := n.pushed(), []string{"stored a b", "stored c", "stored d"}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		var next int64
+		for i, r := range n.results {
+			if r.Offset != next {
+				t.Errorf("batch %d at %d, want %d", i, r.Offset, next)
+			}
+			next += int64(len(r.Raw))
 		}
 		if got := n.seen(); got != "flushing closed" {
 			t.Errorf("states %q", got)
 		}
 		if len(n.errs) != 0 {
 			t.Errorf("errors %v", n.errs)
-		}
-	})
-}
-
-type failingPusher struct{}
-
-var errPush = errors.New("push failed")
-
-func (failingPusher) PushState(string, int64, int64) error { return errPush }
-
-func TestWriterStatePusherFails(t *testing.T) {
-	s := &memoryServer{}
-	var n notes
-	cfg := WriterConfig{}
-	n.install(&cfg)
-	cfg.StatePusher = failingPusher{}
-	bubble(t, s, cfg, func(t *testing.T, w *Writer) {
-		write(t, w, "a")
-		flush(t, w)
-		if n.failures(errPush) != 1 || w.State() != StateConnected {
-			t.Errorf("state %v, errors %v", w.State(), n.errs)
 		}
 	})
 }

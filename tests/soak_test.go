@@ -103,8 +103,8 @@ type soakProducer struct {
 	unknown int64 // messages of batches that failed and may be stored
 }
 
-// HandleError implements logd.ErrorHandler.
-func (p *soakProducer) HandleError(err error) {
+// failure counts what may be stored more than once.
+func (p *soakProducer) failure(err error) {
 	batch, ok := errors.AsType[*logd.BatchError](err)
 	if !ok {
 		return
@@ -152,7 +152,7 @@ func (p *soakProducer) live(over chan struct{}) (last bool) {
 	defer client.Close()
 	cfg := logd.WriterConfig{
 		BatchMessages: int64(1 + p.r.IntN(20)), BatchAge: time.Millisecond, InFlight: p.inFlight,
-		Backlog: backlog, ErrorHandler: p, WriteWhileFailing: p.r.IntN(2) == 0,
+		Backlog: backlog, OnError: p.failure, WriteWhileFailing: p.r.IntN(2) == 0,
 	}
 	w, err := logd.NewWriter(p.t.Context(), client, "t", cfg)
 	for begun := time.Now(); logd.IsRetryable(err) && time.Since(begun) < patience; {
