@@ -21,7 +21,9 @@ var updateAPI = flag.Bool("update-api", false, "write what the packages export t
 // change of it goes unseen: what is there once is kept.
 func TestAPI(t *testing.T) {
 	var got strings.Builder
-	for _, p := range []struct{ dir, name string }{{".", "logd"}, {"logdtest", "logdtest"}} {
+	for _, p := range []struct{ dir, name string }{
+		{".", "logd"}, {"logdtest", "logdtest"}, {"logdtest/memnet", "memnet"}, {"logdtest/script", "script"},
+	} {
 		declarations, err := exported(p.dir)
 		if err != nil {
 			t.Fatal(err)

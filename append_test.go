@@ -9,21 +9,24 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 func TestAppend(t *testing.T) {
 	f, cfg := fake(t, nil)
-	f.scripts[fakeAddr] = func(p *peer) {
-		line, data, _ := p.request()
+	f.serve(fakeAddr, func(p *script.Peer) {
+		r, _ := p.Request()
+		line, data := r.Line, r.Data
 		if want := "BATCH 26 greetings 3441101874 2"; line != want {
 			t.Errorf("envelope %q, want %q", line, want)
 		}
 		if want := "MSG 5\r\nhello\r\nMSG 3\r\nyou\r\n"; string(data) != want {
 			t.Errorf("data %q, want %q", data, want)
 		}
-		p.reply("OK 77 1\r\n")
-		p.hangUp()
-	}
+		p.Answer("OK 77 1\r\n")
+		p.AwaitClose()
+	})
 	c := dialTest(t, cfg)
 	b := batchOf("hello", "you")
 	offset, err := c.Append(t.Context(), "greetings", b)
@@ -36,8 +39,9 @@ func TestAppend(t *testing.T) {
 }
 
 func TestAppendRefusesWithoutSending(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		if line, _, ok := p.request(); ok {
+	_, cfg := fake(t, func(p *script.Peer) {
+		if r, ok := p.Request(); ok {
+			line := r.Line
 			t.Errorf("the client sent %q", line)
 		}
 	})
@@ -72,10 +76,11 @@ func TestAppendRefusesWithoutSending(t *testing.T) {
 func TestStartAppendPipelines(t *testing.T) {
 	const n = 1000
 	begun := make(chan struct{})
-	_, cfg := fake(t, func(p *peer) {
+	_, cfg := fake(t, func(p *script.Peer) {
 		<-begun
 		for i := range n {
-			_, data, ok := p.request()
+			r, ok := p.Request()
+			data := r.Data
 			if want := fmt.Sprintf("message %d\r\n", i); !ok || !strings.HasSuffix(string(data), want) {
 				t.Errorf("request %d is %q, want %q", i, data, want)
 				return
@@ -83,12 +88,12 @@ func TestStartAppendPipelines(t *testing.T) {
 		}
 		for i := range n {
 			if i%7 == 3 {
-				p.reply("ERR busy\r\n")
+				p.Answer("ERR busy\r\n")
 			} else {
-				p.reply("OK %d 1\r\n", i)
+				p.Answer("OK %d 1\r\n", i)
 			}
 		}
-		p.hangUp()
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	batches := make([]Batch, n)
@@ -123,7 +128,7 @@ func TestStartAppendPipelines(t *testing.T) {
 }
 
 func TestPendingIsReusedOnlyWhenOver(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) { p.hangUp() })
+	_, cfg := fake(t, func(p *script.Peer) { p.AwaitClose() })
 	c := dialTest(t, cfg)
 	var p Pending
 	b := batchOf("x")
@@ -140,9 +145,10 @@ func TestPendingIsReusedOnlyWhenOver(t *testing.T) {
 
 // Each of many callers gets the answer to its own request.
 func TestConcurrentCallers(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
+	_, cfg := fake(t, func(p *script.Peer) {
 		for {
-			line, data, ok := p.request()
+			r, ok := p.Request()
+			line, data := r.Line, r.Data
 			if !ok {
 				return
 			}
@@ -150,12 +156,12 @@ func TestConcurrentCallers(t *testing.T) {
 			case strings.HasPrefix(line, "BATCH"):
 				var n int
 				fmt.Sscanf(string(data[strings.Index(string(data), "\r\n")+2:]), "%d", &n)
-				p.reply("OK %d 1\r\n", n)
+				p.Answer("OK %d 1\r\n", n)
 			case strings.HasPrefix(line, "INFO"):
 				body := fmt.Sprintf("Oldest: 0\r\nNext: %s\r\nPartitions: 0\r\nBytes: 0\r\nMessages: 0\r\nBatches: 0\r\n", line[len("INFO t"):])
-				p.reply("MOK %d\r\n%s\r\n", len(body), body)
+				p.Answer("MOK %d\r\n%s\r\n", len(body), body)
 			default:
-				p.reply("OK\r\n")
+				p.Answer("OK\r\n")
 			}
 		}
 	})
@@ -188,13 +194,13 @@ func TestConcurrentCallers(t *testing.T) {
 func TestAppendCancelledAfterSending(t *testing.T) {
 	got := make(chan struct{})
 	answer := make(chan struct{})
-	_, cfg := fake(t, func(p *peer) {
-		p.expect("BATCH")
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Expect("BATCH")
 		close(got)
 		<-answer
-		p.reply("OK 1 1\r\n")
-		p.answer("BATCH", "OK 2 1\r\n")
-		p.hangUp()
+		p.Answer("OK 1 1\r\n")
+		p.Exchange("BATCH", "OK 2 1\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -219,8 +225,8 @@ func TestAppendCancelledAfterSending(t *testing.T) {
 // sent; the stuck one waits for a moment, then the connection is given up.
 func TestAppendCancelledWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, cfg := fake(t, func(p *peer) {
-			p.br.ReadByte() // the write is under way, and gets no further
+		_, cfg := fake(t, func(p *script.Peer) {
+			p.Input.ReadByte() // the write is under way, and gets no further
 			time.Sleep(time.Minute)
 		})
 		cfg.WriteTimeout = time.Hour
@@ -257,11 +263,11 @@ func TestAppendCancelledWhileWriting(t *testing.T) {
 
 func TestWaitCancelled(t *testing.T) {
 	answer := make(chan struct{})
-	_, cfg := fake(t, func(p *peer) {
-		p.expect("BATCH")
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Expect("BATCH")
 		<-answer
-		p.reply("OK 9 1\r\n")
-		p.hangUp()
+		p.Answer("OK 9 1\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	var p Pending

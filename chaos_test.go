@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // moodyServer keeps the bodies that were appended and serves badly: it
@@ -22,9 +24,10 @@ type moodyServer struct {
 	bodies []string // by offset: the nth has offset n
 }
 
-func (s *moodyServer) serve(p *peer) {
+func (s *moodyServer) serve(p *script.Peer) {
 	for {
-		line, data, ok := p.request()
+		r, ok := p.Request()
+		line, data := r.Line, r.Data
 		if !ok {
 			return
 		}
@@ -46,10 +49,10 @@ func (s *moodyServer) serve(p *peer) {
 		case 1: // hung up after
 			return
 		case 2:
-			p.reply("%s", answer[:len(answer)/2])
+			p.Answer("%s", answer[:len(answer)/2])
 			return
 		}
-		if !p.reply("%s", answer) || strings.Contains(answer, "too large") || strings.Contains(answer, "shutting down") {
+		if !p.Answer("%s", answer) || strings.Contains(answer, "too large") || strings.Contains(answer, "shutting down") {
 			return
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // hooks notes the comings and goings of a client's connections.
@@ -66,15 +68,15 @@ func TestErrorAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.answer, func(t *testing.T) {
-			_, cfg := fake(t, func(p *peer) {
-				if p.number > 1 && !tt.closes {
+			_, cfg := fake(t, func(p *script.Peer) {
+				if p.Number() > 1 && !tt.closes {
 					t.Error("the client connected again")
 				}
-				if p.number == 1 {
-					p.answer("BATCH", tt.answer+"\r\n")
+				if p.Number() == 1 {
+					p.Exchange("BATCH", tt.answer+"\r\n")
 				}
-				p.answer("PING", "OK\r\n")
-				p.hangUp()
+				p.Exchange("PING", "OK\r\n")
+				p.AwaitClose()
 			})
 			c := dialTest(t, cfg)
 			_, err := c.Append(t.Context(), "topic", batchOf("x"))
@@ -112,11 +114,11 @@ func TestErrorAnswers(t *testing.T) {
 // looked at.
 func TestClosingAnswerRefusesTheRest(t *testing.T) {
 	begun := make(chan struct{})
-	_, cfg := fake(t, func(p *peer) {
-		if p.number == 1 {
+	_, cfg := fake(t, func(p *script.Peer) {
+		if p.Number() == 1 {
 			<-begun
-			p.answer("BATCH", "OK 0 1\r\n")
-			p.answer("BATCH", "ERR too large\r\n")
+			p.Exchange("BATCH", "OK 0 1\r\n")
+			p.Exchange("BATCH", "ERR too large\r\n")
 			return
 		}
 		logServer()(p)
@@ -148,11 +150,11 @@ func TestClosingAnswerRefusesTheRest(t *testing.T) {
 
 func TestLostConnectionFailsWhatIsUnderWay(t *testing.T) {
 	var h hooks
-	_, cfg := fake(t, func(p *peer) {
-		if p.number == 1 {
-			p.answer("PING", "OK\r\n")
-			p.expect("BATCH")
-			p.expect("INFO")
+	_, cfg := fake(t, func(p *script.Peer) {
+		if p.Number() == 1 {
+			p.Exchange("PING", "OK\r\n")
+			p.Expect("BATCH")
+			p.Expect("INFO")
 			return
 		}
 		logServer()(p)
@@ -193,18 +195,16 @@ func TestAddressesInTurn(t *testing.T) {
 	f, cfg := fake(t, nil)
 	cfg.Addrs = []string{"a:1", "b:1", "c:1"}
 	drop := make(chan struct{})
-	f.scripts["b:1"] = func(p *peer) {
-		p.answer("PING", "OK\r\n")
+	f.serve("b:1", func(p *script.Peer) {
+		p.Exchange("PING", "OK\r\n")
 		<-drop
-	}
-	f.scripts["c:1"] = logServer()
+	})
+	f.serve("c:1", logServer())
 	c := dialTest(t, cfg)
 	if err := c.Ping(t.Context()); err != nil || c.Addr() != "b:1" {
 		t.Fatalf("Ping at %q = %v, want b:1", c.Addr(), err)
 	}
-	f.mu.Lock()
-	f.scripts["b:1"] = nil
-	f.mu.Unlock()
+	f.serve("b:1", nil)
 	close(drop)
 	for range 2 { // the first may meet the end of the connection
 		if err := c.Ping(t.Context()); err == nil {
@@ -223,12 +223,12 @@ func TestAddressesInTurn(t *testing.T) {
 func TestShuttingDownMovesOn(t *testing.T) {
 	f, cfg := fake(t, nil)
 	cfg.Addrs = []string{"a:1", "b:1"}
-	f.scripts["a:1"] = func(p *peer) {
-		if p.expect("CONFIG") && p.replyConfig(DefaultMaxBatchSize) {
-			p.answer("BATCH", "ERR shutting down\r\n")
+	f.serve("a:1", func(p *script.Peer) {
+		if p.Expect("CONFIG") && p.AnswerConfig(DefaultMaxBatchSize) {
+			p.Exchange("BATCH", "ERR shutting down\r\n")
 		}
-	}
-	f.scripts["b:1"] = logServer()
+	})
+	f.serve("b:1", logServer())
 	c := dialTest(t, cfg)
 	if _, err := c.Append(t.Context(), "t", batchOf("x")); !errors.Is(err, ErrShuttingDown) {
 		t.Errorf("Append = %v, want shutting down", err)
@@ -242,7 +242,7 @@ func TestConnectGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, cfg := fake(t, nil)
 		cfg.Addrs = []string{"a:1", "b:1"}
-		f.scripts = nil
+		f.serve(fakeAddr, nil)
 		cfg.ReconnectMin, cfg.ReconnectMax, cfg.ReconnectAttempts = 100*time.Millisecond, time.Second, 6
 		start := time.Now()
 		_, err := Dial(t.Context(), cfg)
@@ -268,7 +268,7 @@ func TestConnectGivesUp(t *testing.T) {
 func TestPauseOutlivesCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, cfg := fake(t, nil)
-		f.scripts = nil
+		f.serve(fakeAddr, nil)
 		cfg.ReconnectMin, cfg.ReconnectAttempts = time.Second, 1
 		c, err := NewClient(cfg)
 		if err != nil {
@@ -291,7 +291,7 @@ func TestPauseOutlivesCalls(t *testing.T) {
 func TestConnectEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, cfg := fake(t, nil)
-		f.scripts = nil
+		f.serve(fakeAddr, nil)
 		cfg.ReconnectAttempts = -1
 		c, err := NewClient(cfg)
 		if err != nil {
@@ -355,8 +355,8 @@ func TestConnectCauses(t *testing.T) {
 // A server that takes no more connections says so before it is asked.
 func TestBusyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, cfg := fake(t, func(p *peer) {
-			p.reply("ERR busy\r\n")
+		f, cfg := fake(t, func(p *script.Peer) {
+			p.Answer("ERR busy\r\n")
 		})
 		cfg.ReconnectAttempts = 2
 		c, err := Dial(t.Context(), cfg)
@@ -377,14 +377,14 @@ func TestBusyServer(t *testing.T) {
 
 func TestReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, cfg := fake(t, func(p *peer) {
-			if p.number == 1 {
-				p.answer("PING", "OK\r\n")
-				p.expect("PING")
+		_, cfg := fake(t, func(p *script.Peer) {
+			if p.Number() == 1 {
+				p.Exchange("PING", "OK\r\n")
+				p.Expect("PING")
 				time.Sleep(4 * time.Second)
-				p.reply("O") // this much is progress
+				p.Answer("O") // this much is progress
 			}
-			p.hangUp()
+			p.AwaitClose()
 		})
 		cfg.ReadTimeout = 5 * time.Second
 		c, err := Dial(t.Context(), cfg)
@@ -417,8 +417,8 @@ func TestReadTimeout(t *testing.T) {
 
 func TestWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, cfg := fake(t, func(p *peer) {
-			p.br.ReadByte()
+		_, cfg := fake(t, func(p *script.Peer) {
+			p.Input.ReadByte()
 			time.Sleep(time.Minute)
 		})
 		cfg.WriteTimeout = 2 * time.Second
@@ -441,12 +441,12 @@ func TestWriteTimeout(t *testing.T) {
 
 // A server that refuses, closes and so fails the write is still heard.
 func TestAnswerBeforeWriteError(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		line, err := p.br.ReadString('\n')
+	_, cfg := fake(t, func(p *script.Peer) {
+		line, err := p.Input.ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "BATCH ") {
 			t.Errorf("the client sent %q, %v", line, err)
 		}
-		p.reply("ERR too large\r\n")
+		p.Answer("ERR too large\r\n")
 	})
 	c := dialTest(t, cfg)
 	limitless(c)
@@ -483,10 +483,10 @@ func TestIdleConnectionIsReplaced(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	got := make(chan struct{})
-	_, cfg := fake(t, func(p *peer) {
-		p.expect("BATCH")
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Expect("BATCH")
 		close(got)
-		p.hangUp()
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	var p Pending
@@ -572,10 +572,10 @@ func TestNonsense(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, cfg := fake(t, func(p *peer) {
-				if p.number == 1 {
-					p.answer("", tt.answer)
-					p.hangUp() // the client closes the connection
+			_, cfg := fake(t, func(p *script.Peer) {
+				if p.Number() == 1 {
+					p.Exchange("", tt.answer)
+					p.AwaitClose() // the client closes the connection
 				}
 				logServer()(p)
 			})
@@ -596,9 +596,9 @@ func TestNonsense(t *testing.T) {
 
 func TestUnaskedAnswer(t *testing.T) {
 	ended := make(chan error, 1)
-	_, cfg := fake(t, func(p *peer) {
-		p.reply("OK\r\n")
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Answer("OK\r\n")
+		p.AwaitClose()
 	})
 	cfg.OnDisconnect = func(_ string, reason error) { ended <- reason }
 	dialTest(t, cfg)
@@ -612,7 +612,7 @@ func TestUnaskedAnswer(t *testing.T) {
 func TestTornAnswers(t *testing.T) {
 	full := "OK 0 2\r\n" + stored("t", "x") + stored("t", "yz")
 	for n := range len(full) {
-		_, cfg := fake(t, func(p *peer) { p.answer("READ", full[:n]) })
+		_, cfg := fake(t, func(p *script.Peer) { p.Exchange("READ", full[:n]) })
 		c := dialTest(t, cfg)
 		res, err := c.Read(t.Context(), "t", 0, ReadOptions{})
 		if n >= len(full)-len(stored("t", "yz")) {

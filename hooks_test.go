@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // answering returns a client of a server that answers each request with one of
@@ -13,16 +15,17 @@ import (
 func answering(t *testing.T, answers ...string) (*Client, *[]string) {
 	t.Helper()
 	requests := new([]string)
-	_, cfg := fake(t, func(p *peer) {
+	_, cfg := fake(t, func(p *script.Peer) {
 		for _, answer := range answers {
-			line, _, ok := p.request()
+			r, ok := p.Request()
+			line := r.Line
 			if !ok {
 				return
 			}
 			*requests = append(*requests, line)
 			fmt.Fprint(p, answer)
 		}
-		p.request()
+		p.Request()
 	})
 	c, err := Dial(t.Context(), cfg)
 	if err != nil {

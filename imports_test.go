@@ -21,7 +21,9 @@ const module = "github.com/logd-dev/logd"
 // not in the table fails the test: where it stands has to be decided first.
 var mayImport = map[string][]string{
 	"":                     {"internal/protocol", "internal/batch", "internal/durable"},
-	"logdtest":             {"", "internal/node", "internal/config", "internal/protocol", "internal/batch"},
+	"logdtest":             {"", "internal/node", "internal/config", "logdtest/memnet"},
+	"logdtest/memnet":      {},
+	"logdtest/script":      {"internal/protocol", "internal/batch", "logdtest/memnet"},
 	"internal/batch":       {},
 	"internal/protocol":    {"internal/batch"},
 	"internal/durable":     {},
@@ -85,7 +87,7 @@ var mustNotReach = map[string][]string{
 }
 
 // forTests are the packages that only tests import.
-var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "logdtest", "testing"}
+var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "logdtest", "logdtest/memnet", "logdtest/script", "testing"}
 
 // goPackage is what this test wants to know from go list.
 type goPackage struct {

@@ -10,32 +10,35 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // limitServer is a script of a server with this limit: it answers a batch that
 // is longer as a real one, and closes. Requests gets what it was sent.
-func limitServer(limit int64, requests *sync.Map) func(*peer) {
+func limitServer(limit int64, requests *sync.Map) func(*script.Peer) {
 	var next atomic.Int64
-	return func(p *peer) {
+	return func(p *script.Peer) {
 		for {
-			line, data, ok := p.request()
+			r, ok := p.Request()
+			line, data := r.Line, r.Data
 			if !ok {
 				return
 			}
 			word, _, _ := strings.Cut(line, " ")
-			n, _ := requests.LoadOrStore(fmt.Sprint(p.number, word), new(atomic.Int64))
+			n, _ := requests.LoadOrStore(fmt.Sprint(p.Number(), word), new(atomic.Int64))
 			n.(*atomic.Int64).Add(1)
 			length := int64(len(line) + 2 + len(data))
 			switch {
 			case word == "CONFIG":
-				ok = p.replyConfig(limit)
+				ok = p.AnswerConfig(limit)
 			case word == "BATCH" && length > limit:
-				p.reply("ERR too large\r\n")
+				p.Answer("ERR too large\r\n")
 				return
 			case word == "BATCH":
-				ok = p.reply("OK %d 1\r\n", next.Add(length)-length)
+				ok = p.Answer("OK %d 1\r\n", next.Add(length)-length)
 			default:
-				ok = p.reply("OK\r\n")
+				ok = p.Answer("OK\r\n")
 			}
 			if !ok {
 				return
@@ -93,8 +96,8 @@ func TestTooLargeHurtsNobodyElse(t *testing.T) {
 
 // Whoever sends small batches only asks for no limit.
 func TestSmallBatchesAskForNoLimit(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		for p.answer("BATCH", "OK 0 1\r\n") {
+	_, cfg := fake(t, func(p *script.Peer) {
+		for p.Exchange("BATCH", "OK 0 1\r\n") {
 		}
 	})
 	c := dialTest(t, cfg)
@@ -107,9 +110,9 @@ func TestSmallBatchesAskForNoLimit(t *testing.T) {
 // A server that gives no limit, or refuses to, is sent everything.
 func TestNoLimit(t *testing.T) {
 	for _, config := range []string{"MOK 6\r\nX: 12\n\r\n", "ERR internal error\r\n", "MOK 17\r\nMaxBatchSize: x\r\n\r\n"} {
-		_, cfg := fake(t, func(p *peer) {
-			if p.answer("CONFIG", config) {
-				for p.answer("BATCH", "OK 0 1\r\n") {
+		_, cfg := fake(t, func(p *script.Peer) {
+			if p.Exchange("CONFIG", config) {
+				for p.Exchange("BATCH", "OK 0 1\r\n") {
 				}
 			}
 		})
@@ -127,7 +130,7 @@ func TestNoLimit(t *testing.T) {
 // certainly not stored.
 func TestLimitCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, cfg := fake(t, func(p *peer) { p.expect("CONFIG"); p.hangUp() })
+		_, cfg := fake(t, func(p *script.Peer) { p.Expect("CONFIG"); p.AwaitClose() })
 		c, err := Dial(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -176,18 +179,20 @@ func TestNextHostWhereTheFirstHangsUp(t *testing.T) {
 			return w.Close()
 		},
 	}
-	first := map[string]func(*peer){
-		"at once":         func(p *peer) {},
-		"after a request": func(p *peer) { p.request() },
-		"busy":            func(p *peer) { p.reply("ERR busy\r\n") },
-		"in its answer":   func(p *peer) { p.request(); p.reply("O") },
+	first := map[string]func(*script.Peer){
+		"at once":         func(p *script.Peer) {},
+		"after a request": func(p *script.Peer) { p.Request() },
+		"busy":            func(p *script.Peer) { p.Answer("ERR busy\r\n") },
+		"in its answer":   func(p *script.Peer) { p.Request(); p.Answer("O") },
 	}
 	for name, call := range calls {
 		for how, script := range first {
 			t.Run(name+", "+how, func(t *testing.T) {
 				f, cfg := fake(t, nil)
 				cfg.Addrs = []string{"a:1", "b:1", "c:1"}
-				f.scripts["a:1"], f.scripts["b:1"], f.scripts["c:1"] = script, script, logServer()
+				f.serve("a:1", script)
+				f.serve("b:1", script)
+				f.serve("c:1", logServer())
 				cfg.ReconnectMin, cfg.ReconnectMax = time.Millisecond, time.Millisecond
 				c := dialTest(t, cfg)
 				if err := call(t.Context(), c); err != nil || c.Addr() != "c:1" {
@@ -199,8 +204,9 @@ func TestNextHostWhereTheFirstHangsUp(t *testing.T) {
 	t.Run("all hang up", func(t *testing.T) {
 		f, cfg := fake(t, nil)
 		cfg.Addrs = []string{"a:1", "b:1"}
-		hangUp := func(p *peer) { p.request() }
-		f.scripts["a:1"], f.scripts["b:1"] = hangUp, hangUp
+		hangUp := func(p *script.Peer) { p.Request() }
+		f.serve("a:1", hangUp)
+		f.serve("b:1", hangUp)
 		c := dialTest(t, cfg)
 		if err := c.Ping(t.Context()); !errors.Is(err, ErrConnectionLost) {
 			t.Errorf("Ping: %v", err)
@@ -216,11 +222,11 @@ func TestNextHostWhereTheFirstHangsUp(t *testing.T) {
 	t.Run("a host that has answered", func(t *testing.T) {
 		f, cfg := fake(t, nil)
 		cfg.Addrs = []string{"a:1", "b:1"}
-		f.scripts["a:1"] = func(p *peer) {
-			p.answer("CONFIG", "MOK 0\r\n\r\n")
-			p.expect("BATCH")
-		}
-		f.scripts["b:1"] = logServer()
+		f.serve("a:1", func(p *script.Peer) {
+			p.Exchange("CONFIG", "MOK 0\r\n\r\n")
+			p.Expect("BATCH")
+		})
+		f.serve("b:1", logServer())
 		c := dialTest(t, cfg)
 		if _, err := c.Append(t.Context(), "t", batchOf("x")); !IsUnknown(err) {
 			t.Errorf("Append: %v", err)

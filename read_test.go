@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // messages returns all messages of a result as offset.delta=body.
@@ -27,11 +29,11 @@ func messages(res *Result) []string {
 
 func TestRead(t *testing.T) {
 	one, two := stored("t", "a", "", "c\r\nMSG 1\r\n"), stored("t", "z")
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("READ t 1000 10000 wait=0 max-bytes=1048576", "OK 1000 2\r\n"+one+two)
-		p.answer("TAIL t 7 wait=1500", "OK 50 1\r\n"+two)
-		p.answer("READ t 0 3 wait=0 max-bytes=9", "OK 0 0\r\n")
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("READ t 1000 10000 wait=0 max-bytes=1048576", "OK 1000 2\r\n"+one+two)
+		p.Exchange("TAIL t 7 wait=1500", "OK 50 1\r\n"+two)
+		p.Exchange("READ t 0 3 wait=0 max-bytes=9", "OK 0 0\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	res, err := c.Read(t.Context(), "t", 1000, ReadOptions{})
@@ -74,8 +76,9 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadRefusesWithoutSending(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		if line, _, ok := p.request(); ok {
+	_, cfg := fake(t, func(p *script.Peer) {
+		if r, ok := p.Request(); ok {
+			line := r.Line
 			t.Errorf("the client sent %q", line)
 		}
 	})
@@ -115,9 +118,10 @@ func TestReadCorrupt(t *testing.T) {
 			for _, more := range []string{good, ""} {
 				synctest.Test(t, func(t *testing.T) {
 					asked := 0
-					f, cfg := fake(t, func(p *peer) {
+					f, cfg := fake(t, func(p *script.Peer) {
 						for {
-							line, _, ok := p.request()
+							r, ok := p.Request()
+							line := r.Line
 							batches := 1 + min(len(more), 1)
 							switch {
 							case !ok:
@@ -127,16 +131,16 @@ func TestReadCorrupt(t *testing.T) {
 									t.Errorf("%s: the client sent %q", name, line)
 								}
 								if old {
-									p.reply("ERR invalid request\r\n")
+									p.Answer("ERR invalid request\r\n")
 								} else {
-									p.reply("ERR not found\r\n")
+									p.Answer("ERR not found\r\n")
 								}
 							case strings.HasPrefix(line, "READ t 0 "):
-								p.reply("%s", fmt.Sprintf("OK 0 %d\r\n", 1+batches)+good+bad+more)
+								p.Answer("%s", fmt.Sprintf("OK 0 %d\r\n", 1+batches)+good+bad+more)
 							case strings.HasPrefix(line, "READ t 37 "):
-								p.reply("%s", fmt.Sprintf("OK 37 %d\r\n", batches)+bad+more)
+								p.Answer("%s", fmt.Sprintf("OK 37 %d\r\n", batches)+bad+more)
 							default:
-								p.reply("OK\r\n")
+								p.Answer("OK\r\n")
 							}
 						}
 					})
@@ -187,23 +191,24 @@ func TestReadCorruptInCompany(t *testing.T) {
 		t.Run(first+" first", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				broken := make(chan struct{})
-				f, cfg := fake(t, func(p *peer) {
+				f, cfg := fake(t, func(p *script.Peer) {
 					offset := int64(0)
 					for {
-						line, _, ok := p.request()
+						r, ok := p.Request()
+						line := r.Line
 						switch {
 						case !ok:
 							return
 						case strings.HasSuffix(line, " verify=1"):
-							p.reply("ERR not found\r\n")
+							p.Answer("ERR not found\r\n")
 						case strings.HasPrefix(line, "READ bad "):
 							<-broken
-							p.reply("%s", "OK 0 1\r\n"+bad)
+							p.Answer("%s", "OK 0 1\r\n"+bad)
 						case strings.HasPrefix(line, "READ t "):
-							p.reply("%s", "OK 7 1\r\n"+stored("t", "fine"))
+							p.Answer("%s", "OK 7 1\r\n"+stored("t", "fine"))
 						case strings.HasPrefix(line, "BATCH "):
 							time.Sleep(time.Second) // after the answer that is damaged
-							p.reply("OK %d 1\r\n", offset)
+							p.Answer("OK %d 1\r\n", offset)
 							offset++
 						}
 					}
@@ -268,13 +273,13 @@ func TestReadCancelledInTheMiddle(t *testing.T) {
 	half := make(chan struct{})
 	rest := make(chan struct{})
 	answer := "OK 0 1\r\n" + stored("t", strings.Repeat("x", 300<<10))
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("READ", answer[:200<<10])
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("READ", answer[:200<<10])
 		close(half)
 		<-rest
-		p.reply("%s", answer[200<<10:])
-		p.answer("READ", "OK 0 1\r\n"+stored("t", "next"))
-		p.hangUp()
+		p.Answer("%s", answer[200<<10:])
+		p.Exchange("READ", "OK 0 1\r\n"+stored("t", "next"))
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -297,14 +302,14 @@ func TestReadCancelledInTheMiddle(t *testing.T) {
 func TestWaitingReadCancelledAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h hooks
-		_, cfg := fake(t, func(p *peer) {
-			if p.number == 1 {
-				p.expect("READ")
-				p.hangUp()
+		_, cfg := fake(t, func(p *script.Peer) {
+			if p.Number() == 1 {
+				p.Expect("READ")
+				p.AwaitClose()
 				return
 			}
-			p.answer("PING", "OK\r\n")
-			p.hangUp()
+			p.Exchange("PING", "OK\r\n")
+			p.AwaitClose()
 		})
 		h.install(&cfg)
 		c, err := Dial(t.Context(), cfg)
@@ -333,18 +338,18 @@ func TestWaitingReadCancelledAlone(t *testing.T) {
 // With another read on the connection, it stays, and holds up nobody else.
 func TestWaitingReadCancelledInCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, cfg := fake(t, func(p *peer) {
-			if p.number == 2 {
-				p.answer("BATCH", "OK 8 1\r\n")
-				p.hangUp()
+		f, cfg := fake(t, func(p *script.Peer) {
+			if p.Number() == 2 {
+				p.Exchange("BATCH", "OK 8 1\r\n")
+				p.AwaitClose()
 				return
 			}
-			p.expect("READ")
-			p.expect("READ")
+			p.Expect("READ")
+			p.Expect("READ")
 			time.Sleep(5 * time.Second)
-			p.reply("OK 0 1\r\n%s", stored("t", "late"))
-			p.reply("OK 7 0\r\n")
-			p.hangUp()
+			p.Answer("OK 0 1\r\n%s", stored("t", "late"))
+			p.Answer("OK 7 0\r\n")
+			p.AwaitClose()
 		})
 		c, err := Dial(t.Context(), cfg)
 		if err != nil {
@@ -381,11 +386,11 @@ func TestWaitingReadCancelledInCompany(t *testing.T) {
 }
 
 func TestSeek(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("SEEK t 1700000000001", "OK 512 0\r\n")
-		p.answer("SEEK t 0", "OK 0 0\r\n")
-		p.answer("SEEK t 0", "ERR not found\r\n")
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("SEEK t 1700000000001", "OK 512 0\r\n")
+		p.Exchange("SEEK t 0", "OK 0 0\r\n")
+		p.Exchange("SEEK t 0", "ERR not found\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	// A fraction of a millisecond is rounded up.
@@ -423,7 +428,7 @@ func TestInfo(t *testing.T) {
 		{"", TopicInfo{}, ErrBadAnswer},
 	}
 	for _, tt := range tests {
-		_, cfg := fake(t, func(p *peer) { p.answer("INFO t", mok(tt.body)) })
+		_, cfg := fake(t, func(p *script.Peer) { p.Exchange("INFO t", mok(tt.body)) })
 		c := dialTest(t, cfg)
 		info, err := c.Info(t.Context(), "t")
 		if n := strings.Count(tt.body, "\r\n"); err == nil && len(info.Fields) != n {
@@ -438,15 +443,15 @@ func TestInfo(t *testing.T) {
 }
 
 func TestTopicsStatsConfig(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("TOPICS", mok(""))
-		p.answer("TOPICS", mok("a\r\nb-1\r\n"))
-		p.answer("TOPICS", mok("a\r\n../b\r\n"))
-		p.answer("STATS", mok("bytes.in: 5\r\nconns.active: 1\r\n"))
-		p.answer("CONFIG", mok("Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 7\r\nMore: a: b\r\n"))
-		p.answer("CONFIG", mok("Timeout: soon\r\n"))
-		p.answer("PING", "OK\r\n")
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("TOPICS", mok(""))
+		p.Exchange("TOPICS", mok("a\r\nb-1\r\n"))
+		p.Exchange("TOPICS", mok("a\r\n../b\r\n"))
+		p.Exchange("STATS", mok("bytes.in: 5\r\nconns.active: 1\r\n"))
+		p.Exchange("CONFIG", mok("Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 7\r\nMore: a: b\r\n"))
+		p.Exchange("CONFIG", mok("Timeout: soon\r\n"))
+		p.Exchange("PING", "OK\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	for _, want := range [][]string{nil, {"a", "b-1"}} {

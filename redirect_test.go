@@ -6,22 +6,25 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 const leaderAddr = "leader:1774"
 
 // follows is a script of a node that answers every request with the text.
-func follows(answer string) func(*peer) {
-	return func(p *peer) {
+func follows(answer string) func(*script.Peer) {
+	return func(p *script.Peer) {
 		for {
-			line, _, ok := p.request()
+			r, ok := p.Request()
+			line := r.Line
 			switch {
 			case !ok:
 				return
 			case line == "CONFIG":
-				p.replyConfig(DefaultMaxBatchSize)
+				p.AnswerConfig(DefaultMaxBatchSize)
 			default:
-				p.reply("%s\r\n", answer)
+				p.Answer("%s\r\n", answer)
 			}
 		}
 	}
@@ -47,7 +50,7 @@ func TestNotLeaderGoesThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				net, cfg := fake(t, follows(tt.answer))
-				net.scripts[leaderAddr] = logServer()
+				net.serve(leaderAddr, logServer())
 				cfg.Addrs = tt.addrs
 				c := dialTest(t, cfg)
 				start := time.Now()
@@ -75,10 +78,10 @@ func TestScannerNotLeader(t *testing.T) {
 	for _, follow := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			net, cfg := fake(t, follows("ERR not leader "+leaderAddr))
-			net.scripts[leaderAddr] = func(p *peer) {
-				p.answer("READ t 0 ", "OK 0 1\r\n"+stored("t", "a"))
-				p.hangUp()
-			}
+			net.serve(leaderAddr, func(p *script.Peer) {
+				p.Exchange("READ t 0 ", "OK 0 1\r\n"+stored("t", "a"))
+				p.AwaitClose()
+			})
 			c, err := NewClient(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +107,7 @@ func TestScannerNotLeader(t *testing.T) {
 func TestNotLeaderLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, cfg := fake(t, follows("ERR not leader "+leaderAddr))
-		net.scripts[leaderAddr] = follows("ERR not leader " + fakeAddr)
+		net.serve(leaderAddr, follows("ERR not leader "+fakeAddr))
 		cfg.ReconnectAttempts = 4
 		c := dialTest(t, cfg)
 		start := time.Now()
@@ -123,13 +126,13 @@ func TestNotLeaderLoop(t *testing.T) {
 // leaves.
 func TestNotLeaderWaitsForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net, cfg := fake(t, func(p *peer) {
-			p.expect("PING")
-			p.expect("BATCH ")
-			p.reply("ERR not leader %s\r\n", leaderAddr)
+		net, cfg := fake(t, func(p *script.Peer) {
+			p.Expect("PING")
+			p.Expect("BATCH ")
+			p.Answer("ERR not leader %s\r\n", leaderAddr)
 			time.Sleep(time.Second)
-			p.reply("OK 0 1\r\n")
-			p.hangUp()
+			p.Answer("OK 0 1\r\n")
+			p.AwaitClose()
 		})
 		c := dialTest(t, cfg)
 		limitless(c)

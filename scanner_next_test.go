@@ -9,25 +9,28 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // oneByOne is a script of a log whose batches have one message each, which are
 // there when they are sent to the channel; it answers reads that wait.
-func oneByOne(messages <-chan string) func(*peer) {
-	return func(p *peer) {
+func oneByOne(messages <-chan string) func(*script.Peer) {
+	return func(p *script.Peer) {
 		offset := 0
 		for {
-			line, _, ok := p.request()
+			r, ok := p.Request()
+			line := r.Line
 			if !ok || !strings.HasPrefix(line, "READ t ") {
 				return
 			}
 			m, ok := <-messages
 			if !ok {
-				p.hangUp()
+				p.AwaitClose()
 				return
 			}
 			raw := stored("t", m)
-			p.reply("OK %d 1\r\n%s", offset, raw)
+			p.Answer("OK %d 1\r\n%s", offset, raw)
 			offset += len(raw)
 		}
 	}
@@ -98,16 +101,16 @@ func TestScannerNext(t *testing.T) {
 
 // After Close and after a failure, Next returns what Err does.
 func TestScannerNextFails(t *testing.T) {
-	s := fakeScanner(t, ScannerConfig{Start: AtOffset(0)}, func(p *peer) {
-		p.answer("READ", "ERR unauthorized\r\n")
-		p.hangUp()
+	s := fakeScanner(t, ScannerConfig{Start: AtOffset(0)}, func(p *script.Peer) {
+		p.Exchange("READ", "ERR unauthorized\r\n")
+		p.AwaitClose()
 	})
 	for range 2 {
 		if _, err := s.Next(t.Context()); !errors.Is(err, ErrUnauthorized) || err != s.Err() {
 			t.Errorf("%v, want %v", err, s.Err())
 		}
 	}
-	s = fakeScanner(t, ScannerConfig{Start: AtOffset(0)}, (*peer).hangUp)
+	s = fakeScanner(t, ScannerConfig{Start: AtOffset(0)}, (*script.Peer).AwaitClose)
 	s.Close()
 	if _, err := s.Next(t.Context()); !errors.Is(err, ErrScannerClosed) {
 		t.Errorf("after Close: %v", err)
@@ -116,11 +119,11 @@ func TestScannerNextFails(t *testing.T) {
 
 // All goes on where a break has left off, and tells of an error once.
 func TestScannerAll(t *testing.T) {
-	script := func(end string) func(*peer) {
-		return func(p *peer) {
-			p.answer("READ", "OK 0 1\r\n"+stored("t", "a", "b", "c"))
-			p.answer("READ", end)
-			p.hangUp()
+	script := func(end string) func(*script.Peer) {
+		return func(p *script.Peer) {
+			p.Exchange("READ", "OK 0 1\r\n"+stored("t", "a", "b", "c"))
+			p.Exchange("READ", end)
+			p.AwaitClose()
 		}
 	}
 	next := len(stored("t", "a", "b", "c"))
@@ -151,9 +154,9 @@ func TestScannerAll(t *testing.T) {
 
 // Done completes a message with the Scanner's State, and does nothing without one.
 func TestScannerDone(t *testing.T) {
-	script := func(p *peer) {
-		p.answer("READ", "OK 0 1\r\n"+stored("t", "a", "b"))
-		p.hangUp()
+	script := func(p *script.Peer) {
+		p.Exchange("READ", "OK 0 1\r\n"+stored("t", "a", "b"))
+		p.AwaitClose()
 	}
 	state := &MemoryState{Begin: AtOffset(0)}
 	s := fakeScanner(t, ScannerConfig{State: struct{ BatchEnder }{state}, Limit: 2}, script)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 func TestScannerConfigValidate(t *testing.T) {
@@ -61,7 +63,7 @@ func TestPositionText(t *testing.T) {
 	}
 }
 
-func fakeScanner(t *testing.T, cfg ScannerConfig, script func(*peer)) *Scanner {
+func fakeScanner(t *testing.T, cfg ScannerConfig, script func(*script.Peer)) *Scanner {
 	t.Helper()
 	_, clientCfg := fake(t, script)
 	clientCfg.ReconnectAttempts = -1
@@ -87,17 +89,18 @@ func TestScannerCorrupt(t *testing.T) {
 		{strings.Replace(stored("t", "x", "yz"), "yz", "zy", 1), "a b"},
 		{stored("t", "good", "c"), "a b good c"},
 	} {
-		s := fakeScanner(t, ScannerConfig{Start: AtOffset(1000)}, func(p *peer) {
-			p.answer("READ t 1000 ", "OK 1000 2\r\n"+good+tt.bad)
+		s := fakeScanner(t, ScannerConfig{Start: AtOffset(1000)}, func(p *script.Peer) {
+			p.Exchange("READ t 1000 ", "OK 1000 2\r\n"+good+tt.bad)
 			for {
-				line, _, ok := p.request()
+				r, ok := p.Request()
+				line := r.Line
 				switch {
 				case !ok:
 					return
 				case strings.HasPrefix(line, fmt.Sprintf("READ t %d ", 1000+len(good))):
-					p.reply("%s", fmt.Sprintf("OK %d 1\r\n", 1000+len(good))+tt.bad)
+					p.Answer("%s", fmt.Sprintf("OK %d 1\r\n", 1000+len(good))+tt.bad)
 				default:
-					p.reply("%s", "OK "+strings.Fields(line)[2]+" 0\r\n")
+					p.Answer("%s", "OK "+strings.Fields(line)[2]+" 0\r\n")
 				}
 			}
 		})
@@ -132,20 +135,21 @@ func TestScannerAwaitsTopic(t *testing.T) {
 		t.Run(start.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				s := fakeScanner(t, ScannerConfig{Start: start, Follow: true, AwaitTopic: true}, func(p *peer) {
+				s := fakeScanner(t, ScannerConfig{Start: start, Follow: true, AwaitTopic: true}, func(p *script.Peer) {
 					for {
-						line, _, ok := p.request()
+						r, ok := p.Request()
+						line := r.Line
 						if !ok {
 							return
 						}
 						switch there := time.Since(begin) >= time.Hour; {
 						case there && strings.HasPrefix(line, "TAIL t "):
-							p.reply("%s", "OK 0 1\r\n"+stored("t", "first"))
+							p.Answer("%s", "OK 0 1\r\n"+stored("t", "first"))
 						case there:
-							p.hangUp() // a read that waits
+							p.AwaitClose() // a read that waits
 							return
 						default:
-							p.reply("ERR not found\r\n")
+							p.Answer("ERR not found\r\n")
 						}
 					}
 				})
@@ -159,9 +163,9 @@ func TestScannerAwaitsTopic(t *testing.T) {
 			})
 		})
 	}
-	s := fakeScanner(t, ScannerConfig{Follow: true}, func(p *peer) {
+	s := fakeScanner(t, ScannerConfig{Follow: true}, func(p *script.Peer) {
 		for {
-			if _, _, ok := p.request(); !ok || !p.reply("ERR not found\r\n") {
+			if _, ok := p.Request(); !ok || !p.Answer("ERR not found\r\n") {
 				return
 			}
 		}
@@ -188,10 +192,10 @@ func TestScannerRetries(t *testing.T) {
 		t.Run(tt.answer, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				requests := 0
-				_, cfg := fake(t, func(p *peer) {
-					for p.expect("TAIL t 10000 wait=0 max-bytes=1048576") {
+				_, cfg := fake(t, func(p *script.Peer) {
+					for p.Expect("TAIL t 10000 wait=0 max-bytes=1048576") {
 						requests++
-						p.reply("%s\r\n", tt.answer)
+						p.Answer("%s\r\n", tt.answer)
 					}
 				})
 				cfg.ReconnectAttempts = tt.attempts
@@ -233,14 +237,15 @@ func TestScannerReadAheadIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		requests := 0
 		one := stored("t", "x")
-		s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), ReadAhead: 3}, func(p *peer) {
+		s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), ReadAhead: 3}, func(p *script.Peer) {
 			for {
-				line, _, ok := p.request()
+				r, ok := p.Request()
+				line := r.Line
 				if !ok {
 					return
 				}
 				requests++
-				p.reply("%s", "OK "+strings.Fields(line)[2]+" 1\r\n"+one)
+				p.Answer("%s", "OK "+strings.Fields(line)[2]+" 1\r\n"+one)
 			}
 		})
 		synctest.Wait()
@@ -269,9 +274,9 @@ func TestNewScannerCancelled(t *testing.T) {
 	for _, start := range []Position{AtNext(), AtTime(time.Unix(1, 0))} {
 		for _, follow := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				_, cfg := fake(t, func(p *peer) {
-					p.request()
-					p.hangUp()
+				_, cfg := fake(t, func(p *script.Peer) {
+					p.Request()
+					p.AwaitClose()
 				})
 				c := dialTest(t, cfg)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -294,16 +299,16 @@ func TestScannerReady(t *testing.T) {
 		var told []error
 		s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), Follow: true, Limit: 3, OnRetry: func(err error) {
 			told = append(told, err)
-		}}, func(p *peer) {
-			if p.number < 3 {
-				p.request() // and hangs up; the first connection is the Client's
+		}}, func(p *script.Peer) {
+			if p.Number() < 3 {
+				p.Request() // and hangs up; the first connection is the Client's
 				return
 			}
-			p.answer("READ t 0", "OK 0 1\r\n"+stored("t", "a", "b"))
-			p.expect("READ")
+			p.Exchange("READ t 0", "OK 0 1\r\n"+stored("t", "a", "b"))
+			p.Expect("READ")
 			<-more
-			p.reply("%s", fmt.Sprintf("OK %d 1\r\n", len(stored("t", "a", "b")))+stored("t", "c"))
-			p.hangUp()
+			p.Answer("%s", fmt.Sprintf("OK %d 1\r\n", len(stored("t", "a", "b")))+stored("t", "c"))
+			p.AwaitClose()
 		})
 		var ready []bool
 		note := func() {
@@ -337,9 +342,9 @@ func TestScannerReady(t *testing.T) {
 func TestScannerHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h hooks
-		_, cfg := fake(t, func(p *peer) {
-			p.answer("TAIL", "OK 0 1\r\n"+stored("t", "a"))
-			p.hangUp()
+		_, cfg := fake(t, func(p *script.Peer) {
+			p.Exchange("TAIL", "OK 0 1\r\n"+stored("t", "a"))
+			p.AwaitClose()
 		})
 		h.install(&cfg)
 		c, err := NewClient(cfg)

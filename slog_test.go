@@ -7,18 +7,18 @@ import (
 	"strings"
 	"testing"
 	"testing/slogtest"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 func TestSlogHandler(t *testing.T) {
-	s := &memoryServer{}
-	_, ccfg := fake(t, s.serve)
+	s := &script.Log{}
+	_, ccfg := fake(t, s.Serve)
 	w := openWriter(t, ccfg, WriterConfig{})
 	results := func() []map[string]any {
 		flush(t, w)
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		var all []map[string]any
-		for _, m := range s.messages {
+		for _, m := range s.Messages() {
 			record := map[string]any{}
 			if err := json.Unmarshal([]byte(m), &record); err != nil || strings.Contains(m, "\n") {
 				t.Errorf("record %q: %v", m, err)
@@ -33,8 +33,8 @@ func TestSlogHandler(t *testing.T) {
 }
 
 func TestSlogHandlerOptions(t *testing.T) {
-	s := &memoryServer{}
-	_, ccfg := fake(t, s.serve)
+	s := &script.Log{}
+	_, ccfg := fake(t, s.Serve)
 	w := openWriter(t, ccfg, WriterConfig{})
 	h := NewSlogHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -48,8 +48,8 @@ func TestSlogHandlerOptions(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"level":"WARN","msg":"line\nbreak","a":1,"g":{"b":2}}`; len(s.messages) != 1 || s.messages[0] != want {
-		t.Errorf("stored %q, want %q", s.messages, want)
+	if want := `{"level":"WARN","msg":"line\nbreak","a":1,"g":{"b":2}}`; len(s.Messages()) != 1 || s.Messages()[0] != want {
+		t.Errorf("stored %q, want %q", s.Messages(), want)
 	}
 	if err := h.Handle(t.Context(), slog.Record{Level: slog.LevelWarn}); !errors.Is(err, ErrWriterClosed) {
 		t.Errorf("Handle after Close: %v", err)

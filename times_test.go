@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/logd-dev/logd/internal/protocol"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // timesBody returns an answer to TIMES with a line for each of n batches of 10
@@ -25,11 +27,11 @@ func timesBody(from int64, n int) string {
 }
 
 func TestTimes(t *testing.T) {
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("TIMES t 5 100", mok("10 1700000000001\r\n30 1700000000000\r\n"))
-		p.answer("TIMES t 0 0", mok(""))
-		p.answer("TIMES t 0 100", "ERR not found\r\n")
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("TIMES t 5 100", mok("10 1700000000001\r\n30 1700000000000\r\n"))
+		p.Exchange("TIMES t 0 0", mok(""))
+		p.Exchange("TIMES t 0 100", "ERR not found\r\n")
+		p.AwaitClose()
 	})
 	c := dialTest(t, cfg)
 	at := time.Date(2023, 11, 14, 22, 13, 20, 0, time.UTC)
@@ -51,11 +53,11 @@ func TestTimes(t *testing.T) {
 // The server answers with at most 10,000 lines: Times asks on from the last.
 func TestTimesOfMany(t *testing.T) {
 	last := int64(10 * (protocol.MaxTimes - 1))
-	_, cfg := fake(t, func(p *peer) {
-		p.answer("TIMES t 0 1000000", timesBody(0, protocol.MaxTimes))
-		p.answer(fmt.Sprintf("TIMES t %d 1000000", last), timesBody(last, protocol.MaxTimes))
-		p.answer(fmt.Sprintf("TIMES t %d 1000000", 2*last), timesBody(2*last+30, 2)) // what was there is removed
-		p.hangUp()
+	_, cfg := fake(t, func(p *script.Peer) {
+		p.Exchange("TIMES t 0 1000000", timesBody(0, protocol.MaxTimes))
+		p.Exchange(fmt.Sprintf("TIMES t %d 1000000", last), timesBody(last, protocol.MaxTimes))
+		p.Exchange(fmt.Sprintf("TIMES t %d 1000000", 2*last), timesBody(2*last+30, 2)) // what was there is removed
+		p.AwaitClose()
 	})
 	marks, err := dialTest(t, cfg).Times(t.Context(), "t", 0, 1_000_000)
 	if err != nil {
@@ -76,9 +78,9 @@ func TestTimesBadAnswer(t *testing.T) {
 		"x", "10 1", "10 1\r\n10 2\r\n", "20 1\r\n10 2\r\n", "10 -1\r\n", "10 1\r\n\r\n", // not of that form
 		"9 1\r\n", "10 1\r\n100 1\r\n", // not what was asked for
 	} {
-		_, cfg := fake(t, func(p *peer) {
-			p.answer("TIMES t 10 100", mok(body))
-			p.hangUp()
+		_, cfg := fake(t, func(p *script.Peer) {
+			p.Exchange("TIMES t 10 100", mok(body))
+			p.AwaitClose()
 		})
 		if marks, err := dialTest(t, cfg).Times(t.Context(), "t", 10, 100); !errors.Is(err, ErrBadAnswer) {
 			t.Errorf("%q: Times = %v, %v, want a bad answer", body, marks, err)
@@ -112,21 +114,22 @@ func TestScannerTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked := 0
-				s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), Times: true}, func(p *peer) {
+				s := fakeScanner(t, ScannerConfig{Start: AtOffset(0), Times: true}, func(p *script.Peer) {
 					for {
-						line, _, ok := p.request()
+						r, ok := p.Request()
+						line := r.Line
 						if !ok {
 							return
 						}
 						switch {
 						case strings.HasPrefix(line, "READ t 0 "):
-							p.reply("%s", "OK 0 2\r\n"+first+second)
+							p.Answer("%s", "OK 0 2\r\n"+first+second)
 						case strings.HasPrefix(line, "READ t "):
-							p.reply("OK %d 0\r\n", end)
+							p.Answer("OK %d 0\r\n", end)
 						case line == fmt.Sprintf("TIMES t 0 %d", end):
 							answer := tt.answers[asked]
 							asked++
-							p.reply("%s", answer)
+							p.Answer("%s", answer)
 							if answer == "" || strings.Contains(answer, "protocol") {
 								return
 							}

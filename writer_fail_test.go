@@ -11,11 +11,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // bodies returns the messages of a stored batch.
@@ -38,7 +41,7 @@ func (o *outage) install(cfg *ClientConfig) {
 	dial := cfg.Dial
 	cfg.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		if o.down.Load() {
-			return nil, errRefused
+			return nil, syscall.ECONNREFUSED
 		}
 		return dial(ctx, network, addr)
 	}
@@ -112,26 +115,26 @@ func TestWriterOutage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var o outage
 			var lost atomic.Bool
-			s := &memoryServer{}
-			s.onBatch = func(p *peer, messages []string) string {
+			s := &script.Log{}
+			goAway := func(p *script.Peer, messages []string, answer string) string {
 				if messages[0] == "b" && !lost.Swap(true) {
 					time.Sleep(time.Second) // the others have been written
 					o.down.Store(true)
-					if c.whole {
-						s.mu.Lock()
-						s.messages = append(s.messages, messages...)
-						s.mu.Unlock()
-					}
 					p.Close()
 					return "too late"
 				}
-				return ""
+				return answer
+			}
+			if c.whole {
+				s.OnStored = goAway
+			} else {
+				s.OnBatch = func(p *script.Peer, messages []string) string { return goAway(p, messages, "") }
 			}
 			var n notes
 			cfg := WriterConfig{BatchMessages: 1, InFlight: c.inFlight}
 			n.install(&cfg)
 			synctest.Test(t, func(t *testing.T) {
-				_, ccfg := fake(t, s.serve)
+				_, ccfg := fake(t, s.Serve)
 				o.install(&ccfg)
 				w := openWriter(t, ccfg, cfg)
 				var results outcomes
@@ -175,8 +178,8 @@ func TestWriterOutage(t *testing.T) {
 				if err := w.Close(); err != nil {
 					t.Errorf("Close: %v", err)
 				}
-				if s.stored() != c.want {
-					t.Errorf("stored %q, want %q", s.stored(), c.want)
+				if s.String() != c.want {
+					t.Errorf("stored %q, want %q", s.String(), c.want)
 				}
 				if st := w.Stats(); st.Taken != 5 || st.Backlogged != 3 || st.Delivered != 5 || st.Lost != 0 {
 					t.Errorf("stats %+v", st)
@@ -199,8 +202,8 @@ func TestWriterRefusedBatch(t *testing.T) {
 	}{{1, "a b c d e"}, {2, "a c b d e"}, {3, "a c d b e"}} {
 		t.Run(fmt.Sprint(c.inFlight), func(t *testing.T) {
 			refused := 0
-			s := &memoryServer{}
-			s.onBatch = func(_ *peer, messages []string) string {
+			s := &script.Log{}
+			s.OnBatch = func(_ *script.Peer, messages []string) string {
 				if messages[0] == "b" && refused < 3 {
 					refused++
 					time.Sleep(time.Millisecond) // all that may be is on its way
@@ -218,8 +221,8 @@ func TestWriterRefusedBatch(t *testing.T) {
 				tell(t, w, &results, "b", "c", "d", "e")
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if s.stored() != c.want || w.State() != StateConnected {
-					t.Errorf("stored %q, want %q; state %v", s.stored(), c.want, w.State())
+				if s.String() != c.want || w.State() != StateConnected {
+					t.Errorf("stored %q, want %q; state %v", s.String(), c.want, w.State())
 				}
 				if got := results.all(); len(got) != 5 || got[1] != "b: kept, not stored" {
 					t.Errorf("results %q", got)
@@ -237,7 +240,7 @@ func TestWriterRefusedBatch(t *testing.T) {
 
 // A batch that is refused for good stays at the head, and nothing is skipped.
 func TestWriterRefusedForGood(t *testing.T) {
-	s := &memoryServer{onBatch: func(*peer, []string) string { return "ERR topic not allowed\r\n" }}
+	s := &script.Log{OnBatch: func(*script.Peer, []string) string { return "ERR topic not allowed\r\n" }}
 	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{})
 	bubble(t, s, WriterConfig{Backlog: backlog}, func(t *testing.T, w *Writer) {
 		write(t, w, "a")
@@ -256,21 +259,21 @@ func TestWriterRefusedForGood(t *testing.T) {
 			t.Error("the backlog is empty")
 		}
 		// Another Writer takes over.
-		s.onBatch = nil
+		s.OnBatch = nil
 		w, err = NewWriter(t.Context(), w.client, "t", WriterConfig{Backlog: backlog})
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, w, "c")
-		if err := w.Close(); err != nil || !strings.HasPrefix(s.stored(), "a ") || !strings.HasSuffix(s.stored(), "c") || backlog.Len() != 0 {
-			t.Errorf("Close: %v, stored %q", err, s.stored())
+		if err := w.Close(); err != nil || !strings.HasPrefix(s.String(), "a ") || !strings.HasSuffix(s.String(), "c") || backlog.Len() != 0 {
+			t.Errorf("Close: %v, stored %q", err, s.String())
 		}
 	})
 }
 
 func TestWriterWithoutBacklog(t *testing.T) {
 	var o outage
-	s := &memoryServer{onBatch: func(p *peer, m []string) string {
+	s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 		if m[0] == "a" {
 			o.down.Store(true)
 			p.Close()
@@ -282,7 +285,7 @@ func TestWriterWithoutBacklog(t *testing.T) {
 	cfg := WriterConfig{BatchMessages: 1, InFlight: 1, Backlog: NoBacklog{}}
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		o.install(&ccfg)
 		w := openWriter(t, ccfg, cfg)
 		var results outcomes
@@ -295,8 +298,8 @@ func TestWriterWithoutBacklog(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		write(t, w, "c")
-		if err := w.Close(); err == nil || !strings.Contains(err.Error(), "2 messages are lost") || s.stored() != "c" {
-			t.Errorf("Close: %v, stored %q", err, s.stored())
+		if err := w.Close(); err == nil || !strings.Contains(err.Error(), "2 messages are lost") || s.String() != "c" {
+			t.Errorf("Close: %v, stored %q", err, s.String())
 		}
 		if st := w.Stats(); st.Lost != 2 || st.Backlogged != 0 || st.Delivered != 1 {
 			t.Errorf("stats %+v", st)
@@ -314,7 +317,7 @@ func TestWriterWithoutBacklog(t *testing.T) {
 
 func TestWriterBacklogOverflow(t *testing.T) {
 	var o outage
-	s := &memoryServer{onBatch: func(p *peer, m []string) string {
+	s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 		if o.down.Load() {
 			p.Close()
 			return "too late"
@@ -327,7 +330,7 @@ func TestWriterBacklogOverflow(t *testing.T) {
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		o.install(&ccfg)
 		w := openWriter(t, ccfg, cfg)
 		o.down.Store(true)
@@ -351,8 +354,8 @@ func TestWriterBacklogOverflow(t *testing.T) {
 		time.Sleep(time.Minute)
 		write(t, w, "e")
 		// What is lost, nobody was told of by a Flush.
-		if err := w.Close(); !errors.Is(err, ErrConnect) || !strings.Contains(err.Error(), "1 messages are lost") || s.stored() != long("a")+" "+long("b")+" e" {
-			t.Errorf("Close: %v, stored %q", err, s.stored())
+		if err := w.Close(); !errors.Is(err, ErrConnect) || !strings.Contains(err.Error(), "1 messages are lost") || s.String() != long("a")+" "+long("b")+" e" {
+			t.Errorf("Close: %v, stored %q", err, s.String())
 		}
 	})
 }
@@ -360,12 +363,12 @@ func TestWriterBacklogOverflow(t *testing.T) {
 func TestWriterWriteWhileFailing(t *testing.T) {
 	var o outage
 	o.down.Store(true)
-	s := &memoryServer{}
+	s := &script.Log{}
 	cfg := WriterConfig{WriteWhileFailing: true, BatchMessages: 2, BatchAge: time.Second}
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		o.install(&ccfg)
 		w := openWriter(t, ccfg, cfg)
 		if w.State() != StateFailing || !errors.Is(w.Err(), ErrConnect) {
@@ -386,8 +389,8 @@ func TestWriterWriteWhileFailing(t *testing.T) {
 		o.down.Store(false)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if s.stored() != "a b c d" || w.State() != StateConnected {
-			t.Errorf("stored %q, state %v", s.stored(), w.State())
+		if s.String() != "a b c d" || w.State() != StateConnected {
+			t.Errorf("stored %q, state %v", s.String(), w.State())
 		}
 		if n.seen() != "flushing connected" {
 			t.Errorf("states %q", n.seen())
@@ -401,7 +404,7 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 		for _, while := range []bool{true, false} {
 			t.Run(fmt.Sprintf("server back %v, writes while failing %v", back, while), func(t *testing.T) {
 				var o outage
-				s := &memoryServer{onBatch: func(p *peer, m []string) string {
+				s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 					if o.down.Load() {
 						p.Close()
 						return "too late"
@@ -409,7 +412,7 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 					return ""
 				}}
 				synctest.Test(t, func(t *testing.T) {
-					_, ccfg := fake(t, s.serve)
+					_, ccfg := fake(t, s.Serve)
 					o.install(&ccfg)
 					w := openWriter(t, ccfg, WriterConfig{WriteWhileFailing: while})
 					o.down.Store(true)
@@ -426,8 +429,8 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 					if took := time.Since(start); took > 6*time.Second {
 						t.Errorf("Close took %v", took)
 					}
-					if back && (err != nil || s.stored() != want) {
-						t.Errorf("Close: %v, stored %q", err, s.stored())
+					if back && (err != nil || s.String() != want) {
+						t.Errorf("Close: %v, stored %q", err, s.String())
 					}
 					if !back && (!errors.Is(err, ErrConnect) || errors.Is(err, ErrBacklogged) || !strings.Contains(err.Error(), "lost")) {
 						t.Errorf("Close: %v", err)
@@ -444,20 +447,20 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 // A connection that the server closes while nothing is on its way is replaced
 // without a word, when it is needed.
 func TestWriterIdleConnection(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	var n notes
 	cfg := WriterConfig{}
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
-		f, ccfg := fake(t, s.serve)
+		f, ccfg := fake(t, s.Serve)
 		w := openWriter(t, ccfg, cfg)
 		for i := range 3 {
 			write(t, w, fmt.Sprint(i))
 			flush(t, w)
 			time.Sleep(time.Minute) // over IdleTimeout
 		}
-		if s.stored() != "0 1 2" || n.seen() != "" || len(n.errs) != 0 {
-			t.Errorf("stored %q, states %q, errors %v", s.stored(), n.seen(), n.errs)
+		if s.String() != "0 1 2" || n.seen() != "" || len(n.errs) != 0 {
+			t.Errorf("stored %q, states %q, errors %v", s.String(), n.seen(), n.errs)
 		}
 		if got := len(strings.Fields(f.dialed())); got != 3 {
 			t.Errorf("%d connections, want 3", got)
@@ -467,14 +470,14 @@ func TestWriterIdleConnection(t *testing.T) {
 
 // The server came back with a smaller limit.
 func TestWriterLimitShrinks(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	cfg := WriterConfig{}
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		w := openWriter(t, ccfg, cfg)
-		s.limit(1000)
+		s.SetMaxBatchSize(1000)
 		time.Sleep(time.Minute) // over IdleTimeout
 		write(t, w, "a")
 		if err := w.Flush(t.Context()); !errors.Is(err, ErrTooLarge) {
@@ -483,17 +486,17 @@ func TestWriterLimitShrinks(t *testing.T) {
 		if _, err := w.Write([]byte("b")); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "BatchBytes") || IsRetryable(err) {
 			t.Errorf("Write: %v", err)
 		}
-		s.limit(0)
+		s.SetMaxBatchSize(0)
 		time.Sleep(time.Minute)
-		if s.stored() != "a" || w.State() != StateConnected {
-			t.Errorf("stored %q, state %v", s.stored(), w.State())
+		if s.String() != "a" || w.State() != StateConnected {
+			t.Errorf("stored %q, state %v", s.String(), w.State())
 		}
 	})
 }
 
 // A Client that is closed under a Writer is no reason to hang.
 func TestWriterClientClosed(t *testing.T) {
-	gated(t, WriterConfig{}, func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, WriterConfig{}, func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		write(t, w, "a")
 		time.Sleep(time.Second)
 		w.client.Close()
@@ -516,7 +519,7 @@ func TestWriterBrokenBacklog(t *testing.T) {
 }
 
 func testBrokenBacklog(t *testing.T, messages []string) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	var n notes
 	backlog := openDisk(t, filepath.Join(t.TempDir(), "backlog"))
 	keep(t, backlog, messages...)
@@ -529,8 +532,8 @@ func testBrokenBacklog(t *testing.T, messages []string) {
 	n.install(&cfg)
 	bubble(t, s, cfg, func(t *testing.T, w *Writer) {
 		time.Sleep(time.Minute)
-		if s.stored() != strings.Join(messages[:len(messages)-1], " ") || w.State() != StateFailing || !errors.Is(w.Err(), ErrBacklogDamaged) {
-			t.Errorf("stored %q, state %v, %v", s.stored(), w.State(), w.Err())
+		if s.String() != strings.Join(messages[:len(messages)-1], " ") || w.State() != StateFailing || !errors.Is(w.Err(), ErrBacklogDamaged) {
+			t.Errorf("stored %q, state %v, %v", s.String(), w.State(), w.Err())
 		}
 		if _, err := w.Write([]byte("c")); !errors.Is(err, ErrBacklogDamaged) {
 			t.Errorf("Write: %v", err)
@@ -547,9 +550,9 @@ func testBrokenBacklog(t *testing.T, messages []string) {
 // A Writer that is just being made can be given up.
 func TestNewWriterCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, func(p *peer) {
-			p.expect("CONFIG")
-			p.hangUp()
+		_, ccfg := fake(t, func(p *script.Peer) {
+			p.Expect("CONFIG")
+			p.AwaitClose()
 		})
 		c, err := NewClient(ccfg)
 		if err != nil {
@@ -569,14 +572,14 @@ func TestNewWriterCancelled(t *testing.T) {
 func TestWriterServerHangsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var well atomic.Bool
-		s := &memoryServer{}
-		f, ccfg := fake(t, func(p *peer) {
+		s := &script.Log{}
+		f, ccfg := fake(t, func(p *script.Peer) {
 			if well.Load() {
-				s.serve(p)
+				s.Serve(p)
 				return
 			}
-			p.expect("CONFIG")
-			p.replyConfig(DefaultMaxBatchSize)
+			p.Expect("CONFIG")
+			p.AnswerConfig(DefaultMaxBatchSize)
 		})
 		w := openWriter(t, ccfg, WriterConfig{WriteWhileFailing: true})
 		synctest.Wait()
@@ -591,8 +594,8 @@ func TestWriterServerHangsUp(t *testing.T) {
 		}
 		well.Store(true)
 		time.Sleep(10 * time.Second)
-		if err := w.Close(); err != nil || s.stored() != "a" {
-			t.Errorf("Close: %v, stored %q", err, s.stored())
+		if err := w.Close(); err != nil || s.String() != "a" {
+			t.Errorf("Close: %v, stored %q", err, s.String())
 		}
 	})
 }

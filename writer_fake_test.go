@@ -12,104 +12,8 @@ import (
 	"testing/synctest"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/logdtest/script"
 )
-
-// memoryServer is a script that keeps what it stores, for tests to look at. Its
-// fields may be set before its use.
-type memoryServer struct {
-	maxBatchSize int64
-	// onBatch, if set, is called with each batch before it is stored; an answer
-	// other than "" is given in place of storing it.
-	onBatch func(p *peer, messages []string) (answer string)
-	// onStored, if set, is called with each answer to a batch that was stored,
-	// and returns what to send, and whether to go on.
-	onStored func(answer string) (string, bool)
-
-	mu       sync.Mutex
-	next     int64
-	messages []string // stored
-	batches  []int    // messages of each stored batch
-	names    []string // "offset.delta" of each stored message
-}
-
-func (s *memoryServer) serve(p *peer) {
-	for {
-		line, data, ok := p.request()
-		if !ok {
-			return
-		}
-		var req protocol.Request
-		protocol.ParseRequest([]byte(line), &req)
-		switch req.Command {
-		case protocol.Config:
-			s.mu.Lock()
-			size := s.maxBatchSize
-			s.mu.Unlock()
-			if size == 0 {
-				size = DefaultMaxBatchSize
-			}
-			ok = p.replyConfig(size)
-		case protocol.Batch:
-			ok = s.batch(p, line, data)
-		default:
-			p.t.Errorf("the Writer sent %q", line)
-		}
-		if !ok {
-			return
-		}
-	}
-}
-
-func (s *memoryServer) batch(p *peer, line string, data []byte) bool {
-	var messages []string
-	var deltas []int64
-	m := batch.Messages{Data: data}
-	for m.Next() {
-		messages = append(messages, string(m.Body()))
-		deltas = append(deltas, m.Delta())
-	}
-	if s.onBatch != nil {
-		if answer := s.onBatch(p, messages); answer != "" {
-			return p.reply("%s", answer)
-		}
-	}
-	s.mu.Lock()
-	offset := s.next
-	s.next += int64(len(line) + 2 + len(data))
-	s.messages = append(s.messages, messages...)
-	s.batches = append(s.batches, len(messages))
-	for _, d := range deltas {
-		s.names = append(s.names, fmt.Sprintf("%d.%d", offset, d))
-	}
-	s.mu.Unlock()
-	answer, goOn := fmt.Sprintf("OK %d 1\r\n", offset), true
-	if s.onStored != nil {
-		answer, goOn = s.onStored(answer)
-	}
-	return p.reply("%s", answer) && goOn
-}
-
-// limit sets maxBatchSize.
-func (s *memoryServer) limit(maxBatchSize int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.maxBatchSize = maxBatchSize
-}
-
-// count returns the number of batches stored.
-func (s *memoryServer) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.batches)
-}
-
-// stored returns the messages, joined by spaces.
-func (s *memoryServer) stored() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Join(s.messages, " ")
-}
 
 // notes collects what a Writer tells its hooks.
 type notes struct {
@@ -231,10 +135,10 @@ func hangingDial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return nil, ctx.Err()
 }
 
-// bubble runs a test over a memoryServer in a bubble, in which time is ours.
-func bubble(t *testing.T, s *memoryServer, cfg WriterConfig, test func(t *testing.T, w *Writer)) {
+// bubble runs a test over a script.Log in a bubble, in which time is ours.
+func bubble(t *testing.T, s *script.Log, cfg WriterConfig, test func(t *testing.T, w *Writer)) {
 	synctest.Test(t, func(t *testing.T) {
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		test(t, openWriter(t, ccfg, cfg))
 	})
 }

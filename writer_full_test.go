@@ -10,18 +10,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // gated runs a test in a bubble, over a server that stores nothing until it is
 // opened.
-func gated(t *testing.T, cfg WriterConfig, test func(t *testing.T, w *Writer, s *memoryServer, open func())) {
+func gated(t *testing.T, cfg WriterConfig, test func(t *testing.T, w *Writer, s *script.Log, open func())) {
 	synctest.Test(t, func(t *testing.T) {
 		opened := make(chan struct{})
-		s := &memoryServer{onBatch: func(*peer, []string) string {
+		s := &script.Log{OnBatch: func(*script.Peer, []string) string {
 			<-opened
 			return ""
 		}}
-		_, ccfg := fake(t, s.serve)
+		_, ccfg := fake(t, s.Serve)
 		open := sync.OnceFunc(func() { close(opened) })
 		defer open()
 		test(t, openWriter(t, ccfg, cfg), s, open)
@@ -43,7 +45,7 @@ func fillBuffer(t *testing.T, w *Writer) {
 }
 
 func TestWriterBlocks(t *testing.T) {
-	gated(t, small(Block), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, small(Block), func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		fillBuffer(t, w)
 		done := make(chan error, 2)
 		for i := range 2 {
@@ -69,8 +71,8 @@ func TestWriterBlocks(t *testing.T) {
 			}
 		}
 		flush(t, w)
-		if len(s.messages) != 8 || slices.Contains(s.messages, "never") {
-			t.Errorf("stored %q", s.messages)
+		if len(s.Messages()) != 8 || slices.Contains(s.Messages(), "never") {
+			t.Errorf("stored %q", s.Messages())
 		}
 		if st := w.Stats(); st.Dropped != 0 || st.Lost != 0 {
 			t.Errorf("stats %+v", st)
@@ -95,7 +97,7 @@ func blockedWrites(w *Writer) <-chan error {
 // Those who wait for room hear of the end of it.
 func TestWriterBlockedCallersLearn(t *testing.T) {
 	t.Run("of a failure", func(t *testing.T) {
-		gated(t, small(Block), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+		gated(t, small(Block), func(t *testing.T, w *Writer, s *script.Log, open func()) {
 			fillBuffer(t, w)
 			errs := blockedWrites(w)
 			w.client.Close() // for good
@@ -107,7 +109,7 @@ func TestWriterBlockedCallersLearn(t *testing.T) {
 		})
 	})
 	t.Run("of Close", func(t *testing.T) {
-		gated(t, small(Block), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+		gated(t, small(Block), func(t *testing.T, w *Writer, s *script.Log, open func()) {
 			fillBuffer(t, w)
 			errs := blockedWrites(w)
 			closed := make(chan error)
@@ -118,15 +120,15 @@ func TestWriterBlockedCallersLearn(t *testing.T) {
 				}
 			}
 			open()
-			if err := <-closed; err != nil || len(s.messages) != 6 {
-				t.Errorf("Close: %v, stored %q", err, s.messages)
+			if err := <-closed; err != nil || len(s.Messages()) != 6 {
+				t.Errorf("Close: %v, stored %q", err, s.Messages())
 			}
 		})
 	})
 }
 
 func TestWriterFullFails(t *testing.T) {
-	gated(t, small(Fail), func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, small(Fail), func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		fillBuffer(t, w)
 		_, err := w.Write([]byte("x"))
 		if !errors.Is(err, ErrBufferFull) || !IsNotStored(err) || !IsRetryable(err) {
@@ -136,8 +138,8 @@ func TestWriterFullFails(t *testing.T) {
 		flush(t, w)
 		write(t, w, "y")
 		flush(t, w)
-		if s.stored() != "0 1 2 3 4 5 y" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "0 1 2 3 4 5 y" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
 }
@@ -146,7 +148,7 @@ func TestWriterDropsNewest(t *testing.T) {
 	var n notes
 	cfg := small(DropNewest)
 	n.install(&cfg)
-	gated(t, cfg, func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, cfg, func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		fillBuffer(t, w)
 		write(t, w, "x", "y")
 		err := w.WriteFunc(t.Context(), []byte("z"), func(WriteResult) { t.Error("called back for a message that was not taken") })
@@ -155,8 +157,8 @@ func TestWriterDropsNewest(t *testing.T) {
 		}
 		open()
 		flush(t, w)
-		if s.stored() != "0 1 2 3 4 5" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "0 1 2 3 4 5" {
+			t.Errorf("stored %q", s.String())
 		}
 		time.Sleep(reportPause)
 		synctest.Wait()
@@ -182,7 +184,7 @@ func TestWriterDropsOldest(t *testing.T) {
 	var n notes
 	cfg := small(DropOldest)
 	n.install(&cfg)
-	gated(t, cfg, func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, cfg, func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		results := map[string]error{}
 		writeFunc := func(m string) {
 			t.Helper()
@@ -209,8 +211,8 @@ func TestWriterDropsOldest(t *testing.T) {
 			t.Errorf("Flush after messages were dropped: %v", err)
 		}
 		flush(t, w) // each loss is told once
-		if s.stored() != "0 3 4 5 x y" {
-			t.Errorf("stored %q: the first was on its way, the next two are the oldest", s.stored())
+		if s.String() != "0 3 4 5 x y" {
+			t.Errorf("stored %q: the first was on its way, the next two are the oldest", s.String())
 		}
 		time.Sleep(reportPause)
 		synctest.Wait()
@@ -230,7 +232,7 @@ func TestWriterDropsOldest(t *testing.T) {
 
 // A callback may write.
 func TestWriterCallbackWrites(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{}, func(t *testing.T, w *Writer) {
 		done := make(chan struct{})
 		w.WriteFunc(t.Context(), []byte("first"), func(WriteResult) {
@@ -239,8 +241,8 @@ func TestWriterCallbackWrites(t *testing.T) {
 		})
 		<-done
 		flush(t, w)
-		if s.stored() != "first second" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "first second" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
 }
@@ -251,21 +253,22 @@ func TestWriterInFlight(t *testing.T) {
 		t.Run(fmt.Sprint(inFlight), func(t *testing.T) {
 			arrived, open := make(chan string, 10), make(chan struct{})
 			synctest.Test(t, func(t *testing.T) {
-				_, ccfg := fake(t, func(p *peer) {
-					p.expect("CONFIG")
-					p.replyConfig(DefaultMaxBatchSize)
+				_, ccfg := fake(t, func(p *script.Peer) {
+					p.Expect("CONFIG")
+					p.AnswerConfig(DefaultMaxBatchSize)
 					for i := 0; ; i++ {
 						if i == inFlight {
 							<-open
-							p.reply("%s", strings.Repeat("OK 0 1\r\n", inFlight))
+							p.Answer("%s", strings.Repeat("OK 0 1\r\n", inFlight))
 						}
-						_, data, ok := p.request()
+						r, ok := p.Request()
+						data := r.Data
 						if !ok {
 							return
 						}
 						arrived <- string(data)
 						if i >= inFlight {
-							p.reply("OK 0 1\r\n")
+							p.Answer("OK 0 1\r\n")
 						}
 					}
 				})
@@ -289,7 +292,7 @@ func TestWriterInFlight(t *testing.T) {
 }
 
 func TestWriterFlushCancelled(t *testing.T) {
-	gated(t, WriterConfig{}, func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, WriterConfig{}, func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		write(t, w, "a")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -301,8 +304,8 @@ func TestWriterFlushCancelled(t *testing.T) {
 		}
 		open()
 		flush(t, w)
-		if s.stored() != "a" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "a" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
 }
@@ -315,7 +318,7 @@ func TestWriterCloseCancelled(t *testing.T) {
 	cfg := small(Block)
 	cfg.Backlog = backlog
 	n.install(&cfg)
-	gated(t, cfg, func(t *testing.T, w *Writer, s *memoryServer, open func()) {
+	gated(t, cfg, func(t *testing.T, w *Writer, s *script.Log, open func()) {
 		var outcomes []string
 		for i := range 4 {
 			w.WriteFunc(t.Context(), fmt.Append(nil, i), func(r WriteResult) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // A Writer for logs is there at once without a server, takes messages at once
@@ -16,9 +18,9 @@ func TestLogWriterNeverBlocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var o outage
 			o.down.Store(true)
-			s := &memoryServer{}
+			s := &script.Log{}
 			synctest.Test(t, func(t *testing.T) {
-				_, ccfg := fake(t, s.serve)
+				_, ccfg := fake(t, s.Serve)
 				o.install(&ccfg)
 				if hangs {
 					ccfg.Dial = hangingDial

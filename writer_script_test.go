@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
-	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // journal notes what a Writer tells, in order, and lets a test wait for it.
@@ -61,7 +61,7 @@ func (j *journal) install(cfg *logd.WriterConfig) {
 // await waits until the entries, repeated ones taken once, are these.
 func (j *journal) await(t *testing.T, want ...string) {
 	t.Helper()
-	timeout := time.After(logdtest.StepTimeout)
+	timeout := time.After(script.StepTimeout)
 	for {
 		j.mu.Lock()
 		got, added := slices.Compact(slices.Clone(j.entries)), j.added
@@ -79,9 +79,9 @@ func (j *journal) await(t *testing.T, want ...string) {
 
 // scripted returns a Writer of batches of one message, on a script that has
 // been played up to its CONFIG.
-func scripted(t *testing.T, s *logdtest.Script, ccfg logd.ClientConfig, cfg logd.WriterConfig) *logd.Writer {
+func scripted(t *testing.T, s *script.Script, ccfg logd.ClientConfig, cfg logd.WriterConfig) *logd.Writer {
 	t.Helper()
-	s.Play(logdtest.Accept(), logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize))
+	s.Play(script.Accept(), script.Expect("CONFIG"), script.AnswerConfig(logd.DefaultMaxBatchSize))
 	ccfg.Addrs = []string{s.Addr()}
 	c, err := logd.NewClient(ccfg)
 	if err != nil {
@@ -112,7 +112,7 @@ func send(t *testing.T, w *logd.Writer, messages ...string) {
 
 // TestWriterStates walks through all states, and each step of reconnecting.
 func TestWriterStates(t *testing.T) {
-	s := logdtest.NewScript(t)
+	s := script.New(t)
 	j := newJournal()
 	cfg := logd.WriterConfig{InFlight: 2}
 	j.install(&cfg)
@@ -123,15 +123,15 @@ func TestWriterStates(t *testing.T) {
 
 	// Connected: a batch is stored.
 	send(t, w, "a")
-	s.Play(logdtest.ExpectBatch("t", "a"), logdtest.Answer("OK 0 1\r\n"))
+	s.Play(script.ExpectBatch("t", "a"), script.Answer("OK 0 1\r\n"))
 	j.await(t, "stored 0")
 
 	// Two batches are on their way, and one waits, when the server goes away in
 	// the middle of an answer. What was sent is unknown, the rest is not stored.
 	send(t, w, "b", "c", "d")
 	s.Play(
-		logdtest.ExpectBatch("t", "b"), logdtest.ExpectBatch("t", "c"),
-		logdtest.Refuse(), logdtest.Answer("OK 2"), logdtest.Reset(),
+		script.ExpectBatch("t", "b"), script.ExpectBatch("t", "c"),
+		script.Refuse(), script.Answer("OK 2"), script.Reset(),
 	)
 	events := []string{"stored 0", "kept=true, unknown", "failing", "kept=true, not stored", "no server"}
 	j.await(t, events...)
@@ -145,10 +145,10 @@ func TestWriterStates(t *testing.T) {
 	// The server is back, but not well: it is busy before it has read the CONFIG, and
 	// so the connection is left; then the first batch fails.
 	s.Play(
-		logdtest.Listen(), logdtest.Accept(),
-		logdtest.Expect("CONFIG"), logdtest.Answer("ERR busy\r\n"), logdtest.ExpectClose(),
-		logdtest.Accept(), logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize),
-		logdtest.ExpectBatch("t", "b"), logdtest.Answer("ERR busy\r\n"),
+		script.Listen(), script.Accept(),
+		script.Expect("CONFIG"), script.Answer("ERR busy\r\n"), script.ExpectClose(),
+		script.Accept(), script.Expect("CONFIG"), script.AnswerConfig(logd.DefaultMaxBatchSize),
+		script.ExpectBatch("t", "b"), script.Answer("ERR busy\r\n"),
 	)
 	s.Wait()
 	busy := fmt.Sprintf("logd: config at %s: connection lost: busy", s.Addr())
@@ -158,17 +158,17 @@ func TestWriterStates(t *testing.T) {
 	// It takes the backlog, of which the first batch comes alone.
 	answered := make(chan struct{})
 	s.Play(
-		logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize),
-		logdtest.ExpectBatch("t", "b"), logdtest.ExpectNothing(20*time.Millisecond),
-		logdtest.Until(answered), logdtest.Answer("OK 22 1\r\n"),
-		logdtest.ExpectBatch("t", "c"), logdtest.ExpectBatch("t", "d"),
-		logdtest.Answer("OK 44 1\r\nOK 66 1\r\n"),
+		script.Expect("CONFIG"), script.AnswerConfig(logd.DefaultMaxBatchSize),
+		script.ExpectBatch("t", "b"), script.ExpectNothing(20*time.Millisecond),
+		script.Until(answered), script.Answer("OK 22 1\r\n"),
+		script.ExpectBatch("t", "c"), script.ExpectBatch("t", "d"),
+		script.Answer("OK 44 1\r\nOK 66 1\r\n"),
 	)
 	events = append(events, "flushing")
 	j.await(t, events...)
 	send(t, w, "e") // taken while flushing, sent behind the backlog
 	close(answered)
-	s.Play(logdtest.ExpectBatch("t", "e"), logdtest.Answer("OK 88 1\r\n"))
+	s.Play(script.ExpectBatch("t", "e"), script.Answer("OK 88 1\r\n"))
 	if err := w.Flush(t.Context()); err != nil {
 		t.Errorf("Flush while flushing: %v", err)
 	}
@@ -179,7 +179,7 @@ func TestWriterStates(t *testing.T) {
 	send(t, w, "f")
 	closing := make(chan error, 1)
 	go func() { closing <- w.Close() }()
-	s.Play(logdtest.ExpectBatch("t", "f"), logdtest.Answer("OK 110 1\r\n"))
+	s.Play(script.ExpectBatch("t", "f"), script.Answer("OK 110 1\r\n"))
 	if err := <-closing; err != nil {
 		t.Errorf("Close: %v", err)
 	}
@@ -196,25 +196,25 @@ func TestWriterBadAnswers(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*logd.ClientConfig)
-		steps  []logdtest.Step
+		steps  []script.Step
 		is     error
 		how    func(error) bool
 	}{
-		{"garbage", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Garbage(3000, 1)}, logd.ErrBadAnswer, logd.IsUnknown},
-		{"another answer", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Answer("OK\r\n")}, logd.ErrBadAnswer, logd.IsUnknown},
-		{"half an answer", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Answer("OK 0"), logdtest.Cut()}, logd.ErrConnectionLost, logd.IsUnknown},
-		{"no answer", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Cut()}, logd.ErrConnectionLost, logd.IsUnknown},
-		{"a reset", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Reset()}, logd.ErrConnectionLost, logd.IsUnknown},
-		{"a reset in the middle of the request", ok, []logdtest.Step{logdtest.ExpectBytes(10), logdtest.Reset()}, logd.ErrConnectionLost, nil},
+		{"garbage", ok, []script.Step{script.ExpectBatch("t", "a"), script.Garbage(3000, 1)}, logd.ErrBadAnswer, logd.IsUnknown},
+		{"another answer", ok, []script.Step{script.ExpectBatch("t", "a"), script.Answer("OK\r\n")}, logd.ErrBadAnswer, logd.IsUnknown},
+		{"half an answer", ok, []script.Step{script.ExpectBatch("t", "a"), script.Answer("OK 0"), script.Cut()}, logd.ErrConnectionLost, logd.IsUnknown},
+		{"no answer", ok, []script.Step{script.ExpectBatch("t", "a"), script.Cut()}, logd.ErrConnectionLost, logd.IsUnknown},
+		{"a reset", ok, []script.Step{script.ExpectBatch("t", "a"), script.Reset()}, logd.ErrConnectionLost, logd.IsUnknown},
+		{"a reset in the middle of the request", ok, []script.Step{script.ExpectBytes(10), script.Reset()}, logd.ErrConnectionLost, nil},
 		{"silence", func(cfg *logd.ClientConfig) { cfg.ReadTimeout = 50 * time.Millisecond },
-			[]logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.ExpectClose()}, logd.ErrConnectionLost, logd.IsUnknown},
-		{"a refusal", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Answer("ERR read only\r\n"), logdtest.Cut()}, logd.ErrReadOnly, logd.IsNotStored},
-		{"a refusal that closes", ok, []logdtest.Step{logdtest.ExpectBatch("t", "a"), logdtest.Answer("ERR shutting down\r\n"), logdtest.Cut()}, logd.ErrShuttingDown, logd.IsNotStored},
+			[]script.Step{script.ExpectBatch("t", "a"), script.ExpectClose()}, logd.ErrConnectionLost, logd.IsUnknown},
+		{"a refusal", ok, []script.Step{script.ExpectBatch("t", "a"), script.Answer("ERR read only\r\n"), script.Cut()}, logd.ErrReadOnly, logd.IsNotStored},
+		{"a refusal that closes", ok, []script.Step{script.ExpectBatch("t", "a"), script.Answer("ERR shutting down\r\n"), script.Cut()}, logd.ErrShuttingDown, logd.IsNotStored},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := logdtest.NewScript(t)
+			s := script.New(t)
 			ccfg := logd.ClientConfig{ReconnectMin: time.Millisecond, ReconnectMax: 10 * time.Millisecond}
 			tt.change(&ccfg)
 			w := scripted(t, s, ccfg, logd.WriterConfig{})
@@ -224,8 +224,8 @@ func TestWriterBadAnswers(t *testing.T) {
 			}
 			s.Play(tt.steps...)
 			s.Play(
-				logdtest.Accept(), logdtest.Expect("CONFIG"), logdtest.AnswerConfig(logd.DefaultMaxBatchSize),
-				logdtest.ExpectBatch("t", "a"), logdtest.Answer("OK 0 1\r\n"),
+				script.Accept(), script.Expect("CONFIG"), script.AnswerConfig(logd.DefaultMaxBatchSize),
+				script.ExpectBatch("t", "a"), script.Answer("OK 0 1\r\n"),
 			)
 			r := <-results
 			if !errors.Is(r.Err, tt.is) || !errors.Is(r.Err, logd.ErrBacklogged) {

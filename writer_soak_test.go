@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // soak is one run of a program that writes, and is restarted and crashes, to a
@@ -20,7 +22,7 @@ import (
 type soak struct {
 	t      *testing.T
 	rnd    *rand.Rand // of the program
-	server *memoryServer
+	server *script.Log
 	net    *outage
 	fake   *fakeNet
 	client ClientConfig
@@ -186,9 +188,9 @@ func (s *soak) serve(seed uint64) {
 		}
 		return true
 	}
-	s.server.onBatch = func(p *peer, _ []string) string {
+	s.server.OnBatch = func(p *script.Peer, _ []string) string {
 		// What the client has given up, and perhaps sent again, is not stored late.
-		if s.isFrozen() || p.number < s.fake.count() || die(50) {
+		if s.isFrozen() || p.Number() < s.fake.count() || die(50) {
 			s.count("killed before")
 			p.Close()
 			return "too late"
@@ -201,28 +203,28 @@ func (s *soak) serve(seed uint64) {
 		}
 		return ""
 	}
-	s.server.onStored = func(answer string) (string, bool) {
+	s.server.OnStored = func(_ *script.Peer, _ []string, answer string) string {
 		if die(50) {
 			s.count("killed after")
-			return answer[:len(answer)/2], false
+			return answer[:len(answer)/2]
 		}
-		return answer, true
+		return answer
 	}
 }
 
-// check compares what the program was told with what is stored, and returns
-// what does not agree.
-func (s *soak) check() (problems []string) {
+// check compares what the program was told with the messages that are stored and
+// their names, and returns what does not agree.
+func (s *soak) check(messages, ids []string) (problems []string) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	clear(s.found[:])
 	copies := make([][]string, len(s.fate))
-	for i, m := range s.server.messages {
+	for i, m := range messages {
 		n, err := strconv.Atoi(m)
 		if err != nil || n < 0 || n >= len(copies) {
 			bad("stored %q", m)
 			continue
 		}
-		copies[n] = append(copies[n], s.server.names[i])
+		copies[n] = append(copies[n], ids[i])
 	}
 	for i, f := range s.fate {
 		n := len(copies[i])
@@ -252,9 +254,9 @@ func (s *soak) check() (problems []string) {
 	if may := s.unknown + s.counts["crash"]*(s.config.InFlight+1); s.found[twice] > may {
 		bad("%d copies too many, with %d failures that are unknown and %d crashes", s.found[twice], s.unknown, s.counts["crash"])
 	}
-	for i := 1; i < len(s.server.messages) && s.config.InFlight == 1; i++ {
-		a, _ := strconv.Atoi(s.server.messages[i-1])
-		b, _ := strconv.Atoi(s.server.messages[i])
+	for i := 1; i < len(messages) && s.config.InFlight == 1; i++ {
+		a, _ := strconv.Atoi(messages[i-1])
+		b, _ := strconv.Atoi(messages[i])
 		if a > b {
 			bad("message %d is stored behind %d", b, a)
 		}
@@ -271,30 +273,27 @@ const (
 )
 
 // control makes sure that check would notice.
-func (s *soak) control() {
-	acked := slices.IndexFunc(s.server.messages, func(m string) bool {
+func (s *soak) control(messages, ids []string) {
+	acked := slices.IndexFunc(messages, func(m string) bool {
 		i, _ := strconv.Atoi(m)
 		return s.fate[i].told && s.fate[i].result.Err == nil
 	})
-	messages, names := s.server.messages, s.server.names
-	for name, change := range map[string]func(){
-		"an acknowledged message is missing": func() {
-			s.server.messages = slices.Delete(slices.Clone(messages), acked, acked+1)
-			s.server.names = slices.Delete(slices.Clone(names), acked, acked+1)
+	for name, change := range map[string]func() (messages, ids []string){
+		"an acknowledged message is missing": func() ([]string, []string) {
+			return slices.Delete(slices.Clone(messages), acked, acked+1), slices.Delete(slices.Clone(ids), acked, acked+1)
 		},
-		"an acknowledged message is there twice": func() {
-			s.server.messages = append(slices.Clone(messages), messages[acked])
-			s.server.names = append(slices.Clone(names), names[acked])
+		"an acknowledged message is there twice": func() ([]string, []string) {
+			return append(slices.Clone(messages), messages[acked]), append(slices.Clone(ids), ids[acked])
 		},
-		"two are exchanged": func() {
-			s.server.messages = slices.Clone(messages)
-			s.server.messages[acked], s.server.messages[acked+1] = messages[acked+1], messages[acked]
+		"two are exchanged": func() ([]string, []string) {
+			changed := slices.Clone(messages)
+			changed[acked], changed[acked+1] = changed[acked+1], changed[acked]
+			return changed, ids
 		},
 	} {
-		if change(); len(s.check()) == 0 {
+		if len(s.check(change())) == 0 {
 			s.t.Errorf("%s, and check does not notice", name)
 		}
-		s.server.messages, s.server.names = messages, names
 	}
 }
 
@@ -313,11 +312,11 @@ func TestWriterSoak(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				s := &soak{
-					t: t, rnd: rand.New(rand.NewPCG(seed, 1)), server: &memoryServer{}, net: &outage{}, dir: dir,
+					t: t, rnd: rand.New(rand.NewPCG(seed, 1)), server: &script.Log{}, net: &outage{}, dir: dir,
 					config: WriterConfig{BatchMessages: 1, InFlight: inFlight}, counts: map[string]int{},
 				}
 				s.serve(seed)
-				s.fake, s.client = fake(t, s.server.serve)
+				s.fake, s.client = fake(t, s.server.Serve)
 				s.net.install(&s.client)
 				s.start(filepath.Join(dir, "backlog"))
 				for i := range messages {
@@ -349,7 +348,7 @@ func TestWriterSoak(t *testing.T) {
 					t.Errorf("%d batches in the backlog", s.backlog.Len())
 				}
 				s.backlog.Close()
-				for _, problem := range s.check() {
+				for _, problem := range s.check(s.server.Messages(), s.server.IDs()) {
 					t.Error(problem)
 				}
 				t.Logf("%d messages acknowledged, %d kept, %d of a crash; %d copies too many; %d failures unknown; %v",
@@ -359,7 +358,7 @@ func TestWriterSoak(t *testing.T) {
 						t.Errorf("none of the messages is of kind %d: the test does not test it", what)
 					}
 				}
-				s.control()
+				s.control(s.server.Messages(), s.server.IDs())
 			})
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // A Writer with StopOnError sends nothing behind a batch that failed, and says
@@ -34,8 +36,8 @@ func TestWriterStopsOnError(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				again := false
-				s := &memoryServer{}
-				s.onBatch = func(p *peer, messages []string) string {
+				s := &script.Log{}
+				s.OnBatch = func(p *script.Peer, messages []string) string {
 					if messages[0] != "c" || again {
 						return ""
 					}
@@ -46,7 +48,7 @@ func TestWriterStopsOnError(t *testing.T) {
 					}
 					return tt.answer
 				}
-				net, ccfg := fake(t, s.serve)
+				net, ccfg := fake(t, s.Serve)
 				var n notes
 				cfg := WriterConfig{BatchMessages: 1, InFlight: 1, StopOnError: tt.stop}
 				n.install(&cfg)
@@ -76,8 +78,8 @@ func TestWriterStopsOnError(t *testing.T) {
 				if st := w.Stats(); st.Taken != 5 || st.Delivered != 2 || st.Kept+st.Lost != 3 || (st.Lost == 0) != tt.backlog {
 					t.Errorf("stats %+v", st)
 				}
-				if s.stored() != "a b" {
-					t.Errorf("stored %q", s.stored())
+				if s.String() != "a b" {
+					t.Errorf("stored %q", s.String())
 				}
 				if !tt.backlog {
 					return
@@ -99,8 +101,8 @@ func TestWriterStopsOnError(t *testing.T) {
 // reached when a batch is due.
 func TestWriterStopsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &memoryServer{}
-		net, ccfg := fake(t, s.serve)
+		s := &script.Log{}
+		net, ccfg := fake(t, s.Serve)
 		var o outage
 		o.install(&ccfg)
 		ccfg.IdleTimeout = time.Second
@@ -128,7 +130,7 @@ func TestWriterStopsUnreachable(t *testing.T) {
 
 // Messages share a batch up to BatchTarget, and a longer one goes alone.
 func TestWriterBatchTarget(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	var n notes
 	cfg := WriterConfig{BatchBytes: 10000, BatchTarget: 1000, BatchAge: -1}
 	n.install(&cfg)
@@ -144,8 +146,8 @@ func TestWriterBatchTarget(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if want := []int{4, 4, 2, 1, 1, 1, 1}; !slices.Equal(s.batches, want) {
-			t.Errorf("batches of %v messages, want %v", s.batches, want)
+		if want := []int{4, 4, 2, 1, 1, 1, 1}; !slices.Equal(s.Batches(), want) {
+			t.Errorf("batches of %v messages, want %v", s.Batches(), want)
 		}
 		for i, r := range n.results {
 			if len(r.Raw) > 1000 && r.Messages > 1 {

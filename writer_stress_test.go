@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // TestWriterCountsAddUp: with any policy, whoever writes at once and whatever
@@ -28,9 +30,9 @@ func TestWriterCountsAddUp(t *testing.T) {
 
 func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 	var calm atomic.Bool
-	s := &memoryServer{}
+	s := &script.Log{}
 	rnd, mu := rand.New(rand.NewPCG(seed, 0)), sync.Mutex{}
-	s.onBatch = func(p *peer, _ []string) string {
+	s.OnBatch = func(p *script.Peer, _ []string) string {
 		mu.Lock()
 		mood := rnd.IntN(30)
 		mu.Unlock()
@@ -47,7 +49,7 @@ func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 		}
 		return ""
 	}
-	_, ccfg := fake(t, s.serve)
+	_, ccfg := fake(t, s.Serve)
 	cfg := WriterConfig{BatchMessages: 5, BatchBytes: 500, InFlight: 3, BufferBytes: 7 * 500, WhenFull: policy}
 	if !keeps {
 		cfg.Backlog = NoBacklog{}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // inBytes returns the messages as WriteSync takes them.
@@ -21,7 +23,7 @@ func inBytes(messages ...string) (all [][]byte) {
 // WriteSync returns when all is stored, without waiting for BatchAge, and names
 // each message.
 func TestWriteSync(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchAge: time.Hour, BatchMessages: 2}, func(t *testing.T, w *Writer) {
 		write(t, w, "before")
 		start := time.Now()
@@ -33,8 +35,8 @@ func TestWriteSync(t *testing.T) {
 		for _, r := range results {
 			names = append(names, r.ID().String())
 		}
-		if got, want := strings.Join(names, " "), strings.Join(s.names[1:], " "); got != want || s.stored() != "before a b c" {
-			t.Errorf("the results say %s, and the server %s of %s", got, want, s.stored())
+		if got, want := strings.Join(names, " "), strings.Join(s.IDs()[1:], " "); got != want || s.String() != "before a b c" {
+			t.Errorf("the results say %s, and the server %s of %s", got, want, s.String())
 		}
 		if results, err := w.WriteSync(t.Context()); len(results) != 0 || err != nil {
 			t.Errorf("of nothing: %v, %v", results, err)
@@ -45,7 +47,7 @@ func TestWriteSync(t *testing.T) {
 // What the server refuses is told of the messages that it is true of, and the
 // first error is the call's.
 func TestWriteSyncFails(t *testing.T) {
-	s := &memoryServer{onBatch: func(p *peer, m []string) string {
+	s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 		if m[0] == "bad" {
 			return "ERR topic not allowed\r\n"
 		}
@@ -56,23 +58,23 @@ func TestWriteSyncFails(t *testing.T) {
 		if len(results) != 3 || results[0].Err != nil || !errors.Is(results[1].Err, ErrTopicNotAllowed) || results[2].Err == nil || err != results[1].Err {
 			t.Errorf("%v, %v", results, err)
 		}
-		if s.stored() != "good" {
-			t.Errorf("stored: %s", s.stored())
+		if s.String() != "good" {
+			t.Errorf("stored: %s", s.String())
 		}
 	})
 }
 
 // A message that is not taken is told, and none behind it is taken.
 func TestWriteSyncRefused(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{}, func(t *testing.T, w *Writer) {
 		large := strings.Repeat("x", DefaultMaxBatchSize)
 		results, err := w.WriteSync(t.Context(), inBytes("a", large, "b")...)
 		if len(results) != 3 || results[0].Err != nil || !errors.Is(results[1].Err, ErrTooLarge) || results[2].Err != results[1].Err || err != results[1].Err || !IsNotStored(err) {
 			t.Errorf("%v", err)
 		}
-		if s.stored() != "a" {
-			t.Errorf("stored: %s", s.stored())
+		if s.String() != "a" {
+			t.Errorf("stored: %s", s.String())
 		}
 		w.Close()
 		if results, err := w.WriteSync(t.Context(), []byte("c")); !errors.Is(err, ErrWriterClosed) || results[0].Err != err {
@@ -85,7 +87,7 @@ func TestWriteSyncRefused(t *testing.T) {
 // the same; the results that were returned do not change any more.
 func TestWriteSyncContext(t *testing.T) {
 	open := make(chan struct{})
-	s := &memoryServer{onBatch: func(_ *peer, m []string) string {
+	s := &script.Log{OnBatch: func(_ *script.Peer, m []string) string {
 		if m[0] != "a" {
 			<-open
 		}
@@ -93,7 +95,7 @@ func TestWriteSyncContext(t *testing.T) {
 	}}
 	synctest.Test(t, func(t *testing.T) {
 		open = make(chan struct{})
-		_, cfg := fake(t, s.serve)
+		_, cfg := fake(t, s.Serve)
 		w := openWriter(t, cfg, WriterConfig{BatchMessages: 1, InFlight: 1})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -104,8 +106,8 @@ func TestWriteSyncContext(t *testing.T) {
 		}
 		close(open)
 		flush(t, w)
-		if s.stored() != "a b c" || fmt.Sprint(results) != was {
-			t.Errorf("stored: %s; %v, before %s", s.stored(), results, was)
+		if s.String() != "a b c" || fmt.Sprint(results) != was {
+			t.Errorf("stored: %s; %v, before %s", s.String(), results, was)
 		}
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 func TestWriterBatches(t *testing.T) {
@@ -29,12 +31,12 @@ func TestWriterBatches(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := &memoryServer{}
+			s := &script.Log{}
 			bubble(t, s, tt.cfg, func(t *testing.T, w *Writer) {
 				write(t, w, m, m, m, m, m, m, m)
 				flush(t, w)
-				if !slices.Equal(s.batches, tt.want) {
-					t.Errorf("batches of %v messages, want %v", s.batches, tt.want)
+				if !slices.Equal(s.Batches(), tt.want) {
+					t.Errorf("batches of %v messages, want %v", s.Batches(), tt.want)
 				}
 				if st := w.Stats(); st.Taken != 7 || st.Delivered != 7 || st.DeliveredBatches != int64(len(tt.want)) {
 					t.Errorf("stats %+v", st)
@@ -46,7 +48,7 @@ func TestWriterBatches(t *testing.T) {
 
 // A message that just fits a batch is taken, one that is a byte longer is not.
 func TestWriterLargestMessage(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchBytes: 500}, func(t *testing.T, w *Writer) {
 		n := 0
 		for new(Batch).Fits("t", n+1, 500) {
@@ -61,51 +63,51 @@ func TestWriterLargestMessage(t *testing.T) {
 			t.Errorf("a longer one: %v", err)
 		}
 		flush(t, w)
-		if !slices.Equal(s.batches, []int{1, 1, 1, 1}) || s.next > 4*500 {
-			t.Errorf("batches %v, %d bytes", s.batches, s.next)
+		if !slices.Equal(s.Batches(), []int{1, 1, 1, 1}) || s.Next("t") > 4*500 {
+			t.Errorf("batches %v, %d bytes", s.Batches(), s.Next("t"))
 		}
 	})
 }
 
 func TestWriterBatchAge(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchAge: time.Second}, func(t *testing.T, w *Writer) {
 		for range 3 { // the timer must work again and again
-			before := s.count()
+			before := len(s.Batches())
 			write(t, w, "a")
 			time.Sleep(600 * time.Millisecond)
 			write(t, w, "b")
 			synctest.Wait()
-			if s.count() != before {
+			if len(s.Batches()) != before {
 				t.Errorf("a batch was sent before its time")
 			}
 			time.Sleep(500 * time.Millisecond)
 			synctest.Wait()
-			if s.count() != before+1 {
-				t.Errorf("%d batches after their time, want %d", s.count(), before+1)
+			if len(s.Batches()) != before+1 {
+				t.Errorf("%d batches after their time, want %d", len(s.Batches()), before+1)
 			}
 		}
-		if s.stored() != "a b a b a b" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "a b a b a b" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
-	s = &memoryServer{}
+	s = &script.Log{}
 	bubble(t, s, WriterConfig{BatchAge: -1}, func(t *testing.T, w *Writer) {
 		write(t, w, "a")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if s.stored() != "" {
+		if s.String() != "" {
 			t.Error("a batch without an age was sent")
 		}
 		flush(t, w)
-		if s.stored() != "a" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "a" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
 }
 
 func TestWriterCallbacks(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchMessages: 4}, func(t *testing.T, w *Writer) {
 		var got []string
 		var order []int
@@ -125,14 +127,14 @@ func TestWriterCallbacks(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(got, s.names) || !slices.IsSorted(order) {
-			t.Errorf("callbacks got %v in order %v, stored as %v", got, order, s.names)
+		if !slices.Equal(got, s.IDs()) || !slices.IsSorted(order) {
+			t.Errorf("callbacks got %v in order %v, stored as %v", got, order, s.IDs())
 		}
 	})
 }
 
 func TestWriterOnBatch(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	var n notes
 	cfg := WriterConfig{BatchMessages: 2}
 	n.install(&cfg)
@@ -163,7 +165,7 @@ func TestWriterOnBatch(t *testing.T) {
 }
 
 func TestNewWriterRefuses(t *testing.T) {
-	s := &memoryServer{maxBatchSize: 1000}
+	s := &script.Log{MaxBatchSize: 1000}
 	full, _ := NewMemoryBacklog(MemoryBacklogConfig{})
 	raw := stored("other", "x")
 	if err := full.put(&BacklogEntry{Raw: []byte(raw), Messages: 1}); err != nil {
@@ -187,7 +189,7 @@ func TestNewWriterRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, ccfg := fake(t, s.serve)
+			_, ccfg := fake(t, s.Serve)
 			c := dialTest(t, ccfg)
 			w, err := NewWriter(t.Context(), c, tt.topic, tt.cfg)
 			if err == nil {
@@ -212,7 +214,7 @@ func TestNewWriterRefuses(t *testing.T) {
 func TestNewWriterCannotConnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ccfg := fake(t, nil)
-		f.scripts = nil
+		f.serve(fakeAddr, nil)
 		c, _ := NewClient(ccfg)
 		defer c.Close()
 		_, err := NewWriter(t.Context(), c, "t", WriterConfig{})
@@ -239,7 +241,7 @@ func TestNewWriterCannotConnect(t *testing.T) {
 }
 
 func TestWriterClose(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchAge: -1}, func(t *testing.T, w *Writer) {
 		write(t, w, "a", "b")
 		for range 2 {
@@ -247,8 +249,8 @@ func TestWriterClose(t *testing.T) {
 				t.Errorf("Close: %v", err)
 			}
 		}
-		if s.stored() != "a b" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "a b" {
+			t.Errorf("stored %q", s.String())
 		}
 		_, err := w.Write([]byte("c"))
 		if !errors.Is(err, ErrWriterClosed) || !IsNotStored(err) || IsRetryable(err) {
@@ -267,7 +269,7 @@ func TestWriterClose(t *testing.T) {
 }
 
 func TestWriterForLog(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{TrimNewline: true}, func(t *testing.T, w *Writer) {
 		l := log.New(w, "p: ", 0)
 		l.Print("one")
@@ -276,30 +278,30 @@ func TestWriterForLog(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"p: one", "p: two\n", "", "", "x"}; !slices.Equal(s.messages, want) {
-			t.Errorf("stored %q, want %q", s.messages, want)
+		if want := []string{"p: one", "p: two\n", "", "", "x"}; !slices.Equal(s.Messages(), want) {
+			t.Errorf("stored %q, want %q", s.Messages(), want)
 		}
 	})
 }
 
 // What a caller writes is copied.
 func TestWriterCopies(t *testing.T) {
-	s := &memoryServer{}
+	s := &script.Log{}
 	bubble(t, s, WriterConfig{}, func(t *testing.T, w *Writer) {
 		p := []byte("original")
 		write(t, w, string(p))
 		w.Write(p)
 		copy(p, bytes.Repeat([]byte("x"), len(p)))
 		flush(t, w)
-		if s.stored() != "original original" {
-			t.Errorf("stored %q", s.stored())
+		if s.String() != "original original" {
+			t.Errorf("stored %q", s.String())
 		}
 	})
 }
 
 func TestWriterConcurrent(t *testing.T) {
-	s := &memoryServer{}
-	_, ccfg := fake(t, s.serve)
+	s := &script.Log{}
+	_, ccfg := fake(t, s.Serve)
 	w := openWriter(t, ccfg, WriterConfig{BatchMessages: 7, InFlight: 3, BufferBytes: 2 * DefaultMaxBatchSize})
 	const callers, each = 8, 500
 	var wg sync.WaitGroup
@@ -331,15 +333,15 @@ func TestWriterConcurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := map[string]int{}
-	for _, m := range s.messages {
+	for _, m := range s.Messages() {
 		c, i, _ := strings.Cut(m, ":")
 		if i != fmt.Sprint(next[c]) {
 			t.Fatalf("message %q where %d is due", m, next[c])
 		}
 		next[c]++
 	}
-	if len(s.messages) != callers*each {
-		t.Errorf("%d messages stored, want %d", len(s.messages), callers*each)
+	if len(s.Messages()) != callers*each {
+		t.Errorf("%d messages stored, want %d", len(s.Messages()), callers*each)
 	}
 	for c, n := range called {
 		if n != each {

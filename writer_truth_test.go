@@ -12,13 +12,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // truth is a run of many callers on one Writer, to a server that refuses, stalls
 // and hangs up. It checks what they are told against what the server stores.
 type truth struct {
 	t      *testing.T
-	server *memoryServer
+	server *script.Log
 	w      *Writer
 	clock  atomic.Int64 // orders what happens
 	calm   atomic.Bool
@@ -49,7 +51,7 @@ func (r *truth) serve(seed uint64) {
 		defer mu.Unlock()
 		return rnd.IntN(n)
 	}
-	r.server.onBatch = func(p *peer, _ []string) string {
+	r.server.OnBatch = func(p *script.Peer, _ []string) string {
 		if r.calm.Load() {
 			return ""
 		}
@@ -64,19 +66,17 @@ func (r *truth) serve(seed uint64) {
 		}
 		return ""
 	}
-	r.server.onStored = func(answer string) (string, bool) {
+	r.server.OnStored = func(_ *script.Peer, _ []string, answer string) string {
 		if !r.calm.Load() && mood(60) == 0 {
-			return answer[:len(answer)/2], false
+			return answer[:len(answer)/2]
 		}
-		return answer, true
+		return answer
 	}
 }
 
 func (r *truth) isStored(messages []string) (missing []string) {
-	r.server.mu.Lock()
-	defer r.server.mu.Unlock()
-	stored := make(map[string]bool, len(r.server.messages))
-	for _, m := range r.server.messages {
+	stored := make(map[string]bool)
+	for _, m := range r.server.Messages() {
 		stored[m] = true
 	}
 	for _, m := range messages {
@@ -244,9 +244,9 @@ func TestWriterTellsTheTruth(t *testing.T) {
 }
 
 func tellTheTruth(t *testing.T, seed uint64, cfg WriterConfig) *truth {
-	r := &truth{t: t, server: &memoryServer{}, begun: map[string]int64{}, fates: map[string]string{}, seen: map[string]int{}}
+	r := &truth{t: t, server: &script.Log{}, begun: map[string]int64{}, fates: map[string]string{}, seen: map[string]int{}}
 	r.serve(seed)
-	_, ccfg := fake(t, r.server.serve)
+	_, ccfg := fake(t, r.server.Serve)
 	ccfg.ReconnectMin, ccfg.ReconnectMax = time.Millisecond, 10*time.Millisecond
 	r.w = openWriter(t, ccfg, cfg)
 	var callers sync.WaitGroup

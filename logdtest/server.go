@@ -2,11 +2,13 @@
 //
 // A [Server], made by [Start], is the real thing, for tests of what a program
 // does with its logs. Neither it nor its clients need a free port, a folder or
-// a pause to be known to the test.
+// a pause to be known to the test. With the option [On] it is on a network in
+// memory, and the test can run in a bubble of package testing/synctest, in which
+// nothing waits for time to pass.
 //
-// A [Script], made by [NewScript], is a server that does what the test says,
-// step by step, for tests of what a program does when things go wrong: answers
-// that are late, cut in the middle, garbage, or that do not come.
+// Package logdtest/script has servers that do what the test says, for tests of
+// what a program does when things go wrong: answers that are late, cut in the
+// middle, garbage, or that do not come.
 package logdtest
 
 import (
@@ -22,6 +24,7 @@ import (
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/logdtest/memnet"
 )
 
 // stopTimeout bounds the clean end of a Server.
@@ -33,12 +36,13 @@ const stopTimeout = 10 * time.Second
 //	server := logdtest.Start(t)
 //	client := server.Client(t)
 //
-// It listens at a free port of 127.0.0.1, keeps its data in a folder of the
-// test's own, and is stopped at the test's end. All methods are safe for
-// concurrent use.
+// It listens at a free port of 127.0.0.1, or on a [memnet.Network], keeps its data
+// in a folder of the test's own, and is stopped at the test's end. All methods are
+// safe for concurrent use.
 type Server struct {
-	t      testing.TB
-	config config.Config
+	t       testing.TB
+	config  config.Config
+	network *memnet.Network // nil for that of the machine
 
 	mu   sync.Mutex
 	node *node.Node // nil while stopped
@@ -88,6 +92,11 @@ func WorkDir(name string) Option { return func(s *Server) { s.config.WorkDir = n
 
 // Logger sets what is told of the server's doings. Default: nothing.
 func Logger(logger *slog.Logger) Option { return func(s *Server) { s.log = logger } }
+
+// On puts the server on a network in memory, at an address of its own, instead of
+// that of the machine. It then works in a bubble of package testing/synctest, if
+// the network was made there. Its clients need the Dial of [Server.ClientConfig].
+func On(network *memnet.Network) Option { return func(s *Server) { s.network = network } }
 
 // Start starts a server, which takes requests when Start returns. If it cannot
 // be started, the test has failed and ends.
@@ -143,12 +152,16 @@ func (s *Server) Client(t testing.TB) *logd.Client {
 // ClientConfig returns the configuration of [Server.Client], to be changed by
 // the test.
 func (s *Server) ClientConfig() logd.ClientConfig {
-	return logd.ClientConfig{
+	cfg := logd.ClientConfig{
 		Addrs:             []string{s.Addr()},
 		ReconnectMin:      time.Millisecond,
 		ReconnectMax:      20 * time.Millisecond,
 		ReconnectAttempts: -1,
 	}
+	if s.network != nil {
+		cfg.Dial = s.network.Dial
+	}
+	return cfg
 }
 
 // Stop ends the server as a SIGTERM does: requests that are being worked on are
@@ -179,9 +192,11 @@ func (s *Server) start() error {
 	if s.addr != "" {
 		c.Host = s.addr
 	}
-	start := func() (*node.Node, error) {
-		return node.Start(context.Background(), node.Options{Config: c, Version: "test", Logger: s.log})
+	o := node.Options{Config: c, Version: "test", Logger: s.log}
+	if s.network != nil {
+		o.Listen = s.network.Listen
 	}
+	start := func() (*node.Node, error) { return node.Start(context.Background(), o) }
 	n, err := start()
 	// A process that this one is starting has a copy of the former listener for
 	// a moment.

@@ -34,6 +34,8 @@ type Options struct {
 	Version string
 	// Logger is told what an operator should know. Default: discard.
 	Logger *slog.Logger
+	// Listen listens at Config.Host for the protocol. Default: on TCP.
+	Listen func(addr string) (net.Listener, error)
 }
 
 // Node is a running logd.
@@ -87,6 +89,9 @@ func newNode(o Options) *Node {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Listen == nil {
+		o.Listen = listen
+	}
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
 	n.metrics = newMetrics(n)
@@ -121,7 +126,7 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
 			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
 	}
-	if n.listener, err = listen(c.Host); err != nil {
+	if n.listener, err = n.o.Listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
 	if c.HTTPHost != "" {

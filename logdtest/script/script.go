@@ -1,30 +1,43 @@
-package logdtest
+// Package script has servers that do what a test says, for tests of what a
+// program does when things go wrong: answers that are late, cut in the middle,
+// garbage, or that do not come. They know nothing of logs; package logdtest has a
+// server that does.
+//
+// A [Script] plays steps, one after another: it is for what happens in order. A
+// function for [Serve] is called for each connection, with a [Peer] to talk to:
+// it is for what happens at once. A [Log] takes batches as a server does, and asks
+// the test what to answer.
+//
+// A Script has a port of 127.0.0.1, or is on a [memnet.Network], as the others
+// are: that works in a bubble of package testing/synctest.
+package script
 
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/logdtest/memnet"
 )
 
-// StepTimeout is how long a [Script] is patient with one step. A step that
-// takes longer fails the test: it has come to nothing.
+// StepTimeout is how long a [Script] at a port is patient with one step. A step
+// that takes longer fails the test: it has come to nothing. On a network in memory
+// there is no such limit: in a bubble, a test in which nothing can happen any more
+// fails by itself.
 const StepTimeout = 10 * time.Second
 
 // Script is a server that does what a test tells it, step by step: it expects
 // these requests, gives these answers, is late, cuts and resets connections,
-// sends garbage, is not there, and comes back at the same address. It knows
-// nothing of logs.
+// sends garbage, is not there, and comes back at the same address.
 //
-//	s := logdtest.NewScript(t)
+//	s := script.New(t)
 //	s.Play(
-//		logdtest.Accept(),
-//		logdtest.Expect("BATCH"), logdtest.Answer("OK 0 1\r\n"),
-//		logdtest.Expect("BATCH"), logdtest.Answer("OK 4"), logdtest.Reset(),
+//		script.Accept(),
+//		script.Expect("BATCH"), script.Answer("OK 0 1\r\n"),
+//		script.Expect("BATCH"), script.Answer("OK 4"), script.Reset(),
 //	)
 //	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{s.Addr()}})
 //
@@ -36,8 +49,10 @@ const StepTimeout = 10 * time.Second
 // it was, ends the script and closes the connections, so that nobody waits for
 // them. The test's end waits for the steps that are left.
 type Script struct {
-	t    testing.TB
-	addr string
+	t       testing.TB
+	addr    string
+	listen  func(addr string) (net.Listener, error)
+	patient bool // however long a step takes
 
 	mu       sync.Mutex
 	steps    []Step
@@ -45,7 +60,7 @@ type Script struct {
 	failed   bool
 	closed   bool          // no more steps will come
 	changed  chan struct{} // closed and replaced when one of the above changes
-	listener *net.TCPListener
+	listener net.Listener
 	conns    []net.Conn
 	quit     chan struct{} // closed by close
 
@@ -55,18 +70,27 @@ type Script struct {
 	done chan struct{}
 }
 
-// NewScript returns a Script that listens at a free port of 127.0.0.1. Clients
-// can connect from now on, and wait for the script's [Accept].
-func NewScript(t testing.TB) *Script {
+// New returns a Script that listens at a free port of 127.0.0.1. Clients can
+// connect from now on, and wait for the script's [Accept].
+func New(t testing.TB) *Script {
 	t.Helper()
-	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return start(t, "127.0.0.1:0", &Script{listen: func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }})
+}
+
+// On returns a Script that listens at an address of a network in memory.
+func On(t testing.TB, network *memnet.Network, addr string) *Script {
+	t.Helper()
+	return start(t, addr, &Script{listen: network.Listen, patient: true})
+}
+
+func start(t testing.TB, addr string, s *Script) *Script {
+	t.Helper()
+	ln, err := s.listen(addr)
 	if err != nil {
-		t.Fatalf("logdtest: %v", err)
+		t.Fatalf("script: %v", err)
 	}
-	s := &Script{
-		t: t, addr: ln.Addr().String(), listener: ln,
-		changed: make(chan struct{}), done: make(chan struct{}), quit: make(chan struct{}),
-	}
+	s.t, s.addr, s.listener = t, ln.Addr().String(), ln
+	s.changed, s.done, s.quit = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go s.play()
 	t.Cleanup(s.end)
 	return s
@@ -124,7 +148,7 @@ func (s *Script) play() {
 			select {
 			case <-s.quit: // the test has failed already, and this is of it
 			default:
-				s.t.Errorf("logdtest: step %d, %s: %v", number, step.name, err)
+				s.t.Errorf("script: step %d, %s: %v", number, step.name, err)
 				s.close()
 			}
 			return
@@ -182,7 +206,7 @@ func (s *Script) close() {
 }
 
 // listening returns the listener, or an error if there is none.
-func (s *Script) listening() (*net.TCPListener, error) {
+func (s *Script) listening() (net.Listener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listener == nil {
@@ -191,16 +215,12 @@ func (s *Script) listening() (*net.TCPListener, error) {
 	return s.listener, nil
 }
 
-// listen takes the address again.
-func (s *Script) listen() error {
+// listenAgain takes the address again.
+func (s *Script) listenAgain() error {
 	if _, err := s.listening(); err == nil {
 		return errors.New("the server listens already")
 	}
-	addr, err := net.ResolveTCPAddr("tcp", s.addr)
-	if err != nil {
-		return err
-	}
-	ln, err := net.ListenTCP("tcp", addr)
+	ln, err := s.listen(s.addr)
 	if err != nil {
 		return err
 	}
@@ -210,23 +230,18 @@ func (s *Script) listen() error {
 	return nil
 }
 
+// patience returns when a step that begins now has taken too long.
+func (s *Script) patience() time.Time {
+	if s.patient {
+		return time.Time{}
+	}
+	return time.Now().Add(StepTimeout)
+}
+
 // connected returns an error if there is no connection to play on.
 func (s *Script) connected() error {
 	if s.conn == nil {
 		return errors.New("there is no connection: no Accept before, or cut since")
 	}
-	return s.conn.SetDeadline(time.Now().Add(StepTimeout))
-}
-
-// line reads one line, and returns it without its end.
-func (s *Script) line() (string, error) {
-	line, err := s.br.ReadString('\n')
-	if err != nil {
-		return "", fmt.Errorf("the client sent %q and then: %w", line, err)
-	}
-	rest, ok := strings.CutSuffix(line, "\r\n")
-	if !ok {
-		return "", fmt.Errorf("the client sent %q, which does not end with CRLF", line)
-	}
-	return rest, nil
+	return s.conn.SetDeadline(s.patience())
 }

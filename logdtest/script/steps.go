@@ -1,4 +1,4 @@
-package logdtest
+package script
 
 import (
 	"bufio"
@@ -11,12 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/logdtest/memnet"
 )
-
-// maxBatch bounds the batch that a script reads.
-const maxBatch = 64 << 20
 
 // Step is one step of a [Script].
 type Step struct {
@@ -32,7 +29,9 @@ func Accept() Step {
 		if err != nil {
 			return err
 		}
-		ln.SetDeadline(time.Now().Add(StepTimeout))
+		if l, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
+			l.SetDeadline(s.patience())
+		}
 		c, err := ln.Accept()
 		if err != nil {
 			return fmt.Errorf("no client came: %w", err)
@@ -54,9 +53,9 @@ func Accept() Step {
 // default limit.
 func Expect(prefix string) Step {
 	return Step{fmt.Sprintf("Expect %q", prefix), func(s *Script) error {
-		line, _, err := s.request(prefix)
-		if err == nil && !strings.HasPrefix(line, prefix) {
-			err = fmt.Errorf("the client sent %q", line)
+		r, err := s.request(prefix)
+		if err == nil && !strings.HasPrefix(r.Line, prefix) {
+			err = fmt.Errorf("the client sent %q", r.Line)
 		}
 		return err
 	}}
@@ -66,21 +65,15 @@ func Expect(prefix string) Step {
 // the topic, as one batch.
 func ExpectBatch(topic string, messages ...string) Step {
 	return Step{fmt.Sprintf("ExpectBatch %q %.100q", topic, messages), func(s *Script) error {
-		line, data, err := s.request("BATCH")
+		r, err := s.request("BATCH")
 		if err != nil {
 			return err
 		}
-		var req protocol.Request
-		if err := protocol.ParseRequest([]byte(line), &req); err != nil || req.Command != protocol.Batch {
-			return fmt.Errorf("the client sent %q", line)
+		if !r.IsBatch() {
+			return fmt.Errorf("the client sent %q", r.Line)
 		}
-		var got []string
-		m := batch.Messages{Data: data}
-		for m.Next() {
-			got = append(got, string(m.Body()))
-		}
-		if string(req.Batch.Topic) != topic || !slices.Equal(got, messages) {
-			return fmt.Errorf("the client sent topic %q the messages %.200q", req.Batch.Topic, got)
+		if got := r.Messages(); r.Topic() != topic || !slices.Equal(got, messages) {
+			return fmt.Errorf("the client sent topic %q the messages %.200q", r.Topic(), got)
 		}
 		return nil
 	}}
@@ -162,8 +155,7 @@ func Answer(text string) Step {
 
 // AnswerConfig answers CONFIG as a server with this limit on batches does.
 func AnswerConfig(maxBatchSize int64) Step {
-	body := fmt.Appendf(nil, "Host: 127.0.0.1:0\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: %d\r\n", maxBatchSize)
-	step := Answer(string(protocol.AppendBody(nil, body)))
+	step := Answer(config("127.0.0.1:0", maxBatchSize))
 	step.name = fmt.Sprintf("AnswerConfig %d", maxBatchSize)
 	return step
 }
@@ -187,10 +179,13 @@ func Cut() Step {
 		if err := s.connected(); err != nil {
 			return err
 		}
-		// A full close would be a reset if the client has sent more than the
-		// script has read. The other half is closed with the test.
 		defer s.drop()
-		return s.conn.(*net.TCPConn).CloseWrite()
+		if c, ok := s.conn.(*net.TCPConn); ok {
+			// A full close would be a reset if the client has sent more than the
+			// script has read. The other half is closed with the test.
+			return c.CloseWrite()
+		}
+		return s.conn.Close()
 	}}
 }
 
@@ -202,7 +197,12 @@ func Reset() Step {
 			return err
 		}
 		defer s.drop()
-		s.conn.(*net.TCPConn).SetLinger(0)
+		switch c := s.conn.(type) {
+		case *net.TCPConn:
+			c.SetLinger(0)
+		case *memnet.Conn:
+			c.Reset()
+		}
 		return s.conn.Close()
 	}}
 }
@@ -224,20 +224,22 @@ func Refuse() Step {
 
 // Listen makes the server reachable again after [Refuse], at the same address.
 func Listen() Step {
-	return Step{"Listen", (*Script).listen}
+	return Step{"Listen", (*Script).listenAgain}
 }
 
 // Until waits for the channel to be closed, or to give a value.
 func Until(c <-chan struct{}) Step {
 	return Step{"Until", func(s *Script) error {
-		timer := time.NewTimer(StepTimeout)
-		defer timer.Stop()
+		var timeout <-chan time.Time
+		if !s.patient {
+			timeout = time.After(StepTimeout)
+		}
 		select {
 		case <-c:
 			return nil
 		case <-s.quit:
 			return errors.New("the test has ended")
-		case <-timer.C:
+		case <-timeout:
 			return errors.New("what it waits for has not happened")
 		}
 	}}
@@ -251,39 +253,18 @@ func Do(f func()) Step {
 	}}
 }
 
-// request reads one request, which is to begin with prefix. Data is the batch's,
-// for BATCH.
-func (s *Script) request(prefix string) (line string, data []byte, err error) {
+// request reads one request, which is to begin with prefix.
+func (s *Script) request(prefix string) (r Request, err error) {
 	if err := s.connected(); err != nil {
-		return "", nil, err
+		return r, err
 	}
-	if line, err = s.line(); err == nil && line == "CONFIG" && strings.HasPrefix(prefix, "BATCH") {
+	if r, err = readRequest(s.br); err == nil && r.Line == "CONFIG" && strings.HasPrefix(prefix, "BATCH") {
 		if err := s.tellLimit(); err != nil {
-			return "", nil, err
+			return r, err
 		}
-		line, err = s.line()
+		r, err = readRequest(s.br)
 	}
-	if err != nil {
-		return "", nil, err
-	}
-	var req protocol.Request
-	if err := protocol.ParseRequest([]byte(line), &req); err != nil {
-		return "", nil, fmt.Errorf("the client sent %q: %w", line, err)
-	}
-	if req.Command != protocol.Batch {
-		return line, nil, nil
-	}
-	if req.Batch.Size > maxBatch {
-		return "", nil, fmt.Errorf("the client sent %q: over %d bytes", line, maxBatch)
-	}
-	data = make([]byte, req.Batch.Size)
-	if _, err := io.ReadFull(s.br, data); err != nil {
-		return "", nil, fmt.Errorf("the client sent %q and not its data: %w", line, err)
-	}
-	if err := batch.Check(&req.Batch, data); err != nil {
-		return "", nil, fmt.Errorf("the client sent %q: %w", line, err)
-	}
-	return line, data, nil
+	return r, err
 }
 
 // tellLimit answers the CONFIG of a client that wants to know how large a batch

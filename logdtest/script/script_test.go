@@ -1,4 +1,4 @@
-package logdtest_test
+package script_test
 
 import (
 	"bufio"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // recorder is a test whose failures are only noted.
@@ -44,27 +44,27 @@ func (r *recorder) end() string {
 const batch = "BATCH 10 t 1804709156 1\r\nMSG 1\r\na\r\n"
 
 // dial connects to the script.
-func dial(t *testing.T, s *logdtest.Script) (net.Conn, *bufio.Reader) {
+func dial(t *testing.T, s *script.Script) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(logdtest.StepTimeout))
+	c.SetDeadline(time.Now().Add(script.StepTimeout))
 	return c, bufio.NewReader(c)
 }
 
 func TestScriptPlays(t *testing.T) {
-	s := logdtest.NewScript(t)
+	s := script.New(t)
 	waited := make(chan struct{})
 	played := 0
 	s.Play(
-		logdtest.Accept(),
-		logdtest.Expect("PING"), logdtest.Answer("OK\r\n"),
-		logdtest.Expect("CONFIG"), logdtest.AnswerConfig(1234),
-		logdtest.Until(waited), logdtest.Do(func() { played++ }),
-		logdtest.Garbage(10, 7), logdtest.Cut(),
+		script.Accept(),
+		script.Expect("PING"), script.Answer("OK\r\n"),
+		script.Expect("CONFIG"), script.AnswerConfig(1234),
+		script.Until(waited), script.Do(func() { played++ }),
+		script.Garbage(10, 7), script.Cut(),
 	)
 	c, br := dial(t, s)
 	io.WriteString(c, "PING\r\nCONFIG\r\n")
@@ -86,23 +86,23 @@ func TestScriptPlays(t *testing.T) {
 }
 
 func TestScriptResets(t *testing.T) {
-	s := logdtest.NewScript(t)
+	s := script.New(t)
 	c, br := dial(t, s)
-	s.Play(logdtest.Accept(), logdtest.ExpectBytes(3), logdtest.Reset())
+	s.Play(script.Accept(), script.ExpectBytes(3), script.Reset())
 	io.WriteString(c, "PING\r\n")
 	if _, err := br.ReadByte(); err == nil || err == io.EOF {
 		t.Errorf("read ends with %v, want a reset", err)
 	}
 	// And it is not there for a while.
-	s.Play(logdtest.Refuse())
+	s.Play(script.Refuse())
 	s.Wait()
 	if c, err := net.Dial("tcp", s.Addr()); err == nil {
 		c.Close()
 		t.Error("connected to a server that refuses")
 	}
-	s.Play(logdtest.Listen())
+	s.Play(script.Listen())
 	s.Wait()
-	s.Play(logdtest.Accept(), logdtest.ExpectClose())
+	s.Play(script.Accept(), script.ExpectClose())
 	c, _ = dial(t, s)
 	c.Close()
 	s.Wait()
@@ -112,32 +112,32 @@ func TestScriptResets(t *testing.T) {
 func TestScriptFails(t *testing.T) {
 	tests := []struct {
 		name  string
-		steps []logdtest.Step
+		steps []script.Step
 		sends string
 		says  []string
 	}{
-		{"another request", []logdtest.Step{logdtest.Expect("PING")}, "CONFIG\r\n", []string{"step 2", `Expect "PING"`, `"CONFIG"`}},
-		{"no request", []logdtest.Step{logdtest.Expect("PING")}, "NONSENSE\r\n", []string{"step 2", "NONSENSE"}},
-		{"half a request", []logdtest.Step{logdtest.Expect("PING")}, "PI", []string{"step 2", `"PI"`}},
-		{"other messages", []logdtest.Step{logdtest.ExpectBatch("t", "b")}, batch, []string{"step 2", `"a"`}},
-		{"a damaged batch", []logdtest.Step{logdtest.Expect("BATCH")}, "BATCH 10 t 1 1\r\nMSG 1\r\na\r\n", []string{"step 2", "checksum"}},
-		{"half a batch", []logdtest.Step{logdtest.Expect("BATCH")}, batch[:30], []string{"step 2", "not its data"}},
-		{"no end", []logdtest.Step{logdtest.ExpectClose()}, "x", []string{"step 2", "ExpectClose", `"x"`}},
-		{"too early", []logdtest.Step{logdtest.ExpectNothing(logdtest.StepTimeout)}, "x", []string{"step 2", "ExpectNothing", `"x"`}},
-		{"too few bytes", []logdtest.Step{logdtest.ExpectBytes(3)}, "xy", []string{"step 2", "ExpectBytes 3", "2 bytes"}},
-		{"no connection", []logdtest.Step{logdtest.Reset(), logdtest.Answer("OK\r\n")}, "", []string{"step 3", "no connection"}},
-		{"listens twice", []logdtest.Step{logdtest.Listen()}, "", []string{"step 2", "listens already"}},
-		{"refuses twice", []logdtest.Step{logdtest.Refuse(), logdtest.Refuse()}, "", []string{"step 3", "does not listen"}},
-		{"accepts nothing", []logdtest.Step{logdtest.Refuse(), logdtest.Accept()}, "", []string{"step 3", "does not listen"}},
+		{"another request", []script.Step{script.Expect("PING")}, "CONFIG\r\n", []string{"step 2", `Expect "PING"`, `"CONFIG"`}},
+		{"no request", []script.Step{script.Expect("PING")}, "NONSENSE\r\n", []string{"step 2", "NONSENSE"}},
+		{"half a request", []script.Step{script.Expect("PING")}, "PI", []string{"step 2", `"PI"`}},
+		{"other messages", []script.Step{script.ExpectBatch("t", "b")}, batch, []string{"step 2", `"a"`}},
+		{"a damaged batch", []script.Step{script.Expect("BATCH")}, "BATCH 10 t 1 1\r\nMSG 1\r\na\r\n", []string{"step 2", "checksum"}},
+		{"half a batch", []script.Step{script.Expect("BATCH")}, batch[:30], []string{"step 2", "not its data"}},
+		{"no end", []script.Step{script.ExpectClose()}, "x", []string{"step 2", "ExpectClose", `"x"`}},
+		{"too early", []script.Step{script.ExpectNothing(script.StepTimeout)}, "x", []string{"step 2", "ExpectNothing", `"x"`}},
+		{"too few bytes", []script.Step{script.ExpectBytes(3)}, "xy", []string{"step 2", "ExpectBytes 3", "2 bytes"}},
+		{"no connection", []script.Step{script.Reset(), script.Answer("OK\r\n")}, "", []string{"step 3", "no connection"}},
+		{"listens twice", []script.Step{script.Listen()}, "", []string{"step 2", "listens already"}},
+		{"refuses twice", []script.Step{script.Refuse(), script.Refuse()}, "", []string{"step 3", "does not listen"}},
+		{"accepts nothing", []script.Step{script.Refuse(), script.Accept()}, "", []string{"step 3", "does not listen"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &recorder{TB: t}
-			s := logdtest.NewScript(r)
+			s := script.New(r)
 			c, _ := dial(t, s)
 			io.WriteString(c, tt.sends)
 			c.(*net.TCPConn).CloseWrite()
-			s.Play(logdtest.Accept())
+			s.Play(script.Accept())
 			s.Play(tt.steps...)
 			got := r.end()
 			for _, part := range tt.says {

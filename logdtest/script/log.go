@@ -1,0 +1,146 @@
+package script
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// Log takes batches as a server does, for tests of what becomes of them: it keeps
+// the messages for the test to look at, and lets the test answer in its place. It
+// cannot be read from.
+//
+//	stored := &script.Log{OnBatch: func(p *script.Peer, messages []string) string {
+//		if messages[0] == "bad" {
+//			return "ERR read only\r\n"
+//		}
+//		return ""
+//	}}
+//	script.Serve(t, network, "log:1774", stored.Serve)
+//
+// The zero value is an empty log. Its fields are set before its use. All methods
+// are safe for concurrent use.
+type Log struct {
+	// MaxBatchSize is the limit that CONFIG tells. It is not kept to. Default: that
+	// of a server.
+	MaxBatchSize int64
+	// OnBatch, if set, is called with each batch before it is stored. An answer
+	// other than "" is given in place of storing it. It may close the connection.
+	OnBatch func(p *Peer, messages []string) (answer string)
+	// OnStored, if set, is called with each batch that was stored, and returns what
+	// to send: if that is not the answer, the connection ends behind it.
+	OnStored func(p *Peer, messages []string, answer string) string
+	// OnOther, if set, returns the answer to a request that is neither BATCH nor
+	// CONFIG. Default: the test fails.
+	OnOther func(r Request) (answer string)
+
+	mu       sync.Mutex
+	next     map[string]int64 // offset, by topic
+	messages []string
+	batches  []int
+	ids      []string
+}
+
+// Serve is a function for [Serve].
+func (l *Log) Serve(p *Peer) {
+	for {
+		r, ok := p.Request()
+		if !ok {
+			return
+		}
+		switch {
+		case r.IsBatch():
+			ok = l.batch(p, r)
+		case r.Line == "CONFIG":
+			ok = p.AnswerConfig(l.limit())
+		case l.OnOther != nil:
+			ok = p.Answer("%s", l.OnOther(r))
+		default:
+			p.t.Errorf("script: the client sent %q to a Log", r.Line)
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+func (l *Log) batch(p *Peer, r Request) bool {
+	messages := r.Messages()
+	if l.OnBatch != nil {
+		if answer := l.OnBatch(p, messages); answer != "" {
+			return p.Answer("%s", answer)
+		}
+	}
+	offset := l.store(r, messages)
+	answer := fmt.Sprintf("OK %d 1\r\n", offset)
+	send := answer
+	if l.OnStored != nil {
+		send = l.OnStored(p, messages, answer)
+	}
+	return p.Answer("%s", send) && send == answer
+}
+
+func (l *Log) store(r Request, messages []string) (offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		l.next = make(map[string]int64)
+	}
+	offset = l.next[r.Topic()]
+	l.next[r.Topic()] += r.Len()
+	l.messages = append(l.messages, messages...)
+	l.batches = append(l.batches, len(messages))
+	for _, d := range r.deltas() {
+		l.ids = append(l.ids, fmt.Sprintf("%d.%d", offset, d))
+	}
+	return offset
+}
+
+func (l *Log) limit() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.MaxBatchSize == 0 {
+		return protocol.DefaultMaxBatchSize
+	}
+	return l.MaxBatchSize
+}
+
+// SetMaxBatchSize changes the limit while the Log is in use.
+func (l *Log) SetMaxBatchSize(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.MaxBatchSize = n
+}
+
+// Next returns the offset of the topic's next batch.
+func (l *Log) Next(topic string) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next[topic]
+}
+
+// Messages returns what was stored, in order.
+func (l *Log) Messages() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.messages...)
+}
+
+// String returns the messages, joined by spaces.
+func (l *Log) String() string { return strings.Join(l.Messages(), " ") }
+
+// IDs returns the names of the messages, "OFFSET.DELTA", in order.
+func (l *Log) IDs() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.ids...)
+}
+
+// Batches returns how many messages each batch has that was stored, in order.
+func (l *Log) Batches() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]int(nil), l.batches...)
+}
