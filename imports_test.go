@@ -50,11 +50,12 @@ var mayImport = map[string][]string{
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic"},
+	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
 	"internal/config":          {"internal/batch", "internal/hook"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs",
-		"internal/storage", "internal/server", "internal/config", "internal/hook", "internal/topic",
+		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
 	},
 	"internal/version": {},
 	"internal/exit":    {},
@@ -82,7 +83,8 @@ var mustNotReach = map[string][]string{
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
-	"internal/server":   {module + "/internal/storage", module + "/internal/vfs", "flag"},
+	"internal/server":   {module + "/internal/storage", module + "/internal/vfs", "flag", "net/http"},
+	"internal/web":      {module + "/internal/storage", module + "/internal/vfs", "flag"},
 	"":                  {"flag", "net/http"},
 }
 

@@ -12,7 +12,8 @@ type descriptors struct {
 }
 
 // spareDescriptors is what a process has open besides connections and the
-// store's files: listeners, folders, the log, profiles, delete hooks.
+// store's files: listeners, folders, the log, profiles, delete hooks, spare
+// connections of HTTP.
 const spareDescriptors = 64
 
 // shareDescriptors parts limit, the number of files that a process may have open. The

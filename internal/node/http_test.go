@@ -27,6 +27,7 @@ import (
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/web"
 )
 
 // do sends a request over HTTP and returns the answer.
@@ -287,7 +288,7 @@ func inHTTPBubble(t *testing.T, f func(t *testing.T, dial func() (net.Conn, *clo
 		n := newNode(Options{Config: c, Version: "test"})
 		n.server.Store(server.New(server.Options{Store: new(storage.Store).Contract(), Timeout: c.Timeout}))
 		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		h := n.newHTTP()
+		h := n.newWeb()
 		done := make(chan error, 1)
 		go func() { done <- h.Serve(l) }()
 		t.Cleanup(func() {
@@ -518,7 +519,7 @@ func TestHTTPConnectionsAreLimited(t *testing.T) {
 			t.Errorf("%d", status)
 		}
 	}
-	for range 2 * spareHTTP {
+	for range 2 * web.SpareConnections {
 		for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 503, "/debug/vars": 503} {
 			c := connect()
 			if status, _ := ask(c, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); status != want {
@@ -532,7 +533,7 @@ func TestHTTPConnectionsAreLimited(t *testing.T) {
 	if status, body := ask(connect(), ping); status != 503 || body != "ERR busy\r\n" {
 		t.Errorf("POST /log without room: %d %q", status, body)
 	}
-	silent := make([]net.Conn, spareHTTP)
+	silent := make([]net.Conn, web.SpareConnections)
 	for i := range silent {
 		silent[i] = connect()
 	}

@@ -109,8 +109,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(v), labels...)
 	}
 	gauge("logd_build_info", 1, m.node.o.Version)
-	for why := badHost; why < numRefusals; why++ {
-		counter("logd_http_refused_total", m.node.guard.refused[why].Load(), why.String())
+	if w := m.node.web; w != nil {
+		for why, n := range w.Refused() {
+			counter("logd_http_refused_total", n, why)
+		}
 	}
 	if s := m.node.server.Load(); s != nil {
 		st := s.Stats()
@@ -132,7 +134,6 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter("logd_connections_refused_total", st.ConnectionsRefused)
 		counter("logd_panics_total", st.Panics)
 		gauge("logd_waiting_reads", st.WaitingReads)
-		counter("logd_http_refused_total", st.ContentTypes, "content_type")
 	}
 	store := m.node.store.Load()
 	if store == nil {

@@ -19,11 +19,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/web"
 )
 
 // Options are what a node is made of.
@@ -46,10 +49,9 @@ type Node struct {
 	fs      *vfs.OS
 	store   atomic.Pointer[storage.Store] // nil while it is being recovered
 	server  atomic.Pointer[server.Server] // nil until requests are taken
-	http    *http.Server
+	web     *web.Server
 	hooks   *hooks // nil if there is no delete hook
 	share   descriptors
-	guard   *guard
 
 	listener, httpListener net.Listener
 
@@ -95,7 +97,6 @@ func newNode(o Options) *Node {
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
 	n.metrics = newMetrics(n)
-	n.guard = newGuard(o.Config.HTTPAllowedHosts, n.log)
 	return n
 }
 
@@ -133,7 +134,12 @@ func (n *Node) start(ctx context.Context) error {
 		if n.httpListener, err = listen(c.HTTPHost); err != nil {
 			return fmt.Errorf("listen for HTTP (http-host): %w", err)
 		}
-		n.serveHTTP()
+		n.web = n.newWeb()
+		n.group.Go(func() {
+			if err := n.web.Serve(n.httpListener); !errors.Is(err, http.ErrServerClosed) {
+				n.fail(fmt.Errorf("serve HTTP: %w", err))
+			}
+		})
 	}
 	if n.fs, err = vfs.OpenOS(c.WorkDir, 0o700); err != nil {
 		return fmt.Errorf("open work directory: %w", err)
@@ -177,6 +183,17 @@ func (n *Node) start(ctx context.Context) error {
 		},
 	}))
 	return nil
+}
+
+// newWeb returns the server of HTTP, which is there before the store is.
+func (n *Node) newWeb() *web.Server {
+	c := &n.o.Config
+	return web.New(web.Options{
+		Protocol: n.server.Load, Ready: n.Ready,
+		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
+		Version: n.o.Version, Logger: n.log, Timeout: c.Timeout, IdleTimeout: c.IdleTimeout,
+		AllowedHosts: c.HTTPAllowedHosts, MaxConnections: n.share.http,
+	})
 }
 
 // listen listens on a TCP address. One of IPv4 is one of IPv4 alone: to package
@@ -274,14 +291,14 @@ func (n *Node) release(ctx context.Context) error {
 	} else if n.listener != nil {
 		errs = append(errs, n.listener.Close())
 	}
-	if n.http != nil {
+	if n.web != nil {
 		// Health is answered until here. Answers get a moment to leave; what then
 		// still runs there, a profile say, is cut.
 		leaving, cancel := context.WithTimeout(ctx, time.Second)
-		err := n.http.Shutdown(leaving)
+		err := n.web.Shutdown(leaving)
 		cancel()
 		if err != nil {
-			err = n.http.Close()
+			err = n.web.Close()
 		}
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
@@ -323,8 +340,3 @@ func (n *Node) Ready() error {
 	}
 	return nil
 }
-
-const (
-	readHeaderTimeout = 10 * time.Second
-	maxHeaderBytes    = 64 << 10
-)

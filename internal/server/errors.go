@@ -27,8 +27,7 @@ var answers = [...]struct {
 	{topic.ErrClosed, protocol.ErrShuttingDown},
 }
 
-// answerTo returns the protocol's answer to an error, or nil if it has no name
-// for it.
+// answerTo returns the protocol's answer to an error, or nil if it has none.
 func answerTo(err error) *protocol.Error {
 	if perr, ok := err.(*protocol.Error); ok {
 		return perr
@@ -41,15 +40,16 @@ func answerTo(err error) *protocol.Error {
 	return nil
 }
 
-// answer is answerTo for a request: what has no name is logged.
-func (c *conn) answer(err error, op string, name []byte) *protocol.Error {
+// answerTo returns the answer to a request that failed. If the protocol has none,
+// the error is logged.
+func (c *caller) answerTo(err error, op string, name []byte) *protocol.Error {
 	if perr := answerTo(err); perr != nil {
 		return perr
 	}
 	if c.ctx.Err() != nil {
 		return protocol.ErrShuttingDown
 	}
-	c.srv.log.Error("request failed", "op", op, "topic", string(name), "remote", c.remote(), "err", err)
+	c.srv.log.Error("request failed", "op", op, "topic", string(name), "remote", c.from(), "err", err)
 	return protocol.ErrInternal
 }
 

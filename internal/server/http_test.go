@@ -16,40 +16,57 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/topic/topictest"
+	"github.com/logd-dev/logd/internal/web"
 )
 
 // httpTimeout is the ReadTimeout and WriteTimeout of the HTTP servers here.
 const httpTimeout = 10 * time.Second
 
-// inHTTPBubble is inBubble with an HTTP server before the server. Each call of
-// dial makes a connection to it.
+// inHTTPBubble is inBubble with an HTTP server before the server.
 func inHTTPBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client)) {
 	t.Helper()
 	inBubble(t, o, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		conns := make(chan net.Conn)
-		l := &fakeListener{closed: make(chan struct{})}
-		l.accept = func() (net.Conn, error) {
-			select {
-			case nc := <-conns:
-				return nc, nil
-			case <-l.closed:
-				return nil, net.ErrClosed
-			}
+		f(t, s, store, serveHTTP(t, handler(s, o)))
+	})
+}
+
+// serveHTTP serves HTTP until the test ends. Each call of dial makes a connection
+// to it.
+func serveHTTP(t *testing.T, handler http.Handler) (dial func() *client) {
+	conns := make(chan net.Conn)
+	l := &fakeListener{closed: make(chan struct{})}
+	l.accept = func() (net.Conn, error) {
+		select {
+		case nc := <-conns:
+			return nc, nil
+		case <-l.closed:
+			return nil, net.ErrClosed
 		}
-		h := &http.Server{Handler: s, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: time.Hour}
-		done := make(chan error, 1)
-		go func() { done <- h.Serve(l) }()
-		t.Cleanup(func() {
-			h.Close()
-			if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-				t.Errorf("Serve = %v", err)
-			}
-		})
-		f(t, s, store, func() *client {
-			nc, srv := net.Pipe()
-			conns <- srv
-			return &client{t, nc, bufio.NewReader(nc)}
-		})
+	}
+	h := &http.Server{Handler: handler, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: time.Hour}
+	done := make(chan error, 1)
+	go func() { done <- h.Serve(l) }()
+	t.Cleanup(func() {
+		h.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	return func() *client {
+		nc, srv := net.Pipe()
+		conns <- srv
+		return &client{t, nc, bufio.NewReader(nc)}
+	}
+}
+
+// handler returns the server of HTTP before s.
+func handler(s *server.Server, o server.Options) *web.Server {
+	timeout := o.Timeout
+	if timeout == 0 {
+		timeout = 15 * time.Second
+	}
+	return web.New(web.Options{
+		Protocol: func() *server.Server { return s }, Timeout: timeout, AllowedHosts: []string{"logd"}, Logger: o.Logger,
 	})
 }
 
@@ -196,7 +213,9 @@ func TestHTTPStatusOfStoreErrors(t *testing.T) {
 }
 
 func TestHTTPContentTypeAndMethod(t *testing.T) {
-	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
+		h := handler(s, server.Options{})
+		dial := serveHTTP(t, h)
 		c := dial()
 		b := wireBatch("t", "one")
 		for _, header := range []string{
@@ -211,7 +230,7 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 			c.wantClosed()
 			c = dial()
 		}
-		if n := s.Stats().ContentTypes; n != 10 {
+		if n := h.Refused()["content_type"]; n != 10 {
 			t.Errorf("%d requests of another content type are counted, want 10", n)
 		}
 		if n := length(store, "t"); n != -1 {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -9,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // input is a connection's side that reads. Its bytes stay where they are until
@@ -46,31 +43,6 @@ func (in *input) consume(n int) { in.r += n }
 func (in *input) full(limit int) bool {
 	return in.buf != nil && in.r == 0 && in.w == len(in.buf.b) && in.w >= limit
 }
-
-// line returns the next line without its end, the length of the end, and
-// whether it is there. If limit bytes hold no line end, it returns errLine.
-func (in *input) line() (line []byte, end int, ok bool, err error) {
-	const limit = protocol.MaxLine + len("\r\n")
-	p := in.unread()
-	i := bytes.IndexByte(p[:min(len(p), limit)], '\n')
-	if i < 0 {
-		if len(p) >= limit {
-			return nil, 0, false, errLine
-		}
-		return nil, 0, false, nil
-	}
-	line, end = p[:i], 1
-	if i > 0 && p[i-1] == '\r' {
-		line, end = p[:i-1], 2
-	}
-	if len(line) > protocol.MaxLine {
-		return nil, 0, false, errLine
-	}
-	return line, end, true, nil
-}
-
-// errLine is a request line that is too long.
-var errLine = errors.New("server: request line too long")
 
 // fill reads once from the connection. It makes room first, moving what is
 // unread: slices into the buffer are void after it.
@@ -165,6 +137,21 @@ func (c *conn) readReady(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// awaitHangUp waits until the client has closed the connection, or its side of
+// it, which is io.EOF, or until the deadline. Nothing is read: the poller tells of
+// each change of the socket.
+func (c *conn) awaitHangUp() error {
+	err := c.in.raw.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: pollHangUp}}
+		_, err := unix.Poll(p, 0)
+		return err == nil && p[0].Revents&(pollHangUp|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	if err == nil {
+		err = io.EOF
+	}
+	return err
 }
 
 // deadline is one of a connection's deadlines. Setting one costs a timer, so

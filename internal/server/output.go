@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/logd-dev/logd/internal/topic"
 )
 
 // sendChunk is how much of a file is sent under one write deadline: a reader
@@ -16,8 +14,7 @@ const sendChunk = 512 << 10
 
 // output is a connection's side that writes.
 type output struct {
-	pending []byte // answers not sent yet
-	write   deadline
+	write deadline
 
 	raw     syscall.RawConn
 	sendFn  func(fd uintptr) bool
@@ -30,51 +27,40 @@ type output struct {
 	err     error
 }
 
-// sendPending is how many bytes of answers are sent without waiting for more:
-// a few short requests can have long answers.
-const sendPending = 64 << 10
-
-// keepPending bounds the memory for answers that an idle connection keeps.
-const keepPending = 1 << 10
-
-// flush sends the pending answers. With more, what follows at once is sent
+// flush sends the session's answers. With more, what follows at once is sent
 // along with them.
 func (c *conn) flush(more bool) error {
-	o := &c.out
-	if len(o.pending) == 0 {
+	o := &c.sock
+	if len(c.out) == 0 {
 		return nil
 	}
 	c.writeDeadline()
 	var err error
 	if o.raw == nil {
-		_, err = c.nc.Write(o.pending)
+		_, err = c.nc.Write(c.out)
 	} else {
 		o.flags = 0
 		if more {
 			o.flags = msgMore
 		}
-		o.sending, o.err = o.pending, nil
+		o.sending, o.err = c.out, nil
 		if err = o.raw.Write(o.sendFn); err == nil {
 			err = o.err
 		}
 	}
-	c.srv.counters.bytesOut.Add(int64(len(o.pending)))
-	if cap(o.pending) > keepPending {
-		o.pending = nil
-	} else {
-		o.pending = o.pending[:0]
-	}
+	c.srv.counters.bytesOut.Add(int64(len(c.out)))
+	c.sent()
 	return err
 }
 
 func (c *conn) writeDeadline() {
 	timeout := c.srv.o.Timeout
-	c.out.write.by(time.Now().Add(timeout), timeout/32)
+	c.sock.write.by(time.Now().Add(timeout), timeout/32)
 }
 
 // sendReady sends what is to be sent, as far as the socket takes it.
 func (c *conn) sendReady(fd uintptr) bool {
-	o := &c.out
+	o := &c.sock
 	for len(o.sending) > 0 {
 		n, err := unix.SendmsgN(int(fd), o.sending, nil, nil, o.flags|unix.MSG_NOSIGNAL)
 		switch {
@@ -91,16 +77,19 @@ func (c *conn) sendReady(fd uintptr) bool {
 	return true
 }
 
-// sendView sends the pending answers and then the sections of v: from the
-// files' descriptors to the socket inside the kernel, where both have one.
-func (c *conn) sendView(v topic.View) error {
+// sendView sends the session's answers and then the sections of its view: from
+// the files' descriptors to the socket inside the kernel, where both have one.
+func (c *conn) sendView() error {
+	v := c.view
+	c.view = nil
+	defer v.Close()
 	if err := c.flush(true); err != nil {
 		return err
 	}
 	for i := range v.Sections() {
 		r, pos, n := v.Section(i)
 		file, ok := r.(interface{ Fd() (uintptr, bool) })
-		if ok && c.out.raw != nil {
+		if ok && c.sock.raw != nil {
 			if fd, ok := file.Fd(); ok {
 				if err := c.sendFile(int(fd), pos, n); err != nil {
 					return err
@@ -117,7 +106,7 @@ func (c *conn) sendView(v topic.View) error {
 
 // sendFile sends n bytes of the file src at pos.
 func (c *conn) sendFile(src int, pos, n int64) error {
-	o := &c.out
+	o := &c.sock
 	o.src, o.pos, o.err = src, pos, nil
 	for n > 0 {
 		o.left = int(min(n, sendChunk))
@@ -137,7 +126,7 @@ func (c *conn) sendFile(src int, pos, n int64) error {
 // fileReady sends what is left of a chunk, as far as the socket takes it. The
 // offset is explicit, so that readers share descriptors.
 func (c *conn) fileReady(fd uintptr) bool {
-	o := &c.out
+	o := &c.sock
 	for o.left > 0 {
 		n, err := unix.Sendfile(int(fd), o.src, &o.pos, o.left)
 		switch {

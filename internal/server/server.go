@@ -1,7 +1,13 @@
-// Package server speaks the logd protocol on network connections and over
-// HTTP. It checks requests and limits, hands batches to a [topic.Store], and sends
-// what the store reads straight from its files. It stores nothing itself and
-// knows nothing of how the store does.
+// Package server speaks the logd protocol. It checks requests and limits, hands
+// batches to a [topic.Store], and sends what the store reads straight from its
+// files. It stores nothing itself and knows nothing of how the store does.
+//
+// From the top down: a Server accepts connections and ends them. A conn drives a
+// session: it has the socket, the goroutine and the deadlines. The session is fed
+// bytes and yields bytes; it finds the requests in them. dispatch does what a
+// request asks for, and tells a [Responder]. What it needs for that comes from
+// lookup and nowhere else. [Server.Do] is dispatch for whoever has no connection
+// here, and one request.
 //
 // Each connection has one goroutine. It reads as many requests as have
 // arrived, answers them in order, and sends the answers with one write before
@@ -75,7 +81,7 @@ func (o *Options) setDefaults() {
 // Server serves the protocol. Create it with New.
 type Server struct {
 	o        Options
-	store    topic.Store
+	doors    doors
 	log      *slog.Logger
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused
@@ -87,9 +93,16 @@ type Server struct {
 	mu        sync.Mutex
 	host      string // of the first listener
 	listeners map[net.Listener]bool
-	conns     map[*conn]bool
+	members   map[member]bool
 	state     state
-	group     sync.WaitGroup // connections and refusals
+	group     sync.WaitGroup // members and refusals
+}
+
+// member is a connection or an exchange, which the end of the server waits for.
+type member interface {
+	topic.Waker
+	drain() // has it answer what has arrived, and end
+	cut()   // has it end now
 }
 
 type state uint8
@@ -109,10 +122,10 @@ const parallelRefusals = 64
 func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
-		o: o, store: o.Store, log: o.Logger,
+		o: o, doors: doors{store: o.Store, hooks: o.Hooks}, log: o.Logger,
 		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
-		conns:     make(map[*conn]bool),
+		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
@@ -168,23 +181,54 @@ func (s *Server) accepting() bool {
 func (s *Server) ServeConn(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != serving {
+	switch s.admit() {
+	case nil:
+	case protocol.ErrBusy:
+		s.refuse(nc)
+		return
+	default:
 		nc.Close()
 		return
 	}
-	if len(s.conns) >= s.o.MaxConnections {
-		s.counters.refused.Add(1)
-		s.refuse(nc)
-		return
-	}
 	c := newConn(s, nc)
-	s.conns[c] = true
+	s.members[c] = true
 	s.counters.active.Add(1)
 	s.counters.total.Add(1)
 	s.group.Go(func() {
 		defer s.forget(c)
 		c.serve()
 	})
+}
+
+// admit returns why there can't be another member, or nil. Caller holds mu.
+func (s *Server) admit() *protocol.Error {
+	if s.state != serving {
+		return protocol.ErrShuttingDown
+	}
+	if len(s.members) >= s.o.MaxConnections {
+		s.counters.refused.Add(1)
+		return protocol.ErrBusy
+	}
+	return nil
+}
+
+// enter makes m a member, which is waited for until leave and group.Done, or
+// returns why it can't be one.
+func (s *Server) enter(m member) *protocol.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.admit()
+	if err == nil {
+		s.members[m] = true
+		s.group.Add(1)
+	}
+	return err
+}
+
+func (s *Server) leave(m member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.members, m)
 }
 
 // refuse answers busy and closes. Caller holds mu.
@@ -208,20 +252,18 @@ func (s *Server) refuse(nc net.Conn) {
 
 func (s *Server) forget(c *conn) {
 	if r := recover(); r != nil {
-		s.logPanic(c, r)
+		s.logPanic(c.from(), r)
 	}
 	c.nc.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
+	s.leave(c)
 	s.counters.active.Add(-1)
 }
 
 // logPanic is called by the deferred function that has recovered r.
-func (s *Server) logPanic(c *conn, r any) {
+func (s *Server) logPanic(remote string, r any) {
 	s.counters.panics.Add(1)
-	s.log.Error("panic in a connection; it is closed", "remote", c.remote(), "panic", r, "stack", string(debug.Stack()))
+	s.log.Error("panic in a connection; it is closed", "remote", remote, "panic", r, "stack", string(debug.Stack()))
 }
 
 // Shutdown stops accepting, lets every connection answer the requests that
@@ -234,8 +276,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.state = draining
 	}
 	err := s.closeListeners()
-	for c := range s.conns {
-		c.drain()
+	for m := range s.members {
+		m.drain()
 	}
 	s.mu.Unlock()
 
@@ -260,9 +302,8 @@ func (s *Server) Close() error {
 	s.state = closed
 	s.cancel(ErrServerClosed)
 	err := s.closeListeners()
-	for c := range s.conns {
-		c.nc.Close()
-		c.Wake()
+	for m := range s.members {
+		m.cut()
 	}
 	s.mu.Unlock()
 	s.group.Wait()

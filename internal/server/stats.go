@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // counters are kept with atomics on the way of a request; STATS and metrics
@@ -19,7 +20,6 @@ type counters struct {
 	sentFiles         atomic.Int64 // sendfile calls
 	waiting           atomic.Int64 // readers at the end of a log
 	httpWaiting       atomic.Int64 // those of them over HTTP
-	contentTypes      atomic.Int64 // requests over HTTP of another content type
 	requests, errors  [protocol.NumCommands]atomic.Int64
 
 	// reasons are the error answers by command and reason: 1 + the reason's place
@@ -79,7 +79,6 @@ type Stats struct {
 	Batches, Messages             int64 // appended and acknowledged
 	Sendfiles                     int64 // calls of sendfile(2) that sent something
 	WaitingReads                  int64
-	ContentTypes                  int64                       // requests over HTTP that were refused for their content type
 	Requests, Errors              [protocol.NumCommands]int64 // by command
 }
 
@@ -91,7 +90,7 @@ func (s *Server) Stats() Stats {
 		ConnectionsRefused: c.refused.Load(), Panics: c.panics.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Batches: c.batches.Load(), Messages: c.messages.Load(),
-		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(), ContentTypes: c.contentTypes.Load(),
+		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(),
 	}
 	for i := range c.requests {
 		st.Requests[i] = c.requests[i].Load()
@@ -101,9 +100,8 @@ func (s *Server) Stats() Stats {
 }
 
 // statsFields returns the body of STATS, sorted.
-func (s *Server) statsFields() []protocol.Field {
+func (s *Server) statsFields(counts topic.Counts) []protocol.Field {
 	st := s.Stats()
-	counts := s.store.Counts()
 	values := map[string]int64{
 		"conns.active": st.Connections, "conns.total": st.ConnectionsTotal,
 		"conns.refused": st.ConnectionsRefused, "conns.panics": st.Panics,

@@ -1,4 +1,4 @@
-package node
+package web
 
 import (
 	"context"
@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// spareHTTP is how many connections are accepted when all that HTTP may have are
-// in use: health and metrics are answered on them, and nothing else. They are
-// among spareDescriptors.
-const spareHTTP = 8
+// SpareConnections is how many connections are accepted when MaxConnections are in
+// use: health and metrics are answered on them, and nothing else.
+const SpareConnections = 8
 
 // spareTime is how long a spare connection may take to send its request.
 const spareTime = 2 * time.Second
 
-// limitListener accepts so many connections at once, and spareHTTP more, which
-// are marked. One more waits until another is closed.
+// limitListener accepts so many connections at once, and SpareConnections more,
+// which are marked. One more waits until another is closed.
 type limitListener struct {
 	net.Listener
 	slots, spare chan struct{}
@@ -28,7 +27,7 @@ type limitListener struct {
 func limitHTTP(l net.Listener, most int) *limitListener {
 	return &limitListener{
 		Listener: l, closed: make(chan struct{}),
-		slots: make(chan struct{}, most), spare: make(chan struct{}, spareHTTP),
+		slots: make(chan struct{}, most), spare: make(chan struct{}, SpareConnections),
 	}
 }
 

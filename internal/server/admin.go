@@ -5,11 +5,20 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 )
 
+// settings returns the body of CONFIG.
+func (s *Server) settings() *protocol.Settings {
+	settings := s.o.Settings
+	settings.Host = s.address()
+	settings.Timeout, settings.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
+	settings.MaxBatchSize, settings.MaxMessages = s.o.MaxBatchSize, s.o.MaxMessages
+	return &settings
+}
+
 // hooks answers HOOKS: a line for each partition that waits for its delete
 // hook.
-func (c *conn) hooks() {
+func hooks(from topic.Hooks, to Responder) {
 	var b []byte
-	for _, h := range c.srv.o.Hooks.Hooks() {
+	for _, h := range from.Hooks() {
 		line := protocol.PendingHook{
 			Topic: h.Topic, Base: h.Base, End: h.End, State: h.State, Attempts: int64(h.Attempts), Next: h.Next,
 		}
@@ -18,51 +27,42 @@ func (c *conn) hooks() {
 		}
 		b = protocol.AppendHook(b, &line)
 	}
-	c.body(b)
+	to.Body(b)
 }
 
 // hook answers HOOK.
-func (c *conn) hook(req *protocol.Request) error {
-	act := c.srv.o.Hooks.RetryHook
+func hook(of topic.Hooks, req *protocol.Request, to Responder) error {
+	act := of.RetryHook
 	if req.Skip {
-		act = c.srv.o.Hooks.SkipHook
+		act = of.SkipHook
 	}
-	if err := act(string(req.Topic), req.Offset); err != nil {
-		return c.refuse(req.Command, err)
+	err := act(string(req.Topic), req.Offset)
+	if err == nil {
+		to.OK()
 	}
-	c.out.pending = protocol.AppendOK(c.out.pending)
-	return nil
+	return err
 }
 
 // delete answers DELETE.
-func (c *conn) delete(req *protocol.Request) error {
-	if err := c.srv.store.Delete(c.ctx, string(req.Topic), string(req.ID), req.Now); err != nil {
-		return c.refuse(req.Command, err)
+func (c *caller) delete(from topic.Catalog, req *protocol.Request, to Responder) error {
+	err := from.Delete(c.ctx, string(req.Topic), string(req.ID), req.Now)
+	if err == nil {
+		to.OK()
 	}
-	c.out.pending = protocol.AppendOK(c.out.pending)
-	return nil
+	return err
 }
 
 // trim answers TRIM.
-func (c *conn) trim(req *protocol.Request) error {
-	log, err := c.lookup(req.Topic, false)
-	if err != nil {
-		return c.refuse(req.Command, err)
-	}
+func (c *caller) trim(log topic.Log, req *protocol.Request, to Responder) error {
 	oldest, err := log.Trim(c.ctx, req.Offset)
-	if err != nil {
-		return c.refuse(req.Command, err)
+	if err == nil {
+		to.Offset(oldest, 0)
 	}
-	c.out.pending = protocol.AppendOffset(c.out.pending, oldest, 0)
-	return nil
+	return err
 }
 
 // retention answers RETENTION: a line for each partition.
-func (c *conn) retention(req *protocol.Request) error {
-	log, err := c.lookup(req.Topic, false)
-	if err != nil {
-		return c.refuse(req.Command, err)
-	}
+func retention(log topic.Log, req *protocol.Request, to Responder) {
 	var b []byte
 	for _, p := range log.Plan(topic.Limits(req.Keep)) {
 		line := protocol.PlannedPartition{
@@ -77,8 +77,7 @@ func (c *conn) retention(req *protocol.Request) error {
 		}
 		b = protocol.AppendPlanned(b, &line)
 	}
-	c.body(b)
-	return nil
+	to.Body(b)
 }
 
 // noHooks are those of a store that has none.

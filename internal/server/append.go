@@ -1,0 +1,245 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// appends are the BATCH requests of a caller that have no answer yet. Those that
+// stand one after another are appended together, and committed together with
+// what came between.
+type appends struct {
+	run     run
+	replies []reply
+	extents []batch.Extent // of the run and of replies
+}
+
+// run is batches for one topic that stand one after another in memory and are
+// valid, but not appended yet.
+type run struct {
+	topic []byte // aliases data
+	data  []byte
+	from  int // the first of its extents
+}
+
+// reply is the answer to a run of BATCH requests, given once the batches may
+// be acknowledged; with err alone, to one request.
+type reply struct {
+	topic    []byte // aliases data
+	data     []byte // where it arrived, or memory of its own
+	log      topic.Log
+	appended topic.Appended
+	from, to int // its extents
+	command  protocol.Command
+	err      *protocol.Error
+	doubt    error // ErrInDoubt, with its cause
+}
+
+// keepReplies and keepExtents bound what an idle connection keeps of the space
+// for answers to come.
+const (
+	keepReplies = 8
+	keepExtents = 64
+)
+
+// pending reports whether there are requests without an answer. What was given
+// to add stays where it is until commit.
+func (a *appends) pending() bool { return a.run.data != nil || len(a.replies) > 0 }
+
+// idle gives back what is of use to a busy connection only. Nothing is pending.
+func (a *appends) idle() {
+	if cap(a.replies) > keepReplies {
+		a.replies = nil
+	}
+	if cap(a.extents) > keepExtents {
+		a.extents = nil
+	}
+}
+
+// refusal returns why a BATCH is refused whatever its data is, or nil. perr is
+// what ParseRequest said of its line. If the data can't be dropped, drop is false.
+func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error, drop bool) {
+	h := &req.Batch
+	switch {
+	case h.Size < 0:
+		return protocol.ErrInvalidRequest, false
+	case c.srv.tooLarge(h, perr):
+		return protocol.ErrTooLarge, false
+	case perr != nil || reservedTopic(h.Topic):
+		return protocol.ErrInvalidRequest, true
+	}
+	return nil, false
+}
+
+// tooLarge reports whether a batch is larger than is allowed, in its canonical
+// form. Of an envelope that is wrong, for which perr is not nil, the size alone
+// counts.
+func (s *Server) tooLarge(h *batch.Header, perr error) bool {
+	limit := s.o.MaxBatchSize
+	return h.Size >= limit || perr == nil && h.Size > limit-int64(h.Len())
+}
+
+// reservedTopic reports whether only the server itself writes to the topic.
+func reservedTopic(name []byte) bool { return len(name) >= 2 && name[0] == '_' && name[1] == '_' }
+
+// add takes a whole BATCH that nothing is wrong with but perhaps its data: wire,
+// of which the line takes head bytes. A canonical one has a line that ends with
+// CR LF. The answer is left to commit. If add returns false, it is an error after
+// which the connection is closed.
+func (c *caller) add(req *protocol.Request, wire []byte, head int, canonical bool) bool {
+	h, data := &req.Batch, wire[head:]
+	if req.Unsummed {
+		h.CRC = batch.Checksum(data)
+		if c.srv.tooLarge(h, nil) { // which the line alone did not tell
+			c.fail(protocol.Batch, protocol.ErrTooLarge)
+			return false
+		}
+		canonical = false
+	}
+	switch err := batch.Check(h, data); err {
+	case nil:
+	case batch.ErrChecksum:
+		c.fail(protocol.Batch, protocol.ErrChecksumMismatch)
+		return true
+	default:
+		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
+		return true
+	}
+	if !canonical {
+		// A person typed it: what is stored is the canonical form, with the
+		// checksum and CR LF.
+		wire = append(batch.AppendHeader(nil, h), data...)
+	}
+	x := batch.Extent{Len: int64(len(wire)), Messages: h.Messages}
+	if adjoins(c.run.data, wire) && string(c.run.topic) == string(h.Topic) {
+		c.run.data = c.run.data[:len(c.run.data)+len(wire)]
+	} else {
+		c.appendRun()
+		c.run = run{topic: h.Topic, data: wire, from: len(c.extents)}
+	}
+	c.extents = append(c.extents, x)
+	return true
+}
+
+// adjoins reports whether b stands behind a in the same memory.
+func adjoins(a, b []byte) bool {
+	return cap(a) > len(a) && &a[:len(a)+1][len(a)] == &b[0]
+}
+
+// appendRun appends the run and leaves its answers to commit.
+func (c *caller) appendRun() {
+	if c.run.data == nil {
+		return
+	}
+	r := c.run
+	c.run = run{}
+	rep := reply{topic: r.topic, data: r.data, command: protocol.Batch, from: r.from, to: len(c.extents)}
+	c.append(&rep)
+	c.replies = append(c.replies, rep)
+}
+
+// maxAnew is how often batches are appended anew because their topic is deleted
+// meanwhile. Each time is another deletion, so that only somebody who does nothing
+// else gets near it.
+const maxAnew = 1000
+
+// append appends the batches of r to their topic, which it makes if need be.
+func (c *caller) append(r *reply) {
+	var err error
+	for range maxAnew {
+		var f found
+		if f, err = c.lookup(protocol.Batch, r.topic); err != nil {
+			break
+		}
+		r.log = f.log
+		r.appended, err = r.log.Append(c.ctx, r.data, c.extents[r.from:r.to])
+		if r.appended.Batches > 0 || !errors.Is(err, topic.ErrDeleted) {
+			break
+		}
+		err = protocol.ErrBusy // if that was the last time
+	}
+	if errors.Is(err, topic.ErrInDoubt) {
+		r.doubt = err
+	} else if err != nil {
+		r.err = c.answerTo(err, "append to topic", r.topic)
+	}
+}
+
+// commitReply waits until what was appended for r may be acknowledged, and returns
+// how many batches may. Those whose topic was deleted before that are appended
+// anew: their BATCH came after the DELETE then.
+func (c *caller) commitReply(r *reply) int {
+	for range maxAnew {
+		if r.appended.Batches == 0 {
+			return 0
+		}
+		err := r.log.Commit(c.ctx, r.appended)
+		switch {
+		case err == nil:
+			return r.appended.Batches
+		case errors.Is(err, topic.ErrInDoubt):
+			r.doubt = err
+			return 0
+		case !errors.Is(err, topic.ErrDeleted):
+			r.err = c.answerTo(err, "commit to topic", r.topic)
+			return 0
+		}
+		if r.err != nil {
+			return 0 // the others were refused: so are these
+		}
+		r.appended = topic.Appended{}
+		c.append(r)
+	}
+	r.err = protocol.ErrBusy
+	return 0
+}
+
+// commit waits until what was appended may be acknowledged and gives the answers
+// to all that is pending. If it returns an error, which is ErrInDoubt, these are
+// the answers before the one that nobody can give, and there must be none after
+// it.
+func (c *caller) commit(to Responder) (err error) {
+	c.appendRun()
+	for i := range c.replies {
+		r := &c.replies[i]
+		if r.from == r.to {
+			c.refuse(to, r.command, r.err)
+			continue
+		}
+		done := c.commitReply(r)
+		offset := r.appended.Offset
+		var messages int64
+		for _, x := range c.extents[r.from : r.from+done] {
+			to.Offset(offset, 1)
+			offset += x.Len
+			messages += x.Messages
+		}
+		c.srv.counters.batches.Add(int64(done))
+		c.srv.counters.messages.Add(messages)
+		if r.doubt != nil {
+			err = r.doubt
+			break
+		}
+		for range r.to - r.from - done {
+			c.refuse(to, r.command, r.err)
+		}
+	}
+	clear(c.replies)
+	c.replies, c.extents = c.replies[:0], c.extents[:0]
+	return err
+}
+
+// fail leaves an error answer to commit.
+func (c *caller) fail(cmd protocol.Command, err *protocol.Error) {
+	c.appendRun()
+	c.replies = append(c.replies, reply{command: cmd, err: err})
+}
+
+// refuse gives an error answer.
+func (c *caller) refuse(to Responder, cmd protocol.Command, err *protocol.Error) {
+	c.srv.counters.failed(cmd, err)
+	to.Error(err)
+}

@@ -1,0 +1,273 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// session is one client's use of the protocol: it is fed the bytes of requests
+// and yields those of answers. It has no socket, no goroutine and no deadline.
+// Who drives it calls step, does what step says, and calls step again:
+//
+//	client ──bytes──► driver ──step(bytes)──► session ──dispatch──► store
+//	       ◄────────        ◄──out and view──         ◄──Responder──
+//
+// What of it may block on the disk is step itself, which appends and reads, and
+// commit.
+type session struct {
+	caller
+
+	out  []byte     // answers that are to be sent
+	view topic.View // batches that are to be sent behind them; the driver closes it
+
+	p   []byte // what step was given and has not taken
+	req protocol.Request
+
+	skip    int64 // so many bytes of a batch that was refused are to come
+	waiting bool  // a read waits
+	closing bool  // the last answer is given, or will be by commit
+	refuses bool  // whatever comes next: see refuseNext
+	hint    string
+
+	// For the driver's deadlines. taken tells that a request was taken whole since
+	// the driver has cleared it. A batch that is arriving is typed, since its line
+	// ended with a bare LF, or can't become a whole one, since a line in it did.
+	taken         bool
+	typed, broken bool
+}
+
+// action is what a session needs done before the next step.
+type action uint8
+
+const (
+	goOn       action = iota // nothing; step does not return it
+	readMore                 // out is sent, and more bytes are awaited
+	flushOut                 // out is sent: it gets long
+	sendView                 // out is sent, and then view
+	commitAll                // commit is called
+	waitForLog               // out is sent, and then what lets a read resume is awaited
+	hangUp                   // out is sent, and the connection closed
+)
+
+// sendPending is how many bytes of answers are sent without waiting for more:
+// a few short requests can have long answers.
+const sendPending = 64 << 10
+
+// keepPending bounds the memory for answers that an idle connection keeps.
+const keepPending = 1 << 10
+
+// settleReplies bounds the answers that wait for commit: one takes many times
+// the memory of the shortest BATCH that is refused.
+const settleReplies = 256
+
+// step deals with the requests that begin with p and returns how many bytes of it
+// were taken. The next call is given the rest and what has come after it. Until
+// step returns readMore, waitForLog or hangUp, the bytes stay where they are, also those
+// that were taken.
+func (s *session) step(p []byte) (taken int, do action) {
+	s.p = p
+	for do == goOn {
+		do = s.next()
+		if do == goOn && len(s.replies) >= settleReplies {
+			do = commitAll
+		}
+		if do == goOn && len(s.out) >= sendPending {
+			do = flushOut
+		}
+	}
+	taken = len(p) - len(s.p)
+	s.p = nil
+	switch do {
+	case readMore:
+		s.req = protocol.Request{} // whose topic would keep a buffer that is given back
+	case hangUp:
+		if s.hint != "" {
+			s.out = fmt.Appendf(bytes.TrimSuffix(s.out, []byte("\r\n")), ": %s\r\n", s.hint)
+		}
+	}
+	return taken, do
+}
+
+// next deals with one request.
+func (s *session) next() action {
+	switch {
+	case s.closing:
+		if s.pending() {
+			return commitAll
+		}
+		return hangUp
+	case s.waiting:
+		s.waiting = false
+		return s.after(s.resume(s))
+	case s.skip > 0:
+		return s.drop()
+	}
+	line, end, ok, err := firstLine(s.p)
+	if err != nil {
+		s.refuseConn(protocol.ErrInvalidProtocol, "")
+		return goOn
+	}
+	if !ok {
+		return s.needsMore()
+	}
+	if s.refuses {
+		s.refuseConn(protocol.ErrShuttingDown, "")
+		return goOn
+	}
+	perr := protocol.ParseRequest(line, &s.req)
+	if s.req.Command == protocol.Batch {
+		return s.batch(len(line)+end, end == len("\r\n"), perr)
+	}
+	if s.pending() {
+		return commitAll
+	}
+	if perr == protocol.ErrInvalidProtocol {
+		s.hint = protocol.Hint(line)
+	}
+	s.take(len(line) + end)
+	s.taken = true
+	return s.after(s.dispatch(&s.req, perr, s))
+}
+
+// after says what follows a request that was dispatched.
+func (s *session) after(o outcome) action {
+	switch {
+	case o == waits:
+		s.waiting = true
+		return waitForLog
+	case o == closes:
+		s.closing = true
+	case s.view != nil:
+		return sendView
+	}
+	return goOn
+}
+
+// needsMore says that the next request has not arrived whole.
+func (s *session) needsMore() action {
+	if s.pending() {
+		return commitAll
+	}
+	return readMore
+}
+
+// take drops the first n bytes.
+func (s *session) take(n int) { s.p = s.p[n:] }
+
+// batch deals with a BATCH whose line takes head bytes.
+func (s *session) batch(head int, canonical bool, perr error) action {
+	if err, drop := s.refusal(&s.req, perr); err != nil {
+		s.srv.counters.requests[protocol.Batch].Add(1)
+		s.fail(protocol.Batch, err)
+		if !drop {
+			s.closing = true
+			return goOn
+		}
+		s.take(head)
+		if s.skip = s.req.Batch.Size; s.skip == 0 { // else its time goes on until that is dropped
+			s.taken = true
+		}
+		return goOn
+	}
+	total := head + int(s.req.Batch.Size)
+	if len(s.p) < total {
+		s.typed, s.broken = !canonical, batch.BareLF(s.p[head:])
+		return s.needsMore()
+	}
+	s.srv.counters.requests[protocol.Batch].Add(1)
+	s.taken = true
+	s.closing = !s.add(&s.req, s.p[:total], head, canonical)
+	s.take(total)
+	return goOn
+}
+
+// drop drops what is there of a batch that was refused.
+func (s *session) drop() action {
+	n := min(s.skip, int64(len(s.p)))
+	s.take(int(n))
+	if s.skip -= n; s.skip > 0 {
+		return s.needsMore()
+	}
+	s.taken = true
+	return goOn
+}
+
+// commit gives the answers to what is pending; it waits for the disk.
+func (s *session) commit() {
+	if err := s.caller.commit(s); err != nil {
+		s.srv.log.Debug("connection is closed without an answer", "remote", s.from(), "err", err)
+		s.closing, s.hint = true, ""
+	}
+}
+
+// stopWaiting answers a read that waits with what it has: nothing.
+func (s *session) stopWaiting() {
+	s.waiting = false
+	s.giveUp(s)
+}
+
+// refuseConn ends the session with an error that is the answer to no request of
+// its own. The hint is for a person.
+func (s *session) refuseConn(err *protocol.Error, hint string) {
+	s.srv.counters.requests[protocol.Unknown].Add(1)
+	s.fail(protocol.Unknown, err)
+	s.closing, s.hint = true, hint
+}
+
+// refuseNext ends the session with the next request.
+func (s *session) refuseNext() { s.refuses = true }
+
+// partial reports whether rest, which step has left, or what it has taken, is of
+// a request that has not arrived whole.
+func (s *session) partial(rest []byte) bool { return len(rest) > 0 || s.skip > 0 }
+
+// sent is called when out was sent.
+func (s *session) sent() {
+	if cap(s.out) > keepPending {
+		s.out = nil
+	} else {
+		s.out = s.out[:0]
+	}
+}
+
+// The session is its own Responder: answers are bytes of out.
+
+func (s *session) OK() { s.out = protocol.AppendOK(s.out) }
+func (s *session) Offset(offset, batches int64) {
+	s.out = protocol.AppendOffset(s.out, offset, batches)
+}
+func (s *session) Body(body []byte)          { s.out = protocol.AppendBody(s.out, body) }
+func (s *session) Error(err *protocol.Error) { s.out = protocol.AppendError(s.out, err) }
+func (s *session) Batches(v topic.View) {
+	s.view = v
+	s.Offset(v.Offset(), v.Batches())
+}
+
+// errLine is a request line that is too long.
+var errLine = errors.New("server: request line too long")
+
+// firstLine returns the first line of p without its end, the length of the end,
+// and whether it is there. If too many bytes hold no line end, it returns errLine.
+func firstLine(p []byte) (line []byte, end int, ok bool, err error) {
+	const limit = protocol.MaxLine + len("\r\n")
+	i := bytes.IndexByte(p[:min(len(p), limit)], '\n')
+	if i < 0 {
+		if len(p) >= limit {
+			return nil, 0, false, errLine
+		}
+		return nil, 0, false, nil
+	}
+	line, end = p[:i], 1
+	if i > 0 && p[i-1] == '\r' {
+		line, end = p[:i-1], 2
+	}
+	if len(line) > protocol.MaxLine {
+		return nil, 0, false, errLine
+	}
+	return line, end, true, nil
+}

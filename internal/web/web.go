@@ -1,0 +1,228 @@
+// Package web serves HTTP: health, metrics, profiles, and POST /log, which is one
+// request of the protocol. It keeps web pages from using any of it through the
+// browser that shows them. What a request of the protocol does is package
+// server's: of its answer web makes a status and a body.
+package web
+
+import (
+	"context"
+	"expvar"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+)
+
+// Options are what a server is made of. Protocol and Ready are required.
+type Options struct {
+	// Protocol returns who answers POST /log, or nil while there is nobody.
+	Protocol func() *server.Server
+	// Ready returns why not all requests are taken, or nil.
+	Ready func() error
+	// Metrics is the page /metrics. Default: there is none.
+	Metrics http.Handler
+
+	Version        string
+	Logger         *slog.Logger  // default: discard
+	Timeout        time.Duration // a request, and each write of its answer
+	IdleTimeout    time.Duration
+	AllowedHosts   []string // names that this server has besides localhost
+	MaxConnections int      // and a few more for health and metrics; 0: no limit
+}
+
+// Server serves HTTP. Create it with New.
+type Server struct {
+	o     Options
+	log   *slog.Logger
+	pages http.Handler
+	http  *http.Server
+	guard *guard
+
+	contentTypes atomic.Int64 // requests of another content type, refused
+}
+
+// New returns a server of health, metrics, profiles and POST /log.
+func New(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger)}
+	s.pages = s.newPages()
+	s.http = &http.Server{
+		Handler:           s,
+		ConnContext:       markSpare,
+		ReadHeaderTimeout: min(readHeaderTimeout, o.Timeout),
+		ReadTimeout:       o.Timeout,
+		WriteTimeout:      o.Timeout, // what takes longer sets a deadline of its own
+		IdleTimeout:       o.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+
+		DisableGeneralOptionsHandler: true,
+	}
+	return s
+}
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	maxHeaderBytes    = 64 << 10
+)
+
+// Serve accepts connections on l until Shutdown or Close, and returns
+// http.ErrServerClosed then. Beyond MaxConnections a few get health and metrics,
+// and more wait for one that ends.
+func (s *Server) Serve(l net.Listener) error {
+	if s.o.MaxConnections > 0 {
+		l = limitHTTP(l, s.o.MaxConnections)
+	}
+	return s.http.Serve(l)
+}
+
+// Shutdown stops accepting and returns when all requests are answered, or with an
+// error when ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+// Close cuts all connections.
+func (s *Server) Close() error { return s.http.Close() }
+
+// Refused returns how many requests were refused as what a web page may have made
+// a browser send, by what gave them away.
+func (s *Server) Refused() map[string]int64 {
+	counts := map[string]int64{"content_type": s.contentTypes.Load()}
+	for why := badHost; why < numRefusals; why++ {
+		counts[why.String()] = s.guard.refused[why].Load()
+	}
+	return counts
+}
+
+// newPages returns what there is to ask for.
+func (s *Server) newPages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.o.Ready(); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ok\n")
+	})
+	if s.o.Metrics != nil {
+		mux.Handle("GET /metrics", s.o.Metrics)
+	}
+	profile := oneProfile()
+	mux.Handle("GET /debug/vars", expvar.Handler())
+	mux.HandleFunc("GET /debug/pprof/{$}", pprof.Index)
+	mux.Handle("GET /debug/pprof/{name}", profile(pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.Handle("GET /debug/pprof/profile", profile(pprof.Profile))
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
+	mux.HandleFunc(logPath, s.serveLog)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "logd %s\n\n/healthz\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
+	})
+	return mux
+}
+
+// openPaths are answered whoever asks, and by whatever name.
+var openPaths = map[string]bool{"/": true, "/healthz": true, "/readyz": true}
+
+// sparePaths are answered on spare connections.
+var sparePaths = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+
+// ServeHTTP lets a request in to the page that it asks for, if it may.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Content-Security-Policy", "frame-ancestors 'none'")
+	if isSpare(r) {
+		h.Set("Connection", "close") // for whoever comes next
+		if !sparePaths[r.URL.Path] {
+			refuseHTTP(w, r, protocol.ErrBusy.Status, protocol.ErrBusy)
+			return
+		}
+	}
+	if r.Method == http.MethodOptions {
+		h.Set("Allow", allowed(r.URL.Path))
+		refuseHTTP(w, r, http.StatusMethodNotAllowed, protocol.ErrInvalidRequest)
+		return
+	}
+	if !openPaths[r.URL.Path] {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		why := s.guard.look(local, r)
+		if why != none {
+			s.guard.count(why, r)
+		}
+		if why != none || strings.HasPrefix(r.URL.Path, "/debug/") && !isLoopbackPeer(r) {
+			refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
+			return
+		}
+	}
+	s.pages.ServeHTTP(w, r)
+}
+
+// allowed returns the methods that a page has.
+func allowed(path string) string {
+	if path == logPath {
+		return http.MethodPost
+	}
+	return http.MethodGet + ", " + http.MethodHead
+}
+
+// refusedBody bounds what is read of the body of a request that is refused, in
+// bytes: a client that is still sending would not see the answer.
+const refusedBody = 64 << 10
+
+// refuseHTTP answers a request before anything looks at its body: in the
+// protocol's words, if it is one of the protocol. The connection is closed.
+func refuseHTTP(w http.ResponseWriter, r *http.Request, status int, err *protocol.Error) {
+	answer, kind := http.StatusText(status)+"\n", "text/plain; charset=utf-8"
+	if r.URL.Path == logPath {
+		answer, kind = string(protocol.AppendError(nil, err)), protocol.ContentType
+	}
+	h := w.Header()
+	h.Set("Connection", "close")
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	w.WriteHeader(status)
+	io.WriteString(w, answer)
+	if http.NewResponseController(w).Flush() == nil && r.Header.Get("Expect") == "" {
+		io.CopyN(io.Discard, r.Body, refusedBody)
+	}
+}
+
+// longestProfile bounds a profile of what happens meanwhile.
+const longestProfile = 60 * time.Second
+
+// oneProfile returns a function that makes handlers of profiles of which one at
+// a time is made, and none for longer than longestProfile.
+func oneProfile() func(http.HandlerFunc) http.Handler {
+	free := make(chan struct{}, 1)
+	return func(page http.HandlerFunc) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// What is no number is package pprof's to refuse.
+			if s, err := strconv.ParseFloat(r.FormValue("seconds"), 64); err == nil && !(s <= longestProfile.Seconds()) {
+				http.Error(w, fmt.Sprintf("a profile takes at most %v", longestProfile), http.StatusBadRequest)
+				return
+			}
+			select {
+			case free <- struct{}{}:
+				defer func() { <-free }()
+				page(w, r)
+			default:
+				http.Error(w, "another profile is being made", http.StatusServiceUnavailable)
+			}
+		})
+	}
+}
