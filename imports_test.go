@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	// never see the store.
 	"internal/storage": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
-		"internal/storage/journal", "internal/storage/files", "internal/storage/layout",
+		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"internal/storage/journal":  {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
 	"internal/storage/files":    {"internal/vfs", "internal/topic"},
 	"internal/storage/layout":   {"internal/batch", "internal/vfs"},
+	"internal/storage/retain":   {"internal/topic"},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
@@ -80,6 +81,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/journal":  {"net", "flag"},
 	"internal/storage/files":    {"net", "flag"},
 	"internal/storage/layout":   {"net", "flag"},
+	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},

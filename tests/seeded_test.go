@@ -350,7 +350,7 @@ var seededPlaces = []seededPlace{
 		return readOnly(e)
 	}
 	err := l.journal.Sync()`, "^TestReleaseAfterFailedSync$"},
-	{"internal/storage/retention.go",
+	{"internal/storage/truncate.go",
 		`	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(journal.Cut, offset)`,
@@ -360,13 +360,13 @@ var seededPlaces = []seededPlace{
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(journal.Cut, offset)`, byPowerCuts},
-	{"internal/storage/retention.go",
+	{"internal/storage/truncate.go",
 		`	if err := files.Truncate(p.file, offset-p.base); err != nil {`,
 		`	if bug("a truncation leaves a byte") {
 		offset++
 	}
 	if err := files.Truncate(p.file, offset-p.base); err != nil {`, byPowerCuts},
-	{"internal/storage/retention.go",
+	{"internal/storage/truncate.go",
 		`	if err := l.removeFiles(drop); err != nil {`,
 		`	if bug("a truncation leaves the later partitions") {
 	} else if err := l.removeFiles(drop); err != nil {`, byPowerCuts},
@@ -378,15 +378,15 @@ var seededPlaces = []seededPlace{
 		return nil
 	}
 	return l.syncFolderLocked()`, byPowerCuts},
-	{"internal/storage/retention.go",
-		`	for k < len(parts)-1 && l.expiry(a, k, s) != Keep {
-		k++
+	{"internal/storage/retain/view.go",
+		`	for n < len(v.Partitions)-1 && v.Reason(n, k) != topic.Keep {
+		n++
 	}`,
-		`	for k < len(parts)-1 && l.expiry(a, k, s) != Keep {
-		k++
+		`	for n < len(v.Partitions)-1 && v.Reason(n, k) != topic.Keep {
+		n++
 	}
-	if k > 0 && k < len(parts)-1 && bug("one partition too many is removed") {
-		k++
+	if n > 0 && n < len(v.Partitions)-1 && bug("one partition too many is removed") {
+		n++
 	}`, "^Test(Retention.*|Plan)$"},
 	{"internal/storage/journal/journal.go",
 		`	if err == nil {
@@ -407,9 +407,9 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/hold.go",
 		`		case !h.hooked[p.base]:`,
 		`		case !h.hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
-	{"internal/storage/retention.go",
-		`	for readable := l.Readable(); k > 0 &&`,
-		`	for readable := l.Readable(); k > 0 && !bug("a partition that is not synced is due") &&`, "^TestKeepFree.*$"},
+	{"internal/storage/retain/view.go",
+		`	for n > 0 && v.Partitions[n].Base > v.Readable {`,
+		`	for n > 0 && v.Partitions[n].Base > v.Readable && !bug("a partition that is not synced is due") {`, "^TestKeepFree.*$"},
 
 	// Deletion, trimming, creation, and what a shortage leaves.
 	{"internal/storage/delete.go",
@@ -472,9 +472,9 @@ var seededPlaces = []seededPlace{
 		s.deleted = true`,
 		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {
 		s.deleted = true`, "^TestCheckDeletedCrash$"},
-	{"internal/storage/trim.go",
-		`	case l.store.o.Holder != nil:`,
-		`	case l.store.o.Holder != nil && !bug("TRIM does not wait for hooks"):`, "^TestTrim.*$"},
+	{"internal/storage/remove.go",
+		`	if l.store.o.Holder != nil {`,
+		`	if l.store.o.Holder != nil && !bug("partitions do not wait for their hooks") {`, "^Test(Trim|Hold).*$"},
 	{"internal/storage/trim.go",
 		`	offset = min(offset, l.Readable())
 `, `	if !bug("TRIM removes what is not readable yet") {
@@ -544,26 +544,25 @@ var seededPlaces = []seededPlace{
 	}
 `, "^TestOneAppendAhead$"},
 	{"internal/storage/read.go",
-		`		if next.Millis-now > clockDoubt &&`,
-		`		if !bug("SEEK believes times ahead of the clock") && next.Millis-now > clockDoubt &&`, "^TestOneAppendAhead$"},
-	{"internal/storage/clock.go",
-		`	if recorded <= a.now {
+		`		if next.Millis-now > retain.Doubt &&`,
+		`		if !bug("SEEK believes times ahead of the clock") && next.Millis-now > retain.Doubt &&`, "^TestOneAppendAhead$"},
+	{"internal/storage/retain/view.go",
+		`	if recorded <= v.Now {
 		least`,
 		`	if bug("age believes times ahead of the clock") {
 		return recorded
 	}
-	if recorded <= a.now {
+	if recorded <= v.Now {
 		least`, "^TestOneAppendAhead$"},
-	{"internal/storage/clock.go",
-		`		if fits(recorded) && changed >= recorded-clockSlack {`,
-		`		if fits(recorded) && (changed >= recorded-clockSlack || bug("age believes a time that the file contradicts")) {`, "^TestAgeWhileTheClockIsBehind$"},
-	{"internal/storage/clock.go",
-		`	held := ahead > clockDoubt
-`, `	held := ahead > clockDoubt && !bug("a clock that goes ahead is believed at once")
-`, "^TestAgeWhenTheClockGoesAhead$"},
-	{"internal/storage/clock.go",
-		`	if created := l.state.Created; l.adoptedWith(p) &&`,
-		`	if created := l.state.Created; l.adoptedWith(p) && !bug("adopted data has the time of its files") &&`, "^TestAgeOfAdoptedData$"},
+	{"internal/storage/retain/view.go",
+		`		if fits(recorded) && changed >= recorded-Slack {`,
+		`		if fits(recorded) && (changed >= recorded-Slack || bug("age believes a time that the file contradicts")) {`, "^TestAgeWhileTheClockIsBehind$"},
+	{"internal/storage/retain/clock.go",
+		`	if ahead <= Doubt {`,
+		`	if ahead <= Doubt || bug("a clock that goes ahead is believed at once") {`, "^TestAgeWhenTheClockGoesAhead$"},
+	{"internal/storage/retain/view.go",
+		`	if p.Adopted &&`,
+		`	if p.Adopted && !bug("adopted data has the time of its files") &&`, "^TestAgeOfAdoptedData$"},
 	{"internal/storage/times.go",
 		`	to = min(to, l.Readable())
 `, `	if !bug("TIMES tells of what can't be read") {

@@ -2,8 +2,9 @@ package storage
 
 import (
 	"math"
-	"slices"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/retain"
 )
 
 // What a log knows of times is what the clock said when a batch was appended,
@@ -13,28 +14,12 @@ import (
 // comes while the clock is behind gets the time of the one before; each
 // partition begins with what the clock says.
 //
-// That makes times of different partitions contradict one another. Who asks
-// when something was stored takes of what there is that which loses nothing:
-// Seek gives rather too much, and age keeps rather too long.
+// That makes times of different partitions contradict one another: package retain
+// says what is made of them.
 
-const (
-	// clockSlack is how far the clock may go back without a word.
-	clockSlack = int64(time.Second / time.Millisecond)
-
-	// clockDoubt is how far ahead of the clock a time must be for Seek to believe
-	// a later partition more than it. It is more than what a wrong time zone or
-	// summer time makes, since then the clock may as well be behind: what was
-	// stored before it was set back must still be found by its time.
-	clockDoubt = int64(15 * time.Hour / time.Millisecond)
-
-	// clockHold is how long nothing is removed by age after the clock has gone ahead
-	// by more than clockDoubt at once: one that is wrong is mostly set right soon.
-	clockHold = time.Hour
-
-	// firstPlausible is the year 2000, in ms: what files of a restored folder say
-	// that are older was not kept, or never known.
-	firstPlausible = 946_684_800_000
-)
+// firstPlausible is the year 2000, in ms: what files of a restored folder say
+// that are older was not kept, or never known.
+const firstPlausible = 946_684_800_000
 
 // appendTime returns the time of a batch that is appended to the head at a time
 // of the clock. Caller holds writer.
@@ -69,7 +54,7 @@ func (l *Log) lookAtClock(now int64) {
 	if behind <= 0 {
 		l.clockBehind = false
 	}
-	if behind <= clockSlack || l.clockBehind {
+	if behind <= retain.Slack || l.clockBehind {
 		return
 	}
 	l.clockBehind = true
@@ -122,123 +107,52 @@ func firstTime(p *partition) int64 {
 	return 0
 }
 
-// knownSince returns a time that is not ahead of the clock and that no batch of
-// the first partition is older than, if the clock was right: when the topic was
-// created, or its folder of the 0.3 layout first opened, and when what retention
-// has removed was stored. It is 0 if there is none.
-func (l *Log) knownSince(now int64) (since int64) {
-	for _, t := range [...]int64{l.state.Created, l.newestRemoved.Load()} {
-		if t <= now {
-			since = max(since, t)
-		}
+// ages returns the log as retention, and whoever asks for times, sees it: with
+// parts, which are the log's partitions.
+func (l *Log) ages(parts []*partition) *retain.View {
+	v := &retain.View{
+		Partitions: make([]retain.Partition, len(parts)),
+		Next:       l.next.Load(),
+		Readable:   l.Readable(),
+		Now:        l.store.o.Clock.Now().UnixMilli(),
+		Created:    l.state.Created,
+		Removed:    l.newestRemoved.Load(),
+		Unsure:     l.store.ageHeld.Load(),
+		Traces:     traces{l, parts},
 	}
-	return since
+	for i, p := range parts {
+		v.Partitions[i] = retain.Partition{Base: p.base, Last: lastTime(p), Adopted: l.adoptedWith(p)}
+	}
+	return v
 }
 
-// storedBefore returns when all of parts[i] was stored at the latest, as later
-// partitions tell, if it has times ahead of the clock, and MaxInt64 if none
-// tells. asked is the time that is sought: for one ahead of the clock nothing is
-// told if the clock is certainly behind, since the topic was created later.
-func (l *Log) storedBefore(parts []*partition, i int, now, asked int64) int64 {
-	if asked > now && l.state.Created > now {
-		return math.MaxInt64
-	}
-	since := l.knownSince(now)
-	for _, p := range parts[:i+1] {
-		for _, t := range [...]int64{firstTime(p), lastTime(p)} {
-			if t <= now {
-				since = max(since, t)
-			}
-		}
-	}
-	return firstWithin(parts[i+1:], since, now)
-}
-
-// firstWithin returns when the first of the partitions that began between two
-// times did, and MaxInt64 if there is none.
-func firstWithin(parts []*partition, from, to int64) int64 {
-	for _, p := range parts {
-		if t := firstTime(p); t > 0 && from <= t && t <= to {
-			return t
-		}
-	}
-	return math.MaxInt64
-}
-
-// ages tells when the newest batch of each partition was stored, for retention.
-type ages struct {
+// traces are the partitions of a log as retain.Traces.
+type traces struct {
 	log   *Log
 	parts []*partition
-	now   int64
-	since int64 // parts[next] is not older
-	next  int
 }
 
-func (l *Log) ages(parts []*partition) *ages {
-	now := l.store.o.Clock.Now().UnixMilli()
-	return &ages{log: l, parts: parts, now: now, since: l.knownSince(now)}
+// First implements retain.Traces.
+func (t traces) First(i int) int64 { return firstTime(t.parts[i]) }
+
+// Changed implements retain.Traces.
+func (t traces) Changed(i int) (millis int64, ok bool) {
+	st, err := t.log.store.fs.Stat(t.parts[i].file.Name)
+	if err != nil {
+		return 0, false
+	}
+	return st.ModTime().UnixMilli(), true
 }
 
-// expired reports whether the newest batch of parts[i] was stored more than the
-// age ago. recorded is its time in the log, 0 if that is not known. Calls come
-// with growing i.
-func (a *ages) expired(i int, recorded int64, age time.Duration) bool {
-	a.pass(i)
-	if a.since <= recorded && recorded <= a.now && !a.older(recorded, age) {
-		return false // what newest finds is not older
-	}
-	return a.older(a.newest(i, recorded), age)
-}
-
-// pass takes note of the partitions before parts[i].
-func (a *ages) pass(i int) {
-	for ; a.next < i; a.next++ {
-		if t := lastTime(a.parts[a.next]); t <= a.now {
-			a.since = max(a.since, t)
-		}
-	}
-}
-
-// newest returns when the newest batch of parts[i] was stored, rather too late
-// than too early. See expired for the arguments.
-//
-// The time in the log counts unless the clock is known to have been wrong: the
-// time is ahead of it, or before that of what was stored before, or behind that
-// of the file, which was written at a time that the batch did not get. Then the
-// time of the file counts, and if that is contradicted, too, when a later
-// partition began, since all was stored before. Otherwise it is as if all was
-// stored when it was first looked at.
-func (a *ages) newest(i int, recorded int64) int64 {
-	a.pass(i)
-	l, p := a.log, a.parts[i]
-	least := a.since
-	if recorded <= a.now {
-		least = max(least, recorded)
-	}
-	fits := func(t int64) bool { return t > 0 && least <= t && t <= a.now }
-	if st, err := l.store.fs.Stat(p.file.Name); err == nil {
-		changed := st.ModTime().UnixMilli()
-		if fits(recorded) && changed >= recorded-clockSlack {
-			return recorded
-		}
-		if fits(changed) {
-			return changed
-		}
-	}
-	// What is older than the journal came from elsewhere with its folder, and its
-	// files may have any time.
-	if created := l.state.Created; l.adoptedWith(p) && recorded <= created && fits(created) {
-		return created
-	}
-	if t := firstWithin(a.parts[i+1:], least, a.now); a.since > 0 && t <= a.now {
-		return t
-	}
+// Doubted implements retain.Traces.
+func (t traces) Doubted(i int) time.Duration {
+	p := t.parts[i]
 	d := p.doubted.Load()
 	if end := p.end.Load(); d == nil || d.end != end {
 		d = &doubt{end: end, at: time.Now()}
 		p.doubted.Store(d)
 	}
-	return a.now - time.Since(d.at).Milliseconds()
+	return time.Since(d.at)
 }
 
 // doubt is when a partition that ended there was first found to have no time to
@@ -248,64 +162,17 @@ type doubt struct {
 	at  time.Time // by a clock that is never set
 }
 
-// older reports whether a time is more than the age ago.
-func (a *ages) older(millis int64, age time.Duration) bool { return a.now-millis > age.Milliseconds() }
-
 // sensible returns the times of a log's first and last batch as they can have
 // been, as far as that is known, where they are ahead of the clock.
 func (l *Log) sensible(parts []*partition, first, last int64) (int64, int64) {
-	now := l.store.o.Clock.Now().UnixMilli()
-	if last > now {
-		for _, p := range slices.Backward(parts) {
-			if p.end.Load() == p.base {
-				continue
-			}
-			if st, err := l.store.fs.Stat(p.file.Name); err == nil && st.ModTime().UnixMilli() <= now {
-				last = st.ModTime().UnixMilli()
-			}
-			break
-		}
+	if now := l.store.o.Clock.Now().UnixMilli(); first <= now && last <= now {
+		return first, last
 	}
-	if first > now {
-		first = min(first, firstWithin(parts, 0, now), last)
+	newest := len(parts) - 1
+	for newest >= 0 && parts[newest].end.Load() == parts[newest].base {
+		newest--
 	}
-	return first, last
-}
-
-// clockWatch finds the clock to be set ahead. It is for one goroutine.
-type clockWatch struct {
-	store *Store
-	begun time.Time // by a clock that is never set
-	wall  int64     // what the clock said then, or would have said as it is set now
-	since time.Time // when it was first found to be set as it is; zero if it is set as then
-	by    int64     // how far ahead it was found at since
-	low   int64     // how far behind it has been, negative, since it was last set as then
-}
-
-func newClockWatch(s *Store) clockWatch {
-	return clockWatch{store: s, begun: time.Now(), wall: s.o.Clock.Now().UnixMilli()}
-}
-
-// look sets Store.ageHeld: for clockHold from when the clock was set ahead, or
-// until it is set back. After that the clock is believed.
-func (w *clockWatch) look() {
-	steady := time.Now()
-	ahead := w.store.o.Clock.Now().UnixMilli() - w.wall - steady.Sub(w.begun).Milliseconds()
-	switch {
-	case max(ahead, -ahead) <= clockDoubt:
-		w.since, w.low = time.Time{}, 0
-	case w.since.IsZero() || max(ahead-w.by, w.by-ahead) > clockDoubt:
-		w.since, w.by, w.low = steady, ahead, min(w.low, ahead)
-	case steady.Sub(w.since) >= clockHold:
-		w.wall, w.since, w.low, ahead = w.wall+ahead, time.Time{}, 0, 0
-	}
-	ahead -= w.low
-	held := ahead > clockDoubt
-	if held && !w.store.ageHeld.Load() {
-		w.store.log.Warn("the clock was set ahead: if it stays so, partitions are removed by age again when the time is over",
-			"by", millisDuration(ahead), "time", clockHold)
-	}
-	w.store.ageHeld.Store(held)
+	return l.ages(parts).Sensible(first, last, newest)
 }
 
 // noteRemoved keeps in mind how new what retention removes is, which is a bound

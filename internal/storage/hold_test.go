@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -225,28 +226,28 @@ func TestPlan(t *testing.T) {
 		ms := func(d time.Duration) time.Time { return begun.Add(d).Truncate(time.Millisecond).UTC() }
 
 		for _, test := range []struct {
-			name     string
-			settings RetentionSettings
-			remove   []Reason
-			check    func(p []Planned) bool
+			name   string
+			limits topic.Limits
+			remove []Reason
+			check  func(p []Planned) bool
 		}{
-			{"all", RetentionSettings{}, []Reason{Keep, Keep, Keep, Keep}, func(p []Planned) bool {
+			{"all", topic.Limits{}, []Reason{Keep, Keep, Keep, Keep}, func(p []Planned) bool {
 				return p[0].NewPartitions == 0 && p[0].NewBytes == 0 && p[0].At.IsZero()
 			}},
-			{"partitions", RetentionSettings{Partitions: 3}, []Reason{ByPartitions, Keep, Keep, Keep}, func(p []Planned) bool {
+			{"partitions", topic.Limits{Partitions: 3}, []Reason{ByPartitions, Keep, Keep, Keep}, func(p []Planned) bool {
 				return p[1].NewPartitions == 1 && p[2].NewPartitions == 2 && p[3].NewPartitions == 3
 			}},
-			{"bytes", RetentionSettings{Bytes: at[4] - at[2]}, []Reason{ByBytes, ByBytes, Keep, Keep}, func(p []Planned) bool {
+			{"bytes", topic.Limits{Bytes: at[4] - at[2]}, []Reason{ByBytes, ByBytes, Keep, Keep}, func(p []Planned) bool {
 				return p[2].NewBytes == 1 && p[3].NewBytes == 0
 			}},
-			{"age", RetentionSettings{Age: 150 * time.Minute}, []Reason{ByAge, ByAge, Keep, Keep}, func(p []Planned) bool {
+			{"age", topic.Limits{Age: 150 * time.Minute}, []Reason{ByAge, ByAge, Keep, Keep}, func(p []Planned) bool {
 				return p[2].At.Equal(ms(270*time.Minute)) && p[3].At.Equal(ms(330*time.Minute))
 			}},
-			{"never the head", RetentionSettings{Bytes: 1, Age: 1, Partitions: 1}, []Reason{ByPartitions, ByPartitions, ByPartitions, Keep}, func(p []Planned) bool {
+			{"never the head", topic.Limits{Bytes: 1, Age: 1, Partitions: 1}, []Reason{ByPartitions, ByPartitions, ByPartitions, Keep}, func(p []Planned) bool {
 				return p[3].Head
 			}},
 		} {
-			plan := l.plan(test.settings)
+			plan := l.Plan(test.limits)
 			var remove []Reason
 			for i, p := range plan {
 				remove = append(remove, p.Remove)

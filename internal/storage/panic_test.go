@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -139,8 +140,8 @@ func TestLastOffset(t *testing.T) {
 				t.Errorf("read at %d: %v", offset, err)
 			}
 		}
-		for _, settings := range []RetentionSettings{{}, {Partitions: math.MaxInt, Bytes: math.MaxInt64, Age: math.MaxInt64}} {
-			for _, p := range l.plan(settings) {
+		for _, limits := range []topic.Limits{{}, {Partitions: math.MaxInt64, Bytes: math.MaxInt64, Age: math.MaxInt64}} {
+			for _, p := range l.Plan(limits) {
 				if p.NewBytes < 0 || p.NewPartitions < 0 || p.End < p.Base || p.Remove != Keep {
 					t.Errorf("plan %+v", p)
 				}
@@ -209,7 +210,7 @@ func TestFrozenDiskIsLookedAt(t *testing.T) {
 			looked := make(chan struct{})
 			go func() {
 				defer close(looked)
-				if p := l.plan(l.Retention()); len(p) != 1 || p[0].Newest.IsZero() || p[0].Messages == 0 {
+				if p := l.Plan(topic.Limits{Partitions: -1, Bytes: -1, Age: -1}); len(p) != 1 || p[0].Newest.IsZero() || p[0].Messages == 0 {
 					t.Errorf("plan %+v", p)
 				}
 				if in, err := l.Info(context.Background()); err != nil || in.Messages == 0 {

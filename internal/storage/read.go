@@ -14,6 +14,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/retain"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -522,7 +523,7 @@ func (l *Log) seek(millis int64) (int64, error) {
 		if next.Pos < 0 || p.base+next.Pos >= readable {
 			continue
 		}
-		if next.Millis-now > clockDoubt && l.storedBefore(parts, i, now, millis) < millis {
+		if next.Millis-now > retain.Doubt && l.ages(parts).StoredBefore(i, millis) < millis {
 			continue
 		}
 		return p.base + next.Pos, nil

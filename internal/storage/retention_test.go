@@ -272,3 +272,40 @@ func TestRemoveIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// Whoever manages a store decides what is removed: the store says what it would
+// remove, and removes what it is told.
+func TestManagedRetention(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o := Options{PartitionSize: 1, Partitions: 2, RetentionAge: time.Hour, FlushInterval: -1, Managed: true}
+		s := openMem(t, vfstest.New(), o)
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		at := fill(t, l, 4)
+		decided := func(want int64) {
+			t.Helper()
+			time.Sleep(2 * retentionInterval(0))
+			synctest.Wait()
+			if got, err := l.Decide(); err != nil || got != want {
+				t.Errorf("decided %d (%v), want %d", got, err, want)
+			}
+		}
+		decided(at[2])
+		if l.Oldest() != 0 {
+			t.Fatalf("oldest %d, and nobody has agreed to it", l.Oldest())
+		}
+		if err := l.AdvanceOldest(at[1]); err != nil || l.Oldest() != at[1] {
+			t.Fatalf("oldest %d (%v), want %d", l.Oldest(), err, at[1])
+		}
+		decided(at[2])
+		next := l.Next()
+		time.Sleep(2 * time.Hour)
+		decided(next)
+		if l.Oldest() != at[1] {
+			t.Fatalf("oldest %d, and nobody has agreed to it", l.Oldest())
+		}
+		if err := l.AdvanceOldest(next); err != nil || l.Oldest() != next {
+			t.Fatalf("oldest %d (%v), want %d", l.Oldest(), err, next)
+		}
+	})
+}

@@ -129,6 +129,9 @@ type Options struct {
 
 	RetentionAge   time.Duration // 0 for none: oldest partitions go by the age of their newest batch
 	RetentionBytes int64         // 0 for none: oldest partitions go when a topic has more bytes
+	// Managed leaves retention to whoever replicates the logs: nothing is removed
+	// of a log but by its AdvanceOldest, TruncateTo and Trim. See Log.Decide.
+	Managed bool
 
 	// Holder is asked before partitions are removed; default: nobody.
 	Holder Holder

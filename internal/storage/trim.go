@@ -52,17 +52,11 @@ func (l *Log) trimError(err error) error {
 func (l *Log) trimTo(offset int64) error {
 	offset = min(offset, l.Readable())
 	parts := l.partitions()
-	k := 0
-	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
-		k++
-	}
-	switch {
-	case k == 0:
+	k := completeBefore(parts, offset)
+	if k == 0 {
 		return nil
-	case l.store.o.Holder != nil:
-		return l.removeHeld(parts[k].base)
 	}
-	return l.AdvanceOldest(parts[k].base)
+	return l.remove(parts[k].base)
 }
 
 // retireAll begins a new partition if the log ends at or before offset and its

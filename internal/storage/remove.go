@@ -1,0 +1,131 @@
+package storage
+
+import (
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/journal"
+)
+
+// remove has the partitions before offset removed, as AdvanceOldest does, but
+// after their hooks if the store has a Holder.
+func (l *Log) remove(offset int64) error {
+	if l.store.o.Holder != nil {
+		return l.removeHeld(offset)
+	}
+	return l.AdvanceOldest(offset)
+}
+
+// AdvanceOldest removes the partitions that end at or before offset; the head
+// stays, and so does what is not readable yet. Once it returns nil they do not
+// come back, whatever happens. Readers that have a View of them keep it.
+func (l *Log) AdvanceOldest(offset int64) error {
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return ErrDeleted
+	}
+	parts := l.partitions()
+	if k := completeBefore(parts, min(offset, l.Readable())); k > 0 {
+		l.giveUp(parts[:k], parts[k].base)
+	}
+	return l.removeGivenUp()
+}
+
+// completeBefore returns how many of the partitions end at or before offset. The
+// last is not among them.
+func completeBefore(parts []*partition, offset int64) int {
+	k := 0
+	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
+		k++
+	}
+	return k
+}
+
+// giveUp takes the oldest partitions from what is served; their files are still
+// to be removed. Caller holds trimming.
+func (l *Log) giveUp(gone []*partition, oldest int64) {
+	var messages, batches int64
+	for _, p := range gone {
+		var sum journal.Totals
+		err := again(func() (err error) {
+			sum, err = l.partitionTotals(p, p.end.Load())
+			return err
+		})
+		if err != nil {
+			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name, "err", err)
+		}
+		messages += sum.Messages
+		batches += sum.Batches
+	}
+	l.noteRemoved(gone)
+
+	l.writer.Lock()
+	now := l.partitions() // may have grown
+	kept := slices.Clone(now[len(gone):])
+	l.parts.Store(&kept)
+	l.writer.Unlock()
+
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	t := &l.state.Trimmed
+	t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
+	l.state.Forget(oldest, math.MaxInt64)
+	l.publishState()
+	l.removing = append(l.removing, gone...)
+}
+
+// removeGivenUp removes the files of what was given up, also of what an earlier
+// call could not. Caller holds trimming.
+func (l *Log) removeGivenUp() error {
+	gone := l.removing
+	if len(gone) == 0 {
+		return nil
+	}
+	l.journalMu.Lock()
+	trimmed := l.state.Trimmed
+	l.journalMu.Unlock()
+	// With the record on disk a crash in the middle is finished at the next
+	// start. Without it, on a full disk, which is when removal is wanted most, or
+	// after a failure, the files go one by one, the oldest first.
+	err := l.record(journal.Trim, trimmed.Oldest, trimmed.Messages, trimmed.Batches)
+	if err != nil && !passing(err) && l.failed.Load() == nil {
+		return err
+	}
+	if err != nil {
+		if err := l.syncRemoved(); err != nil {
+			return err
+		}
+		for i := range gone {
+			if err := l.removeFiles(gone[i : i+1]); err != nil {
+				return err
+			}
+		}
+	} else if err := l.removeFiles(gone); err != nil {
+		return err
+	}
+	l.removing = nil
+	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.Oldest)
+	return nil
+}
+
+// removeFiles removes partitions and their indexes, durably.
+func (l *Log) removeFiles(parts []*partition) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	for _, p := range parts {
+		l.pinnedMu.Lock()
+		if i := slices.Index(l.pinned, p); i >= 0 {
+			l.pinned = slices.Delete(l.pinned, i, i+1)
+			p.pinned = false
+			p.file.Release()
+		}
+		l.pinnedMu.Unlock()
+		if err := errors.Join(p.file.Remove(), p.index().File.Remove()); err != nil {
+			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name, Offset: p.base, Err: err}
+		}
+	}
+	return l.syncRemoved()
+}

@@ -1,0 +1,142 @@
+package storage
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
+)
+
+// TruncateTo cuts the log off at offset, where a batch begins or which is
+// next: what lies at and after it is gone for good when TruncateTo returns nil,
+// and offset is next. Offsets that it frees are given out again. It does not
+// reach behind the head of what retention has left.
+func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return ErrDeleted
+	}
+	// No sync may be under way: it would count what it began with as synced
+	// after that was cut off.
+	if _, err := l.syncing.join(ctx, l, math.MaxInt64); err != nil {
+		return err
+	}
+	defer func() {
+		if l.unsyncable.Load() == nil {
+			l.syncing.done(l, nil) // an error that concerns this call alone
+			return
+		}
+		l.syncing.done(l, err)
+	}()
+	defer l.failOnPanic("truncate")
+	if offset > l.next.Load() {
+		return ErrNotFound
+	}
+	// What is kept will be marked as synced.
+	if err := l.sync(); err != nil {
+		return err
+	}
+	if findPartition(l.partitions(), offset) < 0 {
+		return ErrNotFound
+	}
+	// What is before offset does not change meanwhile.
+	var at index.Entry
+	err = again(func() error {
+		parts := l.partitions()
+		at, err = l.stateAt(parts[findPartition(parts, offset)], offset)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	defer l.failOnPanic("truncate")
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e)
+	}
+	if offset == l.next.Load() {
+		return nil
+	}
+	parts := l.partitions()
+	i := findPartition(parts, offset)
+	if i < 0 {
+		return ErrNotFound
+	}
+	p := parts[i]
+	if offset == p.base {
+		at = index.Entry{} // begun since, perhaps
+	}
+	if err := l.announceCut(offset); err != nil {
+		return err
+	}
+	// From here on a failure leaves a truncation that only opening the log again
+	// can finish.
+	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
+		return l.fail("truncate", p.file.Name, offset, err)
+	}
+	return nil
+}
+
+// announceCut records durably that the log is being cut off at offset. If it
+// can't tell whether the record will be found after a crash, the log takes no
+// more appends: they might be cut off with the rest.
+func (l *Log) announceCut(offset int64) error {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	written, err := l.recordLocked(journal.Cut, offset)
+	if err != nil && !written && passing(err) {
+		return readOnly(&Error{Op: "truncate", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err})
+	}
+	if err != nil {
+		return l.fail("truncate", layout.JournalFile(l.name), offset, err)
+	}
+	return nil
+}
+
+// cut takes from the log what TruncateTo gives up. Caller holds writer.
+func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
+	p := keep[len(keep)-1]
+	p.loading.Lock() // nobody makes its index anew
+	defer p.loading.Unlock()
+	l.untell(offset)
+	l.next.Store(offset)
+	l.synced.Store(min(l.synced.Load(), offset))
+	p.end.Store(offset)
+	p.sum.Store(nil)
+	kept := slices.Clone(keep)
+	l.parts.Store(&kept)
+	if err := l.removeFiles(drop); err != nil {
+		return err
+	}
+	if err := files.Truncate(p.file, offset-p.base); err != nil {
+		return err
+	}
+	ix := p.index()
+	if err := ix.Truncate(offset - p.base); err != nil {
+		return err
+	}
+	if err := ix.Settle(); err != nil {
+		return err
+	}
+	p.counted.Store(nil)
+	l.headSum = journal.Totals{Messages: at.Messages, Batches: at.Batches, Last: ix.Last.Millis}
+	if first, err := ix.First(); err == nil && first.Pos >= 0 {
+		l.headSum.First = first.Millis
+	}
+	l.synced.Store(offset)
+	l.journalMu.Lock()
+	l.state.Synced, l.state.Clean = offset, false
+	l.state.Forget(0, offset)
+	l.publishState()
+	l.journalMu.Unlock()
+	return l.record(journal.Synced, offset)
+}
