@@ -6,7 +6,9 @@
 // in it mean nothing any more.
 //
 // All methods are safe for concurrent use. Locks are taken in this order:
-// the one that is held while a File is opened, Folder, Cache.
+// the one that is held while a File is opened, Folder, Cache. Who uses a file
+// that is open takes none: its users are an atomic count, and the lock of the
+// Cache is for opening and closing.
 package files
 
 import (
@@ -15,6 +17,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/topic"
@@ -26,9 +29,9 @@ var ErrClosed = topic.ErrClosed
 
 // Cache bounds the descriptors that a store keeps open. Every partition,
 // index and journal file is a File in it, opened when somebody acquires it and
-// closed, least recently used first, when more than Limit are open and nobody
-// uses it. One descriptor serves all its users: they read and write at
-// explicit positions.
+// closed when more than Limit are open and nobody uses it: first those that were
+// not used for the longest time, about. One descriptor serves all its users: they
+// read and write at explicit positions.
 //
 // Files in use are never closed under their users, so the number of open
 // files can pass Limit by the number of files in use at once.
@@ -40,10 +43,12 @@ type Cache struct {
 	// CloseFailed is told of errors of closing a file that nobody waits for.
 	CloseFailed func(name string, err error)
 
-	mu     sync.Mutex
-	closed bool // files are no longer opened
-	opened int
-	idle   list.List // of *File: open and not in use; front is the most recently used
+	closed atomic.Bool  // files are no longer opened
+	opened atomic.Int64 // changes under mu
+	inUse  atomic.Int64 // of them
+
+	mu   sync.Mutex
+	open list.List // of *File: in the order of opening, but those that were used since they were last looked at go to the front
 }
 
 // File is one file by name. [Cache.File] makes it.
@@ -56,13 +61,16 @@ type File struct {
 	// serves all who wait. Lock order: opening, then cache.mu.
 	opening sync.Mutex
 
-	// Guarded by cache.mu.
-	f       vfs.File
-	users   int
-	elem    *list.Element // in cache.idle
-	removed bool          // close as soon as unused
-	// readOnly tells that f can only be read.
-	readOnly bool
+	// uses is 0 if the file is not open, and otherwise one more than it has users.
+	// From 0, and from 1 back to 0, it goes under cache.mu alone.
+	uses    atomic.Int64
+	used    atomic.Bool // since it was looked at as one to close
+	removed atomic.Bool // close as soon as unused
+
+	// These do not change while the file has users.
+	f        vfs.File
+	readOnly bool          // f can only be read
+	elem     *list.Element // in cache.open; guarded by cache.mu
 }
 
 // File returns a file by its name. It is not opened yet.
@@ -95,10 +103,11 @@ func (cf *File) Acquire(a Access) (vfs.File, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.opened++
-	cf.f = f
-	cf.readOnly = readOnly
-	cf.users = 1
+	cf.f, cf.readOnly = f, readOnly
+	cf.elem = c.open.PushFront(cf)
+	c.opened.Add(1)
+	c.inUse.Add(1)
+	cf.uses.Store(2)
 	return f, nil
 }
 
@@ -128,46 +137,44 @@ func (cf *File) open(a Access) (f vfs.File, readOnly bool, err error) {
 // not open.
 func (cf *File) Use(a Access) (vfs.File, error) {
 	c := cf.cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed.Load() {
 		return nil, ErrClosed
 	}
-	if cf.f == nil {
-		return nil, nil
+	for {
+		n := cf.uses.Load()
+		if n == 0 {
+			return nil, nil
+		}
+		if cf.uses.CompareAndSwap(n, n+1) {
+			if n == 1 {
+				c.inUse.Add(1)
+			}
+			break
+		}
+	}
+	if !cf.used.Load() {
+		cf.used.Store(true)
 	}
 	if cf.readOnly && a != ToRead {
+		cf.Release()
 		return nil, &fs.PathError{Op: "write", Path: cf.Name, Err: syscall.EROFS}
 	}
-	if cf.elem != nil {
-		c.idle.Remove(cf.elem)
-		cf.elem = nil
-	}
-	cf.users++
 	return cf.f, nil
 }
 
 // Release gives the file back.
 func (cf *File) Release() {
 	c := cf.cache
-	c.mu.Lock()
-	cf.users--
-	if cf.users > 0 {
-		c.mu.Unlock()
+	switch n := cf.uses.Add(-1); {
+	case n > 1:
 		return
-	}
-	if cf.users < 0 {
-		c.mu.Unlock()
+	case n < 1:
 		panic("storage: file released more often than acquired: " + cf.Name)
 	}
-	if !cf.removed && c.opened <= c.Limit {
-		cf.elem = c.idle.PushFront(cf)
-		c.mu.Unlock()
-		return
+	c.inUse.Add(-1)
+	if cf.removed.Load() || c.opened.Load() > int64(c.Limit) {
+		cf.closeUnused()
 	}
-	f := cf.take()
-	c.mu.Unlock()
-	c.close(cf.Name, f)
 }
 
 // Remove takes the file's name away. Its bytes go when the last user has
@@ -189,47 +196,68 @@ func (cf *File) Remove() error {
 
 // Drop closes the file as soon as nobody uses it.
 func (cf *File) Drop() {
-	c := cf.cache
-	c.mu.Lock()
-	cf.removed = true
-	var f vfs.File
-	if cf.elem != nil {
-		f = cf.take()
-	}
-	c.mu.Unlock()
-	if f != nil {
-		c.close(cf.Name, f)
-	}
+	cf.removed.Store(true) // before it is looked whether there are users: the last of them looks at it after
+	cf.closeUnused()
 }
 
-// take detaches the open file for closing. Caller holds cache.mu.
-func (cf *File) take() vfs.File {
-	if cf.elem != nil {
-		cf.cache.idle.Remove(cf.elem)
-		cf.elem = nil
+// closeUnused closes the file if it is open and nobody uses it, and reports
+// whether that was so.
+func (cf *File) closeUnused() bool {
+	c := cf.cache
+	c.mu.Lock()
+	f := cf.take()
+	c.mu.Unlock()
+	if f == nil {
+		return false
 	}
-	f := cf.f
-	cf.f = nil
-	cf.cache.opened--
+	c.close(cf.Name, f)
+	return true
+}
+
+// take detaches the open file for closing, if it is open and nobody uses it.
+// Caller holds cache.mu.
+func (cf *File) take() vfs.File {
+	if !cf.uses.CompareAndSwap(1, 0) {
+		return nil
+	}
+	c, f := cf.cache, cf.f
+	c.open.Remove(cf.elem)
+	c.opened.Add(-1)
+	cf.f, cf.elem = nil, nil
 	return f
 }
 
-// Evict closes idle files until at most n are open or none is idle, and
-// returns how many it closed.
+// Evict closes files that nobody uses until at most n are open or all are used,
+// and returns how many it closed.
 func (c *Cache) Evict(n int) (closed int) {
 	for {
 		c.mu.Lock()
-		back := c.idle.Back()
-		if c.opened <= max(n, 0) || back == nil {
-			c.mu.Unlock()
+		name, f := c.takeOldest(int64(max(n, 0)))
+		c.mu.Unlock()
+		if f == nil {
 			return closed
 		}
-		cf := back.Value.(*File)
-		f := cf.take()
-		c.mu.Unlock()
-		c.close(cf.Name, f)
+		c.close(name, f)
 		closed++
 	}
+}
+
+// takeOldest detaches an unused file if more than n are open: one that was not
+// used since it was passed over here, if there is one. Caller holds mu.
+func (c *Cache) takeOldest(n int64) (name string, f vfs.File) {
+	for left := 2 * c.open.Len(); left > 0; left-- {
+		if c.opened.Load() <= n || c.inUse.Load() >= c.opened.Load() {
+			return "", nil
+		}
+		cf := c.open.Back().Value.(*File)
+		if !cf.used.Swap(false) {
+			if f := cf.take(); f != nil {
+				return cf.Name, f
+			}
+		}
+		c.open.MoveToFront(cf.elem)
+	}
+	return "", nil
 }
 
 func (c *Cache) close(name string, f vfs.File) {
@@ -239,25 +267,15 @@ func (c *Cache) close(name string, f vfs.File) {
 }
 
 // Crowded reports whether as many files are in use as may be.
-func (c *Cache) Crowded() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.Most > 0 && c.opened-c.idle.Len() >= c.Most
-}
+func (c *Cache) Crowded() bool { return c.Most > 0 && c.inUse.Load() >= int64(c.Most) }
 
 // Count returns how many files are open.
-func (c *Cache) Count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.opened
-}
+func (c *Cache) Count() int { return int(c.opened.Load()) }
 
 // Close closes what is idle and opens nothing any more. The error names what
 // is still in use: a mistake of the program.
 func (c *Cache) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
+	c.closed.Store(true)
 	c.Evict(0)
 	if n := c.Count(); n != 0 {
 		return fmt.Errorf("storage: %d files still in use at close", n)
@@ -268,15 +286,9 @@ func (c *Cache) Close() error {
 // Replaced is called after the file's name has been given to another file: the
 // next user opens that one. Nobody may be using the file.
 func (cf *File) Replaced() {
-	c := cf.cache
-	c.mu.Lock()
-	if cf.f == nil {
-		c.mu.Unlock()
-		return
+	if !cf.closeUnused() && cf.uses.Load() > 0 {
+		panic("storage: file replaced while it is used: " + cf.Name)
 	}
-	f := cf.take()
-	c.mu.Unlock()
-	c.close(cf.Name, f)
 }
 
 // Held returns the open file to one who has acquired it and not released it yet:

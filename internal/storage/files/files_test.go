@@ -3,6 +3,9 @@ package files
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -91,5 +94,123 @@ func TestFolder(t *testing.T) {
 	}
 	if _, err := c.FS.Stat("0"); err != nil {
 		t.Errorf("another folder's file was removed: %v", err)
+	}
+}
+
+// What was used since is kept, and what was not is closed.
+func TestWhatIsUsedStaysOpen(t *testing.T) {
+	c, all := newCache(t, 4)
+	c.Limit = 3
+	use := func(i int) {
+		t.Helper()
+		if _, err := all[i].Acquire(ToRead); err != nil {
+			t.Fatal(err)
+		}
+		all[i].Release()
+	}
+	isOpen := func(i int) bool {
+		f, err := all[i].Use(ToRead)
+		if f != nil {
+			all[i].Release()
+		}
+		return f != nil && err == nil
+	}
+	for i := range 3 {
+		use(i)
+	}
+	use(0)
+	use(2)
+	use(3)
+	if isOpen(1) || !isOpen(0) || !isOpen(2) || !isOpen(3) {
+		t.Errorf("open: %v %v %v %v, want all but the one that was used once", isOpen(0), isOpen(1), isOpen(2), isOpen(3))
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who uses an open file takes no lock, and allocates nothing.
+func TestUseTakesNoLock(t *testing.T) {
+	c, all := newCache(t, 1)
+	if _, err := all[0].Acquire(ToRead); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	all[0].opening.Lock()
+	if n := testing.AllocsPerRun(10, func() {
+		if _, err := all[0].Acquire(ToWrite); err != nil {
+			t.Error(err)
+		}
+		c.Crowded()
+		all[0].Release()
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	all[0].Release()
+	if f, err := all[0].Use(ToRead); f == nil || err != nil { // by nobody before
+		t.Errorf("%v, %v", f, err)
+	}
+	all[0].Release()
+	all[0].opening.Unlock()
+	c.mu.Unlock()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUseWhileOthersClose has files used, dropped and closed all at once: who has
+// acquired one can read it.
+func TestUseWhileOthersClose(t *testing.T) {
+	c, all := newCache(t, 6)
+	c.Most = 4
+	var users, closers sync.WaitGroup
+	done := make(chan struct{})
+	for u := range 4 {
+		users.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(u)))
+			b := make([]byte, 1)
+			for range 3000 {
+				i := rng.IntN(len(all))
+				f, err := all[i].Acquire(ToRead)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := f.ReadAt(b, 0); err != nil || string(b) != fmt.Sprint(i) || all[i].Held() != f {
+					t.Errorf("file %d holds %q (%v)", i, b, err)
+				}
+				all[i].Release()
+			}
+		})
+	}
+	closers.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			switch i % 3 {
+			case 0:
+				c.Evict(0)
+			case 1:
+				all[0].Drop()
+			case 2:
+				c.Crowded()
+			}
+			runtime.Gosched()
+		}
+	})
+	users.Wait()
+	close(done)
+	closers.Wait()
+	if n := c.Count(); n > c.Limit {
+		t.Errorf("%d files are open, of %d", n, c.Limit)
+	}
+	if n := c.inUse.Load(); n != 0 {
+		t.Errorf("%d files are in use, by nobody", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
