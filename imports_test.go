@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/storage": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
+		"internal/storage/walk",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -47,6 +48,7 @@ var mayImport = map[string][]string{
 	"internal/storage/files":    {"internal/vfs", "internal/topic"},
 	"internal/storage/layout":   {"internal/batch", "internal/vfs"},
 	"internal/storage/retain":   {"internal/topic"},
+	"internal/storage/walk":     {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
@@ -81,6 +83,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/journal":  {"net", "flag"},
 	"internal/storage/files":    {"net", "flag"},
 	"internal/storage/layout":   {"net", "flag"},
+	"internal/storage/walk":     {"net", "flag"},
 	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
 
 	"internal/topic":    {"net", "os"},

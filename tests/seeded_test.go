@@ -327,9 +327,12 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/log.go",
 		`		case found == diagnose.Topic:`,
 		`		case found == diagnose.Topic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
-	{"internal/storage/read.go",
-		`		if r.To <= offset {`,
-		`		if r.To <= offset || bug("damage is served") {`, byDamage},
+	{"internal/storage/layout/ranges.go",
+		`		return max(min(end, ranges[i].From), min(offset, end))`,
+		`		if bug("damage is served") {
+			return end
+		}
+		return max(min(end, ranges[i].From), min(offset, end))`, byDamage},
 
 	// Journal, removal, truncation.
 	{"internal/storage/sync.go",

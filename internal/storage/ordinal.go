@@ -3,6 +3,7 @@ package storage
 import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/walk"
 )
 
 // stateAt returns the state of a partition before the batch that begins at
@@ -16,9 +17,10 @@ func (l *Log) stateAt(p *partition, offset int64) (index.Entry, error) {
 		return index.Entry{}, err
 	}
 	defer p.file.Release()
-	w := walker{f: f, topic: l.name}
+	w := walk.New(f, l.name)
+	defer w.Free()
 	ix := p.index()
-	at, err := w.find(ix, offset-p.base, p.end.Load()-p.base)
+	at, err := w.Find(ix, offset-p.base, p.end.Load()-p.base)
 	if err != nil {
 		return index.Entry{}, l.readError(p, ix, offset, err)
 	}
@@ -90,9 +92,10 @@ func (l *Log) offsetOf(ordinal int64) (int64, error) {
 		}
 		ix := p.index()
 		at, _, err := ix.Search(func(e *index.Entry) bool { return e.Batches <= ordinal-n })
-		w := walker{f: f, topic: l.name}
+		w := walk.New(f, l.name)
+		defer w.Free()
 		for err == nil && at.Batches < ordinal-n {
-			err = w.step(&at, p.end.Load()-p.base)
+			err = w.Step(&at, p.end.Load()-p.base)
 		}
 		if err != nil {
 			return 0, l.readError(p, ix, p.base+at.Pos, err)

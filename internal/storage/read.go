@@ -3,19 +3,18 @@ package storage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/retain"
-	"github.com/logd-dev/logd/internal/storage/scan"
+	"github.com/logd-dev/logd/internal/storage/walk"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -157,15 +156,12 @@ func findPartition(parts []*partition, offset int64) int {
 // segmentEnd returns the offset up to which the partition's batches follow one
 // another without damage from offset on; offset itself if it lies in damage.
 func (l *Log) segmentEnd(p *partition, offset int64) int64 {
-	end := p.end.Load()
-	for _, r := range *l.damaged.Load() {
-		if r.To <= offset {
-			continue
-		}
-		return max(min(end, r.From), min(offset, end))
-	}
-	return end
+	return layout.Clear(*l.damaged.Load(), offset, p.end.Load())
 }
+
+// pastDamage returns the offset behind the damage that offset lies in, or
+// offset itself.
+func (l *Log) pastDamage(offset int64) int64 { return layout.Past(*l.damaged.Load(), offset) }
 
 type readSize struct{ length, messages int64 }
 
@@ -180,14 +176,13 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	if err != nil {
 		return readSize{}, err
 	}
-	w := walkers.Get().(*walker)
-	defer walkers.Put(w)
-	w.f, w.topic, w.have, w.start = f, l.name, nil, 0
+	w := walk.New(f, l.name)
+	defer w.Free()
 	ix := p.index()
-	start, err := w.find(ix, offset-p.base, limit-p.base)
+	start, err := w.Find(ix, offset-p.base, limit-p.base)
 	var end index.Entry
 	if err == nil {
-		end, err = w.walk(ix, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
+		end, err = w.Walk(ix, start, messages, maxBytes-v.length, v.length == 0, limit-p.base)
 	}
 	if err == nil && end.Pos == start.Pos {
 		p.file.Release()
@@ -203,13 +198,9 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 	return readSize{end.Pos - start.Pos, end.Messages - start.Messages}, nil
 }
 
-var (
-	// errDamaged is a walk that met bytes that are no batch where one must be.
-	errDamaged = errors.New("no batch where one must be")
-	// errRescanned tells that a partition was found damaged and scanned anew:
-	// what failed is worth one more try.
-	errRescanned = errors.New("partition was scanned")
-)
+// errRescanned tells that a partition was found damaged and scanned anew: what
+// failed is worth one more try.
+var errRescanned = errors.New("partition was scanned")
 
 // again runs f, and once more if a partition was found damaged and scanned.
 func again(f func() error) error {
@@ -232,7 +223,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 		err = errRescanned // by somebody else
 	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
 		return ErrNotFound // removed a moment ago
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, walk.ErrDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
 			"topic", l.name, "file", p.file.Name, "offset", offset, "err", err)
 		err = errRescanned
@@ -241,153 +232,6 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 		}
 	}
 	return &Error{Op: "read", Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
-}
-
-// walker reads envelopes of a partition, several with one read where they are
-// close together.
-type walker struct {
-	f     io.ReaderAt
-	topic string
-	buf   [walkChunk]byte
-	have  []byte // part of buf
-	start int64  // position of have
-}
-
-var walkers = sync.Pool{New: func() any { return new(walker) }}
-
-// walkChunk covers the batches between two index entries and the envelope
-// after them, in most cases.
-const walkChunk = index.Interval + batch.MaxHeaderLen
-
-// header reads the envelope at pos; its batch must end at or before limit.
-func (w *walker) header(pos, limit int64) (batch.Header, int64, error) {
-	for try := 0; ; try++ {
-		if at := pos - w.start; at >= 0 && at < int64(len(w.have)) {
-			h, n, err := batch.Parse(w.have[at:])
-			if err == nil && (n > limit-pos || string(h.Topic) != w.topic) {
-				err = batch.ErrHeader
-			}
-			if err == nil {
-				return h, n, nil
-			}
-			if err != batch.ErrShort || try > 0 {
-				return h, 0, fmt.Errorf("%w: position %d: %w", errDamaged, pos, err)
-			}
-		} else if try > 0 {
-			return batch.Header{}, 0, fmt.Errorf("%w: position %d: %w", errDamaged, pos, batch.ErrShort)
-		}
-		b := w.buf[:min(int64(walkChunk), limit-pos)]
-		if err := vfs.ReadFull(w.f, b, pos); err != nil {
-			return batch.Header{}, 0, err
-		}
-		w.have, w.start = b, pos
-	}
-}
-
-// find returns the state of the partition before the batch at pos, ErrNotFound
-// if none begins there.
-func (w *walker) find(ix *index.Index, pos, limit int64) (index.Entry, error) {
-	at, _, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= pos })
-	if err != nil {
-		return index.Entry{}, err
-	}
-	if at.Pos < 0 {
-		return index.Entry{}, fmt.Errorf("%w: no entry for position %d", index.ErrUnfit, pos)
-	}
-	before := at
-	for at.Pos < pos {
-		before = at
-		if err := w.step(&at, limit); err != nil {
-			return index.Entry{}, err
-		}
-	}
-	if at.Pos != pos {
-		return index.Entry{}, w.inside(before.Pos, pos, limit)
-	}
-	// That a batch begins here is certain only when its envelope was seen.
-	if _, _, err := w.header(pos, limit); err != nil {
-		return index.Entry{}, err
-	}
-	return at, nil
-}
-
-// inside says what a position is that lies within the batch at start: no batch
-// begins there, unless that batch's envelope is damaged. If what stands there
-// looks like an envelope, the batch is checked.
-func (w *walker) inside(start, pos, limit int64) error {
-	if _, _, err := w.header(pos, limit); err != nil {
-		return ErrNotFound
-	}
-	h, n, err := w.header(start, limit)
-	if err != nil {
-		return err
-	}
-	sc := scan.Scanner{File: w.f, Size: start + n}
-	if ok, err := sc.Holds(start+n-h.Size, &h); err != nil {
-		return err
-	} else if !ok {
-		return fmt.Errorf("%w: position %d: its batch is not what the envelope says", errDamaged, start)
-	}
-	return ErrNotFound
-}
-
-// step moves past the batch at at.
-func (w *walker) step(at *index.Entry, limit int64) error {
-	h, n, err := w.header(at.Pos, limit)
-	if err != nil {
-		return err
-	}
-	at.Pos += n
-	at.Messages += h.Messages
-	at.Batches++
-	return nil
-}
-
-// walk returns the state after as many batches from start as it takes to reach
-// messages, in at most maxBytes bytes but for the first batch if always, up to
-// limit.
-func (w *walker) walk(ix *index.Index, start index.Entry, messages, maxBytes int64, always bool, limit int64) (index.Entry, error) {
-	wantMessages := start.Messages + min(messages, limit) // more messages than bytes there can't be
-	wantPos := limit
-	if maxBytes < limit-start.Pos {
-		wantPos = start.Pos + maxBytes
-	}
-	at := start
-	// Small reads end in what finding the start has read already. For others the
-	// index leads near the end, and the rest is walked.
-	for led := false; at.Messages < wantMessages && at.Pos < limit; {
-		if !led && !w.holds(at.Pos) {
-			led = true
-			near, _, err := ix.Search(func(e *index.Entry) bool {
-				return e.Pos <= at.Pos || (e.Messages < wantMessages && e.Pos <= wantPos && e.Pos < limit)
-			})
-			if err != nil {
-				return index.Entry{}, err
-			}
-			if near.Pos > at.Pos {
-				at = near
-				continue
-			}
-		}
-		next := at
-		if err := w.step(&next, limit); err != nil {
-			if at.Pos > start.Pos {
-				return at, nil // what comes before the damage is good
-			}
-			return index.Entry{}, err
-		}
-		if next.Pos > wantPos && (at.Pos > start.Pos || !always) {
-			break
-		}
-		at = next
-	}
-	return at, nil
-}
-
-// holds reports whether the envelope at pos can be parsed without a read.
-func (w *walker) holds(pos int64) bool {
-	at := pos - w.start
-	return at >= 0 && at+int64(batch.MaxHeaderLen) <= int64(len(w.have))
 }
 
 // Info describes the log. It reads partitions that no index knows, once.
@@ -479,10 +323,11 @@ func (l *Log) partitionTotals(p *partition, offset int64) (journal.Totals, error
 		return journal.Totals{}, err
 	}
 	defer p.file.Release()
-	w := walker{f: f, topic: l.name}
+	w := walk.New(f, l.name)
+	defer w.Free()
 	limit = min(limit, l.segmentEnd(p, p.base+at.Pos)-p.base)
 	for at.Pos < limit {
-		if err := w.step(&at, limit); err != nil {
+		if err := w.Step(&at, limit); err != nil {
 			return journal.Totals{}, l.readError(p, ix, p.base+at.Pos, err)
 		}
 	}

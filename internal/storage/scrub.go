@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/scan"
+	"github.com/logd-dev/logd/internal/storage/walk"
 )
 
 const (
@@ -106,12 +107,12 @@ func (sb *scrubber) partition(l *Log, p *partition, sc *scan.Scanner) bool {
 		if pos > start {
 			again = 0
 		}
-		if errors.Is(err, errDamaged) {
+		if errors.Is(err, walk.ErrDamaged) {
 			if err = l.ensureIndex(p); err == nil {
 				err = l.examine(p.base+pos, again)
 			}
 			again++
-			if l.damageEnd(p.base+pos) > p.base+pos {
+			if l.pastDamage(p.base+pos) > p.base+pos {
 				sb.damaged.Add(1)
 			}
 		}
@@ -128,7 +129,7 @@ func (sb *scrubber) partition(l *Log, p *partition, sc *scan.Scanner) bool {
 }
 
 // step checks the batches from pos on, some of them, and moves pos behind those
-// that are good or known as damaged. The error is errDamaged at one that is not.
+// that are good or known as damaged. The error is walk.ErrDamaged at one that is not.
 func (sb *scrubber) step(l *Log, p *partition, sc *scan.Scanner, pos *int64) error {
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
@@ -137,33 +138,22 @@ func (sb *scrubber) step(l *Log, p *partition, sc *scan.Scanner, pos *int64) err
 	defer p.file.Release()
 	sc.File = f
 	for start := *pos; *pos < sc.Size && *pos-start < scrubStep; {
-		if end := l.damageEnd(p.base+*pos) - p.base; end > *pos {
+		if end := l.pastDamage(p.base+*pos) - p.base; end > *pos {
 			*pos = end
 			continue
 		}
 		_, n, ok, err := sc.BatchAt(*pos)
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return errDamaged // the file was cut short
+			return walk.ErrDamaged // the file was cut short
 		case err != nil:
 			return err
 		case !ok:
-			return errDamaged
+			return walk.ErrDamaged
 		}
 		*pos += n
 	}
 	return nil
-}
-
-// damageEnd returns where the damage that the offset lies in ends, the offset
-// itself if it lies in none.
-func (l *Log) damageEnd(offset int64) int64 {
-	for _, r := range *l.damaged.Load() {
-		if r.From <= offset && offset < r.To {
-			return r.To
-		}
-	}
-	return offset
 }
 
 // pace waits until so many bytes more may have been checked. It reports false if

@@ -3,11 +3,10 @@ package storage
 import (
 	"errors"
 	"io/fs"
-	"slices"
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
-	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/walk"
 )
 
 // Times returns when the batches from one offset up to another were appended,
@@ -119,11 +118,10 @@ func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.E
 			return none, err
 		}
 		defer p.file.Release()
-		w := walkers.Get().(*walker)
-		defer walkers.Put(w)
-		w.f, w.topic, w.have, w.start = f, l.name, nil, 0
+		w := walk.New(f, l.name)
+		defer w.Free()
 		for p.base+at.Pos < min(offset, end) {
-			if err := w.step(&at, l.segmentEnd(p, p.base+at.Pos)-p.base); err != nil {
+			if err := w.Step(&at, l.segmentEnd(p, p.base+at.Pos)-p.base); err != nil {
 				return none, err
 			}
 			at.Pos = l.pastDamage(p.base+at.Pos) - p.base
@@ -140,20 +138,4 @@ func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.E
 		at.Millis = floor.Millis
 	}
 	return at, nil
-}
-
-// pastDamage returns the offset behind the damage that offset lies in, or
-// offset itself.
-func (l *Log) pastDamage(offset int64) int64 {
-	damaged := *l.damaged.Load()
-	i, _ := slices.BinarySearchFunc(damaged, offset, func(r layout.Range, offset int64) int {
-		if r.To <= offset {
-			return -1
-		}
-		return 1
-	})
-	if i < len(damaged) && damaged[i].From <= offset {
-		return damaged[i].To
-	}
-	return offset
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/logd-dev/logd/internal/storage/scan"
+	"github.com/logd-dev/logd/internal/storage/walk"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -85,7 +86,7 @@ func (l *Log) examine(offset int64, again int) error {
 	case 1:
 		err = l.rescan(p, ix)
 	default:
-		err = fmt.Errorf("%w, and a scan does not find it so", errDamaged)
+		err = fmt.Errorf("%w, and a scan does not find it so", walk.ErrDamaged)
 	}
 	switch {
 	case err == nil:

@@ -45,3 +45,24 @@ func TestRanges(t *testing.T) {
 		t.Error("Contains, or a range was changed")
 	}
 }
+
+func TestRangesAround(t *testing.T) {
+	ranges := []Range{{10, 20}, {40, 50}}
+	for _, test := range []struct{ offset, end, past, clear int64 }{
+		{0, 100, 0, 10},
+		{0, 5, 0, 5},
+		{9, 100, 9, 10},
+		{10, 100, 20, 10},
+		{19, 100, 20, 19},
+		{20, 100, 20, 40},
+		{20, 30, 20, 30},
+		{45, 100, 50, 45},
+		{45, 30, 50, 30},
+		{50, 100, 50, 100},
+		{120, 100, 120, 100},
+	} {
+		if past, clear := Past(ranges, test.offset), Clear(ranges, test.offset, test.end); past != test.past || clear != test.clear {
+			t.Errorf("%d up to %d: past %d, clear up to %d; want %d, %d", test.offset, test.end, past, clear, test.past, test.clear)
+		}
+	}
+}

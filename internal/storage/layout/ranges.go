@@ -50,3 +50,31 @@ func Without(ranges []Range, r Range) (out []Range) {
 	}
 	return out
 }
+
+// Past returns the end of the range that offset lies in, or offset itself.
+func Past(ranges []Range, offset int64) int64 {
+	if i := after(ranges, offset); i < len(ranges) && ranges[i].From <= offset {
+		return ranges[i].To
+	}
+	return offset
+}
+
+// Clear returns up to where, from offset on and before end, no range is: offset
+// itself, or end where that is less, if it lies in one.
+func Clear(ranges []Range, offset, end int64) int64 {
+	if i := after(ranges, offset); i < len(ranges) {
+		return max(min(end, ranges[i].From), min(offset, end))
+	}
+	return end
+}
+
+// after returns the index of the first range that ends behind offset.
+func after(ranges []Range, offset int64) int {
+	i, _ := slices.BinarySearchFunc(ranges, offset, func(r Range, offset int64) int {
+		if r.To <= offset {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
