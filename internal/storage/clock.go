@@ -108,13 +108,13 @@ func firstTime(p *partition) int64 {
 }
 
 // ages returns the log as retention, and whoever asks for times, sees it: with
-// parts, which are the log's partitions.
-func (l *Log) ages(parts []*partition) *retain.View {
+// parts, which are the log's partitions, at a time of the clock.
+func (l *Log) ages(parts []*partition, now int64) *retain.View {
 	v := &retain.View{
 		Partitions: make([]retain.Partition, len(parts)),
 		Next:       l.next.Load(),
 		Readable:   l.Readable(),
-		Now:        l.store.o.Clock.Now().UnixMilli(),
+		Now:        now,
 		Created:    l.state.Created,
 		Removed:    l.newestRemoved.Load(),
 		Unsure:     l.store.ageHeld.Load(),
@@ -165,14 +165,15 @@ type doubt struct {
 // sensible returns the times of a log's first and last batch as they can have
 // been, as far as that is known, where they are ahead of the clock.
 func (l *Log) sensible(parts []*partition, first, last int64) (int64, int64) {
-	if now := l.store.o.Clock.Now().UnixMilli(); first <= now && last <= now {
+	now := l.store.o.Clock.Now().UnixMilli()
+	if first <= now && last <= now {
 		return first, last
 	}
 	newest := len(parts) - 1
 	for newest >= 0 && parts[newest].end.Load() == parts[newest].base {
 		newest--
 	}
-	return l.ages(parts).Sensible(first, last, newest)
+	return l.ages(parts, now).Sensible(first, last, newest)
 }
 
 // noteRemoved keeps in mind how new what retention removes is, which is a bound

@@ -121,7 +121,7 @@ func TestDelete(t *testing.T) {
 		if err := l.TruncateTo(t.Context(), 0); !errors.Is(err, ErrDeleted) {
 			t.Errorf("truncate: %v", err)
 		}
-		if err := l.retain(); err != nil {
+		if err := l.retain(time.Now()); err != nil {
 			t.Errorf("retain: %v", err)
 		}
 		if b, err := readView(view); err != nil || !strings.Contains(string(b), "three") {

@@ -39,7 +39,7 @@ func (l *Log) Plan(k topic.Limits) []Planned {
 		waits[h.Base] = true
 	}
 	// Counting has made times known that were not.
-	v := l.ages(parts)
+	v := l.ages(parts, l.store.o.Clock.Now().UnixMilli())
 	head := len(parts) - 1
 	// Not headSum, for which it would wait for a write that is under way.
 	sum, err := l.totals(parts[head], parts[head].end.Load())

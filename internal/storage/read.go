@@ -368,7 +368,7 @@ func (l *Log) seek(millis int64) (int64, error) {
 		if next.Pos < 0 || p.base+next.Pos >= readable {
 			continue
 		}
-		if next.Millis-now > retain.Doubt && l.ages(parts).StoredBefore(i, millis) < millis {
+		if next.Millis-now > retain.Doubt && l.ages(parts, now).StoredBefore(i, millis) < millis {
 			continue
 		}
 		return p.base + next.Pos, nil

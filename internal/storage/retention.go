@@ -104,7 +104,7 @@ func (r *retention) run() {
 		if due || short {
 			r.store.emptyDeleted()
 		}
-		r.lookAtClock()
+		now := r.lookAtClock()
 		if due {
 			for _, l := range r.store.all() {
 				logs[l] = true
@@ -130,7 +130,7 @@ func (r *retention) run() {
 			if r.store.o.Managed {
 				continue
 			}
-			if err := l.retain(); err != nil && !l.Deleted() {
+			if err := l.retain(now); err != nil && !l.Deleted() {
 				r.store.log.Error("retention failed; it is tried again", "topic", l.name, "err", err)
 			}
 		}
@@ -138,21 +138,24 @@ func (r *retention) run() {
 }
 
 // lookAtClock sets Store.ageHeld: nothing is removed by age while the clock is
-// not to be believed.
-func (r *retention) lookAtClock() {
+// not to be believed. It returns what the clock said: what it says a moment later
+// may be another matter.
+func (r *retention) lookAtClock() time.Time {
 	s := r.store
-	ahead := r.clock.Look(time.Now(), s.o.Clock.Now().UnixMilli())
+	now := s.o.Clock.Now()
+	ahead := r.clock.Look(time.Now(), now.UnixMilli())
 	if ahead > 0 && !s.ageHeld.Load() {
 		s.log.Warn("the clock was set ahead: if it stays so, partitions are removed by age again when the time is over",
 			"by", millisDuration(ahead), "time", retain.ClockHold)
 	}
 	s.ageHeld.Store(ahead > 0)
+	return now
 }
 
 // retain removes what the store's retention settings say is to go, or has it
 // held first.
-func (l *Log) retain() error {
-	oldest, err := l.Decide()
+func (l *Log) retain(now time.Time) error {
+	oldest, err := l.Decide(now)
 	switch {
 	case l.Deleted():
 		return nil
@@ -163,23 +166,24 @@ func (l *Log) retain() error {
 }
 
 // Decide returns the offset at which the log should begin by the store's
-// retention settings: what AdvanceOldest would be told. Nothing is removed; but
-// if age would have the newest partition go, another is begun, so that it can.
-func (l *Log) Decide() (oldest int64, err error) {
+// retention settings at a time of the clock: what AdvanceOldest would be told.
+// Nothing is removed; but if age would have the newest partition go, another is
+// begun, so that it can.
+func (l *Log) Decide(now time.Time) (oldest int64, err error) {
 	if l.Deleted() {
 		return 0, ErrDeleted
 	}
 	k := l.limits()
 	parts := l.partitions()
-	v := l.ages(parts)
+	v := l.ages(parts, now.UnixMilli())
 	n := v.Expired(k)
 	if n == len(parts)-1 && k.Age > 0 && !v.Unsure {
-		begun, err := l.retireHead(parts, k)
+		begun, err := l.retireHead(parts, k, now)
 		if err != nil {
 			return 0, err
 		}
 		if begun {
-			v = l.ages(l.partitions())
+			v = l.ages(l.partitions(), now.UnixMilli())
 			n = len(v.Partitions) - 1
 		}
 	}
@@ -188,7 +192,7 @@ func (l *Log) Decide() (oldest int64, err error) {
 
 // retireHead begins a new partition if the newest batch of the head, the last of
 // parts, is older than what is kept, and reports whether it did.
-func (l *Log) retireHead(parts []*partition, k topic.Limits) (bool, error) {
+func (l *Log) retireHead(parts []*partition, k topic.Limits, now time.Time) (bool, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	head := l.head()
@@ -198,7 +202,7 @@ func (l *Log) retireHead(parts []*partition, k topic.Limits) (bool, error) {
 	if err := l.readyHead(); err != nil {
 		return false, err
 	}
-	v := l.ages(parts)
+	v := l.ages(parts, now.UnixMilli())
 	v.Partitions[len(parts)-1].Last = l.headSum.Last
 	if !v.HeadExpired(k) {
 		return false, nil

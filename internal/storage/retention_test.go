@@ -286,7 +286,7 @@ func TestManagedRetention(t *testing.T) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))
 			synctest.Wait()
-			if got, err := l.Decide(); err != nil || got != want {
+			if got, err := l.Decide(time.Now()); err != nil || got != want {
 				t.Errorf("decided %d (%v), want %d", got, err, want)
 			}
 		}
