@@ -146,7 +146,7 @@ const maxInFlight = 1024
 // Validate returns an error that names the field, its value and the allowed
 // range if a Writer cannot work with cfg.
 func (cfg *WriterConfig) Validate() error {
-	const minBatchBytes = int64(batch.MaxHeaderLen + batch.MinMessageLen)
+	const minBatchBytes = int64(batch.MaxHeaderLen - batch.MaxNumberLen + batch.MinMessageLen)
 	bad := func(field string, value any, want string, args ...any) error {
 		return fmt.Errorf("logd: WriterConfig.%s is %v: want %s", field, value, fmt.Sprintf(want, args...))
 	}

@@ -3,11 +3,12 @@
 // A batch is the unit of writing, storing and sending. On the wire and on
 // disk it is the same bytes (docs/protocol.md):
 //
-//	BATCH <size> <topic> <crc> <messages>\r\n<data>
+//	BATCH <size> <topic> <crc> <messages> [pid=<id> seq=<n>]\r\n<data>
 //	data = <messages> times:  MSG <len>\r\n<body>\r\n
 //
 // The first line is the envelope: size is the length of data in bytes, crc
-// the CRC-32 (IEEE) of data, both decimal without leading zeros.
+// the CRC-32 (IEEE) of data, both decimal without leading zeros. A batch with pid
+// and seq is numbered: it is the n-th that this producer has sent to the topic.
 //
 // Everything here is a pure function on []byte: no input or output, no
 // allocation except where a result grows a caller's slice, no limits of its
@@ -26,9 +27,20 @@ import (
 // MaxTopicLen is the length of the longest topic name, in bytes.
 const MaxTopicLen = 255
 
+// MaxPIDLen is the length of the longest producer id, in bytes.
+const MaxPIDLen = 32
+
 // MaxHeaderLen bounds the length of a canonical envelope line with its CRLF:
-// five words, of which two are int64 and one is a uint32.
-const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + len("\r\n")
+// five words, of which two are int64 and one is a uint32, and the number.
+const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + MaxNumberLen + len("\r\n")
+
+// MaxNumberLen bounds what the number of a numbered batch takes in the envelope.
+const MaxNumberLen = len(pidKey) + MaxPIDLen + len(seqKey) + 19
+
+const (
+	pidKey = " pid="
+	seqKey = " seq="
+)
 
 // Prefix and MessagePrefix are how every batch and every message begin.
 const (
@@ -72,16 +84,31 @@ type Header struct {
 	Topic    []byte // aliases the parsed line
 	CRC      uint32 // CRC-32 (IEEE) of data
 	Messages int64  // at least 1
+
+	// The number of a numbered batch: which producer's it is, and which of its
+	// batches, from 1. Else they are empty and 0.
+	PID []byte // aliases the parsed line
+	Seq int64
 }
 
 // Len returns the length of the canonical envelope line, CRLF included.
 func (h *Header) Len() int {
-	return len("BATCH ") + digits(uint64(h.Size)) + 1 + len(h.Topic) + 1 +
+	n := len("BATCH ") + digits(uint64(h.Size)) + 1 + len(h.Topic) + 1 +
 		digits(uint64(h.CRC)) + 1 + digits(uint64(h.Messages)) + len("\r\n")
+	if h.Seq > 0 {
+		n += len(pidKey) + len(h.PID) + len(seqKey) + digits(uint64(h.Seq))
+	}
+	return n
 }
 
-// ParseHeader parses an envelope line given without its line end. The
-// returned Topic aliases line.
+// Extent returns what a log has to know of the batch that h is the canonical
+// envelope of.
+func (h *Header) Extent() Extent {
+	return Extent{Len: int64(h.Len()) + h.Size, Messages: int32(h.Messages), Numbered: h.Seq > 0}
+}
+
+// ParseHeader parses an envelope line given without its line end. Topic
+// and PID of what is returned alias line.
 //
 // The error is ErrHeader for anything but a canonical line. Size is then
 // still the announced size where that word could be read, so that the caller
@@ -121,40 +148,63 @@ func parseHeader(line []byte, typed bool) (Header, error) {
 		return h, ErrHeader
 	}
 	h.CRC = uint32(crc)
-	word, _, more = cut(rest)
+	word, rest, more = cut(rest)
 	h.Messages, ok = ParseInt(word)
-	if more || !ok || h.Messages < 1 {
+	if !ok || h.Messages < 1 || more && !parseNumber(rest, &h) {
 		return h, ErrHeader
 	}
 	return h, nil
 }
 
+// parseNumber parses the words that make a batch a numbered one.
+func parseNumber(words []byte, h *Header) bool {
+	pid, seq, both := cut(words)
+	pid, isPID := bytes.CutPrefix(pid, []byte(pidKey[1:]))
+	seq, isSeq := bytes.CutPrefix(seq, []byte(seqKey[1:]))
+	n, ok := ParseInt(seq)
+	if !both || !isPID || !isSeq || !ok || n < 1 || !ValidPID(pid) {
+		return false
+	}
+	h.PID, h.Seq = pid, n
+	return true
+}
+
 // AppendHeader appends the canonical envelope line of h, CRLF included.
 func AppendHeader(dst []byte, h *Header) []byte {
-	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages)
+	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages, h.PID, h.Seq)
 }
 
 // AppendTypedHeader appends the envelope line of h with "-" for the checksum,
 // CRLF included: the inverse of ParseTypedHeader.
 func AppendTypedHeader(dst []byte, h *Header) []byte {
-	dst = append(dst, "BATCH "...)
-	dst = strconv.AppendInt(dst, h.Size, 10)
-	dst = append(dst, ' ')
-	dst = append(dst, h.Topic...)
-	dst = append(dst, " - "...)
-	dst = strconv.AppendInt(dst, h.Messages, 10)
-	return append(dst, '\r', '\n')
+	dst = appendStart(dst, h.Size, h.Topic)
+	dst = append(dst, '-')
+	return appendRest(dst, h.Messages, h.PID, h.Seq)
 }
 
-func appendHeader[T ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64) []byte {
+func appendHeader[T, P ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64, pid P, seq int64) []byte {
+	dst = appendStart(dst, size, topic)
+	dst = strconv.AppendUint(dst, uint64(crc), 10)
+	return appendRest(dst, messages, pid, seq)
+}
+
+func appendStart[T ~string | ~[]byte](dst []byte, size int64, topic T) []byte {
 	dst = append(dst, "BATCH "...)
 	dst = strconv.AppendInt(dst, size, 10)
 	dst = append(dst, ' ')
 	dst = append(dst, topic...)
-	dst = append(dst, ' ')
-	dst = strconv.AppendUint(dst, uint64(crc), 10)
+	return append(dst, ' ')
+}
+
+func appendRest[P ~string | ~[]byte](dst []byte, messages int64, pid P, seq int64) []byte {
 	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, messages, 10)
+	if seq > 0 {
+		dst = append(dst, pidKey...)
+		dst = append(dst, pid...)
+		dst = append(dst, seqKey...)
+		dst = strconv.AppendInt(dst, seq, 10)
+	}
 	return append(dst, '\r', '\n')
 }
 
@@ -332,6 +382,20 @@ func ValidTopic[T ~string | ~[]byte](name T) bool {
 	return true
 }
 
+// ValidPID reports whether id may be a producer's: 1 to 32 of the bytes that
+// topics have.
+func ValidPID[T ~string | ~[]byte](id T) bool {
+	if len(id) == 0 || len(id) > MaxPIDLen {
+		return false
+	}
+	for i := 0; i < len(id); i++ {
+		if !topicByte[id[i]] {
+			return false
+		}
+	}
+	return true
+}
+
 var topicByte = func() (t [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") {
 		t[c] = true
@@ -378,5 +442,6 @@ func digits(n uint64) int {
 // in memory: what a log has to know of it beside its bytes.
 type Extent struct {
 	Len      int64 // envelope and data
-	Messages int64
+	Messages int32 // each takes bytes: no batch has more
+	Numbered bool  // the envelope has a pid and a seq
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestParseHeader(t *testing.T) {
-	long := strings.Repeat("t", batch.MaxTopicLen)
+	long, longPID := strings.Repeat("t", batch.MaxTopicLen), strings.Repeat("p", batch.MaxPIDLen)
 	tests := []struct {
 		line string
 		want batch.Header
@@ -28,6 +28,15 @@ func TestParseHeader(t *testing.T) {
 		{
 			"BATCH 9223372036854775807 " + long + " 4294967295 9223372036854775807",
 			batch.Header{Size: math.MaxInt64, Topic: []byte(long), CRC: math.MaxUint32, Messages: math.MaxInt64},
+		},
+		{"BATCH 9 t 0 1 pid=a seq=1", batch.Header{Size: 9, Topic: []byte("t"), Messages: 1, PID: []byte("a"), Seq: 1}},
+		{"BATCH 9 t 0 1 pid=.-_Z9 seq=10", batch.Header{Size: 9, Topic: []byte("t"), Messages: 1, PID: []byte(".-_Z9"), Seq: 10}},
+		{
+			"BATCH 9223372036854775807 " + long + " 4294967295 9223372036854775807 pid=" + longPID + " seq=9223372036854775807",
+			batch.Header{
+				Size: math.MaxInt64, Topic: []byte(long), CRC: math.MaxUint32, Messages: math.MaxInt64,
+				PID: []byte(longPID), Seq: math.MaxInt64,
+			},
 		},
 	}
 	for _, test := range tests {
@@ -135,6 +144,30 @@ func TestParseHeaderRefuses(t *testing.T) {
 		{"BATCH 9 t 0 01", 9},
 		{"BATCH 9 t 0 9223372036854775808", 9},
 
+		// The number.
+		{"BATCH 9 t 0 1 pid=a", 9},
+		{"BATCH 9 t 0 1 seq=1", 9},
+		{"BATCH 9 t 0 1 seq=1 pid=a", 9},
+		{"BATCH 9 t 0 1 pid=a seq=1 ", 9},
+		{"BATCH 9 t 0 1 pid=a seq=1 seq=1", 9},
+		{"BATCH 9 t 0 1 pid=a pid=a seq=1", 9},
+		{"BATCH 9 t 0 1 pid=a  seq=1", 9},
+		{"BATCH 9 t 0 1  pid=a seq=1", 9},
+		{"BATCH 9 t 0 1 pid= seq=1", 9},
+		{"BATCH 9 t 0 1 pid=a seq=", 9},
+		{"BATCH 9 t 0 1 pid=a seq=0", 9},
+		{"BATCH 9 t 0 1 pid=a seq=01", 9},
+		{"BATCH 9 t 0 1 pid=a seq=-1", 9},
+		{"BATCH 9 t 0 1 pid=a seq=9223372036854775808", 9},
+		{"BATCH 9 t 0 1 PID=a seq=1", 9},
+		{"BATCH 9 t 0 1 pid=a SEQ=1", 9},
+		{"BATCH 9 t 0 1 pid=a/b seq=1", 9},
+		{"BATCH 9 t 0 1 pid=a=b seq=1", 9},
+		{"BATCH 9 t 0 1 pid=ä seq=1", 9},
+		{"BATCH 9 t 0 1 pid=" + strings.Repeat("p", batch.MaxPIDLen+1) + " seq=1", 9},
+		{"BATCH 9 t 0 1 codec=zstd", 9},
+		{"BATCH 9 t 0 1 codec=zstd pid=a seq=1", 9},
+
 		{"BATCH 9223372036854775807 t 0 0", math.MaxInt64},
 	}
 	for _, test := range tests {
@@ -198,7 +231,8 @@ func TestParse(t *testing.T) {
 
 // TestParseEveryPrefix cuts the longest envelope everywhere.
 func TestParseEveryPrefix(t *testing.T) {
-	line := []byte("BATCH 9223372036854775000 " + strings.Repeat("t", batch.MaxTopicLen) + " 4294967295 9223372036854775807\r\n")
+	line := []byte("BATCH 9223372036854775000 " + strings.Repeat("t", batch.MaxTopicLen) + " 4294967295 9223372036854775807 pid=" +
+		strings.Repeat("p", batch.MaxPIDLen) + " seq=9223372036854775807\r\n")
 	for n := range line {
 		if _, _, err := batch.Parse(line[:n]); !errors.Is(err, batch.ErrShort) {
 			t.Errorf("Parse of the first %d bytes: %v, want ErrShort", n, err)
@@ -377,6 +411,20 @@ func TestValidTopic(t *testing.T) {
 	} {
 		if got := batch.ValidTopic(name); got != want {
 			t.Errorf("ValidTopic(%q) = %v", name, got)
+		}
+	}
+}
+
+func TestValidPID(t *testing.T) {
+	for c := range 256 {
+		want := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+		if got := batch.ValidPID([]byte{byte(c)}); got != want {
+			t.Errorf("ValidPID(%q) = %v", []byte{byte(c)}, got)
+		}
+	}
+	for id, want := range map[string]bool{"": false, strings.Repeat("x", 32): true, strings.Repeat("x", 33): false} {
+		if got := batch.ValidPID(id); got != want {
+			t.Errorf("ValidPID(%q) = %v", id, got)
 		}
 	}
 }

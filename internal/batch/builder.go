@@ -46,13 +46,21 @@ func (b *Builder) Size() int64 { return int64(max(len(b.buf)-MaxHeaderLen, 0)) }
 // bytes alias the Builder's memory and are good until the next call of Add,
 // Finish or Reset. It panics if no message was added or the topic is not
 // valid: both are the program's mistakes, not its input's.
-func (b *Builder) Finish(topic string) []byte {
+func (b *Builder) Finish(topic string) []byte { return b.FinishNumbered(topic, "", 0) }
+
+// FinishNumbered is Finish of a batch that is the seq-th of the producer pid to
+// that topic. With a seq of 0 it is not numbered. A number that is not valid is
+// the program's mistake as well.
+func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 	if b.messages == 0 || !ValidTopic(topic) {
 		panic("batch: Finish without messages or with an invalid topic " + strconv.Quote(topic))
 	}
+	if seq < 0 || seq > 0 && !ValidPID(pid) {
+		panic("batch: Finish with an invalid number " + strconv.Quote(pid) + " " + strconv.FormatInt(seq, 10))
+	}
 	data := b.buf[MaxHeaderLen:]
 	// The line is written at the start of the room and moved against the data.
-	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages)
+	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, pid, seq)
 	start := MaxHeaderLen - len(line)
 	copy(b.buf[start:], line)
 	return b.buf[start:]

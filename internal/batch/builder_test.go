@@ -50,6 +50,8 @@ func TestBuilderPanics(t *testing.T) {
 		"reset":         func(b *batch.Builder) { b.Add(nil); b.Reset(); b.Finish("t") },
 		"no topic":      func(b *batch.Builder) { b.Add(nil); b.Finish("") },
 		"invalid topic": func(b *batch.Builder) { b.Add(nil); b.Finish("../t") },
+		"invalid pid":   func(b *batch.Builder) { b.Add(nil); b.FinishNumbered("t", "a b", 1) },
+		"negative seq":  func(b *batch.Builder) { b.Add(nil); b.FinishNumbered("t", "a", -1) },
 	} {
 		func() {
 			defer func() {
@@ -74,19 +76,23 @@ func TestBuilderRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topic, bodies := topics.Draw(t, "topic"), bodies.Draw(t, "bodies")
 		rest := rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "rest")
+		pid, seq := "", int64(0)
+		if rapid.Bool().Draw(t, "numbered") {
+			pid, seq = rapid.StringMatching(`[A-Za-z0-9._-]{1,32}`).Draw(t, "pid"), rapid.Int64Min(1).Draw(t, "seq")
+		}
 		b.Reset()
 		var deltas []int64
 		for _, body := range bodies {
 			deltas = append(deltas, b.Add(body))
 		}
-		p := append(bytes.Clone(b.Finish(topic)), rest...)
+		p := append(bytes.Clone(b.FinishNumbered(topic, pid, seq)), rest...)
 
 		h, n, err := batch.Parse(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		data := p[h.Len():n]
-		if string(h.Topic) != topic || h.Messages != int64(len(bodies)) || h.Size != b.Size() || !bytes.Equal(p[n:], rest) {
+		if string(h.Topic) != topic || string(h.PID) != pid || h.Seq != seq || h.Messages != int64(len(bodies)) || h.Size != b.Size() || !bytes.Equal(p[n:], rest) {
 			t.Fatalf("parsed %+v and %q behind it", h, p[n:])
 		}
 		if err := batch.Check(&h, data); err != nil {

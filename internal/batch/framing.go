@@ -9,7 +9,7 @@ func HeaderFits(p []byte) bool {
 		return false
 	}
 	for i, c := range p[n:] {
-		if c != ' ' && !topicByte[c] && (c != '\r' || n+i != len(p)-1) {
+		if c != ' ' && c != '=' && !topicByte[c] && (c != '\r' || n+i != len(p)-1) {
 			return false
 		}
 	}

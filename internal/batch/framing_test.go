@@ -16,7 +16,7 @@ func TestFits(t *testing.T) {
 	for _, body := range []string{"", "a\r\nMSG 1\r\n", strings.Repeat("x", 100), "z"} {
 		b.Add([]byte(body))
 	}
-	whole := b.Finish("t.o-p_ic")
+	whole := b.FinishNumbered("t.o-p_ic", "a.b", 12)
 	h, n, err := batch.Parse(whole)
 	if err != nil {
 		t.Fatal(err)

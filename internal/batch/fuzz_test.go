@@ -16,7 +16,7 @@ import (
 
 var (
 	naiveLine = regexp.MustCompile(
-		`^BATCH (0|[1-9][0-9]*) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,254}) (0|[1-9][0-9]*) ([1-9][0-9]*)\r\n`)
+		`^BATCH (0|[1-9][0-9]*) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,254}) (0|[1-9][0-9]*) ([1-9][0-9]*)( pid=([A-Za-z0-9._-]{1,32}) seq=([1-9][0-9]*))?\r\n`)
 	naiveSize    = regexp.MustCompile(`^BATCH (0|[1-9][0-9]*)( |$)`)
 	naiveMessage = regexp.MustCompile(`^MSG (0|[1-9][0-9]*)\r\n`)
 )
@@ -41,7 +41,13 @@ func naiveHeader(p []byte) (h batch.Header, n int) {
 	if size < 0 || crc < 0 || messages < 0 {
 		return h, 0
 	}
-	return batch.Header{Size: size, Topic: m[2], CRC: uint32(crc), Messages: messages}, len(m[0])
+	h = batch.Header{Size: size, Topic: m[2], CRC: uint32(crc), Messages: messages}
+	if len(m[5]) > 0 {
+		if h.PID, h.Seq = m[6], number(m[7], math.MaxInt64); h.Seq < 0 {
+			return h, 0
+		}
+	}
+	return h, len(m[0])
 }
 
 // naiveBodies returns the bodies of the messages that data is made of, and
@@ -64,7 +70,8 @@ func naiveBodies(data []byte) (bodies [][]byte, ok bool) {
 }
 
 func sameHeader(a, b batch.Header) bool {
-	return a.Size == b.Size && bytes.Equal(a.Topic, b.Topic) && a.CRC == b.CRC && a.Messages == b.Messages
+	return a.Size == b.Size && bytes.Equal(a.Topic, b.Topic) && a.CRC == b.CRC && a.Messages == b.Messages &&
+		bytes.Equal(a.PID, b.PID) && a.Seq == b.Seq
 }
 
 func FuzzParse(f *testing.F) {
@@ -75,6 +82,9 @@ func FuzzParse(f *testing.F) {
 		"BATCH 9223372036854775807 a.b 4294967295 9223372036854775807\r\n",
 		"BATCH 9223372036854775808 .a 4294967296 0\r\n",
 		"BATCH 09  a 1 1 \r\n",
+		"BATCH 9 t 0 1 pid=a.B-_9 seq=7\r\nMSG 0\r\n\r\n",
+		"BATCH 9 t 0 1 pid=a seq=0\r\n",
+		"BATCH 9 t 0 1 seq=1 pid=a\r\n",
 		"BAT",
 	} {
 		f.Add([]byte(s))
@@ -89,6 +99,10 @@ func FuzzParse(f *testing.F) {
 			}
 			if again := batch.AppendHeader(nil, &h); !bytes.Equal(again, p[:line]) || h.Len() != line {
 				t.Fatalf("%q is written %q, length %d", p[:line], again, h.Len())
+			}
+			x := h.Extent()
+			if x.Len != n || x.Messages != int32(h.Messages) || x.Numbered != (h.Seq > 0) {
+				t.Fatalf("%q has the extent %+v", p[:line], x)
 			}
 		case bytes.IndexByte(p, '\n') < 0 && len(p) < batch.MaxHeaderLen &&
 			(bytes.HasPrefix(p, []byte("BATCH ")) || bytes.HasPrefix([]byte("BATCH "), p)):

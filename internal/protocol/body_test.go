@@ -63,7 +63,7 @@ const anInfo = "Oldest: 5\r\nNext: 90\r\nPartitions: 2\r\nBytes: 80\r\nMessages:
 	"Synced: 80\r\nDamaged: 4\r\nDamagedAt: 10-12 20-22\r\nDamagedIn: t/0.log t/20.log\r\n"
 
 const aConfig = "Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 50000\r\n" +
-	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nVersion: 1.2.3 (x)\r\n"
+	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nVersion: 1.2.3 (x)\r\n"
 
 // TestBodies has each body as it stands on the wire and as it is in memory.
 func TestBodies(t *testing.T) {
@@ -81,7 +81,7 @@ func TestBodies(t *testing.T) {
 		}},
 		{"config", aConfig, protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
-			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Version: "1.2.3 (x)",
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
 		}},
 		{"hooks", "topic=a base=0 end=120 state=running attempts=0\r\n" +
 			"topic=b base=7 end=9 state=failed attempts=3 next=2023-11-14T22:13:20.123Z error=no room at all\r\n",

@@ -1,5 +1,12 @@
 package protocol
 
+import (
+	"strconv"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
 // Error is an error answer of the protocol: its reason is stable, and it says
 // whether the connection survives it. Errors are compared by identity; use
 // errors.Is with the Err values of this package.
@@ -30,6 +37,8 @@ var (
 	ErrBusy             = &Error{Reason: "busy", Status: 503}
 	ErrShuttingDown     = &Error{Reason: "shutting down", Status: 503, Closes: true}
 	ErrReadOnly         = &Error{Reason: "read only", Status: 503}
+	ErrOutOfOrder       = &Error{Reason: "out of order", Status: 409} // on the wire a number follows
+	ErrSequenceConflict = &Error{Reason: "sequence conflict", Status: 409}
 	ErrInternal         = &Error{Reason: "internal error", Status: 500}
 )
 
@@ -37,7 +46,7 @@ var (
 var Errors = []*Error{
 	ErrNotFound, ErrInvalidRequest, ErrInvalidProtocol, ErrTooLarge, ErrChecksumMismatch, ErrMaxTopics,
 	ErrTopicNotAllowed, ErrUnauthorized, ErrUnsupportedCodec, ErrNotLeader, ErrBusy, ErrShuttingDown,
-	ErrReadOnly, ErrInternal,
+	ErrReadOnly, ErrInternal, ErrOutOfOrder, ErrSequenceConflict,
 }
 
 var errorsByReason = func() map[string]*Error {
@@ -51,6 +60,27 @@ var errorsByReason = func() map[string]*Error {
 // ErrorFor returns the error answer with the given reason, and whether this
 // version of the protocol knows it.
 func ErrorFor(reason string) (*Error, bool) {
-	e, ok := errorsByReason[reason]
-	return e, ok
+	if e, ok := errorsByReason[reason]; ok {
+		return e, true
+	}
+	if _, ok := ParseOutOfOrder(reason); ok {
+		return ErrOutOfOrder, true
+	}
+	return nil, false
+}
+
+// OutOfOrder returns the answer to a batch whose number is not the next one, which
+// is seq: ErrOutOfOrder with that number. It is not ErrOutOfOrder itself.
+func OutOfOrder(seq int64) *Error {
+	e := *ErrOutOfOrder
+	e.Reason += " " + strconv.FormatInt(seq, 10)
+	return &e
+}
+
+// ParseOutOfOrder returns the number in the reason of an answer that OutOfOrder
+// has made, and whether it is one.
+func ParseOutOfOrder(reason string) (seq int64, ok bool) {
+	number, is := strings.CutPrefix(reason, ErrOutOfOrder.Reason+" ")
+	seq, ok = batch.ParseInt([]byte(number))
+	return seq, ok && is && seq > 0
 }

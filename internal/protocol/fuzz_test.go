@@ -24,6 +24,7 @@ var (
 	naiveNumber = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
 	naiveID     = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
+	naivePID    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
 
@@ -33,7 +34,7 @@ var naiveCommands = map[string]struct {
 	words   []string
 	keys    []string
 }{
-	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, nil},
+	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, []string{"pid", "seq"}},
 	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes", "verify"}},
 	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes"}},
 	"CONFIG": {protocol.Config, nil, nil},
@@ -89,6 +90,9 @@ func naiveParse(line string) (req protocol.Request, err error) {
 	if _, ok := values["id"]; c.command == protocol.Delete && !ok {
 		return req, protocol.ErrInvalidRequest
 	}
+	if _, ok := values["pid"]; c.command == protocol.Batch && len(words) > 5 && (!ok || len(words) != 7 || !strings.HasPrefix(words[5], "pid=")) {
+		return req, protocol.ErrInvalidRequest // both or none, in this order
+	}
 	return naiveRequest(c.command, values), nil
 }
 
@@ -99,6 +103,9 @@ func naiveValue(name, word string) bool {
 	}
 	if name == "id" {
 		return naiveID.MatchString(word)
+	}
+	if name == "pid" {
+		return naivePID.MatchString(word)
 	}
 	if name == "now" {
 		return word == "1"
@@ -118,7 +125,7 @@ func naiveValue(name, word string) bool {
 		return false
 	case name == "crc":
 		return n.Int64() <= math.MaxUint32
-	case name == "count":
+	case name == "count" || name == "seq":
 		return n.Int64() >= 1
 	case name == "verify":
 		return n.Int64() == 1
@@ -135,6 +142,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 	if c == protocol.Batch {
 		req.Batch = batch.Header{
 			Size: number("size"), Topic: req.Topic, CRC: uint32(number("crc")), Messages: number("count"),
+			PID: []byte(values["pid"]), Seq: number("seq"),
 		}
 		req.Unsummed = values["crc"] == "-"
 		return req
@@ -172,7 +180,7 @@ func FuzzParseRequest(f *testing.F) {
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
-		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
+		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))
 	}

@@ -12,7 +12,7 @@ var usage = []struct {
 	{Ping, "", "OK, if the server answers"},
 	{Topics, "", "the names of all topics"},
 	{Info, "<topic>", "offsets, sizes, times and state of a topic"},
-	{Batch, "<size> <topic> <crc> <messages>", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it"},
+	{Batch, "<size> <topic> <crc> <messages> [pid=<id> seq=<n>]", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it; pid= and seq= number a producer's batches, so that one sent again is stored once"},
 	{Read, "<topic> <offset> <messages> [wait=<ms>] [max-bytes=<n>] [verify=1]", "batches from an offset on; wait= waits at the end"},
 	{Tail, "<topic> <messages> [wait=<ms>] [max-bytes=<n>]", "batches from the oldest on"},
 	{Seek, "<topic> <unix-ms>", "the offset of the first batch stored at that time or later"},

@@ -56,7 +56,7 @@ func TestHint(t *testing.T) {
 		"ping":               "commands are in upper case: PING",
 		"help":               "commands are in upper case: HELP",
 		"info":               "commands are in upper case: INFO <topic>",
-		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages>",
+		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages> [pid=<id> seq=<n>]",
 		"quit":               "HELP lists the commands, CLOSE ends the connection",
 		"GET / HTTP/1.1":     "",
 		"POST /log HTTP/1.0": "",

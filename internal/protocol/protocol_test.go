@@ -70,6 +70,14 @@ func TestParseRequest(t *testing.T) {
 			Command: protocol.Batch, Topic: topic,
 			Batch: batch.Header{Size: 9, Topic: topic, CRC: math.MaxUint32, Messages: 1},
 		}},
+		{"BATCH 9 t 1 1 pid=a.b seq=" + maxInt64, protocol.Request{
+			Command: protocol.Batch, Topic: topic,
+			Batch: batch.Header{Size: 9, Topic: topic, CRC: 1, Messages: 1, PID: []byte("a.b"), Seq: math.MaxInt64},
+		}},
+		{"BATCH 9 t - 1 pid=a seq=1", protocol.Request{
+			Command: protocol.Batch, Topic: topic, Unsummed: true,
+			Batch: batch.Header{Size: 9, Topic: topic, Messages: 1, PID: []byte("a"), Seq: 1},
+		}},
 	}
 	for _, test := range tests {
 		got := protocol.Request{Command: 77, Topic: topic, Offset: 1, MaxBytes: 1, Waits: true, Wait: 1, Millis: 1}
@@ -116,7 +124,10 @@ func TestParseRequestRefuses(t *testing.T) {
 		{"unknown keys", protocol.ErrInvalidRequest, []string{
 			"DELETE t id=0 x=1", "DELETE t ID=0", "TRIM t 1 now=1", "RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
 			"TAIL t 1 codec=zstd", "TAIL t 1 verify=1", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
-			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t 0 1 wait=1",
+			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 wait=1", "BATCH 9 t 0 1 pid=1 seq=1 wait=1",
+		}},
+		{"a batch's number", protocol.ErrInvalidRequest, []string{
+			"BATCH 9 t 0 1 pid=1", "BATCH 9 t 0 1 seq=1", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1 seq=0", "BATCH 9 t 0 1 pid= seq=1", "BATCH 9 t - 1 pid=1",
 		}},
 		{"repeated keys", protocol.ErrInvalidRequest, []string{
 			"DELETE t id=0 id=0", "DELETE t id=0 now=1 now=1", "RETENTION t age=1 age=1", "RETENTION t age=0 bytes=1 age=0", "READ t 0 1 wait=1 wait=1", "READ t 0 1 wait=1 max-bytes=1 wait=2", "TAIL t 1 max-bytes=0 max-bytes=0", "READ t 0 1 verify=1 verify=1",
@@ -215,6 +226,8 @@ func TestErrors(t *testing.T) {
 		{protocol.ErrShuttingDown, "shutting down", true, 503},
 		{protocol.ErrReadOnly, "read only", false, 503},
 		{protocol.ErrInternal, "internal error", false, 500},
+		{protocol.ErrOutOfOrder, "out of order", false, 409},
+		{protocol.ErrSequenceConflict, "sequence conflict", false, 409},
 	}
 	for _, test := range tests {
 		if test.err.Reason != test.reason || test.err.Closes != test.closes || test.err.Status != test.status {
@@ -227,9 +240,17 @@ func TestErrors(t *testing.T) {
 			t.Errorf("ErrorFor(%q): %v, %v", test.reason, got, ok)
 		}
 	}
-	for _, reason := range []string{"", "Not found", "not found ", "not leader 10.0.0.1:1774"} {
+	for _, reason := range []string{"", "Not found", "not found ", "not leader 10.0.0.1:1774",
+		"out of order ", "out of order 0", "out of order 01", "out of order x", "out of orders 1", "out of order 1 ", "1"} {
 		if got, ok := protocol.ErrorFor(reason); ok {
 			t.Errorf("ErrorFor(%q): %v", reason, got)
+		}
+	}
+	for _, seq := range []int64{1, 42, math.MaxInt64} {
+		err := protocol.OutOfOrder(seq)
+		got, ok := protocol.ErrorFor(err.Reason)
+		if n, is := protocol.ParseOutOfOrder(err.Reason); !ok || got != protocol.ErrOutOfOrder || !is || n != seq || err.Status != 409 || err.Closes {
+			t.Errorf("%q: %v, %v, number %d, %v", err.Reason, got, ok, n, is)
 		}
 	}
 }

@@ -17,7 +17,8 @@ type Settings struct {
 	Partitions    int64
 	FlushBatches  int64
 	FlushInterval time.Duration
-	DeleteHook    bool // there is one
+	DeleteHook    bool  // there is one
+	Producers     int64 // how far back a numbered batch is known, in batches; 0 if there are none
 	Version       string
 }
 
@@ -34,6 +35,7 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 	number("FlushBatches", s.FlushBatches)
 	dst = AppendField(dst, "FlushInterval", s.FlushInterval.String())
 	dst = AppendField(dst, "DeleteHook", strconv.FormatBool(s.DeleteHook))
+	number("Producers", s.Producers)
 	return AppendField(dst, "Version", s.Version)
 }
 
@@ -47,7 +49,8 @@ func ParseSettings(body []byte) (Settings, error) {
 	values := map[string]any{
 		"Host": &s.Host, "Timeout": &s.Timeout, "IdleTimeout": &s.IdleTimeout, "MaxBatchSize": &s.MaxBatchSize,
 		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
-		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook, "Version": &s.Version,
+		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
+		"Producers": &s.Producers, "Version": &s.Version,
 	}
 	for _, f := range fields {
 		var err error

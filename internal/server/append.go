@@ -68,7 +68,7 @@ func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error
 		return protocol.ErrInvalidRequest, false
 	case c.srv.tooLarge(h, perr):
 		return protocol.ErrTooLarge, false
-	case perr != nil || reservedTopic(h.Topic):
+	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.o.Settings.Producers == 0:
 		return protocol.ErrInvalidRequest, true
 	}
 	return nil, false
@@ -113,7 +113,7 @@ func (c *caller) add(req *protocol.Request, wire []byte, head int, canonical boo
 		// checksum and CR LF.
 		wire = append(batch.AppendHeader(nil, h), data...)
 	}
-	x := batch.Extent{Len: int64(len(wire)), Messages: h.Messages}
+	x := batch.Extent{Len: int64(len(wire)), Messages: int32(h.Messages), Numbered: h.Seq > 0}
 	if adjoins(c.run.data, wire) && string(c.run.topic) == string(h.Topic) {
 		c.run.data = c.run.data[:len(c.run.data)+len(wire)]
 	} else {
@@ -215,7 +215,7 @@ func (c *caller) commit(to Responder) (err error) {
 		for _, x := range c.extents[r.from : r.from+done] {
 			to.Offset(offset, 1)
 			offset += x.Len
-			messages += x.Messages
+			messages += int64(x.Messages)
 		}
 		c.srv.counters.batches.Add(int64(done))
 		c.srv.counters.messages.Add(messages)

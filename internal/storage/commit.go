@@ -419,11 +419,11 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 		for end := r.result.Offset + r.length; next < end; r.done++ {
 			x := r.extents[r.done]
 			l.indexBatch(head, next-head.base, millis)
-			l.headSum.Messages += x.Messages
+			l.headSum.Messages += int64(x.Messages)
 			l.headSum.Batches++
 			next += x.Len
 			batches++
-			messages += x.Messages
+			messages += int64(x.Messages)
 		}
 		r.result.Batches, r.result.End = r.done, next
 		r.result.Ordinal = l.appended.Load() + batches

@@ -51,7 +51,7 @@ func (m *model) expect(r run, now time.Time) int {
 	offset, data := m.next, r.data
 	millis := now.UnixMilli()
 	for _, x := range r.extents {
-		m.batches = append(m.batches, modelBatch{offset: offset, data: data[:x.Len], messages: x.Messages, millis: millis})
+		m.batches = append(m.batches, modelBatch{offset: offset, data: data[:x.Len], messages: int64(x.Messages), millis: millis})
 		offset, data = offset+x.Len, data[x.Len:]
 	}
 	return n

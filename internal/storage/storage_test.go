@@ -34,7 +34,7 @@ func (r *run) add(topic string, bodies ...string) {
 	}
 	wire := b.Finish(topic)
 	r.data = append(r.data, wire...)
-	r.extents = append(r.extents, batch.Extent{Len: int64(len(wire)), Messages: int64(len(bodies))})
+	r.extents = append(r.extents, batch.Extent{Len: int64(len(wire)), Messages: int32(len(bodies))})
 }
 
 func batchOf(topic string, bodies ...string) run {

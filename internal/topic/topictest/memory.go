@@ -173,7 +173,7 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 	}
 	start := int64(len(l.data))
 	for _, x := range extents {
-		l.batches = append(l.batches, memoryBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, x.Messages, time.Now()})
+		l.batches = append(l.batches, memoryBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, int64(x.Messages), time.Now()})
 		l.data = append(l.data, data[:x.Len]...)
 		data = data[x.Len:]
 	}

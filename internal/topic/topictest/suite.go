@@ -74,7 +74,7 @@ func (l log) append(groups ...[]string) (data []byte, at topic.Appended) {
 	var extents []batch.Extent
 	for _, bodies := range groups {
 		b := batchOf(l.name, bodies...)
-		extents = append(extents, batch.Extent{Len: int64(len(b)), Messages: int64(len(bodies))})
+		extents = append(extents, batch.Extent{Len: int64(len(b)), Messages: int32(len(bodies))})
 		data = append(data, b...)
 	}
 	given := bytes.Clone(data)
