@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"logdtest/script":      {"internal/protocol", "internal/batch", "logdtest/memnet"},
 	"internal/batch":       {},
 	"internal/protocol":    {"internal/batch"},
+	"internal/producers":   {"internal/batch"},
 	"internal/durable":     {},
 	"internal/vfs":         {},
 	"internal/vfs/vfstest": {"internal/vfs"},
@@ -71,6 +72,7 @@ var mayImport = map[string][]string{
 // of others.
 var mustNotReach = map[string][]string{
 	"internal/batch":       {"net", "os"},
+	"internal/producers":   {"net", "os", "time"},
 	"internal/durable":     {"net"},
 	"internal/vfs":         {"net"},
 	"internal/vfs/vfstest": {"net"},
