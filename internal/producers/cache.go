@@ -3,7 +3,6 @@ package producers
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -40,6 +39,13 @@ var (
 	// ErrNewer is a cache that a newer version of this program wrote.
 	ErrNewer = errors.New("producers: cache of a newer version")
 )
+
+// badCache says what is wrong with a cache. It is ErrCache to errors.Is.
+type badCache string
+
+func (e badCache) Error() string { return ErrCache.Error() + ": " + string(e) }
+
+func (e badCache) Is(target error) bool { return target == ErrCache }
 
 // Origin says what a cache was made of.
 type Origin struct {
@@ -89,13 +95,13 @@ func (t *Table) AppendCache(dst []byte, o Origin) []byte {
 // ParseCache reads a cache. The error is ErrNewer or ErrCache.
 func ParseCache(b []byte) (*Table, Origin, error) {
 	var o Origin
-	bad := func(what string) (*Table, Origin, error) { return nil, o, fmt.Errorf("%w: %s", ErrCache, what) }
+	bad := func(what string) (*Table, Origin, error) { return nil, o, badCache(what) }
 	if len(b) < headerLen+endLen || string(b[:8]) != magic {
 		return bad("no header")
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
 		if v > version {
-			return nil, o, fmt.Errorf("%w: %d", ErrNewer, v)
+			return nil, o, ErrNewer
 		}
 		return bad("no version")
 	}
