@@ -280,6 +280,32 @@ func ExampleAtTime() {
 	// fresher
 }
 
+// The last messages of a topic.
+func ExampleLast() {
+	addr, stop := startExample()
+	defer stop()
+	client := connect(addr)
+	defer client.Close()
+	ctx := context.Background()
+	write(client, "t", "a", "b", "c", "d")
+
+	s, err := logd.NewScanner(ctx, client, "t", logd.ScannerConfig{Start: logd.Last(2)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	for m, err := range s.All(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", m.Body)
+	}
+
+	// Output:
+	// c
+	// d
+}
+
 // The ways in which a Scanner comes to its end.
 func ExampleScanner_End() {
 	addr, stop := startExample()

@@ -73,7 +73,7 @@ type Scanner struct {
 // NewScanner returns a Scanner of the topic. It begins to read at once, and goes
 // on until it is closed.
 //
-// AtNext and AtTime are looked up before NewScanner returns, with patience as
+// AtNext, AtTime and Last are looked up before NewScanner returns, with patience as
 // for any read: ctx bounds that, and has no meaning once NewScanner has returned.
 // Everything else that can be wrong with the topic or the place to begin is told
 // by Next and Scan.

@@ -21,8 +21,8 @@ type ScannerConfig struct {
 	Start Position
 	// State remembers, between Scanners and between runs of a program, which
 	// messages are completed. The Scanner begins at the oldest one that is not,
-	// and tells State of every message it delivers. With AtNext or AtTime for a
-	// Start, what comes before the first delivered message is left out if the
+	// and tells State of every message it delivers. With AtNext, AtTime or Last
+	// for a Start, what comes before the first delivered message is left out if the
 	// program ends before that. Default: none.
 	State StatePuller
 
@@ -71,7 +71,7 @@ func (cfg *ScannerConfig) Validate() error {
 	}
 	switch {
 	case !cfg.Start.valid():
-		return bad("Start", cfg.Start, "an offset and a delta of 0 or more")
+		return bad("Start", cfg.Start, "an offset, a delta and a number of 0 or more")
 	case cfg.Limit < 0:
 		return bad("Limit", cfg.Limit, "0 (no limit) or more")
 	case cfg.ReadBytes < 0:
@@ -100,13 +100,14 @@ func (cfg *ScannerConfig) withDefaults() ScannerConfig {
 
 // Position is a place in a topic. The zero Position is none.
 //
-// A Position is a text to encoding packages: "oldest", "next", "at 70.11" or
-// "after 70.11" with offset and delta, "since 2026-01-02T15:04:05Z", and the
-// empty text for none.
+// A Position is a text to encoding packages: "oldest", "next", "last 10", "at
+// 70.11" or "after 70.11" with offset and delta, "since 2026-01-02T15:04:05Z", and
+// the empty text for none.
 type Position struct {
 	kind  positionKind
 	id    ID // of atMessage and afterMessage
 	since time.Time
+	n     int64 // of fromEnd
 }
 
 type positionKind uint8
@@ -118,6 +119,7 @@ const (
 	atMessage
 	afterMessage
 	atTime
+	fromEnd
 )
 
 // AtOldest is the oldest message that the topic has when it is first read.
@@ -140,13 +142,22 @@ func After(id ID) Position { return Position{kind: afterMessage, id: id} }
 // clock.
 func AtTime(since time.Time) Position { return Position{kind: atTime, since: since} }
 
+// Last is the n-th message from the end that the log has when it is first read, or
+// the oldest if there are not so many: what follows are the last n messages, and
+// those that come later. Damaged messages do not count. Last(0) is AtNext.
+//
+// The server is asked for messages by their number only in that it says how many
+// a topic has. So a Scanner may read several times as many messages to find the
+// place, and keeps none of them.
+func Last(n int64) Position { return Position{kind: fromEnd, n: n} }
+
 // IsZero reports whether p is no position.
 func (p Position) IsZero() bool { return p.kind == nowhere }
 
 // named reports whether p is a message's name, which never means another one.
 func (p Position) named() bool { return p.kind == atMessage || p.kind == afterMessage }
 
-func (p Position) valid() bool { return p.id.Offset >= 0 && p.id.Delta >= 0 }
+func (p Position) valid() bool { return p.id.Offset >= 0 && p.id.Delta >= 0 && p.n >= 0 }
 
 // String returns the Position's text.
 func (p Position) String() string {
@@ -161,6 +172,8 @@ func (p Position) String() string {
 		return "after " + p.id.String()
 	case atTime:
 		return "since " + p.since.Format(time.RFC3339Nano)
+	case fromEnd:
+		return "last " + strconv.FormatInt(p.n, 10)
 	}
 	return ""
 }
@@ -187,8 +200,11 @@ func (p *Position) UnmarshalText(text []byte) error {
 	case "since":
 		q.kind = atTime
 		q.since, err = time.Parse(time.RFC3339Nano, value)
+	case "last":
+		q.kind = fromEnd
+		q.n, err = strconv.ParseInt(value, 10, 64)
 	}
-	if err != nil || q.String() != string(text) {
+	if err != nil || !q.valid() || q.String() != string(text) {
 		return fmt.Errorf("logd: %s is no position in a topic", strconv.Quote(string(text)))
 	}
 	*p = q

@@ -86,34 +86,42 @@ func (f *fetcher) begin(ctx context.Context, start Position) error {
 	case afterMessage:
 		f.after = true
 	case atNext:
-		return f.lookUp(func() (offset int64, err error) {
+		return f.lookUp(func() (ID, error) {
 			info, err := f.client.Info(f.ctx, f.s.topic)
-			return info.Next, err
+			return ID{Offset: info.Next}, err
 		})
 	case atTime:
-		return f.lookUp(func() (offset int64, err error) {
-			return f.client.Seek(f.ctx, f.s.topic, start.since)
+		return f.lookUp(func() (ID, error) {
+			offset, err := f.client.Seek(f.ctx, f.s.topic, start.since)
+			return ID{Offset: offset}, err
 		})
+	case fromEnd:
+		return f.lookUp(func() (ID, error) { return f.last(start.n) })
 	case atOldest:
 		f.offset = fromOldest
 	}
 	return nil
 }
 
-// lookUp asks the server for the offset to begin at.
-func (f *fetcher) lookUp(ask func() (int64, error)) error {
+// lookUp asks the server for the message to begin with.
+func (f *fetcher) lookUp(ask func() (ID, error)) error {
 	for {
-		offset, err := ask()
+		at, err := ask()
 		if err == nil {
 			f.answered()
-			f.offset = offset
+			f.offset, f.delta = at.Offset, at.Delta
 			return nil
 		}
 		if errors.Is(err, ErrNotFound) && f.s.cfg.AwaitTopic {
 			f.offset = fromOldest // all of it is yet to come
 			return nil
 		}
-		if err := f.retry(err); err != nil {
+		if errors.Is(err, ErrInvalidRequest) && !f.asked {
+			err = f.fitPage(err)
+		} else {
+			err = f.retry(err)
+		}
+		if err != nil {
 			return err
 		}
 	}

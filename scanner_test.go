@@ -18,7 +18,7 @@ func TestScannerConfigValidate(t *testing.T) {
 		cfg  ScannerConfig
 		want string
 	}{
-		{ScannerConfig{Start: AtOffset(-1)}, "ScannerConfig.Start is at -1.0: want an offset and a delta of 0 or more"},
+		{ScannerConfig{Start: AtOffset(-1)}, "ScannerConfig.Start is at -1.0: want an offset, a delta and a number of 0 or more"},
 		{ScannerConfig{Start: After(ID{5, -1})}, "ScannerConfig.Start is after 5.-1"},
 		{ScannerConfig{Limit: -1}, "ScannerConfig.Limit is -1: want 0 (no limit) or more"},
 		{ScannerConfig{ReadBytes: -2}, "ScannerConfig.ReadBytes is -2: want 0 (the default) or more"},
@@ -44,7 +44,7 @@ func TestPositionText(t *testing.T) {
 	at := time.Date(2026, 1, 2, 15, 4, 5, 60, time.FixedZone("", 3600))
 	for _, p := range []Position{
 		{}, AtOldest(), AtNext(), AtOffset(0), At(ID{70, 11}), After(ID{70, 11}),
-		After(ID{math.MaxInt64, math.MaxInt64}), AtTime(at), AtTime(at.UTC()),
+		After(ID{math.MaxInt64, math.MaxInt64}), AtTime(at), AtTime(at.UTC()), Last(0), Last(math.MaxInt64),
 	} {
 		text, err := p.MarshalText()
 		var back Position
@@ -55,7 +55,7 @@ func TestPositionText(t *testing.T) {
 			t.Errorf("%v comes back as %v, %v", p, back, err)
 		}
 	}
-	for _, text := range []string{" ", "at", "at ", "at 1", "at 1.", "at 1.2.3", "at 01.2", "at -1.2", "at 1.2 ", "after 9223372036854775808.0", "oldest 1", "since", "since now", "AT 1.2", "x"} {
+	for _, text := range []string{" ", "at", "at ", "at 1", "at 1.", "at 1.2.3", "at 01.2", "at -1.2", "at 1.2 ", "after 9223372036854775808.0", "oldest 1", "since", "since now", "last", "last -1", "last 01", "AT 1.2", "x"} {
 		p := AtOffset(7)
 		if err := p.UnmarshalText([]byte(text)); err == nil || p != AtOffset(7) {
 			t.Errorf("%q is %v, %v", text, p, err)

@@ -99,7 +99,7 @@ func (cfg *FileStateConfig) Validate() error {
 	case cfg.SaveMessages > 0 && cfg.SaveInterval > 0:
 		return bad("SaveMessages", cfg.SaveMessages, "0 with a SaveInterval: the one is for more, the other for less")
 	case !cfg.Begin.valid():
-		return bad("Begin", cfg.Begin, "an offset and a delta of 0 or more")
+		return bad("Begin", cfg.Begin, "an offset, a delta and a number of 0 or more")
 	case cfg.MaxStarted < 0:
 		return bad("MaxStarted", cfg.MaxStarted, "0 (the default) or more")
 	}
