@@ -1,6 +1,10 @@
 package logd
 
-import "context"
+import (
+	"context"
+
+	"github.com/logd-dev/logd/internal/link"
+)
 
 // AppendMessage stores one message at the end of the topic, in a batch of its own,
 // and returns its ID: see [Client.Append]. A program that writes many messages is
@@ -30,12 +34,12 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 	if err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err, outcome: notStored}
 	}
-	cl := c.calls.append(out)
-	if err := c.do(ctx, op, topic, cl); err != nil {
+	call := c.link.AppendCall(out)
+	if err := c.do(ctx, op, topic, call); err != nil {
 		return 0, err
 	}
-	offset = cl.offset
-	cl.release()
+	offset = call.Offset
+	call.Release()
 	return offset, nil
 }
 
@@ -43,10 +47,8 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 // Pending is ready for use, and can be used again when its append is over. It
 // is for one goroutine.
 type Pending struct {
-	cl    call
-	cn    *conn
+	link  link.Pending
 	topic string
-	over  bool
 }
 
 // StartAppend begins to append the batch to the topic and returns without
@@ -62,30 +64,17 @@ type Pending struct {
 // An error means that the append did not begin: the batch is not stored, and
 // p is free.
 func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pending) error {
-	p.begin(topic)
-	out, err := b.finish(topic)
-	if err == nil {
-		p.cl.out = out
-		p.cn, err = c.send(ctx, &p.cl, (*conn).enqueue)
+	p.topic = topic
+	var f *link.Failure
+	if out, err := b.finish(topic); err != nil {
+		f = p.link.Refuse(err)
+	} else {
+		f = c.link.Start(ctx, out, &p.link)
 	}
-	if err != nil {
-		p.over = true
-		p.cl.err, p.cl.unsent = err, true
-		return p.fail(err, notStored)
+	if f != nil {
+		return p.failed(f)
 	}
 	return nil
-}
-
-// begin makes p ready for another append.
-func (p *Pending) begin(topic string) {
-	switch {
-	case p.cl.done == nil:
-		p.cl.done = make(chan signal, 1)
-	case !p.Ready():
-		panic("logd: StartAppend with a Pending that is under way")
-	}
-	p.cl.reset(answerAppend)
-	p.topic, p.cn, p.over = topic, nil, false
 }
 
 // tryAppend begins to append the finished batch, and reports false if there is
@@ -93,42 +82,19 @@ func (p *Pending) begin(topic string) {
 // is free. It does not wait. The batch's bytes belong to the Client until p is
 // over.
 func (c *Client) tryAppend(topic string, out []byte, p *Pending) bool {
-	p.begin(topic)
-	p.cl.out = out
-	if cn := c.conn.Load(); cn != nil {
-		known, err := cn.admits(int64(len(out)))
-		if err != nil { // as if the server had said so
-			p.cn, p.cl.err, p.cl.refused = cn, err, true
-			p.cl.done <- over
-			return true
-		}
-		if known && c.enqueue(cn, &p.cl, (*conn).enqueue) {
-			p.cn = cn
-			return true
-		}
-	}
-	p.over, p.cl.unsent, p.cl.err = true, true, ErrConnectionLost
-	return false
+	p.topic = topic
+	return c.link.TryStart(out, &p.link)
 }
 
 // abandon gives up waiting, because of cause, and returns what Wait would, as
 // far as it is known now. The batch's bytes are the caller's again. p may not
 // be used after that.
 func (p *Pending) abandon(cause error) (offset int64, err error) {
-	if p.Ready() {
-		return p.Wait(context.Background())
+	offset, f := p.link.Abandon(cause)
+	if f != nil {
+		return 0, p.failed(f)
 	}
-	switch p.cn.forsake(&p.cl) {
-	case written:
-		return 0, p.fail(cause, unknown)
-	case cut:
-		return 0, p.fail(cause, notStored)
-	}
-	if !p.cl.answered {
-		p.cl.err = cause
-	}
-	p.over = true
-	return p.Wait(context.Background())
+	return offset, nil
 }
 
 // Wait waits until the append is over and returns what [Client.Append] would.
@@ -138,39 +104,14 @@ func (p *Pending) abandon(cause error) (offset int64, err error) {
 // If ctx ends before, Wait returns an error that says so, which is IsUnknown,
 // and the append is still under way.
 func (p *Pending) Wait(ctx context.Context) (offset int64, err error) {
-	if p.cl.done == nil {
-		panic("logd: Wait for a Pending that was never started")
+	offset, f := p.link.Wait(ctx)
+	if f != nil {
+		return 0, p.failed(f)
 	}
-	if !p.over {
-		select {
-		case <-p.cl.done:
-			p.over = true
-		case <-ctx.Done():
-			return 0, p.fail(ctx.Err(), unknown)
-		}
-	}
-	if p.cl.err != nil {
-		return 0, p.fail(p.cl.err, p.cl.failure())
-	}
-	return p.cl.offset, nil
+	return offset, nil
 }
 
 // Ready reports whether the append is over, so that Wait returns at once.
-func (p *Pending) Ready() bool {
-	if !p.over {
-		select {
-		case <-p.cl.done:
-			p.over = true
-		default:
-		}
-	}
-	return p.over
-}
+func (p *Pending) Ready() bool { return p.link.Ready() }
 
-func (p *Pending) fail(err error, o outcome) error {
-	e := &OpError{Op: "append", Topic: p.topic, Err: err, outcome: o}
-	if p.cn != nil {
-		e.Addr = p.cn.addr
-	}
-	return e
-}
+func (p *Pending) failed(f *link.Failure) *OpError { return failed("append", p.topic, f) }

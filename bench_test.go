@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // listenOnce is a server on loopback for one connection, which ends with the
@@ -35,16 +37,20 @@ func listenOnce(t testing.TB, serve func(net.Conn)) ClientConfig {
 }
 
 // sink is a server that answers every request of a known length with the same
-// bytes, and takes no memory for it.
+// bytes, and takes no memory for it. If it is asked for its limit first it has none.
 func sink(t testing.TB, request int, reply []byte) ClientConfig {
 	return listenOnce(t, func(nc net.Conn) {
 		buf := make([]byte, 1<<20)
 		var out []byte
 		left := request
-		for {
+		for first := true; ; first = false {
 			n, err := nc.Read(buf)
 			if err != nil {
 				return
+			}
+			if first && string(buf[:n]) == "CONFIG\r\n" {
+				nc.Write(protocol.AppendBody(nil, nil))
+				continue
 			}
 			out = out[:0]
 			for ; n >= left; left = request {
@@ -66,7 +72,6 @@ func dialSink(t testing.TB, cfg ClientConfig) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	limitless(c) // the sink knows one request only
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -171,10 +172,16 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// deadline returns the time limit from now, or none for a negative limit.
-func deadline(limit time.Duration) time.Time {
-	if limit < 0 {
-		return time.Time{}
+// options returns the options of the Client's link. All fields of cfg are set.
+func (cfg *ClientConfig) options() link.Options {
+	return link.Options{
+		Addrs: cfg.Addrs, Dial: cfg.Dial,
+		ConnectTimeout: cfg.ConnectTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout, IdleTimeout: cfg.IdleTimeout,
+		ReconnectMin: cfg.ReconnectMin, ReconnectMax: cfg.ReconnectMax, ReconnectAttempts: cfg.ReconnectAttempts,
+		MaxReplySize: cfg.MaxReplySize,
+		OnConnect:    cfg.OnConnect, OnDisconnect: cfg.OnDisconnect, OnConnectFailed: cfg.OnConnectFailed,
+		Logger:     cfg.Logger,
+		NotLeader:  func(addr string) error { return &NotLeaderError{Addr: addr} },
+		OtherReply: func(reason string) error { return &ReplyError{Reason: reason} },
 	}
-	return time.Now().Add(limit)
 }

@@ -44,14 +44,9 @@ func (c *Client) Delete(ctx context.Context, topic string, o DeleteOptions) erro
 	if !protocol.ValidID(o.ID) {
 		return &OpError{Op: op, Topic: topic, Err: fmt.Errorf("DeleteOptions.ID is %q: want the hexadecimal digits of TopicInfo.ID", o.ID)}
 	}
-	cl := c.calls.request(answerOK, &protocol.Request{
+	return noTopic(c.command(ctx, op, topic, &protocol.Request{
 		Command: protocol.Delete, Topic: []byte(topic), ID: []byte(o.ID), Now: o.Now,
-	})
-	if err := c.do(ctx, op, topic, cl); err != nil {
-		return noTopic(err)
-	}
-	cl.release()
-	return nil
+	}))
 }
 
 // Trim removes from a topic all partitions that end at or before the offset,
@@ -69,11 +64,6 @@ func (c *Client) Trim(ctx context.Context, topic string, offset int64) (oldest i
 	if offset < 0 {
 		return 0, &OpError{Op: op, Topic: topic, Err: fmt.Errorf("offset %d is negative", offset)}
 	}
-	cl := c.calls.request(answerOffset, &protocol.Request{Command: protocol.Trim, Topic: []byte(topic), Offset: offset})
-	if err := c.do(ctx, op, topic, cl); err != nil {
-		return 0, noTopic(err)
-	}
-	oldest = cl.offset
-	cl.release()
-	return oldest, nil
+	oldest, err = c.offset(ctx, op, topic, &protocol.Request{Command: protocol.Trim, Topic: []byte(topic), Offset: offset})
+	return oldest, noTopic(err)
 }

@@ -1,13 +1,12 @@
 package logd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -58,18 +57,18 @@ var (
 // The Client's own errors.
 var (
 	// ErrClosed: the Client was closed.
-	ErrClosed = errors.New("client closed")
+	ErrClosed = link.ErrClosed
 	// ErrConnect: no address could be reached. The request was not sent. The error
 	// wraps the reason of each address, too, for errors.Is and errors.As.
-	ErrConnect = errors.New("cannot connect")
+	ErrConnect = link.ErrConnect
 	// ErrConnectionLost: the connection ended before the answer.
-	ErrConnectionLost = errors.New("connection lost")
+	ErrConnectionLost = link.ErrConnectionLost
 	// ErrBadAnswer: the server's answer breaks the protocol. The connection is
 	// closed, since nothing behind such an answer can be trusted.
-	ErrBadAnswer = errors.New("answer breaks the protocol")
+	ErrBadAnswer = link.ErrBadAnswer
 	// ErrCorrupt: a batch was read whose data is not what its envelope says, or
 	// the bytes where one must be are none.
-	ErrCorrupt = errors.New("batch is corrupt")
+	ErrCorrupt = link.ErrCorrupt
 	// ErrEmptyBatch: a batch without messages cannot be appended.
 	ErrEmptyBatch = errors.New("batch has no messages")
 )
@@ -115,9 +114,9 @@ func (e *ReplyError) Error() string { return "server answered with error " + str
 type outcome uint8
 
 const (
-	notAppend outcome = iota // the call was none
-	notStored
-	unknown
+	notAppend = outcome(link.NotAppend) // the call was none
+	notStored = outcome(link.NotStored)
+	unknown   = outcome(link.Unknown)
 )
 
 // OpError is the error of every call of a Client.
@@ -128,6 +127,11 @@ type OpError struct {
 	Err   error  // why it failed
 
 	outcome outcome
+}
+
+// failed returns the error of a call that has failed.
+func failed(op, topic string, f *link.Failure) *OpError {
+	return &OpError{Op: op, Topic: topic, Addr: f.Addr, Err: f.Err, outcome: outcome(f.Outcome)}
 }
 
 // Error says what failed, where and why.
@@ -187,30 +191,8 @@ func outcomeOf(err error) outcome {
 	return notAppend
 }
 
-// answerError returns the error for the reason of an ERR answer, and whether
-// the server closes the connection after it.
-func answerError(reason []byte) (err error, closes bool) {
-	if e, ok := protocol.ErrorFor(string(reason)); ok {
-		return e, e.Closes
-	}
-	if addr, ok := bytes.CutPrefix(reason, []byte(protocol.ErrNotLeader.Reason+" ")); ok {
-		return &NotLeaderError{Addr: string(addr)}, false
-	}
-	return &ReplyError{Reason: string(reason)}, false
-}
-
 // errorList is several errors, on one line.
-type errorList []error
-
-func (e errorList) Error() string {
-	texts := make([]string, len(e))
-	for i, err := range e {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (e errorList) Unwrap() []error { return e }
+type errorList = link.Errors
 
 // joined returns what is not nil of errs as one error on one line, nil if that is
 // nothing.

@@ -61,10 +61,6 @@ func dialTest(t *testing.T, cfg ClientConfig) *Client {
 	return c
 }
 
-// limitless makes a connected client send what it would ask the server's limit
-// for.
-func limitless(c *Client) { c.conn.Load().limit.Store(unlimited) }
-
 // batchOf returns a batch of the messages.
 func batchOf(bodies ...string) *Batch {
 	b := new(Batch)

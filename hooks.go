@@ -55,12 +55,7 @@ func (c *Client) hook(ctx context.Context, op, topic string, base int64, skip bo
 	if err := checkTopic(topic); err != nil {
 		return &OpError{Op: op, Topic: topic, Err: err}
 	}
-	cl := c.calls.request(answerOK, &protocol.Request{Command: protocol.Hook, Topic: []byte(topic), Offset: base, Skip: skip})
-	if err := c.do(ctx, op, topic, cl); err != nil {
-		return err
-	}
-	cl.release()
-	return nil
+	return c.command(ctx, op, topic, &protocol.Request{Command: protocol.Hook, Topic: []byte(topic), Offset: base, Skip: skip})
 }
 
 // RetentionOptions are settings that [Client.Retention] asks about. A field

@@ -6,17 +6,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Ping asks the server for an answer.
 func (c *Client) Ping(ctx context.Context) error {
-	cl := c.calls.request(answerOK, &protocol.Request{Command: protocol.Ping})
-	if err := c.do(ctx, "ping", "", cl); err != nil {
-		return err
-	}
-	cl.release()
-	return nil
+	return c.command(ctx, "ping", "", &protocol.Request{Command: protocol.Ping})
 }
 
 // Topics returns the names of all topics, sorted.
@@ -183,14 +179,14 @@ func parseFields(body []byte) ([]Field, error) {
 // body asks for a body of at most max bytes, which parse must not keep. It
 // returns the address of the server that answered.
 func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) (addr string, err error) {
-	cl := c.calls.request(answerBody, req)
-	cl.maxBody = max
-	if err := c.do(ctx, op, string(req.Topic), cl); err != nil {
+	call := c.link.Call(link.AnswerBody, req)
+	call.MaxBody = max
+	if err := c.do(ctx, op, string(req.Topic), call); err != nil {
 		return "", err
 	}
-	defer cl.release()
-	if err := parse(cl.body); err != nil {
-		return cl.addr, &OpError{Op: op, Topic: string(req.Topic), Addr: cl.addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
+	defer call.Release()
+	if err := parse(call.Body); err != nil {
+		return call.Addr, &OpError{Op: op, Topic: string(req.Topic), Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
 	}
-	return cl.addr, nil
+	return call.Addr, nil
 }

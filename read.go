@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -92,44 +93,40 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		Wait:  max(opts.Wait, 0),
 	}
 	for past := int64(-1); ; {
-		res, err := c.readOnce(ctx, op, &req)
+		res, err := c.readOnce(ctx, op, topic, &req)
 		failed, _ := err.(*OpError)
 		if failed == nil {
 			return res, err
 		}
-		bad, _ := failed.Err.(*damageError)
+		bad, _ := failed.Err.(*link.DamageError)
 		if bad == nil || ctx.Err() != nil {
 			return nil, err
 		}
-		res, err = c.readVerified(ctx, op, &req, failed, bad)
-		if command == protocol.Tail && errors.Is(err, ErrNotFound) && bad.offset > past {
-			past = bad.offset // what is set aside is not the oldest any more
+		res, err = c.readVerified(ctx, op, topic, &req, failed, bad)
+		if command == protocol.Tail && errors.Is(err, ErrNotFound) && bad.Offset > past {
+			past = bad.Offset // what is set aside is not the oldest any more
 			continue
 		}
 		return res, err
 	}
 }
 
-func (c *Client) readOnce(ctx context.Context, op string, req *protocol.Request) (*Result, error) {
-	topic := string(req.Topic)
-	cl := c.calls.request(answerBatches, req)
-	cl.topic, cl.from, cl.messages, cl.wait = topic, req.Offset, req.Messages, req.Wait
-	cl.result = newResult()
-	if err := c.do(ctx, op, topic, cl); err != nil {
+func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.Request) (*Result, error) {
+	call := c.link.ReadCall(topic, req)
+	if err := c.do(ctx, op, topic, call); err != nil {
 		return nil, err
 	}
-	defer cl.release()
-	res := cl.result
-	cl.result = nil
+	res := newResult(call.TakeBatches())
+	call.Release()
 	return res, nil
 }
 
 // readVerified asks once more for batches of which the first can't be taken, as
 // the read that has failed says, and has the server check them.
-func (c *Client) readVerified(ctx context.Context, op string, req *protocol.Request, failed *OpError, bad *damageError) (*Result, error) {
+func (c *Client) readVerified(ctx context.Context, op, topic string, req *protocol.Request, failed *OpError, bad *link.DamageError) (*Result, error) {
 	again := *req
-	again.Command, again.Offset, again.Wait, again.Verify = protocol.Read, bad.offset, 0, true
-	res, err := c.readOnce(ctx, op, &again)
+	again.Command, again.Offset, again.Wait, again.Verify = protocol.Read, bad.Offset, 0, true
+	res, err := c.readOnce(ctx, op, topic, &again)
 	e, ok := err.(*OpError)
 	switch {
 	case !ok:
@@ -137,14 +134,14 @@ func (c *Client) readVerified(ctx context.Context, op string, req *protocol.Requ
 	case errors.Is(err, ErrInvalidRequest): // it is of the 0.3 line
 		return nil, failed
 	case errors.Is(err, ErrNotFound):
-		met := bad.err
+		met := bad.Err
 		switch {
 		case errors.Is(met, ErrBadAnswer):
-			met = fmt.Errorf("%w at offset %d (%w)", ErrCorrupt, bad.offset, met)
+			met = fmt.Errorf("%w at offset %d (%w)", ErrCorrupt, bad.Offset, met)
 		case !errors.Is(met, ErrCorrupt): // the connection was lost, which would be worth another try
-			met = fmt.Errorf("%w at offset %d (%v)", ErrCorrupt, bad.offset, met)
+			met = fmt.Errorf("%w at offset %d (%v)", ErrCorrupt, bad.Offset, met)
 		}
-		e.Err = &damageError{bad.offset, fmt.Errorf("%w; asked to check it, the server says: %w", met, e.Err)}
+		e.Err = &link.DamageError{Offset: bad.Offset, Err: fmt.Errorf("%w; asked to check it, the server says: %w", met, e.Err)}
 	}
 	return nil, err
 }
@@ -157,15 +154,10 @@ func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset i
 	if err := checkTopic(topic); err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err}
 	}
-	cl := c.calls.request(answerOffset, &protocol.Request{
+	offset, err = c.offset(ctx, op, topic, &protocol.Request{
 		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0),
 	})
-	if err := c.do(ctx, op, topic, cl); err != nil {
-		return 0, noTopic(err)
-	}
-	offset = cl.offset
-	cl.release()
-	return offset, nil
+	return offset, noTopic(err)
 }
 
 // millisUp rounds a time up to whole milliseconds, so that nothing stored

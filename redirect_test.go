@@ -135,7 +135,6 @@ func TestNotLeaderWaitsForOthers(t *testing.T) {
 			p.AwaitClose()
 		})
 		c := dialTest(t, cfg)
-		limitless(c)
 		var appended Pending
 		pinged := make(chan error)
 		go func() { pinged <- c.Ping(t.Context()) }()

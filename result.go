@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/link"
 )
 
 // Message is one message of a topic. Body aliases the memory of the [Result]
@@ -67,47 +68,42 @@ type Result struct {
 	// Batches are in the topic's order. There are none at the end of the log.
 	Batches []StoredBatch
 
-	buf []byte // the batches' bytes: the log from Offset to Next
+	in *link.Batches // has the bytes; nil in a Result that no read has made
 }
+
+// maxBatchesKept is for how many batches the memory of a Result is kept for
+// another one.
+const maxBatchesKept = 1 << 18
 
 var results = sync.Pool{New: func() any { return new(Result) }}
 
-// maxKept is how much memory of a Result is kept for another one.
-const maxKept = 16 << 20
-
-func newResult() *Result { return results.Get().(*Result) }
+// newResult returns the answer as a Result, to which it belongs from then on.
+func newResult(in *link.Batches) *Result {
+	r := results.Get().(*Result)
+	r.Offset, r.Next, r.in = in.Offset, in.Next, in
+	for i, at := range in.Extents {
+		end := in.Next
+		if i+1 < len(in.Extents) {
+			end = in.Extents[i+1].Offset
+		}
+		raw := in.Buf[at.Offset-in.Offset : end-in.Offset : end-in.Offset]
+		r.Batches = append(r.Batches, StoredBatch{Offset: at.Offset, Messages: at.Messages, raw: raw, data: at.Header})
+	}
+	return r
+}
 
 // Release gives the memory of a Result back to be used by later reads. It is
 // optional. Afterwards neither the Result nor anything it gave out may be
 // used.
 func (r *Result) Release() {
-	if r == nil || cap(r.buf) > maxKept || cap(r.Batches) > maxKept/64 {
+	if r == nil {
 		return
 	}
-	r.clear()
-	results.Put(r)
-}
-
-// clear makes the Result empty and keeps its memory.
-func (r *Result) clear() {
-	clear(r.Batches)
-	*r = Result{Batches: r.Batches[:0], buf: r.buf[:0]}
-}
-
-// add notes that buf has grown by a batch.
-func (r *Result) add(h *batch.Header, header int) {
-	r.Batches = append(r.Batches, StoredBatch{Offset: r.Next, Messages: h.Messages, data: header})
-	r.Next += int64(header) + h.Size
-}
-
-// slice gives the batches their bytes, once buf does not move any more.
-func (r *Result) slice() {
-	for i := range r.Batches {
-		b := &r.Batches[i]
-		end := r.Next
-		if i+1 < len(r.Batches) {
-			end = r.Batches[i+1].Offset
-		}
-		b.raw = r.buf[b.Offset-r.Offset : end-r.Offset : end-r.Offset]
+	r.in.Release()
+	if cap(r.Batches) > maxBatchesKept {
+		return
 	}
+	clear(r.Batches)
+	*r = Result{Batches: r.Batches[:0]}
+	results.Put(r)
 }

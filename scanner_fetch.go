@@ -61,7 +61,7 @@ func newFetcher(s *Scanner, client *Client) *fetcher {
 	if state, ok := s.cfg.State.(TopicState); ok {
 		f.topic = topicWatch{wanted: true, id: state.TopicID()}
 	}
-	f.unlink = context.AfterFunc(client.life, func() { s.end(ErrClosed) })
+	f.unlink = client.link.AfterClose(func() { s.end(ErrClosed) })
 	return f
 }
 
@@ -420,7 +420,7 @@ func (f *fetcher) again(err error) error {
 	if f.failures == 1 && (named || errors.Is(err, ErrConnectionLost)) {
 		return nil // connecting has pauses of its own
 	}
-	return f.pause(cfg.backoff(f.failures - 1))
+	return f.pause(f.client.link.Backoff(f.failures - 1))
 }
 
 // answered notes that the server answers.

@@ -29,16 +29,16 @@ type topicWatch struct {
 
 	lazy    bool      // nothing depends on what the id was at the start
 	asked   time.Time // when the server was asked last
-	conn    *conn     // and over which connection
+	conn    int64     // and over which connection; 0 for none
 	unknown bool      // the server does not tell ids
 }
 
 // due reports whether to ask for the topic's id.
 func (w *topicWatch) due(c *Client) bool {
-	if w.lazy && w.conn == nil {
-		w.asked, w.conn = time.Now(), c.conn.Load()
+	if w.lazy && w.conn == 0 {
+		w.asked, w.conn = time.Now(), c.link.Connection()
 	}
-	return w.wanted && !w.unknown && (w.conn == nil || w.conn != c.conn.Load() || time.Since(w.asked) >= followWait)
+	return w.wanted && !w.unknown && (w.conn == 0 || w.conn != c.link.Connection() || time.Since(w.asked) >= followWait)
 }
 
 // look asks which topic the name is of, if that is due.
@@ -60,7 +60,7 @@ func (f *fetcher) look() (*GoneError, error) {
 // seen compares a topic with the one that is read.
 func (f *fetcher) seen(info *TopicInfo) *GoneError {
 	w := &f.topic
-	w.asked, w.conn = time.Now(), f.client.conn.Load()
+	w.asked, w.conn = time.Now(), f.client.link.Connection()
 	switch {
 	case info.ID == "":
 		w.unknown = true

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -36,15 +37,15 @@ func (c *Client) Times(ctx context.Context, topic string, from, to int64) ([]Tim
 	var page []protocol.TimeMark
 	req := protocol.Request{Command: protocol.Times, Topic: []byte(topic), Offset: max(from, 0), To: max(to, 0)}
 	for {
-		cl := c.calls.request(answerBody, &req)
-		cl.maxBody = c.cfg.MaxReplySize
-		if err := c.do(ctx, op, topic, cl); err != nil {
+		call := c.link.Call(link.AnswerBody, &req)
+		call.MaxBody = c.cfg.MaxReplySize
+		if err := c.do(ctx, op, topic, call); err != nil {
 			return nil, err
 		}
 		var err error
-		page, err = protocol.ParseTimes(page[:0], cl.body)
-		addr := cl.addr
-		cl.release()
+		page, err = protocol.ParseTimes(page[:0], call.Body)
+		addr := call.Addr
+		call.Release()
 		n := len(page)
 		if err == nil && n > 0 && (page[0].Offset < req.Offset || page[n-1].Offset >= req.To) {
 			err = fmt.Errorf("times from offset %d to %d, asked for %d to %d", page[0].Offset, page[n-1].Offset, req.Offset, req.To)

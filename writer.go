@@ -201,7 +201,7 @@ func bare(err error) error {
 // probe makes sure that there is a connection to a server that takes the
 // Writer's batches.
 func (w *Writer) probe(ctx context.Context) error {
-	if err := w.client.reach(ctx); err != nil {
+	if err := w.client.link.ConnectOnce(ctx); err != nil {
 		return &OpError{Op: "connect", Err: err}
 	}
 	server, err := w.client.Config(ctx)

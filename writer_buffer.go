@@ -1,6 +1,10 @@
 package logd
 
-import "time"
+import (
+	"time"
+
+	"github.com/logd-dev/logd/internal/link"
+)
 
 // slot is a batch on its way through a Writer, and its memory.
 type slot struct {
@@ -32,9 +36,9 @@ type buffer struct {
 	max   int // slots that there may be
 	made  int // slots that there are
 	free  []*slot
-	open  *slot       // takes messages; nil if none does
-	since time.Time   // when the open batch got its first message
-	ready queue[slot] // sealed, oldest first
+	open  *slot            // takes messages; nil if none does
+	since time.Time        // when the open batch got its first message
+	ready link.Queue[slot] // sealed, oldest first
 
 	tickets    int64    // the last ticket given out
 	sealed     bool     // something became ready that the goroutine may not know of
@@ -77,7 +81,7 @@ func (b *buffer) seal() {
 	}
 	b.tickets++
 	b.open.ticket, b.open.messages = b.tickets, b.open.batch.Messages()
-	b.ready.push(b.open)
+	b.ready.Push(b.open)
 	b.open, b.sealed = nil, true
 }
 
@@ -90,7 +94,7 @@ func (b *buffer) recycle(s *slot) {
 // oldest returns the ticket of the oldest batch that was sealed, 0 if there is
 // none.
 func (b *buffer) oldest() int64 {
-	if s := b.ready.peek(); s != nil {
+	if s := b.ready.Peek(); s != nil {
 		return s.ticket
 	}
 	return 0

@@ -9,16 +9,16 @@ import (
 func (w *Writer) over() bool {
 	w.mu.Lock()
 	state := w.state
-	taken, backlogged := w.buffer.ready.len() > 0, w.backlogged
+	taken, backlogged := w.buffer.ready.Len() > 0, w.backlogged
 	w.mu.Unlock()
 	if !w.closeSeen {
 		w.closeSeen = true
-		if state == StateConnected && (taken || w.flight.len() > 0 || w.held != nil) {
+		if state == StateConnected && (taken || w.flight.Len() > 0 || w.held != nil) {
 			w.setState(StateFlushing, nil)
 		}
 	}
 	switch {
-	case w.flight.len() > 0 || w.probing || taken:
+	case w.flight.Len() > 0 || w.probing || taken:
 		return false
 	case state == StateFailing:
 		return w.lastTry || w.hopeless || !backlogged
@@ -35,8 +35,8 @@ func (w *Writer) abort() {
 		<-w.probed
 		w.probing = false
 	}
-	for w.flight.len() > 0 {
-		w.answered(w.flight.peek().pending.abandon(cause))
+	for w.flight.Len() > 0 {
+		w.answered(w.flight.Peek().pending.abandon(cause))
 	}
 	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))

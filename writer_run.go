@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/logd-dev/logd/internal/link"
 )
 
 // sender is what only the Writer's goroutine uses.
 type sender struct {
-	flight  queue[slot] // sent and not answered, in order
-	held    *slot       // what is to be sent next, nil if that is still in its place
-	spare   []*slot     // memory for batches from the backlog
-	drained bool        // the backlog has nothing that is not in flight or held
-	age     *time.Timer // ends when the open batch may be due
-	pause   *time.Timer // ends when the next probe may begin
+	flight  link.Queue[slot] // sent and not answered, in order
+	held    *slot            // what is to be sent next, nil if that is still in its place
+	spare   []*slot          // memory for batches from the backlog
+	drained bool             // the backlog has nothing that is not in flight or held
+	age     *time.Timer      // ends when the open batch may be due
+	pause   *time.Timer      // ends when the next probe may begin
 	reports reports
 
 	probing   bool
@@ -55,7 +57,7 @@ func (w *Writer) run() {
 		w.report(err)
 	}
 	for {
-		for s := w.flight.peek(); s != nil && s.pending.Ready(); s = w.flight.peek() {
+		for s := w.flight.Peek(); s != nil && s.pending.Ready(); s = w.flight.Peek() {
 			w.answered(s.pending.Wait(context.Background()))
 		}
 		if w.state != StateFailing {
@@ -92,14 +94,14 @@ func (w *Writer) look() (over bool) {
 // sleep waits for something to do, and does what only one of these events asks
 // for.
 func (w *Writer) sleep() {
-	var answer chan signal
-	head := w.flight.peek()
+	var answer <-chan struct{}
+	head := w.flight.Peek()
 	if head != nil {
-		answer = head.pending.cl.done
+		answer = head.pending.link.Answered()
 	}
 	select {
 	case <-answer:
-		head.pending.over = true
+		head.pending.link.Taken()
 	case <-w.wake:
 	case <-w.age.C:
 		w.mu.Lock()
@@ -125,7 +127,7 @@ func (w *Writer) send() {
 	if w.failures > 0 {
 		limit = 1
 	}
-	for !w.probing && w.flight.len() < limit {
+	for !w.probing && w.flight.Len() < limit {
 		s, err := w.next()
 		if err != nil {
 			w.report(err)
@@ -154,7 +156,7 @@ func (w *Writer) send() {
 			return
 		}
 		w.held = nil
-		w.flight.push(s)
+		w.flight.Push(s)
 	}
 }
 
@@ -171,10 +173,10 @@ func (w *Writer) next() (*slot, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sealDue()
-	if w.buffer.ready.len() == 0 {
+	if w.buffer.ready.Len() == 0 {
 		return nil, nil
 	}
-	s := w.buffer.ready.pop()
+	s := w.buffer.ready.Pop()
 	if w.unsettled == 0 {
 		w.unsettled = s.ticket
 	}
@@ -218,7 +220,7 @@ func (w *Writer) sealDue() {
 
 // answered takes the answer to the oldest batch in flight.
 func (w *Writer) answered(offset int64, err error) {
-	s := w.flight.pop()
+	s := w.flight.Pop()
 	if err != nil {
 		w.undelivered(s, err)
 		return
@@ -269,7 +271,7 @@ func (w *Writer) settle(s *slot) {
 // oldestOut returns the ticket of the oldest batch that is in flight or held
 // and not from the backlog, 0 if there is none.
 func (w *Writer) oldestOut() int64 {
-	for _, s := range w.flight.items[w.flight.first:] {
+	for s := range w.flight.All() {
 		if s.ticket != 0 {
 			return s.ticket
 		}
@@ -392,14 +394,14 @@ func (w *Writer) tellState(changed bool) {
 func (w *Writer) delay() {
 	w.pausing = w.failures > 1
 	if w.pausing {
-		w.pause.Reset(w.client.cfg.backoff(w.failures - 2))
+		w.pause.Reset(w.client.link.Backoff(w.failures - 2))
 	}
 }
 
 // advance does the next thing while the Writer is failing: it waits for what is
 // in flight, puts into the backlog what the buffer has, and then reconnects.
 func (w *Writer) advance() {
-	if w.flight.len() > 0 {
+	if w.flight.Len() > 0 {
 		return
 	}
 	w.shelve()
@@ -412,7 +414,7 @@ func (w *Writer) advance() {
 		w.startProbe()
 	case closing && !w.lastTry && backlogged:
 		w.lastTry = true
-		w.client.hurry()
+		w.client.link.SkipPause()
 		w.startProbe()
 	}
 }
@@ -440,11 +442,11 @@ func (w *Writer) shelve() {
 	for {
 		w.mu.Lock()
 		w.sealDue()
-		if w.buffer.ready.len() == 0 {
+		if w.buffer.ready.Len() == 0 {
 			w.mu.Unlock()
 			break
 		}
-		s := w.buffer.ready.pop()
+		s := w.buffer.ready.Pop()
 		w.unsettled = s.ticket
 		w.mu.Unlock()
 		s.raw, _ = s.batch.finish(w.topic)

@@ -147,11 +147,11 @@ func (w *Writer) dropNewest() {
 // dropOldest drops the oldest batch that is not on its way, and reports whether
 // there was one that can be dropped. Caller holds mu.
 func (w *Writer) dropOldest() bool {
-	s := w.buffer.ready.peek()
+	s := w.buffer.ready.Peek()
 	if s == nil || len(w.buffer.orphans)+len(s.calls) > maxOrphans {
 		return false
 	}
-	w.buffer.ready.pop()
+	w.buffer.ready.Pop()
 	w.account.displace(s)
 	w.buffer.unreported += s.messages
 	for i, done := range s.calls {

@@ -19,7 +19,7 @@ import (
 type seededPlace struct {
 	file     string
 	old, new string
-	judges   string // of the tests that these match, as for go test -run, one has to fail: of the package, or of the one that it is a room of
+	judges   string // of the tests that these match, as for go test -run, one has to fail: of the package, or of one that it is a room of
 }
 
 const (
@@ -67,11 +67,11 @@ var seededPlaces = []seededPlace{
 		}
 `, byVerify},
 	// Damage in an answer.
-	{"conn_role.go",
-		`	return cn.role == forReads || cn.reads > 0
-`, `	return (cn.role == forReads || cn.reads > 0) && !bug("an append is sent behind a read")
+	{"internal/link/part.go",
+		`	return cn.purpose == forReads || cn.reads > 0
+`, `	return (cn.purpose == forReads || cn.reads > 0) && !bug("an append is sent behind a read")
 `, "^TestReadCorruptInCompany$"},
-	{"reply.go",
+	{"internal/link/reply.go",
 		`		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) {
 `, `		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) && !bug("the rest of a batch with a damaged size is waited for") {
 `, "^TestReadCorrupt$"},
@@ -676,8 +676,10 @@ func TestSeededBugs(t *testing.T) {
 			t.Run(name[1], func(t *testing.T) {
 				t.Parallel()
 				out, err := "", error(nil)
-				for dir := filepath.Dir(place.file); err == nil && binaries[dir] != ""; dir = filepath.Dir(dir) {
-					out, err = runSeeded(t, dir, binaries[dir], name[1], place.judges)
+				for dir := filepath.Dir(place.file); err == nil; dir = filepath.Dir(dir) {
+					if binary := binaries[dir]; binary != "" {
+						out, err = runSeeded(t, dir, binary, name[1], place.judges)
+					}
 					if dir == "." {
 						break
 					}

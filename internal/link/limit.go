@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 // A server that gets a batch over its MaxBatchSize closes the connection, and
-// with it fails the requests of everybody else on it. So the Client asks for the
+// with it fails the requests of everybody else on it. So the Link asks for the
 // limit before it sends the first batch that could be over it, once for each
 // connection, and refuses what is too large by itself.
 //
@@ -24,11 +24,14 @@ import (
 // no longer can be sent without asking.
 const smallestLimit = 128
 
+// maxConfig is how long the answer to CONFIG may be that tells the limit.
+const maxConfig = 1 << 20
+
 // unlimited is the limit of a server that does not tell of one.
 const unlimited = -1
 
 // errUnasked is why a batch can't be sent on a connection: it ended before the
-// server's limit was known. Client.send tries another one, or says why it ended.
+// server's limit was known. Link.send tries another one, or says why it ended.
 var errUnasked = errors.New("the connection ended before the server's limit was known")
 
 // whyUnasked returns the error of a batch that was not sent because of
@@ -41,14 +44,14 @@ func (cn *conn) whyUnasked() error {
 
 // admit returns nil if the call may be sent on the connection. It waits until the
 // server's limit is known if the call depends on it.
-func (c *Client) admit(ctx context.Context, cn *conn, cl *call) error {
+func (l *Link) admit(ctx context.Context, cn *conn, cl *Call) error {
 	n := int64(len(cl.out))
-	if cl.kind != answerAppend || n <= smallestLimit && len(cn.cfg.Addrs) == 1 {
+	if cl.kind != answerAppend || n <= smallestLimit && len(cn.opts.Addrs) == 1 {
 		return nil
 	}
 	limit := cn.limit.Load()
 	if limit == 0 {
-		if !c.askLimit(cn) {
+		if !l.askLimit(cn) {
 			return errUnasked
 		}
 		select {
@@ -69,7 +72,7 @@ func (c *Client) admit(ctx context.Context, cn *conn, cl *call) error {
 // admits is admit for a caller who can't wait: it reports false if the limit is
 // not known.
 func (cn *conn) admits(n int64) (known bool, err error) {
-	if n <= smallestLimit && len(cn.cfg.Addrs) == 1 {
+	if n <= smallestLimit && len(cn.opts.Addrs) == 1 {
 		return true, nil
 	}
 	switch limit := cn.limit.Load(); {
@@ -82,18 +85,18 @@ func (cn *conn) admits(n int64) (known bool, err error) {
 }
 
 func tooLarge(n, limit int64) error {
-	return fmt.Errorf("%w: the batch has %d bytes, and this server takes batches of up to %d", ErrTooLarge, n, limit)
+	return fmt.Errorf("%w: the batch has %d bytes, and this server takes batches of up to %d", protocol.ErrTooLarge, n, limit)
 }
 
 // askLimit sends CONFIG, unless somebody has done so on this connection to learn
 // the limit. Nobody waits for the call: the answer tells the connection. It
 // reports false if that can't be done on this connection.
-func (c *Client) askLimit(cn *conn) bool {
-	ask := c.calls.request(answerBody, &protocol.Request{Command: protocol.Config})
-	ask.maxBody = maxFields
-	ask.given, ask.asks = true, true
+func (l *Link) askLimit(cn *conn) bool {
+	ask := l.Call(AnswerBody, &protocol.Request{Command: protocol.Config})
+	ask.MaxBody = maxConfig
+	ask.orphaned, ask.asks = true, true
 	sent := false
-	ok := c.enqueue(cn, ask, func(cn *conn, ask *call) bool {
+	ok := l.enqueue(cn, ask, func(cn *conn, ask *Call) bool {
 		cn.mu.Lock()
 		defer cn.mu.Unlock()
 		if cn.limitAsked {
@@ -104,17 +107,17 @@ func (c *Client) askLimit(cn *conn) bool {
 		return sent
 	})
 	if !sent {
-		ask.release()
+		ask.Release()
 	}
 	return ok
 }
 
 // learn takes the limit from the answer to CONFIG. A server that gives none is
 // taken for one that has none.
-func (cn *conn) learn(cl *call) {
+func (cn *conn) learn(cl *Call) {
 	limit := int64(unlimited)
 	if cl.err == nil {
-		for line := range bytes.Lines(cl.body) {
+		for line := range bytes.Lines(cl.Body) {
 			name, value, _ := bytes.Cut(line, []byte(":"))
 			if string(name) != "MaxBatchSize" {
 				continue

@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"bufio"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 const (
@@ -29,29 +31,30 @@ const (
 // that wait in queue, all at once, so that what callers enqueue while it is
 // writing leaves in one write. The reader matches answers to the calls in
 // sent, in order. A caller who has the connection for itself does both without
-// them, see conn_direct.go.
+// them, see direct.go.
 //
 // A conn takes calls until it has ended. Every call that it took is over, or
 // was given to it, when run returns.
 type conn struct {
 	nc     net.Conn
 	addr   string
-	cfg    *ClientConfig
+	number int64 // see Link.Connection
+	opts   *Options
 	proved func() // called once, at the first answer of a server that serves
 	reader replyReader
-	gone   chan struct{} // closed by the Client, after run and all that follows it
+	gone   chan struct{} // closed by the Link, after run and all that follows it
 
 	wake chan struct{} // wakes the writer; holds one
 	turn chan struct{} // gives the reader its role back; holds one
 
-	quiet func() quietness // how the socket is; nil where that can't be asked
+	quiet func() socketState // how the socket is; nil where that can't be asked
 
 	mu       sync.Mutex
-	role     role        // what it is for
+	purpose  purpose     // what it is for
 	reads    int         // how many were taken and are not over
 	others   int         // calls, likewise
-	queue    queue[call] // not yet written
-	sent     queue[call] // being written or written, and not yet answered
+	queue    Queue[Call] // not yet written
+	sent     Queue[Call] // being written or written, and not yet answered
 	ended    error       // why no more calls are taken; nil for as long as they are
 	closed   bool        // the server announced that it answers no more
 	sleeping bool        // the writer waits for wake
@@ -61,7 +64,7 @@ type conn struct {
 	// The role of the reader: who has it reads answers. It is the reader
 	// goroutine's but for moments.
 	free        bool            // nobody has it, and nothing is under way
-	direct      *call           // the call whose caller has it
+	direct      *Call           // the call whose caller has it
 	directWrite bool            // and who is writing
 	directDone  <-chan struct{} // of its context
 	begun       bool            // its answer has begun to arrive
@@ -73,7 +76,8 @@ type conn struct {
 	limited    chan struct{} // closed when limit is known, or never will be
 	limit      atomic.Int64  // the server's MaxBatchSize, or unlimited; 0 if it is not known
 
-	redirected bool // it was made because another server named this one
+	redirected bool   // it was made because another server named this one
+	leader     string // another server that this one named: the connection has ended for that
 
 	proven atomic.Bool // proved was called; set by whoever has the role of the reader
 
@@ -82,17 +86,17 @@ type conn struct {
 	stopWatch func() bool
 
 	// The writer's own.
-	gathered []*call
+	gathered []*Call
 	bufs     net.Buffers
 	rest     net.Buffers // what WriteTo has left of bufs; a field so as not to escape
 }
 
-func newConn(nc net.Conn, addr string, cfg *ClientConfig, proved func()) *conn {
+func newConn(nc net.Conn, addr string, opts *Options, proved func()) *conn {
 	cn := &conn{
-		nc: nc, addr: addr, cfg: cfg, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
-		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: quietOf(nc),
+		nc: nc, addr: addr, opts: opts, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: socketOf(nc),
 	}
-	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), maxSize: cfg.MaxReplySize}
+	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), opts: opts}
 	return cn
 }
 
@@ -111,14 +115,14 @@ func (cn *conn) run() error {
 // enqueue takes the call, or reports false if the connection has ended, or must
 // not have such a call: then the call was not touched and may go to another
 // connection.
-func (cn *conn) enqueue(cl *call) bool {
+func (cn *conn) enqueue(cl *Call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	return cn.enqueueLocked(cl)
 }
 
 // enqueueLocked is enqueue by a caller who holds mu.
-func (cn *conn) enqueueLocked(cl *call) bool {
+func (cn *conn) enqueueLocked(cl *Call) bool {
 	if cn.ended == nil && cn.idle() {
 		cn.endLocked(errIdle)
 	}
@@ -126,7 +130,7 @@ func (cn *conn) enqueueLocked(cl *call) bool {
 		return false
 	}
 	cl.state = queued
-	cn.queue.push(cl)
+	cn.queue.Push(cl)
 	cn.count(cl.kind, 1)
 	cn.wakeLocked()
 	cn.wakeReader()
@@ -139,8 +143,8 @@ var errIdle = errors.New("idle for longer than IdleTimeout")
 // idle reports whether the connection rested too long to be trusted. Caller
 // holds mu.
 func (cn *conn) idle() bool {
-	return cn.cfg.IdleTimeout >= 0 && cn.queue.len() == 0 && cn.sent.len() == 0 &&
-		time.Since(cn.lastUsed) > cn.cfg.IdleTimeout
+	return cn.opts.IdleTimeout >= 0 && cn.queue.Len() == 0 && cn.sent.Len() == 0 &&
+		time.Since(cn.lastUsed) > cn.opts.IdleTimeout
 }
 
 // wakeLocked wakes the writer if it sleeps. Caller holds mu.
@@ -205,7 +209,7 @@ func (cn *conn) write() {
 // reports false once the connection has ended.
 func (cn *conn) gather() bool {
 	cn.mu.Lock()
-	for cn.ended == nil && (cn.queue.len() == 0 || cn.directWrite) {
+	for cn.ended == nil && (cn.queue.Len() == 0 || cn.directWrite) {
 		cn.sleeping = true
 		cn.mu.Unlock()
 		<-cn.wake
@@ -218,19 +222,19 @@ func (cn *conn) gather() bool {
 	cn.lastUsed = time.Now()
 	cn.gathered, cn.bufs = cn.gathered[:0], cn.bufs[:0]
 	size := 0
-	for cn.queue.len() > 0 && len(cn.gathered) < maxGather {
-		cl := cn.queue.peek()
+	for cn.queue.Len() > 0 && len(cn.gathered) < maxGather {
+		cl := cn.queue.Peek()
 		if size += len(cl.out); size > maxGatherBytes && len(cn.gathered) > 0 {
 			break
 		}
 		cl.state = writing
-		cn.queue.pop()
-		cn.sent.push(cl)
+		cn.queue.Pop()
+		cn.sent.Push(cl)
 		cn.gathered = append(cn.gathered, cl)
 		cn.bufs = append(cn.bufs, cl.out)
 	}
-	// Under mu, so that a forsaken call can only bring it forward.
-	cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
+	// Under mu, so that a abandoned call can only bring it forward.
+	cn.nc.SetWriteDeadline(deadline(cn.opts.WriteTimeout))
 	return true
 }
 
@@ -246,40 +250,36 @@ func (cn *conn) wrote(n int64) {
 			continue
 		}
 		cl.unsent = n < 0
-		if cl.notify {
-			cl.notified = true
-			if cl.unsent {
-				cl.done <- cut
-			} else {
-				cl.done <- written
-			}
+		if cl.wantsWritten {
+			cl.toldWritten = true
+			cl.done <- struct{}{}
 		}
 	}
 	clear(cn.gathered)
 	clear(cn.bufs)
 	// The reader has been waiting without a deadline if nothing was awaited.
-	if cn.ended == nil && !cn.armed && cn.sent.len() > 0 {
+	if cn.ended == nil && !cn.armed && cn.sent.Len() > 0 {
 		cn.arm()
 	}
 }
 
-// forsake is called by the caller of cl, whose context has ended. It reports
+// abandon is called by the caller of cl, whose context has ended. It reports
 // over if the call is its caller's again: it was over already, or, with
 // cl.unsent, it was not sent. Otherwise the call stays with the connection,
 // which throws its answer away when that comes, and nothing but out, which is
 // not used any more, may be touched.
-func (cn *conn) forsake(cl *call) signal {
+func (cn *conn) abandon(cl *Call) fate {
 	cn.mu.Lock()
 	select {
-	case sig := <-cl.done:
+	case <-cl.done:
 		cn.mu.Unlock()
-		return sig
+		return over
 	default:
 	}
 	switch {
 	case cl.state == queued:
-		if !cn.queue.remove(cl) {
-			panic(fmt.Sprintf("logd: call in state %d is not queued", cl.state))
+		if !cn.queue.Remove(cl) {
+			panic(fmt.Sprintf("link: call in state %d is not queued", cl.state))
 		}
 		cn.count(cl.kind, -1)
 		cl.unsent = true
@@ -287,44 +287,47 @@ func (cn *conn) forsake(cl *call) signal {
 		return over
 	case cl.state == writing && cl.kind == answerAppend:
 		// The batch is its caller's, and must not change while it is written.
-		cl.notify = true
+		cl.wantsWritten = true
 		cn.nc.SetWriteDeadline(cn.graceDeadline())
 		cn.mu.Unlock()
-		sig := <-cl.done
+		<-cl.done
 		cn.mu.Lock()
 		defer cn.mu.Unlock()
 		if cl.answered {
 			return over // it was answered before or since
 		}
-		cl.given = true
-		return sig
+		cl.orphaned = true
+		if cl.unsent {
+			return cut
+		}
+		return written
 	}
-	cl.given = true
-	if cl.wait > 0 && cn.sent.len() == 1 && cn.queue.len() == 0 {
+	cl.orphaned = true
+	if cl.wait > 0 && cn.sent.Len() == 1 && cn.queue.Len() == 0 {
 		// Nobody else loses anything, and whoever comes next need not wait for
 		// the end of a read that nobody wants.
-		cn.endLocked(errForsaken)
+		cn.endLocked(errAbandoned)
 	}
 	cn.mu.Unlock()
 	return written
 }
 
-// errForsaken ends a connection on which nothing is left but a waiting read, or
+// errAbandoned ends a connection on which nothing is left but a waiting read, or
 // the rest of an answer, whose caller is gone.
-var errForsaken = errors.New("a call was cancelled while its answer was awaited")
+var errAbandoned = errors.New("a call was cancelled while its answer was awaited")
 
 // graceDeadline returns until when a cancelled append waits for its batch to
 // be written.
 func (cn *conn) graceDeadline() time.Time {
-	if cn.cfg.WriteTimeout >= 0 {
-		return deadline(min(cancelGrace, cn.cfg.WriteTimeout))
+	if cn.opts.WriteTimeout >= 0 {
+		return deadline(min(cancelGrace, cn.opts.WriteTimeout))
 	}
 	return deadline(cancelGrace)
 }
 
 // finish ends a call, at once or when the writer has let go of it. Caller
 // holds mu and has taken the call out of its queue.
-func (cn *conn) finish(cl *call) {
+func (cn *conn) finish(cl *Call) {
 	cn.count(cl.kind, -1)
 	cl.answered = true
 	if cl.asks {
@@ -337,13 +340,13 @@ func (cn *conn) finish(cl *call) {
 
 // giveBack hands the call to its caller, or keeps it if there is none any
 // more. Caller holds mu.
-func (cn *conn) giveBack(cl *call) {
+func (cn *conn) giveBack(cl *Call) {
 	switch {
-	case cl.given:
-		cl.release()
-	case cl.notified: // forsake is about to look
+	case cl.orphaned:
+		cl.Release()
+	case cl.toldWritten: // abandon is about to look
 	default:
-		cl.done <- over
+		cl.done <- struct{}{}
 	}
 }
 
@@ -366,7 +369,7 @@ func (cn *conn) read() error {
 func (cn *conn) readAnswer() error {
 	line, err := cn.reader.line()
 	cn.mu.Lock()
-	cl := cn.sent.peek()
+	cl := cn.sent.Peek()
 	cn.mu.Unlock()
 	// A call that is peeked at is the reader's until finish: others only look at
 	// what mu guards.
@@ -376,18 +379,18 @@ func (cn *conn) readAnswer() error {
 	case err != nil:
 		return cn.silence(err)
 	case cl == nil:
-		return unasked(line)
+		return cn.unasked(line)
 	default:
 		err = cn.reader.answer(line, cl)
 	}
-	if cl.err == ErrBusy && cl.kind != answerAppend && !cn.proven.Load() {
+	if cl.err == protocol.ErrBusy && cl.kind != answerAppend && !cn.proven.Load() {
 		// The server takes no more connections, and said so before it had read the
 		// request: it is as if it had hung up.
 		cl.err, cl.refused = nil, false
-		return ErrBusy
+		return protocol.ErrBusy
 	}
-	_, damaged := err.(*damageError)
-	if (err == nil || damaged) && cl.err != ErrBusy && !cn.proven.Load() {
+	_, damaged := err.(*DamageError)
+	if (err == nil || damaged) && cl.err != protocol.ErrBusy && !cn.proven.Load() {
 		cn.proven.Store(true)
 		cn.proved()
 	}
@@ -403,13 +406,13 @@ func (cn *conn) readAnswer() error {
 		cn.closed = true
 		err = fmt.Errorf("%w after answering: %w", err, cl.err)
 	}
-	if err == nil && cl.err != nil && cn.sent.len() == 1 && cn.queue.len() == 0 && cn.elsewhere(cl.err) {
-		err = cl.err
+	if err == nil && cl.err != nil && cn.sent.Len() == 1 && cn.queue.Len() == 0 && cn.elsewhere(cl) {
+		err, cn.leader = cl.err, cl.leader
 	}
 	if err != nil {
 		cn.endLocked(err) // before the caller learns of it, and calls again
 	}
-	cn.sent.pop()
+	cn.sent.Pop()
 	cn.lastWaited = cl.waited
 	cn.finish(cl)
 	return err
@@ -418,16 +421,19 @@ func (cn *conn) readAnswer() error {
 // silence says what a deadline that passed means.
 func (cn *conn) silence(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("the server was silent for %v: %w", cn.cfg.ReadTimeout, os.ErrDeadlineExceeded)
+		return fmt.Errorf("the server was silent for %v: %w", cn.opts.ReadTimeout, os.ErrDeadlineExceeded)
 	}
 	return err
 }
 
 // unasked returns the error for a line that answers nothing. A server that
 // takes no more connections says why before it closes.
-func unasked(line []byte) error {
-	cl := &call{}
-	if (&replyReader{}).answer(line, cl); cl.refused {
+func (cn *conn) unasked(line []byte) error {
+	cl := &Call{}
+	if cn.reader.answer(line, cl); cl.refused {
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		cn.leader = cl.leader
 		return cl.err
 	}
 	return fmt.Errorf("%w: %q answers no request", ErrBadAnswer, line)
@@ -451,17 +457,17 @@ func (cn *conn) failRest() error {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	cause := cn.lost()
-	for cn.sent.len() > 0 {
-		cl := cn.sent.pop()
+	for cn.sent.Len() > 0 {
+		cl := cn.sent.Pop()
 		cl.refused = cn.closed
 		cl.err = cause
-		if bad, ok := cl.torn.(*damageError); ok && cause != ErrClosed {
-			cl.err = &damageError{bad.offset, cause}
+		if bad, ok := cl.torn.(*DamageError); ok && cause != ErrClosed {
+			cl.err = &DamageError{bad.Offset, cause}
 		}
 		cn.finish(cl)
 	}
-	for cn.queue.len() > 0 {
-		cl := cn.queue.pop()
+	for cn.queue.Len() > 0 {
+		cl := cn.queue.Pop()
 		cl.unsent = true
 		cl.err = cause
 		cn.finish(cl)
@@ -478,7 +484,7 @@ func (r armingReader) Read(p []byte) (int, error) {
 	cn.mu.Lock()
 	switch {
 	case cn.ended != nil || cn.interrupted: // keep the deadline of endWriting or interrupt
-	case cn.sent.len() > 0:
+	case cn.sent.Len() > 0:
 		cn.arm()
 	case cn.armed:
 		cn.armed = false
@@ -493,9 +499,9 @@ func (r armingReader) Read(p []byte) (int, error) {
 func (cn *conn) arm() {
 	cn.armed = true
 	cn.lastUsed = time.Now()
-	limit := cn.cfg.ReadTimeout
+	limit := cn.opts.ReadTimeout
 	if limit < 0 {
 		return
 	}
-	cn.nc.SetReadDeadline(cn.lastUsed.Add(limit + cn.sent.peek().wait))
+	cn.nc.SetReadDeadline(cn.lastUsed.Add(limit + cn.sent.Peek().wait))
 }

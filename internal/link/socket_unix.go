@@ -1,6 +1,6 @@
 //go:build unix
 
-package logd
+package link
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// quietOf returns a function that looks at the socket of nc without waiting, or
+// socketOf returns a function that looks at the socket of nc without waiting, or
 // nil if nc is not one of the operating system's.
-func quietOf(nc net.Conn) func() quietness {
+func socketOf(nc net.Conn) func() socketState {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nil
@@ -27,7 +27,7 @@ func quietOf(nc net.Conn) func() quietness {
 		n, _, rerr = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		return true
 	}
-	return func() quietness {
+	return func() socketState {
 		switch err := raw.Read(look); {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return expired

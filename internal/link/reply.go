@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"bufio"
@@ -27,8 +27,8 @@ var errServerCloses = errors.New("the server closed the connection")
 // replyReader reads answers from a stream. It takes no more memory than what
 // has arrived, doubled, and a readChunk.
 type replyReader struct {
-	br      *bufio.Reader
-	maxSize int64 // of one answer
+	br   *bufio.Reader
+	opts *Options
 }
 
 // line reads an answer's first line and returns it without its end. It is good
@@ -60,14 +60,14 @@ func (r *replyReader) envelope() ([]byte, error) {
 // answer reads what follows the answer's first line into cl. The error is not
 // nil if no other answer can follow this one; cl.err tells whether cl has got
 // what it asked for.
-func (r *replyReader) answer(line []byte, cl *call) error {
+func (r *replyReader) answer(line []byte, cl *Call) error {
 	reply, err := protocol.ParseReply(line)
 	if err != nil {
 		return cl.broken("%q", line)
 	}
 	if reply.Kind == protocol.ReplyError {
 		var closes bool
-		cl.err, closes = answerError(reply.Reason)
+		cl.err, closes = r.refusal(reply.Reason, cl)
 		cl.refused = true
 		if closes {
 			return errServerCloses
@@ -75,25 +75,25 @@ func (r *replyReader) answer(line []byte, cl *call) error {
 		return nil
 	}
 	switch cl.kind {
-	case answerOK:
+	case AnswerOK:
 		if reply.Kind == protocol.ReplyOK {
 			return nil
 		}
 	case answerAppend:
 		if reply.Kind == protocol.ReplyOffset && reply.Batches == 1 {
-			cl.offset = reply.Offset
+			cl.Offset = reply.Offset
 			return nil
 		}
-	case answerOffset:
+	case AnswerOffset:
 		if reply.Kind == protocol.ReplyOffset && reply.Batches == 0 {
-			cl.offset = reply.Offset
+			cl.Offset = reply.Offset
 			return nil
 		}
-	case answerBody:
+	case AnswerBody:
 		if reply.Kind == protocol.ReplyBody {
 			return r.body(reply.Size, cl)
 		}
-	case answerBatches:
+	case AnswerBatches:
 		if reply.Kind == protocol.ReplyOffset {
 			return r.batches(&reply, cl)
 		}
@@ -101,19 +101,32 @@ func (r *replyReader) answer(line []byte, cl *call) error {
 	return cl.broken("%q is of another kind than the request", line)
 }
 
+// refusal returns the error for the reason of an ERR answer, and whether the
+// server closes the connection after it.
+func (r *replyReader) refusal(reason []byte, cl *Call) (err error, closes bool) {
+	if e, ok := protocol.ErrorFor(string(reason)); ok {
+		return e, e.Closes
+	}
+	if addr, ok := bytes.CutPrefix(reason, []byte(protocol.ErrNotLeader.Reason+" ")); ok {
+		cl.leader = string(addr)
+		return r.opts.NotLeader(cl.leader), false
+	}
+	return r.opts.OtherReply(string(reason)), false
+}
+
 // broken ends the call with an answer that breaks the protocol.
-func (cl *call) broken(format string, args ...any) error {
+func (cl *Call) broken(format string, args ...any) error {
 	cl.err = fmt.Errorf("%w: %s", ErrBadAnswer, fmt.Sprintf(format, args...))
 	return cl.err
 }
 
 // body reads the body of a MOK answer and the line end after it.
-func (r *replyReader) body(size int64, cl *call) error {
-	if limit := min(cl.maxBody, r.maxSize); size > limit {
+func (r *replyReader) body(size int64, cl *Call) error {
+	if limit := min(cl.MaxBody, r.opts.MaxReplySize); size > limit {
 		return cl.broken("a body of %d bytes, of at most %d", size, limit)
 	}
 	var err error
-	if cl.body, err = r.read(cl.body[:0], size); err != nil {
+	if cl.Body, err = r.read(cl.Body[:0], size); err != nil {
 		return err
 	}
 	var end [2]byte
@@ -126,40 +139,30 @@ func (r *replyReader) body(size int64, cl *call) error {
 	return nil
 }
 
-// damageError is an answer of batches of which the one at the offset can't be
-// taken: what stands there is damaged, or got lost on its way.
-type damageError struct {
-	offset int64
-	err    error
-}
-
-func (e *damageError) Error() string { return e.err.Error() }
-func (e *damageError) Unwrap() error { return e.err }
-
 // batches reads as many batches as the reply announces, and checks each one.
 // What comes before one that can't be taken is the answer, if there is any, and
 // else cl.err, or cl.torn if the stream has ended, says why.
 //
 // If no more than the checksum is wrong, the answer goes on behind that batch.
 // Otherwise its end can't be told: no other answer may follow.
-func (r *replyReader) batches(reply *protocol.Reply, cl *call) error {
+func (r *replyReader) batches(reply *protocol.Reply, cl *Call) error {
 	if cl.from >= 0 && reply.Offset != cl.from {
 		return cl.broken("batches from offset %d, asked for %d", reply.Offset, cl.from)
 	}
 	if reply.Batches > cl.messages {
 		return cl.broken("%d batches, asked for %d messages", reply.Batches, cl.messages)
 	}
-	res := cl.result
+	res := cl.batches
 	res.Offset, res.Next = reply.Offset, reply.Offset
-	var bad *damageError // the first
+	var bad *DamageError // the first
 	var lost error       // no other answer may follow
 	good := 0
 	for range reply.Batches {
 		framed, err := r.batch(cl, res)
 		if err != nil && bad == nil {
-			bad, good = &damageError{res.Next, err}, len(res.Batches)
+			bad, good = &DamageError{res.Next, err}, len(res.Extents)
 			if framed {
-				bad.offset, good = res.Batches[good-1].Offset, good-1
+				bad.Offset, good = res.Extents[good-1].Offset, good-1
 			}
 		}
 		if err != nil && !framed {
@@ -167,16 +170,15 @@ func (r *replyReader) batches(reply *protocol.Reply, cl *call) error {
 			break
 		}
 	}
-	res.slice()
 	if bad == nil {
 		return nil
 	}
-	res.Batches, res.Next = res.Batches[:good], bad.offset
+	res.Extents, res.Next = res.Extents[:good], bad.Offset
 	unread := lost != nil && !errors.Is(lost, ErrBadAnswer) && !errors.Is(lost, ErrCorrupt)
 	switch {
 	case good > 0:
 		cl.cut = true
-	case unread && bad.err == lost:
+	case unread && bad.Err == lost:
 		cl.torn = bad
 		return lost
 	default:
@@ -185,12 +187,12 @@ func (r *replyReader) batches(reply *protocol.Reply, cl *call) error {
 	if lost == nil {
 		return nil
 	}
-	return &damageError{bad.offset, lost}
+	return &DamageError{bad.Offset, lost}
 }
 
-// batch reads a batch and adds it to the result, if it is good or at least
+// batch reads a batch and adds it to the others, if it is good or at least
 // framed as its envelope says.
-func (r *replyReader) batch(cl *call, res *Result) (framed bool, err error) {
+func (r *replyReader) batch(cl *Call, res *Batches) (framed bool, err error) {
 	line, err := r.batchEnvelope()
 	if err != nil {
 		return false, torn(err)
@@ -204,16 +206,16 @@ func (r *replyReader) batch(cl *call, res *Result) (framed bool, err error) {
 		return bad("%q at offset %d is no envelope of a batch", line, res.Next)
 	case string(h.Topic) != cl.topic:
 		return bad("a batch of topic %q at offset %d, asked for %q", h.Topic, res.Next, cl.topic)
-	case h.Size > r.maxSize-int64(len(res.buf)+len(line)):
-		return bad("batches from offset %d on are over MaxReplySize, %d bytes", res.Offset, r.maxSize)
+	case h.Size > r.opts.MaxReplySize-int64(len(res.Buf)+len(line)):
+		return bad("batches from offset %d on are over MaxReplySize, %d bytes", res.Offset, r.opts.MaxReplySize)
 	case h.Size > math.MaxInt64-res.Next-int64(len(line)):
 		return bad("a batch of %d bytes at offset %d", h.Size, res.Next)
 	}
-	start, header := len(res.buf), len(line)
-	res.buf = append(res.buf, line...)
+	start, header := len(res.Buf), len(line)
+	res.Buf = append(res.Buf, line...)
 	h.Topic = nil // it is gone with the line
-	if res.buf, err = r.data(res.buf, &h); err == nil {
-		data := res.buf[start+header:]
+	if res.Buf, err = r.data(res.Buf, &h); err == nil {
+		data := res.Buf[start+header:]
 		err = batch.Check(&h, data)
 		framed = err == nil || err == batch.ErrChecksum && batch.Framed(&h, data)
 	}
@@ -223,7 +225,7 @@ func (r *replyReader) batch(cl *call, res *Result) (framed bool, err error) {
 	if framed {
 		res.add(&h, header)
 	} else {
-		res.buf = res.buf[:start]
+		res.Buf = res.Buf[:start]
 	}
 	return framed, err
 }

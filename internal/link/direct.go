@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"context"
@@ -23,19 +23,19 @@ const (
 	restAfter = 100 * time.Millisecond
 )
 
-// quietness is how a socket is on which nothing is awaited.
-type quietness uint8
+// socketState is what a look at a socket found on which nothing is awaited.
+type socketState uint8
 
 const (
-	quiet   quietness = iota // nothing has arrived
-	spoken                   // something has
-	hungUp                   // the other side has closed it, or it is broken
-	expired                  // a read deadline has passed, so it can't be told
+	quiet   socketState = iota // nothing has arrived
+	spoken                     // something has
+	hungUp                     // the other side has closed it, or it is broken
+	expired                    // a read deadline has passed, so it can't be told
 )
 
 // enqueueDirect is enqueue by a caller who waits for the answer, and writes the
 // request itself where that is possible: then it has to call readDirect.
-func (cn *conn) enqueueDirect(cl *call) bool {
+func (cn *conn) enqueueDirect(cl *Call) bool {
 	cl.waited = true
 	cn.mu.Lock()
 	if !cn.free || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl.kind) {
@@ -56,9 +56,9 @@ func (cn *conn) enqueueDirect(cl *call) bool {
 	}
 	cn.free, cn.direct, cn.directWrite = false, cl, true
 	cl.state = writing
-	cn.sent.push(cl)
+	cn.sent.Push(cl)
 	cn.count(cl.kind, 1)
-	cn.nc.SetWriteDeadline(deadline(cn.cfg.WriteTimeout))
+	cn.nc.SetWriteDeadline(deadline(cn.opts.WriteTimeout))
 	cn.mu.Unlock()
 
 	n, err := cn.nc.Write(cl.out)
@@ -70,7 +70,7 @@ func (cn *conn) enqueueDirect(cl *call) bool {
 	cl.state = sent
 	cl.unsent = n < len(cl.out)
 	cn.directWrite = false
-	if cn.queue.len() > 0 {
+	if cn.queue.Len() > 0 {
 		cn.wakeLocked()
 	}
 	return true
@@ -78,7 +78,7 @@ func (cn *conn) enqueueDirect(cl *call) bool {
 
 // readDirect reads the answer to a call of enqueueDirect, if it was written
 // there, until it is here or ctx ends.
-func (cn *conn) readDirect(ctx context.Context, cl *call) {
+func (cn *conn) readDirect(ctx context.Context, cl *Call) {
 	cn.mu.Lock()
 	mine := cn.direct == cl
 	cn.mu.Unlock()
@@ -106,7 +106,7 @@ func (cn *conn) readDirect(ctx context.Context, cl *call) {
 	case !cn.interrupted || cn.ended != nil:
 		cn.readErr = err
 	case begun && err != nil:
-		cn.readErr = errForsaken
+		cn.readErr = errAbandoned
 	default:
 		cn.armed = false
 		cn.nc.SetReadDeadline(time.Time{})
@@ -115,7 +115,7 @@ func (cn *conn) readDirect(ctx context.Context, cl *call) {
 	if cn.readErr != nil {
 		cn.endLocked(cn.readErr)
 	}
-	if cn.ended != nil || cn.sent.len() > 0 || cn.queue.len() > 0 {
+	if cn.ended != nil || cn.sent.Len() > 0 || cn.queue.Len() > 0 {
 		cn.wakeReader()
 	}
 }
@@ -180,7 +180,7 @@ func (cn *conn) release() bool {
 	}
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if !cn.lastWaited || cn.ended != nil || cn.sent.len() > 0 || cn.queue.len() > 0 {
+	if !cn.lastWaited || cn.ended != nil || cn.sent.Len() > 0 || cn.queue.Len() > 0 {
 		return false
 	}
 	cn.free = true

@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 
 // tcpServer serves each connection with serve, on a socket of the operating
 // system: only there a caller reads its answer itself.
-func tcpServer(t *testing.T, serve func(nc net.Conn, in *bufio.Reader)) *Client {
+func tcpServer(t *testing.T, serve func(nc net.Conn, in *bufio.Reader)) *Link {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,10 +44,7 @@ func tcpServer(t *testing.T, serve func(nc net.Conn, in *bufio.Reader)) *Client 
 			})
 		}
 	})
-	c, err := NewClient(ClientConfig{Addrs: []string{l.Addr().String()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := New(options(l.Addr().String()))
 	t.Cleanup(func() {
 		c.Close()
 		l.Close()
@@ -80,14 +77,17 @@ func nextNumber(in *bufio.Reader) (int64, error) {
 }
 
 // appendNumber appends a batch of one message, the number.
-func appendNumber(ctx context.Context, c *Client, n int64) (int64, error) {
-	var b Batch
-	b.Add(strconv.AppendInt(nil, n, 10))
-	return c.Append(ctx, "t", &b)
+func appendNumber(ctx context.Context, c *Link, n int64) (int64, *Failure) {
+	call := c.AppendCall(batchOf(strconv.FormatInt(n, 10)))
+	if f := c.Do(ctx, call); f != nil {
+		return 0, f
+	}
+	defer call.Release()
+	return call.Offset, nil
 }
 
 // isFree reports whether the next caller may read its answer itself.
-func isFree(c *Client) bool {
+func isFree(c *Link) bool {
 	cn := c.conn.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -95,11 +95,11 @@ func isFree(c *Client) bool {
 }
 
 // becomesFree waits until the next caller may read its answer itself.
-func becomesFree(t *testing.T, c *Client) {
+func becomesFree(t *testing.T, c *Link) {
 	t.Helper()
 	for n := int64(0); ; n++ {
 		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
-			t.Fatalf("answer %d to %d (%v)", got, n, err)
+			t.Fatalf("answer %d to %d (%+v)", got, n, err)
 		}
 		if isFree(c) {
 			return
@@ -133,7 +133,7 @@ func TestDirectAfterClose(t *testing.T) {
 				time.Sleep(pause)
 			}
 			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
-				t.Fatalf("answer %d to %d (%v)", got, n, err)
+				t.Fatalf("answer %d to %d (%+v)", got, n, err)
 			}
 		}
 		n := 0
@@ -167,15 +167,15 @@ func TestDirectCancelled(t *testing.T) {
 		<-got
 		cancel()
 	}()
-	_, err := appendNumber(ctx, c, 1000)
-	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
-		t.Errorf("cancelled append: %v", err)
+	_, f := appendNumber(ctx, c, 1000)
+	if f == nil || !errors.Is(f.Err, context.Canceled) || f.Outcome != Unknown {
+		t.Errorf("cancelled append: %+v", f)
 	}
 	close(held)
 	addr := c.conn.Load()
 	for n := range int64(10) {
 		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
-			t.Fatalf("answer %d to %d (%v)", got, n, err)
+			t.Fatalf("answer %d to %d (%+v)", got, n, err)
 		}
 	}
 	if c.conn.Load() != addr {
@@ -210,16 +210,16 @@ func TestDirectCancelledInTheMiddle(t *testing.T) {
 		since <- at
 		cancel()
 	}()
-	_, err := appendNumber(ctx, c, 1000)
-	if !errors.Is(err, context.Canceled) || !IsUnknown(err) {
-		t.Errorf("cancelled append: %v", err)
+	_, f := appendNumber(ctx, c, 1000)
+	if f == nil || !errors.Is(f.Err, context.Canceled) || f.Outcome != Unknown {
+		t.Errorf("cancelled append: %+v", f)
 	}
 	if took := time.Since(<-since); took > 10*cancelGrace {
 		t.Errorf("it took %v", took)
 	}
 	for n := range int64(10) {
 		if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
-			t.Fatalf("answer %d to %d (%v)", got, n, err)
+			t.Fatalf("answer %d to %d (%+v)", got, n, err)
 		}
 	}
 }
@@ -239,8 +239,8 @@ func TestDirectClosed(t *testing.T) {
 	})
 	becomesFree(t, c)
 	time.AfterFunc(20*time.Millisecond, func() { c.Close() })
-	if _, err := appendNumber(t.Context(), c, 1000); !errors.Is(err, ErrClosed) {
-		t.Errorf("append while the Client closes: %v", err)
+	if _, f := appendNumber(t.Context(), c, 1000); f == nil || !errors.Is(f.Err, ErrClosed) {
+		t.Errorf("append while the Link closes: %+v", f)
 	}
 }
 
@@ -268,10 +268,8 @@ func TestDirectConcurrently(t *testing.T) {
 				n := worker*1_000_000 + i
 				switch r.IntN(8) {
 				case 0:
-					var b Batch
 					var p Pending
-					b.Add(strconv.AppendInt(nil, n, 10))
-					if c.StartAppend(t.Context(), "t", &b, &p) != nil {
+					if c.Start(t.Context(), batchOf(strconv.FormatInt(n, 10)), &p) != nil {
 						continue
 					}
 					if got, err := p.Wait(context.Background()); err == nil && got != n {

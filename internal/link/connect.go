@@ -1,0 +1,338 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// effort is one effort to get a connection, for all who wait for it: rounds of
+// attempts with pauses between them.
+type effort struct {
+	cancel  context.CancelFunc
+	waiters int           // guarded by Link.mu
+	done    chan struct{} // closed at the end
+	err     error         // set before done is closed
+
+	round     *round        // the one that is to come or under way; guarded by Link.mu
+	skipPause chan struct{} // cap 1: ends a pause
+}
+
+// round is one attempt for each address.
+type round struct {
+	failed chan struct{} // closed when the round has ended without a connection
+	err    error         // why; set before failed is closed
+}
+
+func newRound() *round { return &round{failed: make(chan struct{})} }
+
+// Connect makes sure that there is a connection.
+func (l *Link) Connect(ctx context.Context) error {
+	_, err := l.connection(ctx)
+	return err
+}
+
+// ConnectOnce is Connect, but gives up as soon as one round has failed, however
+// many attempts are allowed. Whoever tries on meets the Link's pauses.
+func (l *Link) ConnectOnce(ctx context.Context) error {
+	for {
+		cn, effort, round, err := l.join()
+		if cn != nil || err != nil {
+			return err
+		}
+		select {
+		case <-round.failed:
+			l.leave(effort, nil)
+			return round.err
+		case <-effort.done:
+			if effort.err != nil || l.conn.Load() != nil {
+				return effort.err
+			} // it was given to the reads
+		case <-ctx.Done():
+			return l.leave(effort, ctx.Err())
+		}
+	}
+}
+
+// connection returns a connection that takes calls, made if need be. It may have
+// ended since: the caller finds out, and counts that.
+func (l *Link) connection(ctx context.Context) (*conn, error) {
+	for {
+		cn, effort, _, err := l.join()
+		if cn != nil || err != nil {
+			return cn, err
+		}
+		select {
+		case <-effort.done:
+			if effort.err != nil {
+				return nil, effort.err
+			}
+			if cn := l.conn.Load(); cn != nil {
+				return cn, nil
+			} // it was given to the reads
+		case <-ctx.Done():
+			return nil, l.leave(effort, ctx.Err())
+		}
+	}
+}
+
+// join returns the connection, or if there is none the effort to get one and its
+// round. The caller counts as waiting for the effort until it is done, or leave.
+func (l *Link) join() (*conn, *effort, *round, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, nil, nil, ErrClosed
+	}
+	if cn := l.conn.Load(); cn != nil && cn.live() {
+		return cn, nil, nil, nil
+	}
+	if l.connecting == nil {
+		l.connect()
+	}
+	l.connecting.waiters++
+	return nil, l.connecting, l.connecting.round, nil
+}
+
+// leave is for a caller who can't wait any longer. The last one to leave ends
+// the effort.
+func (l *Link) leave(e *effort, cause error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.waiters--; e.waiters == 0 {
+		e.cancel()
+		if l.connecting == e {
+			l.connecting = nil
+		}
+	}
+	if cause != nil && l.lastErr != nil {
+		return fmt.Errorf("%w: %w", cause, l.lastErr)
+	}
+	return cause
+}
+
+// connect begins an effort to connect. Caller holds mu.
+func (l *Link) connect() {
+	ctx, cancel := context.WithCancel(l.life)
+	last := l.conn.Load()
+	e := &effort{cancel: cancel, done: make(chan struct{}), round: newRound(), skipPause: make(chan struct{}, 1)}
+	l.connecting = e
+	l.wg.Go(func() {
+		defer cancel()
+		if last != nil {
+			<-last.gone // one connection at a time; this one has ended
+		}
+		e.err = l.rounds(ctx, e)
+		l.mu.Lock()
+		if l.connecting == e {
+			l.connecting = nil
+		}
+		l.mu.Unlock()
+		close(e.done)
+	})
+}
+
+// rounds tries all addresses, again and again with pauses, until there is a
+// connection, the attempts are used up or ctx ends.
+func (l *Link) rounds(ctx context.Context, e *effort) error {
+	for attempt := 1; ; attempt++ {
+		if err := l.pause(ctx, e); err != nil {
+			return l.orClosed(err)
+		}
+		nc, addr, err := l.tryAll(ctx)
+		if err == nil {
+			return l.adopt(e, nc, addr)
+		}
+		if ctx.Err() != nil {
+			return l.orClosed(ctx.Err())
+		}
+		pause := l.failed(err)
+		l.opts.Logger.Debug("cannot connect", slog.Any("reason", err), slog.Duration("pause", pause))
+		l.opts.OnConnectFailed(err, pause)
+		l.mu.Lock()
+		last := e.round
+		e.round = newRound()
+		l.mu.Unlock()
+		last.err = err
+		close(last.failed)
+		if l.opts.ReconnectAttempts > 0 && attempt >= l.opts.ReconnectAttempts {
+			return err
+		}
+	}
+}
+
+// orClosed returns ErrClosed in place of err if that is why.
+func (l *Link) orClosed(err error) error {
+	if l.life.Err() != nil {
+		return ErrClosed
+	}
+	return err
+}
+
+// SkipPause has the next round begin without a pause: it is somebody's last.
+func (l *Link) SkipPause() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notBefore = time.Time{}
+	if l.connecting != nil {
+		select {
+		case l.connecting.skipPause <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// pause waits until the next round may begin.
+func (l *Link) pause(ctx context.Context, e *effort) error {
+	l.mu.Lock()
+	wait := time.Until(l.notBefore)
+	l.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-e.skipPause:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tryAll tries the leader, if one was named, and every address once.
+func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
+	var reasons Errors
+	if leader := l.takeLeader(); leader != "" {
+		nc, err := l.dial(ctx, leader)
+		if err == nil {
+			return nc, leader, nil
+		}
+		reasons = append(reasons, err)
+	}
+	l.mu.Lock()
+	first := l.addr
+	l.mu.Unlock()
+	for i := range l.opts.Addrs {
+		which := (first + i) % len(l.opts.Addrs)
+		addr := l.opts.Addrs[which]
+		nc, err := l.dial(ctx, addr)
+		if err == nil {
+			l.mu.Lock()
+			l.addr = which
+			l.mu.Unlock()
+			return nc, addr, nil
+		}
+		reasons = append(reasons, err)
+	}
+	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
+}
+
+func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if limit := l.opts.ConnectTimeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	nc, err := l.opts.Dial(ctx, "tcp", addr)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s: no connection within %v", addr, l.opts.ConnectTimeout)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = errors.New(err.Error()) // it is not the caller's context that has ended
+	}
+	return nc, err
+}
+
+// failed notes that a round failed, or a connection before its first good
+// answer, and puts the next round off, by what it returns.
+func (l *Link) failed(err error) (pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastErr = err
+	pause = l.Backoff(l.failures)
+	l.notBefore = time.Now().Add(pause)
+	l.failures++
+	return pause
+}
+
+// Backoff returns how long to pause after so many failures in a row, and one:
+// twice as long each time, between Options.ReconnectMin and ReconnectMax.
+func (l *Link) Backoff(failures int) time.Duration {
+	pause := l.opts.ReconnectMax
+	if failures < 32 { // no shift beyond that is less than ReconnectMax
+		pause = min(l.opts.ReconnectMin<<failures, pause)
+		if pause < l.opts.ReconnectMin {
+			pause = l.opts.ReconnectMax // shifted out
+		}
+	}
+	return pause - rand.N(pause/2+1)
+}
+
+// proved notes that the server answers.
+func (l *Link) proved() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failures = 0
+	l.notBefore = time.Time{}
+	l.lastErr = nil
+}
+
+// adopt makes nc the Link's connection, unless the effort that made it was
+// given up: another may have a connection by now, and there is only one.
+func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		nc.Close()
+		return ErrClosed
+	case l.connecting != e:
+		nc.Close()
+		return context.Canceled
+	}
+	proved := false
+	cn := newConn(nc, addr, &l.opts, func() {
+		proved = true
+		l.proved()
+	})
+	l.made++
+	cn.number = l.made
+	cn.redirected, l.trying = addr == l.trying, ""
+	if l.reads.Load() != nil {
+		cn.purpose = forOthers
+	}
+	l.conn.Store(cn)
+	l.wg.Go(func() {
+		l.opts.Logger.Debug("connected", slog.String("remote", addr))
+		l.opts.OnConnect(addr)
+		reason := cn.run()
+		if own := errors.Is(reason, errIdle) || errors.Is(reason, errAbandoned); !proved && !own {
+			l.failed(reason)
+			l.nextAddr()
+		} else if errors.Is(reason, protocol.ErrShuttingDown) {
+			l.nextAddr()
+		} else if errors.Is(reason, protocol.ErrNotLeader) {
+			l.redirect(cn, reason)
+		}
+		l.opts.Logger.Debug("disconnected", slog.String("remote", addr), slog.Any("reason", reason))
+		l.opts.OnDisconnect(addr, reason)
+		close(cn.gone)
+	})
+	return nil
+}
+
+// nextAddr makes the next round begin with another address.
+func (l *Link) nextAddr() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addr = (l.addr + 1) % len(l.opts.Addrs)
+}

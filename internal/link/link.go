@@ -1,0 +1,207 @@
+// Package link is the connection of a client to its servers: it is made when it
+// is first used and made anew when it was lost, and many callers share it. Link
+// knows requests and answers, but not what they are for: what an answer means,
+// and what is told to the user, is for package logd.
+//
+// A [Call] is one request and its answer. [Link.Do] sends it and waits; a
+// [Pending] is an append that is sent without waiting. Requests leave in the
+// order in which they are given, as many in one write as there are, and the
+// server answers them in that order.
+//
+// # Goroutines
+//
+// A connection has two: the writer takes all calls that wait in its queue, the
+// reader gives each answer to the oldest call that was sent. A caller who has the
+// connection for itself does both without them (direct.go). While there is no
+// connection and somebody waits for one, one goroutine tries the addresses, in
+// rounds with pauses between them (connect.go).
+//
+// # Locks
+//
+// There are two, Link.mu and conn.mu, and who holds both has taken Link.mu first.
+// The Link of reads (part.go) is locked by nobody who holds the Link.mu of the
+// Link that it belongs to, but while it is made and nobody else knows it.
+//
+// Neither is held while something is read, written or dialed, nor over the
+// callbacks of [Options], nor over a send to a channel that could wait: wake, turn
+// and a call's done have room for what is sent there.
+//
+// A Call belongs to its caller, to be looked at and written without a lock, until
+// it is given to a connection, and then again when it is over. In between, its
+// answer is written by whoever has the role of the reader, and its state is
+// guarded by the conn.mu of that connection.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Link is one connection that is made when need be, or two if there are reads
+// beside other calls. All methods are safe for concurrent use.
+//
+// A context that ends during a call ends the call at once; only an append
+// whose batch is just being written waits for the end of that, for at most a
+// second. The connection goes on: the answer to a request that was sent is
+// read and thrown away when it comes. If that is the answer to a waiting read
+// and nothing else is under way, the connection is dropped instead.
+type Link struct {
+	opts Options
+	life context.Context // ends with Close; the parent of connecting
+	stop context.CancelFunc
+	wg   sync.WaitGroup // connections, and connecting
+
+	calls callPool
+
+	conn  atomic.Pointer[conn] // nil or ended if there is none
+	reads atomic.Pointer[Link] // has the connection for reads, if they have their own
+
+	mu         sync.Mutex
+	closed     bool
+	made       int64     // connections there have been
+	connecting *effort   // nil if nobody is at it
+	addr       int       // which of opts.Addrs is tried first
+	leader     string    // is tried before opts.Addrs, once, because a server named it
+	trying     string    // leader, while a round tries it
+	failures   int       // in a row, since the last answer that was no error
+	notBefore  time.Time // when the next round may begin
+	lastErr    error     // why the last round failed
+}
+
+// New returns a Link that connects when it is first used.
+func New(o Options) *Link {
+	l := &Link{opts: o}
+	l.life, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// Sibling returns a Link of the same options, callbacks included, that is not
+// connected. It is closed apart.
+func (l *Link) Sibling() *Link { return New(l.opts) }
+
+// Close ends the connection and all calls under way, whose error is ErrClosed,
+// and waits for the Link's goroutines. Only the first call does anything.
+func (l *Link) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.stop()
+	if cn := l.conn.Load(); cn != nil {
+		cn.end(ErrClosed)
+	}
+	if reads := l.reads.Load(); reads != nil {
+		reads.Close()
+	}
+	l.wg.Wait()
+}
+
+// AfterClose has f called in a goroutine of its own when the Link is closed,
+// unless stop was called before. Stop reports whether it came in time.
+func (l *Link) AfterClose(f func()) (stop func() bool) { return context.AfterFunc(l.life, f) }
+
+// Addr returns the address that the Link is connected to, "" if it is not.
+func (l *Link) Addr() string {
+	if cn := l.conn.Load(); cn != nil && cn.live() {
+		return cn.addr
+	}
+	return ""
+}
+
+// Connection returns a number that tells the connection from the Link's others,
+// and 0 if there is none. The connection may have ended.
+func (l *Link) Connection() int64 {
+	if cn := l.conn.Load(); cn != nil {
+		return cn.number
+	}
+	return 0
+}
+
+// send gives the call to a connection, by one of its ways to enqueue. Its error
+// means that the call was not sent.
+func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bool) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// A connection may end between its making and its first call, but trying
+	// on is of no use if it happens again and again.
+	unasked := 0
+	for range 3 + len(l.opts.Addrs) {
+		if cl.kind == AnswerBatches {
+			if reads := l.reads.Load(); reads != nil {
+				return reads.send(ctx, cl, enqueue)
+			}
+		}
+		cn := l.conn.Load()
+		if cn == nil || !cn.live() {
+			var err error
+			if cn, err = l.connection(ctx); err != nil {
+				return nil, err
+			}
+		}
+		err := l.admit(ctx, cn, cl)
+		switch {
+		case err == nil && l.enqueue(cn, cl, enqueue):
+			return cn, nil
+		case err == errUnasked && !cn.live():
+			if unasked++; unasked >= len(l.opts.Addrs) {
+				return nil, cn.whyUnasked()
+			}
+		case err != nil && err != errUnasked:
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: it ends before it can be used", ErrConnectionLost)
+}
+
+// Do sends the call and waits until it is over. If it returns nil the call has
+// its answer and is the caller's, to be released; otherwise the call is gone.
+func (l *Link) Do(ctx context.Context, cl *Call) *Failure {
+	for try := 1; ; try++ {
+		if again, failure := l.try(ctx, cl, try); !again {
+			return failure
+		}
+	}
+}
+
+// try is Do, once. With again the call is ready to be sent anew: a read that was
+// lost to another one, or a call that does no harm and went to a host that has
+// closed the connection before it ever answered, and there are other hosts.
+func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure *Failure) {
+	const maxLost = 10
+	kind := cl.kind
+	cn, err := l.send(ctx, cl, (*conn).enqueueDirect)
+	if err != nil {
+		cl.Release()
+		return false, &Failure{Err: err, Outcome: outcomeFor(kind, true)}
+	}
+	cn.readDirect(ctx, cl)
+	select {
+	case <-cl.done:
+	case <-ctx.Done():
+		if left := cn.abandon(cl); left != over {
+			return false, &Failure{Addr: cn.addr, Err: ctx.Err(), Outcome: outcomeFor(kind, left == cut)}
+		}
+		if !cl.answered {
+			cl.err = ctx.Err()
+		}
+	}
+	if errors.Is(cl.err, errAbandoned) && ctx.Err() != nil {
+		cl.err = ctx.Err() // which is what has ended the connection
+	}
+	if cl.err != nil {
+		elsewhere := cl.repeats && !cn.proven.Load() && errors.Is(cl.err, ErrConnectionLost) && ctx.Err() == nil
+		if try < maxLost && cl.lostToAnother() || try < len(l.opts.Addrs) && elsewhere {
+			cl.again()
+			return true, nil
+		}
+		failure := &Failure{Addr: cn.addr, Err: cl.err, Outcome: cl.outcome()}
+		cl.Release()
+		return false, failure
+	}
+	cl.Addr = cn.addr
+	return false, nil
+}
