@@ -45,12 +45,14 @@ var mayImport = map[string][]string{
 	},
 	"internal/storage/diagnose": {"internal/batch", "internal/vfs", "internal/storage/scan", "internal/storage/journal", "internal/storage/layout"},
 	"internal/storage/scan":     {"internal/batch", "internal/vfs", "internal/storage/layout"},
-	"internal/storage/index":    {"internal/vfs", "internal/storage/files", "internal/storage/journal"},
-	"internal/storage/journal":  {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
-	"internal/storage/files":    {"internal/vfs", "internal/topic"},
-	"internal/storage/layout":   {"internal/batch", "internal/vfs"},
-	"internal/storage/retain":   {"internal/topic"},
-	"internal/storage/walk":     {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
+	"internal/storage/index": {
+		"internal/batch", "internal/vfs", "internal/storage/scan", "internal/storage/journal", "internal/storage/files", "internal/storage/layout",
+	},
+	"internal/storage/journal": {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
+	"internal/storage/files":   {"internal/vfs", "internal/topic"},
+	"internal/storage/layout":  {"internal/batch", "internal/vfs"},
+	"internal/storage/retain":  {"internal/topic"},
+	"internal/storage/walk":    {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
@@ -65,7 +67,7 @@ var mayImport = map[string][]string{
 	"internal/version": {},
 	"internal/exit":    {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "internal/batch", "internal/storage", "internal/storage/layout", "internal/exit", "internal/version", "internal/vfs"},
+	"cmd/log-cli":      {"", "internal/batch", "internal/storage/fsck", "internal/storage/layout", "internal/exit", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 

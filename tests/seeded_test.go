@@ -46,9 +46,10 @@ var seededPlaces = []seededPlace{
 		err = l.refillIndex(`,
 		`	if len(known) > 0 && !bug("times are lost when a batch is set aside") {
 		err = l.refillIndex(`, byVerify},
-	{"internal/storage/reindex.go",
-		`	size = min(size, st.Size())
-`, `	if !bug("a file that was cut short is scanned to where it ended") {
+	{"internal/storage/index/rebuild.go",
+		`	size := min(src.Size, st.Size())
+`, `	size := src.Size
+	if !bug("a file that was cut short is scanned to where it ended") {
 		size = min(size, st.Size())
 	}
 `, byVerify},
@@ -293,7 +294,7 @@ var seededPlaces = []seededPlace{
 	}
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
-	{"internal/storage/check_partition.go",
+	{"internal/storage/fsck/survey_partition.go",
 		`	return diagnose.Torn(sp.sc, tail, synced)
 `, `	if bug("a check takes for torn what recovery keeps") {
 		return tail >= synced, nil
@@ -470,7 +471,7 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/deleted.go",
 		`		due := !s.deletions.isMoving(folder) &&`,
 		`		due := (!s.deletions.isMoving(folder) || bug("files go of a deleted topic that may come back")) &&`, "^TestDeletedMayComeBack$"},
-	{"internal/storage/check_topic.go",
+	{"internal/storage/fsck/survey.go",
 		`	if journal.IsDeleted(b) {
 		s.deleted = true`,
 		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/exit"
-	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -92,7 +92,7 @@ func (a *app) check(ctx context.Context, dir string, online bool) error {
 	bar := a.offlineBar("checking")
 	defer bar.clear()
 	var printed error
-	report, err := storage.Check(ctx, storage.CheckOptions{FS: fsys, Online: online, Progress: bar.progress}, func(f storage.Finding) {
+	report, err := fsck.Check(ctx, fsck.CheckOptions{FS: fsys, Online: online, Progress: bar.progress}, func(f fsck.Finding) {
 		bar.clear()
 		if printed == nil {
 			printed = a.printFinding(&f)
@@ -119,7 +119,7 @@ func (a *app) check(ctx context.Context, dir string, online bool) error {
 	return nil
 }
 
-func (a *app) printFinding(f *storage.Finding) error {
+func (a *app) printFinding(f *fsck.Finding) error {
 	if a.json() {
 		return printJSON(a.stdout, jsonFinding{
 			"finding", f.Level.String(), string(f.Kind), f.Topic, f.File, f.Position, f.Offset, f.Length, f.Why,
@@ -139,7 +139,7 @@ func rangeOf(position, offset, length int64) string {
 	return fmt.Sprintf("position %d, offset %d, %d bytes: ", position, offset, length)
 }
 
-func (a *app) printChecked(r *storage.CheckReport) error {
+func (a *app) printChecked(r *fsck.CheckReport) error {
 	if a.json() {
 		return printJSON(a.stdout, jsonChecked{
 			"summary", r.Topics, r.Partitions, r.Batches, r.Messages, r.Bytes, r.Damages, r.DamagedBytes, r.Notes, r.Unchecked, r.Unmarked,
@@ -195,7 +195,7 @@ func explainOffline(dir string, err error) error {
 			"\"log-cli check --online\", which checks the parts that no longer change", dir, lockHolder(dir)))
 	case errors.Is(err, layout.ErrStarted):
 		return exit.With(exit.Temporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir))
-	case errors.Is(err, storage.ErrNoWorkDir):
+	case errors.Is(err, fsck.ErrNoWorkDir):
 		return exit.With(exit.Usage, fmt.Errorf("%s is a topic's folder: want the work directory that it is in", dir))
 	}
 	return fmt.Errorf("%s: %w", dir, err)

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
-	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/fsck"
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // askServer adds to a check what the server that has the directory open knows of
 // its topics and the files can't tell: that they are gone, or that the server
 // takes no more appends. That there is no server any more is no error.
-func (a *app) askServer(ctx context.Context, dir, addr string, report *storage.CheckReport) error {
+func (a *app) askServer(ctx context.Context, dir, addr string, report *fsck.CheckReport) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{addr}, ConnectTimeout: time.Second, ReconnectAttempts: 1})
@@ -34,25 +35,25 @@ func (a *app) askServer(ctx context.Context, dir, addr string, report *storage.C
 		return nil
 	}
 	for _, topic := range topics {
-		f := storage.Finding{Level: storage.Note, Kind: storage.FoundServer, Topic: topic, File: topic, Position: -1, Offset: -1}
+		f := fsck.Finding{Level: fsck.Note, Kind: fsck.FoundServer, Topic: topic, File: topic, Position: -1, Offset: -1}
 		info, err := client.Info(ctx, topic)
 		_, stat := os.Lstat(filepath.Join(dir, topic))
 		switch {
 		case errors.Is(err, logd.ErrNotFound):
 			continue // deleted meanwhile
 		case err == nil && errors.Is(stat, fs.ErrNotExist):
-			f.Level, f.Why = storage.Damage, fmt.Sprintf("the folder is gone, and the server at %s still has the topic", addr)
+			f.Level, f.Why = fsck.Damage, fmt.Sprintf("the folder is gone, and the server at %s still has the topic", addr)
 		case err != nil:
 			f.Why = fmt.Sprintf("the server at %s can't tell of the topic: %s", addr, plain(err))
 		case strings.HasPrefix(info.State, "read only"):
 			f.Why = fmt.Sprintf("the server at %s says: %s", addr, info.State)
-			if storage.IsDisplaced(info.State) {
-				f.Level = storage.Damage
+			if layout.IsDisplaced(info.State) {
+				f.Level = fsck.Damage
 			}
 		default:
 			continue
 		}
-		if f.Level == storage.Damage {
+		if f.Level == fsck.Damage {
 			report.Damages++
 		} else {
 			report.Notes++

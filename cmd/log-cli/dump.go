@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/exit"
-	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 )
 
 // dumpFlags are the flags of dump.
@@ -104,9 +104,9 @@ func (a *app) dump(ctx context.Context, file string, o *dumpFlags) error {
 	if err != nil {
 		return err
 	}
-	err = storage.Dump(ctx, storage.DumpOptions{
+	err = fsck.Dump(ctx, fsck.DumpOptions{
 		FS: fsys, File: filepath.ToSlash(name), Topic: o.topic, Offset: o.offset, Limit: o.limit,
-	}, func(d *storage.Dumped) error { return a.printDumped(d, o) })
+	}, func(d *fsck.Dumped) error { return a.printDumped(d, o) })
 	switch {
 	case errors.Is(err, exit.ErrQuiet):
 		return exit.ErrQuiet
@@ -118,7 +118,7 @@ func (a *app) dump(ctx context.Context, file string, o *dumpFlags) error {
 	return nil
 }
 
-func (a *app) printDumped(d *storage.Dumped, o *dumpFlags) error {
+func (a *app) printDumped(d *fsck.Dumped, o *dumpFlags) error {
 	if err := a.printBatch(d); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (a *app) printDumped(d *storage.Dumped, o *dumpFlags) error {
 	return nil
 }
 
-func (a *app) printBatch(d *storage.Dumped) error {
+func (a *app) printBatch(d *fsck.Dumped) error {
 	when := ""
 	if !d.Time.IsZero() {
 		when = d.Time.Format("2006-01-02T15:04:05.000Z07:00")
@@ -156,7 +156,7 @@ func (a *app) printBatch(d *storage.Dumped) error {
 		d.Offset, d.Length, count(d.Messages, "message"), d.CRC, when)
 }
 
-func (a *app) printDumpedMessage(d *storage.Dumped, delta int64, body []byte, withBody bool) error {
+func (a *app) printDumpedMessage(d *fsck.Dumped, delta int64, body []byte, withBody bool) error {
 	if a.json() {
 		j := jsonDumpedMessage{Type: "message", Topic: d.Topic, Offset: d.Offset, Delta: delta, Length: len(body)}
 		if withBody && utf8.Valid(body) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
@@ -82,7 +82,7 @@ func (a *app) repair(ctx context.Context, dir string, dryRun bool) error {
 	bar := a.offlineBar("repairing")
 	defer bar.clear()
 	var printed error
-	report, err := storage.Repair(ctx, storage.RepairOptions{FS: fsys, DryRun: dryRun, Progress: bar.progress}, func(act storage.Action) {
+	report, err := fsck.Repair(ctx, fsck.RepairOptions{FS: fsys, DryRun: dryRun, Progress: bar.progress}, func(act fsck.Action) {
 		bar.clear()
 		if printed == nil {
 			printed = a.printAction(&act)
@@ -158,22 +158,22 @@ func runsAs(dir string) (uid int, err error) {
 	return os.Geteuid(), nil
 }
 
-func (a *app) printAction(act *storage.Action) error {
+func (a *app) printAction(act *fsck.Action) error {
 	if a.json() {
 		j := jsonAction{"action", string(act.Kind), act.Topic, act.File, act.Position, act.Offset, act.Length, act.Why, act.SavedAs, nil}
-		if act.Kind == storage.ActSave {
+		if act.Kind == fsck.ActSave {
 			j.CRC = &act.CRC
 		}
 		return printJSON(a.stdout, j)
 	}
 	to := ""
-	if act.Kind == storage.ActSave {
+	if act.Kind == fsck.ActSave {
 		to = fmt.Sprintf("to %s: ", act.SavedAs)
 	}
 	return printf(a.stdout, "%s: %s: %s%s%s\n", act.Kind, act.File, rangeOf(act.Position, act.Offset, act.Length), to, act.Why)
 }
 
-func (a *app) printRepaired(dir string, dryRun bool, r *storage.RepairReport) error {
+func (a *app) printRepaired(dir string, dryRun bool, r *fsck.RepairReport) error {
 	if a.json() {
 		return printJSON(a.stdout, jsonRepaired{"summary", dryRun, r.Topics, r.Actions, r.SavedBytes, len(r.Failed)})
 	}
@@ -187,7 +187,7 @@ func (a *app) printRepaired(dir string, dryRun bool, r *storage.RepairReport) er
 	}
 	saved := ""
 	if r.SavedBytes > 0 {
-		saved = fmt.Sprintf(", %d bytes kept in %s", r.SavedBytes, filepath.Join(dir, ".repaired"))
+		saved = fmt.Sprintf(", %d bytes kept in %s", r.SavedBytes, filepath.Join(dir, fsck.SavedDir))
 	}
 	if n := len(r.Failed); n > 0 {
 		return printf(a.stdout, "%s repaired, %s not; %s done%s\n", count(r.Topics, "topic"), count(int64(n), "topic"), count(r.Actions, "step"), saved)

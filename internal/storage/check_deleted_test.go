@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -62,7 +63,7 @@ func checkDeleted(t *testing.T, image *vfstest.FS, id string) (marked bool, err 
 		return marked, fmt.Errorf("found %+v", found)
 	}
 	if marked {
-		if len(found) != 1 || found[0].Kind != FoundUnfinished || found[0].Topic != "t" || r.Topics+r.Partitions > 0 {
+		if len(found) != 1 || found[0].Kind != fsck.FoundUnfinished || found[0].Topic != "t" || r.Topics+r.Partitions > 0 {
 			return marked, fmt.Errorf("found %+v, %+v", found, r)
 		}
 		if planned, _ := repair(t, image, true); planned != nil {
@@ -125,8 +126,8 @@ func TestCheckOnlineBesideDelete(t *testing.T) {
 						}
 					}
 				}}
-				_, err := Check(t.Context(), CheckOptions{FS: stepped, Online: true}, func(f Finding) {
-					if f.Level != Note {
+				_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: stepped, Online: true}, func(f fsck.Finding) {
+					if f.Level != fsck.Note {
 						t.Errorf("deleted at step %d: found %+v", n, f)
 					}
 				})

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd/internal/storage/diagnose"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -66,7 +67,7 @@ func powerCuts(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error) 
 		found, _ := check(t, image)
 		for _, f := range found {
 			// Records of the journal that were not synced may be lost in any order.
-			if f.Level != Note && f.Kind != FoundJournal && (f.Offset < durable.Load() || o.FlushBatches == 1) {
+			if f.Level != fsck.Note && f.Kind != fsck.FoundJournal && (f.Offset < durable.Load() || o.FlushBatches == 1) {
 				failed = fmt.Errorf("power cut after %v: %+v\ntrace:\n%s", op, f, disk.Trace())
 			}
 		}
@@ -140,7 +141,7 @@ func TestCheckOnline(t *testing.T) {
 		}
 		batches := int64(0)
 		for n := 0; n < 60 || (batches == 0 && n < 100_000); n++ {
-			r, err := Check(t.Context(), CheckOptions{FS: o.FS, Online: true}, func(f Finding) { t.Errorf("found %+v", f) })
+			r, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: o.FS, Online: true}, func(f fsck.Finding) { t.Errorf("found %+v", f) })
 			if err != nil {
 				t.Error(err)
 			}
@@ -161,7 +162,7 @@ func TestDump(t *testing.T) {
 	put(t, disk, name, flip(all[4].Offset-all[3].Offset+40))
 	put(t, disk, name, extend("BATCH 1"))
 	var got []string
-	show := func(d *Dumped) error {
+	show := func(d *fsck.Dumped) error {
 		line := fmt.Sprint(d.Offset, " ", d.Position, " ", d.Length, " ", d.Messages, " ", d.Damage != "", " ", d.Time.IsZero())
 		for delta, body := range d.Bodies() {
 			line += fmt.Sprintf(" %d:%s", delta, body)
@@ -169,54 +170,24 @@ func TestDump(t *testing.T) {
 		got = append(got, line)
 		return nil
 	}
-	must(t, Dump(t.Context(), DumpOptions{FS: disk, File: name}, show))
+	must(t, fsck.Dump(t.Context(), fsck.DumpOptions{FS: disk, File: name}, show))
 	want := "[174 0 58 2 false false 0:body 13:more of it 232 58 58 0 true true 290 116 58 2 false false 0:body 13:more of it 348 174 7 0 true true]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
 	got = nil
-	must(t, Dump(t.Context(), DumpOptions{FS: disk, File: name, Offset: 233, Limit: 1}, show))
+	must(t, fsck.Dump(t.Context(), fsck.DumpOptions{FS: disk, File: name, Offset: 233, Limit: 1}, show))
 	if len(got) != 2 || !strings.HasPrefix(got[1], "290 ") {
 		t.Errorf("from inside the damage: %q", got)
 	}
 	stop := errors.New("stop")
-	if err := Dump(t.Context(), DumpOptions{FS: disk, File: name}, func(*Dumped) error { return stop }); !errors.Is(err, stop) {
+	if err := fsck.Dump(t.Context(), fsck.DumpOptions{FS: disk, File: name}, func(*fsck.Dumped) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
-	if err := Dump(t.Context(), DumpOptions{FS: disk, File: "t/none.log"}, show); !errors.Is(err, fs.ErrNotExist) {
+	if err := fsck.Dump(t.Context(), fsck.DumpOptions{FS: disk, File: "t/none.log"}, show); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	if n := disk.Open(); n != 0 {
 		t.Errorf("%d files are left open", n)
 	}
-}
-
-// Whatever stands in the files of a topic, a check ends and says something, or
-// finds nothing to say.
-func FuzzCheck(f *testing.F) {
-	disk, _ := lay(f)
-	var seed [3][]byte
-	for i, name := range []string{"t/0.log", "t/0.idx", "t/journal"} {
-		b, err := disk.ReadFile(name)
-		must(f, err)
-		seed[i] = b
-	}
-	f.Add(seed[0], seed[1], seed[2])
-	f.Add([]byte(nil), []byte("logd-idx"), []byte("logd-jnl"))
-	f.Fuzz(func(t *testing.T, log, index, journal []byte) {
-		disk := vfstest.New()
-		must(t, disk.WriteFile("t/0.log", log))
-		must(t, disk.WriteFile("t/0.idx", index))
-		must(t, disk.WriteFile("t/journal", journal))
-		_, r := check(t, disk)
-		if r.Unchecked > 0 {
-			return // of a newer version
-		}
-		if _, r := repair(t, disk, false); r.Failed != nil {
-			t.Fatal(r.Failed)
-		}
-		if found, r := check(t, disk); r.Damages > 0 {
-			t.Fatalf("after the repair: %+v", found)
-		}
-	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -19,17 +20,17 @@ import (
 )
 
 // check returns what a check finds.
-func check(t testing.TB, fsys vfs.FS) ([]Finding, CheckReport) {
+func check(t testing.TB, fsys vfs.FS) ([]fsck.Finding, fsck.CheckReport) {
 	t.Helper()
-	var found []Finding
-	r, err := Check(context.Background(), CheckOptions{FS: fsys}, func(f Finding) { found = append(found, f) })
+	var found []fsck.Finding
+	r, err := fsck.Check(context.Background(), fsck.CheckOptions{FS: fsys}, func(f fsck.Finding) { found = append(found, f) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return found, r
 }
 
-func kinds(found []Finding) string {
+func kinds(found []fsck.Finding) string {
 	var out []string
 	for _, f := range found {
 		out = append(out, string(f.Kind))
@@ -92,7 +93,7 @@ type harm struct {
 	name   string
 	do     func(disk *vfstest.FS)
 	want   string
-	level  Level
+	level  fsck.Level
 	file   string
 	offset int64
 	length int64 // -1: whatever it is
@@ -110,101 +111,101 @@ func harms(t *testing.T) []harm {
 	file := layout.JournalFile("t")
 	return []harm{
 		{"a flipped bit in a body", func(d *vfstest.FS) { put(t, d, second, flip(batchLen+40)) },
-			"batch", Damage, second, base1 + batchLen, batchLen, "checksum is"},
+			"batch", fsck.Damage, second, base1 + batchLen, batchLen, "checksum is"},
 		{"a flipped bit in an envelope", func(d *vfstest.FS) { put(t, d, second, flip(0)) },
-			"batch", Damage, second, base1, batchLen, "no batch begins here"},
+			"batch", fsck.Damage, second, base1, batchLen, "no batch begins here"},
 		{"a zeroed batch", func(d *vfstest.FS) {
 			put(t, d, second, func(b []byte) []byte { clear(b[:batchLen]); return b })
-		}, "batch", Damage, second, base1, batchLen, "zeros"},
+		}, "batch", fsck.Damage, second, base1, batchLen, "zeros"},
 		{"a batch of another topic", func(d *vfstest.FS) {
 			put(t, d, second, func(b []byte) []byte { return append(batchOf("u", "body", "more of it").data, b[batchLen:]...) })
-		}, "batch", Damage, second, base1, batchLen, `a batch of topic "u"`},
+		}, "batch", fsck.Damage, second, base1, batchLen, `a batch of topic "u"`},
 		{"messages that do not fit", func(d *vfstest.FS) {
 			put(t, d, second, func(b []byte) []byte {
 				h, n, _ := batch.Parse(b)
 				h.Messages++
 				return append(batch.AppendHeader(nil, &h), b[n-h.Size:]...)
 			})
-		}, "batch", Damage, second, base1, batchLen, "its messages are not what"},
+		}, "batch", fsck.Damage, second, base1, batchLen, "its messages are not what"},
 		{"the clean end, damaged", func(d *vfstest.FS) { put(t, d, head, flip(3*batchLen-1)) },
-			"batch", Damage, head, 2*base1 + 2*batchLen, batchLen, "checksum is"},
+			"batch", fsck.Damage, head, 2*base1 + 2*batchLen, batchLen, "checksum is"},
 		{"a short partition", func(d *vfstest.FS) { put(t, d, second, cutOff(batchLen)) },
-			"missing", Damage, second, base1 + 2*batchLen, batchLen, "the file ends before"},
+			"missing", fsck.Damage, second, base1 + 2*batchLen, batchLen, "the file ends before"},
 		{"a short head", func(d *vfstest.FS) { put(t, d, head, cutOff(batchLen)) },
-			"missing", Damage, head, 2*base1 + 2*batchLen, batchLen, "the file ends before"},
+			"missing", fsck.Damage, head, 2*base1 + 2*batchLen, batchLen, "the file ends before"},
 		{"the oldest partition gone", func(d *vfstest.FS) { must(t, d.Remove("t/0.log")); must(t, d.Remove("t/0.idx")) },
-			"missing", Damage, "t/0.log", 0, base1, "was not removed by logd"},
+			"missing", fsck.Damage, "t/0.log", 0, base1, "was not removed by logd"},
 		{"a partition in the middle gone", func(d *vfstest.FS) {
 			must(t, d.Remove(second))
 			must(t, d.Remove(layout.Index("t", base1)))
-		}, "missing", Damage, "t/0.log", base1, base1, "the file ends before"},
+		}, "missing", fsck.Damage, "t/0.log", base1, base1, "the file ends before"},
 		{"all partitions gone", func(d *vfstest.FS) {
 			for _, base := range []int64{0, base1, 2 * base1} {
 				must(t, d.Remove(layout.Partition("t", base)))
 				must(t, d.Remove(layout.Index("t", base)))
 			}
-		}, "missing", Damage, "t", 0, 3 * base1, "all partition files are gone"},
+		}, "missing", fsck.Damage, "t", 0, 3 * base1, "all partition files are gone"},
 		{"a partition that reaches into the next", func(d *vfstest.FS) { put(t, d, second, extend("12345")) },
-			"overlap", Damage, second, 2 * base1, 5, "reaches into"},
+			"overlap", fsck.Damage, second, 2 * base1, 5, "reaches into"},
 		{"bytes set aside and still there", func(d *vfstest.FS) {
 			put(t, d, second, flip(batchLen+40))
 			put(t, d, file, rec(journal.Damaged, base1+batchLen, base1+2*batchLen))
-		}, "totals set-aside", Damage, second, base1 + batchLen, batchLen, "still here"},
+		}, "totals set-aside", fsck.Damage, second, base1 + batchLen, batchLen, "still here"},
 		{"bytes set aside and moved out", func(d *vfstest.FS) {
 			put(t, d, second, func(b []byte) []byte { clear(b[:batchLen]); return b })
 			put(t, d, file, rec(journal.Damaged, base1, base1+batchLen))
-		}, "index totals hole", Note, second, base1, batchLen, "moved out"},
+		}, "index totals hole", fsck.Note, second, base1, batchLen, "moved out"},
 		{"bytes set aside that are valid", func(d *vfstest.FS) {
 			put(t, d, file, rec(journal.Damaged, base1, base1+batchLen))
-		}, "mended", Note, second, base1, batchLen, "valid again"},
+		}, "mended", fsck.Note, second, base1, batchLen, "valid again"},
 		{"an irregular partition", func(d *vfstest.FS) { must(t, d.Mkdir("t/9999.log", 0o700)) },
-			"file", Damage, "t/9999.log", 9999, 0, "not a regular file"},
+			"file", fsck.Damage, "t/9999.log", 9999, 0, "not a regular file"},
 		{"the journal's header", func(d *vfstest.FS) { put(t, d, file, flip(3)) },
-			"index index index journal", Damage, file, -1, -1, "can't be used"},
+			"index index index journal", fsck.Damage, file, -1, -1, "can't be used"},
 		{"a journal of a newer version", func(d *vfstest.FS) {
 			put(t, d, file, func(b []byte) []byte {
 				h := append(append([]byte(nil), b[:8]...), 2, 0, 0, 0)
 				return append(appendCRC(h), b[16:]...)
 			})
-		}, "newer", Unchecked, file, -1, 0, "newer version"},
+		}, "newer", fsck.Unchecked, file, -1, 0, "newer version"},
 		{"a torn journal", func(d *vfstest.FS) { put(t, d, file, extend("torn")) },
-			"journal-tail", Note, file, -1, 4, "not whole"},
+			"journal-tail", fsck.Note, file, -1, 4, "not whole"},
 		{"a torn tail", func(d *vfstest.FS) { put(t, d, head, extend("BATCH 12 t")) },
-			"torn-tail", Note, head, 3 * base1, 10, "cut short"},
+			"torn-tail", fsck.Note, head, 3 * base1, 10, "cut short"},
 		{"a torn partition", func(d *vfstest.FS) { must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7))) },
-			"torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "known as durable: zeros"},
+			"torn-tail", fsck.Note, layout.Partition("t", 3*base1), 3 * base1, 7, "known as durable: zeros"},
 		{"a torn partition after the last mark", func(d *vfstest.FS) {
 			put(t, d, file, rec(journal.Synced, base1))
 			must(t, d.WriteFile(layout.Partition("t", 3*base1), make([]byte, 7)))
-		}, "torn-tail", Note, layout.Partition("t", 3*base1), 3 * base1, 7, "none reached"},
+		}, "torn-tail", fsck.Note, layout.Partition("t", 3*base1), 3 * base1, 7, "none reached"},
 		{"an index's header", func(d *vfstest.FS) { put(t, d, layout.Index("t", base1), flip(20)) },
-			"index", Note, layout.Index("t", base1), -1, 0, "header"},
+			"index", fsck.Note, layout.Index("t", base1), -1, 0, "header"},
 		{"an index's block", func(d *vfstest.FS) { put(t, d, layout.Index("t", base1), flip(100)) },
-			"index", Note, layout.Index("t", base1), -1, 0, "block 0 does not check"},
+			"index", fsck.Note, layout.Index("t", base1), -1, 0, "block 0 does not check"},
 		{"another partition's index", func(d *vfstest.FS) {
 			b, err := d.ReadFile(layout.Index("t", 0))
 			must(t, err)
 			must(t, d.WriteFile(layout.Index("t", base1), b))
-		}, "index", Note, layout.Index("t", base1), -1, 0, "header"},
+		}, "index", fsck.Note, layout.Index("t", base1), -1, 0, "header"},
 		{"wrong totals", func(d *vfstest.FS) {
 			put(t, d, file, rec(journal.End, base1, 2*base1, 7, 4, 0, 0))
-		}, "totals", Note, second, -1, 0, "the journal counts 4 batches with 7 messages, there are 3 with 6"},
+		}, "totals", fsck.Note, second, -1, 0, "the journal counts 4 batches with 7 messages, there are 3 with 6"},
 		{"an interrupted removal", func(d *vfstest.FS) { put(t, d, file, rec(journal.Trim, base1, 6, 3)) },
-			"unfinished", Note, "t/0.log", -1, 0, "being removed"},
+			"unfinished", fsck.Note, "t/0.log", -1, 0, "being removed"},
 		{"an interrupted truncation", func(d *vfstest.FS) { put(t, d, file, rec(journal.Cut, 2*base1+batchLen)) },
-			"unfinished", Note, head, 2*base1 + batchLen, 2 * batchLen, "cut off"},
+			"unfinished", fsck.Note, head, 2*base1 + batchLen, 2 * batchLen, "cut off"},
 		{"an index without a partition", func(d *vfstest.FS) { must(t, d.WriteFile("t/77.idx", nil)) },
-			"left-over", Note, "t/77.idx", -1, 0, "without a partition"},
+			"left-over", fsck.Note, "t/77.idx", -1, 0, "without a partition"},
 		{"a journal put aside", func(d *vfstest.FS) { must(t, d.WriteFile("t/journal.damaged", []byte("x"))) },
-			"left-over", Note, "t/journal.damaged", -1, 0, "put aside"},
+			"left-over", fsck.Note, "t/journal.damaged", -1, 0, "put aside"},
 		{"a journal half written", func(d *vfstest.FS) { must(t, d.WriteFile("t/journal.new", []byte("x"))) },
-			"left-over", Note, "t/journal.new", -1, 0, "being written"},
+			"left-over", fsck.Note, "t/journal.new", -1, 0, "being written"},
 		{"a stray file in a topic", func(d *vfstest.FS) { must(t, d.WriteFile("t/007.log", nil)) },
-			"stray", Note, "t/007.log", -1, 0, "leaves it alone"},
+			"stray", fsck.Note, "t/007.log", -1, 0, "leaves it alone"},
 		{"a stray file", func(d *vfstest.FS) { must(t, d.WriteFile("notes", nil)) },
-			"stray", Note, "notes", -1, 0, "leaves it alone"},
+			"stray", fsck.Note, "notes", -1, 0, "leaves it alone"},
 		{"a stray folder", func(d *vfstest.FS) { must(t, d.Mkdir("t,", 0o700)) },
-			"stray", Note, "t,", -1, 0, "no topic can have"},
+			"stray", fsck.Note, "t,", -1, 0, "no topic can have"},
 	}
 }
 
@@ -227,12 +228,12 @@ func TestCheckFindings(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Fatalf("found %+v, want %s", found, test.want)
 			}
-			f := found[slices.IndexFunc(found, func(f Finding) bool { return string(f.Kind) == subject })]
+			f := found[slices.IndexFunc(found, func(f fsck.Finding) bool { return string(f.Kind) == subject })]
 			if f.Level != test.level || f.File != test.file || f.Offset != test.offset ||
 				(test.length >= 0 && f.Length != test.length) || !strings.Contains(f.Why, test.why) {
 				t.Errorf("found %+v", f)
 			}
-			if (r.Damages > 0) != (test.level == Damage) || (r.Unchecked > 0) != (test.level == Unchecked) {
+			if (r.Damages > 0) != (test.level == fsck.Damage) || (r.Unchecked > 0) != (test.level == fsck.Unchecked) {
 				t.Errorf("report %+v", r)
 			}
 		})
@@ -287,7 +288,7 @@ func TestCheckHealthy(t *testing.T) {
 				t.Fatalf("round %d of %+v: found %+v", round, o, found)
 			}
 			before := disk.Ops()
-			_, err := Check(t.Context(), CheckOptions{FS: disk, Online: true}, func(f Finding) { t.Errorf("online: found %+v", f) })
+			_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: disk, Online: true}, func(f fsck.Finding) { t.Errorf("online: found %+v", f) })
 			if err != nil || disk.Ops() != before {
 				t.Fatalf("online: %v, after %d operations that change something", err, disk.Ops()-before)
 			}
@@ -308,14 +309,14 @@ func TestCheckRealFiles(t *testing.T) {
 	for i := range 100 {
 		mustAppend(t, l, batchOf("t", fmt.Sprint("message ", i), strings.Repeat("x", 100)))
 	}
-	if _, err := Check(t.Context(), CheckOptions{FS: fsys}, nil); !errors.Is(err, vfs.ErrLocked) {
+	if _, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: fsys}, nil); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("check of a locked directory: %v", err)
 	}
-	if _, err := Repair(t.Context(), RepairOptions{FS: fsys}, nil); !errors.Is(err, vfs.ErrLocked) {
+	if _, err := fsck.Repair(t.Context(), fsck.RepairOptions{FS: fsys}, nil); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("repair of a locked directory: %v", err)
 	}
-	online := func() (found []Finding, r CheckReport) {
-		r, err := Check(t.Context(), CheckOptions{FS: fsys, Online: true}, func(f Finding) { found = append(found, f) })
+	online := func() (found []fsck.Finding, r fsck.CheckReport) {
+		r, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: fsys, Online: true}, func(f fsck.Finding) { found = append(found, f) })
 		must(t, err)
 		return found, r
 	}
@@ -335,11 +336,11 @@ func TestCheckRealFiles(t *testing.T) {
 	}
 	must(t, os.Remove(filepath.Join(dir, "t", "5.log")))
 	must(t, os.WriteFile(filepath.Join(dir, "t", "0.log"), make([]byte, 100), 0o600))
-	if found, _ := online(); !slices.ContainsFunc(found, func(f Finding) bool { return f.Level == Damage }) {
+	if found, _ := online(); !slices.ContainsFunc(found, func(f fsck.Finding) bool { return f.Level == fsck.Damage }) {
 		t.Errorf("online: damage of a complete partition is not found: %+v", found)
 	}
 
-	if _, err := Check(t.Context(), CheckOptions{FS: osFS(t, filepath.Join(dir, "t"))}, nil); !errors.Is(err, ErrNoWorkDir) {
+	if _, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: osFS(t, filepath.Join(dir, "t"))}, nil); !errors.Is(err, fsck.ErrNoWorkDir) {
 		t.Errorf("check of a topic's folder: %v", err)
 	}
 }
@@ -355,7 +356,7 @@ func TestCheckUnreadable(t *testing.T) {
 	if kinds(found) != "unreadable" || r.Unchecked != 1 || r.Batches != 6 || found[0].File != name {
 		t.Fatalf("found %+v, %+v", found, r)
 	}
-	report, err := Repair(t.Context(), RepairOptions{FS: disk}, func(a Action) { t.Errorf("did %+v", a) })
+	report, err := fsck.Repair(t.Context(), fsck.RepairOptions{FS: disk}, func(a fsck.Action) { t.Errorf("did %+v", a) })
 	must(t, err)
 	if report.Topics != 0 || len(report.Failed) != 1 {
 		t.Errorf("a topic that can't be read was repaired: %+v", report)
@@ -380,9 +381,9 @@ func TestCheckOldLayout(t *testing.T) {
 		t.Errorf("files are now %q", disk.Names())
 	}
 	// A server that starts meanwhile is noticed.
-	_, err := Check(t.Context(), CheckOptions{FS: disk, Progress: func(int64, int64) {
+	_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: disk, Progress: func(int64, int64) {
 		disk.WriteFile(layout.LockName, nil)
-	}}, func(Finding) {})
+	}}, func(fsck.Finding) {})
 	if !errors.Is(err, layout.ErrStarted) {
 		t.Errorf("check while a server starts: %v", err)
 	}
@@ -435,8 +436,8 @@ func missedFlips(t *testing.T, after func(b []byte, at int64)) (missed int) {
 			after(b, at)
 			must(t, disk.WriteFile(name, b))
 			found, _ := check(t, disk)
-			if !slices.ContainsFunc(found, func(f Finding) bool {
-				return f.Level == Damage && f.File == name && f.Position <= at && at < f.Position+f.Length
+			if !slices.ContainsFunc(found, func(f fsck.Finding) bool {
+				return f.Level == fsck.Damage && f.File == name && f.Position <= at && at < f.Position+f.Length
 			}) {
 				missed++
 			}
@@ -450,7 +451,7 @@ func missedFlips(t *testing.T, after func(b []byte, at int64)) (missed int) {
 func TestCheckCanceled(t *testing.T) {
 	disk, _ := lay(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Check(ctx, CheckOptions{FS: disk, Progress: func(int64, int64) { cancel() }}, func(Finding) {})
+	_, err := fsck.Check(ctx, fsck.CheckOptions{FS: disk, Progress: func(int64, int64) { cancel() }}, func(fsck.Finding) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -464,12 +465,12 @@ func TestCheckProgress(t *testing.T) {
 	disk, all := lay(t)
 	put(t, disk, "t/0.log", flip(0))
 	last, sum := int64(0), int64(0)
-	_, err := Check(t.Context(), CheckOptions{FS: disk, Progress: func(done, total int64) {
+	_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: disk, Progress: func(done, total int64) {
 		if done < last {
 			t.Errorf("progress goes back from %d to %d", last, done)
 		}
 		last, sum = done, total
-	}}, func(Finding) {})
+	}}, func(fsck.Finding) {})
 	must(t, err)
 	if want := all[8].End; last != want || sum != want {
 		t.Errorf("progress ended at %d of %d, want %d", last, sum, want)

@@ -70,7 +70,7 @@ func millisDuration(n int64) time.Duration {
 
 // adoptedWith reports whether a partition may have been there before the journal,
 // in a folder of the 0.3 layout.
-func (l *Log) adoptedWith(p *partition) bool { return p.base <= l.wholeFrom }
+func (l *Log) adoptedWith(p *partition) bool { return p.base <= l.uncheckedBefore }
 
 // latestTime returns the time of batches of a partition that nothing tells the
 // time of: as late as they can have been, given when the file was changed last.

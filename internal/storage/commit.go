@@ -9,7 +9,9 @@ import (
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -347,7 +349,7 @@ func (l *Log) writeHead(f vfs.File) error {
 			return errors.Join(serr, err)
 		}
 	}
-	if !passing(err) {
+	if !files.Transient(err) {
 		return l.failWrite("write", head.file.Name, l.next.Load(), err)
 	}
 	return l.passingRefusal("append", err)
@@ -357,7 +359,7 @@ func (l *Log) writeHead(f vfs.File) error {
 // harm. The first of a row is logged.
 func (l *Log) passingRefusal(op string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
-		return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %w", errDisplaced, err))
+		return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
 	}
 	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name, Offset: l.next.Load(), Err: err}
 	if l.refused.Swap(e) == nil {

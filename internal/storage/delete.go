@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -194,7 +195,7 @@ func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error
 	})
 	if err != nil {
 		err = &Error{Op: "delete", Topic: l.name, File: l.name, Offset: -1, Err: err}
-		if passing(err) {
+		if files.Transient(err) {
 			err = readOnly(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -77,7 +78,7 @@ func TestGolden(t *testing.T) {
 			disk, files := openGolden(t, filepath.Join(goldens, d.Name()))
 			old := files["t/journal"] == "" // of 0.3, which had partitions alone
 			damage := 0
-			_, err := Check(t.Context(), CheckOptions{FS: disk}, func(f Finding) {
+			_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: disk}, func(f fsck.Finding) {
 				if f.Topic == "damaged" {
 					damage++
 				} else if !old {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -274,10 +275,10 @@ func TestForeignFiles(t *testing.T) {
 			t.Errorf("topic %s is broken because of %v", name, err)
 		}
 	}
-	var found []Finding
-	r, err := Check(t.Context(), CheckOptions{FS: o.FS, Online: true}, func(f Finding) { found = append(found, f) })
+	var found []fsck.Finding
+	r, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: o.FS, Online: true}, func(f fsck.Finding) { found = append(found, f) })
 	must(t, err)
-	if n := slices.IndexFunc(found, func(f Finding) bool { return f.File == "linked" && f.Level == Unchecked }); n < 0 || r.Topics != 3 {
+	if n := slices.IndexFunc(found, func(f fsck.Finding) bool { return f.File == "linked" && f.Level == fsck.Unchecked }); n < 0 || r.Topics != 3 {
 		t.Errorf("check --online finds %+v in %d topics", found, r.Topics)
 	}
 	if _, err := Open(t.Context(), o); !errors.Is(err, vfs.ErrLocked) {

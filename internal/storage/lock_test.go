@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -22,15 +23,15 @@ func users(t *testing.T, disk *vfstest.FS) map[string]func() error {
 			return err
 		},
 		"check": func() error {
-			_, err := Check(t.Context(), CheckOptions{FS: disk}, func(Finding) {})
+			_, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: disk}, func(fsck.Finding) {})
 			return err
 		},
 		"repair": func() error {
-			_, err := Repair(t.Context(), RepairOptions{FS: disk}, func(Action) {})
+			_, err := fsck.Repair(t.Context(), fsck.RepairOptions{FS: disk}, func(fsck.Action) {})
 			return err
 		},
 		"dry run": func() error {
-			_, err := Repair(t.Context(), RepairOptions{FS: disk, DryRun: true}, func(Action) {})
+			_, err := fsck.Repair(t.Context(), fsck.RepairOptions{FS: disk, DryRun: true}, func(fsck.Action) {})
 			return err
 		},
 	}
@@ -108,7 +109,7 @@ func TestFileWithTheNameOfALock(t *testing.T) {
 // neither is a topic, nor anything to tell of.
 func TestReservedNames(t *testing.T) {
 	disk := vfstest.New()
-	for _, name := range []string{".deleted", savedDir, ".x", "lost+found"} {
+	for _, name := range []string{".deleted", fsck.SavedDir, ".x", "lost+found"} {
 		must(t, disk.Mkdir(name, 0o700))
 		must(t, disk.WriteFile(name+"/0.log", batchOf("t", "one").data))
 	}

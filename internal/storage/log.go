@@ -91,14 +91,14 @@ type Log struct {
 	pinnedMu sync.Mutex
 	pinned   []*partition
 
-	adopted   bool  // opened without a journal; for recovery
-	wholeFrom int64 // the partitions before it may never have been whole; -1: all are; see journal.Adopted
-	journalMu sync.Mutex
-	journal   journal.Writer
-	state     journal.State
-	lastMark  time.Time   // when the newest synced record was written
-	dirDirty  atomic.Bool // names in the topic's folder have changed since its sync
-	rootDirty atomic.Bool // the folder's own name has not been synced
+	adopted         bool  // opened without a journal; for recovery
+	uncheckedBefore int64 // the partitions before it may never have been whole; -1: all are; see journal.Adopted
+	journalMu       sync.Mutex
+	journal         journal.Writer
+	state           journal.State
+	lastMark        time.Time   // when the newest synced record was written
+	dirDirty        atomic.Bool // names in the topic's folder have changed since its sync
+	rootDirty       atomic.Bool // the folder's own name has not been synced
 
 	// Times, in ms since 1970: see clock.go.
 	lastMillis    int64        // of the newest batch; guarded by writer
@@ -232,20 +232,6 @@ func (l *Log) failWrite(op, file string, offset int64, err error) error {
 // readOnly makes an error that is ErrReadOnly and keeps its cause.
 func readOnly(cause error) error { return fmt.Errorf("%w: %w", ErrReadOnly, cause) }
 
-// passing reports whether err, from writing or opening a file, is one that
-// goes away without a restart and left the file as it was or cut short: no
-// room, no descriptors, no permission.
-func passing(err error) bool {
-	for _, e := range []error{
-		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, fs.ErrPermission,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
 // createLog makes the folder and first partition of a new topic. If that fails
 // it takes them away again. Caller holds creating.
 func createLog(s *Store, name string) (*Log, error) {
@@ -317,7 +303,7 @@ func (l *Log) start() (file string, err error) {
 }
 
 func newLog(s *Store, name string) *Log {
-	l := &Log{store: s, name: name, wholeFrom: -1}
+	l := &Log{store: s, name: name, uncheckedBefore: -1}
 	l.journal.File = l.file(layout.JournalFile(name))
 	l.publishState()
 	return l

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"syscall"
 	"time"
 
@@ -14,14 +13,6 @@ import (
 
 // lookInterval is how often a log is looked at that nobody syncs.
 const lookInterval = 10 * time.Second
-
-// IsDisplaced reports whether a topic's State, as INFO tells it, is that another
-// program has removed, replaced or cut short a file of the topic.
-func IsDisplaced(state string) bool { return strings.Contains(state, errDisplaced.Error()) }
-
-// errDisplaced is a file that its log still uses and that others have removed,
-// replaced or cut short: what is written to it can't be found again.
-var errDisplaced = errors.New("removed, replaced or cut short by another program while logd is using it")
 
 // folderStamp is how a topic's folder looked when all of its files were in
 // place. While it looks the same nobody has removed or replaced any.
@@ -107,10 +98,10 @@ func (l *Log) partitionInPlace(p *partition, byName bool) error {
 // displaced fails the log for the sake of a file that is not in place. A file that
 // can't be looked at, for want of something, is another matter.
 func (l *Log) displaced(file string, why error) error {
-	if passing(why) || errors.Is(why, ErrClosed) {
+	if files.Transient(why) || errors.Is(why, ErrClosed) {
 		return nil
 	}
-	return l.fail("look at", file, -1, fmt.Errorf("%w: %w", errDisplaced, why))
+	return l.fail("look at", file, -1, fmt.Errorf("%w: %w", layout.ErrDisplaced, why))
 }
 
 // look has a log that is not synced meanwhile looked at.

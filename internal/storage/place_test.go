@@ -90,7 +90,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 					}
 					time.Sleep(wait)
 					synctest.Wait()
-					if err := l.Failed(); !errors.Is(err, errDisplaced) && !(err != nil && o.FlushBatches == 1) {
+					if err := l.Failed(); !errors.Is(err, layout.ErrDisplaced) && !(err != nil && o.FlushBatches == 1) {
 						t.Errorf("the log has not noticed: %v", err)
 					}
 					if err := other.Failed(); err != nil {

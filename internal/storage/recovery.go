@@ -208,13 +208,9 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		}
 		p.end.Store(cut)
 		p.sum.Store(nil)
-		ix := p.index()
-		if ix.Open(cut-p.base, cut-p.base); ix.Stale {
-			if err := ix.Settle(); err != nil {
-				return nil, err
-			}
+		if err := p.index().Cut(cut - p.base); err != nil {
+			return nil, err
 		}
-		ix.Reset()
 	}
 	l.state.Synced, l.state.Clean = min(l.state.Synced, cut), false
 	l.state.Cut = -1
@@ -262,7 +258,7 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	l.wholeFrom = l.state.Adopted
+	l.uncheckedBefore = l.state.Adopted
 	if synced == size {
 		// Nothing was written after the last mark.
 		l.synced.Store(size)
@@ -307,7 +303,7 @@ func (l *Log) recover() error {
 	l.state.Synced, l.state.Clean = end, false
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
-	if err := l.journal.Append(journal.Append(nil, journal.Synced, end)); err != nil && !passing(err) {
+	if err := l.journal.Append(journal.Append(nil, journal.Synced, end)); err != nil && !files.Transient(err) {
 		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: end, Err: err}
 	}
 	return nil
@@ -411,16 +407,16 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		return place("recover", p.base, err)
 	}
 	defer p.file.Release()
-	sum, found, err := l.reindex(p, p.index(), f, max(synced-p.base, 0))
+	found, err := l.reindex(p, p.index(), f, max(synced-p.base, 0))
 	if err != nil {
 		return place("recover", p.base, err)
 	}
 	// What follows changes the file, which then has the clock's time: if that is
 	// before the times that were found, the next recovery could not find them again.
-	if p.index().Stale || l.store.o.Clock.Now().UnixMilli() < sum.Last {
+	if p.index().Stale || l.store.o.Clock.Now().UnixMilli() < found.Totals.Last {
 		switch err := p.index().Settle(); {
 		case err == nil:
-		case passing(err): // it is stale until there is room: no append comes before that
+		case files.Transient(err): // it is stale until there is room: no append comes before that
 			l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", p.index().File.Name, "err", err)
 		default:
 			return place("cut index of", p.base, err)
@@ -453,15 +449,22 @@ func (l *Log) recoverPartition(p *partition, synced int64, head bool) error {
 		return place("sync", from, err)
 	}
 	if head {
-		l.headSum = sum
-		if sum.Batches > 0 {
-			l.lastMillis = sum.Last
+		l.headSum = found.Totals
+		if found.Totals.Batches > 0 {
+			l.lastMillis = found.Totals.Last
 		}
 		l.next.Store(p.end.Load())
 		return nil
 	}
-	l.setTotals(p, sum)
+	l.setTotals(p, found.Totals)
 	return nil
+}
+
+// setAsideAll sets ranges of positions of a partition aside.
+func (l *Log) setAsideAll(p *partition, damaged []layout.Range) {
+	for _, r := range damaged {
+		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
+	}
 }
 
 // setAside notes that a range of a partition is damaged, and says so once.

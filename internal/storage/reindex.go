@@ -1,14 +1,10 @@
 package storage
 
 import (
-	"fmt"
-
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
-	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -93,23 +89,14 @@ func (l *Log) refillIndex(p *partition, ix *index.Index, known []index.Entry, fr
 		return err
 	}
 	defer p.file.Release()
-	start := indexStart{times: index.Times{Known: known[len(known)-1].Pos, Newest: newest}}
-	n := 0
-	for ; n < len(known) && known[n].Pos <= from; n++ {
-		if err := ix.Add(known[n]); err != nil && !passing(err) {
-			return err
-		}
-	}
-	if n > 0 {
-		start.first, start.from = known[0], known[n-1]
-	}
-	start.times.Hints = known[n:]
-	size := p.end.Load() - p.base
-	sum, found, err := l.scanIndex(p, ix, f, &start, size)
+	src := l.indexSource(p, f, p.end.Load()-p.base)
+	src.Last = newest
+	found, err := ix.RebuildAfter(src, known, from)
 	if err != nil {
 		return err
 	}
-	l.adoptIndex(p, ix, sum, found)
+	l.setAsideAll(p, found.Damaged)
+	l.adoptIndex(p, ix, found)
 	return nil
 }
 
@@ -124,13 +111,14 @@ func (l *Log) fillIndex(p *partition, ix *index.Index) error {
 	defer p.file.Release()
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
-	sum, found, err := l.reindex(p, ix, f, size)
+	found, err := l.reindex(p, ix, f, size)
+	sum := &found.Totals
 	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.Scanned < size {
 		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.File.Name,
 			"batches", sum.Batches, "want", known.Batches)
 		if err = ix.File.Remove(); err == nil {
 			ix = l.newIndex(p)
-			sum, found, err = l.reindex(p, ix, f, size)
+			found, err = l.reindex(p, ix, f, size)
 		}
 	}
 	if err != nil {
@@ -140,13 +128,14 @@ func (l *Log) fillIndex(p *partition, ix *index.Index) error {
 		// A scan can't know the times; the journal does.
 		sum.First, sum.Last = known.First, known.Last
 	}
-	l.adoptIndex(p, ix, sum, found)
+	l.adoptIndex(p, ix, found)
 	return nil
 }
 
 // adoptIndex makes an index that was filled by a scan of the whole partition the
 // partition's. What fillIndex says of its caller holds for this one's.
-func (l *Log) adoptIndex(p *partition, ix *index.Index, sum journal.Totals, found scan.Result) {
+func (l *Log) adoptIndex(p *partition, ix *index.Index, found index.Rebuilt) {
+	sum := found.Totals
 	size := p.end.Load() - p.base
 	// All this was served before, so an invalid end is no torn tail.
 	if found.Tail < size {
@@ -217,110 +206,29 @@ func (l *Log) dropIndex(p *partition) error {
 	return nil
 }
 
-// reindex scans the partition from the last index entry that is not after
-// trusted (a position) to its end, and makes the entries of ix anew from there
-// on. Below trusted the index file is used as it is, if it fits. It returns
-// the totals of the whole partition. The caller is the partition's only user
-// or holds p.loading, and is the only user of ix.
-//
-// Damage between batches is set aside; what to do with invalid bytes at the
-// end is the caller's choice.
-func (l *Log) reindex(p *partition, ix *index.Index, f vfs.File, trusted int64) (journal.Totals, scan.Result, error) {
-	var start indexStart
-	start.times, start.from, start.first = ix.Open(p.end.Load()-p.base, trusted)
+// reindex is [index.Index.Rebuild] for an index of a partition. Damage between
+// batches is set aside; what to do with invalid bytes at the end is the caller's
+// choice. The caller is the partition's only user or holds p.loading, and is the
+// only user of ix.
+func (l *Log) reindex(p *partition, ix *index.Index, f vfs.File, trusted int64) (index.Rebuilt, error) {
+	src := l.indexSource(p, f, trusted)
 	if known := l.knownTotals(p); known != nil {
-		start.times.Oldest, start.times.Newest = known.First, known.Last
+		src.First, src.Last = known.First, known.Last
 	}
-	return l.scanIndex(p, ix, f, &start, trusted)
+	found, err := ix.Rebuild(src, trusted)
+	l.setAsideAll(p, found.Damaged)
+	return found, err
 }
 
-// indexStart is where a scan begins that makes the entries of an index.
-type indexStart struct {
-	times index.Times
-	from  index.Entry // the last that the index has; the scan begins there
-	first index.Entry // that it has
-}
-
-// scanIndex is reindex with an index that has the entries up to start. whole is
-// the position up to which the file is known to have been whole once.
-func (l *Log) scanIndex(p *partition, ix *index.Index, f vfs.File, start *indexStart, whole int64) (journal.Totals, scan.Result, error) {
+// indexSource returns what is known of a partition for making its index. whole is
+// the position up to which its file is known to have been whole once.
+func (l *Log) indexSource(p *partition, f vfs.File, whole int64) *index.Source {
+	if p.base < l.uncheckedBefore {
+		whole = 0
+	}
 	size := p.end.Load() - p.base
-	times, from, first := &start.times, start.from, start.first
-	st, err := f.Stat()
-	if err != nil {
-		return journal.Totals{}, scan.Result{}, err
+	return &index.Source{
+		File: f, Topic: l.name, Size: size, Whole: whole, Aside: layout.Clip(*l.damaged.Load(), p.base, size),
+		Latest: func(changed int64) int64 { return l.latestTime(p, changed) },
 	}
-	// Something else may have cut the file short: what is missing is damaged.
-	size = min(size, st.Size())
-	if times.Newest == 0 {
-		times.Newest = l.latestTime(p, st.ModTime().UnixMilli())
-	}
-	sum := journal.Totals{Messages: from.Messages, Batches: from.Batches, First: first.Millis, Last: from.Millis}
-	sc := &scan.Scanner{File: f, Size: size, Topic: l.name, Synced: whole, Aside: l.damagedIn(p)}
-	if p.base < l.wholeFrom {
-		sc.Synced = 0
-	}
-	// The entry where the scan begins was not scanned itself. What follows the
-	// batch that was there is not older than it.
-	drop := func() error {
-		ix.Stale = true
-		return ix.Truncate(from.Pos)
-	}
-	visited := false
-	found, err := sc.Scan(from.Pos, func(pos int64, h *batch.Header, n int64, gap bool) error {
-		if !visited && pos > from.Pos && ix.Covers(from.Pos) {
-			if err := drop(); err != nil {
-				return err
-			}
-		}
-		visited = true
-		if !times.Fit(pos, sum) {
-			ix.Stale = true
-		}
-		millis := times.At(pos, sum.Last)
-		if sum.Batches == 0 {
-			sum.First = millis
-		}
-		sum.Last = millis
-		if !ix.Covers(pos) && (gap || ix.Wants(pos, millis)) {
-			// Without room the index stands for the entry in memory, and the log is
-			// served all the same.
-			if err := ix.Add(index.Entry{Pos: pos, Messages: sum.Messages, Batches: sum.Batches, Millis: millis}); err != nil && !passing(err) {
-				return fmt.Errorf("write index %s: %w", ix.File.Name, err)
-			}
-		}
-		sum.Messages += h.Messages
-		sum.Batches++
-		return nil
-	})
-	if err != nil {
-		return sum, found, err
-	}
-	if !visited && size > from.Pos && ix.Covers(from.Pos) {
-		if err := drop(); err != nil {
-			return sum, found, err
-		}
-		sum.Last = ix.Last.Millis
-	}
-	if len(times.Hints) > 0 {
-		ix.Stale = true
-	}
-	if sum.Batches == 0 {
-		sum = journal.Totals{}
-	}
-	for _, r := range found.Damaged {
-		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
-	}
-	return sum, found, nil
-}
-
-// damagedIn returns the positions of a partition that are set aside.
-func (l *Log) damagedIn(p *partition) []layout.Range {
-	var in []layout.Range
-	for _, r := range *l.damaged.Load() {
-		if r.To > p.base && r.From < p.end.Load() {
-			in = append(in, layout.Range{From: r.From - p.base, To: r.To - p.base})
-		}
-	}
-	return in
 }

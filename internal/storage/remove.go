@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
@@ -90,7 +91,7 @@ func (l *Log) removeGivenUp() error {
 	// start. Without it, on a full disk, which is when removal is wanted most, or
 	// after a failure, the files go one by one, the oldest first.
 	err := l.record(journal.Trim, trimmed.Oldest, trimmed.Messages, trimmed.Batches)
-	if err != nil && !passing(err) && l.failed.Load() == nil {
+	if err != nil && !files.Transient(err) && l.failed.Load() == nil {
 		return err
 	}
 	if err != nil {

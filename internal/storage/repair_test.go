@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -69,15 +70,15 @@ func clone(t testing.TB, disk *vfstest.FS) *vfstest.FS {
 // aTime is when repairs are done.
 var aTime = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 
-func repairOptions(disk *vfstest.FS, dry bool) RepairOptions {
-	return RepairOptions{FS: disk, DryRun: dry, Now: func() time.Time { return aTime }}
+func repairOptions(disk *vfstest.FS, dry bool) fsck.RepairOptions {
+	return fsck.RepairOptions{FS: disk, DryRun: dry, Now: func() time.Time { return aTime }}
 }
 
 // repair repairs a disk and returns what was done.
-func repair(t testing.TB, disk *vfstest.FS, dry bool) ([]Action, RepairReport) {
+func repair(t testing.TB, disk *vfstest.FS, dry bool) ([]fsck.Action, fsck.RepairReport) {
 	t.Helper()
-	var done []Action
-	r, err := Repair(t.Context(), repairOptions(disk, dry), func(a Action) { done = append(done, a) })
+	var done []fsck.Action
+	r, err := fsck.Repair(t.Context(), repairOptions(disk, dry), func(a fsck.Action) { done = append(done, a) })
 	must(t, err)
 	return done, r
 }
@@ -204,7 +205,7 @@ func TestRepairHarms(t *testing.T) {
 			if fmt.Sprint(planned) != fmt.Sprint(done) {
 				t.Fatalf("planned %+v\ndone %+v", planned, done)
 			}
-			if test.level == Unchecked || found == "file" {
+			if test.level == fsck.Unchecked || found == "file" {
 				if len(report.Failed) != 1 {
 					t.Errorf("report %+v", report)
 				}
@@ -215,7 +216,7 @@ func TestRepairHarms(t *testing.T) {
 			}
 			left, _ := check(t, disk)
 			for _, f := range left {
-				if f.Kind != FoundHole && f.Kind != FoundStray {
+				if f.Kind != fsck.FoundHole && f.Kind != fsck.FoundStray {
 					t.Errorf("after the repair: %+v\nbefore: %+v", f, found0)
 				}
 			}
@@ -245,16 +246,16 @@ func TestRepairHarms(t *testing.T) {
 
 // checkCopies checks that what a repair took out is in .repaired, and that the
 // report says so.
-func checkCopies(t *testing.T, before, after map[string]string, done []Action) {
+func checkCopies(t *testing.T, before, after map[string]string, done []fsck.Action) {
 	t.Helper()
-	lines := make(map[string]savedLine)
-	for line := range strings.Lines(after[reportName]) {
-		var l savedLine
+	lines := make(map[string]fsck.ReportLine)
+	for line := range strings.Lines(after[fsck.ReportName]) {
+		var l fsck.ReportLine
 		must(t, json.Unmarshal([]byte(line), &l))
 		lines[l.Saved] = l
 	}
 	for _, a := range done {
-		if a.Kind != ActSave {
+		if a.Kind != fsck.ActSave {
 			continue
 		}
 		want := before[a.File][max(a.Position, 0):][:a.Length]
@@ -369,7 +370,7 @@ func repairAndCheck(t *testing.T, disk *vfstest.FS, all []written, want map[int6
 	}
 	found, _ := check(t, disk)
 	for _, f := range found {
-		if f.Kind != FoundHole && !(f.File == "t" && len(want) == 0) {
+		if f.Kind != fsck.FoundHole && !(f.File == "t" && len(want) == 0) {
 			return fmt.Errorf("after the repair: %+v", f)
 		}
 	}
@@ -450,13 +451,13 @@ func crashRepair(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 
 // checkImage checks that nothing is lost in the image of an interrupted
 // repair, for a server that opens it and for the next repair.
-func checkImage(t *testing.T, image *vfstest.FS, before map[string]string, planned []Action, all []written, want map[int64]string) error {
+func checkImage(t *testing.T, image *vfstest.FS, before map[string]string, planned []fsck.Action, all []written, want map[int64]string) error {
 	if err := serves(t, clone(t, image), onlyIntact(all, want), want); err != nil {
 		return fmt.Errorf("opened without another repair: %w", err)
 	}
 	now := tree(t, image)
 	for _, a := range planned {
-		if a.Kind != ActSave {
+		if a.Kind != fsck.ActSave {
 			continue
 		}
 		from := max(a.Position, 0)
@@ -470,7 +471,7 @@ func checkImage(t *testing.T, image *vfstest.FS, before map[string]string, plann
 	}
 	found, _ := check(t, image)
 	for _, f := range found {
-		if f.Kind != FoundHole && !(f.File == "t" && len(want) == 0) {
+		if f.Kind != fsck.FoundHole && !(f.File == "t" && len(want) == 0) {
 			return fmt.Errorf("after the next repair: %+v", f)
 		}
 	}
@@ -483,7 +484,7 @@ func TestRepairFaults(t *testing.T) {
 		for n := 1; ; n++ {
 			disk, all, want := ruin(t, rand.New(rand.NewPCG(seed, 7)))
 			disk.FailAt(n, vfstest.Fault{})
-			r, err := Repair(t.Context(), repairOptions(disk, false), func(Action) {})
+			r, err := fsck.Repair(t.Context(), repairOptions(disk, false), func(fsck.Action) {})
 			if disk.Faults() == 0 {
 				break
 			}
@@ -522,7 +523,7 @@ func TestRepairKeepsCopies(t *testing.T) {
 	if !slices.Equal(copies, []string{want, want + ".2", want + ".3"}) {
 		t.Errorf("copies are %q", copies)
 	}
-	report, err := disk.ReadFile(reportName)
+	report, err := disk.ReadFile(fsck.ReportName)
 	must(t, err)
 	if n := bytes.Count(report, []byte("\n")); n != 3 {
 		t.Errorf("the report has %d lines:\n%s", n, report)

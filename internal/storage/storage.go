@@ -60,28 +60,7 @@ import (
 var ErrOffset = errors.New("storage: not the next offset")
 
 // Error is a failure at a place: which topic and partition file, and where.
-type Error struct {
-	Op     string // what was being done
-	Topic  string
-	File   string // name within the work directory, or empty
-	Offset int64  // offset in the topic's log, or -1
-	Err    error
-}
-
-// Error says all that is known of the place.
-func (e *Error) Error() string {
-	s := e.Op + " topic " + e.Topic
-	if e.File != "" {
-		s += ", file " + e.File
-	}
-	if e.Offset >= 0 {
-		s += fmt.Sprintf(", offset %d", e.Offset)
-	}
-	return s + ": " + e.Err.Error()
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+type Error = layout.Error
 
 // Clock tells the time and runs functions later. Order and offsets never
 // depend on it.

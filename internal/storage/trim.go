@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+
+	"github.com/logd-dev/logd/internal/storage/files"
 )
 
 // Trim removes the partitions that end at or before offset, after their hooks
@@ -41,7 +43,7 @@ func (l *Log) trimError(err error) error {
 	switch {
 	case l.Deleted():
 		return ErrDeleted
-	case passing(err):
+	case files.Transient(err):
 		return readOnly(err)
 	}
 	return err

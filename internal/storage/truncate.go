@@ -93,7 +93,7 @@ func (l *Log) announceCut(offset int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(journal.Cut, offset)
-	if err != nil && !written && passing(err) {
+	if err != nil && !written && files.Transient(err) {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err})
 	}
 	if err != nil {

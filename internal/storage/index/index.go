@@ -24,8 +24,8 @@
 //
 // An [Index] is what a log uses while it is open: one writer adds entries and any
 // number of readers search without a lock. A [Reader] walks through a file and
-// compares it with a scan. [Times] is what an index that is made anew takes over
-// from the old one.
+// compares it with a scan. [Index.Rebuild] makes an index anew by a scan of its
+// partition, with the times that the old one has.
 package index
 
 import (
@@ -428,8 +428,21 @@ func (ix *Index) Truncate(pos int64) error {
 	return nil
 }
 
-// Reset drops all entries from memory.
-func (ix *Index) Reset() {
+// Cut takes away, durably, the entries at and after pos of the index's file. In
+// memory there are none then. The caller is the only user of the index.
+func (ix *Index) Cut(pos int64) error {
+	ix.open(pos, pos)
+	if ix.Stale {
+		if err := ix.Settle(); err != nil {
+			return err
+		}
+	}
+	ix.reset()
+	return nil
+}
+
+// reset drops all entries from memory.
+func (ix *Index) reset() {
 	ix.view.Store(&view{})
 	ix.left.Store(nil)
 	ix.enc = nil

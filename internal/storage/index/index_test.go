@@ -31,7 +31,7 @@ func TestSearch(t *testing.T) {
 	const n = 3000
 	_, file, ix := filled(t, n)
 	again := New(file, journal.ID{1}, 0)
-	if _, from, first := again.Open(5000*n, 5000*n); from.Pos != 5000*(n-1) || first.Pos != 0 || first.Millis != 1000 {
+	if _, from, first := again.open(5000*n, 5000*n); from.Pos != 5000*(n-1) || first.Pos != 0 || first.Millis != 1000 {
 		t.Fatalf("opened: last %+v, first %+v", from, first)
 	}
 	for _, ix := range []*Index{ix, again} {
@@ -52,7 +52,7 @@ func TestSearch(t *testing.T) {
 func TestOpenOfAnother(t *testing.T) {
 	_, file, _ := filled(t, 10)
 	for _, ix := range []*Index{New(file, journal.ID{2}, 0), New(file, journal.ID{1}, 70)} {
-		if _, from, _ := ix.Open(1<<20, 1<<20); !ix.Empty() || !ix.Stale || from != (Entry{}) {
+		if _, from, _ := ix.open(1<<20, 1<<20); !ix.Empty() || !ix.Stale || from != (Entry{}) {
 			t.Errorf("opened: %+v", from)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // Reader reads the entries of an index file in order, one block in memory
 // at a time, and compares them with a scan of the partition. It takes as much
-// of the file as Index.Open does: blocks behind the newest are left from before
+// of the file as Index.open does: blocks behind the newest are left from before
 // a truncation. A nil Reader has no entries.
 type Reader struct {
 	Name string

@@ -12,7 +12,6 @@
 package layout
 
 import (
-	"errors"
 	"io/fs"
 	"path"
 	"strconv"
@@ -64,7 +63,3 @@ var LockNames = []string{LockName, OldLockName}
 // Reserved reports whether a name in the work directory is the server's own, or
 // the file system's: it is no topic, and nothing to tell anybody of.
 func Reserved(name string) bool { return name[0] == '.' || name == "lost+found" }
-
-// ErrLinked is a topic's folder that is not in the work directory.
-var ErrLinked = errors.New("the topic's folder is a symbolic link, which is not followed, for two topics could then write to one file: " +
-	"move the folder to its place, or mount it there (mount --bind)")

@@ -1,4 +1,4 @@
-package storage
+package fsck
 
 import (
 	"context"
@@ -181,8 +181,7 @@ func (d *dumper) damage(from, to int64) error {
 	if d.o.Limit > 0 && d.count == d.o.Limit {
 		return errLimit
 	}
-	sp := scanPass{sc: d.sc}
-	why, err := sp.why(layout.Range{From: from, To: to})
+	why, err := whyDamaged(d.sc, layout.Range{From: from, To: to})
 	if err != nil {
 		return fmt.Errorf("position %d: %w", from, err)
 	}

@@ -1,10 +1,9 @@
-package storage
+package fsck
 
 import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -152,7 +151,7 @@ func (s *survey) plan() []Action {
 }
 
 // changed reports whether the partition's index has to be made anew.
-func (p *surveyed) changed() bool {
+func (p *partitionFinding) changed() bool {
 	return p.fresh != nil || p.badIdx || p.recount || p.end < p.base+p.size
 }
 
@@ -172,6 +171,14 @@ func (s *survey) begins() (int64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// goesOn returns the offset at which a server would go on with the log.
+func (s *survey) goesOn() int64 {
+	if base, ok := s.begins(); ok {
+		return base
+	}
+	return s.next
 }
 
 // damaged returns the ranges that are damaged, as far as the journal is to know
@@ -207,17 +214,17 @@ func (m *mender) topic(s *survey) error {
 		return err
 	}
 	plan := s.plan()
-	t := &mending{mender: m, s: s}
 	if m.perm = m.o.FileMode; m.perm == 0 {
 		m.perm = s.fileMode()
 	}
+	t := &topicRepair{mender: m, s: s, files: &files.Cache{FS: m.o.FS, Perm: m.perm, Limit: 16}}
 	for i := range plan {
 		if err := m.ctx.Err(); err != nil {
 			return err
 		}
 		a := &plan[i]
 		if err := t.do(a); err != nil {
-			return &Error{Op: "repair (" + string(a.Kind) + ")", Topic: s.topic, File: a.File, Offset: a.Offset, Err: err}
+			return &layout.Error{Op: "repair (" + string(a.Kind) + ")", Topic: s.topic, File: a.File, Offset: a.Offset, Err: err}
 		}
 		m.report.Actions++
 		if a.Kind == ActSave {
@@ -245,21 +252,8 @@ func (s *survey) fileMode() fs.FileMode {
 func (s *survey) obstacle(level Level) error {
 	for _, f := range s.findings {
 		if f.Level == level && f.remedies == nil {
-			return &Error{Op: "repair", Topic: s.topic, File: f.File, Offset: f.Offset, Err: errors.New(f.Why)}
+			return &layout.Error{Op: "repair", Topic: s.topic, File: f.File, Offset: f.Offset, Err: errors.New(f.Why)}
 		}
 	}
 	return nil
-}
-
-// offlineLog returns a log of the topic for making indexes and writing the
-// journal, in a store that serves nobody.
-func (m *mender) offlineLog(topic string) *Log {
-	st := &Store{o: Options{FS: m.o.FS, FileMode: m.perm}, fs: m.o.FS, log: slog.New(slog.DiscardHandler)}
-	st.o.setDefaults()
-	st.files = &files.Cache{FS: m.o.FS, Perm: m.perm, Limit: 16}
-	l := newLog(st, topic)
-	// The partitions that are worked on are none of the log's, least of all its
-	// head.
-	l.parts.Store(&[]*partition{l.newPartition(0, 0)})
-	return l
 }

@@ -1,4 +1,16 @@
-package storage
+// Package fsck looks at work directories that no server has open, and mends them.
+//
+// [Check] reads every byte and names what is not as a server would have left it.
+// [Repair] carries out what a server would do at its next start, keeps a copy of
+// what it takes out, and mends what a server would only set aside. [Dump] shows
+// what is in one partition. What becomes of damage is not decided here: package
+// diagnose does that for recovery, too, so a check foretells what a server does.
+//
+// A surveyor reads a topic and makes a survey of it: findings, each with the
+// actions against it. A check prints the findings; a repair sorts the actions into
+// a plan and carries it out, stage by stage, so that it can be interrupted at any
+// point.
+package fsck
 
 import (
 	"context"
@@ -11,96 +23,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-// Level tells what a finding means for the data.
-type Level uint8
-
-// The levels.
-const (
-	// Note is something to know of that loses nothing: what an interrupted write
-	// left, a cache that is made anew by itself, a file that is not logd's.
-	Note Level = iota
-	// Damage is data that was stored and can't be read, or may not be.
-	Damage
-	// Unchecked is data of which nothing can be said: it can't be read, or a
-	// newer version wrote it.
-	Unchecked
-)
-
-// String returns the word for the level.
-func (l Level) String() string { return [...]string{"note", "damage", "unchecked"}[l] }
-
-// FindingKind says what was found. Its text is stable.
-type FindingKind string
-
-// The kinds of damage.
-const (
-	// FoundBatch is a range of a partition that is no valid batch.
-	FoundBatch FindingKind = "batch"
-	// FoundSetAside is a range that the journal knows as damaged and whose bytes
-	// are still where they were.
-	FoundSetAside FindingKind = "set-aside"
-	// FoundMissing is a range of offsets that is in no file.
-	FoundMissing FindingKind = "missing"
-	// FoundOverlap is the end of a partition that reaches into the next one.
-	FoundOverlap FindingKind = "overlap"
-	// FoundJournal is a journal with damage before its end.
-	FoundJournal FindingKind = "journal"
-	// FoundFile is a file that logd should read and can't: it is no regular file.
-	FoundFile FindingKind = "file"
-	// FoundServer is what a server that has the directory open says of a topic.
-	FoundServer FindingKind = "server"
-)
-
-// The kinds of notes.
-const (
-	// FoundTornTail is an append that did not reach the disk whole and was never
-	// known to be durable. The next start cuts it off.
-	FoundTornTail FindingKind = "torn-tail"
-	// FoundJournalTail is the same of the journal.
-	FoundJournalTail FindingKind = "journal-tail"
-	// FoundHole is a range that the journal knows as damaged and that has no
-	// bytes any more.
-	FoundHole FindingKind = "hole"
-	// FoundMended is a range that the journal knows as damaged and that holds
-	// valid batches: put back from a backup, say.
-	FoundMended FindingKind = "mended"
-	// FoundIndex is an index that does not fit its partition. It is made anew
-	// when it is needed.
-	FoundIndex FindingKind = "index"
-	// FoundTotals is a count in the journal that is not the partition's.
-	FoundTotals FindingKind = "totals"
-	// FoundUnfinished is a removal, truncation or deletion of a topic that a crash
-	// interrupted. The next start finishes it.
-	FoundUnfinished FindingKind = "unfinished"
-	// FoundLeftOver is a file of logd's that it does not need any more.
-	FoundLeftOver FindingKind = "left-over"
-	// FoundStray is a file or folder that is not logd's. It is left alone.
-	FoundStray FindingKind = "stray"
-	// FoundMode is a mode that lets too many write, or the owner too little.
-	FoundMode FindingKind = "mode"
-)
-
-// The kinds of what could not be checked.
-const (
-	FoundUnreadable FindingKind = "unreadable"
-	FoundNewer      FindingKind = "newer"
-)
-
-// Finding is one thing that a check found.
-type Finding struct {
-	Level Level
-	Kind  FindingKind
-	Topic string // empty for the work directory itself
-	File  string // name within the work directory
-
-	Position int64 // in the file, where the range begins; -1 for the file as a whole
-	Offset   int64 // in the topic's log; -1 where there is none
-	Length   int64 // bytes
-	Why      string
-
-	remedies []Action
-}
 
 // CheckOptions are the settings of a check. FS is required.
 type CheckOptions struct {
@@ -124,6 +46,9 @@ type CheckReport struct {
 	// Unmarked is how many bytes an online check has left out because they were
 	// written since the last synced mark.
 	Unmarked int64
+	// Next is, by topic, the offset at which a server would go on with its log. An
+	// online check, and one that could not read a topic, does not know it.
+	Next map[string]int64
 }
 
 // Errors of checking and repairing, beside those of the file system.
@@ -150,9 +75,9 @@ func Check(ctx context.Context, o CheckOptions, found func(Finding)) (CheckRepor
 	v := newSurveyor(ctx, o.FS)
 	v.online = o.Online
 	v.progress = o.Progress
-	var r CheckReport
+	r := CheckReport{Next: make(map[string]int64)}
 	err := v.all(func(s *survey) error {
-		r.add(s)
+		r.add(s, o.Online)
 		for _, f := range s.findings {
 			found(f)
 		}
@@ -161,9 +86,12 @@ func Check(ctx context.Context, o CheckOptions, found func(Finding)) (CheckRepor
 	return r, errors.Join(err, unlock())
 }
 
-func (r *CheckReport) add(s *survey) {
+func (r *CheckReport) add(s *survey, online bool) {
 	if s.topic != "" && !s.deleted {
 		r.Topics++
+		if !online && !s.partial {
+			r.Next[s.topic] = s.goesOn()
+		}
 	}
 	for _, p := range s.parts {
 		r.Partitions++

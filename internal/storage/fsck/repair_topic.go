@@ -1,4 +1,4 @@
-package storage
+package fsck
 
 import (
 	"errors"
@@ -7,20 +7,22 @@ import (
 	"strings"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// mending is the repair of one topic.
-type mending struct {
+// topicRepair is the repair of one topic.
+type topicRepair struct {
 	*mender
 	s *survey
 
-	stage   int  // how far the work has come
-	log     *Log // from stageErasing on
-	begun   bool // an empty partition: what was the head is complete
+	files   *files.Cache
+	stage   int           // how far the work has come
+	state   journal.State // that the journal is given; from stageErasing on
+	begun   bool          // an empty partition: what was the head is complete
 	headSum journal.Totals
 }
 
@@ -39,7 +41,7 @@ var stageOf = map[ActionKind]int{
 }
 
 // do carries out one action; a dry run only looks up how a copy will be called.
-func (t *mending) do(a *Action) error {
+func (t *topicRepair) do(a *Action) error {
 	if t.o.DryRun {
 		if a.Kind == ActSave {
 			_, err := t.nameCopy(a)
@@ -59,7 +61,8 @@ func (t *mending) do(a *Action) error {
 	case ActRemove:
 		return t.remove(a.File)
 	case ActCut:
-		return files.Truncate(t.file(a.File), a.Position)
+		defer t.files.Evict(0)
+		return files.Truncate(t.files.File(a.File), a.Position)
 	case ActMark, ActUnmark:
 		return nil // the journal that began the stage has it
 	case ActErase:
@@ -73,13 +76,7 @@ func (t *mending) do(a *Action) error {
 	}
 }
 
-// file returns a file of the topic as code of the store takes it.
-func (t *mending) file(name string) *files.File {
-	c := &files.Cache{FS: t.o.FS, Perm: t.perm} // keeps nothing open
-	return c.File(name)
-}
-
-func (t *mending) enter(stage int) error {
+func (t *topicRepair) enter(stage int) error {
 	switch stage {
 	case stageRemoving:
 		return t.syncCopies()
@@ -95,7 +92,7 @@ func (t *mending) enter(stage int) error {
 
 // mark writes a journal that knows what is damaged, before the bytes go: half
 // of a range that is being erased must not be searched for batches.
-func (t *mending) mark() error {
+func (t *topicRepair) mark() error {
 	s := t.s
 	state := s.state
 	state.Damaged = s.damaged()
@@ -109,21 +106,17 @@ func (t *mending) mark() error {
 	if s.adopted {
 		state.ID, state.Created = journal.NewID(), t.o.Now().UnixMilli()
 	}
-	t.log = t.offlineLog(s.topic)
-	t.log.id, t.log.state = state.ID, state
-	t.log.damaged.Store(&state.Damaged)
+	t.state = state
 	return t.writeJournal()
 }
 
-func (t *mending) writeJournal() error {
-	l := t.log
-	size, _, err := journal.Replace(t.o.FS, t.perm, l.name, &l.state)
-	l.journal.Size = size
+func (t *topicRepair) writeJournal() error {
+	_, _, err := journal.Replace(t.o.FS, t.perm, t.s.topic, &t.state)
 	return err
 }
 
 // remove removes a file, and a partition's index with it.
-func (t *mending) remove(name string) error {
+func (t *topicRepair) remove(name string) error {
 	if err := t.o.FS.Remove(name); err != nil {
 		return err
 	}
@@ -138,7 +131,7 @@ func (t *mending) remove(name string) error {
 }
 
 // erase overwrites a range with zeros.
-func (t *mending) erase(a *Action) error {
+func (t *topicRepair) erase(a *Action) error {
 	f, err := t.o.FS.OpenFile(a.File, vfs.ReadWrite, 0)
 	if err != nil {
 		return err
@@ -156,7 +149,7 @@ func (t *mending) erase(a *Action) error {
 	return errors.Join(err, f.Close())
 }
 
-func (t *mending) begin(base int64) error {
+func (t *topicRepair) begin(base int64) error {
 	t.begun = true
 	f, err := t.o.FS.OpenFile(layout.Partition(t.s.topic, base), vfs.ReadWrite|vfs.Create, t.perm)
 	if err != nil {
@@ -168,56 +161,63 @@ func (t *mending) begin(base int64) error {
 
 // makeIndex makes the index of a partition anew and notes what it counted. The
 // times of the old one are kept as far as it can be read.
-func (t *mending) makeIndex(a *Action) error {
-	i := slices.IndexFunc(t.s.parts, func(p *surveyed) bool { return p.base == a.Offset })
-	found := t.s.parts[i]
-	l := t.log
-	p := l.newPartition(found.base, found.end)
-	known, has := l.state.Ends[p.base]
-	if st := &t.s.state; i == len(t.s.parts)-1 && st.Clean && st.Synced == found.end {
-		known, has = journal.PartitionEnd{End: found.end, Totals: st.Head}, true
+func (t *topicRepair) makeIndex(a *Action) error {
+	i := slices.IndexFunc(t.s.parts, func(p *partitionFinding) bool { return p.base == a.Offset })
+	p, isHead := t.s.parts[i], i == len(t.s.parts)-1
+	known, has := t.state.Ends[p.base]
+	if st := &t.s.state; isHead && st.Clean && st.Synced == p.end {
+		known, has = journal.PartitionEnd{End: p.end, Totals: st.Head}, true
 	}
-	newest := journal.Totals{Last: found.millis}
+	newest := p.millis
 	if has && known.Last > 0 {
-		newest.Last = known.Last
+		newest = known.Last
 	}
-	p.sum.Store(&newest)
-	f, err := p.file.Acquire(files.ToRead)
-	if err != nil {
-		return err
-	}
-	sum, _, err := l.reindex(p, p.index(), f, 0)
-	p.file.Release()
-	if err == nil {
-		err = t.writeIndex(p)
-	}
-	l.store.files.Evict(0)
+	sum, err := t.rebuildIndex(p, newest)
 	if err != nil {
 		return err
 	}
 	if has && known.Batches == sum.Batches {
 		sum.First, sum.Last = known.First, known.Last
 	}
-	if i == len(t.s.parts)-1 && !t.begun {
+	if isHead && !t.begun {
 		t.headSum = sum
-		delete(l.state.Ends, p.base)
+		delete(t.state.Ends, p.base)
 	} else {
-		l.state.Ends[p.base] = journal.PartitionEnd{End: found.end, Totals: sum}
+		t.state.Ends[p.base] = journal.PartitionEnd{End: p.end, Totals: sum}
 	}
 	return nil
 }
 
-// writeIndex makes an index's file hold the index and no more.
-func (t *mending) writeIndex(p *partition) error {
-	if p.index().Empty() {
-		err := t.log.dropIndex(p)
-		return err
+// rebuildIndex writes an index of a partition whose last batch is of the time
+// newest, and returns what the partition holds.
+func (t *topicRepair) rebuildIndex(p *partitionFinding, newest int64) (journal.Totals, error) {
+	defer t.files.Evict(0)
+	file := t.files.File(p.name)
+	f, err := file.Acquire(files.ToRead)
+	if err != nil {
+		return journal.Totals{}, err
 	}
-	return p.index().Settle()
+	defer file.Release()
+	size := p.end - p.base
+	ix := index.New(t.files.File(layout.Index(t.s.topic, p.base)), t.state.ID, p.base)
+	found, err := ix.Rebuild(&index.Source{
+		File: f, Topic: t.s.topic, Size: size, Aside: layout.Clip(t.state.Damaged, p.base, size), Last: newest,
+		Latest: func(changed int64) int64 { return max(changed, t.o.Now().UnixMilli()) },
+	}, 0)
+	if err != nil {
+		return journal.Totals{}, err
+	}
+	for _, r := range found.Damaged {
+		t.state.AddDamage(layout.Range{From: p.base + r.From, To: p.base + r.To})
+	}
+	if ix.Empty() {
+		return found.Totals, ix.File.Remove()
+	}
+	return found.Totals, ix.Settle() // it holds the index then, and no more
 }
 
 // syncRest makes durable what stays of the log, as recovery does.
-func (t *mending) syncRest() error {
+func (t *topicRepair) syncRest() error {
 	synced := t.s.state.Synced
 	if n := len(t.s.parts); t.s.adopted && n > 0 {
 		synced = t.s.parts[n-1].base
@@ -232,7 +232,7 @@ func (t *mending) syncRest() error {
 	return errors.Join(t.o.FS.SyncDir(t.s.topic), t.o.FS.SyncDir("."))
 }
 
-func (t *mending) syncFrom(p *surveyed, synced int64) error {
+func (t *topicRepair) syncFrom(p *partitionFinding, synced int64) error {
 	f, err := t.o.FS.OpenFile(p.name, vfs.ReadWrite, 0)
 	if err != nil {
 		return err
@@ -248,13 +248,12 @@ func (t *mending) syncFrom(p *surveyed, synced int64) error {
 
 // close writes the journal that ends the repair: the log is as if it had been
 // closed cleanly.
-func (t *mending) close() error {
-	l := t.log
-	l.state.Synced, l.state.Clean, l.state.Head = t.s.next, true, t.headSum
+func (t *topicRepair) close() error {
+	t.state.Synced, t.state.Clean, t.state.Head = t.s.next, true, t.headSum
 	oldest := t.s.next
 	if len(t.s.parts) > 0 {
 		oldest = t.s.parts[0].base
 	}
-	l.state.Forget(oldest, t.s.next)
+	t.state.Forget(oldest, t.s.next)
 	return t.writeJournal()
 }

@@ -1,4 +1,4 @@
-package storage
+package fsck
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 )
 
 // scanPartition reads every byte of a partition. The error is the context's.
-func (v *surveyor) scanPartition(s *survey, p *surveyed, head bool) error {
+func (v *surveyor) scanPartition(s *survey, p *partitionFinding, head bool) error {
 	limit := p.end - p.base
 	if head && v.online {
 		limit = min(limit, max(s.state.Synced-p.base, 0))
@@ -57,7 +57,7 @@ func isGone(v *surveyor, name string) bool {
 type scanPass struct {
 	v     *surveyor
 	s     *survey
-	p     *surveyed
+	p     *partitionFinding
 	f     *source
 	sc    *scan.Scanner
 	head  bool
@@ -146,7 +146,7 @@ func (sp *scanPass) finding(level Level, kind FindingKind, r layout.Range, why s
 }
 
 func (sp *scanPass) tornTail(r layout.Range) error {
-	why, err := sp.why(r)
+	why, err := whyDamaged(sp.sc, r)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (sp *scanPass) tornTail(r layout.Range) error {
 }
 
 func (sp *scanPass) damage(r layout.Range) error {
-	why, err := sp.why(r)
+	why, err := whyDamaged(sp.sc, r)
 	if err != nil {
 		return err
 	}
@@ -198,9 +198,9 @@ func (sp *scanPass) known(r layout.Range) error {
 	return nil
 }
 
-// why says what is wrong with a range, at whose beginning no valid batch is.
-func (sp *scanPass) why(r layout.Range) (string, error) {
-	sc, pos := sp.sc, r.From
+// whyDamaged says what is wrong with a range, at whose beginning no valid batch is.
+func whyDamaged(sc *scan.Scanner, r layout.Range) (string, error) {
+	pos := r.From
 	b, err := sc.Bytes(pos, min(int64(batch.MaxHeaderLen), sc.Size-pos))
 	if err != nil {
 		return "", err
@@ -274,6 +274,6 @@ func (sp *scanPass) checkTotals() {
 }
 
 // openIndex opens the index of a partition for comparison.
-func (v *surveyor) openIndex(s *survey, p *surveyed, limit int64) *index.Reader {
+func (v *surveyor) openIndex(s *survey, p *partitionFinding, limit int64) *index.Reader {
 	return index.OpenReader(v.fs, layout.Index(s.topic, p.base), s.state.ID, p.base, limit)
 }

@@ -1,4 +1,4 @@
-package storage
+package fsck
 
 import (
 	"context"
@@ -45,12 +45,12 @@ type survey struct {
 	partial bool // something could not be read
 	deleted bool // there is a topic no longer
 
-	parts []*surveyed // as recovery would serve them; the last is the head
-	next  int64       // where the log would go on, without what is cut off
+	parts []*partitionFinding // as recovery would serve them; the last is the head
+	next  int64               // where the log would go on, without what is cut off
 }
 
-// surveyed is a partition file, read from end to end.
-type surveyed struct {
+// partitionFinding is a partition file, read from end to end.
+type partitionFinding struct {
 	name       string
 	base, size int64 // of the file
 	end        int64 // offset: what follows in the file does not count
@@ -209,17 +209,17 @@ func (v *surveyor) listFiles(s *survey) bool {
 			continue
 		}
 		bases[base] = true
-		s.parts = append(s.parts, &surveyed{
+		s.parts = append(s.parts, &partitionFinding{
 			name: name, base: base, size: st.Size(), end: base + st.Size(), millis: st.ModTime().UnixMilli(), mode: st.Mode().Perm(),
 		})
 	}
-	slices.SortFunc(s.parts, func(a, b *surveyed) int { return int(min(max(a.base-b.base, -1), 1)) })
+	slices.SortFunc(s.parts, func(a, b *partitionFinding) int { return int(min(max(a.base-b.base, -1), 1)) })
 	for _, d := range dir {
 		v.checkName(s, d, bases)
 	}
 	if v.online {
 		// What is being removed is none of ours.
-		s.parts = slices.DeleteFunc(s.parts, func(p *surveyed) bool { return p.base < s.state.Trimmed.Oldest })
+		s.parts = slices.DeleteFunc(s.parts, func(p *partitionFinding) bool { return p.base < s.state.Trimmed.Oldest })
 		if s.state.Cut >= 0 {
 			s.state.Synced = min(s.state.Synced, s.state.Cut)
 		}
@@ -338,7 +338,7 @@ func (v *surveyor) findDeadHeads(s *survey) {
 	}
 }
 
-func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
+func (v *surveyor) hasBatch(s *survey, p *partitionFinding) (bool, error) {
 	if p.size == 0 {
 		return false, nil
 	}
@@ -352,7 +352,7 @@ func (v *surveyor) hasBatch(s *survey, p *surveyed) (bool, error) {
 
 // endsValid reports whether a partition ends with a valid batch, or in what is
 // known as damaged.
-func (v *surveyor) endsValid(s *survey, p *surveyed) bool {
+func (v *surveyor) endsValid(s *survey, p *partitionFinding) bool {
 	if p.size == 0 {
 		return false
 	}
@@ -395,7 +395,7 @@ func (v *surveyor) overlooked(s *survey, i int) bool {
 	p := s.parts[i]
 	name := layout.Partition(s.topic, p.end)
 	if st, err := v.fs.Stat(name); err == nil && p.size > 0 {
-		s.parts = slices.Insert(s.parts, i+1, &surveyed{
+		s.parts = slices.Insert(s.parts, i+1, &partitionFinding{
 			name: name, base: p.end, size: st.Size(), end: p.end + st.Size(), millis: st.ModTime().UnixMilli(), mode: st.Mode().Perm(),
 		})
 		return true
@@ -406,7 +406,7 @@ func (v *surveyor) overlooked(s *survey, i int) bool {
 
 // missing adds what is known of offsets that are in no file and would follow
 // p.
-func (s *survey) missing(p *surveyed, r layout.Range) {
+func (s *survey) missing(p *partitionFinding, r layout.Range) {
 	f := Finding{Level: Damage, Kind: FoundMissing, File: p.name, Position: r.From - p.base, Offset: r.From, Length: r.To - r.From,
 		Why: "the file ends before its last batches", remedies: []Action{{Kind: ActMark}}}
 	if layout.Contains(s.state.Damaged, r) {

@@ -1,4 +1,4 @@
-package storage
+package fsck
 
 import (
 	"bytes"
@@ -19,14 +19,15 @@ import (
 // and a line about them to the report, which is only ever appended to. A copy is
 // never overwritten. The report's name, too, is no topic's.
 const (
-	savedDir   = ".repaired"
-	reportName = savedDir + "/.report"
-	// maxCopies bounds the copies of one place with different bytes.
-	maxCopies = 1000
+	SavedDir   = ".repaired"
+	ReportName = SavedDir + "/.report"
 )
 
-// savedLine is one line of the report.
-type savedLine struct {
+// maxCopies bounds the copies of one place with different bytes.
+const maxCopies = 1000
+
+// ReportLine is one line of the report, as JSON.
+type ReportLine struct {
 	Time     string `json:"time"`
 	Topic    string `json:"topic"`
 	File     string `json:"file"`
@@ -50,7 +51,7 @@ func (m *mender) nameCopy(a *Action) (there bool, err error) {
 	if a.CRC, err = checksumOf(m, f, from, a.Length); err != nil {
 		return false, err
 	}
-	name := fmt.Sprintf("%s/%s-%d-%d", savedDir, a.File, from, a.Length)
+	name := fmt.Sprintf("%s/%s-%d-%d", SavedDir, a.File, from, a.Length)
 	for n := 2; n < maxCopies; n++ {
 		same, err := m.sameCopy(name, a)
 		if errors.Is(err, fs.ErrNotExist) && !m.saved[name] {
@@ -64,9 +65,9 @@ func (m *mender) nameCopy(a *Action) (there bool, err error) {
 			a.SavedAs, m.saved[name] = name, true
 			return true, nil
 		}
-		name = fmt.Sprintf("%s/%s-%d-%d.%d", savedDir, a.File, from, a.Length, n)
+		name = fmt.Sprintf("%s/%s-%d-%d.%d", SavedDir, a.File, from, a.Length, n)
 	}
-	return false, fmt.Errorf("more than %d copies in %s", maxCopies, savedDir)
+	return false, fmt.Errorf("more than %d copies in %s", maxCopies, SavedDir)
 }
 
 // sameCopy reports whether a file is a copy of what a is to save.
@@ -110,7 +111,7 @@ func checksumOf(m *mender, f vfs.File, from, length int64) (crc uint32, err erro
 	return crc, err
 }
 
-// save copies a range to savedDir and reports it. The copy has its name only
+// save copies a range to SavedDir and reports it. The copy has its name only
 // when it is whole and on stable storage.
 func (m *mender) save(a *Action) error {
 	there, err := m.nameCopy(a)
@@ -118,7 +119,7 @@ func (m *mender) save(a *Action) error {
 		return err
 	}
 	if !there {
-		for _, dir := range []string{savedDir, path.Dir(a.SavedAs)} {
+		for _, dir := range []string{SavedDir, path.Dir(a.SavedAs)} {
 			if err := m.o.FS.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
@@ -161,7 +162,7 @@ func (m *mender) copy(a *Action) error {
 
 // reportCopy appends the line about a copy to the report, unless it is there.
 func (m *mender) reportCopy(a *Action) error {
-	f, err := m.o.FS.OpenFile(reportName, vfs.ReadWrite|vfs.Create, m.perm)
+	f, err := m.o.FS.OpenFile(ReportName, vfs.ReadWrite|vfs.Create, m.perm)
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 	if err := vfs.ReadFull(f, old, 0); err != nil {
 		return err
 	}
-	line, err := json.Marshal(savedLine{
+	line, err := json.Marshal(ReportLine{
 		Time: m.o.Now().UTC().Format(time.RFC3339), Topic: a.Topic, File: a.File, Position: max(a.Position, 0), Offset: a.Offset,
 		Length: a.Length, CRC: a.CRC, Saved: a.SavedAs, Why: a.Why,
 	})
@@ -189,7 +190,7 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 		return err
 	}
 	for have := range bytes.Lines(old) {
-		var l savedLine
+		var l ReportLine
 		if json.Unmarshal(have, &l) == nil && l.Saved == a.SavedAs {
 			return nil
 		}
@@ -203,14 +204,14 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 }
 
 // syncCopies makes the names of the copies durable.
-func (t *mending) syncCopies() error {
+func (t *topicRepair) syncCopies() error {
 	fsys := t.o.FS
-	if _, err := fsys.Stat(savedDir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := fsys.Stat(SavedDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err := fsys.SyncDir(savedDir + "/" + t.s.topic)
+	err := fsys.SyncDir(SavedDir + "/" + t.s.topic)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // nothing was taken out of this topic
 	}
-	return errors.Join(err, fsys.SyncDir(savedDir), fsys.SyncDir("."))
+	return errors.Join(err, fsys.SyncDir(SavedDir), fsys.SyncDir("."))
 }
