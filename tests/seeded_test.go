@@ -230,28 +230,28 @@ var seededPlaces = []seededPlace{
 		}`, "^TestFilesOutOfPlace$"},
 
 	// Recovery.
-	{"internal/storage/recovery.go",
+	{"internal/storage/recovery_scan.go",
 		`	if err := f.Sync(); err != nil {
 		return place("sync"`,
 		`	if bug("recovery serves what it has not synced") {
 	} else if err := f.Sync(); err != nil {
 		return place("sync"`, byPowerCuts},
-	{"internal/storage/recovery.go",
+	{"internal/storage/recovery_scan.go",
 		`	if !l.adopted {
 		if err := files.Rewrite(`,
 		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
 		if err := files.Rewrite(`, byFaults},
-	{"internal/storage/recovery.go",
-		`			if err := f.Truncate(found.Tail); err != nil {`,
-		`			if bug("a torn tail is cut one byte too far") {
-				found.Tail--
-			}
-			if bug("a torn tail is served") {
-				from = end
-			} else if err := f.Truncate(found.Tail); err != nil {`, byPowerCuts},
-	{"internal/storage/recovery.go",
-		`		if head && torn {`,
-		`		if head && (torn || bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
+	{"internal/storage/recovery_scan.go",
+		`	if err := f.Truncate(tail); err != nil {`,
+		`	if bug("a torn tail is cut one byte too far") {
+		tail--
+	}
+	if bug("a torn tail is served") {
+		from = end
+	} else if err := f.Truncate(tail); err != nil {`, byPowerCuts},
+	{"internal/storage/recovery_scan.go",
+		`	if !torn {`,
+		`	if !torn && !(p == l.head() && bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
 	{"internal/storage/recovery.go",
 		`		if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {`,
 		`		if bug("a damaged journal is moved away before there is a new one") {
@@ -259,25 +259,22 @@ var seededPlaces = []seededPlace{
 				return err
 			}
 		} else if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {`, "^TestDamagedJournal.*$"},
-	{"internal/storage/recovery.go",
-		`		p, err := l.createPartition(max(end, ranges[n-1].To))`,
-		`		if bug("offsets are given out again after damage") {
-			ranges[n-1].To = end
-		}
-		p, err := l.createPartition(max(end, ranges[n-1].To))`, "^TestDamageAnywhere$"},
-	{"internal/storage/recovery.go",
-		`	oldest := l.state.Trimmed.Oldest
-	n := 0`,
-		`	oldest := l.state.Trimmed.Oldest
+	{"internal/storage/recovery_scan.go",
+		`	p, err := l.createPartition(next)`,
+		`	if bug("offsets are given out again after damage") {
+		next = l.next.Load()
+	}
+	p, err := l.createPartition(next)`, "^TestDamageAnywhere$"},
+	{"internal/storage/diagnose/verdict.go",
+		`	oldest := d.Journal.Trimmed.Oldest
+`, `	oldest := d.Journal.Trimmed.Oldest
 	if bug("a removal that was interrupted is not finished") {
 		oldest = 0
 	}
-	n := 0`, byPowerCuts},
-	{"internal/storage/recovery.go",
-		`	if cut < 0 {
-		return parts, nil`,
-		`	if cut < 0 || bug("a truncation that was interrupted is not finished") {
-		return parts, nil`, byPowerCuts},
+`, byPowerCuts},
+	{"internal/storage/diagnose/verdict.go",
+		`	if cut < 0 {`,
+		`	if cut < 0 || bug("a truncation that was interrupted is not finished") {`, byPowerCuts},
 	{"internal/storage/scan/scan.go",
 		`	defer func() { result.Tail = min(s.asideTo(result.Valid), s.Size) }()`,
 		`	defer func() {
@@ -295,11 +292,11 @@ var seededPlaces = []seededPlace{
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/fsck/survey_partition.go",
-		`	return diagnose.Torn(sp.sc, tail, synced)
+		`	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
 `, `	if bug("a check takes for torn what recovery keeps") {
-		return tail >= synced, nil
+		return sp.head && sp.p.base+tail >= sp.s.onDisk().Synced(), nil
 	}
-	return diagnose.Torn(sp.sc, tail, synced)
+	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
 `, "^TestCheckExpectsWhatRecoveryDoes$"},
 	{"internal/storage/scan/scan.go",
 		`		return end, end == s.Size && !cut || (follows && pos < s.Synced), err`,

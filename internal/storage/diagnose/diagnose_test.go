@@ -38,7 +38,8 @@ func TestTorn(t *testing.T) {
 		"half a batch of another topic":    {foreign[:len(foreign)-1], 0, true},
 		"a damaged batch of another topic": {strings.Replace(foreign, "foreign", "Foreign", 1), 0, true},
 	} {
-		if torn, err := Torn(scanner(whole+test.tail), end, test.synced); err != nil || torn != test.want {
+		d := &Log{Journal: &journal.State{Synced: test.synced}, Parts: []layout.Range{{From: 0, To: end + int64(len(test.tail))}}}
+		if torn, err := d.Torn(scanner(whole+test.tail), 0, end); err != nil || torn != test.want {
 			t.Errorf("%s: %v, %v", name, torn, err)
 		}
 	}

@@ -90,7 +90,7 @@ func (r *CheckReport) add(s *survey, online bool) {
 	if s.topic != "" && !s.deleted {
 		r.Topics++
 		if !online && !s.partial {
-			r.Next[s.topic] = s.goesOn()
+			r.Next[s.topic], _ = s.goesOn()
 		}
 	}
 	for _, p := range s.parts {

@@ -131,7 +131,7 @@ func (s *survey) plan() []Action {
 		return nil
 	}
 	plan = slices.DeleteFunc(plan, func(a Action) bool { return a.Kind == ActIndex || a.Kind == ActJournal })
-	if base, ok := s.begins(); ok {
+	if base, begins := s.goesOn(); begins {
 		plan = append(plan, Action{Kind: ActBegin, Topic: s.topic, File: layout.Partition(s.topic, base), Position: -1, Offset: base,
 			Why: "the log goes on here: offsets that were given out are not given out again"})
 	}
@@ -155,31 +155,9 @@ func (p *partitionFinding) changed() bool {
 	return p.fresh != nil || p.badIdx || p.recount || p.end < p.base+p.size
 }
 
-// begins returns the base of the partition that has to be begun, as recovery
-// would: after bytes that are set aside at the end of the log, or where all
-// partitions are gone.
-func (s *survey) begins() (int64, bool) {
-	n := len(s.parts)
-	if n == 0 {
-		return s.lastKnown(), true
-	}
-	head := s.parts[n-1]
-	ranges := s.damaged()
-	if k := len(ranges); k > 0 {
-		if last := ranges[k-1]; last.To > head.end || (last.To == head.end && head.end > head.base) {
-			return last.To, true
-		}
-	}
-	return 0, false
-}
-
-// goesOn returns the offset at which a server would go on with the log.
-func (s *survey) goesOn() int64 {
-	if base, ok := s.begins(); ok {
-		return base
-	}
-	return s.next
-}
+// goesOn returns the offset at which a server would go on with the log, and whether
+// that is the base of a partition that has to be begun.
+func (s *survey) goesOn() (next int64, begins bool) { return s.onDisk().GoesOn(s.damaged()) }
 
 // damaged returns the ranges that are damaged, as far as the journal is to know
 // them.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -285,44 +284,49 @@ func (v *surveyor) checkMode(s *survey, name string) {
 	}
 }
 
+// onDisk returns what is known of the log before its bytes are looked at. What is
+// made of it is what package diagnose makes of that, here as in recovery.
+func (s *survey) onDisk() *diagnose.Log {
+	d := &diagnose.Log{Journal: &s.state, Adopted: s.adopted, Parts: make([]layout.Range, len(s.parts))}
+	for i, p := range s.parts {
+		d.Parts[i] = layout.Range{From: p.base, To: p.end}
+	}
+	return d
+}
+
 // findUnfinished takes the partitions away that a TRIM or CUT record condemns.
 func (v *surveyor) findUnfinished(s *survey) {
-	oldest, n := s.state.Trimmed.Oldest, 0
-	for n < len(s.parts) && s.parts[n].base < oldest &&
-		(s.parts[n].end <= oldest || (n+1 < len(s.parts) && s.parts[n+1].base <= oldest)) {
-		p := s.parts[n]
+	n := s.onDisk().Trimmed()
+	for _, p := range s.parts[:n] {
 		s.note(FoundUnfinished, p.name, "a partition that was being removed", Action{Kind: ActRemove})
-		n++
 	}
 	s.parts = s.parts[n:]
-	cut := s.state.Cut
-	if cut < 0 {
+	keep, shorten, announced := s.onDisk().Cut()
+	if !announced {
 		return
 	}
-	n = len(s.parts)
-	for n > 1 && s.parts[n-1].base > cut {
-		n--
-		s.note(FoundUnfinished, s.parts[n].name, "a partition after the place where the log was being cut off", Action{Kind: ActRemove})
+	for _, p := range slices.Backward(s.parts[keep:]) {
+		s.note(FoundUnfinished, p.name, "a partition after the place where the log was being cut off", Action{Kind: ActRemove})
 	}
-	s.parts = s.parts[:n]
-	if n > 0 && s.parts[n-1].end > cut {
-		p := s.parts[n-1]
+	s.parts = s.parts[:keep]
+	if shorten {
+		p, cut := s.parts[keep-1], s.state.Cut
 		s.add(Finding{Level: Note, Kind: FoundUnfinished, File: p.name, Position: cut - p.base, Offset: cut, Length: p.end - cut,
 			Why: "the log was being cut off here", remedies: []Action{{Kind: ActCut}}})
 		p.end = cut
 	} else {
 		s.note(FoundUnfinished, layout.JournalFile(s.topic), "the log was being cut off, and is", Action{Kind: ActJournal})
 	}
-	s.state.Synced, s.state.Clean = min(s.state.Synced, cut), false
-	s.state.Forget(0, cut)
+	s.state.FinishCut()
 }
 
 // findDeadHeads takes away the heads after the synced mark that have no batch:
 // the torn tail begins in the partition before.
 func (v *surveyor) findDeadHeads(s *survey) {
-	for n := len(s.parts) - 1; n > 0 && s.parts[n].base > s.state.Synced; n-- {
+	for s.onDisk().InDoubt() {
+		n := len(s.parts) - 1
 		p := s.parts[n]
-		if alive, err := v.hasBatch(s, p); err != nil || alive {
+		if alive, err := v.isAlive(s, p); err != nil || alive {
 			return // an error is met again
 		}
 		save := []Action{{Kind: ActSave}, {Kind: ActRemove}}
@@ -338,7 +342,8 @@ func (v *surveyor) findDeadHeads(s *survey) {
 	}
 }
 
-func (v *surveyor) hasBatch(s *survey, p *partitionFinding) (bool, error) {
+// isAlive reports whether anything in the partition is a reason to keep it.
+func (v *surveyor) isAlive(s *survey, p *partitionFinding) (bool, error) {
 	if p.size == 0 {
 		return false, nil
 	}
@@ -374,16 +379,16 @@ func (v *surveyor) endsValid(s *survey, p *partitionFinding) bool {
 // findGaps looks whether the partitions follow one another.
 func (v *surveyor) findGaps(s *survey) {
 	for i := 0; i+1 < len(s.parts); i++ {
-		p, next := s.parts[i], s.parts[i+1]
-		switch {
-		case p.end > next.base:
+		p := s.parts[i]
+		switch joint, r := diagnose.Between(p.end, s.parts[i+1].base); {
+		case joint == diagnose.Overlap:
 			s.add(Finding{Level: Damage, Kind: FoundOverlap, File: p.name,
-				Position: next.base - p.base, Offset: next.base, Length: p.end - next.base,
+				Position: r.From - p.base, Offset: r.From, Length: r.To - r.From,
 				Why: "reaches into the next partition", remedies: []Action{{Kind: ActSave}, {Kind: ActCut}}})
-			p.end = next.base
-		case p.end < next.base && v.online && v.overlooked(s, i):
-		case p.end < next.base:
-			s.missing(p, layout.Range{From: p.end, To: next.base})
+			p.end = r.From
+		case joint == diagnose.Gap && v.online && v.overlooked(s, i):
+		case joint == diagnose.Gap:
+			s.missing(p, r)
 		}
 	}
 }
@@ -423,15 +428,13 @@ func (v *surveyor) findEnd(s *survey) {
 		v.findNothing(s)
 		return
 	}
-	for _, base := range slices.Sorted(maps.Keys(s.state.Ends)) {
-		if base < s.parts[0].base && base >= s.state.Trimmed.Oldest {
-			s.gone(layout.Partition(s.topic, base), layout.Range{From: base, To: s.state.Ends[base].End}, "the file is gone, and was not removed by logd")
-		}
+	for _, r := range s.onDisk().Gone() {
+		s.gone(layout.Partition(s.topic, r.From), r, "the file is gone, and was not removed by logd")
 	}
 	head := s.parts[len(s.parts)-1]
 	s.next = head.end
-	if synced := s.state.Synced; !s.adopted && synced > head.end {
-		s.missing(head, layout.Range{From: head.end, To: synced})
+	if r := s.onDisk().Missing(); r.From < r.To {
+		s.missing(head, r)
 	}
 }
 
@@ -448,19 +451,10 @@ func (s *survey) gone(name string, r layout.Range, why string) {
 
 // findNothing says what a topic without partitions has lost.
 func (v *surveyor) findNothing(s *survey) {
-	s.next = s.lastKnown()
+	s.next, _ = s.onDisk().GoesOn(nil)
 	if oldest := s.state.Trimmed.Oldest; s.next > oldest {
 		s.gone(s.topic, layout.Range{From: oldest, To: s.next}, "all partition files are gone")
 	}
-}
-
-// lastKnown returns the largest offset that the journal knows as given out.
-func (s *survey) lastKnown() int64 {
-	last := max(s.state.Synced, s.state.Trimmed.Oldest)
-	for _, e := range s.state.Ends {
-		last = max(last, e.End)
-	}
-	return last
 }
 
 // source reads a file for a survey.

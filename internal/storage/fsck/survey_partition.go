@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -120,14 +119,10 @@ func (sp *scanPass) run() error {
 // torn reports whether the invalid bytes from tail on, at the end of the
 // partition, are what recovery cuts off.
 func (sp *scanPass) torn(tail int64) (bool, error) {
-	if !sp.head || sp.v.online {
+	if sp.v.online {
 		return false, nil
 	}
-	synced := sp.s.state.Synced - sp.p.base
-	if sp.s.adopted {
-		synced = 0
-	}
-	return diagnose.Torn(sp.sc, tail, synced)
+	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
 }
 
 // trusted returns the position before which recovery takes nothing for torn.

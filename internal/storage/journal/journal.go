@@ -333,6 +333,13 @@ func (s *State) Forget(oldest, next int64) {
 	s.Damaged = slices.DeleteFunc(s.Damaged, func(r layout.Range) bool { return r.To <= oldest || r.From >= next })
 }
 
+// FinishCut notes that the truncation at s.Cut is done.
+func (s *State) FinishCut() {
+	s.Synced, s.Clean = min(s.Synced, s.Cut), false
+	s.Forget(0, s.Cut)
+	s.Cut = -1
+}
+
 // Complete returns what is known of the complete partition at base. Nothing is
 // while its end is not durably behind the log's: it may have been lost, and
 // other batches have taken its place.
