@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/fsck"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -88,6 +89,24 @@ func TestBatchesOfAnotherTopicAreDamage(t *testing.T) {
 				t.Errorf("after the repair the log goes on at %d (%v), want %d", next, err, end+int64(len(foreign)))
 			}
 		})
+	}
+}
+
+// Offsets of damage that the journal knows are not given out again, if something
+// else has cut the file off before them and nothing was written since the mark.
+func TestDamageBehindTheEnd(t *testing.T) {
+	disk, laid := lay(t)
+	end := laid[len(laid)-1].End
+	put(t, disk, layout.JournalFile("t"), extend(string(journal.Append(nil, journal.Damaged, end+10, end+20))))
+	if err := agree(t, disk); err != nil {
+		t.Error(err)
+	}
+	s := openMem(t, disk, Options{FlushInterval: -1})
+	defer s.Close()
+	l := mustLog(t, s, "t")
+	a := mustAppend(t, l, batchOf("t", "new"))
+	if got, err := bodiesFrom(l, a.Offset); a.Offset != end+20 || err != nil || fmt.Sprint(got) != "[new]" {
+		t.Errorf("appended at %d, want %d; there is %q (%v)", a.Offset, end+20, got, err)
 	}
 }
 
