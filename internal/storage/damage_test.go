@@ -70,6 +70,9 @@ func (d *damageLog) check(t *testing.T, file string, content []byte, without str
 			return err
 		}
 	}
+	if err := agree(disk, "t"); err != nil {
+		return err
+	}
 	base := int64(0)
 	if file != "t/0.log" {
 		base = d.second

@@ -54,6 +54,9 @@ func FuzzRecoverPartition(f *testing.F) {
 		if err := disk.WriteFile("t/0.log", b); err != nil {
 			t.Fatal(err)
 		}
+		if err := agree(disk, "t"); err != nil {
+			t.Fatal(err)
+		}
 		var first string
 		for try := range 3 {
 			s, err := Open(context.Background(), Options{FS: disk})
