@@ -499,7 +499,7 @@ func (r *crashRun) afterOp(op vfstest.Op) {
 // once more: what was served must not change by that.
 func (r *crashRun) recoverImage(image *vfstest.FS) error {
 	r.images++
-	if r.images%8 == 0 && r.lie == nil {
+	if r.images%16 == 0 && r.lie == nil {
 		for _, m := range r.topics {
 			if err := agree(image, m.topic); err != nil {
 				return fmt.Errorf("topic %s: %w", m.topic, err)
