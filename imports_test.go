@@ -54,6 +54,10 @@ var mayImport = map[string][]string{
 	"internal/storage/retain":  {"internal/topic"},
 	"internal/storage/walk":    {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
 
+	// Replication, from the bottom up.
+	"internal/entry":    {"internal/batch"},
+	"internal/grouplog": {"internal/entry", "internal/vfs"},
+
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic"},
@@ -90,6 +94,9 @@ var mustNotReach = map[string][]string{
 	"internal/storage/layout":   {"net", "flag"},
 	"internal/storage/walk":     {"net", "flag"},
 	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
+
+	"internal/entry":    {"net", "os"},
+	"internal/grouplog": {"net", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
