@@ -16,9 +16,9 @@ type access struct {
 
 // doors are what all callers of a server share.
 type doors struct {
-	store   topic.Store
-	hooks   topic.Hooks
-	recalls atomic.Uint64 // by Recall
+	store       topic.Store
+	deleteHooks topic.Hooks
+	recalls     atomic.Uint64 // by Recall
 }
 
 // held is the log that a caller has looked up last, since callers tend to keep to
@@ -53,7 +53,7 @@ func (a *access) lookup(cmd protocol.Command, name []byte) (f found, err error) 
 	case protocol.Topics, protocol.Delete, protocol.Stats:
 		f.catalog = a.store
 	case protocol.Hooks, protocol.Hook:
-		f.hooks = a.hooks
+		f.hooks = a.deleteHooks
 	case protocol.Config, protocol.Help, protocol.Ping, protocol.Close:
 	default:
 		err = protocol.ErrUnauthorized // nobody has decided who may

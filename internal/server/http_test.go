@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -462,4 +463,36 @@ func TestHTTPPanic(t *testing.T) {
 			t.Errorf("the log does not have %q: %s", text, log.String())
 		}
 	}
+}
+
+// TestHTTPFileShorterThanPromised: half an answer does not end as a whole one
+// does.
+func TestHTTPFileShorterThanPromised(t *testing.T) {
+	store, b := newFileStore(t, 200_000, 1<<40)
+	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+		for _, whole := range []bool{true, false} {
+			if !whole {
+				if err := os.Truncate(store.log.file.Name(), filePosition+100_000); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := dial()
+			c.post(protocol.ContentType, "READ t 0 1\r\n")
+			resp, err := http.ReadResponse(c.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			if want := "OK 0 1\r\n" + b; !strings.HasPrefix(want, string(got)) || whole && len(got) != len(want) {
+				t.Errorf("received %d bytes, want %d, or the first of them", len(got), len(want))
+			}
+			if (err == nil) != whole {
+				t.Errorf("the answer ends with %v", err)
+			}
+			c.nc.Close()
+		}
+		if n := s.Stats().Panics; n != 0 {
+			t.Errorf("%d panics are counted", n)
+		}
+	})
 }

@@ -122,7 +122,7 @@ const parallelRefusals = 64
 func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
-		o: o, doors: doors{store: o.Store, hooks: o.Hooks}, log: o.Logger,
+		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks}, log: o.Logger,
 		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		members:   make(map[member]bool),

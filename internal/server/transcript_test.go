@@ -71,6 +71,8 @@ func TestTranscripts(t *testing.T) {
 			name  string
 			start func(testing.TB, map[string]string) dialer
 		}{
+			{"session", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialSession(1<<20)) }},
+			{"session, byte by byte", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialSession(1)) }},
 			{"memory-pipe", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialPipe) }},
 			{"memory-tcp", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialTCP) }},
 			{"node", startNode},
@@ -84,6 +86,13 @@ func TestTranscripts(t *testing.T) {
 
 // dialer makes a connection to a server.
 type dialer func(testing.TB) net.Conn
+
+// dialSession has a session alone, which is fed pieces of so many bytes.
+func dialSession(piece int) func(testing.TB, *server.Server) dialer {
+	return func(_ testing.TB, s *server.Server) dialer {
+		return func(testing.TB) net.Conn { return server.NewSession(s, piece) }
+	}
+}
 
 func dialPipe(t testing.TB, s *server.Server) dialer {
 	return func(t testing.TB) net.Conn {
@@ -381,14 +390,14 @@ func play(t testing.TB, text string, dial dialer, update bool) string {
 			}
 			continue
 		case "end":
-			tcp, ok := s.nc.(*net.TCPConn)
+			half, ok := s.nc.(interface{ CloseWrite() error })
 			if !ok {
 				t.Skip("half a connection can't be closed here")
 			}
 			s.flush()
 			close(s.writes)
 			<-s.done
-			tcp.CloseWrite()
+			half.CloseWrite()
 			s.writes = make(chan []byte)
 			s.done = make(chan struct{})
 			close(s.done)
