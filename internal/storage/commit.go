@@ -42,7 +42,33 @@ type appendRequest struct {
 	turn     chan bool // true: answered; false: lead
 }
 
-var appendRequests = sync.Pool{New: func() any { return &appendRequest{turn: make(chan bool, 1)} }}
+// waiters are what calls wait with, to be used again. Each store has its own:
+// a channel that was made in a bubble of package testing/synctest must not get
+// into another.
+type waiters struct {
+	appends, syncs sync.Pool // of *appendRequest and *syncWaiter
+}
+
+func (w *waiters) takeAppend() *appendRequest {
+	if r, ok := w.appends.Get().(*appendRequest); ok {
+		return r
+	}
+	return &appendRequest{turn: make(chan bool, 1)}
+}
+
+func (w *waiters) freeAppend(r *appendRequest) {
+	*r = appendRequest{turn: r.turn}
+	w.appends.Put(r)
+}
+
+func (w *waiters) takeSync() *syncWaiter {
+	if s, ok := w.syncs.Get().(*syncWaiter); ok {
+		return s
+	}
+	return &syncWaiter{turn: make(chan syncTurn, 1)}
+}
+
+func (w *waiters) freeSync(s *syncWaiter) { w.syncs.Put(s) }
 
 // Append appends a run of batches: data is their wire bytes one after another
 // in canonical form, extents their lengths and message counts, at least one.
@@ -73,14 +99,14 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 	if e := l.failed.Load(); e != nil {
 		return Appended{}, readOnly(e)
 	}
-	r := appendRequests.Get().(*appendRequest)
+	r := l.store.waiters.takeAppend()
 	r.data, r.extents, r.expect = data, extents, expect
 
 	q := &l.queue
 	q.mu.Lock()
 	if q.bytes+int64(len(data)) > l.store.o.QueueBytes && q.bytes > 0 {
 		q.mu.Unlock()
-		r.free()
+		l.store.waiters.freeAppend(r)
 		return Appended{}, ErrBusy
 	}
 	q.waiting = append(q.waiting, r)
@@ -95,7 +121,7 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 			lead = !answered
 		case <-ctx.Done():
 			if q.withdraw(r) {
-				r.free()
+				l.store.waiters.freeAppend(r)
 				return Appended{}, ctx.Err()
 			}
 			lead = !<-r.turn
@@ -105,14 +131,8 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 		l.lead(r)
 	}
 	result, err := r.result, r.err
-	r.free()
+	l.store.waiters.freeAppend(r)
 	return result, err
-}
-
-func (r *appendRequest) free() {
-	turn := r.turn
-	*r = appendRequest{turn: turn}
-	appendRequests.Put(r)
 }
 
 // withdraw takes a request back that nobody has begun to write. It reports

@@ -207,6 +207,7 @@ type Store struct {
 	device  uint64 // that the work directory is on
 	marks   markLimit
 	lacks   lack
+	waiters waiters
 
 	// rootSyncing is held while the work directory is synced, rootFailures how often
 	// that has failed.

@@ -102,8 +102,6 @@ type syncTurn struct {
 	err  error
 }
 
-var syncWaiters = sync.Pool{New: func() any { return &syncWaiter{turn: make(chan syncTurn, 1)} }}
-
 // join returns lead if the caller has to do the sync itself, and call done
 // after it. Otherwise it waits until offset is synced.
 func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, err error) {
@@ -121,7 +119,7 @@ func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, 
 		g.mu.Unlock()
 		return true, nil
 	}
-	w := syncWaiters.Get().(*syncWaiter)
+	w := l.store.waiters.takeSync()
 	w.offset = offset
 	g.waiting = append(g.waiting, w)
 	g.mu.Unlock()
@@ -134,13 +132,13 @@ func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, 
 		if i := slices.Index(g.waiting, w); i >= 0 {
 			g.waiting = slices.Delete(g.waiting, i, i+1)
 			g.mu.Unlock()
-			syncWaiters.Put(w)
+			l.store.waiters.freeSync(w)
 			return false, ctx.Err()
 		}
 		g.mu.Unlock()
 		turn = <-w.turn
 	}
-	syncWaiters.Put(w)
+	l.store.waiters.freeSync(w)
 	return turn.lead, turn.err
 }
 
