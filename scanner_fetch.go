@@ -13,6 +13,10 @@ const (
 	// followWait is how long one read waits at the end of the log before it is
 	// sent again.
 	followWait = 10 * time.Second
+	// followRest is the pause after an answer without batches that should have
+	// come later: a server that shuts down gives such answers until it is gone, as
+	// fast as it is asked.
+	followRest = 10 * time.Millisecond
 	// awaitPause is between two questions whether a topic is there.
 	awaitPause = time.Second
 	// fromOldest is the fetcher's offset before it knows one.
@@ -170,6 +174,7 @@ func (f *fetcher) finished() bool { return f.s.cfg.Limit > 0 && f.left == 0 }
 func (f *fetcher) fetch() arrival {
 	for {
 		var gone *GoneError
+		asked := time.Now()
 		result, err := f.read()
 		if err == nil && f.offset == fromOldest && result.Offset > 0 {
 			var gone *GoneError
@@ -200,6 +205,9 @@ func (f *fetcher) fetch() arrival {
 			}
 			if f.s.cfg.Follow {
 				result.Release()
+				if time.Since(asked) < followWait/2 {
+					f.pause(followRest) // its error is that of the next read
+				}
 				continue
 			}
 			var end ScanEnd
