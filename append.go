@@ -43,9 +43,9 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 	return offset, nil
 }
 
-// Pending is an append under way, begun by [Client.StartAppend]. The zero
-// Pending is ready for use, and can be used again when its append is over. It
-// is for one goroutine.
+// Pending is an append under way, begun by [Client.StartAppend] or
+// [Client.AppendAsync]. The zero Pending is ready for use, and can be used again
+// when its append is over. It is for one goroutine.
 type Pending struct {
 	link  link.Pending
 	topic string
@@ -75,6 +75,14 @@ func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pen
 		return p.failed(f)
 	}
 	return nil
+}
+
+// AppendAsync is StartAppend with a Pending of its own. If the append does not
+// begin, the Pending is over at once, and its Wait returns why.
+func (c *Client) AppendAsync(ctx context.Context, topic string, b *Batch) *Pending {
+	p := new(Pending)
+	c.StartAppend(ctx, topic, b, p) // p tells of the error, too
+	return p
 }
 
 // tryAppend begins to append the finished batch, and reports false if there is
@@ -113,5 +121,10 @@ func (p *Pending) Wait(ctx context.Context) (offset int64, err error) {
 
 // Ready reports whether the append is over, so that Wait returns at once.
 func (p *Pending) Ready() bool { return p.link.Ready() }
+
+// Done returns a channel that is closed when the append is over, for a select. Of a
+// Pending that is used again it returns another one. It panics if no append was
+// ever begun.
+func (p *Pending) Done() <-chan struct{} { return p.link.Done() }
 
 func (p *Pending) failed(f *link.Failure) *OpError { return failed("append", p.topic, f) }

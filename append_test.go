@@ -127,6 +127,62 @@ func TestStartAppendPipelines(t *testing.T) {
 	}
 }
 
+// Done is closed when the append is over, whoever asks for it and when; of one that
+// does not begin it is closed at once.
+func TestAppendAsync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, cfg := fake(t, func(p *script.Peer) {
+			for i := range 2 {
+				p.Expect("BATCH ")
+				time.Sleep(time.Second)
+				p.Answer("OK %d 1\r\n", 10*i)
+			}
+			p.Expect("BATCH ")
+		})
+		c := dialTest(t, cfg)
+		isOver := func(p *Pending) bool {
+			select {
+			case <-p.Done():
+				return true
+			default:
+				return false
+			}
+		}
+		one, two := batchOf("a"), batchOf("b")
+		first, second := c.AppendAsync(t.Context(), "t", one), c.AppendAsync(t.Context(), "t", two)
+		if isOver(first) {
+			t.Error("it is over before the server has answered")
+		}
+		start := time.Now()
+		<-first.Done()
+		if offset, err := first.Wait(t.Context()); offset != 0 || err != nil || time.Since(start) != time.Second {
+			t.Errorf("the first: %d, %v after %v", offset, err, time.Since(start))
+		}
+		time.Sleep(10 * time.Second)
+		if offset, err := second.Wait(t.Context()); offset != 10 || err != nil {
+			t.Errorf("the second: %d, %v", offset, err)
+		}
+		if !isOver(first) || !isOver(second) || first.Done() != first.Done() {
+			t.Error("Done of an append that is over is not closed")
+		}
+		lost := c.AppendAsync(t.Context(), "t", one)
+		<-lost.Done()
+		if _, err := lost.Wait(t.Context()); !errors.Is(err, ErrConnectionLost) || !IsUnknown(err) {
+			t.Errorf("one that is lost: %v", err)
+		}
+		if err := c.StartAppend(t.Context(), "", one, first); err == nil || !isOver(first) {
+			t.Errorf("one that is used again, and does not begin: %v", err)
+		}
+		refused := c.AppendAsync(t.Context(), "t", new(Batch))
+		if _, err := refused.Wait(t.Context()); !isOver(refused) || !errors.Is(err, ErrEmptyBatch) || !IsNotStored(err) {
+			t.Errorf("one that does not begin: %v", err)
+		}
+		if new(Pending).Ready() {
+			t.Error("a Pending that was never used is over")
+		}
+	})
+}
+
 func TestPendingIsReusedOnlyWhenOver(t *testing.T) {
 	_, cfg := fake(t, func(p *script.Peer) { p.AwaitClose() })
 	c := dialTest(t, cfg)

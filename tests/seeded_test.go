@@ -72,6 +72,10 @@ var seededPlaces = []seededPlace{
 		`	return cn.purpose == forReads || cn.reads > 0
 `, `	return (cn.purpose == forReads || cn.reads > 0) && !bug("an append is sent behind a read")
 `, "^TestReadCorruptInCompany$"},
+	{"internal/link/limit.go",
+		`	if cl.kind != answerAppend || n <= smallestLimit && len(cn.opts.Addrs) == 1 {
+`, `	if cl.kind != answerAppend || n <= smallestLimit && len(cn.opts.Addrs) == 1 || bug("a batch is sent whatever the server's limit is") {
+`, "^TestTooLargeHurtsNobodyElse$"},
 	{"internal/link/reply.go",
 		`		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) {
 `, `		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) && !bug("the rest of a batch with a damaged size is waited for") {

@@ -59,12 +59,10 @@ type request struct {
 // progress is how far a call has come. It is guarded by conn.mu until the call is
 // over.
 type progress struct {
-	state        callState
-	answered     bool // the answer is here, or there will be none
-	orphaned     bool // the caller went away: nobody takes from done
-	wantsWritten bool // the caller wants to know when out is not used any more
-	toldWritten  bool // and was told; abandon looks at answered next, and takes the call or leaves it
-	unsent       bool // the server never got the whole request
+	state    callState
+	interest interest
+	unsent   bool          // the server never got the whole request
+	ended    chan struct{} // if not nil it is closed when the call is over
 }
 
 // answer is what came of a call. It is written by whoever has the role of the
@@ -84,24 +82,6 @@ type answer struct {
 	cut     bool   // batches ends before a batch that can't be taken
 	torn    error  // the stream has ended in the answer: the *DamageError of where
 }
-
-// callState is how far a call has come.
-type callState uint8
-
-const (
-	queued  callState = iota // out is not yet being written
-	writing                  // the connection's writer uses out
-	sent                     // out is written, or never will be
-)
-
-// fate is what became of a call that its caller has given up.
-type fate uint8
-
-const (
-	over    fate = iota // it is its caller's again
-	written             // out is written; the call stays with the connection
-	cut                 // out is not used any more, and was not all written; the call stays
-)
 
 // callPool keeps the calls of one Link. It is not everybody's because calls
 // have channels, which may not be shared by a program under test in a

@@ -61,16 +61,11 @@ type conn struct {
 	armed    bool        // the reader's deadline is set
 	lastUsed time.Time   // when something was last sent or awaited
 
-	// The role of the reader: who has it reads answers. It is the reader
-	// goroutine's but for moments.
-	free        bool            // nobody has it, and nothing is under way
-	direct      *Call           // the call whose caller has it
-	directWrite bool            // and who is writing
-	directDone  <-chan struct{} // of its context
-	begun       bool            // its answer has begun to arrive
-	interrupted bool            // that caller's context has ended: the read deadline stays as it is
-	readErr     error           // what a caller met while it read
-	lastWaited  bool            // the call that was answered last had waited set
+	role       role
+	direct     *Call           // the call whose caller has the role, nil if it is nobody's or the goroutine's
+	directDone <-chan struct{} // of the context of that caller while it reads; nil if it never ends
+	readErr    error           // what a caller met while it read
+	lastWaited bool            // the call that was answered last had waited set
 
 	limitAsked bool          // CONFIG was sent for limit
 	limited    chan struct{} // closed when limit is known, or never will be
@@ -129,7 +124,7 @@ func (cn *conn) enqueueLocked(cl *Call) bool {
 	if cn.ended != nil || cn.refuses(cl.kind) {
 		return false
 	}
-	cl.state = queued
+	cl.step(queued)
 	cn.queue.Push(cl)
 	cn.count(cl.kind, 1)
 	cn.wakeLocked()
@@ -209,7 +204,7 @@ func (cn *conn) write() {
 // reports false once the connection has ended.
 func (cn *conn) gather() bool {
 	cn.mu.Lock()
-	for cn.ended == nil && (cn.queue.Len() == 0 || cn.directWrite) {
+	for cn.ended == nil && (cn.queue.Len() == 0 || cn.role == roleWriting) {
 		cn.sleeping = true
 		cn.mu.Unlock()
 		<-cn.wake
@@ -227,13 +222,13 @@ func (cn *conn) gather() bool {
 		if size += len(cl.out); size > maxGatherBytes && len(cn.gathered) > 0 {
 			break
 		}
-		cl.state = writing
+		cl.step(writing)
 		cn.queue.Pop()
 		cn.sent.Push(cl)
 		cn.gathered = append(cn.gathered, cl)
 		cn.bufs = append(cn.bufs, cl.out)
 	}
-	// Under mu, so that a abandoned call can only bring it forward.
+	// Under mu, so that an abandoned call can only bring it forward.
 	cn.nc.SetWriteDeadline(deadline(cn.opts.WriteTimeout))
 	return true
 }
@@ -244,16 +239,10 @@ func (cn *conn) wrote(n int64) {
 	defer cn.mu.Unlock()
 	for _, cl := range cn.gathered {
 		n -= int64(len(cl.out))
-		cl.state = sent
-		if cl.answered {
-			cn.giveBack(cl)
-			continue
+		if cl.state == callWriting {
+			cl.unsent = n < 0
 		}
-		cl.unsent = n < 0
-		if cl.wantsWritten {
-			cl.toldWritten = true
-			cl.done <- struct{}{}
-		}
+		cl.step(written)
 	}
 	clear(cn.gathered)
 	clear(cn.bufs)
@@ -263,53 +252,45 @@ func (cn *conn) wrote(n int64) {
 	}
 }
 
-// abandon is called by the caller of cl, whose context has ended. It reports
-// over if the call is its caller's again: it was over already, or, with
-// cl.unsent, it was not sent. Otherwise the call stays with the connection,
-// which throws its answer away when that comes, and nothing but out, which is
-// not used any more, may be touched.
-func (cn *conn) abandon(cl *Call) fate {
+// abandon is called by the caller of cl, whose context has ended because of cause.
+// It reports that the call is over if it is its caller's again: it was over
+// already, or was not sent because of cause. Otherwise the call stays with the
+// connection, which throws its answer away when that comes, and the caller may
+// touch nothing but out, which is not used any more. Outcome is what is known of
+// the batch then.
+func (cn *conn) abandon(cl *Call, cause error) (isOver bool, outcome Outcome) {
 	cn.mu.Lock()
-	select {
-	case <-cl.done:
-		cn.mu.Unlock()
-		return over
-	default:
-	}
-	switch {
-	case cl.state == queued:
-		if !cn.queue.Remove(cl) {
-			panic(fmt.Sprintf("link: call in state %d is not queued", cl.state))
-		}
-		cn.count(cl.kind, -1)
-		cl.unsent = true
-		cn.mu.Unlock()
-		return over
-	case cl.state == writing && cl.kind == answerAppend:
+	defer cn.mu.Unlock()
+	if cl.kind == answerAppend && (cl.state == callWriting || cl.state == callAnswered) {
 		// The batch is its caller's, and must not change while it is written.
-		cl.wantsWritten = true
+		cl.interest = wantsWritten
 		cn.nc.SetWriteDeadline(cn.graceDeadline())
 		cn.mu.Unlock()
 		<-cl.done
 		cn.mu.Lock()
-		defer cn.mu.Unlock()
-		if cl.answered {
-			return over // it was answered before or since
+		if cl.state == callOver {
+			return true, 0
 		}
-		cl.orphaned = true
-		if cl.unsent {
-			return cut
-		}
-		return written
 	}
-	cl.orphaned = true
+	switch cl.state {
+	case callOver:
+		<-cl.done
+		return true, 0
+	case callQueued:
+		cn.queue.Remove(cl)
+		cn.count(cl.kind, -1)
+		cl.step(withdrawn)
+		cl.unsent, cl.err = true, cause
+		return true, 0
+	}
+	cl.interest = orphaned
+	outcome = outcomeFor(cl.kind, cl.unsent)
 	if cl.wait > 0 && cn.sent.Len() == 1 && cn.queue.Len() == 0 {
 		// Nobody else loses anything, and whoever comes next need not wait for
 		// the end of a read that nobody wants.
 		cn.endLocked(errAbandoned)
 	}
-	cn.mu.Unlock()
-	return written
+	return false, outcome
 }
 
 // errAbandoned ends a connection on which nothing is left but a waiting read, or
@@ -329,25 +310,10 @@ func (cn *conn) graceDeadline() time.Time {
 // holds mu and has taken the call out of its queue.
 func (cn *conn) finish(cl *Call) {
 	cn.count(cl.kind, -1)
-	cl.answered = true
 	if cl.asks {
 		close(cn.limited)
 	}
-	if cl.state != writing {
-		cn.giveBack(cl)
-	}
-}
-
-// giveBack hands the call to its caller, or keeps it if there is none any
-// more. Caller holds mu.
-func (cn *conn) giveBack(cl *Call) {
-	switch {
-	case cl.orphaned:
-		cl.Release()
-	case cl.toldWritten: // abandon is about to look
-	default:
-		cl.done <- struct{}{}
-	}
+	cl.step(answered)
 }
 
 // read is the reader: it returns why there are no more answers.
@@ -483,7 +449,7 @@ func (r armingReader) Read(p []byte) (int, error) {
 	cn := r.cn
 	cn.mu.Lock()
 	switch {
-	case cn.ended != nil || cn.interrupted: // keep the deadline of endWriting or interrupt
+	case cn.ended != nil || cn.interrupted(): // keep the deadline of endWriting or interrupt
 	case cn.sent.Len() > 0:
 		cn.arm()
 	case cn.armed:

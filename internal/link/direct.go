@@ -38,7 +38,7 @@ const (
 func (cn *conn) enqueueDirect(cl *Call) bool {
 	cl.waited = true
 	cn.mu.Lock()
-	if !cn.free || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl.kind) {
+	if cn.role != roleFree || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl.kind) {
 		cn.mu.Unlock()
 		return cn.enqueue(cl)
 	}
@@ -54,8 +54,9 @@ func (cn *conn) enqueueDirect(cl *Call) bool {
 		cn.mu.Unlock()
 		return cn.enqueue(cl) // and the reader goroutine finds out
 	}
-	cn.free, cn.direct, cn.directWrite = false, cl, true
-	cl.state = writing
+	cn.setRole(roleWriting)
+	cn.direct = cl
+	cl.step(writing)
 	cn.sent.Push(cl)
 	cn.count(cl.kind, 1)
 	cn.nc.SetWriteDeadline(deadline(cn.opts.WriteTimeout))
@@ -67,9 +68,9 @@ func (cn *conn) enqueueDirect(cl *Call) bool {
 	}
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	cl.state = sent
 	cl.unsent = n < len(cl.out)
-	cn.directWrite = false
+	cl.step(written)
+	cn.setRole(roleAwaiting)
 	if cn.queue.Len() > 0 {
 		cn.wakeLocked()
 	}
@@ -88,14 +89,8 @@ func (cn *conn) readDirect(ctx context.Context, cl *Call) {
 	cn.watch(ctx)
 	// Nothing is lost if this is interrupted: the reader goroutine goes on.
 	_, err := cn.reader.br.Peek(1)
-	begun := err == nil
-	if begun {
-		cn.mu.Lock()
-		cn.begun = true
-		if cn.interrupted {
-			cn.interrupt() // once more, with time for the rest
-		}
-		cn.mu.Unlock()
+	if err == nil {
+		cn.beginReading()
 		err = cn.readAnswer() // cl is its caller's from here on
 	} else {
 		err = cn.silence(err)
@@ -103,15 +98,16 @@ func (cn *conn) readDirect(ctx context.Context, cl *Call) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	switch {
-	case !cn.interrupted || cn.ended != nil:
+	case !cn.interrupted() || cn.ended != nil:
 		cn.readErr = err
-	case begun && err != nil:
+	case cn.role == roleHurried && err != nil:
 		cn.readErr = errAbandoned
 	default:
 		cn.armed = false
 		cn.nc.SetReadDeadline(time.Time{})
 	}
-	cn.direct, cn.begun, cn.interrupted, cn.free = nil, false, false, true
+	cn.setRole(roleFree)
+	cn.direct, cn.directDone = nil, nil
 	if cn.readErr != nil {
 		cn.endLocked(cn.readErr)
 	}
@@ -130,7 +126,7 @@ func (cn *conn) watch(ctx context.Context) {
 		cn.stopWatch = context.AfterFunc(ctx, func() {
 			cn.mu.Lock()
 			defer cn.mu.Unlock()
-			if cn.direct != nil && cn.directDone == done {
+			if cn.directDone == done {
 				cn.interrupt()
 			}
 		})
@@ -149,24 +145,39 @@ func (cn *conn) unwatch() {
 	}
 }
 
-// interrupt has the caller of the direct call stop reading: at once, or when
-// what has begun to arrive had its time. Caller holds mu.
+// interrupt has the caller who has the role stop reading: at once, or when what has
+// begun to arrive had its time. Caller holds mu.
 func (cn *conn) interrupt() {
-	if cn.ended != nil {
+	switch {
+	case cn.ended != nil: // which stops the caller, too
+	case cn.role == roleAwaiting:
+		cn.setRole(roleInterrupted)
+		cn.nc.SetReadDeadline(time.Unix(1, 0))
+	case cn.role == roleReading:
+		cn.setRole(roleHurried)
+		cn.nc.SetReadDeadline(deadline(cancelGrace))
+	}
+}
+
+// beginReading notes that the answer has begun to arrive, although the caller may
+// have been interrupted meanwhile.
+func (cn *conn) beginReading() {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.role == roleAwaiting {
+		cn.setRole(roleReading)
 		return
 	}
-	cn.interrupted = true
-	if cn.begun {
+	cn.setRole(roleHurried)
+	if cn.ended == nil {
 		cn.nc.SetReadDeadline(deadline(cancelGrace))
-	} else {
-		cn.nc.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
 // wakeReader gives a free role to the reader goroutine. Caller holds mu.
 func (cn *conn) wakeReader() {
-	if cn.free {
-		cn.free = false
+	if cn.role == roleFree {
+		cn.setRole(roleGoroutine)
 		cn.turn <- struct{}{}
 	}
 }
@@ -183,7 +194,7 @@ func (cn *conn) release() bool {
 	if !cn.lastWaited || cn.ended != nil || cn.sent.Len() > 0 || cn.queue.Len() > 0 {
 		return false
 	}
-	cn.free = true
+	cn.setRole(roleFree)
 	return true
 }
 
@@ -197,11 +208,11 @@ func (cn *conn) awaitTurn() error {
 		case <-cn.turn:
 		case <-rest.C:
 			cn.mu.Lock()
-			if !cn.free || time.Since(cn.lastUsed) < restAfter {
+			if cn.role != roleFree || time.Since(cn.lastUsed) < restAfter {
 				cn.mu.Unlock()
 				continue
 			}
-			cn.free = false
+			cn.setRole(roleGoroutine)
 			cn.mu.Unlock()
 		}
 		cn.mu.Lock()

@@ -91,7 +91,7 @@ func isFree(c *Link) bool {
 	cn := c.conn.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	return cn.free
+	return cn.role == roleFree
 }
 
 // becomesFree waits until the next caller may read its answer itself.

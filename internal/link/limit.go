@@ -94,7 +94,7 @@ func tooLarge(n, limit int64) error {
 func (l *Link) askLimit(cn *conn) bool {
 	ask := l.Call(AnswerBody, &protocol.Request{Command: protocol.Config})
 	ask.MaxBody = maxConfig
-	ask.orphaned, ask.asks = true, true
+	ask.interest, ask.asks = orphaned, true
 	sent := false
 	ok := l.enqueue(cn, ask, func(cn *conn, ask *Call) bool {
 		cn.mu.Lock()

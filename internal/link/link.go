@@ -182,11 +182,8 @@ func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure 
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
-		if left := cn.abandon(cl); left != over {
-			return false, &Failure{Addr: cn.addr, Err: ctx.Err(), Outcome: outcomeFor(kind, left == cut)}
-		}
-		if !cl.answered {
-			cl.err = ctx.Err()
+		if over, outcome := cn.abandon(cl, ctx.Err()); !over {
+			return false, &Failure{Addr: cn.addr, Err: ctx.Err(), Outcome: outcome}
 		}
 	}
 	if errors.Is(cl.err, errAbandoned) && ctx.Err() != nil {

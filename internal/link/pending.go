@@ -6,9 +6,10 @@ import "context"
 // zero Pending is ready for use, and can be used again when its append is over. It
 // is for one goroutine.
 type Pending struct {
-	cl   Call
-	cn   *conn
-	over bool
+	cl    Call
+	cn    *conn
+	over  bool          // done of cl has given its value
+	ended chan struct{} // see Done
 }
 
 // Start sends the finished batch and returns without waiting for the answer, which
@@ -56,7 +57,7 @@ func (p *Pending) begin(out []byte) {
 	}
 	p.cl.reset(answerAppend)
 	p.cl.out = out
-	p.cn, p.over = nil, false
+	p.cn, p.over, p.ended = nil, false, nil
 }
 
 // Refuse makes p tell of an append that was not begun, because of err.
@@ -78,14 +79,9 @@ func (p *Pending) Abandon(cause error) (offset int64, failure *Failure) {
 	if p.Ready() {
 		return p.Wait(context.Background())
 	}
-	switch p.cn.abandon(&p.cl) {
-	case written:
-		return 0, p.failure(cause, Unknown)
-	case cut:
-		return 0, p.failure(cause, NotStored)
-	}
-	if !p.cl.answered {
-		p.cl.err = cause
+	over, outcome := p.cn.abandon(&p.cl, cause)
+	if !over {
+		return 0, p.failure(cause, outcome)
 	}
 	p.over = true
 	return p.Wait(context.Background())
@@ -124,6 +120,30 @@ func (p *Pending) Ready() bool {
 		}
 	}
 	return p.over
+}
+
+// Done returns a channel that is closed when the append is over. It panics if no
+// append was ever begun.
+func (p *Pending) Done() <-chan struct{} {
+	if p.cl.done == nil {
+		panic("logd: Done of a Pending that was never started")
+	}
+	if p.ended != nil {
+		return p.ended
+	}
+	p.ended = make(chan struct{})
+	if p.Ready() {
+		close(p.ended)
+		return p.ended
+	}
+	p.cn.mu.Lock()
+	defer p.cn.mu.Unlock()
+	if p.cl.state == callOver {
+		close(p.ended)
+	} else {
+		p.cl.ended = p.ended
+	}
+	return p.ended
 }
 
 // Answered returns a channel that gets one value when the append is over. Whoever
