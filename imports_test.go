@@ -57,6 +57,7 @@ var mayImport = map[string][]string{
 	// Replication, from the bottom up.
 	"internal/entry":    {"internal/batch"},
 	"internal/grouplog": {"internal/entry", "internal/vfs"},
+	"internal/peer":     {"internal/entry"},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic"},
@@ -97,6 +98,7 @@ var mustNotReach = map[string][]string{
 
 	"internal/entry":    {"net", "os"},
 	"internal/grouplog": {"net", "flag"},
+	"internal/peer":     {"net", "os"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},

@@ -251,7 +251,7 @@ func FuzzTable(f *testing.F) {
 		if len(b) < 4 {
 			return
 		}
-		seal(b)
+		b = seal(bytes.Clone(b))
 		table, err := DecodeTable(b)
 		if err != nil {
 			return

@@ -1,0 +1,183 @@
+package peer
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Kind tells frames apart. The numbers are part of the protocol.
+type Kind uint8
+
+// The kinds of frames.
+const (
+	KindStart Kind = 1 + iota
+	KindBeat
+	KindMessage
+	KindAppend
+	KindTable
+)
+
+// Frame is a frame without the bytes of its body, which follow it.
+type Frame struct {
+	Kind    Kind
+	Group   uint16
+	Message []byte
+	Body    uint32 // how many bytes
+}
+
+// MaxMessage bounds the messages of control connections, and of APPEND frames: an
+// entry, and what raft adds. A table may have MaxTable.
+const (
+	MaxMessage = 1 << 20
+	MaxTable   = 256 << 20
+)
+
+const headerLen = 16
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// fits reports whether a frame may come on connections of a use. maxBody is the
+// largest body.
+func (k Kind) fits(use Use, message, body, maxBody uint32) error {
+	on, most := Control, uint32(MaxMessage)
+	switch k {
+	case KindStart, KindBeat, KindMessage:
+		maxBody = 0
+	case KindAppend:
+		on = Data
+	case KindTable:
+		on, most, maxBody = Data, MaxTable, 0
+	default:
+		return ErrInvalid
+	}
+	switch {
+	case on != use:
+		return ErrInvalid
+	case message > most || body > maxBody:
+		return ErrTooLong
+	}
+	return nil
+}
+
+// AppendFrame appends a frame up to its body.
+func AppendFrame(dst []byte, f *Frame) []byte {
+	start := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(f.Message)))
+	dst = append(dst, 0, 0, 0, 0, byte(f.Kind), 0)
+	dst = binary.LittleEndian.AppendUint16(dst, f.Group)
+	dst = binary.LittleEndian.AppendUint32(dst, f.Body)
+	dst = append(dst, f.Message...)
+	b := dst[start:]
+	binary.LittleEndian.PutUint32(b[4:], checksum(b[:headerLen], b[headerLen:]))
+	return dst
+}
+
+func checksum(header, message []byte) uint32 {
+	sum := crc32.Checksum(header[:4], castagnoli)
+	sum = crc32.Update(sum, castagnoli, header[8:])
+	return crc32.Update(sum, castagnoli, message)
+}
+
+// Start is the message of the first frame on control: which start of the member this
+// is, by a number that is another one each time, and up to where its member log is
+// on stable storage. So a peer knows one that has gone back, or that is there twice.
+type Start struct{ Number, Position uint64 }
+
+// Append appends the message.
+func (s Start) Append(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, s.Number)
+	return binary.LittleEndian.AppendUint64(dst, s.Position)
+}
+
+// ParseStart parses the message.
+func ParseStart(b []byte) (s Start, err error) {
+	if len(b) != 16 {
+		return s, ErrInvalid
+	}
+	return Start{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, nil
+}
+
+// Beat is the message of what is said at a tick: of the member 8 position · 8 clock
+// · 8 free · 2 number of groups, and of each group, in order,
+//
+//	2 group · 8 change · 8 term and 8 index of the table · 4 length, message
+type Beat struct {
+	Position uint64 // as in Start
+	Clock    int64  // milliseconds since 1970
+	Free     int64  // bytes of room
+	Groups   []GroupBeat
+}
+
+// GroupBeat is what a beat says of a group, if there is anything to say.
+type GroupBeat struct {
+	Group  uint16
+	Change uint64 // the Members entry whose change was applied, and that is on stable storage
+	// TableTerm and TableIndex name the table that is being taken over; 0: none.
+	TableTerm, TableIndex uint64
+	Message               []byte // a heartbeat, or the answer to one; empty: none
+}
+
+const (
+	beatLen      = 26
+	groupBeatLen = 30
+	maxGroups    = 64
+)
+
+// Append appends the message. It panics if there are too many groups.
+func (b *Beat) Append(dst []byte) []byte {
+	if len(b.Groups) > maxGroups {
+		panic(ErrTooLong)
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, b.Position)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Clock))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Free))
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(b.Groups)))
+	for i := range b.Groups {
+		g := &b.Groups[i]
+		dst = binary.LittleEndian.AppendUint16(dst, g.Group)
+		dst = binary.LittleEndian.AppendUint64(dst, g.Change)
+		dst = binary.LittleEndian.AppendUint64(dst, g.TableTerm)
+		dst = binary.LittleEndian.AppendUint64(dst, g.TableIndex)
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(g.Message)))
+		dst = append(dst, g.Message...)
+	}
+	return dst
+}
+
+// Parse parses the message into b, whose memory it uses again. The messages of the
+// groups are memory of p.
+func (b *Beat) Parse(p []byte) error {
+	if len(p) < beatLen {
+		return ErrInvalid
+	}
+	b.Position = binary.LittleEndian.Uint64(p)
+	b.Clock = int64(binary.LittleEndian.Uint64(p[8:]))
+	b.Free = int64(binary.LittleEndian.Uint64(p[16:]))
+	n := int(binary.LittleEndian.Uint16(p[24:]))
+	p = p[beatLen:]
+	b.Groups = b.Groups[:0]
+	if n > maxGroups || b.Clock < 0 || b.Free < 0 {
+		return ErrInvalid
+	}
+	for i := range n {
+		if len(p) < groupBeatLen {
+			return ErrInvalid
+		}
+		g := GroupBeat{
+			Group:     binary.LittleEndian.Uint16(p),
+			Change:    binary.LittleEndian.Uint64(p[2:]),
+			TableTerm: binary.LittleEndian.Uint64(p[10:]), TableIndex: binary.LittleEndian.Uint64(p[18:]),
+		}
+		size := binary.LittleEndian.Uint32(p[26:])
+		p = p[groupBeatLen:]
+		if int64(size) > int64(len(p)) || i > 0 && g.Group <= b.Groups[i-1].Group {
+			return ErrInvalid
+		}
+		g.Message, p = p[:size:size], p[size:]
+		b.Groups = append(b.Groups, g)
+	}
+	if len(p) > 0 {
+		return ErrInvalid
+	}
+	return nil
+}
