@@ -31,7 +31,7 @@
 //
 // A [Writer] makes the batches by itself: one Write is one message. It has
 // several on their way at once, and keeps what it could not deliver in a
-// [Backlog]. It works for package log and, by [NewSlogHandler], for log/slog.
+// [backlog.Backlog]. It works for package log and, by [NewSlogHandler], for log/slog.
 //
 // A [Scanner] reads messages one after another, from wherever it is told,
 // follows a topic, and with a [StatePuller] remembers from run to run which

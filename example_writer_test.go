@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
 )
 
 // printTopic prints the messages that a topic has.
@@ -204,7 +205,7 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 
 // Log shipping: lines go to a topic, also while the server is away and over
 // restarts of the shipper.
-func ExampleDiskBacklog() {
+func ExampleWriterConfig_disk() {
 	addr, stop := startExample()
 	defer stop()
 	ctx := context.Background()
@@ -220,13 +221,13 @@ func ExampleDiskBacklog() {
 			return err
 		}
 		defer client.Close()
-		backlog, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: filepath.Join(dir, "backlog")})
+		kept, err := backlog.OpenDisk(backlog.DiskConfig{Path: filepath.Join(dir, "backlog")})
 		if err != nil {
 			return err // a damaged backlog is not an empty one
 		}
-		defer backlog.Close()
+		defer kept.Close()
 		w, err := logd.NewWriter(ctx, client, "syslog", logd.WriterConfig{
-			Backlog:           backlog,
+			Backlog:           kept,
 			WriteWhileFailing: true, // to the backlog
 		})
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -55,25 +54,5 @@ func TestGoldenState(t *testing.T) {
 				t.Errorf("%s: position %v of topic %q, want %v of %q", kind, got, s.TopicID(), want, topic)
 			}
 		}
-	}
-}
-
-func TestGoldenBacklog(t *testing.T) {
-	version := strings.TrimSpace(backlogVersion)
-	path := golden(t, "backlog"+version, func(name string) {
-		b := openDisk(t, name)
-		defer b.Close()
-		for _, m := range []string{"first", "second", "third"} {
-			keep(t, b, m)
-		}
-		deliver(t, b, 1)
-	})
-	b := openDisk(t, path)
-	defer b.Close()
-	if got, want := kept(t, b), "second third"; got != want {
-		t.Errorf("kept %q, want %q", got, want)
-	}
-	if torn, _ := b.Torn(); torn != "" || b.topic() != "t" {
-		t.Errorf("torn %q, topic %q", torn, b.topic())
 	}
 }

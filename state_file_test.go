@@ -30,8 +30,8 @@ func TestFileStateFollowsNoLink(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if got := string(readAll(t, victim)); got != "precious" {
-		t.Errorf("another file is overwritten: %q", got)
+	if got, err := os.ReadFile(victim); err != nil || string(got) != "precious" {
+		t.Errorf("another file is overwritten: %q, %v", got, err)
 	}
 	info, err := os.Lstat(path)
 	if err != nil {

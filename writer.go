@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
 )
 
@@ -78,10 +79,10 @@ import (
 // A message is stored twice only if its batch failed with an error that is
 // [IsUnknown] and was kept in the backlog: the server may have stored it without
 // being heard. It is then stored once more for each such failure, at most. In
-// addition, a batch from a [DiskBacklog] is stored again if the process ends
+// addition, a batch from a [backlog.Disk] is stored again if the process ends
 // after the server stored it and before that was noted, and after a power cut.
 // A message whose WriteFunc callback had no error is stored exactly once; one
-// whose error is [IsNotStored] was not stored by that attempt. [NoBacklog] is
+// whose error is [IsNotStored] was not stored by that attempt. [backlog.None] is
 // for those who would rather lose a message than see it twice.
 //
 // # Memory
@@ -95,7 +96,7 @@ type Writer struct {
 	cfg     WriterConfig
 	maxData int64 // of the data that is sure to fit in a batch of BatchBytes
 	target  int64 // of the data up to which messages share a batch
-	backlog Backlog
+	backlog backlog.Backlog
 
 	wake chan struct{}   // wakes the goroutine; holds one
 	room chan struct{}   // wakes one caller who waits for room; holds one
@@ -157,10 +158,10 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 	}
 	w.backlog = w.cfg.Backlog
 	if w.backlog == nil && w.cfg.StopOnError {
-		w.cfg.Backlog, w.backlog = NoBacklog{}, NoBacklog{}
+		w.cfg.Backlog, w.backlog = backlog.None{}, backlog.None{}
 	}
 	if w.backlog == nil {
-		own, err := NewMemoryBacklog(MemoryBacklogConfig{})
+		own, err := backlog.NewMemory(backlog.MemoryConfig{})
 		if err != nil {
 			return nil, err
 		}
@@ -171,16 +172,16 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 	w.target = w.maxData - (w.cfg.BatchBytes - w.cfg.BatchTarget)
 	w.buffer.max = int(w.cfg.BufferBytes / w.cfg.BatchBytes)
 
-	if err := w.backlog.claim(); err != nil {
+	if err := w.backlog.Claim(); err != nil {
 		return nil, fail(err)
 	}
-	if whose := w.backlog.topic(); whose != "" && whose != topic {
-		w.backlog.release()
+	if whose := w.backlog.Topic(); whose != "" && whose != topic {
+		w.backlog.Release()
 		return nil, fail(fmt.Errorf("the backlog is of topic %q", whose))
 	}
 	failures, err := attempt(w)
 	if err != nil && !(w.cfg.WriteWhileFailing && (IsRetryable(err) || errors.Is(err, errNotAsked))) {
-		w.backlog.release()
+		w.backlog.Release()
 		return nil, fail(err)
 	}
 	w.life, w.stop = context.WithCancelCause(context.Background())

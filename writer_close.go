@@ -3,6 +3,8 @@ package logd
 import (
 	"context"
 	"fmt"
+
+	"github.com/logd-dev/logd/backlog"
 )
 
 // over reports whether nothing is left to do once Close was called.
@@ -50,16 +52,16 @@ func (w *Writer) end() {
 	w.age.Stop()
 	w.pause.Stop()
 	var given int64 // messages of a backlog that ends with the Writer
-	own, _ := w.backlog.(*MemoryBacklog)
+	own, _ := w.backlog.(*backlog.Memory)
 	if w.cfg.Backlog != nil {
 		own = nil
 	}
 	batches, size := w.backlog.Len(), w.backlog.Bytes()
 	if own != nil {
-		given = own.messages()
+		given = own.Messages()
 		own.Close()
 	}
-	w.backlog.release()
+	w.backlog.Release()
 	w.stop(nil)
 
 	w.mu.Lock()

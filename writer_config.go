@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
 )
 
@@ -55,11 +56,11 @@ type WriterConfig struct {
 	// written, byte for byte.
 	TrimNewline bool
 
-	// Backlog keeps the batches that could not be delivered: a MemoryBacklog, a
-	// DiskBacklog, or NoBacklog{} to give them up. It must have room for a batch
-	// of BatchBytes. Default: a MemoryBacklog of the Writer's own, of the default
+	// Backlog keeps the batches that could not be delivered: a *backlog.Memory, a
+	// *backlog.Disk, or backlog.None{} to give them up. It must have room for a
+	// batch of BatchBytes. Default: a Memory of the Writer's own, of the default
 	// size; with StopOnError none.
-	Backlog Backlog
+	Backlog backlog.Backlog
 	// WriteWhileFailing makes the Writer take messages also while it is
 	// failing, and be made while the server cannot be reached; the messages go
 	// to the Backlog. Default: Write returns why the Writer is failing.
@@ -174,12 +175,12 @@ func (cfg *WriterConfig) Validate() error {
 	switch {
 	case full.BufferBytes < least:
 		return bad("BufferBytes", full.BufferBytes, "at least %d, %s", least, why)
-	case full.WriteWhileFailing && full.Backlog == NoBacklog{}:
-		return bad("WriteWhileFailing", true, "a Backlog with it, not NoBacklog")
+	case full.WriteWhileFailing && full.Backlog == backlog.None{}:
+		return bad("WriteWhileFailing", true, "a Backlog with it, not backlog.None")
 	case full.WriteWhileFailing && full.StopOnError:
 		return bad("StopOnError", true, "it without WriteWhileFailing: a Writer that has stopped takes no messages")
-	case full.Backlog != nil && full.Backlog.room() < full.BatchBytes:
-		return bad("BatchBytes", full.BatchBytes, "at most %d, which is what the Backlog has room for while it is empty", full.Backlog.room())
+	case full.Backlog != nil && full.Backlog.MaxBatch() < full.BatchBytes:
+		return bad("BatchBytes", full.BatchBytes, "at most %d, which is what the Backlog has room for while it is empty", full.Backlog.MaxBatch())
 	}
 	return nil
 }

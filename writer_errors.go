@@ -34,7 +34,7 @@ type BatchError struct {
 	Err error
 	// Kept tells that the batch is in the backlog.
 	Kept bool
-	// Backlog is why it could not be kept, nil if it is, or with NoBacklog.
+	// Backlog is why it could not be kept, nil if it is, or with backlog.None.
 	Backlog error
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/logd-dev/logd/backlog"
 )
 
 func TestBatchError(t *testing.T) {
@@ -16,11 +18,11 @@ func TestBatchError(t *testing.T) {
 		not  []error
 	}{
 		{&BatchError{Topic: "t", Messages: 3, Err: cause, Kept: true},
-			`logd: 3 messages for topic "t" are kept in the backlog: logd: append "t" at a:1: busy`, []error{ErrBusy, ErrBacklogged}, []error{ErrBacklogFull}},
+			`logd: 3 messages for topic "t" are kept in the backlog: logd: append "t" at a:1: busy`, []error{ErrBusy, ErrBacklogged}, []error{backlog.ErrFull}},
 		{&BatchError{Topic: "t", Messages: 3, Err: cause},
 			`logd: 3 messages for topic "t" are given up: logd: append "t" at a:1: busy`, []error{ErrBusy}, []error{ErrBacklogged}},
-		{&BatchError{Topic: "t", Messages: 3, Err: cause, Backlog: fmt.Errorf("%w: 9 bytes", ErrBacklogFull)},
-			`logd: 3 messages for topic "t" are given up, not kept (backlog is full: 9 bytes): logd: append "t" at a:1: busy`, []error{ErrBusy, ErrBacklogFull}, []error{ErrBacklogged}},
+		{&BatchError{Topic: "t", Messages: 3, Err: cause, Backlog: fmt.Errorf("%w: 9 bytes", backlog.ErrFull)},
+			`logd: 3 messages for topic "t" are given up, not kept (backlog is full: 9 bytes): logd: append "t" at a:1: busy`, []error{ErrBusy, backlog.ErrFull}, []error{ErrBacklogged}},
 	} {
 		if got := tt.err.Error(); got != tt.says {
 			t.Errorf("%q, want %q", got, tt.says)

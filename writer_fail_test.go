@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
 
 	"github.com/logd-dev/logd/logdtest/script"
@@ -241,8 +242,8 @@ func TestWriterRefusedBatch(t *testing.T) {
 // A batch that is refused for good stays at the head, and nothing is skipped.
 func TestWriterRefusedForGood(t *testing.T) {
 	s := &script.Log{OnBatch: func(*script.Peer, []string) string { return "ERR topic not allowed\r\n" }}
-	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{})
-	bubble(t, s, WriterConfig{Backlog: backlog}, func(t *testing.T, w *Writer) {
+	kept, _ := backlog.NewMemory(backlog.MemoryConfig{})
+	bubble(t, s, WriterConfig{Backlog: kept}, func(t *testing.T, w *Writer) {
 		write(t, w, "a")
 		time.Sleep(time.Minute)
 		_, err := w.Write([]byte("b"))
@@ -255,17 +256,17 @@ func TestWriterRefusedForGood(t *testing.T) {
 		if !errors.Is(err, ErrTopicNotAllowed) || !errors.Is(err, ErrBacklogged) {
 			t.Errorf("Close: %v", err)
 		}
-		if backlog.Len() == 0 || backlog.Bytes() == 0 {
+		if kept.Len() == 0 || kept.Bytes() == 0 {
 			t.Error("the backlog is empty")
 		}
 		// Another Writer takes over.
 		s.OnBatch = nil
-		w, err = NewWriter(t.Context(), w.client, "t", WriterConfig{Backlog: backlog})
+		w, err = NewWriter(t.Context(), w.client, "t", WriterConfig{Backlog: kept})
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, w, "c")
-		if err := w.Close(); err != nil || !strings.HasPrefix(s.String(), "a ") || !strings.HasSuffix(s.String(), "c") || backlog.Len() != 0 {
+		if err := w.Close(); err != nil || !strings.HasPrefix(s.String(), "a ") || !strings.HasSuffix(s.String(), "c") || kept.Len() != 0 {
 			t.Errorf("Close: %v, stored %q", err, s.String())
 		}
 	})
@@ -282,7 +283,7 @@ func TestWriterWithoutBacklog(t *testing.T) {
 		return ""
 	}}
 	var n notes
-	cfg := WriterConfig{BatchMessages: 1, InFlight: 1, Backlog: NoBacklog{}}
+	cfg := WriterConfig{BatchMessages: 1, InFlight: 1, Backlog: backlog.None{}}
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
 		_, ccfg := fake(t, s.Serve)
@@ -325,8 +326,8 @@ func TestWriterBacklogOverflow(t *testing.T) {
 		return ""
 	}}
 	// Room for two batches of one message of 200 bytes.
-	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 500})
-	cfg := WriterConfig{BatchBytes: 400, BatchMessages: 1, Backlog: backlog, WriteWhileFailing: true}
+	kept, _ := backlog.NewMemory(backlog.MemoryConfig{MaxBytes: 500})
+	cfg := WriterConfig{BatchBytes: 400, BatchMessages: 1, Backlog: kept, WriteWhileFailing: true}
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
@@ -343,11 +344,11 @@ func TestWriterBacklogOverflow(t *testing.T) {
 		if got := strings.Join(results.all(), "; "); strings.Count(got, "kept") != 2 || strings.Count(got, "lost, not stored") != 1 {
 			t.Errorf("results %q", got)
 		}
-		if n.failures(ErrBacklogFull) != 1 || w.Stats().Lost != 1 {
+		if n.failures(backlog.ErrFull) != 1 || w.Stats().Lost != 1 {
 			t.Errorf("stats %+v, errors %v", w.Stats(), n.errs)
 		}
 		// From now on everybody is told at once.
-		if _, err := w.Write([]byte("d")); !errors.Is(err, ErrFailing) || !errors.Is(err, ErrBacklogFull) || !errors.Is(err, ErrConnect) {
+		if _, err := w.Write([]byte("d")); !errors.Is(err, ErrFailing) || !errors.Is(err, backlog.ErrFull) || !errors.Is(err, ErrConnect) {
 			t.Errorf("Write: %v", err)
 		}
 		o.down.Store(false)
@@ -521,27 +522,39 @@ func TestWriterBrokenBacklog(t *testing.T) {
 func testBrokenBacklog(t *testing.T, messages []string) {
 	s := &script.Log{}
 	var n notes
-	backlog := openDisk(t, filepath.Join(t.TempDir(), "backlog"))
-	keep(t, backlog, messages...)
-	raw := readAll(t, backlog.cfg.Path)
-	raw[len(raw)-3] ^= 1
-	if err := os.WriteFile(backlog.cfg.Path, raw, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "backlog")
+	kept, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
+	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := WriterConfig{Backlog: backlog}
+	defer kept.Close()
+	for _, m := range messages {
+		if err := kept.Put(&backlog.Entry{Raw: []byte(stored("t", m)), Messages: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)-3] ^= 1
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := WriterConfig{Backlog: kept}
 	n.install(&cfg)
 	bubble(t, s, cfg, func(t *testing.T, w *Writer) {
 		time.Sleep(time.Minute)
-		if s.String() != strings.Join(messages[:len(messages)-1], " ") || w.State() != StateFailing || !errors.Is(w.Err(), ErrBacklogDamaged) {
+		if s.String() != strings.Join(messages[:len(messages)-1], " ") || w.State() != StateFailing || !errors.Is(w.Err(), backlog.ErrDamaged) {
 			t.Errorf("stored %q, state %v, %v", s.String(), w.State(), w.Err())
 		}
-		if _, err := w.Write([]byte("c")); !errors.Is(err, ErrBacklogDamaged) {
+		if _, err := w.Write([]byte("c")); !errors.Is(err, backlog.ErrDamaged) {
 			t.Errorf("Write: %v", err)
 		}
-		if err := w.Close(); !errors.Is(err, ErrBacklogDamaged) || !errors.Is(err, ErrBacklogged) {
+		if err := w.Close(); !errors.Is(err, backlog.ErrDamaged) || !errors.Is(err, ErrBacklogged) {
 			t.Errorf("Close: %v", err)
 		}
-		if got := n.failures(ErrBacklogDamaged); got < 12 || got > 40 {
+		if got := n.failures(backlog.ErrDamaged); got < 12 || got > 40 {
 			t.Errorf("%d failures told in a minute, of which most have a pause of 2.5 to 5 s", got)
 		}
 	})

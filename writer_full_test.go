@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -313,7 +314,7 @@ func TestWriterFlushCancelled(t *testing.T) {
 // What CloseContext gives up goes to the backlog: what was sent as unknown, the
 // rest as not stored.
 func TestWriterCloseCancelled(t *testing.T) {
-	backlog, _ := NewMemoryBacklog(MemoryBacklogConfig{})
+	backlog, _ := backlog.NewMemory(backlog.MemoryConfig{})
 	var n notes
 	cfg := small(Block)
 	cfg.Backlog = backlog

@@ -18,7 +18,7 @@ var errNotAsked = errors.New("not connected yet")
 //     is StateFailing until it has.
 //
 // Each option may change the configuration, to have an OnError or a
-// DiskBacklog, for example. The error is that of WriterConfig.Validate, of the
+// backlog.Disk, for example. The error is that of WriterConfig.Validate, of the
 // topic's name or of the backlog.
 //
 // At the program's end CloseContext delivers what is pending for as long as its

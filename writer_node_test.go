@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 )
@@ -122,7 +123,7 @@ func TestWriterOverServerRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		backlog, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: path})
+		backlog, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
 		if err != nil {
 			t.Fatal(err)
 		}

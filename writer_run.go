@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/link"
 )
 
@@ -14,6 +16,7 @@ type sender struct {
 	flight  link.Queue[slot] // sent and not answered, in order
 	held    *slot            // what is to be sent next, nil if that is still in its place
 	spare   []*slot          // memory for batches from the backlog
+	cursor  int64            // number of the last batch that was taken from the backlog
 	drained bool             // the backlog has nothing that is not in flight or held
 	age     *time.Timer      // ends when the open batch may be due
 	pause   *time.Timer      // ends when the next probe may begin
@@ -38,8 +41,7 @@ func (w *Writer) begin(err error, failures int) {
 	w.age.Stop()
 	w.pause.Stop()
 	w.reports.due.Stop()
-	w.backlog.rewind()
-	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.messages()
+	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.Messages()
 	switch {
 	case err != nil:
 		w.state, w.cause = StateFailing, err
@@ -53,8 +55,10 @@ func (w *Writer) begin(err error, failures int) {
 // run is the goroutine.
 func (w *Writer) run() {
 	defer close(w.done)
-	if err := w.backlog.warning(); err != nil {
-		w.report(err)
+	if disk, ok := w.backlog.(*backlog.Disk); ok {
+		if err := disk.Warning(); err != nil {
+			w.report(err)
+		}
 	}
 	for {
 		for s := w.flight.Peek(); s != nil && s.pending.Ready(); s = w.flight.Peek() {
@@ -189,16 +193,17 @@ func (w *Writer) nextKept() (*slot, error) {
 	if n := len(w.spare); n > 0 {
 		s, w.spare = w.spare[n-1], w.spare[:n-1]
 	}
-	var ok bool
 	var err error
-	s.seq, s.raw, ok, err = w.backlog.next(s.raw)
-	if !ok || err != nil {
+	s.seq, s.raw, err = w.backlog.Next(w.cursor, s.raw)
+	if s.seq == 0 || err != nil {
 		s.seq = 0
 		w.spare = append(w.spare, s)
 		w.drained = err == nil
 		return nil, err
 	}
-	s.messages = messagesOf(s.raw)
+	w.cursor = s.seq
+	h, _, _ := batch.Parse(s.raw) // which the backlog has checked
+	s.messages = h.Messages
 	return s, nil
 }
 
@@ -230,7 +235,7 @@ func (w *Writer) answered(offset int64, err error) {
 	}
 	backlogged := false
 	if s.seq != 0 {
-		if err := w.backlog.delivered(s.seq); err != nil {
+		if err := w.backlog.Delivered(s.seq); err != nil {
 			w.report(err)
 		}
 		backlogged = w.backlog.Len() > 0
@@ -287,11 +292,11 @@ func (w *Writer) oldestOut() int64 {
 func (w *Writer) undelivered(s *slot, cause error) {
 	failure := &BatchError{Topic: w.topic, Messages: s.messages, Batches: 1, Err: cause, Kept: s.seq != 0}
 	if s.seq == 0 {
-		err := w.backlog.put(&BacklogEntry{
+		err := w.backlog.Put(&backlog.Entry{
 			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
 		})
 		failure.Kept = err == nil
-		if err != errNoBacklog {
+		if err != backlog.ErrNone {
 			failure.Backlog = err
 		}
 	}
@@ -474,8 +479,7 @@ func (w *Writer) reached(err error) {
 	if w.state != StateFailing {
 		return
 	}
-	w.backlog.rewind()
-	w.drained = false
+	w.cursor, w.drained = 0, false
 	backlogged := w.backlog.Len() > 0
 	w.mu.Lock()
 	w.backlogged = backlogged

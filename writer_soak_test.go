@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -30,7 +31,8 @@ type soak struct {
 	dir    string
 	files  int
 
-	backlog *DiskBacklog
+	backlog *backlog.Disk
+	path    string // of the backlog
 	w       *Writer
 
 	mu      sync.Mutex
@@ -64,7 +66,8 @@ func (s *soak) failure(err error) {
 // start starts the program, with the backlog in the file.
 func (s *soak) start(path string) {
 	var err error
-	s.backlog, err = OpenDiskBacklog(DiskBacklogConfig{Path: path, NoSync: true})
+	s.path = path
+	s.backlog, err = backlog.OpenDisk(backlog.DiskConfig{Path: path, NoSync: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func (s *soak) stop() {
 func (s *soak) crash() {
 	s.freeze(true)
 	s.mu.Lock()
-	raw, err := os.ReadFile(s.backlog.cfg.Path)
+	raw, err := os.ReadFile(s.path)
 	for i := range s.fate {
 		s.fate[i].gone = !s.fate[i].told
 	}
@@ -324,7 +327,7 @@ func TestWriterSoak(t *testing.T) {
 					switch s.rnd.IntN(400) {
 					case 0:
 						s.stop()
-						s.start(s.backlog.cfg.Path)
+						s.start(s.path)
 						s.count("restart")
 					case 1:
 						// A message that the crash takes was perhaps taken, not more.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -53,7 +54,7 @@ func TestWriterStopsOnError(t *testing.T) {
 				cfg := WriterConfig{BatchMessages: 1, InFlight: 1, StopOnError: tt.stop}
 				n.install(&cfg)
 				if tt.backlog {
-					cfg.Backlog, _ = NewMemoryBacklog(MemoryBacklogConfig{})
+					cfg.Backlog, _ = backlog.NewMemory(backlog.MemoryConfig{})
 				}
 				w := openWriter(t, ccfg, cfg)
 				write(t, w, "a", "b", "c", "d", "e")

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -52,7 +53,7 @@ func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 	_, ccfg := fake(t, s.Serve)
 	cfg := WriterConfig{BatchMessages: 5, BatchBytes: 500, InFlight: 3, BufferBytes: 7 * 500, WhenFull: policy}
 	if !keeps {
-		cfg.Backlog = NoBacklog{}
+		cfg.Backlog = backlog.None{}
 	}
 	w := openWriter(t, ccfg, cfg)
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -53,7 +54,7 @@ func TestWriteSyncFails(t *testing.T) {
 		}
 		return ""
 	}}
-	bubble(t, s, WriterConfig{BatchMessages: 1, InFlight: 1, Backlog: NoBacklog{}}, func(t *testing.T, w *Writer) {
+	bubble(t, s, WriterConfig{BatchMessages: 1, InFlight: 1, Backlog: backlog.None{}}, func(t *testing.T, w *Writer) {
 		results, err := w.WriteSync(t.Context(), inBytes("good", "bad", "behind")...)
 		if len(results) != 3 || results[0].Err != nil || !errors.Is(results[1].Err, ErrTopicNotAllowed) || results[2].Err == nil || err != results[1].Err {
 			t.Errorf("%v, %v", results, err)

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -166,13 +167,13 @@ func TestWriterOnBatch(t *testing.T) {
 
 func TestNewWriterRefuses(t *testing.T) {
 	s := &script.Log{MaxBatchSize: 1000}
-	full, _ := NewMemoryBacklog(MemoryBacklogConfig{})
+	full, _ := backlog.NewMemory(backlog.MemoryConfig{})
 	raw := stored("other", "x")
-	if err := full.put(&BacklogEntry{Raw: []byte(raw), Messages: 1}); err != nil {
+	if err := full.Put(&backlog.Entry{Raw: []byte(raw), Messages: 1}); err != nil {
 		t.Fatal(err)
 	}
-	used, _ := NewMemoryBacklog(MemoryBacklogConfig{})
-	used.claim()
+	used, _ := backlog.NewMemory(backlog.MemoryConfig{})
+	used.Claim()
 	tests := []struct {
 		name  string
 		topic string
@@ -184,7 +185,7 @@ func TestNewWriterRefuses(t *testing.T) {
 		{"default batches", "t", WriterConfig{}, ErrTooLarge, []string{"BatchBytes", "65536", "1000"}},
 		{"a topic that is none", "..", WriterConfig{BatchBytes: 1000}, ErrInvalidRequest, []string{`".."`}},
 		{"another topic's backlog", "t", WriterConfig{BatchBytes: 1000, Backlog: full}, nil, []string{"backlog", `"other"`}},
-		{"another Writer's backlog", "t", WriterConfig{BatchBytes: 1000, Backlog: used}, ErrBacklogInUse, nil},
+		{"another Writer's backlog", "t", WriterConfig{BatchBytes: 1000, Backlog: used}, backlog.ErrInUse, nil},
 		{"a bad config", "t", WriterConfig{InFlight: -1}, nil, []string{"InFlight"}},
 	}
 	for _, tt := range tests {
@@ -204,9 +205,10 @@ func TestNewWriterRefuses(t *testing.T) {
 					t.Errorf("%q does not say %q", err, part)
 				}
 			}
-			if full.user.claimed {
-				t.Error("the backlog is still claimed")
+			if err := full.Claim(); err != nil {
+				t.Errorf("the backlog is still claimed: %v", err)
 			}
+			full.Release()
 		})
 	}
 }
@@ -354,11 +356,11 @@ func TestWriterConfigValidate(t *testing.T) {
 	if err := (&WriterConfig{}).Validate(); err != nil {
 		t.Errorf("the zero config: %v", err)
 	}
-	small, err := NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 1000})
+	small, err := backlog.NewMemory(backlog.MemoryConfig{MaxBytes: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := OpenDiskBacklog(DiskBacklogConfig{Path: filepath.Join(t.TempDir(), "backlog"), MaxBytes: minDiskBacklog})
+	disk, err := backlog.OpenDisk(backlog.DiskConfig{Path: filepath.Join(t.TempDir(), "backlog"), MaxBytes: 68 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,9 +368,9 @@ func TestWriterConfigValidate(t *testing.T) {
 	if err := (&WriterConfig{Backlog: disk}).Validate(); err != nil {
 		t.Errorf("the smallest backlog on disk: %v", err)
 	}
-	largest := entry(false, "a", strings.Repeat("x", DefaultMaxBatchSize-60))
+	largest := &backlog.Entry{Raw: []byte(stored("t", "a", strings.Repeat("x", DefaultMaxBatchSize-60))), Messages: 2}
 	largest.Reason = strings.Repeat("because ", 10000)
-	if err := disk.put(largest); err != nil {
+	if err := disk.Put(largest); err != nil {
 		t.Errorf("a batch of %d bytes does not fit into the smallest backlog on disk: %v", len(largest.Raw), err)
 	}
 	tests := []struct {
@@ -385,7 +387,7 @@ func TestWriterConfigValidate(t *testing.T) {
 		{WriterConfig{BufferBytes: 100_000}, []string{"BufferBytes", "100000", "131072"}},
 		{WriterConfig{BufferBytes: 131072, WhenFull: DropOldest}, []string{"BufferBytes", "131072", "655360", "DropOldest"}},
 		{WriterConfig{WhenFull: 9}, []string{"WhenFull", "FullPolicy(9)"}},
-		{WriterConfig{Backlog: NoBacklog{}, WriteWhileFailing: true}, []string{"WriteWhileFailing", "Backlog"}},
+		{WriterConfig{Backlog: backlog.None{}, WriteWhileFailing: true}, []string{"WriteWhileFailing", "Backlog"}},
 		{WriterConfig{Backlog: small}, []string{"BatchBytes", "65536", "1000"}},
 		{WriterConfig{Backlog: disk, BatchBytes: 65537}, []string{"BatchBytes", "65537", "65536"}},
 	}

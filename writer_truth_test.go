@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -203,7 +204,7 @@ func TestWriterTellsTheTruth(t *testing.T) {
 	for name, cfg := range map[string]WriterConfig{
 		"backlog":       {},
 		"small backlog": {BatchBytes: 500},
-		"no backlog":    {Backlog: NoBacklog{}},
+		"no backlog":    {Backlog: backlog.None{}},
 		"drops":         {WhenFull: DropOldest, BatchBytes: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,7 +215,7 @@ func TestWriterTellsTheTruth(t *testing.T) {
 				cfg.BatchMessages, cfg.BatchAge, cfg.InFlight = 3, time.Millisecond, 2
 				switch name {
 				case "small backlog":
-					cfg.Backlog, _ = NewMemoryBacklog(MemoryBacklogConfig{MaxBytes: 600})
+					cfg.Backlog, _ = backlog.NewMemory(backlog.MemoryConfig{MaxBytes: 600})
 				case "drops":
 					cfg.BufferBytes = 4 * cfg.BatchBytes
 				}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
 )
 
 // TestSoak kills the server again and again under a program that writes through
@@ -138,7 +139,7 @@ func (p *soakProducer) run(over chan struct{}) {
 
 // live is one of the processes, and reports whether it was the last one.
 func (p *soakProducer) live(over chan struct{}) (last bool) {
-	backlog, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: p.path, NoSync: true})
+	backlog, err := backlog.OpenDisk(backlog.DiskConfig{Path: p.path, NoSync: true})
 	if err != nil {
 		p.t.Error(err)
 		return true

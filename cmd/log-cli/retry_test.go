@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -238,7 +238,7 @@ func TestWriteTakesNoMoreThanItCanKeep(t *testing.T) {
 // What a run could not store the next one stores first.
 func TestWriteBacklog(t *testing.T) {
 	dir := t.TempDir()
-	backlog := filepath.Join(t.TempDir(), "backlog")
+	path := filepath.Join(t.TempDir(), "backlog")
 	s, err := startServer(dir, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -248,13 +248,13 @@ func TestWriteBacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := strings.NewReader("none\n")
-	if code, _, stderr := cli(t, s.addr, input, "write", "-t", "t", "--backlog", backlog); code != exit.Temporary || input.Len() == 0 {
+	if code, _, stderr := cli(t, s.addr, input, "write", "-t", "t", "--backlog", path); code != exit.Temporary || input.Len() == 0 {
 		t.Errorf("no server at the start: exit code %d, %d bytes left: %s", code, input.Len(), stderr)
 	}
 	if s, err = startServer(dir, s.addr); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, s.addr, "write", "-t", "t", "--wait-interval", "1ms", "--retry", "10ms", "--backlog", backlog)
+	p := start(t, s.addr, "write", "-t", "t", "--wait-interval", "1ms", "--retry", "10ms", "--backlog", path)
 	fmt.Fprintln(p.in, "one")
 	p.line()
 	if err := s.stop(); err != nil {
@@ -277,19 +277,19 @@ func TestWriteBacklog(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	code, _, stderr := cli(t, s.addr, nil, "write", "-t", "other", "--backlog", backlog, "x")
+	code, _, stderr := cli(t, s.addr, nil, "write", "-t", "other", "--backlog", path, "x")
 	if code != exit.Usage || !strings.Contains(stderr, `which has messages for topic "t"`) {
 		t.Errorf("another topic: exit code %d: %s", code, stderr)
 	}
-	code, stdout, stderr := cli(t, s.addr, nil, "write", "-t", "t", "--backlog", backlog, "four")
-	if code != exit.Done || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "2 messages that an earlier run has left in "+backlog+" are stored\n") {
+	code, stdout, stderr := cli(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "four")
+	if code != exit.Done || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "2 messages that an earlier run has left in "+path+" are stored\n") {
 		t.Errorf("the next run: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	if got := run(t, s.addr, "", "read", "-t", "t", "--limit", "0"); got != "one\ntwo\nthree\nfour\n" {
 		t.Errorf("stored %q", got)
 	}
 	// Nothing is left.
-	code, _, stderr = cli(t, s.addr, nil, "write", "-t", "t", "--backlog", backlog, "five")
+	code, _, stderr = cli(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "five")
 	if code != exit.Done || stderr != "" {
 		t.Errorf("an empty backlog: exit code %d, %q", code, stderr)
 	}
@@ -297,15 +297,15 @@ func TestWriteBacklog(t *testing.T) {
 
 // A batch that the server refuses is kept, too.
 func TestWriteBacklogOfRefused(t *testing.T) {
-	backlog := filepath.Join(t.TempDir(), "backlog")
+	path := filepath.Join(t.TempDir(), "backlog")
 	s := serve(t, "topics-whitelist=good")
 	for range 2 {
-		code, _, stderr := cli(t, s.addr, nil, "write", "-t", "bad", "--backlog", backlog, "x")
+		code, _, stderr := cli(t, s.addr, nil, "write", "-t", "bad", "--backlog", path, "x")
 		if code != exit.Refused {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
 	}
-	b, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: backlog})
+	b, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/exit"
 )
@@ -28,8 +29,8 @@ const spoolBytes = 8 << 20
 // memory or in a backlog on disk. The server counts as away until all of them
 // are stored.
 type spool struct {
-	backlog *logd.DiskBacklog // nil for none
-	broken  error             // why the backlog does not take what it has room for
+	backlog *backlog.Disk // nil for none
+	broken  error         // why the backlog does not take what it has room for
 
 	kept  []kept
 	bytes int64     // in memory
@@ -61,12 +62,12 @@ func (s *spool) full() bool { return s.bytes >= spoolBytes }
 func (s *spool) put(k kept, topic string, cause error) {
 	k.messages = k.batch.Messages()
 	if s.backlog != nil {
-		err := s.backlog.Put(&logd.BacklogEntry{
+		err := s.backlog.Put(&backlog.Entry{
 			Raw: k.batch.Raw(topic), Messages: k.messages, Reason: cause.Error(), Unknown: k.unknown, Time: time.Now(),
 		})
 		if err == nil {
 			k.batch = nil
-		} else if !errors.Is(err, logd.ErrBacklogFull) {
+		} else if !errors.Is(err, backlog.ErrFull) {
 			s.broken = err
 		}
 	}
@@ -269,7 +270,7 @@ func (s *sender) attempt() {
 // openBacklog opens the backlog, and delivers what an earlier run has left
 // there.
 func (s *sender) openBacklog(path string) error {
-	b, err := logd.OpenDiskBacklog(logd.DiskBacklogConfig{Path: path})
+	b, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
 	if err != nil {
 		return err
 	}

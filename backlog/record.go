@@ -1,4 +1,4 @@
-package logd
+package backlog
 
 import (
 	"bytes"
@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
 
-// A DiskBacklog's file is a line that names the format and its version, and
+// A Disk's file is a line that names the format and its version, and
 // records. A record is a header, big-endian, and for a batch what follows it:
 //
 //	offset  bytes  field
@@ -64,7 +63,7 @@ type recordHeader struct {
 func (h *recordHeader) len() int64 { return recordHeaderLen + int64(h.reasonLen) + h.batchLen }
 
 // appendBatchRecord appends the record of a batch.
-func appendBatchRecord(dst []byte, seq int64, e *BacklogEntry) []byte {
+func appendBatchRecord(dst []byte, seq int64, e *Entry) []byte {
 	reason := e.Reason[:min(len(e.Reason), maxReason)]
 	crc := crc32.Update(crc32.Checksum([]byte(reason), castagnoli), castagnoli, e.Raw)
 	dst = appendRecordHeader(dst, &recordHeader{
@@ -128,29 +127,29 @@ type keptRecord struct {
 	messages int64
 }
 
-// backlogScan is what a file holds.
-type backlogScan struct {
+// fileScan is what a file holds.
+type fileScan struct {
 	kept  []keptRecord // not delivered, oldest first
 	topic string       // of all batches
 	seq   int64        // the last number
 	end   int64        // where the records end; what is behind is torn
 }
 
-// scanBacklog reads a backlog's file of the size. The error is
-// ErrBacklogVersion or ErrBacklogDamaged for a file that must not be used, or
+// scanFile reads a backlog's file of the size. The error is
+// ErrVersion or ErrDamaged for a file that must not be used, or
 // one of reading.
-func scanBacklog(r io.ReaderAt, size int64) (*backlogScan, error) {
+func scanFile(r io.ReaderAt, size int64) (*fileScan, error) {
 	name := make([]byte, len(backlogName)+len(backlogVersion))
 	if _, err := r.ReadAt(name[:min(int64(len(name)), size)], 0); err != nil && err != io.EOF {
 		return nil, err
 	}
 	switch {
 	case size < int64(len(name)) || !bytes.HasPrefix(name, []byte(backlogName)):
-		return nil, fmt.Errorf("%w: it begins with %q, which is none of a backlog", ErrBacklogDamaged, name[:min(int64(len(name)), size)])
+		return nil, fmt.Errorf("%w: it begins with %q, which is none of a backlog", ErrDamaged, name[:min(int64(len(name)), size)])
 	case string(name[len(backlogName):]) != backlogVersion:
-		return nil, fmt.Errorf("%w: %q", ErrBacklogVersion, name)
+		return nil, fmt.Errorf("%w: %q", ErrVersion, name)
 	}
-	s := &backlogScan{end: int64(len(name))}
+	s := &fileScan{end: int64(len(name))}
 	var buf []byte
 	for s.end < size {
 		rec, err := readRecord(r, s.end, size, buf)
@@ -164,7 +163,7 @@ func scanBacklog(r io.ReaderAt, size int64) (*backlogScan, error) {
 			return nil, err
 		}
 		if err := s.add(rec); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrBacklogDamaged, err)
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		buf = rec.buf
 		s.end += rec.len()
@@ -217,7 +216,7 @@ func readRecord(r io.ReaderAt, pos, size int64, buf []byte) (record, error) {
 }
 
 // entry returns the batch that the record holds. It aliases the record.
-func (rec *record) entry() (BacklogEntry, error) {
+func (rec *record) entry() (Entry, error) {
 	raw := rec.buf[rec.reasonLen:]
 	h, n, err := batch.Parse(raw)
 	if err == nil && n != int64(len(raw)) {
@@ -227,18 +226,12 @@ func (rec *record) entry() (BacklogEntry, error) {
 		err = batch.Check(&h, raw[h.Len():])
 	}
 	if err != nil {
-		return BacklogEntry{}, fmt.Errorf("%w at %d: %w", errRecord, rec.pos, err)
+		return Entry{}, fmt.Errorf("%w at %d: %w", errRecord, rec.pos, err)
 	}
-	return BacklogEntry{
+	return Entry{
 		Raw: raw, Messages: h.Messages, Reason: string(rec.buf[:rec.reasonLen]),
 		Unknown: rec.unknown, Time: time.UnixMilli(rec.millis),
 	}, nil
-}
-
-// topicOf returns the topic of the batch.
-func topicOf(raw []byte) string {
-	h, _, _ := batch.Parse(raw)
-	return string(h.Topic)
 }
 
 func readFull(r io.ReaderAt, p []byte, pos int64) error {
@@ -253,7 +246,7 @@ func readFull(r io.ReaderAt, p []byte, pos int64) error {
 }
 
 // add takes the next record.
-func (s *backlogScan) add(rec record) error {
+func (s *fileScan) add(rec record) error {
 	if rec.kind == recordDelivered {
 		for i := range s.kept {
 			if s.kept[i].seq == rec.seq {
@@ -282,20 +275,10 @@ func (s *backlogScan) add(rec record) error {
 	return nil
 }
 
-// without returns the slice without its i-th element, in little time for the
-// first one.
-func without[T any](s []T, i int) []T {
-	if i > 0 {
-		return slices.Delete(s, i, i+1)
-	}
-	clear(s[:1]) // for the garbage collector
-	return s[1:]
-}
-
 // torn returns nil if what is behind the records is the torn end of the last
 // one, and otherwise the error for a damaged file. From is where the next record
 // may begin.
-func (s *backlogScan) torn(r io.ReaderAt, from, size int64, cause error) error {
+func (s *fileScan) torn(r io.ReaderAt, from, size int64, cause error) error {
 	const window = 64 << 10
 	buf := make([]byte, window+recordHeaderLen-1)
 	for pos := from; pos < size; pos += window {
@@ -310,15 +293,9 @@ func (s *backlogScan) torn(r io.ReaderAt, from, size int64, cause error) error {
 			}
 			at += i
 			if h, ok := parseRecordHeader(p[at:]); ok && (h.seq > s.seq || h.kind == recordDelivered) {
-				return fmt.Errorf("%w: %w, and one follows at %d", ErrBacklogDamaged, cause, pos+int64(at))
+				return fmt.Errorf("%w: %w, and one follows at %d", ErrDamaged, cause, pos+int64(at))
 			}
 		}
 	}
 	return nil
-}
-
-// messagesOf returns how many messages the batch has.
-func messagesOf(raw []byte) int64 {
-	h, _, _ := batch.Parse(raw)
-	return h.Messages
 }

@@ -1,4 +1,4 @@
-package logd
+package backlog
 
 import (
 	"bytes"
@@ -61,7 +61,7 @@ func history(t testing.TB) (images [][]byte, want []string) {
 	return images, want
 }
 
-func TestDiskBacklogReopens(t *testing.T) {
+func TestDiskReopens(t *testing.T) {
 	images, want := history(t)
 	dir := t.TempDir()
 	for i := range images {
@@ -70,18 +70,18 @@ func TestDiskBacklogReopens(t *testing.T) {
 		if got := kept(t, b); got != want[i] {
 			t.Errorf("step %d: kept %q, want %q", i, got, want[i])
 		}
-		if torn, _ := b.Torn(); torn != "" || b.warning() != nil {
+		if torn, _ := b.Torn(); torn != "" || b.Warning() != nil {
 			t.Errorf("step %d: torn", i)
 		}
-		if want[i] != "" && b.topic() != "t" {
-			t.Errorf("step %d: topic %q", i, b.topic())
+		if want[i] != "" && b.Topic() != "t" {
+			t.Errorf("step %d: topic %q", i, b.Topic())
 		}
 	}
 }
 
 // A crash in the middle of a step leaves a part of what it writes. All that was
 // kept before the step is there, the part is set aside, and the file goes on.
-func TestDiskBacklogTorn(t *testing.T) {
+func TestDiskTorn(t *testing.T) {
 	images, want := history(t)
 	dir := t.TempDir()
 	tried := 0
@@ -103,7 +103,7 @@ func TestDiskBacklogTorn(t *testing.T) {
 				if got := readAll(t, aside); !bytes.Equal(got, torn[before:]) || n != int64(len(got)) {
 					t.Fatalf("step %d cut at %d: %q is set aside", i, cut, got)
 				}
-				if err := b.warning(); err == nil || !strings.Contains(err.Error(), aside) || b.warning() != nil {
+				if err := b.Warning(); err == nil || !strings.Contains(err.Error(), aside) || b.Warning() != nil {
 					t.Fatalf("step %d cut at %d: warning %v", i, cut, err)
 				}
 				keep(t, b, "z")
@@ -121,9 +121,9 @@ func TestDiskBacklogTorn(t *testing.T) {
 }
 
 // openImage opens a backlog without syncing, which takes long.
-func openImage(t testing.TB, path string) *DiskBacklog {
+func openImage(t testing.TB, path string) *Disk {
 	t.Helper()
-	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, NoSync: true})
+	b, err := OpenDisk(DiskConfig{Path: path, NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func openImage(t testing.TB, path string) *DiskBacklog {
 func refused(t *testing.T, what string, bad []byte, reason error) {
 	t.Helper()
 	path := image(t, t.TempDir(), bad)
-	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path})
+	b, err := OpenDisk(DiskConfig{Path: path})
 	if err == nil {
 		b.Close()
 	}
@@ -151,8 +151,8 @@ func refused(t *testing.T, what string, bad []byte, reason error) {
 }
 
 // What is torn and followed by something that was written later is damage: the
-// control of TestDiskBacklogTorn.
-func TestDiskBacklogTornInTheMiddle(t *testing.T) {
+// control of TestDiskTorn.
+func TestDiskTornInTheMiddle(t *testing.T) {
 	images, _ := history(t)
 	for i := 2; i < len(images)-1; i++ {
 		before, after := len(images[i-1]), len(images[i])
@@ -162,9 +162,9 @@ func TestDiskBacklogTornInTheMiddle(t *testing.T) {
 				continue
 			}
 			clear(bad[cut:after])
-			refused(t, "zeros in the middle", bad, ErrBacklogDamaged)
+			refused(t, "zeros in the middle", bad, ErrDamaged)
 			if cut < before+recordHeaderLen {
-				refused(t, "a hole", append(bytes.Clone(images[i][:cut]), images[len(images)-1][after:]...), ErrBacklogDamaged)
+				refused(t, "a hole", append(bytes.Clone(images[i][:cut]), images[len(images)-1][after:]...), ErrDamaged)
 			}
 		}
 	}
@@ -173,11 +173,11 @@ func TestDiskBacklogTornInTheMiddle(t *testing.T) {
 // The bytes of records in a message prove nothing of the record that holds the
 // message: torn anywhere behind its header, it is torn, and no damage. Records
 // behind its end prove damage.
-func TestDiskBacklogRecordsInMessage(t *testing.T) {
-	raw := stored("t", "mine")
+func TestDiskRecordsInMessage(t *testing.T) {
+	raw := rawBatch("t", "mine")
 	for name, inner := range map[string][]byte{
 		"a delivery": appendDeliveredRecord(nil, 1, time.Now()),
-		"a batch":    appendBatchRecord(nil, 7, &BacklogEntry{Raw: []byte(raw), Messages: 1, Time: time.Now()}),
+		"a batch":    appendBatchRecord(nil, 7, &Entry{Raw: raw, Messages: 1, Time: time.Now()}),
 	} {
 		path := filepath.Join(t.TempDir(), "backlog")
 		b := openDisk(t, path)
@@ -198,14 +198,14 @@ func TestDiskBacklogRecordsInMessage(t *testing.T) {
 				b.Close()
 			}
 			bad := append(append(bytes.Clone(whole[:cut]), make([]byte, len(whole)-cut)...), inner...)
-			refused(t, name+" behind", bad, ErrBacklogDamaged)
+			refused(t, name+" behind", bad, ErrDamaged)
 		}
 	}
 }
 
 // Every flipped byte is noticed: the file is refused, or, in its last record,
 // taken for torn. Nothing else than what was put ever comes out.
-func TestDiskBacklogFlippedBytes(t *testing.T) {
+func TestDiskFlippedBytes(t *testing.T) {
 	images, want := history(t)
 	dir := t.TempDir()
 	whole, last := images[5], len(images[4])
@@ -213,7 +213,7 @@ func TestDiskBacklogFlippedBytes(t *testing.T) {
 		bad := bytes.Clone(whole)
 		bad[i] ^= 0x20
 		path := image(t, dir, bad)
-		b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, NoSync: true})
+		b, err := OpenDisk(DiskConfig{Path: path, NoSync: true})
 		switch {
 		case err == nil && i < last:
 			t.Errorf("byte %d: opened, with %q", i, kept(t, b))
@@ -224,7 +224,7 @@ func TestDiskBacklogFlippedBytes(t *testing.T) {
 			if _, n := b.Torn(); n != int64(len(whole)-last) {
 				t.Errorf("byte %d: %d bytes are torn", i, n)
 			}
-		case !errors.Is(err, ErrBacklogDamaged) && !errors.Is(err, ErrBacklogVersion):
+		case !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrVersion):
 			t.Errorf("byte %d: %v", i, err)
 		case !bytes.Equal(readAll(t, path), bad):
 			t.Errorf("byte %d: the file was changed", i)
@@ -235,34 +235,34 @@ func TestDiskBacklogFlippedBytes(t *testing.T) {
 	}
 }
 
-func TestDiskBacklogRefuses(t *testing.T) {
+func TestDiskRefuses(t *testing.T) {
 	images, _ := history(t)
 	whole := images[3]
-	refused(t, "a newer version", bytes.Replace(whole, []byte("backlog 1"), []byte("backlog 2"), 1), ErrBacklogVersion)
-	refused(t, "another file", []byte("something else entirely"), ErrBacklogDamaged)
-	refused(t, "an empty file", nil, ErrBacklogDamaged)
-	refused(t, "a short file", []byte("logd"), ErrBacklogDamaged)
+	refused(t, "a newer version", bytes.Replace(whole, []byte("backlog 1"), []byte("backlog 2"), 1), ErrVersion)
+	refused(t, "another file", []byte("something else entirely"), ErrDamaged)
+	refused(t, "an empty file", nil, ErrDamaged)
+	refused(t, "a short file", []byte("logd"), ErrDamaged)
 	twice := append(bytes.Clone(whole), whole[len(images[0]):]...)
-	refused(t, "records that repeat", twice, ErrBacklogDamaged)
+	refused(t, "records that repeat", twice, ErrDamaged)
 
 	path := image(t, t.TempDir(), whole)
 	b := openDisk(t, path)
-	again, err := OpenDiskBacklog(DiskBacklogConfig{Path: path})
-	if !errors.Is(err, ErrBacklogInUse) {
+	again, err := OpenDisk(DiskConfig{Path: path})
+	if !errors.Is(err, ErrInUse) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if again != nil {
 		again.Close()
 	}
 	b.Close()
-	if b, err := OpenDiskBacklog(DiskBacklogConfig{Path: filepath.Join(path, "x")}); err == nil {
+	if b, err := OpenDisk(DiskConfig{Path: filepath.Join(path, "x")}); err == nil {
 		b.Close()
 		t.Error("opened in a folder that is none")
 	}
 }
 
 // A file that is damaged while it is used is noticed when it is read.
-func TestDiskBacklogDamagedInUse(t *testing.T) {
+func TestDiskDamagedInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backlog")
 	b := openDisk(t, path)
 	keep(t, b, "a", "b")
@@ -271,26 +271,27 @@ func TestDiskBacklogDamagedInUse(t *testing.T) {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok, err := b.next(nil); !ok || err != nil {
-		t.Errorf("the first batch: %v, %v", ok, err)
+	first, _, err := b.Next(0, nil)
+	if first == 0 || err != nil {
+		t.Errorf("the first batch: %d, %v", first, err)
 	}
-	if _, _, _, err := b.next(nil); !errors.Is(err, ErrBacklogDamaged) || !strings.Contains(err.Error(), path) {
+	if _, _, err := b.Next(first, nil); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path) {
 		t.Errorf("the second batch: %v", err)
 	}
 }
 
 // Nothing is left in the folder but the backlog, and its mode is as wanted.
-func TestDiskBacklogFile(t *testing.T) {
+func TestDiskFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "backlog")
-	b, err := OpenDiskBacklog(DiskBacklogConfig{Path: path, FileMode: 0o640, MaxBytes: minDiskBacklog})
+	b, err := OpenDisk(DiskConfig{Path: path, FileMode: 0o640, MaxBytes: minDisk})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
 	long := strings.Repeat("x", 9000)
 	for range 10 { // until it was rewritten
-		for b.put(entry(false, "a", long)) == nil {
+		for b.Put(entry(false, "a", long)) == nil {
 		}
 		deliver(t, b, 3)
 	}
@@ -309,7 +310,7 @@ func TestDiskBacklogFile(t *testing.T) {
 
 // What a crash has left of a file that was to take the backlog's place goes, and
 // nothing else.
-func TestDiskBacklogClears(t *testing.T) {
+func TestDiskClears(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "backlog")
 	openDisk(t, path).Close()
@@ -332,16 +333,16 @@ func TestDiskBacklogClears(t *testing.T) {
 	}
 }
 
-func FuzzScanBacklog(f *testing.F) {
+func FuzzScanFile(f *testing.F) {
 	images, _ := history(f)
 	for _, raw := range images {
 		f.Add(raw)
 		f.Add(raw[:len(raw)-1])
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		scan, err := scanBacklog(bytes.NewReader(raw), int64(len(raw)))
+		scan, err := scanFile(bytes.NewReader(raw), int64(len(raw)))
 		if err != nil {
-			if !errors.Is(err, ErrBacklogDamaged) && !errors.Is(err, ErrBacklogVersion) {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrVersion) {
 				t.Errorf("%v", err)
 			}
 			return
@@ -360,19 +361,19 @@ func FuzzScanBacklog(f *testing.F) {
 
 // A file that fails to be written takes no more, says so each time, and loses
 // nothing that was kept.
-func TestDiskBacklogBreaks(t *testing.T) {
+func TestDiskBreaks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backlog")
 	b := openDisk(t, path)
 	keep(t, b, "a", "b")
 	b.file.Close() // all that is done with it fails from now on
-	first := b.put(entry(false, "c"))
+	first := b.Put(entry(false, "c"))
 	if first == nil || !errors.Is(first, os.ErrClosed) || !strings.Contains(first.Error(), path) {
 		t.Errorf("put: %v", first)
 	}
-	if err := b.put(entry(false, "d")); !errors.Is(err, os.ErrClosed) {
+	if err := b.Put(entry(false, "d")); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("second put: %v", err)
 	}
-	if err := b.delivered(1); !errors.Is(err, os.ErrClosed) {
+	if err := b.Delivered(1); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("delivered: %v", err)
 	}
 	if b.Len() != 1 {

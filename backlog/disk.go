@@ -1,11 +1,13 @@
-package logd
+package backlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,9 +15,9 @@ import (
 	"github.com/logd-dev/logd/internal/durable"
 )
 
-// DiskBacklogConfig says where a DiskBacklog is and how large it may be. The
+// DiskConfig says where a Disk is and how large it may be. The
 // zero value of a field is its documented default.
-type DiskBacklogConfig struct {
+type DiskConfig struct {
 	// Path is the backlog's file, in a folder that exists. There is no default.
 	Path string
 	// MaxBytes bounds the file, which holds some bytes more than the batches,
@@ -32,29 +34,29 @@ type DiskBacklogConfig struct {
 }
 
 const (
-	// diskBacklogRest is what the file may need beside a batch: its name, the
+	// diskRest is what the file may need beside a batch: its name, the
 	// headers of two records, and a reason.
-	diskBacklogRest = 4 << 10
-	minDiskBacklog  = 64<<10 + diskBacklogRest
+	diskRest = 4 << 10
+	minDisk  = 64<<10 + diskRest
 )
 
 // Validate returns an error that names the field, its value and the allowed
 // range if there can be no such backlog.
-func (cfg *DiskBacklogConfig) Validate() error {
+func (cfg *DiskConfig) Validate() error {
 	switch {
 	case cfg.Path == "":
-		return errors.New(`logd: DiskBacklogConfig.Path is "": want the name of a file`)
-	case cfg.MaxBytes != 0 && cfg.MaxBytes < minDiskBacklog:
-		return fmt.Errorf("logd: DiskBacklogConfig.MaxBytes is %d: want 0 (the default) or at least %d", cfg.MaxBytes, minDiskBacklog)
+		return errors.New(`logd: backlog.DiskConfig.Path is "": want the name of a file`)
+	case cfg.MaxBytes != 0 && cfg.MaxBytes < minDisk:
+		return fmt.Errorf("logd: backlog.DiskConfig.MaxBytes is %d: want 0 (the default) or at least %d", cfg.MaxBytes, minDisk)
 	case cfg.FileMode&^os.ModePerm != 0:
-		return fmt.Errorf("logd: DiskBacklogConfig.FileMode is %v: want permissions alone", cfg.FileMode)
+		return fmt.Errorf("logd: backlog.DiskConfig.FileMode is %v: want permissions alone", cfg.FileMode)
 	case cfg.FileMode != 0 && cfg.FileMode&0o600 != 0o600:
-		return fmt.Errorf("logd: DiskBacklogConfig.FileMode is %v: want at least 0600", cfg.FileMode)
+		return fmt.Errorf("logd: backlog.DiskConfig.FileMode is %v: want at least 0600", cfg.FileMode)
 	}
 	return nil
 }
 
-// DiskBacklog is a [Backlog] in a file: what one process could not deliver, the
+// Disk is a [Backlog] in a file: what one process could not deliver, the
 // next one does.
 //
 // The file has a record for each batch and for each delivery, with checksums,
@@ -62,7 +64,7 @@ func (cfg *DiskBacklogConfig) Validate() error {
 // (a new file takes its place at once) where delivered batches take too much
 // room. A crash at any moment leaves all batches that were kept, and
 // at most one that was just coming in torn. Open cuts a torn end off, but
-// keeps its bytes beside the file, and says so ([DiskBacklog.Torn]; a Writer
+// keeps its bytes beside the file, and says so ([Disk.Torn]; a Writer
 // tells its OnError). A file that is damaged in any other way is not
 // opened and not changed.
 //
@@ -70,37 +72,48 @@ func (cfg *DiskBacklogConfig) Validate() error {
 // delivered last may be delivered again.
 //
 // Two processes do not use one file at once, on systems that have flock.
-type DiskBacklog struct {
-	cfg DiskBacklogConfig
+type Disk struct {
+	cfg DiskConfig
 
-	mu        sync.Mutex
-	user      user
-	file      *os.File
-	size      int64 // of the file
-	kept      []keptRecord
-	keptBytes int64 // their records' length
-	batches   int64 // their batches' length
-	cursor    int   // in kept: what next returns
-	seq       int64
-	owner     string // the topic
-	buf       []byte
-	broken    error // why the file takes no more writes
-	warn      error
 	tornPath  string
 	tornBytes int64
+
+	// io is held while the file is read, by any number of readers, or written, and
+	// taken before mu.
+	io     sync.RWMutex
+	file   *os.File
+	size   int64 // of the file
+	seq    int64
+	buf    []byte
+	broken error // why the file takes no more writes
+
+	// mu is held for moments only, never while a file is read or written.
+	mu      sync.Mutex
+	user    user
+	closed  bool
+	warning error
+	// What is kept is changed under both locks; either is enough to read it.
+	kept      []keptRecord
+	keptBytes int64  // their records' length
+	batches   int64  // their batches' length
+	owner     string // the topic
 }
 
-// OpenDiskBacklog opens the backlog in the file, which is made if need be.
+// OpenDisk opens the backlog in the file, which is made if need be.
 //
-// Errors to test for: ErrBacklogDamaged, ErrBacklogVersion, ErrBacklogInUse,
+// Errors to test for: ErrDamaged, ErrVersion, ErrInUse,
 // and those of package os.
-func OpenDiskBacklog(cfg DiskBacklogConfig) (*DiskBacklog, error) {
+func OpenDisk(cfg DiskConfig) (*Disk, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	setDefault(&cfg.MaxBytes, 256<<20)
-	setDefault(&cfg.FileMode, 0o600)
-	b := &DiskBacklog{cfg: cfg}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 256 << 20
+	}
+	if cfg.FileMode == 0 {
+		cfg.FileMode = 0o600
+	}
+	b := &Disk{cfg: cfg}
 	if err := b.open(); err != nil {
 		if b.file != nil {
 			durable.CloseLocked(b.file)
@@ -110,7 +123,7 @@ func OpenDiskBacklog(cfg DiskBacklogConfig) (*DiskBacklog, error) {
 	return b, nil
 }
 
-func (b *DiskBacklog) open() error {
+func (b *Disk) open() error {
 	var err error
 	if b.file, err = durable.OpenLocked(b.cfg.Path); errors.Is(err, os.ErrNotExist) {
 		b.file, err = b.create(nil, true)
@@ -119,7 +132,7 @@ func (b *DiskBacklog) open() error {
 		}
 	}
 	if errors.Is(err, durable.ErrLocked) {
-		return fmt.Errorf("%w: %w", ErrBacklogInUse, err)
+		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	if err != nil {
 		return err
@@ -128,7 +141,7 @@ func (b *DiskBacklog) open() error {
 	if err != nil {
 		return err
 	}
-	scan, err := scanBacklog(b.file, info.Size())
+	scan, err := scanFile(b.file, info.Size())
 	if err != nil {
 		return err
 	}
@@ -156,7 +169,7 @@ func (b *DiskBacklog) open() error {
 
 // create makes a file with these records take the backlog's place, and returns
 // it. If only is set, it takes no place that is taken. The folder is not synced.
-func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.File, err error) {
+func (b *Disk) create(records func(*os.File) error, only bool) (_ *os.File, err error) {
 	temp, err := durable.Create(b.cfg.Path, b.cfg.FileMode)
 	if err != nil {
 		return nil, err
@@ -185,7 +198,7 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 		return temp, durable.Place(temp, b.cfg.Path)
 	}
 	if err := durable.PlaceNew(temp, b.cfg.Path); errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("%w: another process has just made it", ErrBacklogInUse)
+		return nil, fmt.Errorf("%w: another process has just made it", ErrInUse)
 	} else if err != nil {
 		return nil, err
 	}
@@ -193,7 +206,7 @@ func (b *DiskBacklog) create(records func(*os.File) error, only bool) (_ *os.Fil
 }
 
 // cutTorn moves the torn end of the file, from end on, into a file beside it.
-func (b *DiskBacklog) cutTorn(end int64) error {
+func (b *Disk) cutTorn(end int64) error {
 	var aside *os.File
 	var err error
 	for n := 1; n < 10000; n++ {
@@ -219,38 +232,38 @@ func (b *DiskBacklog) cutTorn(end int64) error {
 		return fmt.Errorf("its end is torn, and cannot be kept aside: %w", err)
 	}
 	b.size, b.tornPath, b.tornBytes = end, aside.Name(), n
-	b.warn = fmt.Errorf("logd: backlog %s: a batch was just coming in when the process before this one ended; its %d bytes are in %s",
+	b.warning = fmt.Errorf("logd: backlog %s: a batch was just coming in when the process before this one ended; its %d bytes are in %s",
 		b.cfg.Path, n, b.tornPath)
 	return nil
 }
 
 // Torn returns what Open has cut off: the name of the file where it is, and
 // its length; "" and 0 if nothing was torn.
-func (b *DiskBacklog) Torn() (path string, bytes int64) { return b.tornPath, b.tornBytes }
+func (b *Disk) Torn() (path string, bytes int64) { return b.tornPath, b.tornBytes }
 
 // Len returns how many batches are kept.
-func (b *DiskBacklog) Len() int64 {
+func (b *Disk) Len() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return int64(len(b.kept))
 }
 
 // Bytes returns the length of the kept batches. The file is longer.
-func (b *DiskBacklog) Bytes() int64 {
+func (b *Disk) Bytes() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.batches
 }
 
 // All returns what is kept, oldest first; what is delivered meanwhile may be
-// missing. The loop must not call the Backlog's methods. An error ends it.
-func (b *DiskBacklog) All() iter.Seq2[BacklogEntry, error] {
-	return func(yield func(BacklogEntry, error) bool) {
+// missing, and what comes in may be there. An error ends it.
+func (b *Disk) All() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
 		var seq int64
 		for {
 			e, next, err := b.after(seq)
 			if err != nil {
-				yield(BacklogEntry{}, err)
+				yield(Entry{}, err)
 				return
 			}
 			if next == 0 || !yield(e, nil) {
@@ -263,33 +276,39 @@ func (b *DiskBacklog) All() iter.Seq2[BacklogEntry, error] {
 
 // after returns the first kept batch behind the one with this number, and its
 // number, 0 if there is none.
-func (b *DiskBacklog) after(seq int64) (BacklogEntry, int64, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range b.kept {
-		if b.kept[i].seq > seq {
-			rec, err := b.read(i, nil)
-			if err != nil {
-				return BacklogEntry{}, 0, err
-			}
-			e, err := rec.entry()
-			return e, rec.seq, err
-		}
+func (b *Disk) after(seq int64) (Entry, int64, error) {
+	b.io.RLock()
+	defer b.io.RUnlock()
+	i := b.index(seq + 1)
+	if i == len(b.kept) {
+		return Entry{}, 0, nil
 	}
-	return BacklogEntry{}, 0, nil
+	rec, err := b.read(i, nil)
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	e, err := rec.entry()
+	return e, rec.seq, err
 }
 
-// read reads the i-th kept record. Caller holds mu.
-func (b *DiskBacklog) read(i int, buf []byte) (record, error) {
+// index returns the index of the first kept record whose number is seq or greater.
+// Caller holds io.
+func (b *Disk) index(seq int64) int {
+	i, _ := slices.BinarySearchFunc(b.kept, seq, func(k keptRecord, seq int64) int { return cmp.Compare(k.seq, seq) })
+	return i
+}
+
+// read reads the i-th kept record. Caller holds io.
+func (b *Disk) read(i int, buf []byte) (record, error) {
 	if b.file == nil {
-		return record{buf: buf}, ErrBacklogClosed
+		return record{buf: buf}, ErrClosed
 	}
 	rec, err := readRecord(b.file, b.kept[i].pos, b.size, buf)
 	if err == nil && rec.recordHeader != b.kept[i].recordHeader {
 		err = fmt.Errorf("%w at %d: it is another one than before", errRecord, rec.pos)
 	}
 	if errors.Is(err, errRecord) {
-		err = fmt.Errorf("%w: %w", ErrBacklogDamaged, err)
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
 		err = fmt.Errorf("backlog %s: %w", b.cfg.Path, err)
@@ -298,9 +317,12 @@ func (b *DiskBacklog) read(i int, buf []byte) (record, error) {
 }
 
 // Close closes the file, which stays.
-func (b *DiskBacklog) Close() error {
+func (b *Disk) Close() error {
+	b.io.Lock()
+	defer b.io.Unlock()
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.closed = true
+	b.mu.Unlock()
 	if b.file == nil {
 		return nil
 	}
@@ -309,9 +331,11 @@ func (b *DiskBacklog) Close() error {
 	return err
 }
 
-func (b *DiskBacklog) room() int64 { return b.cfg.MaxBytes - diskBacklogRest }
+// MaxBatch returns the length of the largest batch that fits into the file.
+func (b *Disk) MaxBatch() int64 { return b.cfg.MaxBytes - diskRest }
 
-func (b *DiskBacklog) messages() (n int64) {
+// Messages returns how many messages are kept.
+func (b *Disk) Messages() (n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range b.kept {
@@ -320,7 +344,8 @@ func (b *DiskBacklog) messages() (n int64) {
 	return n
 }
 
-func (b *DiskBacklog) topic() string {
+// Topic returns whose batches are kept, "" if there are none.
+func (b *Disk) Topic() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.kept) == 0 {
@@ -329,75 +354,101 @@ func (b *DiskBacklog) topic() string {
 	return b.owner
 }
 
-func (b *DiskBacklog) claim() error {
+// Claim makes the caller the one Writer.
+func (b *Disk) Claim() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.file == nil {
-		return ErrBacklogClosed
+	if b.closed {
+		return ErrClosed
 	}
 	return b.user.claim()
 }
 
-func (b *DiskBacklog) release() {
+// Release ends what Claim began.
+func (b *Disk) Release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.user.claimed = false
 }
 
-func (b *DiskBacklog) warning() error {
+// Warning returns what a person should know of what Open met, the first time that
+// it is called, and then nil: that the file's end was torn.
+func (b *Disk) Warning() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	warn := b.warn
-	b.warn = nil
-	return warn
+	warning := b.warning
+	b.warning = nil
+	return warning
 }
 
-func (b *DiskBacklog) rewind() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cursor = 0
-}
-
-func (b *DiskBacklog) next(buf []byte) (seq int64, raw []byte, ok bool, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.cursor == len(b.kept) {
-		return 0, buf, false, nil
+// Next returns the next batch: see [Backlog].
+func (b *Disk) Next(after int64, buf []byte) (seq int64, raw []byte, err error) {
+	b.io.RLock()
+	defer b.io.RUnlock()
+	i := b.index(after + 1)
+	if i == len(b.kept) {
+		return 0, buf, nil
 	}
-	rec, err := b.read(b.cursor, buf)
+	rec, err := b.read(i, buf)
 	if err != nil {
-		return 0, buf, false, err
+		return 0, buf, err
 	}
-	b.cursor++
 	// The batch moves to the front, so that all of the memory comes back.
 	n := copy(rec.buf, rec.buf[rec.reasonLen:])
-	return rec.seq, rec.buf[:n], true, nil
+	return rec.seq, rec.buf[:n], nil
 }
 
-func (b *DiskBacklog) delivered(seq int64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range b.kept {
-		if b.kept[i].seq != seq {
-			continue
-		}
-		b.keptBytes -= b.kept[i].len()
-		b.batches -= b.kept[i].batchLen
-		b.kept = without(b.kept, i)
-		if i < b.cursor {
-			b.cursor--
-		}
-		break
+// Front returns the oldest batch, and false if there is none. The batch stays.
+func (b *Disk) Front() (e Entry, ok bool, err error) {
+	e, seq, err := b.after(0)
+	return e, seq != 0, err
+}
+
+// Drop forgets the oldest batch, which was delivered. With an error it is
+// forgotten until the backlog is opened again.
+func (b *Disk) Drop() error {
+	b.io.Lock()
+	defer b.io.Unlock()
+	if len(b.kept) == 0 {
+		return nil
 	}
+	return b.deliver(0)
+}
+
+// Delivered forgets the batch.
+func (b *Disk) Delivered(seq int64) error {
+	b.io.Lock()
+	defer b.io.Unlock()
+	i := b.index(seq)
+	if i == len(b.kept) || b.kept[i].seq != seq {
+		return nil
+	}
+	return b.deliver(i)
+}
+
+// deliver forgets the i-th kept batch. Caller holds io.
+func (b *Disk) deliver(i int) error {
+	seq := b.kept[i].seq
+	b.mu.Lock()
+	b.keptBytes -= b.kept[i].len()
+	b.batches -= b.kept[i].batchLen
+	b.kept = without(b.kept, i)
+	b.mu.Unlock()
 	if len(b.kept) == 0 {
 		return b.empty()
 	}
 	return b.append(appendDeliveredRecord(b.buf[:0], seq, time.Now()), false)
 }
 
-func (b *DiskBacklog) put(e *BacklogEntry) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// Put keeps a batch. It is as durable on return as the configuration says.
+func (b *Disk) Put(e *Entry) error {
+	b.io.Lock()
+	defer b.io.Unlock()
+	if len(b.kept) > 0 {
+		if err := wrongTopic(b.owner, e.Raw); err != nil {
+			return fmt.Errorf("logd: backlog %s: %w", b.cfg.Path, err)
+		}
+	}
 	b.buf = appendBatchRecord(b.buf[:0], b.seq+1, e)
 	n := int64(len(b.buf))
 	// Each batch that is kept needs room for the record of its delivery, too.
@@ -405,7 +456,7 @@ func (b *DiskBacklog) put(e *BacklogEntry) error {
 	if n > room-b.size {
 		// Rewriting costs as much as what is kept, so it must win something.
 		if b.size-b.keptBytes < b.cfg.MaxBytes/4 || n > room-b.keptBytes-int64(len(backlogName+backlogVersion)) {
-			return fmt.Errorf("%w: %s: %d bytes, %d of %d are taken", ErrBacklogFull, b.cfg.Path, n, b.size, b.cfg.MaxBytes)
+			return fmt.Errorf("%w: %s: %d bytes, %d of %d are taken", ErrFull, b.cfg.Path, n, b.size, b.cfg.MaxBytes)
 		}
 		if err := b.rewrite(); err != nil {
 			return fmt.Errorf("backlog %s: %w", b.cfg.Path, err)
@@ -416,6 +467,8 @@ func (b *DiskBacklog) put(e *BacklogEntry) error {
 		return err
 	}
 	h, _ := parseRecordHeader(b.buf)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if len(b.kept) == 0 {
 		raw := b.buf[recordHeaderLen+h.reasonLen:]
 		b.owner = topicOf(raw)
@@ -429,44 +482,47 @@ func (b *DiskBacklog) put(e *BacklogEntry) error {
 
 // append writes a record at the end of the file. What it can't write whole it
 // cuts off again. If that fails, or syncing does, the file takes no more.
-// Caller holds mu.
-func (b *DiskBacklog) append(rec []byte, sync bool) error {
+// Caller holds io.
+func (b *Disk) append(rec []byte, sync bool) error {
 	b.buf = rec
 	if b.file == nil {
-		return ErrBacklogClosed
+		return ErrClosed
 	}
 	if b.broken != nil {
 		return b.broken
 	}
 	if _, err := b.file.WriteAt(rec, b.size); err != nil {
 		if cut := b.file.Truncate(b.size); cut != nil {
-			return b.breaks(joined(err, cut))
+			return b.breaks(fmt.Errorf("%w; %w", err, cut))
 		}
 		return fmt.Errorf("backlog %s: %w", b.cfg.Path, err)
 	}
 	if sync {
 		if err := b.file.Sync(); err != nil {
-			return b.breaks(joined(err, b.file.Truncate(b.size)))
+			if cut := b.file.Truncate(b.size); cut != nil {
+				err = fmt.Errorf("%w; %w", err, cut)
+			}
+			return b.breaks(err)
 		}
 	}
 	b.size += int64(len(rec))
 	return nil
 }
 
-// breaks ends writing to the file until it is opened again. Caller holds mu.
-func (b *DiskBacklog) breaks(err error) error {
+// breaks ends writing to the file until it is opened again. Caller holds io.
+func (b *Disk) breaks(err error) error {
 	b.broken = fmt.Errorf("backlog %s takes no more: %w", b.cfg.Path, err)
 	return b.broken
 }
 
-// empty cuts everything off if nothing is kept. Caller holds mu.
-func (b *DiskBacklog) empty() error {
+// empty cuts everything off if nothing is kept. Caller holds io.
+func (b *Disk) empty() error {
 	name := int64(len(backlogName + backlogVersion))
 	if len(b.kept) > 0 || b.size == name || b.broken != nil {
 		return b.broken
 	}
 	if b.file == nil {
-		return ErrBacklogClosed
+		return ErrClosed
 	}
 	err := b.file.Truncate(name)
 	if err == nil && !b.cfg.NoSync {
@@ -483,8 +539,8 @@ func (b *DiskBacklog) empty() error {
 }
 
 // rewrite replaces the file by one without what was delivered. Caller holds
-// mu; the record in buf stays there.
-func (b *DiskBacklog) rewrite() error {
+// io; the record in buf stays there.
+func (b *Disk) rewrite() error {
 	if b.broken != nil {
 		return b.broken
 	}
@@ -505,10 +561,12 @@ func (b *DiskBacklog) rewrite() error {
 	}
 	durable.CloseLocked(b.file)
 	b.file, b.size = file, name
+	b.mu.Lock()
 	for i := range b.kept {
 		b.kept[i].pos = b.size
 		b.size += b.kept[i].len()
 	}
+	b.mu.Unlock()
 	if err := durable.SyncFolder(b.cfg.Path); err != nil {
 		return b.breaks(err)
 	}
