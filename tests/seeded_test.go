@@ -92,7 +92,7 @@ var seededPlaces = []seededPlace{
 `, `	err := l.syncFiles(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
 	if err != nil && bug("a failed sync is tried again") {
 		l.failed.Store(nil)
-		l.unsyncable.Store(nil)
+		l.syncFailed.Store(nil)
 		err = l.syncFiles(target, !cleared)
 	}
 `, byFaults + "|" + byReports},
@@ -131,14 +131,14 @@ var seededPlaces = []seededPlace{
 	}
 	if e`, byReports},
 	{"internal/storage/sync.go",
-		`	if err != nil && !noDescriptor(err) {
+		`	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync folder of"`,
-		`	if err != nil && !noDescriptor(err) && !bug("a folder's sync that failed is tried again") {
+		`	if err != nil && !files.NoDescriptor(err) && !bug("a folder's sync that failed is tried again") {
 		return l.fail("sync folder of"`, byReports},
 	{"internal/storage/sync.go",
-		`	if err != nil && !noDescriptor(err) {
+		`	if err != nil && !files.NoDescriptor(err) {
 		s.rootFailures.Add(1)`,
-		`	if err != nil && !noDescriptor(err) {
+		`	if err != nil && !files.NoDescriptor(err) {
 		if !bug("a sync of the work directory that failed is one topic's matter") {
 			s.rootFailures.Add(1)
 		}`, byReports},
@@ -347,11 +347,11 @@ var seededPlaces = []seededPlace{
 		`	if err == nil && l.journal.Unnamed {`,
 		`	if err == nil && l.journal.Unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
 	{"internal/storage/sync.go",
-		`	if e := l.unsyncable.Load(); e != nil {
+		`	if e := l.syncFailed.Load(); e != nil {
 		return readOnly(e)
 	}
 	err := l.journal.Sync()`,
-		`	if e := l.unsyncable.Load(); e != nil && !bug("a sync of the journal that failed is tried again") {
+		`	if e := l.syncFailed.Load(); e != nil && !bug("a sync of the journal that failed is tried again") {
 		return readOnly(e)
 	}
 	err := l.journal.Sync()`, "^TestReleaseAfterFailedSync$"},
@@ -515,22 +515,22 @@ var seededPlaces = []seededPlace{
 		}
 `, "^TestShortages$/^descriptors$/^start$"},
 	{"internal/storage/storage.go",
-		`	case shortage(err):
+		`	case files.Shortage(err):
 		return s.reopen(`,
-		`	case shortage(err) && !bug("a topic is not opened when somebody asks for it"):
+		`	case files.Shortage(err) && !bug("a topic is not opened when somebody asks for it"):
 		return s.reopen(`, "^TestShortages$/^descriptors$/^start$"},
 	{"internal/storage/sync.go",
-		`	if !noDescriptor(err) {
+		`	if !files.NoDescriptor(err) {
 		s.lacks.over()`,
-		`	if bug("a topic fails when a descriptor is missing") && noDescriptor(err) {
+		`	if bug("a topic fails when a descriptor is missing") && files.NoDescriptor(err) {
 		return l.fail(op, file, -1, err)
 	}
-	if !noDescriptor(err) {
+	if !files.NoDescriptor(err) {
 		s.lacks.over()`, "^TestNamesWithoutDescriptors$"},
 	{"internal/storage/sync.go",
-		`		if l.unsyncable.Load() != nil {
+		`		if l.syncFailed.Load() != nil {
 			l.drop`,
-		`		if l.unsyncable.Load() != nil || bug("batches in doubt are cut off in a log that goes on") {
+		`		if l.syncFailed.Load() != nil || bug("batches in doubt are cut off in a log that goes on") {
 			l.drop`, "^TestNamesWithoutDescriptors$"},
 	{"internal/storage/reopen.go",
 		`	for _, l := range s.nameless() {

@@ -174,7 +174,7 @@ func (l *Log) lead(own *appendRequest) {
 		l.writer.Lock()
 		l.writeAndUnlock(rest, false)
 	}
-	if l.made && l.next.Load() == 0 && shortage(group[0].err) {
+	if l.made && l.next.Load() == 0 && files.Shortage(group[0].err) {
 		l.abandon()
 	}
 }
@@ -284,7 +284,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 // refusePassing refuses a group because of an error that has done no harm. If
 // patient is true, and a descriptor is missing, it returns the group instead.
 func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err error) (rest []*appendRequest) {
-	if patient && noDescriptor(err) {
+	if patient && files.NoDescriptor(err) {
 		ungather(group)
 		return group
 	}
@@ -382,8 +382,8 @@ func (l *Log) passingRefusal(op string, err error) error {
 		return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
 	}
 	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name, Offset: l.next.Load(), Err: err}
-	if l.refused.Swap(e) == nil {
-		if noRoom(err) {
+	if l.lastRefusal.Swap(e) == nil {
+		if files.NoRoom(err) {
 			l.store.retention.makeRoom()
 		}
 		l.store.log.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
@@ -393,7 +393,7 @@ func (l *Log) passingRefusal(op string, err error) error {
 
 // accepting notes that appends succeed.
 func (l *Log) accepting() {
-	if l.refused.Load() != nil && l.refused.Swap(nil) != nil {
+	if l.lastRefusal.Load() != nil && l.lastRefusal.Swap(nil) != nil {
 		l.store.log.Info("appends are taken again", "topic", l.name)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/storage/diagnose"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -21,7 +22,7 @@ func unmake(fsys vfs.FS, topic string) error {
 	var short error
 	for _, name := range []string{first, layout.JournalFile(topic) + ".new", layout.JournalFile(topic)} {
 		err := fsys.Remove(name)
-		if noDescriptor(err) {
+		if files.NoDescriptor(err) {
 			short = err // it takes one to remove a file, and none for an empty folder
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -39,7 +40,7 @@ func (s *Store) unmake(topic string) {
 	s.files.Evict(0) // what is open of it is nobody's
 	err := unmake(s.fs, topic)
 	switch {
-	case err == nil, errors.Is(err, syscall.ENOTEMPTY) && !noDescriptor(err), errors.Is(err, syscall.EBUSY):
+	case err == nil, errors.Is(err, syscall.ENOTEMPTY) && !files.NoDescriptor(err), errors.Is(err, syscall.EBUSY):
 		delete(s.halfMade, topic) // what stays is not ours, or a mount point
 	default:
 		if !s.halfMade[topic] {
@@ -81,7 +82,7 @@ func (l *Log) abandon() {
 	}
 	gone := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
 	l.folder.Take(func() bool { return true })
-	l.unsyncable.Store(gone)
+	l.syncFailed.Store(gone)
 	l.failed.Store(gone)
 	s.forget(l)
 	l.letGo()
@@ -116,7 +117,7 @@ func (s *Store) noteBroken(topic string, err error) {
 	s.mu.Lock()
 	s.broken[topic] = err
 	s.mu.Unlock()
-	if shortage(err) {
+	if files.Shortage(err) {
 		s.log.Error("topic can't be opened yet; it is tried again, and the others are served", "topic", topic, "err", err)
 		return
 	}

@@ -209,9 +209,9 @@ func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error
 	told = readOnly(deleted)
 	if err != nil {
 		told = inDoubt(err)
-		l.unsyncable.Store(&Error{Op: "delete", Topic: l.name, Offset: -1, Err: err})
+		l.syncFailed.Store(&Error{Op: "delete", Topic: l.name, Offset: -1, Err: err})
 	} else {
-		l.unsyncable.Store(deleted)
+		l.syncFailed.Store(deleted)
 	}
 	l.failed.Store(deleted)
 	l.store.forget(l)
@@ -244,7 +244,7 @@ func (l *Log) letGo() {
 	}
 	l.pinned = nil
 	l.pinnedMu.Unlock()
-	for _, p := range append(l.partitions(), l.removing...) {
+	for _, p := range append(l.partitions(), l.condemned...) {
 		p.file.Drop()
 		p.index().File.Drop()
 	}
@@ -272,7 +272,7 @@ func (s *Store) moveAway(topic string, id journal.ID, now bool) (kept deletedNam
 			s.deletions.move(kept.path(), true)
 		}
 		return kept, true, err
-	case noRoom(err), errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EBUSY):
+	case files.NoRoom(err), errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EBUSY):
 		if err := s.markDeleted(topic); err != nil {
 			return kept, false, err
 		}
@@ -324,16 +324,10 @@ func (s *Store) syncDir(name string) error {
 		sync = s.syncRoot
 	}
 	err := sync()
-	if noDescriptor(err) && s.files.Evict(0) > 0 {
+	if files.NoDescriptor(err) && s.files.Evict(0) > 0 {
 		err = sync()
 	}
 	return err
-}
-
-// noRoom reports whether err is that the disk, or the share of it that the
-// process may use, is full.
-func noRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // markDeleted marks a topic as deleted where it is, durably. A folder without a

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
@@ -117,7 +118,7 @@ func (s *Store) discards() bool { return s.deletions.after == 0 || s.isFull() }
 // want of it, or there is less than is to be kept free.
 func (s *Store) isFull() bool {
 	for _, l := range s.all() {
-		if e := l.refused.Load(); e != nil && noRoom(e) {
+		if e := l.lastRefusal.Load(); e != nil && files.NoRoom(e) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
@@ -41,14 +42,15 @@ func (s *Store) Release(topic string, base int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.release(base); err != nil {
+	if err := l.markHooked(base); err != nil {
 		return err
 	}
 	oldest, _ := l.released()
 	return l.AdvanceOldest(oldest)
 }
 
-func (l *Log) release(base int64) error {
+// markHooked notes that a partition that is held need not be any more.
+func (l *Log) markHooked(base int64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
 	if l.Deleted() {
@@ -64,7 +66,7 @@ func (l *Log) release(base int64) error {
 	}
 	// The oldest goes at once. On a full disk that can't be written down first: a
 	// crash in between runs its hook again.
-	if err := l.record(journal.Hooked, base); err != nil && !(noRoom(err) && base == l.begin()) {
+	if err := l.record(journal.Hooked, base); err != nil && !(files.NoRoom(err) && base == l.begin()) {
 		return err
 	}
 	l.journalMu.Lock()
@@ -109,7 +111,7 @@ func (l *Log) setDue(offset int64) error {
 	}
 	// On a full disk it is noted until the next start, at which retention notes
 	// it again: else no hook would run, and nothing make room.
-	if err := l.record(journal.Due, offset); err != nil && !noRoom(err) {
+	if err := l.record(journal.Due, offset); err != nil && !files.NoRoom(err) {
 		return err
 	}
 	l.journalMu.Lock()

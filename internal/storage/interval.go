@@ -80,20 +80,20 @@ func (iv *interval) syncAll() {
 	var again atomic.Bool
 	var queued []*queuedSync
 	for _, l := range iv.store.all() {
-		if l.unsyncable.Load() != nil || l.synced.Load() >= l.next.Load() {
+		if l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load() {
 			continue
 		}
 		// What fails is logged and kept by the log itself.
 		failed := func(err error) {
-			if err != nil && l.unsyncable.Load() == nil {
+			if err != nil && l.syncFailed.Load() == nil {
 				again.Store(true)
 			}
 		}
-		if l.elsewhere.Load() || !l.syncing.lead() {
+		if l.otherDevice.Load() || !l.syncing.lead() {
 			g.Go(func() { failed(l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
-		if e := l.unsyncable.Load(); e != nil { // since a moment ago
+		if e := l.syncFailed.Load(); e != nil { // since a moment ago
 			l.syncing.done(l, readOnly(e))
 			continue
 		}

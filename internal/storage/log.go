@@ -45,19 +45,19 @@ type Log struct {
 	told    atomic.Int64          // by SetReadable
 	failed  atomic.Pointer[Error] // why the log takes no more appends
 
-	// unsyncable is why a sync would tell nothing: one has failed, say. It is
+	// syncFailed is why a sync would tell nothing: one has failed, say. It is
 	// set with failed, but by a write that failed: what was written before that
 	// is good, and still to be made durable.
-	unsyncable atomic.Pointer[Error]
+	syncFailed atomic.Pointer[Error]
 
 	// dropped tells that what a failed sync should have made durable was cut off
 	// again: those who were waiting for it are told that it is not stored.
 	dropped atomic.Bool
 
-	// refused is why the last append was refused although the log has not
+	// lastRefusal is why the last append was refused although the log has not
 	// failed: no room, say. It is forgotten when one succeeds, and after a
 	// while, so that somebody tries.
-	refused atomic.Pointer[Error]
+	lastRefusal atomic.Pointer[Error]
 
 	// Batches appended and batches synced since the log was opened. appended
 	// is advanced after next, so that who reads appended first and next second
@@ -80,10 +80,10 @@ type Log struct {
 	// folder was made.
 	rootSeen int64
 
-	// trimming is held while partitions are removed; before writer. removing are
+	// trimming is held while partitions are removed; before writer. condemned are
 	// those that are no longer served and whose files are still to go.
-	trimming sync.Mutex
-	removing []*partition
+	trimming  sync.Mutex
+	condemned []*partition
 
 	// pinned are the partitions whose descriptor is kept from the first write
 	// that was not synced until the sync: the descriptor through which a page
@@ -106,9 +106,9 @@ type Log struct {
 	timesKept     *partition   // whose index has been made durable since the clock went behind; guarded by writer
 	newestRemoved atomic.Int64 // of what retention has removed
 
-	// elsewhere tells that a partition is on another device than the work
+	// otherDevice tells that a partition is on another device than the work
 	// directory, mounted there: what syncs that does not sync this log.
-	elsewhere atomic.Bool
+	otherDevice atomic.Bool
 
 	watchers watchers
 }
@@ -205,7 +205,7 @@ func (l *Log) readOnly() error {
 	if e := l.failed.Load(); e != nil {
 		return e
 	}
-	if e := l.refused.Load(); e != nil {
+	if e := l.lastRefusal.Load(); e != nil {
 		return e
 	}
 	return nil
@@ -214,7 +214,7 @@ func (l *Log) readOnly() error {
 // fail ends writing to the log for good and returns err with its place. The
 // first cause is kept.
 func (l *Log) fail(op, file string, offset int64, err error) error {
-	l.unsyncable.CompareAndSwap(nil, &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err})
+	l.syncFailed.CompareAndSwap(nil, &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err})
 	return l.failWrite(op, file, offset, err)
 }
 
@@ -262,7 +262,7 @@ func createLog(s *Store, name string) (*Log, error) {
 				l.rootDirty.Store(true)
 			case errors.Is(err, ErrDeleted):
 				return createLog(s, name) // it is gone now
-			case shortage(err):
+			case files.Shortage(err):
 				err = readOnly(err)
 			}
 			return l, err
@@ -346,7 +346,7 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 // locate notes where a partition is.
 func (l *Log) locate(st fs.FileInfo) {
 	if device(st) != l.store.device {
-		l.elsewhere.Store(true)
+		l.otherDevice.Store(true)
 	}
 }
 
@@ -483,7 +483,7 @@ func (l *Log) stats() TopicStats {
 // close syncs the log and marks it as closed cleanly.
 func (l *Log) close() error {
 	err := l.Failed()
-	if l.unsyncable.Load() == nil {
+	if l.syncFailed.Load() == nil {
 		err = errors.Join(err, l.syncAll())
 	}
 	l.writer.Lock()
@@ -493,7 +493,7 @@ func (l *Log) close() error {
 	}
 	closed := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrClosed}
 	l.failed.CompareAndSwap(nil, closed)
-	l.unsyncable.CompareAndSwap(nil, closed)
+	l.syncFailed.CompareAndSwap(nil, closed)
 	if err == nil {
 		err = l.markClean()
 	}

@@ -31,7 +31,7 @@ func (l *Log) stateAt(p *partition, offset int64) (index.Entry, error) {
 // since its birth; for a log that began with files of the 0.3 layout, since
 // the oldest of them. The error is ErrNotFound where no batch begins.
 func (l *Log) Ordinal(offset int64) (ordinal int64, err error) {
-	err = again(func() error {
+	err = retryOnce(func() error {
 		ordinal, err = l.ordinal(offset)
 		return err
 	})
@@ -61,7 +61,7 @@ func (l *Log) ordinal(offset int64) (int64, error) {
 // offset for the ordinal that the next batch will have. The error is
 // ErrNotFound for a batch that was removed or is not there yet.
 func (l *Log) OffsetOf(ordinal int64) (offset int64, err error) {
-	err = again(func() error {
+	err = retryOnce(func() error {
 		offset, err = l.offsetOf(ordinal)
 		return err
 	})

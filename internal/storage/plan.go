@@ -78,7 +78,7 @@ func (l *Log) countMessages(p *partition) int64 {
 
 // totals is partitionTotals, and once more if the partition was found damaged.
 func (l *Log) totals(p *partition, offset int64) (sum journal.Totals, err error) {
-	err = again(func() error {
+	err = retryOnce(func() error {
 		sum, err = l.partitionTotals(p, offset)
 		return err
 	})

@@ -83,7 +83,7 @@ func (l *Log) Read(offset, messages, maxBytes int64) (topic.View, error) {
 func (l *Log) view(offset, messages, maxBytes int64) (*View, error) {
 	v := views.Get().(*View)
 	v.offset = offset
-	err := again(func() error { return l.read(v, offset, messages, maxBytes) })
+	err := retryOnce(func() error { return l.read(v, offset, messages, maxBytes) })
 	if errors.Is(err, errRescanned) {
 		err = ErrNotFound
 	}
@@ -202,8 +202,8 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 // failed is worth one more try.
 var errRescanned = errors.New("partition was scanned")
 
-// again runs f, and once more if a partition was found damaged and scanned.
-func again(f func() error) error {
+// retryOnce runs f, and once more if a partition was found damaged and scanned.
+func retryOnce(f func() error) error {
 	err := f()
 	if errors.Is(err, errRescanned) {
 		err = f()
@@ -254,7 +254,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 			return Info{}, err
 		}
 		var sum journal.Totals
-		err := again(func() (err error) {
+		err := retryOnce(func() (err error) {
 			sum, err = l.partitionTotals(p, in.Next)
 			return err
 		})
@@ -342,7 +342,7 @@ func (l *Log) partitionTotals(p *partition, offset int64) (journal.Totals, error
 // t, which may be too early. Times far ahead of the clock are not believed if a
 // later partition began before them.
 func (l *Log) Seek(t time.Time) (offset int64, err error) {
-	err = again(func() error {
+	err = retryOnce(func() error {
 		offset, err = l.seek(t.UnixMilli())
 		return err
 	})

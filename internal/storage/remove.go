@@ -29,9 +29,9 @@ func (l *Log) AdvanceOldest(offset int64) error {
 	}
 	parts := l.partitions()
 	if k := completeBefore(parts, min(offset, l.Readable())); k > 0 {
-		l.giveUp(parts[:k], parts[k].base)
+		l.condemn(parts[:k], parts[k].base)
 	}
-	return l.removeGivenUp()
+	return l.removeCondemned()
 }
 
 // completeBefore returns how many of the partitions end at or before offset. The
@@ -44,16 +44,12 @@ func completeBefore(parts []*partition, offset int64) int {
 	return k
 }
 
-// giveUp takes the oldest partitions from what is served; their files are still
+// condemn takes the oldest partitions from what is served; their files are still
 // to be removed. Caller holds trimming.
-func (l *Log) giveUp(gone []*partition, oldest int64) {
+func (l *Log) condemn(gone []*partition, oldest int64) {
 	var messages, batches int64
 	for _, p := range gone {
-		var sum journal.Totals
-		err := again(func() (err error) {
-			sum, err = l.partitionTotals(p, p.end.Load())
-			return err
-		})
+		sum, err := l.totals(p, p.end.Load())
 		if err != nil {
 			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name, "err", err)
 		}
@@ -74,13 +70,13 @@ func (l *Log) giveUp(gone []*partition, oldest int64) {
 	t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
 	l.state.Forget(oldest, math.MaxInt64)
 	l.publishState()
-	l.removing = append(l.removing, gone...)
+	l.condemned = append(l.condemned, gone...)
 }
 
-// removeGivenUp removes the files of what was given up, also of what an earlier
+// removeCondemned removes the files of what is condemned, also of what an earlier
 // call could not. Caller holds trimming.
-func (l *Log) removeGivenUp() error {
-	gone := l.removing
+func (l *Log) removeCondemned() error {
+	gone := l.condemned
 	if len(gone) == 0 {
 		return nil
 	}
@@ -106,7 +102,7 @@ func (l *Log) removeGivenUp() error {
 	} else if err := l.removeFiles(gone); err != nil {
 		return err
 	}
-	l.removing = nil
+	l.condemned = nil
 	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.Oldest)
 	return nil
 }

@@ -5,13 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// shortage reports whether err is that room on the disk or descriptors were
-// missing. That passes: it is never a state of a topic.
-func shortage(err error) bool {
-	return noRoom(err) || noDescriptor(err)
-}
+	"github.com/logd-dev/logd/internal/storage/files"
+)
 
 // reopenInterval is how often topics are tried again that could not be opened
 // for want of room or descriptors, beside when somebody asks for them.
@@ -27,7 +23,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 	switch {
 	case l == nil && err == nil:
 		return nil, ErrNotFound
-	case !shortage(err):
+	case !files.Shortage(err):
 		return l, err
 	}
 	l, err = openLog(s, topic)
@@ -39,7 +35,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 		return nil, ErrNotFound
 	case err != nil:
 		s.files.Evict(0) // the files of this attempt are nobody's
-		if !shortage(err) {
+		if !files.Shortage(err) {
 			s.noteBroken(topic, err)
 			return nil, err
 		}
@@ -62,7 +58,7 @@ func (s *Store) lacking() (names []string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for name, err := range s.broken {
-		if shortage(err) {
+		if files.Shortage(err) {
 			names = append(names, name)
 		}
 	}
@@ -105,7 +101,7 @@ func (s *Store) nameless() (logs []*Log) {
 		return nil
 	}
 	for _, l := range s.all() {
-		if l.dirDirty.Load() && l.unsyncable.Load() == nil && l.synced.Load() < l.next.Load() {
+		if l.dirDirty.Load() && l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() {
 			logs = append(logs, l)
 		}
 	}
@@ -115,7 +111,7 @@ func (s *Store) nameless() (logs []*Log) {
 // syncNameless syncs them, and reports whether there are descriptors for that.
 func (s *Store) syncNameless() bool {
 	for _, l := range s.nameless() {
-		if noDescriptor(l.syncAll()) {
+		if files.NoDescriptor(l.syncAll()) {
 			return false // nor for the others
 		}
 	}

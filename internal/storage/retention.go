@@ -117,7 +117,7 @@ func (r *retention) run() {
 		}
 		for l := range logs {
 			if due {
-				l.refused.Store(nil)
+				l.lastRefusal.Store(nil)
 			}
 			if look {
 				l.look()

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -149,7 +150,7 @@ func (d *drill) open() {
 			return
 		}
 		// A start as a whole may fail, as long as the next one does not.
-		if !shortage(err) || try > 0 {
+		if !files.Shortage(err) || try > 0 {
 			d.t.Fatalf("open: %v", err)
 		}
 		d.disk.ClearFaults()

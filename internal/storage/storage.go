@@ -267,8 +267,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.files = &files.Cache{Perm: o.FileMode, Limit: o.OpenFiles, Most: max(o.MaxFiles*3/4, 1), CloseFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
-	s.fs = &sparingFS{o.FS, func() int { return s.files.Evict(0) }}
-	s.files.FS = s.fs
+	s.fs = s.files.Spare(o.FS)
 	if o.AllowedTopics != nil {
 		s.allowed = make(map[string]bool)
 		for _, t := range o.AllowedTopics {
@@ -281,15 +280,15 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.lock = lock
 	if err := lock.RemoveOld(); err != nil {
-		return nil, errors.Join(fmt.Errorf("remove the lock file of an older version: %w", err), s.release())
+		return nil, errors.Join(fmt.Errorf("remove the lock file of an older version: %w", err), s.unlock())
 	}
 	dir, err := s.fs.Stat(".")
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.release())
+		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.unlock())
 	}
 	s.device = device(dir)
 	if err := s.openLogs(ctx); err != nil {
-		return nil, errors.Join(err, s.release())
+		return nil, errors.Join(err, s.unlock())
 	}
 	s.interval = newInterval(s)
 	s.reopening = startReopening(s)
@@ -355,7 +354,7 @@ func (s *Store) Log(topic []byte) (*Log, error) {
 		return l, nil
 	case err == nil:
 		return nil, ErrNotFound
-	case shortage(err):
+	case files.Shortage(err):
 		return s.reopen(string(topic))
 	}
 	return nil, err
@@ -397,7 +396,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		return nil, ErrMaxTopics
 	}
 	l, err := createLog(s, name)
-	if noDescriptor(err) {
+	if files.NoDescriptor(err) {
 		s.interval.makeRoom()
 		l, err = createLog(s, name)
 	}
@@ -551,10 +550,11 @@ func (s *Store) Close() error {
 	}
 	g.Wait() // the functions return no errors: all of them are collected
 	s.syncs.shared.Wait()
-	return errors.Join(errors.Join(errs...), s.release())
+	return errors.Join(errors.Join(errs...), s.unlock())
 }
 
-func (s *Store) release() error { return errors.Join(s.files.Close(), s.lock.Close()) }
+// unlock closes what is open of the work directory and unlocks it.
+func (s *Store) unlock() error { return errors.Join(s.files.Close(), s.lock.Close()) }
 
 // sleep waits for d to go by on the store's clock.
 func (s *Store) sleep(d time.Duration) {

@@ -34,7 +34,7 @@ func (l *Log) Commit(ctx context.Context, a Appended) error {
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrDeleted):
 		return err
-	case errors.Is(err, ErrReadOnly) && !noDescriptor(err) && l.dropped.Load():
+	case errors.Is(err, ErrReadOnly) && !files.NoDescriptor(err) && l.dropped.Load():
 		return err // with a descriptor missing, another sync may have come before what was dropped
 	}
 	return inDoubt(err)
@@ -110,7 +110,7 @@ func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, 
 		g.mu.Unlock()
 		return false, nil
 	}
-	if e := l.unsyncable.Load(); e != nil {
+	if e := l.syncFailed.Load(); e != nil {
 		g.mu.Unlock()
 		return false, readOnly(e)
 	}
@@ -182,7 +182,7 @@ func (g *syncGroup) done(l *Log, err error) {
 // sync makes all that is flushed when it begins durable. Only the leader of
 // the sync group calls it.
 func (l *Log) sync() error {
-	if e := l.unsyncable.Load(); e != nil {
+	if e := l.syncFailed.Load(); e != nil {
 		return readOnly(e)
 	}
 	u := l.unsynced()
@@ -208,14 +208,14 @@ func (l *Log) unsynced() unsynced {
 func (l *Log) durable(u unsynced, err error) error {
 	now := l.store.o.Clock.Now()
 	l.store.o.Observer.Synced(now.Sub(u.begun))
-	if e := l.unsyncable.Load(); e != nil && err == nil {
+	if e := l.syncFailed.Load(); e != nil && err == nil {
 		err = readOnly(e) // another sync has failed meanwhile, and may have been told of this one's bytes
 	}
 	if err == nil {
 		err = l.inPlace(false)
 	}
 	if err != nil {
-		if l.unsyncable.Load() != nil {
+		if l.syncFailed.Load() != nil {
 			l.dropUnacknowledged()
 		}
 		return err
@@ -267,7 +267,7 @@ func (l *Log) syncPartition(p *partition, from int64) error {
 func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
 	l.fileSyncing.Lock()
 	defer l.fileSyncing.Unlock()
-	if e := l.unsyncable.Load(); e != nil {
+	if e := l.syncFailed.Load(); e != nil {
 		return readOnly(e)
 	}
 	if err := f.Sync(); err != nil {
@@ -281,7 +281,7 @@ func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
 func (l *Log) syncFolder() error {
 	l.folderSyncing.Lock()
 	defer l.folderSyncing.Unlock()
-	if e := l.unsyncable.Load(); e != nil {
+	if e := l.syncFailed.Load(); e != nil {
 		return readOnly(e)
 	}
 	return l.syncFolderLocked()
@@ -297,7 +297,7 @@ func (l *Log) syncRemoved() error {
 
 func (l *Log) syncFolderLocked() error {
 	err := l.store.fs.SyncDir(l.name)
-	if err != nil && !noDescriptor(err) {
+	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync folder of", l.name, -1, err)
 	}
 	return err
@@ -315,7 +315,7 @@ func (l *Log) syncRoot() error {
 	err := errRootTold
 	if s.rootFailures.Load() == l.rootSeen {
 		err = s.syncRootLocked()
-		if err == nil || noDescriptor(err) {
+		if err == nil || files.NoDescriptor(err) {
 			return err
 		}
 	}
@@ -332,7 +332,7 @@ func (s *Store) syncRoot() error {
 
 func (s *Store) syncRootLocked() error {
 	err := s.fs.SyncDir(".")
-	if err != nil && !noDescriptor(err) {
+	if err != nil && !files.NoDescriptor(err) {
 		s.rootFailures.Add(1)
 	}
 	return err
@@ -396,15 +396,15 @@ func (l *Log) syncNames() error {
 	}
 	s := l.store
 	op, file, err := l.trySyncNames()
-	if noDescriptor(err) && !l.elsewhere.Load() && s.syncs.alone(l) {
+	if files.NoDescriptor(err) && !l.otherDevice.Load() && s.syncs.alone(l) {
 		l.rootDirty.Store(false)
 		return nil
 	}
-	for noDescriptor(err) && s.policy().syncsFirst() && s.lacks.lately(s.o.Clock.Now()) {
+	for files.NoDescriptor(err) && s.policy().syncsFirst() && s.lacks.lately(s.o.Clock.Now()) {
 		s.sleep(namesPause)
 		op, file, err = l.trySyncNames()
 	}
-	if !noDescriptor(err) {
+	if !files.NoDescriptor(err) {
 		s.lacks.over()
 		return err
 	}
@@ -489,11 +489,11 @@ func (l *Log) syncJournalOnce() error {
 // syncJournal makes the journal's records durable. Caller holds journalMu. A
 // failure is final, as that of any sync is.
 func (l *Log) syncJournal() error {
-	if e := l.unsyncable.Load(); e != nil {
+	if e := l.syncFailed.Load(); e != nil {
 		return readOnly(e)
 	}
 	err := l.journal.Sync()
-	if err != nil && !noDescriptor(err) {
+	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync", layout.JournalFile(l.name), -1, err)
 	}
 	if err == nil && l.journal.Unnamed {

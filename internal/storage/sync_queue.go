@@ -60,7 +60,7 @@ func newQueuedSync(l *Log, target int64) *queuedSync {
 // sync makes what the log has before target durable, and its names. Only the
 // leader of the log's sync group calls it.
 func (q *syncQueue) sync(l *Log, target int64) error {
-	if l.elsewhere.Load() {
+	if l.otherDevice.Load() {
 		return l.syncFiles(target, false) // no sync of all is for it, nor does it wait for one
 	}
 	q.mu.Lock()

@@ -17,7 +17,7 @@ import (
 //
 // Offsets ascend. Times do within a partition; see Seek for how exact they are.
 func (l *Log) Times(from, to int64, limit int) (marks []TimeMark, err error) {
-	err = again(func() error {
+	err = retryOnce(func() error {
 		marks, err = l.times(from, to, limit)
 		return err
 	})

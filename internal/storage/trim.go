@@ -81,7 +81,7 @@ func (l *Log) retireAll(offset int64) (bool, error) {
 		return false, err
 	}
 	err := l.rotate()
-	if noRoom(err) {
+	if files.NoRoom(err) {
 		// The index of what is to go is a cache, and takes what a file takes.
 		head.loading.Lock()
 		head.ready.Store(false)

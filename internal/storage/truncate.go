@@ -30,7 +30,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 		return err
 	}
 	defer func() {
-		if l.unsyncable.Load() == nil {
+		if l.syncFailed.Load() == nil {
 			l.syncing.done(l, nil) // an error that concerns this call alone
 			return
 		}
@@ -49,7 +49,7 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	// What is before offset does not change meanwhile.
 	var at index.Entry
-	err = again(func() error {
+	err = retryOnce(func() error {
 		parts := l.partitions()
 		at, err = l.stateAt(parts[findPartition(parts, offset)], offset)
 		return err

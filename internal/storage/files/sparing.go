@@ -1,33 +1,32 @@
-package storage
+package files
 
 import (
-	"errors"
 	"io/fs"
-	"syscall"
 
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// sparingFS is a file system for a process that has fewer descriptors than its
+// sparing is a file system for a process that has fewer descriptors than its
 // settings suppose: where one is missing, those that are open and idle are
 // closed, and the operation is tried once more. Not only files take descriptors:
 // a name in a folder is used by opening the folder.
-type sparingFS struct {
+type sparing struct {
 	vfs.FS
-	idle func() (closed int) // closes what is open and idle
+	cache *Cache
 }
 
-// noDescriptor reports whether err is that a file could not be opened because
-// too many are.
-func noDescriptor(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+// Spare makes fsys the cache's file system and returns it as others should use
+// it, so that they are given the cache's descriptors when they have none.
+func (c *Cache) Spare(fsys vfs.FS) vfs.FS {
+	c.FS = &sparing{fsys, c}
+	return c.FS
 }
 
 // again reports whether an operation that ended with err is to be tried again.
-func (s *sparingFS) again(err error) bool { return noDescriptor(err) && s.idle() > 0 }
+func (s *sparing) again(err error) bool { return NoDescriptor(err) && s.cache.Evict(0) > 0 }
 
 // OpenFile implements vfs.FS.
-func (s *sparingFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+func (s *sparing) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	f, err := s.FS.OpenFile(name, flag, perm)
 	if s.again(err) {
 		return s.FS.OpenFile(name, flag, perm)
@@ -36,7 +35,7 @@ func (s *sparingFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File,
 }
 
 // Mkdir implements vfs.FS.
-func (s *sparingFS) Mkdir(name string, perm fs.FileMode) error {
+func (s *sparing) Mkdir(name string, perm fs.FileMode) error {
 	err := s.FS.Mkdir(name, perm)
 	if s.again(err) {
 		return s.FS.Mkdir(name, perm)
@@ -45,7 +44,7 @@ func (s *sparingFS) Mkdir(name string, perm fs.FileMode) error {
 }
 
 // Remove implements vfs.FS.
-func (s *sparingFS) Remove(name string) error {
+func (s *sparing) Remove(name string) error {
 	err := s.FS.Remove(name)
 	if s.again(err) {
 		return s.FS.Remove(name)
@@ -54,7 +53,7 @@ func (s *sparingFS) Remove(name string) error {
 }
 
 // Rename implements vfs.FS.
-func (s *sparingFS) Rename(oldName, newName string) error {
+func (s *sparing) Rename(oldName, newName string) error {
 	err := s.FS.Rename(oldName, newName)
 	if s.again(err) {
 		return s.FS.Rename(oldName, newName)
@@ -63,7 +62,7 @@ func (s *sparingFS) Rename(oldName, newName string) error {
 }
 
 // ReadDir implements vfs.FS.
-func (s *sparingFS) ReadDir(name string) ([]fs.DirEntry, error) {
+func (s *sparing) ReadDir(name string) ([]fs.DirEntry, error) {
 	dir, err := s.FS.ReadDir(name)
 	if s.again(err) {
 		return s.FS.ReadDir(name)
@@ -72,7 +71,7 @@ func (s *sparingFS) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 // Stat implements vfs.FS.
-func (s *sparingFS) Stat(name string) (fs.FileInfo, error) {
+func (s *sparing) Stat(name string) (fs.FileInfo, error) {
 	st, err := s.FS.Stat(name)
 	if s.again(err) {
 		return s.FS.Stat(name)
@@ -82,7 +81,7 @@ func (s *sparingFS) Stat(name string) (fs.FileInfo, error) {
 
 // SyncDir implements vfs.FS. A folder that could not be opened was not synced,
 // and no error of it was told.
-func (s *sparingFS) SyncDir(name string) error {
+func (s *sparing) SyncDir(name string) error {
 	err := s.FS.SyncDir(name)
 	if s.again(err) {
 		return s.FS.SyncDir(name)
@@ -91,7 +90,7 @@ func (s *sparingFS) SyncDir(name string) error {
 }
 
 // Free implements vfs.FS.
-func (s *sparingFS) Free() (int64, error) {
+func (s *sparing) Free() (int64, error) {
 	n, err := s.FS.Free()
 	if s.again(err) {
 		return s.FS.Free()
