@@ -87,22 +87,27 @@ var seededPlaces = []seededPlace{
 		`	if bug("appends are not synced") {
 	} else if err := f.Sync(); err != nil {
 		return l.fail(op, name`, byPowerCuts},
-	{"internal/storage/sync_queue.go",
-		`	err := l.syncFiles(target, !cleared)
-`, `	err := l.syncFiles(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
-	if err != nil && bug("a failed sync is tried again") {
-		l.failed.Store(nil)
-		l.syncFailed.Store(nil)
-		err = l.syncFiles(target, !cleared)
-	}
+	{"internal/storage/syncs/queue.go",
+		`	err := m.Sync(target, !cleared)
+`, `	err := m.Sync(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
+`, byReports},
+	{"internal/storage/sync.go",
+		`		return l.syncFile(f, "sync", p.file.Name, from)
+`, `		err := l.syncFile(f, "sync", p.file.Name, from)
+		if err != nil && bug("a failed sync is tried again") {
+			l.failed.Store(nil)
+			l.syncFailed.Store(nil)
+			err = l.syncFile(f, "sync", p.file.Name, from)
+		}
+		return err
 `, byFaults + "|" + byReports},
-	{"internal/storage/sync_queue.go",
-		`	return l.cleared == q.failures &&`,
-		`	return (l.cleared == q.failures || bug("a sync of all counts for a topic that one before has failed")) &&`, byReports},
-	{"internal/storage/sync_queue.go",
+	{"internal/storage/syncs/queue.go",
+		`	return m.cleared == q.failures &&`,
+		`	return (m.cleared == q.failures || bug("a sync of all counts for a topic that one before has failed")) &&`, byReports},
+	{"internal/storage/syncs/queue.go",
 		`	return trusts && q.syncFS(failures) == nil`,
 		`	if bug("a sync of all for one topic keeps its error to itself") {
-		return q.store.fs.SyncAll() == nil
+		return q.FS.SyncAll() == nil
 	}
 	return trusts && q.syncFS(failures) == nil`, byReports},
 	{"internal/storage/log.go",
@@ -124,23 +129,23 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/sync.go",
 		`	l.folderSyncing.Lock()
 	defer l.folderSyncing.Unlock()
-	if e`,
+	if err`,
 		`	if !bug("syncs of a folder go side by side") {
 		l.folderSyncing.Lock()
 		defer l.folderSyncing.Unlock()
 	}
-	if e`, byReports},
+	if err`, byReports},
 	{"internal/storage/sync.go",
 		`	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync folder of"`,
 		`	if err != nil && !files.NoDescriptor(err) && !bug("a folder's sync that failed is tried again") {
 		return l.fail("sync folder of"`, byReports},
-	{"internal/storage/sync.go",
+	{"internal/storage/syncs/queue.go",
 		`	if err != nil && !files.NoDescriptor(err) {
-		s.rootFailures.Add(1)`,
+		q.rootFailures.Add(1)`,
 		`	if err != nil && !files.NoDescriptor(err) {
 		if !bug("a sync of the work directory that failed is one topic's matter") {
-			s.rootFailures.Add(1)
+			q.rootFailures.Add(1)
 		}`, byReports},
 	{"internal/storage/index/index.go",
 		`		ix.Unsynced = err
@@ -153,22 +158,22 @@ var seededPlaces = []seededPlace{
 		`	if l.failed.CompareAndSwap(nil, e) {`,
 		`	if bug("a failure is forgotten") || l.failed.CompareAndSwap(nil, e) {`, byFaults},
 	{"internal/storage/sync.go",
-		`	if !l.dirDirty.Swap(false) {`,
-		`	if !l.dirDirty.Swap(false) || bug("the topic's folder is not synced") {`, byPowerCuts},
+		`	if !l.member.FolderDirty.Swap(false) {`,
+		`	if !l.member.FolderDirty.Swap(false) || bug("the topic's folder is not synced") {`, byPowerCuts},
 	{"internal/storage/sync.go",
-		`	if l.rootDirty.Load() {`,
-		`	if l.rootDirty.Load() && !bug("the work directory is not synced") {`, byPowerCuts},
+		`	if l.member.RootDirty.Load() {`,
+		`	if l.member.RootDirty.Load() && !bug("the work directory is not synced") {`, byPowerCuts},
 	{"internal/storage/interval.go",
 		`	if iv.every > 0 &&`,
 		`	if !bug("the interval brings no sync") && iv.every > 0 &&`, byPowerCuts},
-	{"internal/storage/sync_queue.go",
-		`	err := q.store.fs.SyncAll()
-`, `	err := q.store.fs.SyncAll()
+	{"internal/storage/syncs/queue.go",
+		`	err := q.FS.SyncAll()
+`, `	err := q.FS.SyncAll()
 	if bug("a failed sync of all counts as one that did not") {
 		err = nil
 	}
 `, "^TestIntervalTogetherFails$"},
-	{"internal/storage/sync_queue.go",
+	{"internal/storage/syncs/queue.go",
 		`		if err == nil {
 			w.turn <- true`, `		if err == nil || bug("a log counts as synced before the sync of all") {
 			w.turn <- true`, "^TestIntervalTogetherFails$"},
@@ -347,12 +352,12 @@ var seededPlaces = []seededPlace{
 		`	if err == nil && l.journal.Unnamed {`,
 		`	if err == nil && l.journal.Unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
 	{"internal/storage/sync.go",
-		`	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+		`	if err := l.unsyncable(); err != nil {
+		return err
 	}
 	err := l.journal.Sync()`,
-		`	if e := l.syncFailed.Load(); e != nil && !bug("a sync of the journal that failed is tried again") {
-		return readOnly(e)
+		`	if err := l.unsyncable(); err != nil && !bug("a sync of the journal that failed is tried again") {
+		return err
 	}
 	err := l.journal.Sync()`, "^TestReleaseAfterFailedSync$"},
 	{"internal/storage/truncate.go",

@@ -42,33 +42,22 @@ type appendRequest struct {
 	turn     chan bool // true: answered; false: lead
 }
 
-// waiters are what calls wait with, to be used again. Each store has its own:
-// a channel that was made in a bubble of package testing/synctest must not get
-// into another.
-type waiters struct {
-	appends, syncs sync.Pool // of *appendRequest and *syncWaiter
-}
+// requestPool has what appends wait with, to be used again. Each store has its
+// own: a channel that was made in a bubble of package testing/synctest must not
+// get into another.
+type requestPool struct{ pool sync.Pool }
 
-func (w *waiters) takeAppend() *appendRequest {
-	if r, ok := w.appends.Get().(*appendRequest); ok {
+func (p *requestPool) take() *appendRequest {
+	if r, ok := p.pool.Get().(*appendRequest); ok {
 		return r
 	}
 	return &appendRequest{turn: make(chan bool, 1)}
 }
 
-func (w *waiters) freeAppend(r *appendRequest) {
+func (p *requestPool) free(r *appendRequest) {
 	*r = appendRequest{turn: r.turn}
-	w.appends.Put(r)
+	p.pool.Put(r)
 }
-
-func (w *waiters) takeSync() *syncWaiter {
-	if s, ok := w.syncs.Get().(*syncWaiter); ok {
-		return s
-	}
-	return &syncWaiter{turn: make(chan syncTurn, 1)}
-}
-
-func (w *waiters) freeSync(s *syncWaiter) { w.syncs.Put(s) }
 
 // Append appends a run of batches: data is their wire bytes one after another
 // in canonical form, extents their lengths and message counts, at least one.
@@ -99,14 +88,14 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 	if e := l.failed.Load(); e != nil {
 		return Appended{}, readOnly(e)
 	}
-	r := l.store.waiters.takeAppend()
+	r := l.store.requests.take()
 	r.data, r.extents, r.expect = data, extents, expect
 
 	q := &l.queue
 	q.mu.Lock()
 	if q.bytes+int64(len(data)) > l.store.o.QueueBytes && q.bytes > 0 {
 		q.mu.Unlock()
-		l.store.waiters.freeAppend(r)
+		l.store.requests.free(r)
 		return Appended{}, ErrBusy
 	}
 	q.waiting = append(q.waiting, r)
@@ -121,7 +110,7 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 			lead = !answered
 		case <-ctx.Done():
 			if q.withdraw(r) {
-				l.store.waiters.freeAppend(r)
+				l.store.requests.free(r)
 				return Appended{}, ctx.Err()
 			}
 			lead = !<-r.turn
@@ -131,7 +120,7 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 		l.lead(r)
 	}
 	result, err := r.result, r.err
-	l.store.waiters.freeAppend(r)
+	l.store.requests.free(r)
 	return result, err
 }
 

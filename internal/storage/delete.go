@@ -124,48 +124,6 @@ func (s *Store) BrokenInfo(topic string) (Info, bool) {
 	return in, true
 }
 
-// claim makes the caller the one who syncs the log, whatever has failed before,
-// when a sync that is under way has ended. The caller calls done.
-func (g *syncGroup) claim(ctx context.Context) error {
-	for {
-		g.mu.Lock()
-		if !g.running {
-			g.running = true
-			g.mu.Unlock()
-			return nil
-		}
-		w := &syncWaiter{offset: 1<<63 - 1, turn: make(chan syncTurn, 1)}
-		g.waiting = append(g.waiting, w)
-		g.mu.Unlock()
-		select {
-		case turn := <-w.turn:
-			if turn.lead {
-				return nil
-			}
-		case <-ctx.Done():
-			if g.leaveQueue(w) {
-				return ctx.Err()
-			}
-			if turn := <-w.turn; turn.lead {
-				return nil
-			}
-		}
-	}
-}
-
-// leaveQueue takes a waiter back. It reports false if it is told something.
-func (g *syncGroup) leaveQueue(w *syncWaiter) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i, o := range g.waiting {
-		if o == w {
-			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-			return true
-		}
-	}
-	return false
-}
-
 // delete takes the log from the store and its folder away. It returns where the
 // files are.
 func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error) {
@@ -176,11 +134,11 @@ func (l *Log) delete(ctx context.Context, now bool) (kept deletedName, err error
 	if l.Deleted() {
 		return kept, ErrNotFound
 	}
-	if err := l.syncing.claim(ctx); err != nil {
+	if err := l.syncing.Claim(ctx); err != nil {
 		return kept, err
 	}
 	var told error // what those who wait for a sync are told
-	defer func() { l.syncing.done(l, told) }()
+	defer func() { l.syncing.Done(told) }()
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	if e := l.failed.Load(); e != nil && errors.Is(e, ErrClosed) {
@@ -321,7 +279,7 @@ func (s *Store) moveTo(kept *deletedName) error {
 func (s *Store) syncDir(name string) error {
 	sync := func() error { return s.fs.SyncDir(name) }
 	if name == "." {
-		sync = s.syncRoot
+		sync = s.syncs.SyncRoot
 	}
 	err := sync()
 	if files.NoDescriptor(err) && s.files.Evict(0) > 0 {

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/syncs"
 )
 
 // interval syncs all logs that have batches which are not synced, a flush
@@ -78,7 +80,7 @@ func (iv *interval) syncAll() {
 	defer iv.passes.Add(1)
 	var g sync.WaitGroup
 	var again atomic.Bool
-	var queued []*queuedSync
+	var queued []*syncs.Waiting
 	for _, l := range iv.store.all() {
 		if l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load() {
 			continue
@@ -89,24 +91,24 @@ func (iv *interval) syncAll() {
 				again.Store(true)
 			}
 		}
-		if l.otherDevice.Load() || !l.syncing.lead() {
+		if l.member.OtherDevice.Load() || !l.syncing.Lead() {
 			g.Go(func() { failed(l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
-		if e := l.syncFailed.Load(); e != nil { // since a moment ago
-			l.syncing.done(l, readOnly(e))
+		if err := l.unsyncable(); err != nil { // since a moment ago
+			l.syncing.Done(err)
 			continue
 		}
 		u := l.unsynced()
-		w := newQueuedSync(l, u.target)
+		w := syncs.NewWaiting(&l.member, u.target)
 		queued = append(queued, w)
 		g.Go(func() {
-			err := l.durable(u, iv.store.syncs.await(w))
+			err := l.durable(u, iv.store.syncs.Await(w))
 			failed(err)
-			l.syncing.done(l, err)
+			l.syncing.Done(err)
 		})
 	}
-	iv.store.syncs.enqueue(queued...)
+	iv.store.syncs.Enqueue(queued...)
 	g.Wait()
 	if again.Load() {
 		iv.arm()

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -126,7 +127,7 @@ func TestSlowSyncOfAll(t *testing.T) {
 			}
 			slow = false
 			if i == 2 {
-				time.Sleep(apartFor)
+				time.Sleep(syncs.ApartFor)
 			}
 		}
 		if err := s.Close(); err != nil {
@@ -317,13 +318,20 @@ func TestIntervalMakesRoom(t *testing.T) {
 	})
 }
 
+// noSyncAll is a file system without a sync of all.
+type noSyncAll struct{ vfs.FS }
+
+func (noSyncAll) SyncAll() error { return errors.ErrUnsupported }
+
 // openMany opens a store on a real disk with n topics, and returns a small
 // batch for each.
 func openMany(b *testing.B, o Options, n int, together bool) (s *Store, logs []*Log, runs []run) {
 	b.Helper()
 	o.FS, o.OpenFiles = osFS(b, b.TempDir()), 4*n
+	if !together {
+		o.FS = noSyncAll{o.FS}
+	}
 	s = openStore(b, o)
-	s.syncs.never = !together
 	for i := range n {
 		topic := fmt.Sprint("t", i)
 		logs = append(logs, mustCreate(b, s, topic))

@@ -16,6 +16,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -65,7 +66,8 @@ type Log struct {
 	appended        atomic.Int64
 	appendedDurably atomic.Int64
 
-	syncing syncGroup
+	syncing syncs.Group
+	member  syncs.Member // of the store's syncs
 
 	// fileSyncing is held while a partition is synced, folderSyncing while the
 	// folder is, until a failure is noted: who syncs next has to know, for the error
@@ -73,12 +75,6 @@ type Log struct {
 	fileSyncing, folderSyncing sync.Mutex
 	// stamp is for inPlace; the leader of the sync group has it.
 	stamp folderStamp
-	// cleared is how many syncs of all had failed when the log was last synced by
-	// itself; guarded by syncQueue.mu.
-	cleared int64
-	// rootSeen is how many syncs of the work directory had failed before the
-	// folder was made.
-	rootSeen int64
 
 	// trimming is held while partitions are removed; before writer. condemned are
 	// those that are no longer served and whose files are still to go.
@@ -96,19 +92,13 @@ type Log struct {
 	journalMu       sync.Mutex
 	journal         journal.Writer
 	state           journal.State
-	lastMark        time.Time   // when the newest synced record was written
-	dirDirty        atomic.Bool // names in the topic's folder have changed since its sync
-	rootDirty       atomic.Bool // the folder's own name has not been synced
+	lastMark        time.Time // when the newest synced record was written
 
 	// Times, in ms since 1970: see clock.go.
 	lastMillis    int64        // of the newest batch; guarded by writer
 	clockBehind   bool         // the clock was found behind it, which was said; guarded by writer
 	timesKept     *partition   // whose index has been made durable since the clock went behind; guarded by writer
 	newestRemoved atomic.Int64 // of what retention has removed
-
-	// otherDevice tells that a partition is on another device than the work
-	// directory, mounted there: what syncs that does not sync this log.
-	otherDevice atomic.Bool
 
 	watchers watchers
 }
@@ -229,6 +219,14 @@ func (l *Log) failWrite(op, file string, offset int64, err error) error {
 	return readOnly(e)
 }
 
+// unsyncable returns why a sync would tell nothing, or nil.
+func (l *Log) unsyncable() error {
+	if e := l.syncFailed.Load(); e != nil {
+		return readOnly(e)
+	}
+	return nil
+}
+
 // readOnly makes an error that is ErrReadOnly and keeps its cause.
 func readOnly(cause error) error { return fmt.Errorf("%w: %w", ErrReadOnly, cause) }
 
@@ -238,7 +236,7 @@ func createLog(s *Store, name string) (*Log, error) {
 	wrap := func(file string, err error) error {
 		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
 	}
-	rootSeen := s.rootFailures.Load()
+	rootSeen := s.syncs.RootFailures()
 	switch err := s.fs.Mkdir(name, 0o700); {
 	case errors.Is(err, fs.ErrExist):
 		if left, err := s.finishLeft(name); err != nil {
@@ -258,8 +256,8 @@ func createLog(s *Store, name string) (*Log, error) {
 			l, err := openLog(s, name)
 			switch {
 			case err == nil:
-				l.rootSeen = rootSeen
-				l.rootDirty.Store(true)
+				l.member.RootSeen = rootSeen
+				l.member.RootDirty.Store(true)
 			case errors.Is(err, ErrDeleted):
 				return createLog(s, name) // it is gone now
 			case files.Shortage(err):
@@ -278,9 +276,9 @@ func createLog(s *Store, name string) (*Log, error) {
 		s.unmake(name)
 		return nil, wrap(file, err)
 	}
-	l.rootSeen = rootSeen
+	l.member.RootSeen = rootSeen
 	delete(s.halfMade, name)
-	l.rootDirty.Store(true)
+	l.member.RootDirty.Store(true)
 	l.made = true
 	return l, nil
 }
@@ -304,6 +302,8 @@ func (l *Log) start() (file string, err error) {
 
 func newLog(s *Store, name string) *Log {
 	l := &Log{store: s, name: name, uncheckedBefore: -1}
+	l.syncing = syncs.Group{Queue: s.syncs, Synced: &l.synced, Failed: l.unsyncable}
+	l.member.Sync = l.syncFiles
 	l.journal.File = l.file(layout.JournalFile(name))
 	l.publishState()
 	return l
@@ -339,14 +339,14 @@ func (l *Log) createPartition(base int64) (*partition, error) {
 		return nil, err
 	}
 	p.ready.Store(true)
-	l.dirDirty.Store(true)
+	l.member.FolderDirty.Store(true)
 	return p, nil
 }
 
 // locate notes where a partition is.
 func (l *Log) locate(st fs.FileInfo) {
 	if device(st) != l.store.device {
-		l.otherDevice.Store(true)
+		l.member.OtherDevice.Store(true)
 	}
 }
 

@@ -44,7 +44,7 @@ func TestPanicFailsTheLog(t *testing.T) {
 			s := openMem(t, disk, Options{FlushBatches: 1})
 			l := mustCreate(t, s, "t")
 			mustAppend(t, l, batchOf("t", "one"))
-			l.dirDirty.Store(true)
+			l.member.FolderDirty.Store(true)
 			l.lastMark = time.Time{}
 			disk.BeforeOp(func(op vfstest.Op) {
 				if op.Kind == test.on.Kind && (op.Name == test.on.Name || test.on.Name == "") {

@@ -106,10 +106,10 @@ func (l *Log) displaced(file string, why error) error {
 
 // look has a log that is not synced meanwhile looked at.
 func (l *Log) look() {
-	if l.failed.Load() != nil || !l.syncing.lead() {
+	if l.failed.Load() != nil || !l.syncing.Lead() {
 		return
 	}
-	l.syncing.done(l, l.inPlace(true))
+	l.syncing.Done(l.inPlace(true))
 }
 
 // inodeOf returns the number of a file and how many names it has.

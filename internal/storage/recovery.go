@@ -29,7 +29,7 @@ import (
 // Older partitions are not read.
 func openLog(s *Store, name string) (*Log, error) {
 	l := newLog(s, name)
-	l.dirDirty.Store(true) // there may be names that were never synced
+	l.member.FolderDirty.Store(true) // there may be names that were never synced
 	wrap := func(op, file string, err error) error {
 		return &Error{Op: op, Topic: name, File: file, Offset: -1, Err: err}
 	}

@@ -88,7 +88,7 @@ func (l *Log) beginBehindDamage() error {
 // markRecovered makes the names in the folder durable and notes that all of the
 // log is.
 func (l *Log) markRecovered() error {
-	l.dirDirty.Store(true)
+	l.member.FolderDirty.Store(true)
 	if err := l.syncNames(); err != nil {
 		return err
 	}
@@ -300,6 +300,6 @@ func (l *Log) setDamaged(r layout.Range) bool {
 	if err := l.journal.Append(journal.Append(nil, journal.Damaged, r.From, r.To)); err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}
-	l.dirDirty.Store(true)
+	l.member.FolderDirty.Store(true)
 	return true
 }

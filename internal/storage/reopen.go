@@ -101,7 +101,7 @@ func (s *Store) nameless() (logs []*Log) {
 		return nil
 	}
 	for _, l := range s.all() {
-		if l.dirDirty.Load() && l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() {
+		if l.member.FolderDirty.Load() && l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() {
 			logs = append(logs, l)
 		}
 	}

@@ -133,11 +133,11 @@ func TestReportOfAnother(t *testing.T) {
 		for _, o := range l.rest {
 			mustAppend(l.t, o, batchOf(o.Name(), "two"))
 		}
-		before := l.s.syncs.failures
+		before := l.s.syncs.Failures()
 		for _, err := range syncTogether(l.t, l.rest...) {
 			must(l.t, err)
 		}
-		if l.s.syncs.failures == before {
+		if l.s.syncs.Failures() == before {
 			l.t.Error("no sync of all was told of an error")
 		}
 	}
@@ -159,12 +159,12 @@ func TestReportOfAnother(t *testing.T) {
 		"a sync of all for want of a descriptor": {Options{}, func(l *logs) {
 			mustAppend(l.t, l.late, batchOf("late", "two"))
 			l.disk.FailWriteback("late/0.log")
-			l.other.dirDirty.Store(true)
+			l.other.member.FolderDirty.Store(true)
 			l.s.files.Evict(0)
 			l.disk.SetMaxOpen(l.disk.Open()) // too few to open a folder
 			l.other.syncNames()
 			l.disk.SetMaxOpen(-1)
-			if l.s.syncs.failures == 0 {
+			if l.s.syncs.Failures() == 0 {
 				l.t.Error("there was no sync of all")
 			}
 		}, func(l *logs) error {
@@ -178,7 +178,7 @@ func TestReportOfAnother(t *testing.T) {
 			mustAppend(l.t, l.late, batchOf("late", "three")) // in a partition of its own
 			l.disk.FailWriteback(layout.Partition("late", two.End))
 			tellAll(l)
-			if err := l.s.syncs.sync(l.late, two.End); err == nil {
+			if err := l.s.syncs.Sync(&l.late.member, two.End); err == nil {
 				l.late.synced.Store(two.End) // as durable has it
 			}
 		}, func(l *logs) error {

@@ -32,9 +32,8 @@
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: Store.creating, interval.passing, deletions, Log.trimming,
 // Log.writer, partition.loading, Log.syncing, Log.journalMu,
-// files.File.opening, folder, Log.fileSyncing, Log.folderSyncing,
-// Store.rootSyncing, syncQueue.one, then the leaves: Store.mu, commitQueue,
-// syncQueue.mu, retention.mu, watchers, Log.pinnedMu, files.Cache.
+// files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
+// syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers, Log.pinnedMu, files.Cache.
 package storage
 
 import (
@@ -53,6 +52,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -197,22 +197,17 @@ const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
-	o       Options
-	fs      vfs.FS
-	log     *slog.Logger
-	files   *files.Cache
-	lock    *layout.Lock
-	allowed map[string]bool // nil for any
-	syncs   *syncQueue
-	device  uint64 // that the work directory is on
-	marks   markLimit
-	lacks   lack
-	waiters waiters
-
-	// rootSyncing is held while the work directory is synced, rootFailures how often
-	// that has failed.
-	rootSyncing  sync.Mutex
-	rootFailures atomic.Int64
+	o        Options
+	fs       vfs.FS
+	log      *slog.Logger
+	files    *files.Cache
+	lock     *layout.Lock
+	allowed  map[string]bool // nil for any
+	syncs    *syncs.Queue
+	device   uint64 // that the work directory is on
+	marks    markLimit
+	lacks    lack
+	requests requestPool
 
 	disallowed atomic.Int64
 	misses     atomic.Int64
@@ -261,13 +256,13 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		logs:   make(map[string]*Log),
 		broken: make(map[string]error), halfMade: make(map[string]bool),
 	}
-	s.syncs = &syncQueue{store: s}
 	s.deletions = newDeletions(o.DeleteAfter)
 	// A quarter is for what is not kept for a sync.
 	s.files = &files.Cache{Perm: o.FileMode, Limit: o.OpenFiles, Most: max(o.MaxFiles*3/4, 1), CloseFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
 	s.fs = s.files.Spare(o.FS)
+	s.syncs = &syncs.Queue{FS: s.fs, Now: o.Clock.Now, Logger: s.log, Together: o.syncTogether}
 	if o.AllowedTopics != nil {
 		s.allowed = make(map[string]bool)
 		for _, t := range o.AllowedTopics {
@@ -549,7 +544,7 @@ func (s *Store) Close() error {
 		})
 	}
 	g.Wait() // the functions return no errors: all of them are collected
-	s.syncs.shared.Wait()
+	s.syncs.Wait()
 	return errors.Join(errors.Join(errs...), s.unlock())
 }
 

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -54,12 +53,11 @@ func inDoubt(cause error) error { return fmt.Errorf("%w: %w", ErrInDoubt, cause)
 // because it was cut off meanwhile. A done ctx ends the waiting for a sync that
 // another caller is doing.
 func (l *Log) SyncTo(ctx context.Context, offset int64) error {
-	g := &l.syncing
 	for l.synced.Load() < offset {
 		if next := l.next.Load(); offset > next {
 			return fmt.Errorf("%w: sync to %d of a log that ends at %d", ErrNotFound, offset, next)
 		}
-		lead, err := g.join(ctx, l, offset)
+		lead, err := l.syncing.Join(ctx, offset)
 		if err != nil || !lead {
 			return err
 		}
@@ -74,119 +72,24 @@ func (l *Log) SyncTo(ctx context.Context, offset int64) error {
 func (l *Log) leadSync() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.syncing.done(l, l.fail("sync", "", l.synced.Load(), fmt.Errorf("%w: %v", errPanic, r)))
+			l.syncing.Done(l.fail("sync", "", l.synced.Load(), fmt.Errorf("%w: %v", errPanic, r)))
 			panic(r)
 		}
-		l.syncing.done(l, err)
+		l.syncing.Done(err)
 	}()
 	return l.sync()
 }
 
 func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
 
-// syncGroup shares the syncs of a log among those who wait for them.
-type syncGroup struct {
-	mu      sync.Mutex
-	running bool
-	waiting []*syncWaiter
-}
-
-type syncWaiter struct {
-	offset int64
-	turn   chan syncTurn
-}
-
-// syncTurn is what a waiter is told.
-type syncTurn struct {
-	lead bool // sync yourself
-	err  error
-}
-
-// join returns lead if the caller has to do the sync itself, and call done
-// after it. Otherwise it waits until offset is synced.
-func (g *syncGroup) join(ctx context.Context, l *Log, offset int64) (lead bool, err error) {
-	g.mu.Lock()
-	if l.synced.Load() >= offset {
-		g.mu.Unlock()
-		return false, nil
-	}
-	if e := l.syncFailed.Load(); e != nil {
-		g.mu.Unlock()
-		return false, readOnly(e)
-	}
-	if !g.running {
-		g.running = true
-		g.mu.Unlock()
-		return true, nil
-	}
-	w := l.store.waiters.takeSync()
-	w.offset = offset
-	g.waiting = append(g.waiting, w)
-	g.mu.Unlock()
-
-	var turn syncTurn
-	select {
-	case turn = <-w.turn:
-	case <-ctx.Done():
-		g.mu.Lock()
-		if i := slices.Index(g.waiting, w); i >= 0 {
-			g.waiting = slices.Delete(g.waiting, i, i+1)
-			g.mu.Unlock()
-			l.store.waiters.freeSync(w)
-			return false, ctx.Err()
-		}
-		g.mu.Unlock()
-		turn = <-w.turn
-	}
-	l.store.waiters.freeSync(w)
-	return turn.lead, turn.err
-}
-
-// lead makes the caller the one who syncs, who calls done after it. It reports
-// false if somebody else is.
-func (g *syncGroup) lead() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.running {
-		return false
-	}
-	g.running = true
-	return true
-}
-
-// done ends the caller's lead: it answers those whose offset is synced, or all
-// of them if the sync failed, and hands the lead to the first of the others.
-func (g *syncGroup) done(l *Log, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	synced := l.synced.Load()
-	kept := g.waiting[:0]
-	for _, w := range g.waiting {
-		if err != nil || w.offset <= synced {
-			w.turn <- syncTurn{err: err}
-			continue
-		}
-		kept = append(kept, w)
-	}
-	clear(g.waiting[len(kept):])
-	g.waiting = kept
-	if len(kept) == 0 {
-		g.running = false
-		return
-	}
-	next := kept[0]
-	g.waiting = slices.Delete(kept, 0, 1)
-	next.turn <- syncTurn{lead: true}
-}
-
 // sync makes all that is flushed when it begins durable. Only the leader of
 // the sync group calls it.
 func (l *Log) sync() error {
-	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+	if err := l.unsyncable(); err != nil {
+		return err
 	}
 	u := l.unsynced()
-	return l.durable(u, l.store.syncs.sync(l, u.target))
+	return l.durable(u, l.store.syncs.Sync(&l.member, u.target))
 }
 
 // unsynced is what a sync has to make durable.
@@ -267,8 +170,8 @@ func (l *Log) syncPartition(p *partition, from int64) error {
 func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
 	l.fileSyncing.Lock()
 	defer l.fileSyncing.Unlock()
-	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+	if err := l.unsyncable(); err != nil {
+		return err
 	}
 	if err := f.Sync(); err != nil {
 		return l.fail(op, name, offset, err)
@@ -281,8 +184,8 @@ func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
 func (l *Log) syncFolder() error {
 	l.folderSyncing.Lock()
 	defer l.folderSyncing.Unlock()
-	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+	if err := l.unsyncable(); err != nil {
+		return err
 	}
 	return l.syncFolderLocked()
 }
@@ -303,37 +206,12 @@ func (l *Log) syncFolderLocked() error {
 	return err
 }
 
-// errRootTold is a sync of the work directory that would tell nothing.
-var errRootTold = errors.New("the work directory could not be synced after the topic's folder was made")
-
 // syncRoot makes the name of the topic's folder durable. If it fails, that is so
 // for all topics whose folders were made before.
 func (l *Log) syncRoot() error {
-	s := l.store
-	s.rootSyncing.Lock()
-	defer s.rootSyncing.Unlock()
-	err := errRootTold
-	if s.rootFailures.Load() == l.rootSeen {
-		err = s.syncRootLocked()
-		if err == nil || files.NoDescriptor(err) {
-			return err
-		}
-	}
-	return l.fail("sync work directory for", ".", -1, err)
-}
-
-// syncRoot makes the names in the work directory durable, for those who remove
-// or move them. If it fails the topics are told whose folders are new.
-func (s *Store) syncRoot() error {
-	s.rootSyncing.Lock()
-	defer s.rootSyncing.Unlock()
-	return s.syncRootLocked()
-}
-
-func (s *Store) syncRootLocked() error {
-	err := s.fs.SyncDir(".")
+	err := l.store.syncs.SyncRootFor(&l.member)
 	if err != nil && !files.NoDescriptor(err) {
-		s.rootFailures.Add(1)
+		err = l.fail("sync work directory for", ".", -1, err)
 	}
 	return err
 }
@@ -391,13 +269,13 @@ func shorten(f vfs.File, size int64) error {
 // tried again for a while where writers wait for it. If that does not help they
 // are in doubt, and the next sync makes it good; at the latest reopening does.
 func (l *Log) syncNames() error {
-	if !l.dirDirty.Swap(false) {
+	if !l.member.FolderDirty.Swap(false) {
 		return nil
 	}
 	s := l.store
 	op, file, err := l.trySyncNames()
-	if files.NoDescriptor(err) && !l.otherDevice.Load() && s.syncs.alone(l) {
-		l.rootDirty.Store(false)
+	if files.NoDescriptor(err) && !l.member.OtherDevice.Load() && s.syncs.Alone(&l.member) {
+		l.member.RootDirty.Store(false)
 		return nil
 	}
 	for files.NoDescriptor(err) && s.policy().syncsFirst() && s.lacks.lately(s.o.Clock.Now()) {
@@ -408,7 +286,7 @@ func (l *Log) syncNames() error {
 		s.lacks.over()
 		return err
 	}
-	l.dirDirty.Store(true)
+	l.member.FolderDirty.Store(true)
 	if s.policy().syncsFirst() {
 		s.reopening.arm()
 	}
@@ -425,13 +303,37 @@ func (l *Log) trySyncNames() (op, file string, err error) {
 	if err := l.syncFolder(); err != nil {
 		return "sync folder of", l.name, err
 	}
-	if l.rootDirty.Load() {
+	if l.member.RootDirty.Load() {
 		if err := l.syncRoot(); err != nil {
 			return "sync work directory for", ".", err
 		}
-		l.rootDirty.Store(false)
+		l.member.RootDirty.Store(false)
 	}
 	return "", "", nil
+}
+
+// markInterval is how often a log notes in its journal how far it is synced, at
+// most, and markRate how often all logs do together, a second. Recovery scans
+// what came after the last mark.
+const (
+	markInterval = time.Second
+	markRate     = 1000
+)
+
+// markLimit bounds the marks of all logs of a store.
+type markLimit struct {
+	second, n atomic.Int64
+}
+
+// allows reports whether one more mark is within markRate. Callers who come at
+// once in a new second may get one more each.
+func (m *markLimit) allows(now time.Time) bool {
+	second := now.Unix()
+	if m.second.Load() != second {
+		m.second.Store(second)
+		m.n.Store(0)
+	}
+	return m.n.Add(1) <= markRate
 }
 
 // mark notes in the journal that all before synced is durable, at most once
@@ -489,8 +391,8 @@ func (l *Log) syncJournalOnce() error {
 // syncJournal makes the journal's records durable. Caller holds journalMu. A
 // failure is final, as that of any sync is.
 func (l *Log) syncJournal() error {
-	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+	if err := l.unsyncable(); err != nil {
+		return err
 	}
 	err := l.journal.Sync()
 	if err != nil && !files.NoDescriptor(err) {

@@ -26,15 +26,15 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	// No sync may be under way: it would count what it began with as synced
 	// after that was cut off.
-	if _, err := l.syncing.join(ctx, l, math.MaxInt64); err != nil {
+	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
 		return err
 	}
 	defer func() {
 		if l.syncFailed.Load() == nil {
-			l.syncing.done(l, nil) // an error that concerns this call alone
+			l.syncing.Done(nil) // an error that concerns this call alone
 			return
 		}
-		l.syncing.done(l, err)
+		l.syncing.Done(err)
 	}()
 	defer l.failOnPanic("truncate")
 	if offset > l.next.Load() {

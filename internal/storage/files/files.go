@@ -294,17 +294,3 @@ func (cf *File) Replaced() {
 // Held returns the open file to one who has acquired it and not released it yet:
 // it stays the same meanwhile.
 func (cf *File) Held() vfs.File { return cf.f }
-
-// Transient reports whether err, from writing or opening a file, is one that goes
-// away without a restart and left the file as it was or cut short: no room, no
-// descriptors, no permission.
-func Transient(err error) bool {
-	for _, e := range []error{
-		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, fs.ErrPermission,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}

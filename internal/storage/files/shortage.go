@@ -2,6 +2,7 @@ package files
 
 import (
 	"errors"
+	"io/fs"
 	"syscall"
 )
 
@@ -20,3 +21,17 @@ func NoDescriptor(err error) bool {
 // Shortage reports whether err is that room on the disk or descriptors were
 // missing. That passes: it is never a state of a topic.
 func Shortage(err error) bool { return NoRoom(err) || NoDescriptor(err) }
+
+// Transient reports whether err, from writing or opening a file, is one that goes
+// away without a restart and left the file as it was or cut short: no room, no
+// descriptors, no permission.
+func Transient(err error) bool {
+	for _, e := range []error{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EROFS, fs.ErrPermission,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
