@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/storage": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
-		"internal/storage/walk", "internal/storage/syncs",
+		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -53,8 +53,11 @@ var mayImport = map[string][]string{
 	"internal/storage/files":   {"internal/vfs", "internal/topic"},
 	"internal/storage/layout":  {"internal/batch", "internal/vfs"},
 	"internal/storage/retain":  {"internal/topic"},
-	"internal/storage/syncs":   {"internal/vfs", "internal/storage/files"},
-	"internal/storage/walk":    {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
+	"internal/storage/deleted": {
+		"internal/batch", "internal/vfs", "internal/storage/journal", "internal/storage/files", "internal/storage/syncs", "internal/storage/layout",
+	},
+	"internal/storage/syncs": {"internal/vfs", "internal/storage/files"},
+	"internal/storage/walk":  {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
 
 	// Replication, from the bottom up.
 	"internal/entry":    {"internal/batch"},
@@ -97,6 +100,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/files":    {"net", "flag"},
 	"internal/storage/layout":   {"net", "flag"},
 	"internal/storage/syncs":    {"net", "flag"},
+	"internal/storage/deleted":  {"net", "flag"},
 	"internal/storage/walk":     {"net", "flag"},
 	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
 

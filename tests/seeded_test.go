@@ -428,23 +428,23 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/delete.go",
 		`	if !strings.EqualFold(id, hexID(has)) {`,
 		`	if !strings.EqualFold(id, hexID(has)) && !bug("a topic that can't be opened is deleted whatever its id") {`, "^TestDeleteBroken$"},
-	{"internal/storage/delete.go",
-		`		err = errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+	{"internal/storage/deleted/topics.go",
+		`		err = errors.Join(d.syncDir(Dir), d.syncDir("."))
 `, `		err = nil
 		if !bug("DELETE does not sync the work directory") {
-			err = errors.Join(s.syncDir(deletedFolder), s.syncDir("."))
+			err = errors.Join(d.syncDir(Dir), d.syncDir("."))
 		}
 `, "^TestDeleteCrash$"},
-	{"internal/storage/delete.go",
+	{"internal/storage/deleted/topics.go",
 		`		// Else a crash could lose what is to be kept.
-		if err := s.syncDir(".")`,
+		if err := d.syncDir(".")`,
 		`		// Else a crash could lose what is to be kept.
 		if bug("a topic is moved to a folder that is not synced") {
-		} else if err := s.syncDir(".")`, "^TestDeleteCrash$"},
+		} else if err := d.syncDir(".")`, "^TestDeleteCrash$"},
 	{"internal/storage/files/folder.go",
 		`	if f.gone.Load() {`,
 		`	if f.gone.Load() && !bug("a deleted topic uses the names of the next one") {`, "^TestFolder$"},
-	{"internal/storage/delete.go",
+	{"internal/storage/deleted/topics.go",
 		`	if err == nil {
 		err = f.Sync()
 	}
@@ -455,28 +455,28 @@ var seededPlaces = []seededPlace{
 	}
 	if err != nil {
 		// The topic stays.`, "^TestDeleteCrash$"},
-	{"internal/storage/delete.go",
+	{"internal/storage/deleted/topics.go",
 		`		if e.Name() == layout.Journal {
 			continue`,
 		`		if e.Name() == layout.Journal && !bug("the mark of a deleted topic goes before its files") {
 			continue`, "^TestDeleteCrash$"},
-	{"internal/storage/delete.go",
-		`	if err := s.syncDir(topic); err != nil {
+	{"internal/storage/deleted/topics.go",
+		`	if err := d.syncDir(topic); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(layout.JournalFile(topic))`,
+	if err := d.FS.Remove(layout.JournalFile(topic))`,
 		`	if bug("the mark of a deleted topic goes before it is durable that its files are gone") {
-	} else if err := s.syncDir(topic); err != nil {
+	} else if err := d.syncDir(topic); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(layout.JournalFile(topic))`, "^TestDeleteCrash$"},
+	if err := d.FS.Remove(layout.JournalFile(topic))`, "^TestDeleteCrash$"},
 	{"internal/storage/journal/journal.go",
 		` == crc32.ChecksumIEEE(head[:12])
 `, ` == crc32.ChecksumIEEE(head[:12]) || bug("damage is taken for the mark of a deleted topic")
 `, "^TestDeletedMark$"},
-	{"internal/storage/deleted.go",
-		`		due := !s.deletions.isMoving(folder) &&`,
-		`		due := (!s.deletions.isMoving(folder) || bug("files go of a deleted topic that may come back")) &&`, "^TestDeletedMayComeBack$"},
+	{"internal/storage/deleted/topics.go",
+		`		due := !d.isMoving(folder) &&`,
+		`		due := (!d.isMoving(folder) || bug("files go of a deleted topic that may come back")) &&`, "^TestDeletedMayComeBack$"},
 	{"internal/storage/fsck/survey.go",
 		`	if journal.IsDeleted(b) {
 		s.deleted = true`,

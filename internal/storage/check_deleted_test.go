@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -110,16 +111,16 @@ func TestCheckOnlineBesideDelete(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			for n, steps := 1, 1; n <= steps && !t.Failed(); n++ {
 				disk, _ := lay(t)
-				must(t, disk.Mkdir(deletedFolder, 0o700))
+				must(t, disk.Mkdir(deleted.Dir, 0o700))
 				steps = 0
 				stepped := &steppedFS{disk, func() {
 					switch steps++; {
 					case steps != n:
 					case how == "in place":
-						must(t, (&Store{fs: disk}).markDeleted("t"))
+						must(t, deleted.Mark(disk, "t"))
 						must(t, disk.Remove("t/0.log"))
 					default:
-						must(t, disk.Rename("t", path.Join(deletedFolder, "t")))
+						must(t, disk.Rename("t", path.Join(deleted.Dir, "t")))
 						if how == "made anew" {
 							must(t, disk.WriteFile("t/journal", other.Encode()))
 							must(t, disk.WriteFile("t/0.log", nil))

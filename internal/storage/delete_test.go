@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -32,7 +33,7 @@ func mustDelete(t testing.TB, s *Store, topic string, now bool) {
 func keptFolders(t testing.TB, disk *vfstest.FS) []string {
 	t.Helper()
 	var names []string
-	entries, _ := disk.ReadDir(deletedFolder)
+	entries, _ := disk.ReadDir(deleted.Dir)
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
@@ -158,11 +159,11 @@ func TestDeletedFilesAreKept(t *testing.T) {
 		disk := vfstest.New()
 		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + hexID(journal.ID{}), "t~tomorrow~" + hexID(journal.ID{})}
 		for _, name := range strange {
-			if err := disk.WriteFile(path.Join(deletedFolder, name, "file"), []byte("x")); err != nil {
+			if err := disk.WriteFile(path.Join(deleted.Dir, name, "file"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := disk.WriteFile(path.Join(deletedFolder, "t~now~"+hexID(journal.ID{1})), []byte("x")); err != nil {
+		if err := disk.WriteFile(path.Join(deleted.Dir, "t~now~"+hexID(journal.ID{1})), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		const own = 6 // that are not ours
@@ -202,7 +203,7 @@ func TestDeletedFilesAreKept(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := disk.Rename(path.Join(deletedFolder, names[i]), "u"); err != nil {
+		if err := disk.Rename(path.Join(deleted.Dir, names[i]), "u"); err != nil {
 			t.Fatal(err)
 		}
 		s = openMem(t, disk, Options{DeleteAfter: -1})
@@ -231,7 +232,7 @@ func TestDeletedFilesAndTheClock(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			disk := vfstest.New()
 			folder := "t~" + test.stamp + "~" + hexID(journal.ID{1})
-			if err := disk.WriteFile(path.Join(deletedFolder, folder, "0.log"), []byte("x")); err != nil {
+			if err := disk.WriteFile(path.Join(deleted.Dir, folder, "0.log"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 			s := openMem(t, disk, Options{DeleteAfter: time.Hour})
@@ -365,7 +366,7 @@ func wholeOrGone(image *vfstest.FS, id string) (bool, error) {
 // keptPartitions returns how many partitions are in .deleted.
 func keptPartitions(disk *vfstest.FS) (n int) {
 	for _, name := range disk.Names() {
-		if strings.HasPrefix(name, deletedFolder+"/") && strings.HasSuffix(name, ".log") {
+		if strings.HasPrefix(name, deleted.Dir+"/") && strings.HasSuffix(name, ".log") {
 			n++
 		}
 	}
@@ -496,7 +497,7 @@ func TestDeletedMayComeBack(t *testing.T) {
 		mustCreate(t, s, "other")
 		mustDelete(t, s, "other", true) // so that there is a place to move it to
 		disk.FailAt(1, vfstest.Fault{Err: syscall.EIO, Forever: true, Match: func(op vfstest.Op) bool {
-			return op.Kind == vfstest.OpSyncDir && (op.Name == "." || op.Name == deletedFolder)
+			return op.Kind == vfstest.OpSyncDir && (op.Name == "." || op.Name == deleted.Dir)
 		}})
 		if err := s.Delete(t.Context(), "t", id, true); err == nil {
 			t.Fatal("deleted, and nothing of it is durable")
@@ -505,7 +506,7 @@ func TestDeletedMayComeBack(t *testing.T) {
 			t.Fatalf("log of a topic that was moved away: %v", err)
 		}
 		disk.ClearFaults()
-		s.emptyDeleted()
+		s.deleted.Empty()
 		rng := rand.New(rand.NewPCG(5, 6))
 		for range 50 {
 			if _, err := wholeOrGone(disk.Crash(rng), id); err != nil {

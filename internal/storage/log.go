@@ -239,7 +239,7 @@ func createLog(s *Store, name string) (*Log, error) {
 	rootSeen := s.syncs.RootFailures()
 	switch err := s.fs.Mkdir(name, 0o700); {
 	case errors.Is(err, fs.ErrExist):
-		if left, err := s.finishLeft(name); err != nil {
+		if left, err := s.deleted.FinishLeft(name); err != nil {
 			return nil, wrap(name, err)
 		} else if left {
 			return createLog(s, name)

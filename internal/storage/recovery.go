@@ -70,7 +70,7 @@ func (l *Log) openJournal() error {
 		return err
 	}
 	if journal.IsDeleted(b) {
-		if err := s.finishDelete(l.name); err != nil {
+		if err := s.deleted.Finish(l.name); err != nil {
 			return fmt.Errorf("finish deletion: %w", err)
 		}
 		return ErrDeleted

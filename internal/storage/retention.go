@@ -102,7 +102,7 @@ func (r *retention) run() {
 		r.kicked, r.due, r.short = make(map[*Log]bool), false, false
 		r.mu.Unlock()
 		if due || short {
-			r.store.emptyDeleted()
+			r.store.deleted.Empty()
 		}
 		now := r.lookAtClock()
 		if due {

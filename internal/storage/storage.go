@@ -30,7 +30,7 @@
 // # Concurrency and lock order
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
-// this order: Store.creating, interval.passing, deletions, Log.trimming,
+// this order: Store.creating, interval.passing, deleted.Topics, Log.trimming,
 // Log.writer, partition.loading, Log.syncing, Log.journalMu,
 // files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
 // syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers, Log.pinnedMu, files.Cache.
@@ -50,6 +50,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/syncs"
@@ -226,7 +227,7 @@ type Store struct {
 	interval  *interval
 	retention *retention
 	scrub     atomic.Pointer[scrubber]
-	deletions *deletions
+	deleted   *deleted.Topics
 	reopening *reopening
 }
 
@@ -256,13 +257,15 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		logs:   make(map[string]*Log),
 		broken: make(map[string]error), halfMade: make(map[string]bool),
 	}
-	s.deletions = newDeletions(o.DeleteAfter)
 	// A quarter is for what is not kept for a sync.
 	s.files = &files.Cache{Perm: o.FileMode, Limit: o.OpenFiles, Most: max(o.MaxFiles*3/4, 1), CloseFailed: func(name string, err error) {
 		s.log.Error("closing a file failed", "file", name, "err", err)
 	}}
 	s.fs = s.files.Spare(o.FS)
 	s.syncs = &syncs.Queue{FS: s.fs, Now: o.Clock.Now, Logger: s.log, Together: o.syncTogether}
+	s.deleted = &deleted.Topics{
+		FS: s.fs, Now: o.Clock.Now, Logger: s.log, Files: s.files, Syncs: s.syncs, After: o.DeleteAfter, Full: s.isFull,
+	}
 	if o.AllowedTopics != nil {
 		s.allowed = make(map[string]bool)
 		for _, t := range o.AllowedTopics {
