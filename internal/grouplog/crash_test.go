@@ -104,6 +104,8 @@ type driver struct {
 	err                              error
 	steps                            []string
 
+	position uint64 // that was told to peers
+
 	// The slips of a careless caller.
 	syncedEarly bool // Durable without a sync of the bytes
 	lateCut     bool // bytes are cut off before VOID is synced
@@ -243,7 +245,9 @@ func (d *driver) round() error {
 		return err
 	}
 	d.may = d.may[n:]
-	return d.log.Durable(pos)
+	err := d.log.Durable(pos)
+	d.position = max(d.position, d.log.Position())
+	return err
 }
 
 func (d *driver) syncTopic(g int) error {
@@ -498,6 +502,9 @@ func (d *driver) recover(disk *vfstest.FS, image bool) (world, *Log, error) {
 	l, err := r.Start(d.boot)
 	if err != nil {
 		return want, nil, err
+	}
+	if l.Position() < d.position {
+		return want, nil, fmt.Errorf("position %d, and %d was told to peers", l.Position(), d.position)
 	}
 	for g := range r.Groups { // what no entry names
 		if last := r.Groups[g].Entries; len(last) > 0 {

@@ -16,14 +16,14 @@
 //
 // The log is one file, the one with the highest number, little endian:
 //
-//	header, 36 bytes                   record, any number
-//	 0  8  magic "logd-grp"             0  4  CRC-32C of the record's position in
-//	 8  4  version, 1                         8 bytes, and of its other bytes
+//	header, 44 bytes                   record, any number
+//	 0  8  magic "logd-grp"             0  4  CRC-32C of the other bytes, and of
+//	 8  4  version, 1                         the record's position in 8 bytes
 //	12  4  number of the file           4  4  length of the payload
 //	16  8  id of the member             8  1  kind
 //	24  8  boot                         9  1  zero
-//	32  4  CRC-32C of bytes 0 to 31    10  2  group
-//	                                   12  8  synced
+//	32  8  past                        10  2  group
+//	40  4  CRC-32C of bytes 0 to 39    12  8  synced
 //	                                   20  …  payload
 //
 //	1 HARD     8 term · 8 vote               5 SYNCED  –
@@ -36,15 +36,17 @@
 // covers it, a block from elsewhere, or from an older file, is no record.
 // Synced is the position up to which the log, and all bytes of topics that it
 // names, were on stable storage when the record was written. SYNCED says nothing
-// else. CLEAN is the last record of a log that was closed.
+// else. CLEAN is the last record of a log that was closed. Past counts the bytes of
+// records that were ever appended before the file was begun, without what files
+// begin with, so that no start and no new file makes a log look longer than it is.
 //
 // A file begins with all that the log says: of each group HARD, TABLE, every ENTRY
-// since the table, and COMMIT; then SYNCED, up to its own end. It is written under
-// another name and synced before it gets its number, and only while all that it
-// says is on stable storage. So every file stands by itself; **that it has its name
-// says that its beginning was whole**; and of two files the older is needed no more.
-// A new file is begun when one has grown by 16 MiB, or by as much as it began with
-// if that is more ([Log.Roll]), and at each start.
+// since the table, and COMMIT; then SYNCED up to its own end, as no other record is.
+// It is written under another name and synced before it gets its number, and only
+// while all that it says is on stable storage. So every file stands by itself;
+// **that it has its name says that its beginning was whole**; and of two files the
+// older is needed no more. A new file is begun when one has grown by 16 MiB, or by
+// as much as it began with if that is more ([Log.Roll]), and at each start.
 //
 // A kind, a type of entry or a version that this program does not know is
 // [ErrNewer] and not damage. What is damaged, missing, or says what can't be is
@@ -79,13 +81,14 @@
 //   - The file has its number, the older one is still there, or comes back: it has
 //     a lower number, and is removed. So is a table that no file names.
 //   - After the number was given and before the folder is synced: either file is
-//     there, and both say the same, since nothing is appended before that.
+//     there, and both say the same, but for what a start has ended, since nothing is
+//     appended before that.
 //   - VOID is written, not synced: the entries are void or are not; neither the bytes
 //     that they name nor what takes their place was touched before its sync. After a
 //     recovery that ended a group's log, the new file is that VOID: the caller cuts
 //     bytes off after Start, not before.
-//   - TABLE is written, not synced: the table before counts, and its file is there,
-//     since tables are removed when a newer file names others.
+//   - TABLE is written, not synced: the new table counts, or the one before, whose
+//     file is there, too, since tables are removed when a newer file names others.
 //   - COMMIT is lost: the one before counts. It is only ever of what is synced, so
 //     that none stands behind a torn end of its entries.
 //   - There was no room for all of some records: what was written of them is cut off,
@@ -98,5 +101,5 @@
 //
 // What nobody can tell from this file: that it was put back to an older state, or
 // that its end is damaged where no later record says that it was synced. Peers
-// find out the first by [Log.Synced], and the second where they know more.
+// find out the first by [Log.Position], and the second where they know more.
 package grouplog

@@ -3,10 +3,12 @@ package grouplog
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -129,5 +131,42 @@ func TestStartFaults(t *testing.T) {
 		if _, _, err := d.recover(d.disk, false); err != nil {
 			t.Fatalf("after operation %d failed: %v", n, err)
 		}
+	}
+}
+
+// On a full disk nothing that was refused counts or comes back, also if a new file
+// can't be begun, and all goes on when there is room.
+func TestFullDisk(t *testing.T) {
+	disk, l, _ := sample(t)
+	sync(t, l)
+	for room := int64(0); room < 300; room += 7 {
+		disk.SetSpace(disk.Used() + room)
+		var err error
+		last := l.groups[0].Last()
+		for err == nil {
+			err = l.Append(setting(l.groups[0].Last()+1, 3, "x"), Record{Kind: Commit, Index: l.groups[0].Commit})
+		}
+		if !noRoom(err) || l.failed != nil {
+			t.Fatalf("%d bytes of room: %v", room, err)
+		}
+		sync(t, l)
+		if err := l.Roll(); !noRoom(err) || l.failed != nil {
+			t.Fatalf("%d bytes of room, a new file: %v", room, err)
+		}
+		if _, err := l.WriteTable(&entry.Table{Index: last, Term: 3, Settings: []entry.Setting{{Key: "k", Value: strings.Repeat("x", 300)}}}); !noRoom(err) || l.failed != nil {
+			t.Fatalf("%d bytes of room, a table: %v", room, err)
+		}
+		disk.SetSpace(-1)
+		check(t, l.Append(Record{Kind: Void, Index: last}, setting(last, 3, "y")))
+		_, err = Open(disk.Crash(rand.New(rand.NewPCG(uint64(room), 0))))
+		check(t, err)
+		sync(t, l)
+	}
+	check(t, l.Roll())
+	check(t, l.Close())
+	r, err := Open(disk)
+	check(t, err)
+	if got, want := worldOf(r.Groups), worldOf(l.groups); !r.Clean || got.text() != want.text() {
+		t.Errorf("clean %v:\n%s\nwant\n%s", r.Clean, got.text(), want.text())
 	}
 }

@@ -33,8 +33,9 @@ type Log struct {
 
 	file   vfs.File
 	number uint32
-	size   int // where the next record goes
-	begun  int // what the file began with
+	size   int    // where the next record goes
+	begun  int    // what the file began with
+	past   uint64 // what was appended before
 	synced Pos
 	groups []Group
 	failed error
@@ -109,6 +110,11 @@ func (l *Log) End() Pos { return makePos(l.number, l.size) }
 // began with.
 func (l *Log) Synced() Pos { return l.synced }
 
+// Position returns how many bytes of records were ever appended and are on stable
+// storage. It is what peers are told: a log that says less than it did was put back
+// to an older state.
+func (l *Log) Position() uint64 { return l.past + uint64(l.synced.offset()-int64(l.begun)) }
+
 // Durable tells that the log is on stable storage up to a position, which was its
 // End before File was synced, and so are all bytes of topics that entries before it
 // name, if they are not void. Later records carry it. It returns the error of a
@@ -153,13 +159,13 @@ func (l *Log) Roll() error {
 	if l.synced != l.End() {
 		panic(fmt.Sprintf("grouplog: a file begun at %v, which is synced up to %v", l.End(), l.synced))
 	}
-	return l.begin(l.number + 1)
+	return l.begin(l.number+1, l.Position())
 }
 
 // begin begins the file of a number, when all that the groups say and name is on
 // stable storage.
-func (l *Log) begin(number uint32) error {
-	b := beginning(header{number, l.member.ID, l.boot}, l.groups)
+func (l *Log) begin(number uint32, past uint64) error {
+	b := beginning(header{number, l.member.ID, l.boot, past}, l.groups)
 	name := strconv.FormatUint(uint64(number), 10)
 	named, err := writeFile(l.fs, logDir, name, b)
 	if err != nil && !named && noRoom(err) {
@@ -175,7 +181,7 @@ func (l *Log) begin(number uint32) error {
 	if l.file != nil {
 		l.file.Close() // nothing in it is needed any more
 	}
-	l.file, l.number, l.size, l.begun = f, number, len(b), len(b)
+	l.file, l.number, l.size, l.begun, l.past = f, number, len(b), len(b), past
 	l.synced = l.End()
 	l.tidy()
 	return nil

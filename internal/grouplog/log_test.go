@@ -294,7 +294,7 @@ func TestNewerAndImpossible(t *testing.T) {
 	}
 	b := h.append(nil)
 	b[8]++
-	binary.LittleEndian.PutUint32(b[32:], crc32.Checksum(b[:32], castagnoli))
+	binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(b[:40], castagnoli))
 	check(t, disk.WriteFile(name, append(b, whole[headerLen:]...)))
 	if _, err := Open(disk); !errors.Is(err, ErrNewer) {
 		t.Errorf("version 2: %v", err)
@@ -355,6 +355,66 @@ func TestMisuse(t *testing.T) {
 	if disk.Ops() != before {
 		t.Error("something was written")
 	}
+}
+
+// The position of a log goes up by what is appended and by nothing else: neither by
+// new files nor by starts, behind which an older state could hide.
+func TestPosition(t *testing.T) {
+	disk, l, _ := sample(t)
+	sync(t, l)
+	l.grow = 1
+	want := l.Position()
+	expect := func() {
+		t.Helper()
+		if got := l.Position(); got != want {
+			t.Fatalf("position %d, want %d", got, want)
+		}
+	}
+	for range 3 {
+		check(t, l.Append(Record{Kind: Synced}))
+		expect() // it is not synced
+		sync(t, l)
+		want += recordHeader
+		expect()
+		check(t, l.Roll())
+		expect()
+		check(t, l.Append(Record{Kind: Synced})) // is there, and was not known to be synced
+		check(t, l.File().Close())
+		r, err := Open(disk)
+		check(t, err)
+		l, err = r.Start(2)
+		check(t, err)
+		want += recordHeader
+		expect()
+	}
+	check(t, l.Close())
+	r, err := Open(disk)
+	check(t, err)
+	l, err = r.Start(2)
+	check(t, err)
+	want += recordHeader // CLEAN
+	expect()
+}
+
+// To append takes no memory but for the entries.
+func TestAppendAllocs(t *testing.T) {
+	dir := t.TempDir()
+	disk, err := vfs.OpenOS(dir, 0o700)
+	check(t, err)
+	defer disk.Close()
+	l, err := Create(disk, testMember, 1, nil)
+	check(t, err)
+	check(t, l.Append(Record{Kind: Hard, Term: 1}))
+	l.groups[0].Entries = make([]LogEntry, 0, 2000)
+	data := setting(1, 1, "x").Data
+	index := uint64(0)
+	if n := testing.AllocsPerRun(1000, func() {
+		index++
+		check(t, l.Append(Record{Kind: Entry, Index: index, Term: 1, Data: data}))
+	}); n != 0 {
+		t.Errorf("%v allocations for an entry", n)
+	}
+	check(t, l.Close())
 }
 
 // A table that the log needs and that is not as it was is damage; one that nothing

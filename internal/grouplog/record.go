@@ -77,7 +77,7 @@ const MaxData = entry.MaxLen
 const (
 	logMagic   = "logd-grp"
 	logVersion = 1
-	headerLen  = 36
+	headerLen  = 44
 
 	recordHeader = 20
 	entryHeader  = 17 // of the payload
@@ -93,6 +93,7 @@ type header struct {
 	number uint32
 	member uint64
 	boot   uint64
+	past   uint64
 }
 
 func (h header) append(dst []byte) []byte {
@@ -102,13 +103,14 @@ func (h header) append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, h.number)
 	dst = binary.LittleEndian.AppendUint64(dst, h.member)
 	dst = binary.LittleEndian.AppendUint64(dst, h.boot)
+	dst = binary.LittleEndian.AppendUint64(dst, h.past)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
 // decodeHeader decodes the header of a file, of which only the name is for errors.
 func decodeHeader(name string, b []byte) (h header, err error) {
 	if len(b) < headerLen || string(b[:8]) != logMagic ||
-		binary.LittleEndian.Uint32(b[32:]) != crc32.Checksum(b[:32], castagnoli) {
+		binary.LittleEndian.Uint32(b[40:]) != crc32.Checksum(b[:40], castagnoli) {
 		return h, damage(name, 0, "no header")
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != logVersion {
@@ -117,6 +119,7 @@ func decodeHeader(name string, b []byte) (h header, err error) {
 	h.number = binary.LittleEndian.Uint32(b[12:])
 	h.member = binary.LittleEndian.Uint64(b[16:])
 	h.boot = binary.LittleEndian.Uint64(b[24:])
+	h.past = binary.LittleEndian.Uint64(b[32:])
 	return h, nil
 }
 
@@ -141,17 +144,18 @@ func appendRecord(dst []byte, at, synced Pos, r *Record) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, r.Term)
 		dst = binary.LittleEndian.AppendUint32(dst, r.CRC)
 	}
-	b := dst[start:]
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-recordHeader))
-	binary.LittleEndian.PutUint32(b, checksum(at, b))
-	return dst
+	end := len(dst)
+	binary.LittleEndian.PutUint32(dst[start+4:], uint32(end-start-recordHeader))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(at)) // here, for an array would escape
+	binary.LittleEndian.PutUint32(dst[start:], crc32.Checksum(dst[start+4:], castagnoli))
+	return dst[:end]
 }
 
 // checksum returns the checksum of the record b at a position.
 func checksum(at Pos, b []byte) uint32 {
 	var p [8]byte
 	binary.LittleEndian.PutUint64(p[:], uint64(at))
-	return crc32.Update(crc32.Checksum(p[:], castagnoli), castagnoli, b[4:])
+	return crc32.Update(crc32.Checksum(b[4:], castagnoli), castagnoli, p[:])
 }
 
 // checkRecord returns the length of the record at the beginning of b, or 0 if

@@ -29,6 +29,7 @@ type Recovery struct {
 
 	fs     vfs.FS
 	number uint32
+	past   uint64 // what was ever appended
 }
 
 // Open reads the member log and changes nothing. The error is fs.ErrNotExist where
@@ -91,8 +92,8 @@ func (r *Recovery) read(name string, b []byte) error {
 	}
 	r.Boot = h.boot
 	r.Groups = make([]Group, r.Member.Groups)
-	end := -1      // where the log ends, once that is known
-	begun := false // what the file began with is there to its last record
+	end := -1   // where the log ends, once that is known
+	begun := -1 // where what the file began with ends
 	for at := headerLen; at < len(b); {
 		n := checkRecord(makePos(r.number, at), b[at:])
 		if n == 0 {
@@ -107,7 +108,9 @@ func (r *Recovery) read(name string, b []byte) error {
 			return fmt.Errorf("%s, byte %d: %w", name, at, err)
 		}
 		r.Synced = max(r.Synced, synced)
-		begun = begun || synced == makePos(r.number, at+n)
+		if begun < 0 && synced == makePos(r.number, at+n) {
+			begun = at + n
+		}
 		if end < 0 {
 			if err == nil {
 				err = r.apply(&rec, makePos(r.number, at), synced)
@@ -123,9 +126,10 @@ func (r *Recovery) read(name string, b []byte) error {
 	}
 	r.Cut = int64(len(b) - end)
 	r.Clean = r.Clean && r.Cut == 0
-	if r.Synced > makePos(r.number, end) || !begun {
+	if r.Synced > makePos(r.number, end) || begun < 0 {
 		return damage(name, int64(end), fmt.Sprintf("the log ends, and was on stable storage up to %v", r.Synced))
 	}
+	r.past = h.past + uint64(end-begun)
 	return nil
 }
 
@@ -154,7 +158,7 @@ func (r *Recovery) End(group int, index uint64) {
 // each time that the machine starts.
 func (r *Recovery) Start(boot uint64) (*Log, error) {
 	l := &Log{fs: r.fs, member: r.Member, boot: boot, grow: fileSize, groups: slices.Clone(r.Groups)}
-	return l, l.begin(r.number + 1)
+	return l, l.begin(r.number+1, r.past)
 }
 
 // Create makes the member, in place of any that there was, and its log, which
@@ -180,7 +184,7 @@ func Create(fsys vfs.FS, m Member, boot uint64, tables []*entry.Table) (*Log, er
 		}
 		l.groups[t.Group] = Group{Term: t.Term, Commit: t.Index, Table: ref}
 	}
-	if err := l.begin(number + 1); err != nil {
+	if err := l.begin(number+1, 0); err != nil {
 		return nil, err
 	}
 	if _, err := writeFile(fsys, Dir, memberFile[len(Dir)+1:], line); err != nil {
