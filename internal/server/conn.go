@@ -186,11 +186,11 @@ func (c *conn) await() error {
 		switch {
 		case !now.Before(want):
 			if c.draining.Load() && len(c.in.unread()) > 0 {
-				c.refuseConn(protocol.ErrShuttingDown, "")
+				c.endWith(protocol.ErrShuttingDown, "")
 				return nil
 			}
 			if typed || broken {
-				c.refuseConn(protocol.ErrInvalidProtocol, notCRLF)
+				c.endWith(protocol.ErrInvalidProtocol, notCRLF)
 				return nil
 			}
 			return err

@@ -82,7 +82,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	}
 	switch req.Command {
 	case protocol.Read, protocol.Tail:
-		return c.read(req, f.log, to)
+		return c.beginRead(req, f.log, to)
 	case protocol.Seek:
 		err = seek(f.log, req, to)
 	case protocol.Times:
@@ -177,18 +177,18 @@ func infoBody(in *topic.Info) *protocol.TopicInfo {
 	return w
 }
 
-// read begins a READ or TAIL.
-func (c *caller) read(req *protocol.Request, log topic.Log, to Responder) outcome {
+// beginRead begins a READ or TAIL.
+func (c *caller) beginRead(req *protocol.Request, log topic.Log, to Responder) outcome {
 	c.reading = reading{req: *req, log: log, offset: req.Offset}
 	c.reading.req.Topic = c.held.topic // the line may be gone when a wait is over
 	if req.Command == protocol.Tail {
 		c.reading.offset = log.Oldest()
 	}
-	return c.goOn(to)
+	return c.tryRead(to)
 }
 
-// goOn answers the read that is under way, if it need not wait.
-func (c *caller) goOn(to Responder) outcome {
+// tryRead answers the read that is under way, if it need not wait.
+func (c *caller) tryRead(to Responder) outcome {
 	r := &c.reading
 	for {
 		v, err := r.find()
@@ -236,7 +236,7 @@ func (c *caller) resume(to Responder) outcome {
 			return c.refuseRequest(&r.req, err, to)
 		}
 	}
-	return c.goOn(to)
+	return c.tryRead(to)
 }
 
 // giveUp answers a read that waits with no batches.

@@ -220,3 +220,45 @@ func transcriptRequests(t testing.TB) (requests [][]byte) {
 	}
 	return requests
 }
+
+// FuzzSession feeds the same bytes to sessions alone, whole and in pieces: the
+// answers are the same, and so is what is stored.
+func FuzzSession(f *testing.F) {
+	for _, request := range transcriptRequests(f) {
+		f.Add(request, uint16(0))
+		f.Add(request, uint16(10))
+	}
+	b := wireBatch("t", "one", "two")
+	f.Add([]byte(b+b+"READ t 0 9\r\nBATCH 10 .t 0 1\r\n0123456789"+b), uint16(3))
+	f.Add([]byte(b+fmt.Sprintf("READ t %d 1 wait=1\r\nPING\r\n", len(b))), uint16(5))
+	f.Fuzz(func(t *testing.T, data []byte, size uint16) {
+		if len(data) > 64<<10 {
+			t.Skip("longer than it takes")
+		}
+		data = endlessWait(data)
+		type outcome struct{ answers, stored string }
+		feed := func(piece int) (o outcome) {
+			store := topictest.NewMemory()
+			store.MaxTopics = 4
+			s := server.New(server.Options{Store: store, MaxBatchSize: 16 << 10, MaxMessages: 100})
+			defer s.Close()
+			nc := server.NewSession(s, piece)
+			nc.Write(data) // after the end of a session an error, which shows in the answers
+			nc.CloseWrite()
+			answers, err := io.ReadAll(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc.Close()
+			for _, name := range store.Topics() {
+				kept, _ := store.Data(name)
+				o.stored += fmt.Sprintf("%s %q\n", name, kept)
+			}
+			o.answers = normalize(string(answers))
+			return o
+		}
+		if whole, pieces := feed(len(data)+1), feed(int(size)+1); whole != pieces {
+			t.Errorf("whole: %.1000q\nin pieces of %d: %.1000q", whole, int(size)+1, pieces)
+		}
+	})
+}

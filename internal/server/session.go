@@ -61,9 +61,9 @@ const sendPending = 64 << 10
 // keepPending bounds the memory for answers that an idle connection keeps.
 const keepPending = 1 << 10
 
-// settleReplies bounds the answers that wait for commit: one takes many times
+// maxReplies bounds the answers that wait for commit: one takes many times
 // the memory of the shortest BATCH that is refused.
-const settleReplies = 256
+const maxReplies = 256
 
 // step deals with the requests that begin with p and returns how many bytes of it
 // were taken. The next call is given the rest and what has come after it. Until
@@ -73,7 +73,7 @@ func (s *session) step(p []byte) (taken int, do action) {
 	s.p = p
 	for do == goOn {
 		do = s.next()
-		if do == goOn && len(s.replies) >= settleReplies {
+		if do == goOn && len(s.replies) >= maxReplies {
 			do = commitAll
 		}
 		if do == goOn && len(s.out) >= sendPending {
@@ -109,14 +109,14 @@ func (s *session) next() action {
 	}
 	line, end, ok, err := firstLine(s.p)
 	if err != nil {
-		s.refuseConn(protocol.ErrInvalidProtocol, "")
+		s.endWith(protocol.ErrInvalidProtocol, "")
 		return goOn
 	}
 	if !ok {
 		return s.needsMore()
 	}
 	if s.refuses {
-		s.refuseConn(protocol.ErrShuttingDown, "")
+		s.endWith(protocol.ErrShuttingDown, "")
 		return goOn
 	}
 	perr := protocol.ParseRequest(line, &s.req)
@@ -211,9 +211,9 @@ func (s *session) stopWaiting() {
 	s.giveUp(s)
 }
 
-// refuseConn ends the session with an error that is the answer to no request of
+// endWith ends the session with an error that is the answer to no request of
 // its own. The hint is for a person.
-func (s *session) refuseConn(err *protocol.Error, hint string) {
+func (s *session) endWith(err *protocol.Error, hint string) {
 	s.srv.counters.requests[protocol.Unknown].Add(1)
 	s.fail(protocol.Unknown, err)
 	s.closing, s.hint = true, hint
