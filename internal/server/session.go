@@ -28,11 +28,10 @@ type session struct {
 	p   []byte // what step was given and has not taken
 	req protocol.Request
 
-	skip    int64 // so many bytes of a batch that was refused are to come
-	waiting bool  // a read waits
-	closing bool  // the last answer is given, or will be by commit
-	refuses bool  // whatever comes next: see refuseNext
-	hint    string
+	phase   phase
+	skip    int64  // when dropping: so many bytes are to come
+	hint    string // when ending: for a person, what the last answer says besides
+	refuses bool   // the next request: see refuseNext
 
 	// For the driver's deadlines. taken tells that a request was taken whole since
 	// the driver has cleared it. A batch that is arriving is typed, since its line
@@ -40,6 +39,16 @@ type session struct {
 	taken         bool
 	typed, broken bool
 }
+
+// phase is what a session makes of the bytes that come next.
+type phase uint8
+
+const (
+	taking   phase = iota // requests
+	dropping              // the rest of a batch that was refused
+	waiting               // nothing yet: a read waits for its log
+	ending                // nothing: the last answer is given, or will be by commit
+)
 
 // action is what a session needs done before the next step.
 type action uint8
@@ -95,16 +104,13 @@ func (s *session) step(p []byte) (taken int, do action) {
 
 // next deals with one request.
 func (s *session) next() action {
-	switch {
-	case s.closing:
-		if s.pending() {
-			return commitAll
-		}
-		return hangUp
-	case s.waiting:
-		s.waiting = false
+	switch s.phase {
+	case ending:
+		return s.settled(hangUp)
+	case waiting:
+		s.phase = taking
 		return s.after(s.resume(s))
-	case s.skip > 0:
+	case dropping:
 		return s.drop()
 	}
 	line, end, ok, err := firstLine(s.p)
@@ -113,7 +119,7 @@ func (s *session) next() action {
 		return goOn
 	}
 	if !ok {
-		return s.needsMore()
+		return s.settled(readMore)
 	}
 	if s.refuses {
 		s.endWith(protocol.ErrShuttingDown, "")
@@ -138,22 +144,22 @@ func (s *session) next() action {
 func (s *session) after(o outcome) action {
 	switch {
 	case o == waits:
-		s.waiting = true
+		s.phase = waiting
 		return waitForLog
 	case o == closes:
-		s.closing = true
+		s.phase = ending
 	case s.view != nil:
 		return sendView
 	}
 	return goOn
 }
 
-// needsMore says that the next request has not arrived whole.
-func (s *session) needsMore() action {
+// settled returns do if nothing is pending.
+func (s *session) settled(do action) action {
 	if s.pending() {
 		return commitAll
 	}
-	return readMore
+	return do
 }
 
 // take drops the first n bytes.
@@ -165,23 +171,23 @@ func (s *session) batch(head int, canonical bool, perr error) action {
 		s.srv.counters.requests[protocol.Batch].Add(1)
 		s.fail(protocol.Batch, err)
 		if !drop {
-			s.closing = true
+			s.phase = ending
 			return goOn
 		}
 		s.take(head)
-		if s.skip = s.req.Batch.Size; s.skip == 0 { // else its time goes on until that is dropped
-			s.taken = true
-		}
+		s.phase, s.skip = dropping, s.req.Batch.Size // its time goes on until that is dropped
 		return goOn
 	}
 	total := head + int(s.req.Batch.Size)
 	if len(s.p) < total {
 		s.typed, s.broken = !canonical, batch.BareLF(s.p[head:])
-		return s.needsMore()
+		return s.settled(readMore)
 	}
 	s.srv.counters.requests[protocol.Batch].Add(1)
 	s.taken = true
-	s.closing = !s.add(&s.req, s.p[:total], head, canonical)
+	if !s.add(&s.req, s.p[:total], head, canonical) {
+		s.phase = ending
+	}
 	s.take(total)
 	return goOn
 }
@@ -191,9 +197,9 @@ func (s *session) drop() action {
 	n := min(s.skip, int64(len(s.p)))
 	s.take(int(n))
 	if s.skip -= n; s.skip > 0 {
-		return s.needsMore()
+		return s.settled(readMore)
 	}
-	s.taken = true
+	s.phase, s.taken = taking, true
 	return goOn
 }
 
@@ -201,13 +207,13 @@ func (s *session) drop() action {
 func (s *session) commit() {
 	if err := s.caller.commit(s); err != nil {
 		s.srv.log.Debug("connection is closed without an answer", "remote", s.from(), "err", err)
-		s.closing, s.hint = true, ""
+		s.phase, s.hint = ending, ""
 	}
 }
 
 // stopWaiting answers a read that waits with what it has: nothing.
 func (s *session) stopWaiting() {
-	s.waiting = false
+	s.phase = taking
 	s.giveUp(s)
 }
 
@@ -216,7 +222,7 @@ func (s *session) stopWaiting() {
 func (s *session) endWith(err *protocol.Error, hint string) {
 	s.srv.counters.requests[protocol.Unknown].Add(1)
 	s.fail(protocol.Unknown, err)
-	s.closing, s.hint = true, hint
+	s.phase, s.hint = ending, hint
 }
 
 // refuseNext ends the session with the next request.
@@ -224,7 +230,7 @@ func (s *session) refuseNext() { s.refuses = true }
 
 // partial reports whether rest, which step has left, or what it has taken, is of
 // a request that has not arrived whole.
-func (s *session) partial(rest []byte) bool { return len(rest) > 0 || s.skip > 0 }
+func (s *session) partial(rest []byte) bool { return len(rest) > 0 || s.phase == dropping }
 
 // sent is called when out was sent.
 func (s *session) sent() {
