@@ -8,13 +8,14 @@ import (
 )
 
 // Client talks to a server over one connection, which its methods share, or over
-// two if there are reads beside other calls; see the package comment. All methods are safe for concurrent use.
+// more if there are reads beside other calls; see the package comment. All methods
+// are safe for concurrent use.
 //
 // A context that ends during a call ends the call at once; only an append
 // whose batch is just being written waits for the end of that, for at most a
 // second. The connection goes on: the answer to a request that was sent is
-// read and thrown away when it comes. If that is the answer to a waiting read
-// and nothing else is under way, the connection is dropped instead.
+// read and thrown away when it comes. The connection of a read that waits is
+// dropped instead.
 type Client struct {
 	cfg  ClientConfig
 	link *link.Link

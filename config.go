@@ -66,7 +66,7 @@ type ClientConfig struct {
 	// OnConnect is called after a connection was made, OnDisconnect after it
 	// ended, with the reason; calls come one after another, in order. They
 	// must not block, nor call the Client. The connections of Scanners that
-	// follow, and a second one for reads, count as well.
+	// follow, a second one for reads, and those of reads that wait count as well.
 	OnConnect    func(addr string)
 	OnDisconnect func(addr string, reason error)
 

@@ -51,9 +51,9 @@
 // If reads and other calls are under way at the same time, the Client makes a
 // second connection, and reads have one of the two for themselves from then on:
 // a batch that is damaged on the server's disk can end the connection that it
-// arrives on, and costs no append its answer. A read with [ReadOptions.Wait]
-// holds up other reads alone. A Scanner that follows a topic has a connection of
-// its own.
+// arrives on, and costs no append its answer. A read with [ReadOptions.Wait] has
+// its connection for itself, another one if there are other calls, and a Scanner
+// that follows a topic has one of its own: what they wait for holds up nobody.
 //
 // A lost connection fails the calls under way at once. The next call connects
 // again, to the next address that can be reached. The Client repeats no

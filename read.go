@@ -28,8 +28,9 @@ type ReadOptions struct {
 	// if there is one. Default: DefaultReadMaxBytes; negative: no limit but
 	// ClientConfig's MaxReplySize.
 	MaxBytes int64
-	// Wait is how long to wait at the end of the log for a batch to come. Other
-	// reads on the Client are answered after it. Default: not at all.
+	// Wait is how long to wait at the end of the log for a batch to come. A read
+	// that waits has its connection for itself, and holds up no other call. Default:
+	// not at all.
 	Wait time.Duration
 }
 

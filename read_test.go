@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -335,20 +336,20 @@ func TestWaitingReadCancelledAlone(t *testing.T) {
 	})
 }
 
-// With another read on the connection, it stays, and holds up nobody else.
+// A read that waits holds up nobody, and its end costs nobody else anything.
 func TestWaitingReadCancelledInCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, cfg := fake(t, func(p *script.Peer) {
-			if p.Number() == 2 {
+			switch p.Number() {
+			case 1:
+				p.Expect("READ t 0 ")
+			case 2:
+				p.Expect("READ t 7 ")
+				time.Sleep(5 * time.Second)
+				p.Answer("OK 7 0\r\n")
+			case 3:
 				p.Exchange("BATCH", "OK 8 1\r\n")
-				p.AwaitClose()
-				return
 			}
-			p.Expect("READ")
-			p.Expect("READ")
-			time.Sleep(5 * time.Second)
-			p.Answer("OK 0 1\r\n%s", stored("t", "late"))
-			p.Answer("OK 7 0\r\n")
 			p.AwaitClose()
 		})
 		c, err := Dial(t.Context(), cfg)
@@ -376,11 +377,105 @@ func TestWaitingReadCancelledInCompany(t *testing.T) {
 		if err := <-read; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Read = %v, want the context's error", err)
 		}
-		if err := <-read; err != nil {
-			t.Errorf("read behind it = %v", err)
+		if err := <-read; err != nil || time.Since(start) != 5*time.Second {
+			t.Errorf("the read beside it = %v after %v", err, time.Since(start))
 		}
-		if f.count() != 2 {
-			t.Errorf("dialed %q, want twice", f.dialed())
+		if f.count() != 3 {
+			t.Errorf("dialed %q, want three times", f.dialed())
+		}
+	})
+}
+
+// Reads that wait are under way at the same time as everything else, each as long
+// as it takes by itself; Close ends them. One after another they need no connection
+// but the Client's.
+func TestReadsThatWaitAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, cfg := fake(t, func(p *script.Peer) {
+			for {
+				r, ok := p.Request()
+				if !ok {
+					return
+				}
+				var req protocol.Request
+				if err := protocol.ParseRequest([]byte(r.Line), &req); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(req.Wait)
+				switch req.Command {
+				case protocol.Read:
+					p.Answer("OK %d 0\r\n", req.Offset)
+				case protocol.Batch:
+					p.Answer("OK 0 1\r\n")
+				default:
+					p.Answer("OK\r\n")
+				}
+			}
+		})
+		connected, ended := 0, 0
+		cfg.OnConnect = func(string) { connected++ }
+		cfg.OnDisconnect = func(string, error) { ended++ }
+		c := dialTest(t, cfg)
+		takes := func(what string, want time.Duration, call func() error) {
+			t.Helper()
+			start := time.Now()
+			if err := call(); err != nil || time.Since(start) != want {
+				t.Errorf("%s: %v after %v, want %v", what, err, time.Since(start), want)
+			}
+		}
+		read := func(offset int64, wait time.Duration) func() error {
+			return func() error {
+				res, err := c.Read(t.Context(), "t", offset, ReadOptions{Wait: wait})
+				if err == nil && res.Offset != offset {
+					err = fmt.Errorf("offset %d", res.Offset)
+				}
+				return err
+			}
+		}
+		ping := func() error { return c.Ping(t.Context()) }
+		for range 3 {
+			takes("a read that waits", time.Second, read(1, time.Second))
+			takes("ping", 0, ping)
+		}
+		if f.count() != 1 {
+			t.Errorf("one after another: %d connections", f.count())
+		}
+		var wg sync.WaitGroup
+		for round := range 3 {
+			for i := range 6 {
+				wait := time.Duration(6-i) * time.Second
+				wg.Go(func() { takes("one of several", wait, read(int64(i), wait)) })
+				synctest.Wait()
+				takes("ping beside it", 0, ping)
+				takes("a read beside it", 0, read(10, 0))
+				takes("an append beside it", 0, func() error {
+					_, err := c.Append(t.Context(), "t", batchOf("x"))
+					return err
+				})
+			}
+			wg.Wait()
+			synctest.Wait()
+			if round > 0 && connected-ended > 1+4 {
+				t.Errorf("%d connections are kept", connected-ended)
+			}
+		}
+		if most := 1 + 6 + 2*(6-4); f.count() > most {
+			t.Errorf("%d connections, want at most %d", f.count(), most)
+		}
+		for range 3 {
+			wg.Go(func() {
+				start := time.Now()
+				if _, err := c.Read(t.Context(), "t", 0, ReadOptions{Wait: time.Minute}); !errors.Is(err, ErrClosed) || time.Since(start) != time.Second {
+					t.Errorf("one that Close ends: %v after %v", err, time.Since(start))
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		c.Close()
+		wg.Wait()
+		synctest.Wait()
+		if connected != ended {
+			t.Errorf("%d connections, %d have ended", connected, ended)
 		}
 	})
 }

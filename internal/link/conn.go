@@ -40,6 +40,7 @@ type conn struct {
 	addr   string
 	number int64 // see Link.Connection
 	opts   *Options
+	alone  bool   // see Link.alone
 	proved func() // called once, at the first answer of a server that serves
 	reader replyReader
 	gone   chan struct{} // closed by the Link, after run and all that follows it
@@ -53,6 +54,8 @@ type conn struct {
 	purpose  purpose     // what it is for
 	reads    int         // how many were taken and are not over
 	others   int         // calls, likewise
+	waits    int         // those of the reads that wait
+	left     bool        // it ends with the read that waits
 	queue    Queue[Call] // not yet written
 	sent     Queue[Call] // being written or written, and not yet answered
 	ended    error       // why no more calls are taken; nil for as long as they are
@@ -121,12 +124,12 @@ func (cn *conn) enqueueLocked(cl *Call) bool {
 	if cn.ended == nil && cn.idle() {
 		cn.endLocked(errIdle)
 	}
-	if cn.ended != nil || cn.refuses(cl.kind) {
+	if cn.ended != nil || cn.refuses(cl) {
 		return false
 	}
 	cl.step(queued)
 	cn.queue.Push(cl)
-	cn.count(cl.kind, 1)
+	cn.count(cl, 1)
 	cn.wakeLocked()
 	cn.wakeReader()
 	return true
@@ -278,7 +281,7 @@ func (cn *conn) abandon(cl *Call, cause error) (isOver bool, outcome Outcome) {
 		return true, 0
 	case callQueued:
 		cn.queue.Remove(cl)
-		cn.count(cl.kind, -1)
+		cn.count(cl, -1)
 		cl.step(withdrawn)
 		cl.unsent, cl.err = true, cause
 		return true, 0
@@ -309,7 +312,7 @@ func (cn *conn) graceDeadline() time.Time {
 // finish ends a call, at once or when the writer has let go of it. Caller
 // holds mu and has taken the call out of its queue.
 func (cn *conn) finish(cl *Call) {
-	cn.count(cl.kind, -1)
+	cn.count(cl, -1)
 	if cl.asks {
 		close(cn.limited)
 	}
@@ -374,6 +377,9 @@ func (cn *conn) readAnswer() error {
 	}
 	if err == nil && cl.err != nil && cn.sent.Len() == 1 && cn.queue.Len() == 0 && cn.elsewhere(cl) {
 		err, cn.leader = cl.err, cl.leader
+	}
+	if err == nil && cn.left {
+		err = errLeft
 	}
 	if err != nil {
 		cn.endLocked(err) // before the caller learns of it, and calls again

@@ -305,7 +305,7 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		l.proved()
 	})
 	l.made++
-	cn.number = l.made
+	cn.number, cn.alone = l.made, l.alone
 	cn.redirected, l.trying = addr == l.trying, ""
 	if l.reads.Load() != nil {
 		cn.purpose = forOthers
@@ -315,7 +315,7 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		l.opts.Logger.Debug("connected", slog.String("remote", addr))
 		l.opts.OnConnect(addr)
 		reason := cn.run()
-		if own := errors.Is(reason, errIdle) || errors.Is(reason, errAbandoned); !proved && !own {
+		if own := errors.Is(reason, errIdle) || errors.Is(reason, errAbandoned) || errors.Is(reason, errLeft); !proved && !own {
 			l.failed(reason)
 			l.nextAddr()
 		} else if errors.Is(reason, protocol.ErrShuttingDown) {

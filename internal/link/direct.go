@@ -38,7 +38,7 @@ const (
 func (cn *conn) enqueueDirect(cl *Call) bool {
 	cl.waited = true
 	cn.mu.Lock()
-	if cn.role != roleFree || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl.kind) {
+	if cn.role != roleFree || !cn.sleeping || cn.ended != nil || len(cl.out) > maxDirect || cn.idle() || cn.reader.br.Buffered() > 0 || cn.refuses(cl) {
 		cn.mu.Unlock()
 		return cn.enqueue(cl)
 	}
@@ -58,7 +58,7 @@ func (cn *conn) enqueueDirect(cl *Call) bool {
 	cn.direct = cl
 	cl.step(writing)
 	cn.sent.Push(cl)
-	cn.count(cl.kind, 1)
+	cn.count(cl, 1)
 	cn.nc.SetWriteDeadline(deadline(cn.opts.WriteTimeout))
 	cn.mu.Unlock()
 

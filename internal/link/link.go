@@ -19,8 +19,8 @@
 // # Locks
 //
 // There are two, Link.mu and conn.mu, and who holds both has taken Link.mu first.
-// The Link of reads (part.go) is locked by nobody who holds the Link.mu of the
-// Link that it belongs to, but while it is made and nobody else knows it.
+// A Link that belongs to another one, for reads (part.go) or for a read that waits
+// (waiting.go), is locked by nobody who holds the Link.mu of the other one.
 //
 // Neither is held while something is read, written or dialed, nor over the
 // callbacks of [Options], nor over a send to a channel that could wait: wake, turn
@@ -42,23 +42,27 @@ import (
 )
 
 // Link is one connection that is made when need be, or two if there are reads
-// beside other calls. All methods are safe for concurrent use.
+// beside other calls, and one more for each read that waits beside other calls. All
+// methods are safe for concurrent use.
 //
 // A context that ends during a call ends the call at once; only an append
 // whose batch is just being written waits for the end of that, for at most a
 // second. The connection goes on: the answer to a request that was sent is
-// read and thrown away when it comes. If that is the answer to a waiting read
-// and nothing else is under way, the connection is dropped instead.
+// read and thrown away when it comes. The connection of a read that waits is dropped
+// instead.
 type Link struct {
-	opts Options
-	life context.Context // ends with Close; the parent of connecting
-	stop context.CancelFunc
-	wg   sync.WaitGroup // connections, and connecting
+	opts  Options
+	alone bool            // it has one caller at a time: a read that waits holds up nobody
+	life  context.Context // ends with Close; the parent of connecting
+	stop  context.CancelFunc
+	wg    sync.WaitGroup // connections, and connecting
 
 	calls callPool
 
 	conn  atomic.Pointer[conn] // nil or ended if there is none
 	reads atomic.Pointer[Link] // has the connection for reads, if they have their own
+
+	waitsApart atomic.Bool // reads that wait have connections of their own
 
 	mu         sync.Mutex
 	closed     bool
@@ -70,6 +74,9 @@ type Link struct {
 	failures   int       // in a row, since the last answer that was no error
 	notBefore  time.Time // when the next round may begin
 	lastErr    error     // why the last round failed
+	left       []*conn   // were left to a read that waits
+	waiting    []*Link   // those for reads that wait
+	rested     []*Link   // those of them that have no read, the one that was used last at the end
 }
 
 // New returns a Link that connects when it is first used.
@@ -80,14 +87,20 @@ func New(o Options) *Link {
 }
 
 // Sibling returns a Link of the same options, callbacks included, that is not
-// connected. It is closed apart.
-func (l *Link) Sibling() *Link { return New(l.opts) }
+// connected. It is closed apart. It is for one caller at a time: its reads that wait
+// have no connections of their own.
+func (l *Link) Sibling() *Link {
+	s := New(l.opts)
+	s.alone = true
+	return s
+}
 
 // Close ends the connection and all calls under way, whose error is ErrClosed,
 // and waits for the Link's goroutines. Only the first call does anything.
 func (l *Link) Close() {
 	l.mu.Lock()
 	l.closed = true
+	waiting, left := l.waiting, l.left
 	l.mu.Unlock()
 	l.stop()
 	if cn := l.conn.Load(); cn != nil {
@@ -95,6 +108,12 @@ func (l *Link) Close() {
 	}
 	if reads := l.reads.Load(); reads != nil {
 		reads.Close()
+	}
+	for _, cn := range left {
+		cn.end(ErrClosed)
+	}
+	for _, r := range waiting {
+		r.Close()
 	}
 	l.wg.Wait()
 }
@@ -146,6 +165,8 @@ func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bo
 		switch {
 		case err == nil && l.enqueue(cn, cl, enqueue):
 			return cn, nil
+		case l.apart(cl):
+			return nil, errApart
 		case err == errUnasked && !cn.live():
 			if unasked++; unasked >= len(l.opts.Addrs) {
 				return nil, cn.whyUnasked()
@@ -161,6 +182,9 @@ func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bo
 // its answer and is the caller's, to be released; otherwise the call is gone.
 func (l *Link) Do(ctx context.Context, cl *Call) *Failure {
 	for try := 1; ; try++ {
+		if l.apart(cl) {
+			return l.doApart(ctx, cl)
+		}
 		if again, failure := l.try(ctx, cl, try); !again {
 			return failure
 		}
@@ -174,6 +198,9 @@ func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure 
 	const maxLost = 10
 	kind := cl.kind
 	cn, err := l.send(ctx, cl, (*conn).enqueueDirect)
+	if err == errApart {
+		return true, nil
+	}
 	if err != nil {
 		cl.Release()
 		return false, &Failure{Err: err, Outcome: outcomeFor(kind, true)}

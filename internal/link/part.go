@@ -19,10 +19,13 @@ const (
 	forOthers                // for all but reads
 )
 
-// refuses reports whether a call of the kind must not be under way here, together
-// with what is. Caller holds mu.
-func (cn *conn) refuses(kind AnswerKind) bool {
-	if kind == AnswerBatches {
+// refuses reports whether the call must not be under way here, together with what
+// is. Caller holds mu.
+func (cn *conn) refuses(cl *Call) bool {
+	if !cn.alone && (cn.waits > 0 || cl.wait > 0 && cn.reads+cn.others > 0) {
+		return true
+	}
+	if cl.kind == AnswerBatches {
 		return cn.purpose == forOthers || cn.others > 0
 	}
 	return cn.purpose == forReads || cn.reads > 0
@@ -30,19 +33,22 @@ func (cn *conn) refuses(kind AnswerKind) bool {
 
 // count counts a call that was taken, or with -1 one that is over. Caller holds
 // mu.
-func (cn *conn) count(kind AnswerKind, n int) {
-	if kind == AnswerBatches {
+func (cn *conn) count(cl *Call, n int) {
+	if cl.kind == AnswerBatches {
 		cn.reads += n
 	} else {
 		cn.others += n
 	}
+	if cl.wait > 0 {
+		cn.waits += n
+	}
 }
 
-// mixed reports whether the connection takes calls, but not of the kind.
-func (cn *conn) mixed(kind AnswerKind) bool {
+// mixed reports whether the connection takes calls, but not this one.
+func (cn *conn) mixed(cl *Call) bool {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	return cn.ended == nil && cn.refuses(kind)
+	return cn.ended == nil && cn.refuses(cl)
 }
 
 // dedicate gives the connection to reads, if some are under way, and else to all
@@ -58,27 +64,36 @@ func (cn *conn) dedicate() purpose {
 }
 
 // enqueue gives the call to the connection by one of its ways to enqueue. If it
-// can't be given because reads and other calls meet there, they are parted.
+// can't be given because of what else is under way there, they are parted.
 func (l *Link) enqueue(cn *conn, cl *Call, enqueue func(*conn, *Call) bool) bool {
 	if enqueue(cn, cl) {
 		return true
 	}
-	if cn.mixed(cl.kind) {
+	switch {
+	case !cn.mixed(cl):
+	case cl.wait > 0 && !l.alone:
+		l.waitsApart.Store(true)
+	default:
 		l.part(cn)
 	}
 	return false
 }
 
 // part makes the Link have another connection for reads. cn becomes the one or
-// the other.
+// the other. If cn has a read that waits it is left to that instead.
 func (l *Link) part(cn *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.reads.Load() != nil || l.conn.Load() != cn {
 		return
 	}
-	reads := l.Sibling()
-	reads.addr, reads.made = l.addr, l.made
+	if !l.alone && cn.leave() {
+		l.waitsApart.Store(true)
+		l.left = append(l.left, cn)
+		l.conn.Store(nil)
+		return
+	}
+	reads := l.another()
 	if cn.dedicate() == forReads {
 		reads.conn.Store(cn)
 		l.conn.Store(nil)
