@@ -164,6 +164,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	check(t, l.Roll())
 	check(t, l.Close())
+	if _, err := l.WriteTable(&entry.Table{Index: 99}); !errors.Is(err, ErrFailed) {
+		t.Errorf("a table of a closed log: %v", err)
+	}
 	r, err := Open(disk)
 	check(t, err)
 	if got, want := worldOf(r.Groups), worldOf(l.groups); !r.Clean || got.text() != want.text() {

@@ -14,11 +14,17 @@ import (
 // fileSize is by how much a file grows before the next is begun.
 const fileSize = 16 << 20
 
+// maxFile is how long a file may be.
+const maxFile = math.MaxInt32
+
 // ErrFailed is a log that can be written no more: a write or a sync of it failed.
 // What it was is wrapped, too. A sync is never tried again.
 var ErrFailed = errors.New("grouplog: failed")
 
 // Log is the member log, to append to. [Recovery.Start] and [Create] make one.
+//
+// It keeps the entries since each group's table in memory, and shares their data
+// with who appended them: see Bytes.
 //
 // What is appended is on stable storage once File was synced afterwards, and the
 // caller has told so by Durable. The order that the rules of replication ask for is
@@ -63,9 +69,9 @@ func (l *Log) Append(records ...Record) error {
 		}
 		l.buf = appendRecord(l.buf, at, l.synced, r)
 	}
-	if l.size+len(l.buf) > math.MaxUint32 {
+	if len(l.buf) > maxFile-l.size {
 		copy(l.groups, l.saved)
-		return l.fail(errors.New("the file is full")) // Roll has failed for 4 GiB
+		return l.fail(errors.New("the file is too long: none was begun in time"))
 	}
 	if _, err := l.file.WriteAt(l.buf, int64(l.size)); err != nil {
 		copy(l.groups, l.saved)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 	"strconv"
 
@@ -49,7 +48,7 @@ func Open(fsys vfs.FS) (*Recovery, error) {
 	}
 	r := &Recovery{Member: m, fs: fsys, number: number}
 	name := logDir + "/" + strconv.FormatUint(uint64(number), 10)
-	b, err := readFile(fsys, name, math.MaxUint32)
+	b, err := readFile(fsys, name, maxFile)
 	if err != nil {
 		return nil, err
 	}
