@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/storage": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
-		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
+		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"internal/storage/deleted": {
 		"internal/batch", "internal/vfs", "internal/storage/journal", "internal/storage/files", "internal/storage/syncs", "internal/storage/layout",
 	},
+	"internal/storage/scrub": {"internal/storage/files", "internal/storage/scan"},
 	"internal/storage/syncs": {"internal/vfs", "internal/storage/files"},
 	"internal/storage/walk":  {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
 
@@ -101,6 +102,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/layout":   {"net", "flag"},
 	"internal/storage/syncs":    {"net", "flag"},
 	"internal/storage/deleted":  {"net", "flag"},
+	"internal/storage/scrub":    {"net", "flag"},
 	"internal/storage/walk":     {"net", "flag"},
 	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
 

@@ -53,7 +53,7 @@ var seededPlaces = []seededPlace{
 		size = min(size, st.Size())
 	}
 `, byVerify},
-	{"internal/storage/scrub.go",
+	{"internal/storage/scrub/scrub.go",
 		`		_, n, ok, err := sc.BatchAt(*pos)
 `, `		_, n, ok, err := sc.BatchAt(*pos)
 		if bug("the pass looks at envelopes alone") {
@@ -61,11 +61,11 @@ var seededPlaces = []seededPlace{
 		}
 `, byVerify},
 	{"internal/storage/scrub.go",
-		`		sc.Size = min(l.synced.Load(), p.end.Load()) - p.base
-`, `		sc.Size = min(l.synced.Load(), p.end.Load()) - p.base
-		if bug("the pass looks at what is not synced") {
-			sc.Size = p.end.Load() - p.base
-		}
+		`	return min(s.l.synced.Load(), s.p.end.Load()) - s.p.base
+`, `	if bug("the pass looks at what is not synced") {
+		return s.p.end.Load() - s.p.base
+	}
+	return min(s.l.synced.Load(), s.p.end.Load()) - s.p.base
 `, byVerify},
 	// Damage in an answer.
 	{"internal/link/part.go",

@@ -53,6 +53,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/scrub"
 	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -226,7 +227,7 @@ type Store struct {
 
 	interval  *interval
 	retention *retention
-	scrub     atomic.Pointer[scrubber]
+	scrub     atomic.Pointer[scrub.Scrubber]
 	deleted   *deleted.Topics
 	reopening *reopening
 }
@@ -492,10 +493,8 @@ func (s *Store) Counts() Counts {
 		OpenFiles: s.files.Count(), Forced: s.forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
-		c.Scrubbed, c.ScrubDamaged = sb.checked.Load(), sb.damaged.Load()
-		if at := sb.passed.Load(); at > 0 {
-			c.ScrubPassed = time.Unix(at, 0)
-		}
+		n := sb.Counts()
+		c.Scrubbed, c.ScrubDamaged, c.ScrubPassed = n.Checked, n.Damaged, n.Passed
 	}
 	return c
 }
@@ -529,7 +528,9 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 
 	s.reopening.stop()
-	s.scrub.Load().stop()
+	if sb := s.scrub.Load(); sb != nil {
+		sb.Stop()
+	}
 	s.retention.stop()
 	s.interval.stop()
 	var g errgroup.Group
@@ -556,7 +557,6 @@ func (s *Store) unlock() error { return errors.Join(s.files.Close(), s.lock.Clos
 
 // sleep waits for d to go by on the store's clock.
 func (s *Store) sleep(d time.Duration) {
-	over := make(chan struct{})
-	s.o.Clock.AfterFunc(d, func() { close(over) })
+	over, _ := s.after(d)
 	<-over
 }
