@@ -110,7 +110,7 @@ var seededPlaces = []seededPlace{
 		return q.FS.SyncAll() == nil
 	}
 	return trusts && q.syncFS(failures) == nil`, byReports},
-	{"internal/storage/log.go",
+	{"internal/storage/pin.go",
 		`	p.pinned = true
 	l.pinned = append(l.pinned, p)`,
 		`	if bug("a file is closed before it is synced") {

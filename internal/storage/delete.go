@@ -190,13 +190,7 @@ func (s *Store) forget(l *Log) {
 // letGo closes the files of a log that was deleted, but for those that somebody
 // reads. Caller holds writer and leads the sync group.
 func (l *Log) letGo() {
-	l.pinnedMu.Lock()
-	for _, p := range l.pinned {
-		p.pinned = false
-		p.file.Release()
-	}
-	l.pinned = nil
-	l.pinnedMu.Unlock()
+	l.unpinIf(func(*partition) bool { return true })
 	for _, p := range append(l.partitions(), l.condemned...) {
 		p.file.Drop()
 		p.index().File.Drop()

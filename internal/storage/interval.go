@@ -23,9 +23,8 @@ type interval struct {
 }
 
 func newInterval(s *Store) *interval {
-	iv := &interval{store: s}
-	if s.o.FlushInterval > 0 && !s.policy().syncsFirst() {
-		iv.every = s.o.FlushInterval
+	iv := &interval{store: s, every: s.policy().interval()}
+	if iv.every > 0 {
 		iv.timer = s.o.Clock.AfterFunc(iv.every, iv.pass)
 		iv.timer.Stop()
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/syncs"
-	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // Log is the log of one topic.
@@ -409,65 +408,6 @@ func (l *Log) flushIndex(p *partition) {
 	}
 }
 
-// errCrowded is a file that is not opened because too many wait to be synced.
-var errCrowded = fmt.Errorf("storage: too many files wait to be synced: %w", syscall.EMFILE)
-
-// pin keeps the partition's file open until it is synced. If patient is true it
-// does not where too many are kept already: errCrowded.
-func (l *Log) pin(p *partition, patient bool) (vfs.File, error) {
-	l.pinnedMu.Lock()
-	defer l.pinnedMu.Unlock()
-	if p.pinned {
-		return p.file.Held(), nil
-	}
-	if patient && l.store.files.Crowded() {
-		return nil, errCrowded
-	}
-	f, err := p.file.Acquire(files.ToWrite)
-	if err != nil {
-		return nil, err
-	}
-	p.pinned = true
-	l.pinned = append(l.pinned, p)
-	return f, nil
-}
-
-// isPinned reports whether the partition's file is kept open for a sync.
-func (l *Log) isPinned(p *partition) bool {
-	l.pinnedMu.Lock()
-	defer l.pinnedMu.Unlock()
-	return p.pinned
-}
-
-// unpin lets go of partitions that are wholly synced. The head is among them
-// only when no write is under way; if one is, it stays.
-func (l *Log) unpin() {
-	if !l.writer.TryLock() {
-		l.unpinTo(l.head().base - 1)
-		return
-	}
-	defer l.writer.Unlock()
-	l.unpinTo(l.synced.Load())
-}
-
-// unpinTo lets go of the partitions that begin at offset or before it and are
-// wholly synced.
-func (l *Log) unpinTo(offset int64) {
-	l.pinnedMu.Lock()
-	defer l.pinnedMu.Unlock()
-	kept := l.pinned[:0]
-	for _, p := range l.pinned {
-		if p.base <= offset && p.end.Load() <= l.synced.Load() {
-			p.pinned = false
-			p.file.Release()
-			continue
-		}
-		kept = append(kept, p)
-	}
-	clear(l.pinned[len(kept):])
-	l.pinned = kept
-}
-
 func (l *Log) stats() TopicStats {
 	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.readOnly()}
 	parts := l.partitions()
@@ -497,13 +437,7 @@ func (l *Log) close() error {
 	if err == nil {
 		err = l.markClean()
 	}
-	l.pinnedMu.Lock()
-	defer l.pinnedMu.Unlock()
-	for _, p := range l.pinned {
-		p.pinned = false
-		p.file.Release()
-	}
-	l.pinned = nil
+	l.unpinIf(func(*partition) bool { return true })
 	return err
 }
 

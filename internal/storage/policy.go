@@ -1,13 +1,18 @@
 package storage
 
+import "time"
+
 // policy is what the store promises of batches: when they may be acknowledged,
 // and when readers may see them. All that depends on it asks here.
 type policy struct {
-	flush int  // Options.FlushBatches
-	told  bool // Options.TellReadable
+	flush int           // Options.FlushBatches
+	every time.Duration // Options.FlushInterval
+	told  bool          // Options.TellReadable
 }
 
-func (s *Store) policy() policy { return policy{flush: s.o.FlushBatches, told: s.o.TellReadable} }
+func (s *Store) policy() policy {
+	return policy{flush: s.o.FlushBatches, every: s.o.FlushInterval, told: s.o.TellReadable}
+}
 
 // syncsFirst reports whether a batch is acknowledged, and readable, only when it
 // is on stable storage: no power cut takes back what anybody knows of.
@@ -18,6 +23,15 @@ func (p policy) syncsFirst() bool { return p.flush == 1 }
 // as Appended.Ordinal has them.
 func (p policy) awaitsSync(last, durable int64) bool {
 	return p.flush > 0 && (p.flush == 1 || last-durable >= int64(p.flush))
+}
+
+// interval is how long after an append it is synced at the latest, although nobody
+// waits for that; 0 for never.
+func (p policy) interval() time.Duration {
+	if p.syncsFirst() {
+		return 0 // somebody waits for each
+	}
+	return max(p.every, 0)
 }
 
 // Readable returns the readable end: readers see what is before it. Where

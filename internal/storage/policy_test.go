@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -21,6 +22,20 @@ func TestCommitAwaitsSync(t *testing.T) {
 	} {
 		if got := (policy{flush: test.flush}).awaitsSync(test.last, test.durable); got != test.want {
 			t.Errorf("FlushBatches %d: batch %d, %d are durable: %t", test.flush, test.last, test.durable, got)
+		}
+	}
+}
+
+// Where nothing is acknowledged before it is synced, no interval has to do it.
+func TestInterval(t *testing.T) {
+	for _, test := range []struct {
+		flush       int
+		every, want time.Duration
+	}{
+		{0, time.Second, time.Second}, {2, time.Second, time.Second}, {0, 0, 0}, {0, -1, 0}, {1, time.Second, 0}, {1, -1, 0},
+	} {
+		if got := (policy{flush: test.flush, every: test.every}).interval(); got != test.want {
+			t.Errorf("FlushBatches %d, FlushInterval %v: %v, want %v", test.flush, test.every, got, test.want)
 		}
 	}
 }

@@ -113,13 +113,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 		return nil
 	}
 	for _, p := range parts {
-		l.pinnedMu.Lock()
-		if i := slices.Index(l.pinned, p); i >= 0 {
-			l.pinned = slices.Delete(l.pinned, i, i+1)
-			p.pinned = false
-			p.file.Release()
-		}
-		l.pinnedMu.Unlock()
+		l.unpinIf(func(o *partition) bool { return o == p })
 		if err := errors.Join(p.file.Remove(), p.index().File.Remove()); err != nil {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name, Offset: p.base, Err: err}
 		}
