@@ -45,9 +45,8 @@ type Log struct {
 	told    atomic.Int64          // by SetReadable
 	failed  atomic.Pointer[Error] // why the log takes no more appends
 
-	// syncFailed is why a sync would tell nothing: one has failed, say. It is
-	// set with failed, but by a write that failed: what was written before that
-	// is good, and still to be made durable.
+	// syncFailed is set when a sync has failed: later syncs prove nothing. A write
+	// that failed sets failed only: earlier bytes can still be synced.
 	syncFailed atomic.Pointer[Error]
 
 	// dropped tells that what a failed sync should have made durable was cut off

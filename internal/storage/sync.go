@@ -220,9 +220,9 @@ func (l *Log) syncRoot() error {
 // beyond the synced end, where none of it was acknowledged or readable: its
 // writers are told that it is not stored, and so it must not be there after a
 // restart. It does what it can on a disk that fails; the log is read only
-// already. Where the file can't be cut, they are in doubt. Where it is cut, and
-// only syncing that fails, they are not: it would take a disk that has written
-// what it said it had not, and a power cut.
+// already. If a file can't be cut off, the batches are in doubt. If it is cut off,
+// and only the sync of that fails, they are reported as not stored. That is wrong
+// only if the disk wrote what it reported as failed, and then lost power.
 func (l *Log) dropUnacknowledged() {
 	if !l.store.policy().syncsFirst() {
 		return
@@ -264,10 +264,11 @@ func shorten(f vfs.File, size int64) error {
 // syncNames makes the topic's folder, the names in it and the journal durable
 // if they have changed.
 //
-// For that it opens files, and may find no descriptor. A sync of all needs none.
-// Where there is no such thing nothing was synced, and nothing is lost: it is
-// tried again for a while where writers wait for it. If that does not help they
-// are in doubt, and the next sync makes it good; at the latest reopening does.
+// To sync a folder takes a free descriptor. If there is none, a sync of all is
+// done, which takes none. If that can't be relied on, nothing was synced and
+// nothing is lost: the folder is tried again, for a second if writers wait for it,
+// and otherwise at the next sync. If a second does not help, the writers' batches
+// are in doubt, and the next sync, or reopening at the latest, makes them durable.
 func (l *Log) syncNames() error {
 	if !l.member.FolderDirty.Swap(false) {
 		return nil
