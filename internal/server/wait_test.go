@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
@@ -264,6 +266,57 @@ func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
 			waiting(1)
 			leave(nc.(*net.TCPConn))
 			waiting(0)
+		})
+	}
+}
+
+// TestFullBufferIsWoken over TCP, where nothing is read meanwhile: an append, the
+// end of the wait, a Recall and a drain end it as any other.
+func TestFullBufferIsWoken(t *testing.T) {
+	b := wireBatch("t", "one")
+	const pings = 264 << 10 / len("PING\r\n") // a little more than a buffer
+	for name, test := range map[string]struct {
+		wait   string
+		end    func(*server.Server, *fickleStore)
+		answer string
+	}{
+		"append": {"3600000", func(_ *server.Server, store *fickleStore) {
+			log, _ := store.Memory.Log([]byte("t"))
+			log.Append(t.Context(), []byte(b), []batch.Extent{{Len: int64(len(b)), Messages: 1}})
+		}, "OK 0 1\r\n" + b},
+		"time": {"100", func(*server.Server, *fickleStore) {}, "OK 0 0\r\n"},
+		"recall": {"3600000", func(s *server.Server, store *fickleStore) {
+			store.refuses.Store(protocol.ErrNotLeader)
+			s.Recall()
+		}, "ERR not leader\r\n"},
+		"drain": {"3600000", func(s *server.Server, _ *fickleStore) { go s.Shutdown(context.Background()) }, "OK 0 0\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &fickleStore{Memory: topictest.NewMemory()}
+			if _, err := store.Create([]byte("t")); err != nil {
+				t.Fatal(err)
+			}
+			s := server.New(server.Options{Store: store})
+			nc := dialAddr(t, serveTCP(t, s))
+			nc.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := io.WriteString(nc, "READ t 0 1 wait="+test.wait+"\r\n"+strings.Repeat("PING\r\n", pings)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() string {
+				if st := s.Stats(); st.BytesIn < 256<<10 || st.WaitingReads != 1 && name != "time" {
+					return fmt.Sprintf("%d bytes have come, %d reads wait", st.BytesIn, st.WaitingReads)
+				}
+				return ""
+			})
+			test.end(s, store)
+			want := test.answer
+			if name != "drain" { // which has its own time for what is behind
+				want += strings.Repeat("OK\r\n", pings)
+			}
+			got := make([]byte, len(want))
+			if n, err := io.ReadFull(nc, got); err != nil || string(got) != want {
+				t.Errorf("received %d bytes, %.60q (%v), want %d, %.60q", n, got, err, len(want), want)
+			}
 		})
 	}
 }
