@@ -34,8 +34,8 @@
 // [backlog.Backlog]. It works for package log and, by [NewSlogHandler], for log/slog.
 //
 // A [Scanner] reads messages one after another, from wherever it is told,
-// follows a topic, and with a [StatePuller] remembers from run to run which
-// messages are completed.
+// follows a topic, and with a [Progress] remembers from run to run which
+// messages are done.
 //
 // A batch's offset is its byte position in its topic, a message's delta the
 // byte position in its batch's data: offset and delta together name a message

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/progress"
 )
 
 // What a topic has at the moment is read from the oldest message to the end.
@@ -118,10 +119,10 @@ func ExampleScanner_publishSubscribe() {
 	// subscriber 1: "of today" "of this hour"
 }
 
-// A work queue: a state in a file remembers which messages are done, so that a
+// A work queue: a file remembers which messages are done, so that a
 // program that is started again goes on where the last one has left off, and
 // takes up again what has failed.
-func ExampleFileState() {
+func ExampleScannerConfig_progressFile() {
 	addr, stop := startExample()
 	defer stop()
 	client := connect(addr)
@@ -135,12 +136,12 @@ func ExampleFileState() {
 	write(client, "jobs", "first", "second", "third")
 
 	run := func(work func(job string) error) error {
-		state, err := logd.OpenFileState(logd.FileStateConfig{Path: filepath.Join(dir, "jobs.state")})
+		done, err := progress.OpenFile(progress.FileConfig{Path: filepath.Join(dir, "jobs.progress")})
 		if err != nil {
 			return err // a damaged file is not a new beginning
 		}
-		defer state.Close()
-		s, err := logd.NewScanner(ctx, client, "jobs", logd.ScannerConfig{State: state})
+		defer done.Close()
+		s, err := logd.NewScanner(ctx, client, "jobs", logd.ScannerConfig{Progress: done})
 		if err != nil {
 			return err
 		}
@@ -182,7 +183,7 @@ func ExampleFileState() {
 
 // Several workers share the messages of one Scanner, and complete them in any
 // order.
-func ExampleMemoryState() {
+func ExampleScannerConfig_progressMemory() {
 	addr, stop := startExample()
 	defer stop()
 	client := connect(addr)
@@ -190,8 +191,8 @@ func ExampleMemoryState() {
 	ctx := context.Background()
 	write(client, "jobs", "1", "2", "3", "4", "5")
 
-	state := new(logd.MemoryState)
-	s, err := logd.NewScanner(ctx, client, "jobs", logd.ScannerConfig{State: state})
+	done := new(progress.Memory)
+	s, err := logd.NewScanner(ctx, client, "jobs", logd.ScannerConfig{Progress: done})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func ExampleMemoryState() {
 	if err := s.Err(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("all done:", state.Position() == logd.AtOffset(s.NextOffset()))
+	fmt.Println("all done:", done.Peek() == logd.AtOffset(s.NextOffset()))
 
 	// Output:
 	// all done: true

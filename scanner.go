@@ -65,7 +65,6 @@ type Scanner struct {
 	offset  int64 // of the batch that walk is in
 	next    int64 // the offset that follows that batch
 	left    int64 // of Limit
-	ender   BatchEnder
 	why     ScanEnd
 	err     error
 }
@@ -87,8 +86,8 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 	cfg = cfg.withDefaults()
 	cfg.ReadBytes = min(cfg.ReadBytes, client.cfg.MaxReplySize)
 	start := cfg.Start
-	if cfg.State != nil {
-		known, err := cfg.State.Get()
+	if cfg.Progress != nil {
+		known, err := cfg.Progress.Position()
 		if err != nil {
 			return nil, scanError(topic, err)
 		}
@@ -103,7 +102,6 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 		topic: topic, cfg: cfg, left: cfg.Limit,
 		arrivals: make(chan arrival, cfg.ReadAhead), goOn: make(chan struct{}, 1),
 	}
-	s.ender, _ = cfg.State.(BatchEnder)
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	context.AfterFunc(s.ctx, func() { s.stopped.Store(true) })
 	f := newFetcher(s, client)
@@ -167,7 +165,7 @@ func (s *Scanner) advance(ctx context.Context) error {
 		}
 	}
 	s.left-- // without a Limit, of no meaning
-	if s.cfg.State != nil {
+	if s.cfg.Progress != nil {
 		if err := s.started(); err != nil {
 			return s.finish(EndFailed, scanError(s.topic, err))
 		}
@@ -175,28 +173,27 @@ func (s *Scanner) advance(ctx context.Context) error {
 	return nil
 }
 
-// started tells the state of the message that is about to be delivered.
+// started tells the Progress of the message that is about to be delivered.
 func (s *Scanner) started() error {
 	id := ID{s.offset, s.walk.Delta()}
-	if err := s.cfg.State.Start(id); err != nil {
+	if err := s.cfg.Progress.Started(id); err != nil {
 		return err
 	}
 	end := id.Delta + batch.MessageLen(len(s.walk.Body()))
-	if s.ender != nil && end == int64(len(s.walk.Data)) {
-		return s.ender.EndBatch(id, s.next)
+	if end == int64(len(s.walk.Data)) {
+		return s.cfg.Progress.BatchEnd(id, s.next)
 	}
 	return nil
 }
 
-// Done tells the State that the program is done with the message, if err is nil,
-// or that the message has failed: see [StatePuller]. Without a State it does
-// nothing. Done may be called for messages in any order, from any goroutine, and
+// Done tells the Progress that the program is done with the message, if err is nil,
+// or that the message has failed. Without a Progress it does nothing. Done may be called for messages in any order, from any goroutine, and
 // after Close.
 func (s *Scanner) Done(m Message, err error) error {
-	if s.cfg.State == nil {
+	if s.cfg.Progress == nil {
 		return nil
 	}
-	return s.cfg.State.Complete(m.ID(), err)
+	return s.cfg.Progress.Done(m.ID(), err)
 }
 
 // Message returns the message that Scan has advanced to, and a zero Message
@@ -235,11 +232,11 @@ func (s *Scanner) End() ScanEnd { return s.why }
 // which is ErrTopicReplaced if that was by deleting the topic and making another,
 // *OffsetError if nothing begins there, ErrNoTopic if there is no such topic,
 // ErrCorrupt if a batch is damaged, ErrScannerClosed, ErrClosed, and else what a
-// Client's Read would return, or the State.
+// Client's Read would return, or the Progress.
 func (s *Scanner) Err() error { return s.err }
 
 // Close ends the Scanner, and a Next or Scan that is waiting, at once, and waits for
-// its goroutines. It leaves the Client and the State open. It always returns
+// its goroutines. It leaves the Client and the Progress open. It always returns
 // nil.
 func (s *Scanner) Close() error {
 	s.end(ErrScannerClosed)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/progress"
 )
 
 // In steady state no message costs an allocation, by nobody: neither by the
@@ -16,12 +17,12 @@ func TestScannerDoesNotAllocate(t *testing.T) {
 	const n = 100_000
 	client := logdtest.Start(t).Client(t)
 	store(t, client, "t", n, 100, 0)
-	file, err := logd.OpenFileState(logd.FileStateConfig{Path: filepath.Join(t.TempDir(), "state"), Sync: logd.SyncOnClose})
+	file, err := progress.OpenFile(progress.FileConfig{Path: filepath.Join(t.TempDir(), "state"), Sync: progress.SyncOnClose})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, state := range map[string]logd.StatePuller{"none": nil, "memory": new(logd.MemoryState), "file": file} {
-		s := newScanner(t, client, "t", logd.ScannerConfig{State: state})
+	for what, state := range map[string]logd.Progress{"none": nil, "memory": new(progress.Memory), "file": file} {
+		s := newScanner(t, client, "t", logd.ScannerConfig{Progress: state})
 		const many = 10_000
 		scan := func() {
 			for range many {
@@ -30,7 +31,7 @@ func TestScannerDoesNotAllocate(t *testing.T) {
 				}
 				m := s.Message()
 				if state != nil {
-					if err := state.Complete(m.ID(), nil); err != nil {
+					if err := state.Done(m.ID(), nil); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/progress"
 )
 
 // store makes a topic of n messages of the size, in batches of as many as the
@@ -47,10 +48,10 @@ func BenchmarkScanner(b *testing.B) {
 				b.ReportAllocs()
 				b.ResetTimer()
 				for left := b.N; left > 0; {
-					var memory logd.MemoryState
+					var memory progress.Memory
 					cfg := logd.ScannerConfig{Limit: int64(left)}
 					if state {
-						cfg.State = &memory
+						cfg.Progress = &memory
 					}
 					s := newScanner(b, client, "t", cfg)
 					for s.Scan() {
@@ -59,7 +60,7 @@ func BenchmarkScanner(b *testing.B) {
 							b.Fatal(m)
 						}
 						if state {
-							memory.Complete(m.ID(), nil)
+							memory.Done(m.ID(), nil)
 						}
 						left--
 					}

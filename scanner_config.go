@@ -17,14 +17,14 @@ const maxReadAhead = 1024
 // The zero value of every field is its documented default: from the oldest
 // message to the end of the log.
 type ScannerConfig struct {
-	// Start is where to begin, unless State knows. Default: AtOldest.
+	// Start is where to begin, unless Progress knows. Default: AtOldest.
 	Start Position
-	// State remembers, between Scanners and between runs of a program, which
-	// messages are completed. The Scanner begins at the oldest one that is not,
-	// and tells State of every message it delivers. With AtNext, AtTime or Last
+	// Progress remembers, between Scanners and between runs of a program, which
+	// messages are done. The Scanner begins at the oldest one that is not, and
+	// tells Progress of every message it delivers. With AtNext, AtTime or Last
 	// for a Start, what comes before the first delivered message is left out if the
 	// program ends before that. Default: none.
-	State StatePuller
+	Progress Progress
 
 	// Times makes the Scanner ask for the time of each batch, once for what one
 	// read has returned, and fill Message.Time. The time of a message stays zero
@@ -42,8 +42,8 @@ type ScannerConfig struct {
 	AwaitTopic bool
 	// OnGone is called when the wanted offset was removed before it could be
 	// read, or is damaged, by Scan; also when the topic was deleted and another one
-	// has its name (gone.Replaced), if the Scanner follows or its State is a
-	// TopicState. If it returns nil, the Scanner goes on from gone.Oldest: what was
+	// has its name (gone.Replaced), if the Scanner follows or its Progress is
+	// a TopicProgress. If it returns nil, the Scanner goes on from gone.Oldest: what was
 	// between gone.Offset and that is lost to it, and of a new topic nothing is. An error
 	// ends the Scanner. Default: the Scanner ends with the *GoneError.
 	OnGone func(gone *GoneError) error
@@ -154,8 +154,11 @@ func Last(n int64) Position { return Position{kind: fromEnd, n: n} }
 // IsZero reports whether p is no position.
 func (p Position) IsZero() bool { return p.kind == nowhere }
 
-// named reports whether p is a message's name, which never means another one.
-func (p Position) named() bool { return p.kind == atMessage || p.kind == afterMessage }
+// ID returns the ID that p was made of, if p is At, After or AtOffset: such a
+// Position never means another message.
+func (p Position) ID() (id ID, ok bool) {
+	return p.id, p.kind == atMessage || p.kind == afterMessage
+}
 
 func (p Position) valid() bool { return p.id.Offset >= 0 && p.id.Delta >= 0 && p.n >= 0 }
 
@@ -178,8 +181,14 @@ func (p Position) String() string {
 	return ""
 }
 
-// MarshalText implements encoding.TextMarshaler.
-func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+// MarshalText implements encoding.TextMarshaler. It fails if a number in p is
+// negative: there is no such position.
+func (p Position) MarshalText() ([]byte, error) {
+	if !p.valid() {
+		return nil, fmt.Errorf("logd: %q is no position in a topic", p.String())
+	}
+	return []byte(p.String()), nil
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Position) UnmarshalText(text []byte) error {

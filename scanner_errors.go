@@ -9,7 +9,7 @@ import (
 var ErrScannerClosed = errors.New("scanner closed")
 
 // ErrTopicReplaced tells that the topic which a Scanner has read, or which its
-// State is of, was deleted, and that another one has its name.
+// Progress is of, was deleted, and that another one has its name.
 var ErrTopicReplaced = errors.New("topic was deleted and made anew")
 
 // GoneError tells that what a Scanner wanted to read was removed by the

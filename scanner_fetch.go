@@ -62,8 +62,8 @@ func newFetcher(s *Scanner, client *Client) *fetcher {
 		f.client = client.sibling()
 	}
 	f.topic.wanted, f.topic.lazy = s.cfg.Follow, true
-	if state, ok := s.cfg.State.(TopicState); ok {
-		f.topic = topicWatch{wanted: true, id: state.TopicID()}
+	if p, ok := s.cfg.Progress.(TopicProgress); ok {
+		f.topic = topicWatch{wanted: true, id: p.TopicID()}
 	}
 	f.unlink = client.link.AfterClose(func() { s.end(ErrClosed) })
 	return f

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -152,14 +153,29 @@ func TestScannerAll(t *testing.T) {
 	}
 }
 
-// Done completes a message with the Scanner's State, and does nothing without one.
+// noted is a Progress that notes what it is told.
+type noted struct{ told []string }
+
+func (n *noted) Position() (Position, error) { return AtOffset(0), nil }
+
+func (n *noted) note(format string, args ...any) error {
+	n.told = append(n.told, fmt.Sprintf(format, args...))
+	return nil
+}
+
+func (n *noted) Started(id ID) error              { return n.note("started %v", id) }
+func (n *noted) BatchEnd(id ID, next int64) error { return n.note("end %v", id) }
+func (n *noted) Done(id ID, err error) error      { return n.note("done %v %v", id, err) }
+
+// A Scanner tells its Progress of each message and of the end of each batch, and
+// Done of what becomes of a message. Without a Progress Done does nothing.
 func TestScannerDone(t *testing.T) {
 	script := func(p *script.Peer) {
 		p.Exchange("READ", "OK 0 1\r\n"+stored("t", "a", "b"))
 		p.AwaitClose()
 	}
-	state := &MemoryState{Begin: AtOffset(0)}
-	s := fakeScanner(t, ScannerConfig{State: struct{ BatchEnder }{state}, Limit: 2}, script)
+	var n noted
+	s := fakeScanner(t, ScannerConfig{Progress: &n, Limit: 2}, script)
 	var messages []Message
 	for m, err := range s.All(t.Context()) {
 		if err != nil {
@@ -171,28 +187,16 @@ func TestScannerDone(t *testing.T) {
 		t.Fatal(messages)
 	}
 	s.Close()
-	failed := errors.New("failed")
-	for _, step := range []struct {
-		m    Message
-		err  error
-		want Position
-	}{
-		{messages[1], nil, At(messages[0].ID())},
-		{messages[0], failed, At(messages[0].ID())},
-		{messages[0], nil, AtOffset(int64(len(stored("t", "a", "b"))))},
-	} {
-		if err := s.Done(step.m, step.err); err != nil {
-			t.Error(err)
-		}
-		if got := state.Position(); got != step.want {
-			t.Errorf("after Done(%v, %v): %v, want %v", step.m.ID(), step.err, got, step.want)
-		}
+	if err := errors.Join(s.Done(messages[1], nil), s.Done(messages[0], errors.New("failed"))); err != nil {
+		t.Error(err)
 	}
-	if err := s.Done(messages[0], nil); !errors.Is(err, ErrNotStarted) {
-		t.Errorf("a second time: %v", err)
+	second := messages[1].ID().String()
+	want := []string{"started 0.0", "started " + second, "end " + second, "done " + second + " <nil>", "done 0.0 failed"}
+	if !slices.Equal(n.told, want) {
+		t.Errorf("told %q, want %q", n.told, want)
 	}
 	s = fakeScanner(t, ScannerConfig{Start: AtOffset(0), Limit: 1}, script)
 	if m, err := s.Next(t.Context()); err != nil || s.Done(m, nil) != nil {
-		t.Errorf("without a State: %v", err)
+		t.Errorf("without a Progress: %v", err)
 	}
 }

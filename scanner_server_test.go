@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/progress"
 )
 
 // messageName is a message's name.
@@ -235,12 +236,12 @@ func TestScannerPassesGap(t *testing.T) {
 	names := fill(t, client, "t", 0, 100)
 	info := removed(t, client, "t", 2)
 	first := slices.IndexFunc(names, func(n messageName) bool { return n.offset == info.Oldest })
-	var state logd.MemoryState
+	var state progress.Memory
 	state.Begin = logd.After(logd.ID{Offset: names[2].offset, Delta: names[2].delta})
 	var gaps []logd.GoneError
 	s := newScanner(t, client, "t", logd.ScannerConfig{
-		Start: logd.AtNext(), // which the state knows better
-		State: &state,
+		Start:    logd.AtNext(), // which the state knows better
+		Progress: &state,
 		OnGone: func(gone *logd.GoneError) error {
 			gaps = append(gaps, *gone)
 			return nil
@@ -252,7 +253,7 @@ func TestScannerPassesGap(t *testing.T) {
 	if want := (logd.GoneError{Offset: names[2].offset, Oldest: info.Oldest}); len(gaps) != 1 || gaps[0] != want {
 		t.Errorf("gaps %v, want %v", gaps, want)
 	}
-	if got, want := state.Position(), logd.At(logd.ID{Offset: names[first].offset, Delta: names[first].delta}); got != want {
+	if got, want := state.Peek(), logd.At(logd.ID{Offset: names[first].offset, Delta: names[first].delta}); got != want {
 		t.Errorf("state is %v, want %v", got, want)
 	}
 

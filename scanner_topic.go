@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// TopicState is a StatePuller that remembers which topic its positions are of,
+// TopicProgress is a Progress that remembers which topic its positions are of,
 // by its TopicInfo.ID. They mean nothing in another topic that got the name
 // after the first was deleted: a Scanner ends with ErrTopicReplaced then, and
-// leaves the state as it is, or goes on if its OnGone agrees.
-type TopicState interface {
-	StatePuller
+// leaves the Progress as it is, or goes on if its OnGone agrees.
+type TopicProgress interface {
+	Progress
 	// TopicID returns the id, and "" while none is known.
 	TopicID() string
 	// SetTopicID notes which topic is read from now on. If another one is known
-	// the state forgets all but that: of messages that are started and not
-	// completed, Complete then returns ErrNotStarted.
+	// it forgets all but that: of messages that are started and not done, Done
+	// then returns an error.
 	SetTopicID(id string) error
 }
 
 // topicWatch is what a fetcher knows of which topic it reads. It asks for the
-// id at the start if there is a State, over each new connection, where nothing
+// id at the start if there is a Progress, over each new connection, where nothing
 // was found, and otherwise at most every followWait; and what it has read before the answer
 // comes is delivered after it.
 type topicWatch struct {
-	wanted bool   // by a State, or because the Scanner follows
+	wanted bool   // by a Progress, or because the Scanner follows
 	id     string // "" while it is not known
 
 	lazy    bool      // nothing depends on what the id was at the start
@@ -72,10 +72,10 @@ func (f *fetcher) seen(info *TopicInfo) *GoneError {
 	return nil
 }
 
-// ofTopic has the state know which topic the messages that come are of.
+// ofTopic has the Progress know which topic the messages that come are of.
 func (s *Scanner) ofTopic(id string) error {
-	if state, ok := s.cfg.State.(TopicState); ok && id != "" && state.TopicID() != id {
-		return state.SetTopicID(id)
+	if p, ok := s.cfg.Progress.(TopicProgress); ok && id != "" && p.TopicID() != id {
+		return p.SetTopicID(id)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/progress"
 )
 
 // replace deletes the topic and makes another of the name, whose batches are as
@@ -36,9 +37,9 @@ func clientOf(t *testing.T, server *logdtest.Server) *logd.Client {
 }
 
 // scanAll reads to the end and completes what it reads.
-func scanAll(t *testing.T, c *logd.Client, state logd.StatePuller, onGone func(*logd.GoneError) error) ([]string, error) {
+func scanAll(t *testing.T, c *logd.Client, state logd.Progress, onGone func(*logd.GoneError) error) ([]string, error) {
 	t.Helper()
-	s, err := logd.NewScanner(t.Context(), c, "t", logd.ScannerConfig{State: state, OnGone: onGone})
+	s, err := logd.NewScanner(t.Context(), c, "t", logd.ScannerConfig{Progress: state, OnGone: onGone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func scanAll(t *testing.T, c *logd.Client, state logd.StatePuller, onGone func(*
 	for s.Scan() {
 		m := s.Message()
 		got = append(got, string(m.Body))
-		if err := state.Complete(m.ID(), nil); err != nil {
+		if err := state.Done(m.ID(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,13 +58,13 @@ func scanAll(t *testing.T, c *logd.Client, state logd.StatePuller, onGone func(*
 // A state's positions are never applied to another topic of the same name.
 func TestScannerTopicReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
-	for name, open := range map[string]func() logd.StatePuller{
-		"memory": func() func() logd.StatePuller {
-			s := new(logd.MemoryState)
-			return func() logd.StatePuller { return s }
+	for name, open := range map[string]func() logd.Progress{
+		"memory": func() func() logd.Progress {
+			s := new(progress.Memory)
+			return func() logd.Progress { return s }
 		}(),
-		"file": func() logd.StatePuller {
-			s, err := logd.OpenFileState(logd.FileStateConfig{Path: path})
+		"file": func() logd.Progress {
+			s, err := progress.OpenFile(progress.FileConfig{Path: path})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +75,7 @@ func TestScannerTopicReplaced(t *testing.T) {
 			c := clientOf(t, logdtest.Start(t))
 			read := func(onGone func(*logd.GoneError) error) ([]string, error) {
 				state := open()
-				if file, ok := state.(*logd.FileState); ok {
+				if file, ok := state.(*progress.File); ok {
 					defer file.Close()
 				}
 				return scanAll(t, c, state, onGone)
@@ -106,7 +107,7 @@ func TestScannerTopicReplaced(t *testing.T) {
 func TestScannerFollowsADeletedTopic(t *testing.T) {
 	c := clientOf(t, logdtest.Start(t))
 	replaceTopic(t, c, "1a")
-	s, err := logd.NewScanner(t.Context(), c, "t", logd.ScannerConfig{Follow: true, State: new(logd.MemoryState)})
+	s, err := logd.NewScanner(t.Context(), c, "t", logd.ScannerConfig{Follow: true, Progress: new(progress.Memory)})
 	if err != nil {
 		t.Fatal(err)
 	}

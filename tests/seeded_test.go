@@ -659,9 +659,9 @@ var seededPlaces = []seededPlace{
 			err = f.Sync()
 		}
 `, "^TestReplace.*$"},
-	{"state.go",
-		`	for p.first < len(p.messages) && p.messages[p.first].completed {`,
-		`	for p.first < len(p.messages) && (p.messages[p.first].completed || bug("a message that is not completed is passed")) {`, "^TestState.*$"},
+	{"progress/tracker.go",
+		`	for t.first < len(t.messages) && t.messages[t.first].done {`,
+		`	for t.first < len(t.messages) && (t.messages[t.first].done || bug("a message that is not done is passed")) {`, "^TestProgress.*$"},
 }
 
 var seededName = regexp.MustCompile(`bug\("([^"]+)"\)`)
@@ -674,7 +674,7 @@ func TestSeededBugs(t *testing.T) {
 	}
 	binaries := buildSeeded(t)
 	for dir, binary := range binaries {
-		if out, err := runSeeded(t, dir, binary, "none", byPowerCuts+"|"+byFaults+"|"+byDamage+"|^TestFileState.*$|^TestReplace.*$"); err != nil {
+		if out, err := runSeeded(t, dir, binary, "none", byPowerCuts+"|"+byFaults+"|"+byDamage+"|^TestFile.*$|^TestReplace.*$"); err != nil {
 			t.Fatalf("without a bug: %v\n%s", err, out)
 		}
 	}

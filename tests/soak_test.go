@@ -17,6 +17,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/progress"
 )
 
 // TestSoak kills the server again and again under a program that writes through
@@ -253,7 +254,7 @@ func (c *soakConsumer) run(over chan struct{}) {
 
 // live delivers up to n messages and ends in order, or crashes.
 func (c *soakConsumer) live(ctx context.Context, n int, cfg logd.ScannerConfig) {
-	state, err := logd.OpenFileState(logd.FileStateConfig{Path: c.path, Sync: logd.SyncOnClose})
+	state, err := progress.OpenFile(progress.FileConfig{Path: c.path, Sync: progress.SyncOnClose})
 	if err != nil {
 		c.t.Error(err)
 		return
@@ -264,7 +265,7 @@ func (c *soakConsumer) live(ctx context.Context, n int, cfg logd.ScannerConfig) 
 		return
 	}
 	defer client.Close()
-	cfg.State = state
+	cfg.Progress = state
 	scanner, err := logd.NewScanner(ctx, client, "t", cfg)
 	if err != nil {
 		c.t.Error(err)
@@ -276,7 +277,7 @@ func (c *soakConsumer) live(ctx context.Context, n int, cfg logd.ScannerConfig) 
 	complete := func(upTo int) {
 		for ; l.completed < upTo; l.completed++ {
 			m := l.messages[l.completed]
-			if err := state.Complete(logd.ID{Offset: m.offset, Delta: m.delta}, nil); err != nil {
+			if err := state.Done(logd.ID{Offset: m.offset, Delta: m.delta}, nil); err != nil {
 				c.t.Error(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/progress"
 )
 
 // Programs that come and go, with workers that complete in any order, that
@@ -31,11 +32,11 @@ func TestStateAcrossPartitions(t *testing.T) {
 		if run > 20*n {
 			t.Fatal("it comes to no end")
 		}
-		state, err := logd.OpenFileState(logd.FileStateConfig{Path: path, SaveMessages: 1, Sync: logd.SyncOnClose})
+		state, err := progress.OpenFile(progress.FileConfig{Path: path, SaveMessages: 1, Sync: progress.SyncOnClose})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newScanner(t, client, "t", logd.ScannerConfig{State: state, Limit: rng.Int64N(40) + 1, ReadBytes: rng.Int64N(500) + 1})
+		s := newScanner(t, client, "t", logd.ScannerConfig{Progress: state, Limit: rng.Int64N(40) + 1, ReadBytes: rng.Int64N(500) + 1})
 		var got []int
 		for want := slices.Index(completed, false); s.Scan(); want++ {
 			m := s.Message()
@@ -56,7 +57,7 @@ func TestStateAcrossPartitions(t *testing.T) {
 			case 1:
 				continue // cut off while it was worked on
 			}
-			if err := state.Complete(logd.ID{Offset: names[i].offset, Delta: names[i].delta}, failure); err != nil {
+			if err := state.Done(logd.ID{Offset: names[i].offset, Delta: names[i].delta}, failure); err != nil {
 				t.Fatal(err)
 			}
 			completed[i] = completed[i] || failure == nil
@@ -80,11 +81,11 @@ func TestStateOutlivesPartition(t *testing.T) {
 	server := logdtest.Start(t, logdtest.PartitionSize(128), logdtest.Partitions(1))
 	client := server.Client(t)
 	add(t, client, "t", "a", "b")
-	var state logd.MemoryState
-	s := newScanner(t, client, "t", logd.ScannerConfig{State: &state})
+	var state progress.Memory
+	s := newScanner(t, client, "t", logd.ScannerConfig{Progress: &state})
 	for s.Scan() {
 		m := s.Message()
-		if err := state.Complete(m.ID(), nil); err != nil {
+		if err := state.Done(m.ID(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,7 +94,7 @@ func TestStateOutlivesPartition(t *testing.T) {
 	if info := removed(t, client, "t", 1); info.Oldest != next {
 		t.Fatalf("the oldest is %d, not %d", info.Oldest, next)
 	}
-	s = newScanner(t, client, "t", logd.ScannerConfig{State: &state})
+	s = newScanner(t, client, "t", logd.ScannerConfig{Progress: &state})
 	if got := rest(s); !slices.Equal(got, []string{large}) || s.Err() != nil {
 		t.Errorf("got %q, %v", got, s.Err())
 	}
@@ -106,8 +107,8 @@ func TestStateWithWorkers(t *testing.T) {
 	client := server.Client(t)
 	const n, workers = 500, 4
 	fill(t, client, "t", 0, n)
-	var state logd.MemoryState
-	s := newScanner(t, client, "t", logd.ScannerConfig{State: &state, Follow: true, Limit: n, ReadBytes: 200})
+	var state progress.Memory
+	s := newScanner(t, client, "t", logd.ScannerConfig{Progress: &state, Follow: true, Limit: n, ReadBytes: 200})
 	queue := make(chan logd.Message, workers)
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -118,7 +119,7 @@ func TestStateWithWorkers(t *testing.T) {
 				mu.Lock()
 				seen[string(m.Body)]++
 				mu.Unlock()
-				if err := state.Complete(m.ID(), nil); err != nil {
+				if err := state.Done(m.ID(), nil); err != nil {
 					t.Error(err)
 				}
 			}
@@ -141,14 +142,14 @@ func TestStateWithWorkers(t *testing.T) {
 		}
 	}
 	info, err := client.Info(t.Context(), "t")
-	if got := state.Position(); got != logd.AtOffset(info.Next) || err != nil {
+	if got := state.Peek(); got != logd.AtOffset(info.Next) || err != nil {
 		t.Errorf("position %v, the next is %d", got, info.Next)
 	}
 }
 
 // failingState refuses to be told.
 type failingState struct {
-	logd.MemoryState
+	progress.Memory
 	get, start error
 }
 
@@ -161,17 +162,17 @@ func TestStateFails(t *testing.T) {
 	client := logdtest.Start(t).Client(t)
 	add(t, client, "t", "a")
 	oops := errors.New("oops")
-	if _, err := logd.NewScanner(t.Context(), client, "t", logd.ScannerConfig{State: &failingState{get: oops}}); !errors.Is(err, oops) {
+	if _, err := logd.NewScanner(t.Context(), client, "t", logd.ScannerConfig{Progress: &failingState{get: oops}}); !errors.Is(err, oops) {
 		t.Errorf("Get: %v", err)
 	}
-	s := newScanner(t, client, "t", logd.ScannerConfig{State: &failingState{start: oops}})
+	s := newScanner(t, client, "t", logd.ScannerConfig{Progress: &failingState{start: oops}})
 	if s.Scan() || !errors.Is(s.Err(), oops) || s.Message().Body != nil {
 		t.Errorf("Start: %v", s.Err())
 	}
-	full := &logd.MemoryState{MaxStarted: 2}
+	full := &progress.Memory{MaxStarted: 2}
 	fill(t, client, "more", 0, 10)
-	s = newScanner(t, client, "more", logd.ScannerConfig{State: full})
-	if got := rest(s); !slices.Equal(got, numbers(0, 2)) || !errors.Is(s.Err(), logd.ErrStateFull) {
+	s = newScanner(t, client, "more", logd.ScannerConfig{Progress: full})
+	if got := rest(s); !slices.Equal(got, numbers(0, 2)) || !errors.Is(s.Err(), progress.ErrFull) {
 		t.Errorf("full: %q, %v", got, s.Err())
 	}
 }

@@ -1,14 +1,16 @@
-package logd
+package progress
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/logd-dev/logd"
 )
 
 // In a folder in which others may write, what they have put at names that a
-// FileState could use is neither followed nor changed, and does not hinder it.
-func TestFileStateFollowsNoLink(t *testing.T) {
+// File could use is neither followed nor changed, and does not hinder it.
+func TestFileFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
@@ -20,11 +22,11 @@ func TestFileStateFollowsNoLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := OpenFileState(FileStateConfig{Path: path, FileMode: 0o640})
+	s, err := OpenFile(FileConfig{Path: path, FileMode: 0o640})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Start(ID{0, 0}); err != nil {
+	if err := s.Started(logd.ID{Offset: 0, Delta: 0}); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
@@ -44,14 +46,14 @@ func TestFileStateFollowsNoLink(t *testing.T) {
 
 // What a crash has left beside the file goes when it is opened, and nothing
 // else.
-func TestFileStateClears(t *testing.T) {
+func TestFileClears(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for _, name := range []string{".123.tmp", ".x.tmp", ".tmp", "2.1.tmp"} {
 		if err := os.WriteFile(path+name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s, err := OpenFileState(FileStateConfig{Path: path})
+	s, err := OpenFile(FileConfig{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package logd
+package progress
 
 import (
 	"flag"
@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd"
 )
 
 var update = flag.Bool("update", false, "write the golden files of this version's formats, those that are not there")
@@ -34,23 +36,23 @@ func golden(t *testing.T, name string, write func(name string)) (path string) {
 	return path
 }
 
-func TestGoldenState(t *testing.T) {
-	for kind, want := range map[string]Position{
-		"offset": AtOffset(1 << 40), "message": At(ID{70, 11}), "after": After(ID{70, 11}),
-		"oldest": AtOldest(), "next": AtNext(), "time": AtTime(time.Date(2026, 1, 2, 15, 4, 5, 6, time.UTC)),
+func TestGolden(t *testing.T) {
+	for kind, want := range map[string]logd.Position{
+		"offset": logd.AtOffset(1 << 40), "message": logd.At(logd.ID{Offset: 70, Delta: 11}), "after": logd.After(logd.ID{Offset: 70, Delta: 11}),
+		"oldest": logd.AtOldest(), "next": logd.AtNext(), "time": logd.AtTime(time.Date(2026, 1, 2, 15, 4, 5, 6, time.UTC)),
 	} {
 		for version, topic := range map[int]string{1: "", 2: "0123456789abcdef0123456789abcdef"} {
 			path := golden(t, fmt.Sprintf("state%d-%s", version, kind), func(name string) {
-				if err := os.WriteFile(name, encodeState(want, topic), 0o644); err != nil {
+				if err := os.WriteFile(name, encode(want, topic), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			})
-			s, err := OpenFileState(FileStateConfig{Path: path})
+			s, err := OpenFile(FileConfig{Path: path})
 			if err != nil {
 				t.Errorf("%s: %v", kind, err)
 				continue
 			}
-			if got := s.Position(); got != want || s.TopicID() != topic {
+			if got := s.Peek(); got != want || s.TopicID() != topic {
 				t.Errorf("%s: position %v of topic %q, want %v of %q", kind, got, s.TopicID(), want, topic)
 			}
 		}

@@ -1,4 +1,4 @@
-package logd
+package progress
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/durable"
 )
 
@@ -122,10 +123,10 @@ func (c *crashFiles) killed(name string) string {
 	return "none"
 }
 
-// crashState is a FileState of three batches of one message each on c.
-func crashState(t *testing.T, c *crashFiles, sync StateSync) *FileState {
+// crashState is a File of three batches of one message each on c.
+func crashState(t *testing.T, c *crashFiles, sync Sync) *File {
 	t.Helper()
-	s, err := OpenFileState(FileStateConfig{Path: filepath.Join(t.TempDir(), "s"), Sync: sync})
+	s, err := OpenFile(FileConfig{Path: filepath.Join(t.TempDir(), "s"), Sync: sync})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,9 +135,9 @@ func crashState(t *testing.T, c *crashFiles, sync StateSync) *FileState {
 }
 
 // workOff starts and completes the messages and returns the errors.
-func workOff(s *FileState) (errs []error) {
+func workOff(s *File) (errs []error) {
 	for i := range int64(3) {
-		errs = append(errs, s.Start(ID{i * 10, 0}), s.EndBatch(ID{i * 10, 0}, i*10+10), s.Complete(ID{i * 10, 0}, nil))
+		errs = append(errs, s.Started(logd.ID{Offset: i * 10, Delta: 0}), s.BatchEnd(logd.ID{Offset: i * 10, Delta: 0}, i*10+10), s.Done(logd.ID{Offset: i * 10, Delta: 0}, nil))
 	}
 	return append(errs, s.Close())
 }
@@ -145,7 +146,7 @@ const wholeSave = "create s.tmp, write s.tmp, sync s.tmp, close s.tmp, rename s.
 
 // The first Start and each batch that is completed replace the file, in an
 // order that a crash cannot turn against it.
-func TestFileStateSaves(t *testing.T) {
+func TestFileSaves(t *testing.T) {
 	c := newCrashFiles()
 	if err := errors.Join(workOff(crashState(t, c, SyncEverySave))...); err != nil {
 		t.Fatal(err)
@@ -167,7 +168,7 @@ func TestFileStateSaves(t *testing.T) {
 // Whichever operation fails, the caller is told, and both a power cut and the
 // end of the program leave a state from which at most one completed batch is
 // delivered again: at every moment of all runs.
-func TestFileStateFaults(t *testing.T) {
+func TestFileFaults(t *testing.T) {
 	clean := newCrashFiles()
 	workOff(crashState(t, clean, SyncEverySave))
 	for failAt := 1; failAt <= len(clean.log)+1; failAt++ {
@@ -177,7 +178,7 @@ func TestFileStateFaults(t *testing.T) {
 		completed := int64(0)
 		told := false
 		for i := range int64(3) {
-			for step, err := range []error{s.Start(ID{i * 10, 0}), s.EndBatch(ID{i * 10, 0}, i*10+10), s.Complete(ID{i * 10, 0}, nil)} {
+			for step, err := range []error{s.Started(logd.ID{Offset: i * 10, Delta: 0}), s.BatchEnd(logd.ID{Offset: i * 10, Delta: 0}, i*10+10), s.Done(logd.ID{Offset: i * 10, Delta: 0}, nil)} {
 				if err != nil {
 					told = true
 					if !errors.Is(err, errInjected) || step == 1 {
@@ -211,24 +212,25 @@ func checkImage(t *testing.T, fault int, image string, from, to int64) {
 	if image == "none" && from == 0 {
 		return // before the first save came to an end
 	}
-	at, _, err := decodeState([]byte(image))
-	if err != nil || at.id.Offset < from || at.id.Offset > to {
+	at, _, err := decode([]byte(image))
+	id, named := at.ID()
+	if err != nil || !named || id.Offset < from || id.Offset > to {
 		t.Errorf("fault %d: %q is left: %v, want an offset of %d to %d", fault, image, err, from, to)
 	}
 }
 
 // The control: where files are not synced, a power cut leaves one that is
 // empty. It is refused, and not taken for the beginning.
-func TestFileStateWithoutSync(t *testing.T) {
+func TestFileWithoutSync(t *testing.T) {
 	c := newCrashFiles()
 	s := crashState(t, c, SyncOnClose)
-	s.Start(ID{0, 0})
-	s.Complete(ID{0, 0}, nil)
+	s.Started(logd.ID{Offset: 0, Delta: 0})
+	s.Done(logd.ID{Offset: 0, Delta: 0}, nil)
 	images := c.images("s")
 	if !slices.Contains(images, "") {
 		t.Fatalf("a power cut leaves %q: this test finds nothing", images)
 	}
-	if _, _, err := decodeState(nil); !errors.Is(err, ErrStateDamaged) {
+	if _, _, err := decode(nil); !errors.Is(err, ErrDamaged) {
 		t.Errorf("an empty file: %v", err)
 	}
 	checkImage(t, 0, c.killed("s"), 0, 0)
