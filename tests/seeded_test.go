@@ -301,11 +301,11 @@ var seededPlaces = []seededPlace{
 	start := pos
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/fsck/survey_partition.go",
-		`	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
+		`	return sp.s.disk.Torn(sp.sc, sp.p.base, tail)
 `, `	if bug("a check takes for torn what recovery keeps") {
-		return sp.head && sp.p.base+tail >= sp.s.onDisk().Synced(), nil
+		return sp.head && sp.p.base+tail >= sp.s.disk.Synced(), nil
 	}
-	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
+	return sp.s.disk.Torn(sp.sc, sp.p.base, tail)
 `, "^TestCheckExpectsWhatRecoveryDoes$"},
 	{"internal/storage/scan/scan.go",
 		`		return end, end == s.Size && !cut || (follows && pos < s.Synced), err`,
@@ -477,7 +477,7 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/deleted/topics.go",
 		`		due := !d.isMoving(folder) &&`,
 		`		due := (!d.isMoving(folder) || bug("files go of a deleted topic that may come back")) &&`, "^TestDeletedMayComeBack$"},
-	{"internal/storage/fsck/survey.go",
+	{"internal/storage/fsck/survey_files.go",
 		`	if journal.IsDeleted(b) {
 		s.deleted = true`,
 		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {
@@ -590,15 +590,15 @@ var seededPlaces = []seededPlace{
 	// The index.
 	{"internal/storage/index/index.go",
 		`	if err != nil {
-		ix.left.Store(&e)
+		ix.unwritten.Store(&e)
 	}`,
 		`	if err != nil && !bug("entries that were not written are not known") {
-		ix.left.Store(&e)
+		ix.unwritten.Store(&e)
 	}`, "^TestSeekWhereTheIndexHasNothing$"},
 	{"internal/storage/index/block.go",
 		`	if len(block) != blockLen || binary`,
 		`	if len(block) != blockLen || !bug("checksums of the index are not checked") && binary`, "^TestDamageAnywhere$"},
-	{"internal/storage/index/index.go",
+	{"internal/storage/index/load.go",
 		`	if string(head) != string(ix.header()) {`,
 		`	if string(head) != string(ix.header()) && !bug("another topic's index is taken") {`, "^TestIndexIsACache$"},
 	{"internal/storage/index/index.go",

@@ -28,8 +28,8 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	l.uncheckedBefore = l.state.Adopted
 	disk := l.onDisk(l.partitions())
+	l.uncheckedBefore = disk.UncheckedBefore()
 	if next, _ := disk.GoesOn(*l.damaged.Load()); disk.Synced() == end && next == end {
 		// Nothing was written after the last mark, and the log goes on there.
 		l.synced.Store(end)

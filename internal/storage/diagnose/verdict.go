@@ -12,7 +12,7 @@
 //	Trimmed, Cut     what the journal announces and is not done
 //	InDoubt, Alive   a newest partition of which nothing may have reached the disk
 //	Gone, Between    what is missing of the files
-//	Synced           from where on batches are looked at
+//	Synced           from where on batches are looked at, see also UncheckedBefore
 //	Torn             what becomes of invalid bytes at the end
 //	Missing, GoesOn  what is missing at the end, and which offset is next
 package diagnose
@@ -113,6 +113,15 @@ func (d *Log) Synced() int64 {
 		return d.head().From
 	}
 	return d.Journal.Synced
+}
+
+// UncheckedBefore returns the offset before which partitions begin that may never
+// have been whole: they are older than the journal, and nobody has looked at them.
+func (d *Log) UncheckedBefore() int64 {
+	if d.Adopted {
+		return d.head().From
+	}
+	return d.Journal.Adopted
 }
 
 // Torn reports whether the invalid bytes from a position on, at the end of the

@@ -122,15 +122,15 @@ func (sp *scanPass) torn(tail int64) (bool, error) {
 	if sp.v.online {
 		return false, nil
 	}
-	return sp.s.onDisk().Torn(sp.sc, sp.p.base, tail)
+	return sp.s.disk.Torn(sp.sc, sp.p.base, tail)
 }
 
 // trusted returns the position before which recovery takes nothing for torn.
 func (sp *scanPass) trusted() int64 {
-	if sp.s.adopted || sp.p.base < sp.s.state.Adopted {
-		return 0 // whether it was ever whole is not known
+	if sp.p.base < sp.s.disk.UncheckedBefore() {
+		return 0
 	}
-	return min(max(sp.s.state.Synced-sp.p.base, 0), sp.limit)
+	return min(max(sp.s.disk.Synced()-sp.p.base, 0), sp.limit)
 }
 
 func (sp *scanPass) finding(level Level, kind FindingKind, r layout.Range, why string, remedies ...Action) {

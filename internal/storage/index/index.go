@@ -31,7 +31,6 @@ package index
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"slices"
@@ -75,9 +74,9 @@ type Index struct {
 
 	view atomic.Pointer[view]
 
-	// left stands for the entries since the last one of view that the file could
+	// unwritten stands for the entries since the last one of view that the file could
 	// not take: it is the first of them, with the time of the last.
-	left atomic.Pointer[Entry]
+	unwritten atomic.Pointer[Entry]
 
 	// The writer's own.
 	enc   []byte // the block being filled, as it will stand in the file
@@ -123,18 +122,18 @@ func (ix *Index) Wants(pos, millis int64) bool {
 // tries again. One entry then stands for all that were left out, with a time
 // that is too late: who seeks one of theirs is given too much.
 func (ix *Index) Add(e Entry) error {
-	if left := ix.left.Load(); left != nil {
-		if err := ix.place(*left); err != nil {
-			more := *left
+	if unwritten := ix.unwritten.Load(); unwritten != nil {
+		if err := ix.place(*unwritten); err != nil {
+			more := *unwritten
 			more.Millis = e.Millis
-			ix.left.Store(&more)
+			ix.unwritten.Store(&more)
 			return err
 		}
-		ix.left.Store(nil)
+		ix.unwritten.Store(nil)
 	}
 	err := ix.place(e)
 	if err != nil {
-		ix.left.Store(&e)
+		ix.unwritten.Store(&e)
 	}
 	return err
 }
@@ -259,13 +258,13 @@ func (ix *Index) header() []byte {
 // which it is not; before must be true for a prefix of the entries. An entry
 // with pos -1 stands for none.
 func (ix *Index) Search(before func(*Entry) bool) (floor, next Entry, err error) {
-	left := ix.left.Load() // first: it goes when view has it
+	unwritten := ix.unwritten.Load() // first: it goes when view has it
 	floor, next, err = ix.searchView(before)
-	if err == nil && left != nil && next.Pos < 0 {
-		if before(left) {
-			return *left, next, nil
+	if err == nil && unwritten != nil && next.Pos < 0 {
+		if before(unwritten) {
+			return *unwritten, next, nil
 		}
-		return floor, *left, nil
+		return floor, *unwritten, nil
 	}
 	return floor, next, err
 }
@@ -324,90 +323,11 @@ func split(entries []Entry, before func(*Entry) bool) (floor, next Entry) {
 	return floor, next
 }
 
-// load reads the index file: the entries up to the first block that does not
-// check, as far as they lie before end. All of them but those of the last
-// block stay in the file alone. It returns ErrUnfit if there is not even a
-// header that fits; an index without entries is fine.
-//
-// Whatever the file holds after the entries that were taken is overwritten by
-// later ones.
-func (ix *Index) load(end int64) error {
-	f, err := ix.File.Acquire(files.ToRead)
-	if err != nil {
-		return err
-	}
-	defer ix.File.Release()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size() < HeaderLen {
-		return fmt.Errorf("%w: %d bytes", ErrUnfit, st.Size())
-	}
-	head := make([]byte, HeaderLen)
-	if err := vfs.ReadFull(f, head, 0); err != nil {
-		return err
-	}
-	if string(head) != string(ix.header()) {
-		return fmt.Errorf("%w: header of another index or version", ErrUnfit)
-	}
-	slots := int((st.Size() - HeaderLen) / blockLen)
-	ix.Stale = true // until all of it was taken
-	v := &view{}
-	const chunk = 64
-	buf := make([]byte, min(slots, chunk)*blockLen)
-	var lastBlock []byte // the newest block with an entry before end
-	prev := Entry{Pos: -1}
-read:
-	for slot := 0; slot < slots; slot += chunk {
-		n := min(chunk, slots-slot)
-		if err := vfs.ReadFull(f, buf[:n*blockLen], blockPos(slot)); err != nil {
-			return err
-		}
-		for i := range n {
-			block := buf[i*blockLen : (i+1)*blockLen]
-			d, err := openBlock(block)
-			if err != nil || !d.next() {
-				break read
-			}
-			if d.e.Pos >= end || d.e.Pos <= prev.Pos || (prev.Pos < 0 && (d.e.Messages != 0 || d.e.Batches != 0)) {
-				break read
-			}
-			prev = d.e
-			v.blocks = append(v.blocks, d.e)
-			lastBlock = append(lastBlock[:0], block...)
-		}
-	}
-	// The newest block goes back into memory, to be filled further.
-	whole := blockPos(len(v.blocks)) == st.Size()
-	if len(v.blocks) > 0 {
-		v.blocks = v.blocks[:len(v.blocks)-1]
-	}
-	ix.view.Store(v)
-	ix.enc = nil
-	ix.Last = Entry{}
-	if lastBlock == nil {
-		ix.Stale = !whole
-		return nil
-	}
-	d, err := openBlock(lastBlock)
-	if err != nil {
-		return err
-	}
-	for d.next() && d.e.Pos < end {
-		if err := ix.Add(d.e); err != nil {
-			return err
-		}
-	}
-	ix.Stale = !whole || d.e.Pos >= end || d.err != nil
-	return d.err
-}
-
 // Truncate drops the entries at and after pos. Only the writer calls it, while
 // no reader looks for positions that far.
 func (ix *Index) Truncate(pos int64) error {
-	if left := ix.left.Load(); left != nil && left.Pos >= pos {
-		ix.left.Store(nil)
+	if unwritten := ix.unwritten.Load(); unwritten != nil && unwritten.Pos >= pos {
+		ix.unwritten.Store(nil)
 	}
 	v := ix.view.Load()
 	entries := slices.Clone(v.entries[:v.n.Load()])
@@ -428,23 +348,10 @@ func (ix *Index) Truncate(pos int64) error {
 	return nil
 }
 
-// Cut takes away, durably, the entries at and after pos of the index's file. In
-// memory there are none then. The caller is the only user of the index.
-func (ix *Index) Cut(pos int64) error {
-	ix.open(pos, pos)
-	if ix.Stale {
-		if err := ix.Settle(); err != nil {
-			return err
-		}
-	}
-	ix.reset()
-	return nil
-}
-
 // reset drops all entries from memory.
 func (ix *Index) reset() {
 	ix.view.Store(&view{})
-	ix.left.Store(nil)
+	ix.unwritten.Store(nil)
 	ix.enc = nil
 	ix.Last, ix.Force, ix.Stale = Entry{}, false, false
 }
@@ -488,7 +395,7 @@ func (ix *Index) After(pos int64) ([]Entry, error) {
 // whose time is not that of the entry before, which for the first of them is
 // millis. Blocks in which the time does not change are not read.
 func (ix *Index) Changes(pos, millis int64, visit func(*Entry) bool) error {
-	left := ix.left.Load() // first: it goes when view has it
+	unwritten := ix.unwritten.Load() // first: it goes when view has it
 	v := ix.view.Load()
 	entries := v.entries[:v.n.Load()]
 	last := int64(-1)
@@ -523,8 +430,8 @@ func (ix *Index) Changes(pos, millis int64, visit func(*Entry) bool) error {
 			return nil
 		}
 	}
-	if left != nil && left.Pos > last {
-		see(left)
+	if unwritten != nil && unwritten.Pos > last {
+		see(unwritten)
 	}
 	return nil
 }

@@ -1,41 +1,6 @@
 package index
 
-import (
-	"errors"
-	"io/fs"
-
-	"github.com/logd-dev/logd/internal/storage/journal"
-)
-
-// open reads the index file of a partition of the given size and keeps the
-// entries up to trusted. It returns the last of them, from which a scan begins, the first,
-// and what the dropped ones knew of times. An index that is not there or does
-// not fit is empty.
-func (ix *Index) open(size, trusted int64) (t times, last, first Entry) {
-	err := ix.load(size)
-	if err == nil {
-		t.hints, err = ix.After(trusted)
-	}
-	if err == nil {
-		err = ix.Truncate(trusted + 1)
-	}
-	if err == nil {
-		first, err = ix.First()
-	}
-	if err == nil {
-		last, _, err = ix.Search(func(*Entry) bool { return true })
-	}
-	if err != nil || last.Pos < 0 {
-		ix.reset()
-		ix.Stale = !errors.Is(err, fs.ErrNotExist)
-		return times{known: -1}, Entry{}, Entry{}
-	}
-	t.known = last.Pos
-	if n := len(t.hints); n > 0 {
-		t.known = t.hints[n-1].Pos
-	}
-	return t, last, first
-}
+import "github.com/logd-dev/logd/internal/storage/journal"
 
 // times tells when batches were appended, as far as an index knows that
 // is otherwise no longer trusted.
