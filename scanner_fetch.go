@@ -16,7 +16,7 @@ const (
 	// followRest is the pause after an answer without batches that should have
 	// come later: a server that shuts down gives such answers until it is gone, as
 	// fast as it is asked.
-	followRest = 10 * time.Millisecond
+	followRest = time.Millisecond
 	// awaitPause is between two questions whether a topic is there.
 	awaitPause = time.Second
 	// fromOldest is the fetcher's offset before it knows one.

@@ -147,15 +147,15 @@ const maxInFlight = 1024
 // Validate returns an error that names the field, its value and the allowed
 // range if a Writer cannot work with cfg.
 func (cfg *WriterConfig) Validate() error {
-	const minBatchBytes = int64(batch.MaxHeaderLen - batch.MaxNumberLen + batch.MinMessageLen)
+	const minBatchBytes = 128 // the smallest limit that a server can have
 	bad := func(field string, value any, want string, args ...any) error {
 		return fmt.Errorf("logd: WriterConfig.%s is %v: want %s", field, value, fmt.Sprintf(want, args...))
 	}
 	switch {
 	case cfg.BatchBytes != 0 && (cfg.BatchBytes < minBatchBytes || cfg.BatchBytes > maxBatchBytes):
 		return bad("BatchBytes", cfg.BatchBytes, "0 (the default), or %d to %d", minBatchBytes, maxBatchBytes)
-	case cfg.BatchTarget != 0 && (cfg.BatchTarget < minBatchBytes || cfg.BatchTarget > cfg.withDefaults().BatchBytes):
-		return bad("BatchTarget", cfg.BatchTarget, "0 (the default), or %d to BatchBytes, %d", minBatchBytes, cfg.withDefaults().BatchBytes)
+	case cfg.BatchTarget < 0 || cfg.BatchTarget > cfg.withDefaults().BatchBytes:
+		return bad("BatchTarget", cfg.BatchTarget, "0 (the default), or up to BatchBytes, %d", cfg.withDefaults().BatchBytes)
 	case cfg.BatchMessages < 0:
 		return bad("BatchMessages", cfg.BatchMessages, "0 (the default) or more")
 	case cfg.InFlight < 0 || cfg.InFlight > maxInFlight:

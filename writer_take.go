@@ -18,7 +18,7 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 		p = p[:n-1]
 	}
 	n := batch.MessageLen(len(p))
-	if n > w.maxData && !new(Batch).Fits(w.topic, len(p), w.cfg.BatchBytes) {
+	if n > w.maxData && !fitsAlone(w.topic, p, w.cfg.BatchBytes) {
 		w.mu.Lock()
 		w.account.stats.Refused++
 		w.mu.Unlock()
@@ -27,9 +27,9 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 	w.mu.Lock()
 	s := w.buffer.open
 	rouse := false
-	if s == nil || w.refusal != nil || s.batch.Size()+n > w.target {
+	if s == nil || w.refusal != nil || !w.shares(s, len(p), n) {
 		var err error
-		if s, err = w.slot(ctx, n); err != nil {
+		if s, err = w.slot(ctx, len(p), n); err != nil {
 			if err != errDropped {
 				w.account.stats.Refused++
 			}
@@ -68,15 +68,34 @@ func (w *Writer) opened(s *slot) (rouse bool) {
 	return rouse
 }
 
-// slot returns the slot for a message that takes n bytes of data. Caller holds
-// mu, which is not held while waiting.
-func (w *Writer) slot(ctx context.Context, n int64) (*slot, error) {
+// shares reports whether a message of so many bytes, which takes n bytes of data,
+// shares the batch with those that are in it.
+func (w *Writer) shares(s *slot, body int, n int64) bool {
+	return s.batch.Size()+n <= w.target || s.batch.Messages() > 0 && s.batch.Fits(w.topic, body, w.cfg.BatchTarget)
+}
+
+// fitsAlone reports whether a message fits into a batch of its own, to the byte.
+func fitsAlone(topic string, body []byte, max int64) bool {
+	var b Batch
+	if b.Fits(topic, len(body), max) {
+		return true
+	}
+	if int64(len(body)) > max {
+		return false
+	}
+	b.Add(body)
+	return b.Len(topic) <= max
+}
+
+// slot returns the slot for a message of so many bytes, which takes n bytes of
+// data. Caller holds mu, which is not held while waiting.
+func (w *Writer) slot(ctx context.Context, body int, n int64) (*slot, error) {
 	for {
 		if w.refusal != nil {
 			w.passRoom() // whoever else waits for it shall learn that, too
 			return nil, w.refusal
 		}
-		if s := w.buffer.open; s != nil && s.batch.Size()+n <= w.target {
+		if s := w.buffer.open; s != nil && w.shares(s, body, n) {
 			return s, nil
 		} else if s != nil {
 			w.buffer.seal()

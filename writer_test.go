@@ -52,11 +52,11 @@ func TestWriterLargestMessage(t *testing.T) {
 	s := &script.Log{}
 	bubble(t, s, WriterConfig{BatchBytes: 500}, func(t *testing.T, w *Writer) {
 		n := 0
-		for new(Batch).Fits("t", n+1, 500) {
+		for batchOf(strings.Repeat("a", n+1)).Len("t") <= 500 {
 			n++
 		}
-		write(t, w, "x", strings.Repeat("a", n), strings.Repeat("b", n), "y")
-		_, err := w.Write(make([]byte, n+1))
+		write(t, w, "x", strings.Repeat("a", n), strings.Repeat("a", n), "y")
+		_, err := w.Write(bytes.Repeat([]byte("a"), n+1))
 		if !errors.Is(err, ErrTooLarge) || !IsNotStored(err) || IsRetryable(err) {
 			t.Errorf("a message that fits no batch: %v", err)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -30,9 +29,6 @@ type app struct {
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
 	format                  formatValue
-
-	// dialer makes connections in another way than usual, if it is not nil.
-	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	running bool  // the command line was understood
 	helpErr error // of printing help
@@ -164,7 +160,6 @@ func (a *app) clientConfig() logd.ClientConfig {
 	}
 	return logd.ClientConfig{
 		Addrs:             addrs,
-		Dial:              a.dialer,
 		ConnectTimeout:    or(a.connectTimeout),
 		ReadTimeout:       or(a.readTimeout),
 		WriteTimeout:      or(a.writeTimeout),

@@ -218,19 +218,17 @@ func TestWriteArgumentsWait(t *testing.T) {
 
 // While no server is there, only so much input is taken.
 func TestWriteTakesNoMoreThanItCanKeep(t *testing.T) {
-	s := newSender()
-	s.topic, s.limit, s.target, s.retry = "t", 1<<16, 1<<16, -1
 	life, interrupt := context.WithCancel(t.Context())
 	interrupt() // where it would wait, it ends
-	s.life, s.note = life, t.Logf
-	s.goneAway(errors.New("no server"))
+	d := &delivery{topic: "t", limit: 1 << 16, target: 1 << 16, retry: -1, life: life, note: t.Logf}
+	d.goneAway(errors.New("no server"))
 	body := make([]byte, 1<<10)
 	var err error
 	taken := 0
 	for ; err == nil && taken < 4*spoolBytes; taken += len(body) {
-		err = s.add(t.Context(), body)
+		err = d.add(t.Context(), body)
 	}
-	if err != errInterrupted || taken < spoolBytes/2 || taken > spoolBytes+2*int(s.limit) {
+	if err != errInterrupted || taken < spoolBytes/2 || taken > spoolBytes+2*int(d.limit) {
 		t.Errorf("%d bytes were taken, then %v", taken, err)
 	}
 }

@@ -15,13 +15,13 @@ import (
 
 // kept is a batch that waits for the server.
 type kept struct {
-	batch    *logd.Batch // nil if it is in the backlog
-	first    int64       // number of its first message; 0 for a batch of an earlier run
+	raw      []byte // nil if it is in the backlog
+	first    int64  // number of its first message; 0 for a batch of an earlier run
 	messages int64
 	unknown  bool // it was sent, and nobody knows whether it is stored
 }
 
-// spoolBytes bounds the data of the batches that wait in memory. When so much
+// spoolBytes bounds the batches that wait in memory. When so much
 // waits, no input is read.
 const spoolBytes = 8 << 20
 
@@ -59,20 +59,21 @@ func (s *spool) full() bool { return s.bytes >= spoolBytes }
 
 // put adds a batch: to the backlog if there is one that takes it, else to what
 // is in memory.
-func (s *spool) put(k kept, topic string, cause error) {
-	k.messages = k.batch.Messages()
+func (s *spool) put(k kept, raw []byte, cause error) {
+	k.raw = raw
 	if s.backlog != nil {
 		err := s.backlog.Put(&backlog.Entry{
-			Raw: k.batch.Raw(topic), Messages: k.messages, Reason: cause.Error(), Unknown: k.unknown, Time: time.Now(),
+			Raw: raw, Messages: k.messages, Reason: cause.Error(), Unknown: k.unknown, Time: time.Now(),
 		})
 		if err == nil {
-			k.batch = nil
+			k.raw = nil
 		} else if !errors.Is(err, backlog.ErrFull) {
 			s.broken = err
 		}
 	}
-	if k.batch != nil {
-		s.bytes += k.batch.Size()
+	if k.raw != nil {
+		k.raw = bytes.Clone(raw)
+		s.bytes += int64(len(raw))
 	}
 	s.kept = append(s.kept, k)
 }
@@ -92,32 +93,21 @@ func (s *spool) load() (messages int64, err error) {
 }
 
 // front returns the oldest batch.
-func (s *spool) front() (*logd.Batch, error) {
-	if b := s.kept[0].batch; b != nil {
-		return b, nil
+func (s *spool) front() ([]byte, error) {
+	if raw := s.kept[0].raw; raw != nil {
+		return raw, nil
 	}
 	e, ok, err := s.backlog.Front()
 	if err == nil && !ok {
 		err = errors.New("the backlog has lost a batch")
 	}
-	if err != nil {
-		return nil, err
-	}
-	h, n, err := batch.Parse(e.Raw)
-	if err != nil {
-		return nil, err
-	}
-	b := new(logd.Batch)
-	for m := (batch.Messages{Data: e.Raw[n-h.Size:]}); m.Next(); {
-		b.Add(m.Body())
-	}
-	return b, nil
+	return e.Raw, err
 }
 
 func (s *spool) drop() error {
 	var err error
-	if b := s.kept[0].batch; b != nil {
-		s.bytes -= b.Size()
+	if raw := s.kept[0].raw; raw != nil {
+		s.bytes -= int64(len(raw))
 	} else {
 		err = s.backlog.Drop()
 	}
@@ -126,67 +116,132 @@ func (s *spool) drop() error {
 	return err
 }
 
-// goneAway notes that the server is away, and says so once.
-func (s *sender) goneAway(err error) {
-	if s.spool.away() {
+// bodies calls f with each message of a batch.
+func bodies(raw []byte, f func(body []byte) error) error {
+	h, n, err := batch.Parse(raw)
+	if err != nil {
+		return err
+	}
+	for m := (batch.Messages{Data: raw[n-h.Size:]}); m.Next(); {
+		if err := f(m.Body()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put takes a message while the server is away.
+func (d *delivery) put(ctx context.Context, body []byte) error {
+	b := &d.batch
+	if b.Messages() > 0 && !b.Fits(d.topic, len(body), d.target) {
+		d.keepBatch()
+		if d.err != nil {
+			return d.err
+		}
+		if d.writer != nil { // it is there again
+			return d.add(ctx, body)
+		}
+	}
+	if int64(len(body)) > d.limit {
+		return errTooLong
+	}
+	fits := b.Fits(d.topic, len(body), d.limit)
+	b.Add(body)
+	if !fits && b.Len(d.topic) > d.limit { // Fits is careful, Len exact
+		b.Reset()
+		return errTooLong
+	}
+	d.messages++
+	if b.Messages() == d.count {
+		d.keepBatch()
+		return d.failed()
+	}
+	return nil
+}
+
+// keepBatch puts the batch that is being filled among those that wait, for which
+// it may have to wait for room. If the server is there again, the batch has gone
+// to the Writer.
+func (d *delivery) keepBatch() {
+	for d.err == nil && d.writer == nil && d.spool.full() {
+		d.attempt()
+	}
+	b := &d.batch
+	if b.Messages() == 0 {
 		return
 	}
-	s.spool.leave()
+	k := kept{first: d.settled + 1, messages: b.Messages()}
+	d.settled += k.messages
+	if d.err == nil {
+		d.keep(k, b.Raw(d.topic), errAway)
+	} else {
+		d.giveUp(k, b.Raw(d.topic), d.err)
+	}
+	b.Reset()
+}
+
+// goneAway notes that the server is away, and says so once.
+func (d *delivery) goneAway(err error) {
+	d.spool.leave()
 	why := plain(err)
 	if op, ok := errors.AsType[*logd.OpError](err); ok && op.Addr != "" {
 		why = fmt.Sprintf("%s: %v", op.Addr, op.Err) // what was on its way is found out later
 	}
-	s.note("%s; trying on", why)
+	d.note("%s; trying on", why)
 }
 
 // reach tries once whether the server is there again, and delivers what waits.
-// It sets s.err if there is no use in further attempts.
-func (s *sender) reach() {
-	err := s.resolve(s.life)
+// It sets d.err if there is no use in further attempts.
+func (d *delivery) reach() {
+	err := d.resolve(d.life)
 	if err == nil {
-		err = s.deliver(s.life)
+		err = d.deliver(d.life)
+	}
+	if err == nil {
+		err = d.begin(d.life)
 	}
 	switch {
 	case err == nil:
-		s.spool.back()
-		s.note("the server answers again; all that waited is stored")
-	case s.life.Err() != nil:
-		s.err = errInterrupted
-	case !s.waits(err):
-		s.err = err
-	case s.retry > 0 && time.Since(s.spool.since) >= s.retry:
-		s.err = fmt.Errorf("the server was away for %v: %w", s.retry, err)
+		d.back()
+		d.note("the server answers again; all that waited is stored")
+		d.handOver()
+	case d.life.Err() != nil:
+		d.err = errInterrupted
+	case !d.waits(err):
+		d.err = err
+	case d.retry > 0 && time.Since(d.spool.since) >= d.retry:
+		d.err = fmt.Errorf("the server was away for %v: %w", d.retry, err)
 	default:
-		s.spool.pause = min(2*s.spool.pause, maxPause)
+		d.spool.pause = min(2*d.spool.pause, maxPause)
 	}
 }
 
 // waits reports whether a failure is one of a server that went away, and such a
 // server is waited for.
-func (s *sender) waits(err error) bool { return s.retry != 0 && exitCode(err) == exit.Temporary }
+func (d *delivery) waits(err error) bool { return d.retry != 0 && exitCode(err) == exit.Temporary }
 
 // resolve finds out which of the batches whose fate is unknown are stored, by
 // looking for their bytes. They were sent in order behind the last one that was
 // answered, and so they are stored in order behind it, or not at all.
-func (s *sender) resolve(ctx context.Context) error {
-	next := s.next
-	for s.unresolved() {
-		res, err := s.client.Read(ctx, s.topic, next, logd.ReadOptions{})
+func (d *delivery) resolve(ctx context.Context) error {
+	next := d.next
+	for d.unresolved() {
+		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
 		if err != nil && exitCode(err) == exit.Temporary {
 			return err
 		}
 		if err != nil {
 			break // the topic is another one, or retention was faster: nothing is known to be stored
 		}
-		front, err := s.spool.front()
-		for i := 0; i < len(res.Batches) && err == nil && s.unresolved(); i++ {
+		front, err := d.spool.front()
+		for i := 0; i < len(res.Batches) && err == nil && d.unresolved(); i++ {
 			b := &res.Batches[i]
 			// The last one that was answered may have the same bytes.
-			if b.Offset == s.last || !bytes.Equal(b.Raw(), front.Raw(s.topic)) {
+			if b.Offset == d.last || !bytes.Equal(b.Raw(), front) {
 				continue
 			}
-			if err = s.storedKept(front, b.Offset); err == nil && s.unresolved() {
-				front, err = s.spool.front()
+			if err = d.storedKept(front, b.Offset); err == nil && d.unresolved() {
+				front, err = d.spool.front()
 			}
 		}
 		end := len(res.Batches) == 0
@@ -199,27 +254,32 @@ func (s *sender) resolve(ctx context.Context) error {
 			break
 		}
 	}
-	for i := range s.spool.kept {
-		s.spool.kept[i].unknown = false
+	for i := range d.spool.kept {
+		d.spool.kept[i].unknown = false
 	}
 	return nil
 }
 
-func (s *sender) unresolved() bool { return len(s.spool.kept) > 0 && s.spool.kept[0].unknown }
+func (d *delivery) unresolved() bool { return len(d.spool.kept) > 0 && d.spool.kept[0].unknown }
 
 // deliver sends what waits, one batch after another.
-func (s *sender) deliver(ctx context.Context) error {
-	for len(s.spool.kept) > 0 {
-		b, err := s.spool.front()
+func (d *delivery) deliver(ctx context.Context) error {
+	var b logd.Batch
+	for len(d.spool.kept) > 0 {
+		raw, err := d.spool.front()
 		if err != nil {
 			return err
 		}
-		offset, err := s.client.Append(ctx, s.topic, b)
-		if err != nil {
-			s.spool.kept[0].unknown = logd.IsUnknown(err)
+		b.Reset()
+		if err := bodies(raw, func(body []byte) error { b.Add(body); return nil }); err != nil {
 			return err
 		}
-		if err := s.storedKept(b, offset); err != nil {
+		offset, err := d.client.Append(ctx, d.topic, &b)
+		if err != nil {
+			d.spool.kept[0].unknown = logd.IsUnknown(err)
+			return err
+		}
+		if err := d.storedKept(raw, offset); err != nil {
 			return err
 		}
 	}
@@ -227,70 +287,69 @@ func (s *sender) deliver(ctx context.Context) error {
 }
 
 // storedKept accounts for the oldest batch that waits: it is stored.
-func (s *sender) storedKept(b *logd.Batch, offset int64) error {
-	s.stored(s.spool.kept[0].first, b, offset)
-	return s.spool.drop()
+func (d *delivery) storedKept(raw []byte, offset int64) error {
+	k := d.spool.kept[0]
+	d.stored(k.first, k.messages, int64(len(raw)), offset)
+	return d.spool.drop()
 }
 
-// keep puts the slot's batch among those that wait.
-func (s *sender) keep(sl *slot, unknown bool, cause error) {
-	s.spool.put(kept{batch: sl.batch, first: sl.first, unknown: unknown}, s.topic, cause)
-	sl.batch = new(logd.Batch)
-	if err := s.spool.broken; err != nil && s.err == nil {
-		s.err = err
+// back notes that the server is there, and nothing waits any more.
+func (d *delivery) back() {
+	d.spool.back()
+	d.lost, d.cause = nil, nil
+}
+
+// handOver gives the Writer what waits for more to fill a batch.
+func (d *delivery) handOver() {
+	if d.batch.Messages() == 0 {
+		return
 	}
-}
-
-// awaitRoom waits until another batch can be kept or sent.
-func (s *sender) awaitRoom() {
-	for s.err == nil && s.spool.away() && s.spool.full() {
-		s.attempt()
-	}
-}
-
-// awaitServer waits until all that waits is stored.
-func (s *sender) awaitServer() {
-	for s.err == nil && s.spool.away() {
-		s.attempt()
+	err := bodies(d.batch.Raw(d.topic), func(body []byte) error {
+		_, err := d.writer.Write(body) // which has room for a batch
+		return err
+	})
+	d.batch.Reset()
+	if err != nil {
+		d.stop(err)
 	}
 }
 
 // attempt waits for the time of the next attempt and makes it.
-func (s *sender) attempt() {
-	timer := time.NewTimer(s.spool.pause)
+func (d *delivery) attempt() {
+	timer := time.NewTimer(d.spool.pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		s.reach()
-	case <-s.life.Done():
-		s.err = errInterrupted
+		d.reach()
+	case <-d.life.Done():
+		d.err = errInterrupted
 	}
 }
 
 // openBacklog opens the backlog, and delivers what an earlier run has left
 // there.
-func (s *sender) openBacklog(path string) error {
+func (d *delivery) openBacklog(path string) error {
 	b, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
 	if err != nil {
 		return err
 	}
-	s.spool.backlog = b
+	d.spool.backlog = b
 	if b.Len() == 0 {
 		return nil
 	}
-	if topic := b.Topic(); topic != s.topic {
+	if topic := b.Topic(); topic != d.topic {
 		return exit.With(exit.Usage, fmt.Errorf("--backlog is %q, which has messages for topic %q", path, topic))
 	}
-	messages, err := s.spool.load()
+	messages, err := d.spool.load()
 	if err != nil {
 		return err
 	}
-	if err := s.deliver(s.life); err != nil {
+	if err := d.deliver(d.life); err != nil {
 		return err
 	}
-	s.spool.back()
-	s.note("%d messages that an earlier run has left in %s are stored", messages, path)
-	return s.flushOutput()
+	d.back()
+	d.note("%d messages that an earlier run has left in %s are stored", messages, path)
+	return d.flushOutput()
 }
 
 // errInterrupted is the end of a command that a signal has ended.

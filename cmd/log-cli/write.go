@@ -116,13 +116,13 @@ its way when the command ended may then be stored twice.`,
 			if err != nil {
 				return err
 			}
-			s := newSender()
-			s.topic, s.count, s.json, s.note = f.topic.name, f.count, a.json(), a.note
-			s.life, s.retry = ctx, f.retry.or(len(args) == 0)
-			a.dialer = s.dial
 			return a.withClient(ctx, func(client *logd.Client) error {
-				s.client = client
-				return a.write(ctx, s, &f, args)
+				d := &delivery{
+					client: client, note: a.note, life: ctx, retry: f.retry.or(len(args) == 0),
+					topic: f.topic.name, count: f.count, json: a.json(), last: -1,
+				}
+				defer d.close()
+				return a.write(ctx, d, &f, args)
 			})
 		}),
 	}
@@ -139,12 +139,12 @@ its way when the command ended may then be stored twice.`,
 	return cmd
 }
 
-func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string) (err error) {
-	if err := s.setLimits(ctx, int64(f.batchSize)); err != nil {
+func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []string) (err error) {
+	if err := d.setLimits(ctx, int64(f.batchSize)); err != nil {
 		return err
 	}
-	if s.retry != 0 || f.backlog != "" {
-		if err := s.setNext(ctx); err != nil {
+	if d.retry != 0 || f.backlog != "" {
+		if err := d.setNext(ctx); err != nil {
 			return err
 		}
 	}
@@ -157,19 +157,22 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 		defer func() { err = errors.Join(err, file.Close()) }()
 		out = file
 	}
-	s.out = bufio.NewWriter(out)
+	d.out = bufio.NewWriter(out)
 
 	if f.backlog != "" {
-		err := s.openBacklog(f.backlog)
-		if s.spool.backlog != nil {
-			defer s.spool.backlog.Close()
+		err := d.openBacklog(f.backlog)
+		if d.spool.backlog != nil {
+			defer d.spool.backlog.Close()
 		}
 		if err != nil {
 			return err
 		}
 	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	if len(args) > 0 {
-		return a.writeArgs(ctx, s, args)
+		return a.writeArgs(ctx, d, args)
 	}
 	in, total := a.stdin, int64(-1)
 	if f.input != "" && f.input != "-" {
@@ -187,35 +190,35 @@ func (a *app) write(ctx context.Context, s *sender, f *writeFlags, args []string
 	}
 	bar := a.progress(total, "writing", out)
 	defer bar.finish()
-	return a.writeLines(ctx, s, in, bar, f.interval)
+	return a.writeLines(ctx, d, in, bar, f.interval)
 }
 
 // setLimits asks the server how large a batch may be.
-func (s *sender) setLimits(ctx context.Context, target int64) error {
-	conf, err := s.client.Config(ctx)
+func (d *delivery) setLimits(ctx context.Context, target int64) error {
+	conf, err := d.client.Config(ctx)
 	if err != nil {
 		return err
 	}
-	s.limit = conf.MaxBatchSize
-	if s.limit <= 0 {
-		s.limit = logd.DefaultMaxBatchSize
+	d.limit = conf.MaxBatchSize
+	if d.limit <= 0 {
+		d.limit = logd.DefaultMaxBatchSize
 	}
 	switch {
-	case target > s.limit:
-		return exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, s.limit))
+	case target > d.limit:
+		return exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, d.limit))
 	case target == 0:
-		target = s.limit
+		target = d.limit
 	}
-	s.target = target
+	d.target = target
 	return nil
 }
 
 // setNext asks where the topic ends: what this command writes stands behind it.
-func (s *sender) setNext(ctx context.Context) error {
-	info, err := s.client.Info(ctx, s.topic)
+func (d *delivery) setNext(ctx context.Context) error {
+	info, err := d.client.Info(ctx, d.topic)
 	switch {
 	case err == nil:
-		s.next = info.Next
+		d.next = info.Next
 	case errors.Is(err, logd.ErrNotFound), errors.Is(err, logd.ErrInvalidProtocol):
 		// There is no topic yet, or the server is too old to say: its topics are
 		// then read from the start.
@@ -226,26 +229,26 @@ func (s *sender) setNext(ctx context.Context) error {
 }
 
 // writeArgs writes the arguments.
-func (a *app) writeArgs(ctx context.Context, s *sender, args []string) error {
+func (a *app) writeArgs(ctx context.Context, d *delivery, args []string) error {
 	ctx = context.WithoutCancel(ctx) // few bytes: an interrupt need not call them off
 	for _, arg := range args {
-		if err := s.add(ctx, []byte(arg)); err != nil {
-			return a.writeFailed(ctx, s, "message", err)
+		if err := d.add(ctx, []byte(arg)); err != nil {
+			return a.writeFailed(ctx, d, "message", err)
 		}
 	}
-	if err := s.finish(ctx); err != nil {
-		return a.writeFailed(ctx, s, "message", err)
+	if err := d.finish(ctx); err != nil {
+		return a.writeFailed(ctx, d, "message", err)
 	}
 	return nil
 }
 
 // writeLines writes the lines of in. The end of ctx ends the input: what was
 // read before is written.
-func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar, interval time.Duration) error {
+func (a *app) writeLines(ctx context.Context, d *delivery, in io.Reader, bar *bar, interval time.Duration) error {
 	send := context.WithoutCancel(ctx)
-	add := func(line []byte) error { return s.add(send, line) }
+	add := func(line []byte) error { return d.add(send, line) }
 	input := newPump(ctx, in)
-	split := &lines{max: s.limit}
+	split := &lines{max: d.limit}
 
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
@@ -258,7 +261,7 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 			err = split.each(c.buf[:c.n], add)
 			if err == nil && c.err == io.EOF {
 				if err = split.last(add); err == nil {
-					err = s.finish(send)
+					err = d.finish(send)
 				}
 				if err == nil {
 					return nil
@@ -271,19 +274,23 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 			// The input has not kept us busy, so there is time to wait for
 			// the answers and to show them.
 			ticking = false
-			if err = s.push(send); err == nil && s.spool.away() {
-				s.reach()
-				err = s.err
+			if err = d.push(send); err == nil && d.writer == nil {
+				d.reach()
+				err = d.failed()
 			}
 		case <-ctx.Done():
 			err = errInterrupted
 		}
 		if err != nil {
 			bar.finish()
-			return a.writeFailed(send, s, "line", err)
+			return a.writeFailed(send, d, "line", err)
 		}
-		if away := s.spool.away(); !ticking && (away || !s.idle()) {
-			timer.Reset(max(interval, s.spool.pause))
+		if !ticking && !d.idle() {
+			pause := interval
+			if d.writer == nil {
+				pause = max(pause, d.spool.pause)
+			}
+			timer.Reset(pause)
 			ticking = true
 		}
 	}
@@ -291,23 +298,24 @@ func (a *app) writeLines(ctx context.Context, s *sender, in io.Reader, bar *bar,
 
 // writeFailed settles what is on its way, says what became of all messages,
 // and returns why not all are stored.
-func (a *app) writeFailed(ctx context.Context, s *sender, what string, err error) error {
-	number := s.messages + 1
-	if also := s.push(ctx); also != nil && also != err {
+func (a *app) writeFailed(ctx context.Context, d *delivery, what string, err error) error {
+	number := d.messages + 1
+	if also := d.push(ctx); also != nil && also != err {
 		a.note("%s", plain(also))
 	}
-	for _, k := range s.spool.kept {
+	d.close()
+	for _, k := range d.spool.kept {
 		switch last := k.first + k.messages - 1; {
 		case k.first == 0:
-		case k.batch == nil:
-			s.account.add(k.first, last, waiting)
+		case k.raw == nil:
+			d.account.add(k.first, last, waiting)
 		case k.unknown:
-			s.account.add(k.first, last, unknown)
+			d.account.add(k.first, last, unknown)
 		}
 	}
-	a.note("%s", s.account.report(what))
+	a.note("%s", d.account.report(what))
 	if errors.Is(err, errTooLong) {
-		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, s.limit)
+		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, d.limit)
 	}
 	return err
 }
