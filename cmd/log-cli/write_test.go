@@ -208,7 +208,7 @@ func TestLast(t *testing.T) {
 				all = append(all, name{offset, delta})
 			}
 		}
-		f := &finder{client: client, topic: topic, page: 100}
+		f := &finder{client: client, topic: topic}
 		for _, n := range []int{1, 2, 3, 7, 50, 100, len(all) - 1, len(all), len(all) + 1, 10 * len(all)} {
 			if n < 1 {
 				continue
