@@ -342,16 +342,16 @@ var seededPlaces = []seededPlace{
 		return max(min(end, ranges[i].From), min(offset, end))`, byDamage},
 
 	// Journal, removal, truncation.
-	{"internal/storage/sync.go",
+	{"internal/storage/journal.go",
 		`	return true, l.syncJournal()`,
 		`	if bug("records of the journal are not synced") {
 		return true, nil
 	}
 	return true, l.syncJournal()`, byPowerCuts},
-	{"internal/storage/sync.go",
+	{"internal/storage/journal.go",
 		`	if err == nil && l.journal.Unnamed {`,
 		`	if err == nil && l.journal.Unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
-	{"internal/storage/sync.go",
+	{"internal/storage/journal.go",
 		`	if err := l.unsyncable(); err != nil {
 		return err
 	}

@@ -69,10 +69,7 @@ func (l *Log) markHooked(base int64) error {
 	if err := l.record(journal.Hooked, base); err != nil && !(files.NoRoom(err) && base == l.begin()) {
 		return err
 	}
-	l.journalMu.Lock()
-	l.state.Hooked[base] = true
-	l.publishState()
-	l.journalMu.Unlock()
+	l.changeState(func(s *journal.State) { s.Hooked[base] = true })
 	return nil
 }
 
@@ -114,10 +111,7 @@ func (l *Log) setDue(offset int64) error {
 	if err := l.record(journal.Due, offset); err != nil && !files.NoRoom(err) {
 		return err
 	}
-	l.journalMu.Lock()
-	l.state.Due = offset
-	l.publishState()
-	l.journalMu.Unlock()
+	l.changeState(func(s *journal.State) { s.Due = offset })
 	return nil
 }
 

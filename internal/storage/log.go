@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -307,14 +305,6 @@ func newLog(s *Store, name string) *Log {
 	return l
 }
 
-// publishState shows readers what of the journal's state they ask for: they wait
-// for no one who writes it. Caller holds journalMu or is the log's only user.
-func (l *Log) publishState() {
-	ranges := slices.Clone(l.state.Damaged)
-	l.damaged.Store(&ranges)
-	l.holds.Store(&holds{due: l.state.Due, hooked: maps.Clone(l.state.Hooked)})
-}
-
 // createPartition makes an empty partition file, which must not exist unless
 // it is empty.
 func (l *Log) createPartition(base int64) (*partition, error) {
@@ -374,23 +364,6 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-// setTotals notes what a complete partition holds, and has the journal know.
-func (l *Log) setTotals(p *partition, sum journal.Totals) {
-	p.sum.Store(&sum)
-	end := journal.PartitionEnd{End: p.end.Load(), Totals: sum}
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	if l.state.Ends[p.base] == end {
-		return
-	}
-	l.state.Ends[p.base] = end
-	err := l.journal.Append(journal.Append(nil, journal.End, p.base, end.End, sum.Messages, sum.Batches, sum.First, sum.Last))
-	if err != nil {
-		// The totals can be had from the partition itself.
-		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
-	}
-}
-
 func (l *Log) addPartition(p *partition) {
 	old := l.partitions()
 	parts := make([]*partition, len(old)+1)
@@ -438,29 +411,4 @@ func (l *Log) close() error {
 	}
 	l.unpinIf(func(*partition) bool { return true })
 	return err
-}
-
-// markClean writes the clean record, durably, unless it is there already.
-// Caller holds writer; the log is synced.
-func (l *Log) markClean() error {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	next := l.next.Load()
-	head := l.head()
-	l.takeCount(head)
-	if !head.ready.Load() || (l.state.Clean && l.state.Synced == next && !l.journal.Dirty) {
-		// Nothing was read or written since recovery: its marks are good.
-		return nil
-	}
-	l.flushIndex(head)
-	l.state.Clean, l.state.Synced, l.state.Head = true, next, l.headSum
-	s := l.headSum
-	err := l.journal.Append(journal.Append(nil, journal.Clean, next, s.Messages, s.Batches, s.First, s.Last))
-	if err == nil {
-		err = l.journal.Sync()
-	}
-	if err != nil {
-		return &Error{Op: "close", Topic: l.name, File: layout.JournalFile(l.name), Offset: next, Err: err}
-	}
-	return nil
 }

@@ -64,12 +64,11 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	l.parts.Store(&kept)
 	l.writer.Unlock()
 
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	t := &l.state.Trimmed
-	t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
-	l.state.Forget(oldest, math.MaxInt64)
-	l.publishState()
+	l.changeState(func(s *journal.State) {
+		t := &s.Trimmed
+		t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
+		s.Forget(oldest, math.MaxInt64)
+	})
 	l.condemned = append(l.condemned, gone...)
 }
 

@@ -133,10 +133,9 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 		l.headSum.First = first.Millis
 	}
 	l.synced.Store(offset)
-	l.journalMu.Lock()
-	l.state.Synced, l.state.Clean = offset, false
-	l.state.Forget(0, offset)
-	l.publishState()
-	l.journalMu.Unlock()
+	l.changeState(func(s *journal.State) {
+		s.Synced, s.Clean = offset, false
+		s.Forget(0, offset)
+	})
 	return l.record(journal.Synced, offset)
 }

@@ -133,8 +133,8 @@ func (v *View) Foresee(i int, newest int64, k topic.Limits) (partitions int, byt
 func (v *View) older(i int, age time.Duration) bool {
 	before := v.Now - age.Milliseconds()
 	// What Newest finds is not older than a time that it may take for true: the
-	// traces need not be asked for.
-	if recorded := v.Partitions[i].Last; v.floor(i) <= recorded && recorded <= v.Now && recorded >= before {
+	// traces need not be asked for. A batch may have come since the clock was asked.
+	if recorded := v.Partitions[i].Last; v.floor(i) <= recorded && recorded <= v.Now+Slack && recorded >= before {
 		return false
 	}
 	return v.Newest(i) < before
