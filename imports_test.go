@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/storage": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
-		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub",
+		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub", "internal/producers",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"internal/peer":     {"internal/entry"},
 
 	"internal/topic":           {"internal/batch"},
-	"internal/topic/topictest": {"internal/batch", "internal/topic"},
+	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},

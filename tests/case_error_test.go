@@ -111,7 +111,7 @@ func refusedBatches(s *scene) {
 	for _, data := range []string{"MSG 5\r\nhello\n\n", "MSG 4\r\nhello\r\n", "MSG 05\r\nhello\r\n", "msg 5\r\nhello\r\n", "MSG 5\nhello\r\n", "no message"} {
 		bad("invalid request", fmt.Sprintf("BATCH %d %s %d 1\r\n%s", len(data), s.topic, crc32.ChecksumIEEE([]byte(data)), data))
 	}
-	for _, attribute := range []string{"codec=zstd", "pid=1 seq=1", "x=y", ""} {
+	for _, attribute := range []string{"codec=zstd", "pid=1", "seq=1 pid=1", "pid=1 seq=0", "x=y", ""} {
 		bad("invalid request", line+" "+attribute+"\r\n"+data)
 	}
 	for _, line := range []string{"BATCH", "BATCH x t 0 1", "BATCH -1 t 0 1", "BATCH 9223372036854775808 t 0 1"} {

@@ -27,6 +27,7 @@ const (
 	byFaults    = "^TestFaults$"
 	byDamage    = "^(TestDamage|TestScan.*)$"
 	byVerify    = "^(TestVerify.*|TestScrub.*)$"
+	byNumbers   = "^TestNumbers.*$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
 
@@ -615,6 +616,59 @@ var seededPlaces = []seededPlace{
 			continue
 		}
 		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+
+	// Numbered batches.
+	{"internal/storage/commit.go",
+		`				if o, store := l.ask(&number); !store {`,
+		`				if o, store := l.ask(&number); !store && !bug("a batch that came again is stored again") {`, byNumbers},
+	{"internal/storage/commit.go",
+		`			if table != nil {
+				l.numbers.stage(&number)`,
+		`			if table != nil && !bug("numbers in one group are not known to each other") {
+				l.numbers.stage(&number)`, byNumbers},
+	{"internal/storage/numbers.go",
+		`		nb.table.Drop()
+`, `		if bug("what was refused is taken for stored") {
+			nb.table.Settle(nb.table.Staged())
+		}
+		nb.table.Drop()
+`, byNumbers},
+	{"internal/storage/numbers_load.go",
+		`	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`,
+		`	if bug("what follows the cache is not read") {
+		at = l.next.Load()
+	}
+	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`, byNumbers},
+	{"internal/storage/numbers_load.go",
+		`	case o.Offset > l.next.Load() ||`,
+		`	case bug("a cache is believed that knows of more than there is"):
+		return t, min(o.Offset, l.next.Load())
+	case o.Offset > l.next.Load() ||`, byNumbers},
+	{"internal/storage/numbers_load.go",
+		`|| o.Damage != l.damageBefore(o.Offset):`,
+		`|| o.Damage != l.damageBefore(o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
+	{"internal/storage/numbers_load.go",
+		`		if want -= batches; want <= 0 {`,
+		`		if want -= batches; want <= 0 || bug("only the newest partition is looked through") {`, byNumbers},
+	{"internal/storage/numbers_keep.go",
+		`	if cache != nil && l.synced.Load() >= at {`,
+		`	if cache != nil && (l.synced.Load() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
+	{"internal/storage/numbers_keep.go",
+		`	err := l.store.fs.Remove(layout.ProducersFile(l.name))
+`, `	if bug("a cache speaks of what was cut off") {
+		return nil
+	}
+	err := l.store.fs.Remove(layout.ProducersFile(l.name))
+`, byNumbers},
+	{"internal/storage/remove.go",
+		`	if l.numbers.table != nil {`,
+		`	if l.numbers.table != nil && !bug("what was trimmed is still known") {`, byNumbers},
+	{"internal/storage/recovery_scan.go",
+		`	l.numbers.wrong.Store(true)
+`, `	if !bug("what is set aside is still known") {
+		l.numbers.wrong.Store(true)
+	}
+`, byNumbers},
 
 	// The client's Writer.
 	{"writer_run.go",

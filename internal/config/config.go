@@ -96,6 +96,10 @@ type Config struct {
 	// PiB, or 0, the default, for never.
 	KeepFree int64
 
+	// Producers is how many of a topic's newest batches are looked through for
+	// the number of a batch. 32 to 4,194,304, or 0 for none; default 262,144.
+	Producers int
+
 	// FlushBatches is N for a topic that has at most N-1 acknowledged batches
 	// not on stable storage: 1 syncs before it acknowledges. 1 to 1,000,000,
 	// or 0, the default, for no limit by count.

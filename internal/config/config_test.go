@@ -20,6 +20,7 @@ func TestDefault(t *testing.T) {
 		DeleteAfter: 24 * time.Hour, DeleteHookTimeout: 10 * time.Minute, DeleteHookParallel: 4,
 		FlushInterval: time.Second,
 		ScrubRate:     20 << 20,
+		Producers:     262144,
 		Topics:        1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
 		LogFormat: "text", LogLevel: slog.LevelInfo,
 	}
@@ -66,7 +67,7 @@ var samples = map[string]string{
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB", "delete-after": "36h",
-	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB",
+	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000",
 	"flush-batches": "1", "flush-interval": "-1ns",
 	"topics": "0", "topics-whitelist": "a,b", "max-messages": "10", "max-connections": "5", "open-files": "16",
 	"log-format": "json", "log-level": "warn", "verbose": "true",

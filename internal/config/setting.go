@@ -144,6 +144,10 @@ var settings = []Setting{{
 		min: shortest, max: 24 * time.Hour, zero: "right after each OK", negative: "never by time",
 	})),
 }, {
+	Name: "producers", Kind: Number, Default: "262144",
+	Usage: "newest batches of a topic among which a numbered batch (pid=, seq=) is recognised, 0 for none: they are refused",
+	value: field(func(c *Config) *int { return &c.Producers }, number(bounds[int]{min: 32, max: 1 << 22, zero: "off"})),
+}, {
 	Name: "scrub-rate", Kind: Size, Default: "20MiB",
 	Usage: "bytes a second at which stored batches are checked, after each start and every 7 days; 0 for off",
 	value: field(func(c *Config) *int64 { return &c.ScrubRate }, size(bounds[int64]{min: 1024, max: 1 << 40, zero: "off"})),

@@ -59,6 +59,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_panics_total", "Connections that ended in a panic.", nil},
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
+		{"logd_duplicates_total", "Numbered batches that came again and were not stored again.", nil},
 		{"logd_topics", "Topics.", nil},
 		{"logd_topics_disallowed_total", "New topics refused by the whitelist or the limit.", nil},
 		{"logd_disk_free_bytes", "Room on the file system of the work directory.", nil},
@@ -141,6 +142,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	st := store.Stats()
 	counter("logd_read_misses_total", st.Misses)
+	counter("logd_duplicates_total", st.Duplicates)
 	counter("logd_topics_disallowed_total", st.Disallowed)
 	gauge("logd_topics", int64(st.Counts.Topics))
 	gauge("logd_open_files", int64(st.OpenFiles))

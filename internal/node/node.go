@@ -156,6 +156,10 @@ func (n *Node) start(ctx context.Context) error {
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, OpenFiles: c.OpenFiles,
 		MaxFiles: n.share.files,
 		KeepFree: c.KeepFree, ScrubRate: c.ScrubRate, DeleteAfter: c.DeleteAfter,
+		Producers: int64(c.Producers),
+	}
+	if c.Producers == 0 {
+		options.Producers = -1 // 0 is the default there
 	}
 	if c.DeleteAfter == 0 {
 		options.DeleteAfter = -1 // 0 is the default there
@@ -179,7 +183,7 @@ func (n *Node) start(ctx context.Context) error {
 		Settings: protocol.Settings{
 			PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
 			FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
-			DeleteHook: c.DeleteHook != "", Version: n.o.Version,
+			DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Version: n.o.Version,
 		},
 	}))
 	return nil

@@ -168,33 +168,99 @@ func (c *caller) append(r *reply) {
 	}
 }
 
-// commitReply waits until what was appended for r may be acknowledged, and returns
-// how many batches may. Those whose topic was deleted before that are appended
-// anew: their BATCH came after the DELETE then.
-func (c *caller) commitReply(r *reply) int {
+// answer waits until what was appended for r may be acknowledged and gives the
+// answers, but for those after one that nobody can give: r.doubt. Batches whose topic
+// was deleted before that are appended anew: their BATCH came after the DELETE then.
+func (c *caller) answer(to Responder, r *reply) {
 	for range maxAnew {
-		if r.appended.Batches == 0 {
-			return 0
+		commit := c.commitRun
+		if r.appended.Outcomes != nil {
+			commit = c.commitEach
 		}
-		err := r.log.Commit(c.ctx, r.appended)
+		err := commit(to, r)
 		switch {
-		case err == nil:
-			return r.appended.Batches
 		case errors.Is(err, topic.ErrInDoubt):
 			r.doubt = err
-			return 0
-		case !errors.Is(err, topic.ErrDeleted):
+			return
+		case err == nil && r.doubt != nil:
+			return
+		case errors.Is(err, topic.ErrDeleted) && r.err == nil:
+			r.appended = topic.Appended{}
+			c.append(r)
+			continue
+		case err != nil && !errors.Is(err, topic.ErrDeleted):
 			r.err = c.answerTo(err, "commit to topic", r.topic)
-			return 0
 		}
-		if r.err != nil {
-			return 0 // the others were refused: so are these
-		}
-		r.appended = topic.Appended{}
-		c.append(r)
+		c.refuseRest(to, r)
+		return
 	}
 	r.err = protocol.ErrBusy
-	return 0
+	c.refuseRest(to, r)
+}
+
+// commitRun acknowledges the batches that were appended one after another.
+func (c *caller) commitRun(to Responder, r *reply) error {
+	n := r.appended.Batches
+	if n == 0 {
+		return nil
+	}
+	if err := r.log.Commit(c.ctx, r.appended); err != nil {
+		return err
+	}
+	offset := r.appended.Offset
+	for _, x := range c.extents[r.from : r.from+n] {
+		to.Offset(offset, 1)
+		offset += x.Len
+	}
+	c.answered(r, n)
+	return nil
+}
+
+// commitEach gives the answers to batches each of which has its own.
+func (c *caller) commitEach(to Responder, r *reply) error {
+	for _, o := range r.appended.Outcomes {
+		err := r.log.Commit(c.ctx, o.Appended())
+		switch {
+		case errors.Is(err, topic.ErrInDoubt), errors.Is(err, topic.ErrDeleted):
+			return err
+		case err == nil:
+			err = o.Err
+		}
+		if err != nil {
+			c.refuse(to, r.command, c.answerTo(err, "commit to topic", r.topic))
+			c.advance(r, 1)
+			continue
+		}
+		to.Offset(o.Offset, 1)
+		c.answered(r, 1)
+	}
+	return nil
+}
+
+// answered counts the first n batches of r, which are acknowledged, and drops them.
+func (c *caller) answered(r *reply, n int) {
+	c.srv.counters.batches.Add(int64(n))
+	c.srv.counters.messages.Add(c.advance(r, n))
+}
+
+// advance drops the first n batches of r, which have their answer, and returns how
+// many messages they have.
+func (c *caller) advance(r *reply, n int) (messages int64) {
+	var size int64
+	for _, x := range c.extents[r.from : r.from+n] {
+		size += x.Len
+		messages += int64(x.Messages)
+	}
+	r.from += n
+	r.data = r.data[size:]
+	return messages
+}
+
+// refuseRest gives the answer to the batches of r that have none.
+func (c *caller) refuseRest(to Responder, r *reply) {
+	for ; r.from < r.to; r.from++ {
+		c.refuse(to, r.command, r.err)
+	}
 }
 
 // commit waits until what was appended may be acknowledged and gives the answers
@@ -209,22 +275,9 @@ func (c *caller) commit(to Responder) (err error) {
 			c.refuse(to, r.command, r.err)
 			continue
 		}
-		done := c.commitReply(r)
-		offset := r.appended.Offset
-		var messages int64
-		for _, x := range c.extents[r.from : r.from+done] {
-			to.Offset(offset, 1)
-			offset += x.Len
-			messages += int64(x.Messages)
-		}
-		c.srv.counters.batches.Add(int64(done))
-		c.srv.counters.messages.Add(messages)
-		if r.doubt != nil {
+		if c.answer(to, r); r.doubt != nil {
 			err = r.doubt
 			break
-		}
-		for range r.to - r.from - done {
-			c.refuse(to, r.command, r.err)
 		}
 	}
 	clear(c.replies)

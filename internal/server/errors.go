@@ -25,12 +25,16 @@ var answers = [...]struct {
 	{topic.ErrNotAllowed, protocol.ErrTopicNotAllowed},
 	{topic.ErrName, protocol.ErrInvalidRequest},
 	{topic.ErrClosed, protocol.ErrShuttingDown},
+	{topic.ErrConflict, protocol.ErrSequenceConflict},
 }
 
 // answerTo returns the protocol's answer to an error, or nil if it has none.
 func answerTo(err error) *protocol.Error {
 	if perr, ok := err.(*protocol.Error); ok {
 		return perr
+	}
+	if e, ok := errors.AsType[*topic.OutOfOrderError](err); ok {
+		return protocol.OutOfOrder(e.Next)
 	}
 	for _, a := range answers {
 		if errors.Is(err, a.err) {

@@ -41,6 +41,9 @@ var reasonPlace = func() map[*protocol.Error]int {
 // failed counts an error answer.
 func (c *counters) failed(cmd protocol.Command, err *protocol.Error) {
 	c.errors[cmd].Add(1)
+	if e, ok := protocol.ErrorFor(err.Reason); ok {
+		err = e // one with a number counts as all others of its kind
+	}
 	c.reasons[cmd][reasonPlace[err]].Add(1)
 }
 

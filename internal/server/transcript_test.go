@@ -20,6 +20,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
@@ -137,12 +138,14 @@ func dialAddr(t testing.TB, addr string) net.Conn {
 
 func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *server.Server) dialer) dialer {
 	store := topictest.NewMemory()
-	o := server.Options{Store: store}
+	o := server.Options{Store: store, Settings: protocol.Settings{Producers: 1 << 18}}
 	for name, value := range set {
 		n, _ := strconv.Atoi(value)
 		switch name {
 		case "batch-size":
 			o.MaxBatchSize = int64(n)
+		case "producers":
+			o.Settings.Producers = int64(n)
 		case "max-messages":
 			o.MaxMessages = int64(n)
 		case "topics":
@@ -169,6 +172,8 @@ func startNode(t testing.TB, set map[string]string) dialer {
 			c.BatchSize = int64(n)
 		case "max-messages":
 			c.MaxMessages = n
+		case "producers":
+			c.Producers = n
 		case "topics":
 			c.Topics = n
 		case "allow":
@@ -197,7 +202,7 @@ func settings(t testing.TB, text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "set "); ok {
 			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			switch name {
-			case "batch-size", "max-messages", "topics", "allow", "section-size":
+			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers":
 				set[name] = value
 			default:
 				t.Fatalf("unknown setting %q", name)

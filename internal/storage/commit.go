@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -33,10 +34,13 @@ type appendRequest struct {
 	extents []batch.Extent
 	expect  int64 // offset the run must get, or -1
 
-	done   int   // extents written
-	length int64 // bytes written
-	result Appended
-	err    error
+	numbered bool // there are numbered batches in it
+	gathered int  // extents that were decided on: to be written, or not to be
+	done     int  // extents written, or passed over
+	length   int64
+	outcomes []Outcome // one for each extent, once there was one that is not to be written
+	result   Appended
+	err      error
 
 	promoted bool      // guarded by the queue's mu: turn has or had a false
 	turn     chan bool // true: answered; false: lead
@@ -88,8 +92,14 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 	if e := l.failed.Load(); e != nil {
 		return Appended{}, readOnly(e)
 	}
+	numbered := expect < 0 && l.store.o.Producers > 0 && hasNumbered(extents)
+	if numbered {
+		if err := l.readyNumbers(ctx); err != nil {
+			return Appended{}, err
+		}
+	}
 	r := l.store.requests.take()
-	r.data, r.extents, r.expect = data, extents, expect
+	r.data, r.extents, r.expect, r.numbered = data, extents, expect, numbered
 
 	q := &l.queue
 	q.mu.Lock()
@@ -124,6 +134,15 @@ func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []b
 	return result, err
 }
 
+func hasNumbered(extents []batch.Extent) bool {
+	for i := range extents {
+		if extents[i].Numbered {
+			return true
+		}
+	}
+	return false
+}
+
 // withdraw takes a request back that nobody has begun to write. It reports
 // false if it is too late for that, or if the request was told to lead.
 func (q *commitQueue) withdraw(r *appendRequest) bool {
@@ -154,7 +173,7 @@ func (l *Log) lead(own *appendRequest) {
 	defer q.answer(group, own)
 	defer func() {
 		if r := recover(); r != nil {
-			l.refuse(group, inDoubt(l.panicked("append", r)))
+			refuse(group, inDoubt(l.panicked("append", r)))
 			panic(r)
 		}
 	}()
@@ -206,6 +225,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		l.refuse(group, readOnly(e))
 		return nil
 	}
+	l.checkNumbers()
 	err := l.readyHead()
 	if ix := l.head().index(); err == nil && ix.Stale {
 		if err = ix.Settle(); ix.Unsynced != nil {
@@ -244,10 +264,11 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 				break
 			}
 			l.lastMillis = l.appendTime(now)
-			b, m := l.publish(group[:n], l.lastMillis)
-			batches += b
-			messages += m
 		}
+		b, m, hasNumbers := l.publish(group[:n], l.lastMillis)
+		batches += b
+		messages += m
+		l.settleNumbers(hasNumbers, now)
 		// All but perhaps the last that was gathered are done.
 		for len(group) > 0 && (group[0].err != nil || group[0].done == len(group[0].extents)) {
 			group = group[1:]
@@ -274,7 +295,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 // patient is true, and a descriptor is missing, it returns the group instead.
 func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err error) (rest []*appendRequest) {
 	if patient && files.NoDescriptor(err) {
-		ungather(group)
+		l.ungather(group)
 		return group
 	}
 	l.refuse(group, l.passingRefusal(op, err))
@@ -282,11 +303,15 @@ func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err
 }
 
 // ungather takes back what gather has done with requests that were not written.
-func ungather(group []*appendRequest) {
+func (l *Log) ungather(group []*appendRequest) {
+	l.numbers.unstage()
 	for _, r := range group {
-		r.err, r.length = nil, 0
+		r.err, r.length, r.gathered = nil, 0, r.done
 		for _, x := range r.extents[:r.done] {
 			r.length += x.Len
+		}
+		if r.outcomes != nil {
+			clear(r.outcomes[r.done:])
 		}
 	}
 }
@@ -297,13 +322,19 @@ var errNoOffsets = fmt.Errorf("it would end behind the last offset there is, %d;
 // gather fills iovecs with what of the group fits into the head partition. It
 // returns how many requests take part, how many bytes that is, and whether the
 // head is full before the group is at its end. Requests whose expected offset
-// is wrong, and those that pass the last offset, are given their error.
+// is wrong, and those that pass the last offset, are given their error. Numbered
+// batches that are not to be stored get their outcome, and are passed over.
 func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	l.iovecs = l.iovecs[:0]
 	head := l.head()
 	next := l.next.Load()
 	size := next - head.base
+	table := l.numbers.table
 	for _, r := range group {
+		if r.err != nil {
+			n++
+			continue
+		}
 		if r.done == 0 && r.expect >= 0 && r.expect != next+bytes {
 			r.err = ErrOffset
 			n++
@@ -314,27 +345,72 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			n++
 			continue
 		}
-		var take int64
-		for _, x := range r.extents[r.done:] {
+		if r.numbered && table == nil {
+			r.err = ErrBusy // it has gone out of memory a moment ago
+			n++
+			continue
+		}
+		before, piece := r.gathered, r.length
+		for r.gathered < len(r.extents) {
+			x := &r.extents[r.gathered]
+			var number producers.Batch
+			if table != nil && x.Numbered {
+				number = numberOf(r.data[r.length:][:x.Len], next+bytes)
+			}
+			if r.numbered && x.Numbered {
+				if o, store := l.ask(&number); !store {
+					l.takePiece(r, piece)
+					r.length += x.Len
+					piece = r.length
+					r.passOver(o)
+					continue
+				}
+			}
 			// A batch of its own is written however large it is, so that every
 			// batch has a place.
-			if used := size + bytes + take; used+x.Len > l.store.o.PartitionSize && used > 0 {
+			if used := size + bytes; used+x.Len > l.store.o.PartitionSize && used > 0 {
 				full = true
 				break
 			}
-			take += x.Len
+			if table != nil {
+				l.numbers.stage(&number)
+			}
+			r.length += x.Len
+			bytes += x.Len
+			r.gathered++
 		}
-		if take > 0 {
+		l.takePiece(r, piece)
+		if r.gathered > before {
 			n++
-			l.iovecs = append(l.iovecs, r.data[r.length:r.length+take])
-			r.length += take
-			bytes += take
 		}
 		if full {
 			break
 		}
 	}
 	return n, bytes, full
+}
+
+// takePiece adds what was gathered of a request from a position in its data on to
+// what is to be written.
+func (l *Log) takePiece(r *appendRequest, from int64) {
+	if r.length > from {
+		l.iovecs = append(l.iovecs, r.data[from:r.length])
+	}
+}
+
+// passOver notes what became of the next batch that is gathered, and is not to be
+// written.
+func (r *appendRequest) passOver(o Outcome) {
+	if r.outcomes == nil {
+		r.outcomes = make([]Outcome, len(r.extents))
+		offset := r.result.Offset
+		for i, x := range r.extents[:r.done] { // so far they followed one another
+			r.outcomes[i] = Outcome{Offset: offset, End: offset + x.Len, Ordinal: r.result.Ordinal}
+			offset += x.Len
+		}
+	}
+	r.outcomes[r.gathered] = o
+	r.gathered++
 }
 
 // writeHead writes iovecs to the end of the head partition, whose file f is.
@@ -387,8 +463,13 @@ func (l *Log) accepting() {
 	}
 }
 
-// refuse answers what is left of the group with err.
+// refuse answers what is left of the group with err. Caller holds writer.
 func (l *Log) refuse(group []*appendRequest, err error) {
+	l.numbers.unstage()
+	refuse(group, err)
+}
+
+func refuse(group []*appendRequest, err error) {
 	for _, r := range group {
 		if r.err == nil && r.done < len(r.extents) {
 			r.err = err
@@ -417,7 +498,7 @@ func (l *Log) failOnPanic(op string) {
 
 // publish makes what writeHead wrote part of the log: the index first, then
 // the end that readers look at.
-func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages int64) {
+func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages int64, numbered bool) {
 	head := l.head()
 	next := l.next.Load()
 	for _, r := range group {
@@ -427,22 +508,33 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 		if r.done == 0 {
 			r.result.Offset = next
 		}
-		for end := r.result.Offset + r.length; next < end; r.done++ {
-			x := r.extents[r.done]
+		for ; r.done < r.gathered; r.done++ {
+			x := &r.extents[r.done]
+			if r.outcomes != nil {
+				o := &r.outcomes[r.done]
+				if o.Err != nil || o.End > 0 {
+					continue // passed over
+				}
+				*o = Outcome{Offset: next, End: next + x.Len, Ordinal: l.appended.Load() + batches + 1}
+			}
 			l.indexBatch(head, next-head.base, millis)
 			l.headSum.Messages += int64(x.Messages)
 			l.headSum.Batches++
 			next += x.Len
 			batches++
 			messages += int64(x.Messages)
+			numbered = numbered || x.Numbered
 		}
 		r.result.Batches, r.result.End = r.done, next
 		r.result.Ordinal = l.appended.Load() + batches
+		if r.outcomes != nil {
+			r.result.Outcomes = r.outcomes[:r.done]
+		}
 	}
 	head.end.Store(next)
 	l.next.Store(next)
 	l.appended.Add(batches)
-	return batches, messages
+	return batches, messages, numbered
 }
 
 // indexBatch notes the batch at pos in the head's totals and, if it wants an

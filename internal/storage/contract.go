@@ -6,6 +6,7 @@ import "github.com/logd-dev/logd/internal/topic"
 type (
 	Appended = topic.Appended
 	Info     = topic.Info
+	Outcome  = topic.Outcome
 	Planned  = topic.Planned
 	Reason   = topic.Reason
 	TimeMark = topic.TimeMark
@@ -26,6 +27,7 @@ var (
 	ErrEnd             = topic.ErrEnd
 	ErrReadOnly        = topic.ErrReadOnly
 	ErrBusy            = topic.ErrBusy
+	ErrConflict        = topic.ErrConflict
 	ErrTopicName       = topic.ErrName
 	ErrMaxTopics       = topic.ErrMaxTopics
 	ErrTopicNotAllowed = topic.ErrNotAllowed
@@ -60,5 +62,5 @@ func (c contract) Create(name []byte) (topic.Log, error) {
 
 func (c contract) Counts() topic.Counts {
 	n := c.Store.Counts()
-	return topic.Counts{Topics: int64(n.Topics), Disallowed: n.Disallowed, Misses: n.Misses}
+	return topic.Counts{Topics: int64(n.Topics), Disallowed: n.Disallowed, Misses: n.Misses, Duplicates: n.Duplicates}
 }

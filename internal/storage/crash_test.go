@@ -52,6 +52,7 @@ func kill(s *Store) {
 	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()
+	s.keeper.stop()
 	s.lock.Close()
 }
 

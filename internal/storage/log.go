@@ -32,7 +32,8 @@ type Log struct {
 	headSum journal.Totals // of the head partition
 	iovecs  [][]byte
 
-	queue commitQueue
+	queue   commitQueue
+	numbers numbers
 
 	// What readers see. parts is never empty; the last one is the head.
 	parts   atomic.Pointer[[]*partition]
@@ -356,6 +357,7 @@ func (l *Log) rotate() error {
 		return err
 	}
 	l.flushIndex(old)
+	l.numbers.rolled = true
 	sum := l.headSum
 	l.headSum = journal.Totals{}
 	l.addPartition(p)
@@ -407,6 +409,7 @@ func (l *Log) close() error {
 	l.failed.CompareAndSwap(nil, closed)
 	l.syncFailed.CompareAndSwap(nil, closed)
 	if err == nil {
+		l.closeNumbers()
 		err = l.markClean()
 	}
 	l.unpinIf(func(*partition) bool { return true })

@@ -196,6 +196,9 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	if !announced {
 		return parts, nil
 	}
+	if err := l.removeNumbers(); err != nil {
+		return nil, err
+	}
 	if err := l.removeFiles(parts[keep:]); err != nil {
 		return nil, err
 	}

@@ -62,6 +62,9 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	now := l.partitions() // may have grown
 	kept := slices.Clone(now[len(gone):])
 	l.parts.Store(&kept)
+	if l.numbers.table != nil {
+		l.numbers.table.Trim(oldest)
+	}
 	l.writer.Unlock()
 
 	l.changeState(func(s *journal.State) {

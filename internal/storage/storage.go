@@ -50,6 +50,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -142,6 +143,11 @@ type Options struct {
 	// Open and every 7 days; 0 for none. Damage is set aside.
 	ScrubRate int64
 
+	// Producers is how many of a topic's newest batches are looked through for the
+	// number of a batch; default 262144, at least 32, negative for none: numbers are
+	// not looked at then.
+	Producers int64
+
 	// QueueBytes bounds the appends that wait for one log's disk; default
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
@@ -152,6 +158,7 @@ type Options struct {
 	// 4.
 	journalCompact int64
 	syncTogether   int
+	numberBytes    int64 // of tables of numbered batches in memory; default 64 MiB
 }
 
 func (o *Options) setDefaults() {
@@ -183,11 +190,20 @@ func (o *Options) setDefaults() {
 		o.MaxFiles = 16 * o.OpenFiles
 	}
 	o.OpenFiles = min(o.OpenFiles, o.MaxFiles)
+	switch {
+	case o.Producers == 0:
+		o.Producers = 1 << 18
+	case o.Producers > 0:
+		o.Producers = max(o.Producers, producers.MinWindow)
+	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 64 << 20
 	}
 	if o.journalCompact <= 0 {
 		o.journalCompact = 256 << 10
+	}
+	if o.numberBytes <= 0 {
+		o.numberBytes = 64 << 20
 	}
 	if o.syncTogether <= 0 {
 		o.syncTogether = 4
@@ -213,6 +229,7 @@ type Store struct {
 
 	disallowed atomic.Int64
 	misses     atomic.Int64
+	duplicates atomic.Int64
 	forced     atomic.Int64 // partitions removed although they were held
 
 	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
@@ -226,6 +243,7 @@ type Store struct {
 	closed bool
 
 	interval  *interval
+	keeper    *keeper
 	retention *retention
 	scrub     atomic.Pointer[scrub.Scrubber]
 	deleted   *deleted.Topics
@@ -290,6 +308,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.unlock())
 	}
 	s.interval = newInterval(s)
+	s.keeper = newKeeper(s)
 	s.reopening = startReopening(s)
 	return s, nil
 }
@@ -478,6 +497,7 @@ type Counts struct {
 	Topics     int
 	Disallowed int64 // topics refused by the list or the limit
 	Misses     int64 // reads of offsets that do not exist
+	Duplicates int64 // numbered batches that came again and were not stored again
 	OpenFiles  int
 	Forced     int64 // partitions removed although they were held
 
@@ -489,7 +509,7 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(), Duplicates: s.duplicates.Load(),
 		OpenFiles: s.files.Count(), Forced: s.forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
@@ -533,6 +553,7 @@ func (s *Store) Close() error {
 	}
 	s.retention.stop()
 	s.interval.stop()
+	s.keeper.stop()
 	var g errgroup.Group
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex

@@ -21,6 +21,8 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	}
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	l.numbers.keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.keeping.Unlock()
 	if l.Deleted() {
 		return ErrDeleted
 	}
@@ -108,6 +110,11 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	p.loading.Lock() // nobody makes its index anew
 	defer p.loading.Unlock()
 	l.untell(offset)
+	l.numbers.letGo()
+	l.numbers.wrong.Store(true)
+	if err := l.removeNumbers(); err != nil {
+		return err
+	}
 	l.next.Store(offset)
 	l.synced.Store(min(l.synced.Load(), offset))
 	p.end.Store(offset)

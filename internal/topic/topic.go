@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -32,6 +33,8 @@ var (
 	// ErrReadOnly is a log that can't be written: its disk is full, or a write
 	// or sync failed. Nothing of the append is stored.
 	ErrReadOnly = errors.New("storage: read only")
+	// ErrConflict is a numbered batch whose number another one has, which is stored.
+	ErrConflict = errors.New("storage: the number is another batch's")
 	// ErrBusy is an append refused because too much is queued already.
 	ErrBusy = errors.New("storage: too many appends queued")
 	// ErrName is a name that no topic can have.
@@ -87,6 +90,7 @@ type Counts struct {
 	Topics     int64 // that exist
 	Disallowed int64 // refused by the list or the limit
 	Misses     int64 // reads of offsets that do not exist
+	Duplicates int64 // numbered batches that came again and were not stored again
 }
 
 // Log is the log of one topic. Once the topic is deleted all methods that can
@@ -106,6 +110,11 @@ type Appender interface {
 	// result has returned nil. With an error, the first Appended.Batches were
 	// appended all the same, and the others not, unless it is ErrInDoubt. data is
 	// the caller's again on return.
+	//
+	// A numbered batch is appended if it is the next one of its producer. If it is
+	// stored already, or can't be told what it is, that is its Outcome, and no
+	// error. An error is of this call alone: of a batch that was sent before it says
+	// nothing.
 	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
 	// Commit returns nil when the appended batches are as durable as the store
 	// promises of what is acknowledged. It blocks while the disk does; a done ctx
@@ -119,9 +128,44 @@ type Appended struct {
 	End     int64 // offset after the last batch
 	Batches int   // how many were appended: all, unless there is an error
 
+	// Outcomes are what became of each of these batches, if there was one that was
+	// not to be appended because of its number; else nil. Each is committed by
+	// itself then.
+	Outcomes []Outcome
+
 	// Ordinal counts the batches appended to the log since it was opened, up to
 	// and with the last of these. It is for Commit.
 	Ordinal int64
+}
+
+// Outcome is what became of a batch of a run.
+type Outcome struct {
+	// Err is why the batch is not stored: ErrConflict or an *OutOfOrderError. Of one
+	// that is stored, now or when it came before, it is nil.
+	Err    error
+	Offset int64 // where it is stored
+
+	// End and Ordinal are for Commit. What Err says may be told when Commit has
+	// returned nil, too: it relies on batches that may be on their way.
+	End, Ordinal int64
+}
+
+// Appended returns what is to be committed before the outcome may be told.
+func (o *Outcome) Appended() Appended {
+	a := Appended{Offset: o.Offset, End: o.End, Ordinal: o.Ordinal}
+	if o.End > 0 {
+		a.Batches = 1
+	}
+	return a
+}
+
+// OutOfOrderError is a numbered batch that is not the next one of its producer.
+// All before the next one are stored, and none from that on.
+type OutOfOrderError struct{ Next int64 }
+
+// Error tells the number that comes next.
+func (e *OutOfOrderError) Error() string {
+	return "storage: batch is out of order, the next one is " + strconv.FormatInt(e.Next, 10)
 }
 
 // Reader is the way out of a log.

@@ -121,6 +121,12 @@ func (v *surveyor) checkName(s *survey, d fs.DirEntry, bases map[int64]bool) {
 			s.note(FoundLeftOver, name, "a journal that was being written", Action{Kind: ActRemove})
 		}
 		return
+	case d.Name() == layout.Producers && d.Type().IsRegular():
+	case d.Name() == layout.Producers+".new" && d.Type().IsRegular():
+		if !v.online {
+			s.note(FoundLeftOver, name, "a cache that was being written", Action{Kind: ActRemove})
+		}
+		return
 	case isIndex && d.Type().IsRegular():
 		if n, ok := batch.ParseInt([]byte(base)); !ok {
 			s.note(FoundStray, name, "file that is not logd's; logd leaves it alone")

@@ -9,6 +9,7 @@
 //	        <base offset>.log   a partition: batches, and nothing else
 //	        <base offset>.idx   its index, a cache
 //	        journal             what the log can't say itself
+//	        producers           its numbered batches, a cache
 package layout
 
 import (
@@ -22,6 +23,9 @@ import (
 
 // Journal is the name of the journal in a topic's folder.
 const Journal = "journal"
+
+// Producers is the name of the cache of numbered batches in a topic's folder.
+const Producers = "producers"
 
 // Whoever uses a work directory holds the lock on its lock file. Older versions
 // lock another file, whose name may be a topic's.
@@ -52,6 +56,9 @@ func Base(name string) (int64, bool) {
 
 // JournalFile returns the name of the journal of a topic.
 func JournalFile(dir string) string { return path.Join(dir, Journal) }
+
+// ProducersFile returns the name of the cache of numbered batches of a topic.
+func ProducersFile(dir string) string { return path.Join(dir, Producers) }
 
 // IsFolder reports whether a name in the work directory may be a topic's
 // folder, or leads to one.

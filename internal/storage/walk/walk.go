@@ -54,6 +54,11 @@ func (w *Walker) Free() {
 // after them, in most cases.
 const chunk = index.Interval + batch.MaxHeaderLen
 
+// Header returns the envelope of the batch at pos, which must end at or before
+// limit, and the batch's length. What aliases the Walker in it is good until the
+// next call.
+func (w *Walker) Header(pos, limit int64) (batch.Header, int64, error) { return w.header(pos, limit) }
+
 // header reads the envelope at pos; its batch must end at or before limit.
 func (w *Walker) header(pos, limit int64) (batch.Header, int64, error) {
 	for try := 0; ; try++ {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -72,7 +73,7 @@ func (s *Memory) Create(name []byte) (topic.Log, error) {
 		return nil, topic.ErrMaxTopics
 	}
 	s.made++
-	l := &memoryLog{store: s, name: string(name), id: fmt.Sprintf("%032x", s.made)}
+	l := &memoryLog{store: s, name: string(name), numbers: producers.New(1 << 18), id: fmt.Sprintf("%032x", s.made)}
 	s.logs[l.name] = l
 	return l, nil
 }
@@ -146,6 +147,7 @@ type memoryLog struct {
 	oldest   int64
 	data     []byte
 	batches  []memoryBatch
+	numbers  *producers.Table
 	watchers []topic.Waker
 }
 
@@ -172,7 +174,16 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 		return topic.Appended{}, topic.ErrDeleted
 	}
 	start := int64(len(l.data))
+	var outcomes []topic.Outcome
+	plain := true
 	for _, x := range extents {
+		o, store := l.number(data[:x.Len])
+		outcomes = append(outcomes, o)
+		if !store {
+			plain = false
+			data = data[x.Len:]
+			continue
+		}
 		l.batches = append(l.batches, memoryBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, int64(x.Messages), time.Now()})
 		l.data = append(l.data, data[:x.Len]...)
 		data = data[x.Len:]
@@ -181,7 +192,33 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 		panic("memstore: extents are shorter than the data")
 	}
 	l.wake()
-	return topic.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents)}, err
+	if plain {
+		outcomes = nil
+	}
+	return topic.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents), Outcomes: outcomes}, err
+}
+
+// number looks at the number of a batch, and returns what becomes of the batch and
+// whether it is to be stored, as the next one.
+func (l *memoryLog) number(wire []byte) (o topic.Outcome, store bool) {
+	h, n, err := batch.Parse(wire)
+	if err != nil {
+		panic("memstore: no batch")
+	}
+	next := int64(len(l.data))
+	b := producers.Batch{PID: h.PID, Seq: h.Seq, Offset: next, Len: n, CRC: h.CRC}
+	if h.Seq > 0 {
+		switch a := l.numbers.Ask(&b); a.Verdict {
+		case producers.Duplicate:
+			return topic.Outcome{Offset: a.Offset, End: a.End}, false
+		case producers.Conflict:
+			return topic.Outcome{Err: topic.ErrConflict, End: a.End}, false
+		case producers.OutOfOrder:
+			return topic.Outcome{Err: &topic.OutOfOrderError{Next: a.Seq}, End: a.End}, false
+		}
+	}
+	l.numbers.Add(&b)
+	return topic.Outcome{Offset: next, End: next + n}, true
 }
 
 func (l *memoryLog) wake() {
@@ -209,6 +246,7 @@ func (l *memoryLog) Trim(_ context.Context, offset int64) (int64, error) {
 	if len(l.batches) > 0 {
 		l.oldest = l.batches[0].offset
 	}
+	l.numbers.Trim(l.oldest)
 	return l.oldest, nil
 }
 

@@ -28,6 +28,7 @@ func Test(t *testing.T, open func(t *testing.T) topic.Store) {
 		{"Watch", testWatch},
 		{"Times", testTimes},
 		{"Info", testInfo},
+		{"Numbers", testNumbers},
 		{"Trim", testTrim},
 		{"Delete", testDelete},
 	}
@@ -385,4 +386,78 @@ func testDelete(t *testing.T, s store) {
 		t.Errorf("the new topic begins at %d", at.Offset)
 	}
 	anew.wantRead(0, 1, 0, data, 1)
+}
+
+// testNumbers: a numbered batch is appended if it is the next one of its producer.
+func testNumbers(t *testing.T, s store) {
+	l := s.create("t")
+	var data []byte
+	var extents []batch.Extent
+	add := func(pid string, seq int64, body string) int64 {
+		var b batch.Builder
+		b.Add([]byte(body))
+		wire := b.FinishNumbered(l.name, pid, seq)
+		data = append(data, wire...)
+		extents = append(extents, batch.Extent{Len: int64(len(wire)), Messages: 1, Numbered: true})
+		return int64(len(wire))
+	}
+	send := func() []topic.Outcome {
+		t.Helper()
+		a, err := l.Append(context.Background(), data, extents)
+		if err != nil || a.Batches != len(extents) {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		out := a.Outcomes
+		for i := range out {
+			if err := l.Commit(context.Background(), out[i].Appended()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out == nil {
+			if err := l.Commit(context.Background(), a); err != nil {
+				t.Fatal(err)
+			}
+			offset := a.Offset
+			for _, x := range extents {
+				out = append(out, topic.Outcome{Offset: offset})
+				offset += x.Len
+			}
+		}
+		data, extents = nil, nil
+		return out
+	}
+	first := add("a", 1, "x")
+	second := add("a", 2, "y")
+	if out := send(); out[0].Offset != 0 || out[1].Offset != first {
+		t.Errorf("the first two are at %d and %d", out[0].Offset, out[1].Offset)
+	}
+	add("a", 2, "y") // once more
+	third := add("a", 3, "z")
+	add("a", 1, "x")
+	add("a", 3, "z")
+	add("a", 2, "other")
+	add("a", 5, "too early")
+	add("b", 2, "too early")
+	add("b", 1, "x")
+	out := send()
+	for i, want := range []int64{first, first + second, 0, first + second, -1, 4, 1, first + second + third} {
+		order, isOrder := errors.AsType[*topic.OutOfOrderError](out[i].Err)
+		switch i {
+		case 4:
+			if !errors.Is(out[i].Err, topic.ErrConflict) {
+				t.Errorf("other bytes: %+v", out[i])
+			}
+		case 5, 6:
+			if !isOrder || order.Next != want {
+				t.Errorf("too early: %+v, want %d", out[i], want)
+			}
+		default:
+			if out[i].Err != nil || out[i].Offset != want {
+				t.Errorf("batch %d: %+v, want it at %d", i, out[i], want)
+			}
+		}
+	}
+	if _, batches, err := l.read(0, 100, 0); err != nil || batches != 4 {
+		t.Errorf("%d batches are stored, %v", batches, err)
+	}
 }

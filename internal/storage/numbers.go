@@ -1,0 +1,181 @@
+package storage
+
+import (
+	"context"
+	"hash/crc32"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// numbers is what a log knows of its numbered batches: a producers.Table, which
+// is kept in step with the log by whoever writes to it. A batch is looked up
+// there between those before it and those after it, so that an old connection
+// and a new one can't both store it.
+//
+// The table is made when a numbered batch comes, from the cache that was written
+// last and from what follows it in the log (numbers_load.go), and stays in memory
+// as long as there is room for it (numbers_keep.go). While it is made numbered
+// batches are refused: ErrBusy. What else is appended does not wait.
+type numbers struct {
+	// Guarded by Log.writer. In table nothing is staged but while a group is
+	// written.
+	table    *producers.Table // nil: not in memory
+	numbered int64            // when the newest numbered batch was appended, ms; 0 if none was since the cache was written
+	rolled   bool             // a partition was begun since the cache was written
+	saved    int64            // the offset that the newest cache is good for
+	snapshot []byte           // a cache that is written as soon as the log is synced to snapshotAt
+	snapAt   int64
+
+	// wrong tells that the table is not, or the one that is being made will not
+	// be, what the log says: damage was set aside, or the log was cut off.
+	wrong atomic.Bool
+	// ready tells that the table is in memory.
+	ready atomic.Bool
+	used  atomic.Int64 // when it was last used, ms
+
+	// keeping is held while a cache is written or removed; before Log.writer.
+	keeping sync.Mutex
+
+	mu      sync.Mutex
+	loading chan struct{} // closed when a table was made, or not; nil if nobody makes one
+}
+
+// loadPatience is how long an append waits for the table before it is refused.
+const loadPatience = time.Second
+
+// readyNumbers sees to it that the table is in memory, and returns ErrBusy if
+// that takes long.
+func (l *Log) readyNumbers(ctx context.Context) error {
+	nb := &l.numbers
+	if nb.ready.Load() && !nb.wrong.Load() {
+		return nil
+	}
+	nb.mu.Lock()
+	if nb.loading == nil {
+		over := make(chan struct{})
+		if !l.store.keeper.goLoad(func() {
+			l.loadNumbers()
+			nb.mu.Lock()
+			defer nb.mu.Unlock()
+			nb.loading = nil
+			close(over)
+		}) {
+			nb.mu.Unlock()
+			return ErrClosed
+		}
+		nb.loading = over
+	}
+	over := nb.loading
+	nb.mu.Unlock()
+	late := make(chan struct{})
+	timer := l.store.o.Clock.AfterFunc(loadPatience, func() { close(late) })
+	defer timer.Stop()
+	select {
+	case <-over:
+	case <-late:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !nb.ready.Load() {
+		return ErrBusy
+	}
+	return nil
+}
+
+// numberOf returns what the table wants to know of a batch whose bytes these are.
+func numberOf(wire []byte, offset int64) producers.Batch {
+	h, n, err := batch.Parse(wire)
+	if err != nil {
+		return producers.Batch{Offset: offset, Len: int64(len(wire))} // the caller has vouched for it
+	}
+	return producers.Batch{PID: h.PID, Seq: h.Seq, Offset: offset, Len: n, CRC: h.CRC}
+}
+
+// ask asks the table for a batch, and returns what became of it unless it is to be
+// stored. Caller holds writer; the table is in memory.
+func (l *Log) ask(b *producers.Batch) (o topic.Outcome, store bool) {
+	a := l.numbers.table.Ask(b)
+	o = topic.Outcome{Offset: a.Offset, End: a.End, Ordinal: l.appended.Load() + l.numbers.table.Staged()}
+	switch a.Verdict {
+	case producers.Next:
+		return topic.Outcome{}, true
+	case producers.Duplicate:
+		l.store.duplicates.Add(1)
+	case producers.Conflict:
+		o.Err = topic.ErrConflict
+	case producers.OutOfOrder:
+		o.Err = &topic.OutOfOrderError{Next: a.Seq}
+	}
+	return o, false
+}
+
+// stage notes in the table that a batch is about to be written. Caller holds
+// writer; the table is in memory.
+func (nb *numbers) stage(b *producers.Batch) {
+	if b.Seq > 0 || !nb.table.Idle() {
+		nb.table.Stage(b)
+	}
+}
+
+// unstage takes back what was staged and not written. Caller holds writer.
+func (nb *numbers) unstage() {
+	if nb.table != nil {
+		nb.table.Drop()
+	}
+}
+
+// settle notes that what was staged was written. Caller holds writer.
+func (l *Log) settleNumbers(numbered bool, millis int64) {
+	nb := &l.numbers
+	if nb.table == nil {
+		return
+	}
+	nb.table.Settle(nb.table.Staged())
+	if numbered {
+		nb.numbered = max(millis, 1)
+		nb.used.Store(millis)
+		l.store.keeper.arm()
+	}
+}
+
+// checkNumbers lets go of a table that is not what the log says. Caller holds
+// writer.
+func (l *Log) checkNumbers() {
+	if l.numbers.table != nil && l.numbers.wrong.Load() {
+		l.numbers.letGo()
+	}
+}
+
+// letGo lets go of the table. Caller holds writer.
+func (nb *numbers) letGo() {
+	nb.ready.Store(false)
+	nb.table, nb.snapshot = nil, nil
+	nb.numbered, nb.rolled = 0, false
+}
+
+// damageBefore returns a checksum of what is set aside before the offset: a cache
+// that was written when less was known is not what the log says.
+func (l *Log) damageBefore(offset int64) uint32 {
+	sum := crc32.NewIEEE()
+	var b [16]byte
+	for _, r := range *l.damaged.Load() {
+		if r.From >= offset {
+			break
+		}
+		putInt64(b[:], r.From)
+		putInt64(b[8:], min(r.To, offset))
+		sum.Write(b[:])
+	}
+	return sum.Sum32()
+}
+
+func putInt64(b []byte, n int64) {
+	for i := range 8 {
+		b[i] = byte(n >> (8 * i))
+	}
+}

@@ -1,0 +1,221 @@
+package storage
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// INVARIANT: a cache of numbered batches never speaks of batches that are not on
+// stable storage. So no crash leaves one that knows of batches which are not
+// there, and of which others may have taken the place by the time it is read. It
+// need not be durable itself.
+
+// A cache is written when a partition was begun, when the log is so many bytes
+// longer than what the last one is good for, or when no numbered batch has come
+// for a while.
+const (
+	keepBytes = 16 << 20
+	keepAfter = 5 * time.Second
+	keepEvery = time.Second // how often to look
+)
+
+// keeper writes the caches of the logs' tables of numbered batches, and bounds
+// the memory for tables: those that were not used for longest go.
+type keeper struct {
+	store *Store
+	timer Timer
+	armed atomic.Bool // timer will fire
+
+	passing sync.Mutex // held during a pass
+	mu      sync.Mutex
+	stopped bool           // guarded by mu
+	loads   sync.WaitGroup // grows under mu
+}
+
+func newKeeper(s *Store) *keeper {
+	k := &keeper{store: s}
+	k.timer = s.o.Clock.AfterFunc(keepEvery, k.pass)
+	k.timer.Stop()
+	return k
+}
+
+// arm asks for a pass.
+func (k *keeper) arm() {
+	if !k.armed.Load() && k.armed.CompareAndSwap(false, true) {
+		k.timer.Reset(keepEvery)
+	}
+}
+
+// goLoad runs f in a goroutine of its own, or reports false if the store is being
+// closed.
+func (k *keeper) goLoad(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.stopped {
+		return false
+	}
+	k.loads.Go(f)
+	return true
+}
+
+// stop ends the passes and waits for what is under way.
+func (k *keeper) stop() {
+	k.mu.Lock()
+	k.stopped = true
+	k.mu.Unlock()
+	k.timer.Stop()
+	k.loads.Wait()
+	k.passing.Lock()
+	defer k.passing.Unlock()
+}
+
+func (k *keeper) pass() {
+	k.passing.Lock()
+	defer k.passing.Unlock()
+	k.armed.Store(false)
+	k.mu.Lock()
+	stopped := k.stopped
+	k.mu.Unlock()
+	if stopped {
+		return
+	}
+	now := k.store.o.Clock.Now()
+	var total int64
+	var tables []keptTable
+	for _, l := range k.store.all() {
+		if !l.numbers.ready.Load() {
+			continue
+		}
+		bytes, again := l.keepNumbers(now, false)
+		if again {
+			k.arm()
+		}
+		total += bytes
+		tables = append(tables, keptTable{l, bytes, l.numbers.used.Load()})
+	}
+	if total <= k.store.o.numberBytes {
+		return
+	}
+	slices.SortFunc(tables, func(a, b keptTable) int { return cmp.Compare(a.used, b.used) })
+	for _, t := range tables[:max(len(tables)-1, 0)] {
+		if total <= k.store.o.numberBytes {
+			break
+		}
+		t.log.keepNumbers(now, true)
+		t.log.writer.Lock()
+		t.log.numbers.letGo()
+		t.log.writer.Unlock()
+		total -= t.bytes
+	}
+}
+
+type keptTable struct {
+	log   *Log
+	bytes int64
+	used  int64
+}
+
+// keepNumbers writes the cache of the log's table if it is time to, or anyway if
+// there is something new. It returns the memory that the table takes, and whether
+// to look again.
+func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) {
+	nb := &l.numbers
+	nb.keeping.Lock()
+	defer nb.keeping.Unlock()
+	l.writer.Lock()
+	l.checkNumbers()
+	if nb.table == nil {
+		l.writer.Unlock()
+		return 0, false
+	}
+	bytes = nb.table.Bytes()
+	next := l.next.Load()
+	due := anyway || nb.rolled || next-nb.saved >= keepBytes || now.UnixMilli()-nb.numbered >= keepAfter.Milliseconds()
+	if nb.snapshot == nil && nb.numbered > 0 && due {
+		nb.snapshot, nb.snapAt = l.numbersCache(), next
+		nb.numbered, nb.rolled = 0, false
+	}
+	cache, at := nb.snapshot, nb.snapAt
+	if cache != nil && l.synced.Load() >= at {
+		nb.snapshot = nil
+	} else {
+		again = cache != nil || nb.numbered > 0
+		cache = nil
+	}
+	l.writer.Unlock()
+	if cache == nil {
+		return bytes, again
+	}
+	if err := l.writeNumbers(cache); err != nil {
+		l.store.log.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
+		return bytes, again
+	}
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	nb.saved = max(nb.saved, at)
+	return bytes, nb.numbered > 0
+}
+
+// numbersCache returns the cache of the table. Caller holds writer.
+func (l *Log) numbersCache() []byte {
+	next := l.next.Load()
+	return l.numbers.table.AppendCache(nil, producers.Origin{Topic: l.id, Offset: next, Damage: l.damageBefore(next)})
+}
+
+// closeNumbers writes the cache of a log that is closed and wholly synced. Caller
+// holds writer.
+func (l *Log) closeNumbers() {
+	nb := &l.numbers
+	l.checkNumbers()
+	if nb.table == nil || nb.numbered == 0 && nb.snapshot == nil {
+		return
+	}
+	if err := l.writeNumbers(l.numbersCache()); err != nil {
+		l.store.log.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
+	}
+	nb.letGo()
+}
+
+// writeNumbers replaces the file of the cache. It is not made durable: one that
+// did not reach the disk whole has a wrong checksum.
+func (l *Log) writeNumbers(b []byte) error {
+	if err := l.folder.Enter(); err != nil {
+		return err
+	}
+	defer l.folder.Leave()
+	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	f, err := fsys.OpenFile(name+".new", vfs.ReadWrite|vfs.Create|vfs.Truncate, l.store.o.FileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.Rename(name+".new", name)
+	}
+	if err != nil {
+		fsys.Remove(name + ".new") // what is left of it is overwritten by the next
+	}
+	return err
+}
+
+// removeNumbers removes the cache, durably: the log is about to be cut off, and
+// to go on with other batches.
+func (l *Log) removeNumbers() error {
+	err := l.store.fs.Remove(layout.ProducersFile(l.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.store.fs.SyncDir(l.name)
+}

@@ -1,0 +1,230 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/walk"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// errNumbersWrong is a table that is made of what is no longer so.
+var errNumbersWrong = errors.New("the log has changed before its end")
+
+// loadNumbers makes the table. If that fails there is none, and it is tried again
+// when it is asked for again.
+func (l *Log) loadNumbers() {
+	var err error
+	for try := range 10 { // each time something was found damaged, or cut off
+		if err = l.tryNumbers(try == 0); !errors.Is(err, errNumbersWrong) && !errors.Is(err, errRescanned) {
+			break
+		}
+	}
+	if err != nil && !l.Deleted() {
+		l.store.log.Error("numbered batches are refused: what the log has of them can't be read", "topic", l.name, "err", err)
+	}
+}
+
+func (l *Log) tryNumbers(cached bool) error {
+	l.numbers.wrong.Store(false)
+	var table *producers.Table
+	var at int64
+	if cached {
+		table, at = l.readNumbers()
+	}
+	saved := at
+	if table == nil {
+		var err error
+		if at, err = l.numbersFrom(); err != nil {
+			return err
+		}
+		table = producers.New(l.store.o.Producers)
+	}
+	// Most of it is read while others append.
+	const last = 1 << 20
+	for {
+		end := l.next.Load()
+		if end-at <= last {
+			break
+		}
+		var err error
+		if at, err = l.addNumbers(table, at, end); err != nil {
+			return l.lookInto(err)
+		}
+	}
+	return l.lookInto(l.takeNumbers(table, at, saved))
+}
+
+// takeNumbers adds the newest batches to a table, from at on, and makes it the
+// log's. saved is what the cache was good for.
+func (l *Log) takeNumbers(table *producers.Table, at, saved int64) error {
+	nb := &l.numbers
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {
+		return err
+	}
+	if nb.wrong.Load() {
+		return errNumbersWrong
+	}
+	table.Trim(l.begin())
+	nb.table, nb.saved = table, saved
+	nb.used.Store(l.store.o.Clock.Now().UnixMilli())
+	nb.ready.Store(true)
+	l.store.keeper.arm() // there may be too many now
+	return nil
+}
+
+// unreadError is a batch whose envelope could not be read.
+type unreadError struct {
+	p      *partition
+	ix     *index.Index
+	offset int64
+	err    error
+}
+
+func (e *unreadError) Error() string { return e.err.Error() }
+
+// lookInto looks into what could not be read. Caller does not hold writer.
+func (l *Log) lookInto(err error) error {
+	if e, ok := err.(*unreadError); ok {
+		return l.readError(e.p, e.ix, e.offset, e.err)
+	}
+	return err
+}
+
+// readNumbers reads the cache, if it is there and is of this log as it is, and
+// returns the offset that it is good for.
+func (l *Log) readNumbers() (*producers.Table, int64) {
+	name := layout.ProducersFile(l.name)
+	b, err := readFile(l.store.fs, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0
+	}
+	var t *producers.Table
+	var o producers.Origin
+	if err == nil {
+		t, o, err = producers.ParseCache(b)
+	}
+	switch {
+	case err != nil:
+	case o.Topic != l.id:
+		err = errors.New("it is of another topic")
+	case o.Window != l.store.o.Producers:
+		err = fmt.Errorf("it was made with %d batches", o.Window)
+	case o.Offset > l.next.Load() || o.Oldest > l.begin() || o.Damage != l.damageBefore(o.Offset):
+		err = errors.New("the log is another one")
+	default:
+		return t, o.Offset
+	}
+	l.store.log.Debug("cache of numbered batches is not used", "topic", l.name, "file", name, "err", err)
+	return nil, 0
+}
+
+func readFile(fsys vfs.FS, name string) ([]byte, error) {
+	f, err := fsys.OpenFile(name, vfs.ReadOnly, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("not a file"))
+	}
+	b := make([]byte, st.Size())
+	return b, vfs.ReadFull(f, b, 0)
+}
+
+// numbersFrom returns an offset from which on there are as many batches as the
+// table looks back, or at which the log begins.
+func (l *Log) numbersFrom() (int64, error) {
+	want := l.store.o.Producers
+	parts := l.partitions()
+	for i := len(parts) - 1; i >= 0; i-- {
+		p := parts[i]
+		var from int64
+		var batches int64
+		err := retryOnce(func() error {
+			sum, err := l.partitionTotals(p, min(p.end.Load(), l.next.Load()))
+			if err != nil {
+				return err
+			}
+			from, batches = p.base, sum.Batches
+			if batches <= want {
+				return nil
+			}
+			if err := l.ensureIndex(p); err != nil {
+				return err
+			}
+			ix := p.index()
+			at, _, err := ix.Search(func(e *index.Entry) bool { return e.Batches <= batches-want })
+			if err != nil {
+				return l.readError(p, ix, p.base, err)
+			}
+			from = p.base + max(at.Pos, 0)
+			return nil
+		})
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
+			return l.begin(), nil // removed a moment ago, and all before it
+		case err != nil:
+			return 0, err
+		}
+		if want -= batches; want <= 0 {
+			return from, nil
+		}
+	}
+	return parts[0].base, nil
+}
+
+// addNumbers adds the batches from one offset, where one begins, up to another to
+// the table, and returns the latter. It reads their envelopes.
+func (l *Log) addNumbers(table *producers.Table, at, end int64) (int64, error) {
+	for at < end {
+		parts := l.partitions()
+		at = max(l.pastDamage(at), parts[0].base)
+		i := findPartition(parts, at)
+		if at >= end || i < 0 {
+			break
+		}
+		p := parts[i]
+		if at >= p.end.Load() {
+			return at, errNumbersWrong // a hole that nobody knows of
+		}
+		limit := min(l.segmentEnd(p, at), end)
+		to, err := l.addNumbersOf(p, table, at, limit)
+		if err != nil && l.begin() > p.base {
+			continue // removed a moment ago: nobody asks for it any more
+		}
+		if err != nil {
+			return at, err
+		}
+		at = to
+	}
+	return max(at, end), nil
+}
+
+func (l *Log) addNumbersOf(p *partition, table *producers.Table, at, limit int64) (int64, error) {
+	f, err := p.file.Acquire(files.ToRead)
+	if err != nil {
+		return at, err
+	}
+	defer p.file.Release()
+	w := walk.New(f, l.name)
+	defer w.Free()
+	ix := p.index()
+	for at < limit {
+		h, n, err := w.Header(at-p.base, limit-p.base)
+		if err != nil {
+			return at, &unreadError{p, ix, at, err}
+		}
+		table.Add(&producers.Batch{PID: h.PID, Seq: h.Seq, Offset: at, Len: n, CRC: h.CRC})
+		at += n
+	}
+	return at, nil
+}
