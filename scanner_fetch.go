@@ -3,6 +3,7 @@ package logd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -203,15 +204,13 @@ func (f *fetcher) fetch() arrival {
 				}
 				return a
 			}
+			var end ScanEnd
 			if f.s.cfg.Follow {
 				result.Release()
-				if time.Since(asked) < followWait/2 {
-					f.pause(followRest) // its error is that of the next read
+				if err = f.rest(asked); err == nil {
+					continue
 				}
-				continue
-			}
-			var end ScanEnd
-			if end, err = f.nothing(); err == nil {
+			} else if end, err = f.nothing(); err == nil {
 				result.Release()
 				return arrival{end: end}
 			}
@@ -224,6 +223,20 @@ func (f *fetcher) fetch() arrival {
 			return arrival{gone: gone}
 		}
 	}
+}
+
+// rest pauses after an answer to a follower without batches, asked for at that time,
+// if it has come too early. The error says that the server has gone meanwhile, which
+// the next read would not meet.
+func (f *fetcher) rest(asked time.Time) error {
+	if time.Since(asked) >= followWait/2 {
+		return nil
+	}
+	addr := f.client.Addr()
+	if f.pause(followRest) != nil || f.client.link.Connected() {
+		return nil // why the pause has ended is the error of the next read
+	}
+	return &OpError{Op: "read", Topic: f.s.topic, Addr: addr, Err: fmt.Errorf("%w: closed by the server", ErrConnectionLost)}
 }
 
 func (f *fetcher) read() (*Result, error) {

@@ -33,6 +33,20 @@ const (
 	expired                    // a read deadline has passed, so it can't be told
 )
 
+// look ends the connection if the other side has closed it and nobody has noticed
+// yet because nobody reads. Caller holds mu.
+func (cn *conn) look() socketState {
+	state := cn.quiet()
+	if state == expired {
+		cn.nc.SetReadDeadline(time.Time{})
+		state = cn.quiet()
+	}
+	if state == hungUp || state == expired {
+		cn.endLocked(io.EOF)
+	}
+	return state
+}
+
 // enqueueDirect is enqueue by a caller who waits for the answer, and writes the
 // request itself where that is possible: then it has to call readDirect.
 func (cn *conn) enqueueDirect(cl *Call) bool {
@@ -42,15 +56,7 @@ func (cn *conn) enqueueDirect(cl *Call) bool {
 		cn.mu.Unlock()
 		return cn.enqueue(cl)
 	}
-	state := cn.quiet()
-	if state == expired {
-		cn.nc.SetReadDeadline(time.Time{})
-		state = cn.quiet()
-	}
-	if state != quiet {
-		if state != spoken {
-			cn.endLocked(io.EOF)
-		}
+	if cn.look() != quiet {
 		cn.mu.Unlock()
 		return cn.enqueue(cl) // and the reader goroutine finds out
 	}

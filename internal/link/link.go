@@ -130,6 +130,21 @@ func (l *Link) Addr() string {
 	return ""
 }
 
+// Connected reports whether there is a connection, as far as that can be told
+// without asking the server.
+func (l *Link) Connected() bool {
+	cn := l.conn.Load()
+	if cn == nil {
+		return false
+	}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.ended == nil && cn.role == roleFree {
+		cn.look()
+	}
+	return cn.ended == nil
+}
+
 // Connection returns a number that tells the connection from the Link's others,
 // and 0 if there is none. The connection may have ended.
 func (l *Link) Connection() int64 {
