@@ -33,7 +33,8 @@
 // this order: Store.creating, interval.passing, deleted.Topics, Log.trimming,
 // Log.writer, partition.loading, Log.syncing, Log.journalMu,
 // files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
-// syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers, Log.pinnedMu, files.Cache.
+// syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers,
+// Log.pinnedMu, files.Cache.
 package storage
 
 import (

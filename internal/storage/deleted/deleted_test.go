@@ -76,9 +76,9 @@ func TestKept(t *testing.T) {
 	for _, k := range []Kept{
 		{topic: "t", at: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), id: journal.ID{1}},
 		{topic: "t", now: true, id: journal.ID{1}},
-		{topic: long[:maxDeletedTopic], now: true},
+		{topic: long[:maxTopic], now: true},
 	} {
-		got, ok := parseDeleted(path.Base(k.path()))
+		got, ok := parseKept(path.Base(k.path()))
 		if !ok || got != k {
 			t.Errorf("%s: %+v, %v", k.path(), got, ok)
 		}
@@ -93,7 +93,7 @@ func TestKept(t *testing.T) {
 		"", "t", "~~", "t~now", "t~now~", "t~now~00", "t~never~01000000000000000000000000000000", "t~now~0100000000000000000000000000000g",
 		"..~now~01000000000000000000000000000000", "t~2026-01-02~01000000000000000000000000000000", "t~now~01000000000000000000000000000000~",
 	} {
-		if k, ok := parseDeleted(name); ok {
+		if k, ok := parseKept(name); ok {
 			t.Errorf("%q: %+v", name, k)
 		}
 	}

@@ -20,7 +20,7 @@ const Dir = ".deleted"
 //	<topic>~<when, in UTC>~<the topic's id>
 //
 // "now" stands for the time of what is to be removed at once. Of a long name the
-// first maxDeletedTopic bytes are there. No topic has a ~ in its name.
+// first maxTopic bytes are there. No topic has a ~ in its name.
 type Kept struct {
 	topic string
 	at    time.Time
@@ -29,8 +29,8 @@ type Kept struct {
 }
 
 const (
-	deletedTime     = "20060102T150405.000Z"
-	maxDeletedTopic = 255 - len("~"+deletedTime+"~") - 2*len(journal.ID{})
+	timeFormat = "20060102T150405.000Z"
+	maxTopic   = 255 - len("~"+timeFormat+"~") - 2*len(journal.ID{})
 )
 
 // String returns the folder's name within the work directory, nothing if the files
@@ -45,14 +45,14 @@ func (k *Kept) String() string {
 func (k *Kept) path() string {
 	when := "now"
 	if !k.now {
-		when = k.at.UTC().Format(deletedTime)
+		when = k.at.UTC().Format(timeFormat)
 	}
-	return path.Join(Dir, k.topic[:min(len(k.topic), maxDeletedTopic)]+"~"+when+"~"+hex.EncodeToString(k.id[:]))
+	return path.Join(Dir, k.topic[:min(len(k.topic), maxTopic)]+"~"+when+"~"+hex.EncodeToString(k.id[:]))
 }
 
-// parseDeleted parses the name of a folder in .deleted. It reports false for
+// parseKept parses the name of a folder in .deleted. It reports false for
 // one that is not ours.
-func parseDeleted(name string) (k Kept, ok bool) {
+func parseKept(name string) (k Kept, ok bool) {
 	words := strings.Split(name, "~")
 	if len(words) != 3 || !batch.ValidTopic(words[0]) {
 		return k, false
@@ -63,7 +63,7 @@ func parseDeleted(name string) (k Kept, ok bool) {
 	}
 	if k.now = words[1] == "now"; !k.now {
 		var err error
-		if k.at, err = time.Parse(deletedTime, words[1]); err != nil {
+		if k.at, err = time.Parse(timeFormat, words[1]); err != nil {
 			return k, false
 		}
 	}

@@ -79,7 +79,8 @@ func (d *Topics) see(name string, at time.Time) {
 	d.seen[name] = at
 }
 
-// Discard sees to what is left of a topic that was deleted just now.
+// Discard removes the files of a topic that was taken just now, unless they are
+// kept, whose time begins. It may take long: nobody need be kept out any more.
 func (d *Topics) Discard(kept Kept) {
 	if kept.topic == "" {
 		return
@@ -103,7 +104,8 @@ func (d *Topics) Discard(kept Kept) {
 	delete(d.seen, path.Base(kept.path()))
 }
 
-// Empty removes the folders in .deleted whose time has come, and all of them if the disk is full. It is called again and again.
+// Empty removes the folders in .deleted whose time has come, and all of them if
+// the disk is full. It is called again and again.
 func (d *Topics) Empty() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,7 +124,7 @@ func (d *Topics) Empty() {
 	d.emptied = true
 	synced := false
 	for _, e := range entries {
-		name, ok := parseDeleted(e.Name())
+		name, ok := parseKept(e.Name())
 		link := e.Type()&fs.ModeSymlink != 0 // a topic's folder that was one
 		if !ok || !e.IsDir() && !link {
 			continue // not ours
@@ -159,8 +161,9 @@ func (d *Topics) Empty() {
 }
 
 // Take takes a topic's folder out of the sight of this store and the next,
-// and reports whether it did. With an error all the same a power cut may bring
-// it back. It returns where the files are, nowhere if they are removed already.
+// and reports whether it did. If it did and returns an error, a power cut may
+// bring the folder back. It returns where the files are, nowhere if they are
+// removed already. If now is set they are not kept.
 //
 // The folder is renamed, so that a crash leaves it whole or gone. That takes
 // room for a name, and a folder that is no mount point; else the topic is

@@ -75,15 +75,15 @@ type Queue struct {
 	running  int   // logs that are synced by themselves
 	all      bool  // a sync of all is under way
 	waiting  []*Waiting
-	shared   sync.WaitGroup // for the goroutine of a sync of all
+	never    bool      // a sync of all can't be relied on here
+	apart    time.Time // until then there is none
+
+	shared sync.WaitGroup // for the goroutine of a sync of all
 
 	// waiters are what Groups wait with, to be used again. They are not the
 	// process's: a channel that was made in a bubble of package testing/synctest
 	// must not get into another.
 	waiters sync.Pool // of *waiter
-
-	never bool      // a sync of all can't be relied on here
-	apart time.Time // until then there is none
 }
 
 func (q *Queue) takeWaiter() *waiter {
@@ -124,7 +124,7 @@ func (q *Queue) Sync(m *Member, target int64) error {
 }
 
 // Enqueue has logs wait for their syncs: for the same one, if they are many.
-// Await follows for each. Of a log on another device there is none.
+// Await follows for each. A log on another device is not enqueued.
 func (q *Queue) Enqueue(logs ...*Waiting) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
