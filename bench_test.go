@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // listenOnce is a server on loopback for one connection, which ends with the
@@ -95,7 +96,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	for range 100 {
 		append()
 	}
-	if n := testing.AllocsPerRun(1000, append); n > 0 && !raceEnabled {
+	if n := testing.AllocsPerRun(1000, append); n > 0 && !testkit.Race {
 		t.Errorf("Append allocates %v times", n)
 	}
 
@@ -109,7 +110,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		}
 	}
 	start()
-	if n := testing.AllocsPerRun(1000, start); n > 0 && !raceEnabled {
+	if n := testing.AllocsPerRun(1000, start); n > 0 && !testkit.Race {
 		t.Errorf("StartAppend and Wait allocate %v times", n)
 	}
 }
@@ -137,7 +138,7 @@ func TestReadDoesNotAllocate(t *testing.T) {
 		read()
 	}
 	// The one is the topic's name, for the request.
-	if n := testing.AllocsPerRun(1000, read); n > 1 && !raceEnabled {
+	if n := testing.AllocsPerRun(1000, read); n > 1 && !testkit.Race {
 		t.Errorf("Read allocates %v times, want 1", n)
 	}
 }

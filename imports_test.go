@@ -68,6 +68,7 @@ var mayImport = map[string][]string{
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
+	"internal/testkit":         {"internal/batch"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
@@ -120,7 +121,7 @@ var mustNotReach = map[string][]string{
 }
 
 // forTests are the packages that only tests import.
-var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "logdtest", "logdtest/memnet", "logdtest/script", "testing"}
+var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "logdtest", "logdtest/memnet", "logdtest/script", "internal/testkit", "testing"}
 
 // goPackage is what this test wants to know from go list.
 type goPackage struct {

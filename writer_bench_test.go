@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // logSink is a server that takes every batch and takes no memory for it.
@@ -62,7 +63,7 @@ func sinkWriter(t testing.TB, cfg WriterConfig) *Writer {
 }
 
 func TestWriterDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	w := sinkWriter(t, WriterConfig{})

@@ -26,6 +26,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // patience bounds every wait for something that has to happen. No good run
@@ -120,7 +122,7 @@ func setting(t testing.TB, name string, otherwise int64) int64 {
 }
 
 // brief reports whether to leave out what only repeats.
-func brief() bool { return testing.Short() || raceEnabled }
+func brief() bool { return testing.Short() || testkit.Race }
 
 // random returns a source of randomness of the test's own, and logs how to have
 // it again.

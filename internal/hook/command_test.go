@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -123,11 +125,7 @@ func TestCommandTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A process that was killed takes a moment to go.
-		for begun := time.Now(); alive(pid); time.Sleep(time.Millisecond) {
-			if time.Since(begun) > 10*time.Second {
-				t.Fatalf("process %d is alive", pid)
-			}
-		}
+		testkit.Eventually(t, func() string { return testkit.Unless(!alive(pid), fmt.Sprintf("process %d is alive", pid)) })
 	}
 }
 

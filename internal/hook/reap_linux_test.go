@@ -8,9 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // TestReap: what hooks leave behind is waited for, and no hook loses its exit
@@ -48,15 +49,10 @@ func TestReap(t *testing.T) {
 		})
 	}
 	group.Wait()
-	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+	testkit.Eventually(t, func() string {
 		list := zombies()
-		if len(list) == 0 {
-			break
-		}
-		if time.Since(begun) > 10*time.Second {
-			t.Fatalf("zombies are left: %v", list)
-		}
-	}
+		return testkit.Unless(len(list) == 0, fmt.Sprintf("zombies are left: %v", list))
+	})
 }
 
 // zombies returns the children of this process that nobody has waited for.

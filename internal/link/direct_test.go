@@ -130,7 +130,7 @@ func TestDirectAfterClose(t *testing.T) {
 		for n := range int64(30) {
 			if n%5 == 0 && n > 0 {
 				<-closed
-				time.Sleep(pause)
+				time.Sleep(pause) // how long the connection has rested makes the difference
 			}
 			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
 				t.Fatalf("answer %d to %d (%+v)", got, n, err)
@@ -206,7 +206,7 @@ func TestDirectCancelledInTheMiddle(t *testing.T) {
 	since := make(chan time.Time, 1)
 	go func() {
 		at := <-begun
-		time.Sleep(20 * time.Millisecond) // for the caller to read what there is
+		time.Sleep(20 * time.Millisecond) // for the caller to read what there is, which nobody else can see
 		since <- at
 		cancel()
 	}()
@@ -255,7 +255,7 @@ func TestDirectConcurrently(t *testing.T) {
 				return
 			}
 			if r.IntN(50) == 0 {
-				time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond)
+				time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond) // a server that stalls
 			}
 			fmt.Fprintf(nc, "OK %d 1\r\n", n)
 		}
@@ -282,7 +282,7 @@ func TestDirectConcurrently(t *testing.T) {
 					}
 					cancel()
 				case 2:
-					time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond)
+					time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond) // a caller that rests
 				default:
 					if got, err := appendNumber(t.Context(), c, n); err == nil && got != n {
 						t.Errorf("answer %d to %d", got, n)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // exchange sends a request and receives as many bytes as its answer has.
@@ -23,7 +24,7 @@ func exchange(t testing.TB, nc net.Conn, request, answer []byte) {
 // commands are requests to a node whose topic t has two small batches, and
 // their answers.
 func commands() []struct{ name, request, answer string } {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	return []struct{ name, request, answer string }{
 		{"PING", "PING\r\n", "OK\r\n"},
 		{"READ", "READ t 0 1\r\n", "OK 0 1\r\n" + b},
@@ -41,11 +42,11 @@ func commands() []struct{ name, request, answer string } {
 
 // TestAllocations pins what a request to a node with real files allocates.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	n := startNode(t, func(c *config.Config) { c.FlushInterval = -1 })
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	answers(t, n, b+b+"CLOSE\r\n")
 	c, _ := dial(t, n)
 	pin := func(name string, most float64, f func()) {
@@ -71,7 +72,7 @@ func TestAllocations(t *testing.T) {
 	}
 	// The length of the answer to a BATCH grows with the offset, so its end is
 	// looked for.
-	request, answer := []byte(wireBatch("u", "one")), make([]byte, 100)
+	request, answer := []byte(testkit.Batch("u", "one")), make([]byte, 100)
 	pin("BATCH", 0, func() {
 		if _, err := c.Write(request); err != nil {
 			t.Fatal(err)
@@ -90,7 +91,7 @@ func TestAllocations(t *testing.T) {
 // seen not to.
 func TestSendfile(t *testing.T) {
 	n := startNode(t, nil)
-	b := wireBatch("t", strings.Repeat("x", 5000))
+	b := testkit.Batch("t", strings.Repeat("x", 5000))
 	answers(t, n, b+"CLOSE\r\n")
 	calls := func() int64 { return n.server.Load().Stats().Sendfiles }
 	if got := answers(t, n, "READ t 0 1\r\nREAD t 0 1\r\nCLOSE\r\n"); got != strings.Repeat("OK 0 1\r\n"+b, 2)+"OK\r\n" {
@@ -110,7 +111,7 @@ func TestSendfile(t *testing.T) {
 
 func BenchmarkCommand(b *testing.B) {
 	n := startNode(b, nil)
-	answers(b, n, strings.Repeat(wireBatch("t", "one"), 2)+"CLOSE\r\n")
+	answers(b, n, strings.Repeat(testkit.Batch("t", "one"), 2)+"CLOSE\r\n")
 	c, _ := dial(b, n)
 	for _, cmd := range commands() {
 		b.Run(strings.ReplaceAll(cmd.name, " ", "-"), func(b *testing.B) {
@@ -145,7 +146,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.Run(fmt.Sprintf("size=%d/pipelined=%d", size, pipelined), func(b *testing.B) {
 				n := startNode(b, func(c *config.Config) { c.PartitionSize, c.Partitions = 64<<20, 2 })
 				c, r := dial(b, n)
-				batch := wireBatch("t", strings.Repeat("x", size))
+				batch := testkit.Batch("t", strings.Repeat("x", size))
 				request := []byte(strings.Repeat(batch, pipelined))
 				b.SetBytes(int64(len(batch)))
 				b.ReportAllocs()
@@ -181,7 +182,7 @@ func BenchmarkStart(b *testing.B) {
 			}
 			n := start()
 			for i := range topics {
-				answers(b, n, wireBatch(fmt.Sprintf("topic-%d", i), "one", "two")+"CLOSE\r\n")
+				answers(b, n, testkit.Batch(fmt.Sprintf("topic-%d", i), "one", "two")+"CLOSE\r\n")
 			}
 			if err := n.Close(); err != nil {
 				b.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // person is somebody at a terminal.
@@ -104,9 +105,9 @@ func TestDeleteWithConnections(t *testing.T) {
 	reader.skip(length)
 	waiter.send("READ t %d 1 wait=20000", length)
 	other.send("READ t %d 1 wait=20000", length)
-	for n.server.Load().Stats().WaitingReads != 2 {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().WaitingReads == 2, "there are not 2 reads that wait")
+	})
 
 	id := operator.id("t")
 	operator.send("DELETE t id=%s", strings.Repeat("0", 32))

@@ -27,6 +27,7 @@ import (
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/web"
 )
 
@@ -178,7 +179,7 @@ func TestReadyWhileRecovering(t *testing.T) {
 // TestReadyWhenReadOnly: a topic that takes no appends is a reason not to be
 // ready, which is over when it takes them again.
 func TestReadyWhenReadOnly(t *testing.T) {
-	b := wireBatch("t", "a message of some length")
+	b := testkit.Batch("t", "a message of some length")
 	n := startNode(t, func(c *config.Config) { c.PartitionSize, c.BatchSize = 2*int64(len(b)), int64(len(b)) })
 	c, r := dial(t, n)
 	ask := func(request, want string) {
@@ -232,7 +233,7 @@ func TestReadyWithABrokenTopic(t *testing.T) {
 	if status != 503 || !strings.HasPrefix(body, "not ready: topic bad can't be opened: ") {
 		t.Errorf("/readyz: %d %q", status, body)
 	}
-	if status, body := post(t, n.HTTPAddr(), wireBatch("good", "x")); status != 200 {
+	if status, body := post(t, n.HTTPAddr(), testkit.Batch("good", "x")); status != 200 {
 		t.Errorf("another topic: %d %q", status, body)
 	}
 }
@@ -386,7 +387,7 @@ func TestHTTPDeadlines(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	n := startNode(t, nil)
 	c, r := dial(t, n)
-	b := wireBatch("t", "one", "two")
+	b := testkit.Batch("t", "one", "two")
 	fmt.Fprintf(c, "%s%sREAD t 0 1\r\nREAD t 1 1\r\nwhat\r\n", b, b)
 	if _, err := io.ReadAll(r); err != nil {
 		t.Fatal(err)
@@ -440,7 +441,7 @@ func TestMetrics(t *testing.T) {
 // answer to what it has sent.
 func TestHTTPHalfClose(t *testing.T) {
 	n := startNode(t, func(c *config.Config) { c.FlushBatches = 1 })
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	for i := range 20 {
 		nc, err := net.Dial("tcp", n.HTTPAddr().String())
 		if err != nil {
@@ -550,7 +551,7 @@ func TestHTTPConnectionsAreLimited(t *testing.T) {
 // for, and more, starve nothing else.
 func TestWaitingReadsLeaveHealth(t *testing.T) {
 	n := startNode(t, func(c *config.Config) { c.MaxConnections = 8 })
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	if status, answer := post(t, n.HTTPAddr(), b); status != 200 {
 		t.Fatalf("%d %q", status, answer)
 	}

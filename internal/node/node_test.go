@@ -13,8 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,14 +58,6 @@ func dial(t testing.TB, n *Node) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-func wireBatch(topic string, bodies ...string) string {
-	var b batch.Builder
-	for _, body := range bodies {
-		b.Add([]byte(body))
-	}
-	return string(b.Finish(topic))
-}
-
 // TestListen: an address of IPv4 is one of IPv4 alone, also the one that stands
 // for all of them.
 func TestListen(t *testing.T) {
@@ -107,7 +99,7 @@ func TestListen(t *testing.T) {
 func TestWriteReadOverTCPAndHTTP(t *testing.T) {
 	n := startNode(t, nil)
 	c, r := dial(t, n)
-	b := wireBatch("t", "hello", "world")
+	b := testkit.Batch("t", "hello", "world")
 	fmt.Fprintf(c, "%s%sREAD t 0 10\r\nREAD t 0 3\r\nPING\r\n", b, b)
 	want := fmt.Sprintf("OK 0 1\r\nOK %d 1\r\nOK 0 2\r\n%s%sOK 0 2\r\n%s%sOK\r\n", len(b), b, b, b, b)
 	got := make([]byte, len(want))
@@ -132,18 +124,16 @@ func TestWriteReadOverTCPAndHTTP(t *testing.T) {
 func TestWaitingRead(t *testing.T) {
 	n := startNode(t, nil)
 	c, r := dial(t, n)
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	fmt.Fprint(c, b)
 	if line, _ := r.ReadString('\n'); line != "OK 0 1\r\n" {
 		t.Fatal(line)
 	}
 	w, wr := dial(t, n)
 	fmt.Fprintf(w, "READ t %d 1 wait=10000\r\nPING\r\n", len(b))
-	for begun := time.Now(); n.server.Load().Stats().WaitingReads == 0; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > 10*time.Second {
-			t.Fatal("the read does not wait")
-		}
-	}
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().WaitingReads > 0, "the read does not wait")
+	})
 	fmt.Fprint(c, b)
 	want := fmt.Sprintf("OK %d 1\r\n%sOK\r\n", len(b), b)
 	got := make([]byte, len(want))

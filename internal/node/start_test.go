@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -36,17 +37,17 @@ func answers(t testing.TB, n *Node, text string) string {
 
 // TestSettings: each setting that the protocol shows does what it says.
 func TestSettings(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	for _, test := range []struct {
 		name    string
 		change  func(*config.Config)
 		request string
 		want    string // the beginning
 	}{
-		{"batch-size", func(c *config.Config) { c.BatchSize = 128 }, wireBatch("t", strings.Repeat("x", 128)), "ERR too large\r\n"},
+		{"batch-size", func(c *config.Config) { c.BatchSize = 128 }, testkit.Batch("t", strings.Repeat("x", 128)), "ERR too large\r\n"},
 		{"max-messages", func(c *config.Config) { c.MaxMessages = 3 }, b + "READ t 0 3\r\nREAD t 0 4\r\nCLOSE\r\n", "OK 0 1\r\nOK 0 1\r\n" + b + "ERR invalid request\r\nOK\r\n"},
-		{"topics", func(c *config.Config) { c.Topics = 1 }, b + wireBatch("u", "x") + "CLOSE\r\n", "OK 0 1\r\nERR maximum topics allowed\r\nOK\r\n"},
-		{"topics-whitelist", func(c *config.Config) { c.TopicsWhitelist = []string{"t"} }, b + wireBatch("u", "x") + "CLOSE\r\n", "OK 0 1\r\nERR topic not allowed\r\nOK\r\n"},
+		{"topics", func(c *config.Config) { c.Topics = 1 }, b + testkit.Batch("u", "x") + "CLOSE\r\n", "OK 0 1\r\nERR maximum topics allowed\r\nOK\r\n"},
+		{"topics-whitelist", func(c *config.Config) { c.TopicsWhitelist = []string{"t"} }, b + testkit.Batch("u", "x") + "CLOSE\r\n", "OK 0 1\r\nERR topic not allowed\r\nOK\r\n"},
 		{"timeout", func(c *config.Config) { c.Timeout = 50 * time.Millisecond }, "PIN", ""},
 		{"idle-timeout", func(c *config.Config) { c.IdleTimeout = 50 * time.Millisecond }, "", ""},
 		{"partition-size", func(c *config.Config) { c.PartitionSize, c.BatchSize = 128, 128 }, strings.Repeat(b, 4) + "INFO t\r\nCLOSE\r\n",
@@ -90,7 +91,9 @@ func TestMaxConnections(t *testing.T) {
 		t.Errorf("one too many received %q", got)
 	}
 	c.Close()
-	eventually(t, func() bool { return n.server.Load().Stats().Connections == 0 })
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().Connections == 0, "there are connections")
+	})
 	if got := answers(t, n, "PING\r\nCLOSE\r\n"); got != "OK\r\nOK\r\n" {
 		t.Errorf("received %q", got)
 	}
@@ -99,7 +102,7 @@ func TestMaxConnections(t *testing.T) {
 // TestReadOfWhatIsGone: what retention has removed is not found, and TAIL says
 // where the rest begins.
 func TestReadOfWhatIsGone(t *testing.T) {
-	b := wireBatch("t", strings.Repeat("x", 100))
+	b := testkit.Batch("t", strings.Repeat("x", 100))
 	n := startNode(t, func(c *config.Config) { c.PartitionSize, c.BatchSize, c.Partitions = int64(len(b)), int64(len(b)), 2 })
 	c, r := dial(t, n)
 	for i := range 5 {
@@ -109,8 +112,9 @@ func TestReadOfWhatIsGone(t *testing.T) {
 		}
 	}
 	oldest := 3 * len(b)
-	eventually(t, func() bool {
-		return strings.Contains(answers(t, n, "INFO t\r\nCLOSE\r\n"), fmt.Sprintf("Oldest: %d\r\n", oldest))
+	testkit.Eventually(t, func() string {
+		info := answers(t, n, "INFO t\r\nCLOSE\r\n")
+		return testkit.Unless(strings.Contains(info, fmt.Sprintf("Oldest: %d\r\n", oldest)), info)
 	})
 	got := answers(t, n, "READ t 0 1\r\nREAD t 0 1 wait=60000\r\nTAIL t 1\r\nSEEK t 0\r\nCLOSE\r\n")
 	if want := fmt.Sprintf("ERR not found\r\nERR not found\r\nOK %d 1\r\n%sOK %d 0\r\nOK\r\n", oldest, b, oldest); got != want {
@@ -120,26 +124,12 @@ func TestReadOfWhatIsGone(t *testing.T) {
 
 func TestFileModes(t *testing.T) {
 	n := startNode(t, func(c *config.Config) { c.FileMode, c.WorkDir = 0o640, filepath.Join(c.WorkDir, "new") })
-	answers(t, n, wireBatch("t", "one")+"CLOSE\r\n")
+	answers(t, n, testkit.Batch("t", "one")+"CLOSE\r\n")
 	for name, want := range map[string]os.FileMode{"": 0o700 | os.ModeDir, "t": 0o700 | os.ModeDir, "t/0.log": 0o640} {
 		info, err := os.Stat(filepath.Join(n.o.Config.WorkDir, name))
 		if err != nil || info.Mode() != want {
 			t.Errorf("%q: mode %v (%v), want %v", name, info.Mode(), err, want)
 		}
-	}
-}
-
-// eventually waits until cond holds, and fails if that takes long.
-func eventually(t testing.TB, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not come to pass")
-		}
-		<-tick.C
 	}
 }
 
@@ -203,7 +193,7 @@ func TestStartIsCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers(t, n, wireBatch("t", "one")+"CLOSE\r\n")
+	answers(t, n, testkit.Batch("t", "one")+"CLOSE\r\n")
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +211,7 @@ func TestStartIsCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if got := answers(t, n, "READ t 0 1\r\nCLOSE\r\n"); got != "OK 0 1\r\n"+wireBatch("t", "one")+"OK\r\n" {
+	if got := answers(t, n, "READ t 0 1\r\nCLOSE\r\n"); got != "OK 0 1\r\n"+testkit.Batch("t", "one")+"OK\r\n" {
 		t.Errorf("received %q", got)
 	}
 	if err := n.Close(); err != nil {
@@ -232,7 +222,7 @@ func TestStartIsCancelled(t *testing.T) {
 // TestTwoNodes in one process have nothing in common.
 func TestTwoNodes(t *testing.T) {
 	a, b := startNode(t, nil), startNode(t, nil)
-	one, two := wireBatch("t", "one"), wireBatch("t", "number two")
+	one, two := testkit.Batch("t", "one"), testkit.Batch("t", "number two")
 	answers(t, a, one+"CLOSE\r\n")
 	answers(t, b, two+"PING\r\nCLOSE\r\n")
 	if got := answers(t, a, "READ t 0 9\r\nCLOSE\r\n"); got != "OK 0 1\r\n"+one+"OK\r\n" {
@@ -261,7 +251,7 @@ func TestShutdown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	writer, r := dial(t, n)
 	io.WriteString(writer, b)
 	if line, _ := r.ReadString('\n'); line != "OK 0 1\r\n" {
@@ -274,7 +264,9 @@ func TestShutdown(t *testing.T) {
 		_, body := post(t, n.HTTPAddr(), fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b)))
 		overHTTP <- body
 	}()
-	eventually(t, func() bool { return n.server.Load().Stats().WaitingReads == 2 })
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().WaitingReads == 2, "there are not 2 reads that wait")
+	})
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- n.Shutdown(t.Context()) }()
@@ -332,10 +324,12 @@ func TestShutdownInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := wireBatch("t", strings.Repeat("x", 1_000_000))
+	b := testkit.Batch("t", strings.Repeat("x", 1_000_000))
 	stuck, r := dial(t, n)
 	go io.WriteString(stuck, b+strings.Repeat("READ t 0 1\r\n", 100)) // and reads nothing of it
-	eventually(t, func() bool { return n.server.Load().Stats().Sendfiles > 0 })
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().Sendfiles > 0, "nothing is being sent from files")
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -363,7 +357,7 @@ func TestShutdownInTime(t *testing.T) {
 // TestCloseCuts: also what waits, over either protocol.
 func TestCloseCuts(t *testing.T) {
 	n := startNode(t, nil)
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	answers(t, n, b+"CLOSE\r\n")
 	waiting, _ := dial(t, n)
 	request := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
@@ -374,7 +368,9 @@ func TestCloseCuts(t *testing.T) {
 	}
 	defer overHTTP.Close()
 	fmt.Fprintf(overHTTP, "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n%s", len(request), request)
-	eventually(t, func() bool { return n.server.Load().Stats().WaitingReads == 2 })
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(n.server.Load().Stats().WaitingReads == 2, "there are not 2 reads that wait")
+	})
 	start := time.Now()
 	if err := n.Close(); err != nil {
 		t.Errorf("Close: %v", err)
@@ -387,16 +383,19 @@ func TestCloseCuts(t *testing.T) {
 // TestCloseEndsShutdown: it kills the delete hooks that a Shutdown waits for.
 func TestCloseEndsShutdown(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "begun")
-	b := wireBatch("t", strings.Repeat("x", 60))
+	b := testkit.Batch("t", strings.Repeat("x", 60))
 	n := startNode(t, func(c *config.Config) {
 		c.BatchSize, c.PartitionSize, c.Partitions = 128, 128, 1
 		c.DeleteHook, c.DeleteHookTimeout = "sh -c 'touch "+mark+"; sleep 600; touch "+mark+".ended'", 0
 	})
 	answers(t, n, b+b+"CLOSE\r\n")
-	eventually(t, func() bool { _, err := os.Stat(mark); return err == nil })
+	testkit.Eventually(t, func() string {
+		_, err := os.Stat(mark)
+		return testkit.Unless(err == nil, "the hook has not begun")
+	})
 	down := make(chan error)
 	go func() { down <- n.Shutdown(context.Background()) }()
-	eventually(t, func() bool { return n.server.Load().Draining() })
+	testkit.Eventually(t, func() string { return testkit.Unless(n.server.Load().Draining(), "the server does not drain") })
 	if err := n.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
@@ -435,7 +434,7 @@ func TestListenerFails(t *testing.T) {
 // is left. One that only ends what it sends is answered at once.
 func TestWaitingReaderGoesAway(t *testing.T) {
 	n := startNode(t, nil)
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	answers(t, n, b+"CLOSE\r\n")
 	for name, leave := range map[string]func(*net.TCPConn, *bufio.Reader){
 		"closes": func(c *net.TCPConn, _ *bufio.Reader) { c.Close() },
@@ -450,11 +449,13 @@ func TestWaitingReaderGoesAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, r := dial(t, n)
 			fmt.Fprintf(c, "READ t %d 1 wait=3600000\r\n", len(b))
-			eventually(t, func() bool { return n.server.Load().Stats().WaitingReads == 1 })
+			testkit.Eventually(t, func() string {
+				return testkit.Unless(n.server.Load().Stats().WaitingReads == 1, "there is not one read that waits")
+			})
 			leave(c.(*net.TCPConn), r)
-			eventually(t, func() bool {
+			testkit.Eventually(t, func() string {
 				st := n.server.Load().Stats()
-				return st.WaitingReads == 0 && st.Connections == 0
+				return testkit.Unless(st.WaitingReads == 0 && st.Connections == 0, fmt.Sprintf("%d reads wait on %d connections", st.WaitingReads, st.Connections))
 			})
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
@@ -38,7 +39,7 @@ func TestRetention(t *testing.T) {
 			}
 		}
 		c := connect(t, s)
-		c.ask(wireBatch("t", "one"), "OK 0 1")
+		c.ask(testkit.Batch("t", "one"), "OK 0 1")
 		body := "base=0 end=3 verdict=remove why=partitions messages=5 newest=1970-01-01T00:00:01.500Z\r\n" +
 			"base=3 end=50 verdict=keep after-partitions=1 after-bytes=2 at=1970-01-01T00:00:00.250Z\r\n"
 		c.send("RETENTION t partitions=3 bytes=50 age=250\r\n")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -24,10 +25,10 @@ func exchange(t testing.TB, nc net.Conn, request, answer []byte) {
 // TestAllocations pins what the server allocates for a request. What the
 // client's side does here allocates nothing.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
-	b := wireBatch("t", strings.Repeat("x", 100))
+	b := testkit.Batch("t", strings.Repeat("x", 100))
 	files, stored := newFileStore(t, 1000, 1<<40)
 	for _, test := range []struct {
 		name    string
@@ -38,11 +39,11 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"PING", discardStore{}, "PING\r\n", "OK\r\n", 0},
 		{"BATCH", discardStore{}, b, "OK 0 1\r\n", 0},
-		{"BATCH of 10 messages", discardStore{}, wireBatch("t", "", "1", "2", "3", "4", "5", "6", "7", "8", "9"), "OK 0 1\r\n", 0},
+		{"BATCH of 10 messages", discardStore{}, testkit.Batch("t", "", "1", "2", "3", "4", "5", "6", "7", "8", "9"), "OK 0 1\r\n", 0},
 		{"BATCH, pipelined", discardStore{}, b + b + b + b, "OK 0 1\r\nOK 137 1\r\nOK 274 1\r\nOK 411 1\r\n", 0},
 		// Space for the answers to so many is given back when all is quiet.
 		{"100 that are refused", discardStore{}, strings.Repeat("BATCH 0 t 0 0\r\n", 100), strings.Repeat("ERR invalid request\r\n", 100), 20},
-		{"BATCH of 60,000 bytes", discardStore{}, wireBatch("t", strings.Repeat("x", 60_000)), "OK 0 1\r\n", 0},
+		{"BATCH of 60,000 bytes", discardStore{}, testkit.Batch("t", strings.Repeat("x", 60_000)), "OK 0 1\r\n", 0},
 		{"BATCH that is refused", discardStore{}, "BATCH 0 t 0 0\r\n", "ERR invalid request\r\n", 0},
 		{"BATCH with a bad checksum", discardStore{}, strings.Replace(b, "x\r\n", "y\r\n", 1), "ERR checksum mismatch\r\n", 0},
 		{"READ", files, "READ t 0 1\r\n", "OK 0 1\r\n" + stored, 0},

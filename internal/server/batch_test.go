@@ -1,18 +1,8 @@
 package server_test
 
 import (
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
-
-// wireBatch returns a whole batch.
-func wireBatch(topic string, bodies ...string) string {
-	var b batch.Builder
-	for _, body := range bodies {
-		b.Add([]byte(body))
-	}
-	return string(b.Finish(topic))
-}
 
 // length returns how much is in a topic, -1 if there is no such topic.
 func length(store *topictest.Memory, name string) int {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
@@ -124,7 +125,7 @@ func TestIdleConnectionIsCut(t *testing.T) {
 // TestRequestThatDribbles: a request has Timeout from its first byte to its
 // end, however steadily its bytes come.
 func TestRequestThatDribbles(t *testing.T) {
-	batch := wireBatch("t", strings.Repeat("x", 1000))
+	batch := testkit.Batch("t", strings.Repeat("x", 1000))
 	refused := strings.Replace(batch, " t ", " .t ", 1)
 	for name, request := range map[string]string{
 		"line":    "READ " + strings.Repeat("t", 200) + " 0 1\r\n",
@@ -182,7 +183,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 		start := time.Now()
 		c, d := connect(t, s), connect(t, s)
 		c.send("PING\r\n")
-		d.ask(wireBatch("t", "one"), "OK 0 1")
+		d.ask(testkit.Batch("t", "one"), "OK 0 1")
 		d.send("READ t 0 1\r\n")
 		d.want("OK 0 1\r\n") // and no more
 		// Meanwhile others are served at once.
@@ -241,7 +242,7 @@ func TestStoreErrors(t *testing.T) {
 					return nil
 				}
 				store.Create([]byte("bad"))
-				request := wireBatch("bad", "one")
+				request := testkit.Batch("bad", "one")
 				switch where {
 				case "append":
 					store.OnAppend = fails
@@ -255,7 +256,7 @@ func TestStoreErrors(t *testing.T) {
 				inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 					c := connect(t, s)
 					// Between others, which it does not touch.
-					good := wireBatch("good", "one")
+					good := testkit.Batch("good", "one")
 					go c.nc.Write([]byte(good + request + request + good + "PING\r\n"))
 					c.want("OK 0 1\r\n")
 					c.want(test.want + "\r\n")
@@ -284,7 +285,7 @@ func TestTooLarge(t *testing.T) {
 		const rest = len("BATCH 1980 t 1234567890 1\r\n") + len("MSG 1900\r\n\r\n") // with a checksum of any length
 		longest := ""
 		for n := limit - rest; ; n++ {
-			b := wireBatch("t", strings.Repeat("x", n))
+			b := testkit.Batch("t", strings.Repeat("x", n))
 			if len(b) > limit {
 				break
 			}
@@ -327,7 +328,7 @@ func TestInDoubt(t *testing.T) {
 			} else {
 				store.OnCommit = fails
 			}
-			good, bad := wireBatch("good", "one"), wireBatch("bad", "one")
+			good, bad := testkit.Batch("good", "one"), testkit.Batch("bad", "one")
 			inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 				for _, last := range []string{"", "CLOSE\r\n", "no request\r\n"} {
 					c := connect(t, s)
@@ -360,7 +361,7 @@ func TestPartialAppend(t *testing.T) {
 	store.Appended = 2
 	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		go c.nc.Write([]byte(b + b + b + b + "PING\r\n"))
 		c.want(fmt.Sprintf("OK 0 1\r\nOK %d 1\r\nERR read only\r\nERR read only\r\nOK\r\n", len(b)))
 		synctest.Wait()
@@ -383,7 +384,7 @@ func TestPanicClosesOneConnection(t *testing.T) {
 	log, logger := logBuffer()
 	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c, d := connect(t, s), connect(t, s)
-		c.send(wireBatch("boom", "one"))
+		c.send(testkit.Batch("boom", "one"))
 		c.wantClosed()
 		d.ask("PING\r\n", "OK")
 		connect(t, s).ask("PING\r\n", "OK")
@@ -422,7 +423,7 @@ func TestRefusalArrives(t *testing.T) {
 func TestBytesAreCounted(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c := connect(t, s)
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		c.ask(b, "OK 0 1")
 		c.send("READ t 0 1\r\n")
 		c.want("OK 0 1\r\n" + b)

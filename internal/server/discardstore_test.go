@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"testing"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -50,22 +49,3 @@ func (discardLog) Plan(topic.Limits) []topic.Planned                 { return ni
 func (discardLog) Times(int64, int64, int) ([]topic.TimeMark, error) { return nil, nil }
 func (discardLog) Deleted() bool                                     { return false }
 func (discardLog) Trim(context.Context, int64) (int64, error)        { return 0, nil }
-
-// eventually waits until problem returns nothing, and fails with what it
-// returned last if that takes long.
-func eventually(t testing.TB, problem func() string) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		p := problem()
-		if p == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(p)
-		}
-		<-tick.C
-	}
-}

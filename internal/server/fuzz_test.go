@@ -16,6 +16,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -26,7 +27,7 @@ func FuzzConn(f *testing.F) {
 	for _, request := range transcriptRequests(f) {
 		f.Add(request, uint16(4096))
 	}
-	b := wireBatch("t", "one", "two")
+	b := testkit.Batch("t", "one", "two")
 	f.Add([]byte(b+"READ t 0 9\r\n"+b+"TAIL t 9 max-bytes=1\r\nINFO t\r\nSEEK t 0\r\nTOPICS\r\nSTATS\r\nCONFIG\r\nCLOSE\r\n"), uint16(7))
 	f.Add([]byte(strings.Replace(b, "\r\n", "\n", 1)+"READ t 0 1\n"), uint16(1))
 	f.Add([]byte("BATCH 9223372036854775807 t 0 1\r\n"), uint16(100))
@@ -228,7 +229,7 @@ func FuzzSession(f *testing.F) {
 		f.Add(request, uint16(0))
 		f.Add(request, uint16(10))
 	}
-	b := wireBatch("t", "one", "two")
+	b := testkit.Batch("t", "one", "two")
 	f.Add([]byte(b+b+"READ t 0 9\r\nBATCH 10 .t 0 1\r\n0123456789"+b), uint16(3))
 	f.Add([]byte(b+fmt.Sprintf("READ t %d 1 wait=1\r\nPING\r\n", len(b))), uint16(5))
 	f.Fuzz(func(t *testing.T, data []byte, size uint16) {

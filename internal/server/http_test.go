@@ -16,6 +16,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 	"github.com/logd-dev/logd/internal/web"
 )
@@ -106,7 +107,7 @@ func (c *client) wantAnswer(status int, body string) {
 func TestHTTPRequests(t *testing.T) {
 	store := topictest.NewMemory()
 	store.MaxTopics, store.Allowed = 2, []string{"t", "u", "v"}
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	reply := func(reason string) string { return "ERR " + reason + "\r\n" }
 	inHTTPBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
@@ -139,11 +140,11 @@ func TestHTTPRequests(t *testing.T) {
 			{"\r\n", 400, reply("invalid protocol")},
 			{strings.Repeat("x", protocol.MaxLine+1) + "\r\n", 400, reply("invalid protocol")},
 			{strings.Replace(b, "one", "two", 1), 400, reply("checksum mismatch")},
-			{wireBatch("w", "one"), 403, reply("topic not allowed")},
-			{wireBatch("u", "one"), 200, "OK 0 1\r\n"},
-			{wireBatch("v", "one"), 429, reply("maximum topics allowed")},
-			{wireBatch("t", strings.Repeat("x", 1000)), 413, reply("too large")},
-			{wireBatch("t", strings.Repeat("x", 980)), 413, reply("too large")}, // by its envelope
+			{testkit.Batch("w", "one"), 403, reply("topic not allowed")},
+			{testkit.Batch("u", "one"), 200, "OK 0 1\r\n"},
+			{testkit.Batch("v", "one"), 429, reply("maximum topics allowed")},
+			{testkit.Batch("t", strings.Repeat("x", 1000)), 413, reply("too large")},
+			{testkit.Batch("t", strings.Repeat("x", 980)), 413, reply("too large")}, // by its envelope
 			{"BATCH 9223372036854775807 t 0 1\r\n", 413, reply("too large")},
 
 			// One request, whole, and no more.
@@ -218,7 +219,7 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 		h := handler(s, server.Options{})
 		dial := serveHTTP(t, h)
 		c := dial()
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		for _, header := range []string{
 			"", "Content-Type:\r\n", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n",
 			"Content-Type: application/logd2\r\n", "Content-Type: ;\r\n", "Content-Type: application/logd, text/plain\r\n",
@@ -253,7 +254,7 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 // TestHTTPWaitingRead: it ends by an append, in time, when its client goes
 // away, with a drain and with Close, and by nothing else.
 func TestHTTPWaitingRead(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	wait := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
 	nothing := fmt.Sprintf("OK %d 0\r\n", len(b))
 	start := func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) (w, c *client) {
@@ -331,7 +332,7 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		start := time.Now()
-		b := wireBatch("t", strings.Repeat("x", 1000))
+		b := testkit.Batch("t", strings.Repeat("x", 1000))
 		c.send(fmt.Sprintf("POST /log HTTP/1.1\r\nHost: logd\r\nContent-Type: application/logd\r\nContent-Length: %d\r\n\r\n", len(b)))
 		done := make(chan struct{})
 		go func() {
@@ -357,7 +358,7 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 	inHTTPBubble(t, server.Options{Timeout: httpTimeout}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
-		b := wireBatch("t", strings.Repeat("x", 60_000))
+		b := testkit.Batch("t", strings.Repeat("x", 60_000))
 		c.post(protocol.ContentType, b)
 		c.wantAnswer(200, "OK 0 1\r\n")
 		start := time.Now()
@@ -375,7 +376,7 @@ func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 func TestHTTPMaxConnections(t *testing.T) {
 	inHTTPBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		w := connect(t, s)
-		w.ask(wireBatch("t", "one"), "OK 0 1")
+		w.ask(testkit.Batch("t", "one"), "OK 0 1")
 		a, b, c := dial(), dial(), dial()
 		for _, waiting := range []*client{a, b} {
 			waiting.post(protocol.ContentType, "READ t 37 1 wait=60000\r\n")
@@ -389,9 +390,9 @@ func TestHTTPMaxConnections(t *testing.T) {
 		if n := s.Stats().ConnectionsRefused; n != 2 {
 			t.Errorf("%d are refused, want 2", n)
 		}
-		w.ask(wireBatch("t", "one"), "OK 37 1")
+		w.ask(testkit.Batch("t", "one"), "OK 37 1")
 		for _, waiting := range []*client{a, b} {
-			waiting.wantAnswer(200, "OK 37 1\r\n"+wireBatch("t", "one"))
+			waiting.wantAnswer(200, "OK 37 1\r\n"+testkit.Batch("t", "one"))
 		}
 		synctest.Wait()
 		c.post(protocol.ContentType, "PING\r\n")
@@ -403,7 +404,7 @@ func TestHTTPMaxConnections(t *testing.T) {
 // connections, and never all. A read that need not wait is not counted.
 func TestHTTPWaitsAreLimited(t *testing.T) {
 	inHTTPBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		w := connect(t, s)
 		w.ask(b, "OK 0 1")
 		var waiting []*client
@@ -446,7 +447,7 @@ func TestHTTPPanic(t *testing.T) {
 	log, logger := logBuffer()
 	inHTTPBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
-		c.post(protocol.ContentType, wireBatch("t", "one"))
+		c.post(protocol.ContentType, testkit.Batch("t", "one"))
 		c.wantClosed() // an error answer would say that nothing is stored
 		c = dial()
 		c.post(protocol.ContentType, "PING\r\n")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -111,7 +112,7 @@ func TestAcceptBacksOff(t *testing.T) {
 
 func TestShutdownAnswersWhatArrived(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		idle, half, busy := connect(t, s), connect(t, s), connect(t, s)
 		half.send(b[:20])
 		synctest.Wait()
@@ -189,7 +190,7 @@ func TestShutdownHonoursItsContext(t *testing.T) {
 func TestCloseCuts(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		idle, waiting, stuck := connect(t, s), connect(t, s), connect(t, s)
-		idle.ask(wireBatch("t", "one"), "OK 0 1")
+		idle.ask(testkit.Batch("t", "one"), "OK 0 1")
 		waiting.send("READ t 37 1 wait=3600000\r\n")
 		stuck.send("PING\r\n")
 		synctest.Wait()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -28,12 +29,12 @@ func inUse() int64 {
 // TestMemoryOfConnections: a connection that does nothing, or waits, is cheap,
 // whatever it did before. The client's side is counted too.
 func TestMemoryOfConnections(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
 	const most = 20 << 10
-	batch := wireBatch("t", "one")
-	large := wireBatch("t", strings.Repeat("x", 60_000))
+	batch := testkit.Batch("t", "one")
+	large := testkit.Batch("t", strings.Repeat("x", 60_000))
 	for _, test := range []struct {
 		name    string
 		conns   int64
@@ -73,7 +74,7 @@ func TestMemoryOfConnections(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, func() string {
+			testkit.Eventually(t, func() string {
 				if st := s.Stats(); st.Connections != test.conns || test.then != "" && st.WaitingReads != test.conns {
 					return fmt.Sprintf("%d connections, %d waiting reads", st.Connections, st.WaitingReads)
 				}
@@ -92,13 +93,13 @@ func TestMemoryOfConnections(t *testing.T) {
 // TestMemoryOfPipelinedRequests: what the server holds for a client that sends
 // without end and no longer reads is not much more than its buffer.
 func TestMemoryOfPipelinedRequests(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
 	const conns, most = 10, 600 << 10 // a buffer of 256 KiB, its answers, its extents
 	for _, request := range []string{
 		"PING\n", "BATCH 0 t 0 0\n", "BATCH 0 t 0 1\n", "BATCH 0 __t 0 1\n", "TOPICS\n", "READ t 0 1\n",
-		wireBatch("t", ""), wireBatch("t", "", "", "", ""), wireBatch("t", "") + wireBatch("u", ""),
+		testkit.Batch("t", ""), testkit.Batch("t", "", "", "", ""), testkit.Batch("t", "") + testkit.Batch("u", ""),
 	} {
 		t.Run(strings.ReplaceAll(request, "\r\n", "|"), func(t *testing.T) {
 			inBubble(t, server.Options{Store: discardStore{}}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
@@ -134,7 +135,7 @@ func TestMemoryOfPipelinedRequests(t *testing.T) {
 // TestMemoryAfterALargeBatch: a connection that has sent one is not given as
 // large a buffer for ever.
 func TestMemoryAfterALargeBatch(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
 	for _, test := range []struct {
@@ -149,14 +150,14 @@ func TestMemoryAfterALargeBatch(t *testing.T) {
 		nc := dialAddr(t, serveTCP(t, s))
 		nc.SetDeadline(time.Now().Add(time.Minute))
 		before := inUse()
-		batch := []byte(wireBatch("t", strings.Repeat("x", test.size)))
+		batch := []byte(testkit.Batch("t", strings.Repeat("x", test.size)))
 		exchange(t, nc, batch, make([]byte, len("OK 0 1\r\n")))
 		for range test.pings {
 			exchange(t, nc, []byte("PING\r\n"), make([]byte, len("OK\r\n")))
 		}
 		arrived := s.Stats().BytesIn
 		io.WriteString(nc, "PIN")
-		eventually(t, func() string {
+		testkit.Eventually(t, func() string {
 			if s.Stats().BytesIn == arrived {
 				return "half a request has not arrived"
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -30,7 +31,7 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 // answered with one write, in order, errors among them too; a batch that is
 // read is not held up by it.
 func TestPipelinedAnswersLeaveTogether(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	n := len(b)
 	wrong := strings.Replace(b, "one", "two", 1)
 	for name, test := range map[string]struct {
@@ -41,7 +42,7 @@ func TestPipelinedAnswersLeaveTogether(t *testing.T) {
 		"batches":  {b + b + b, []string{fmt.Sprintf("OK 0 1\r\nOK %d 1\r\nOK %d 1\r\n", n, 2*n)}, false},
 		"commands": {"PING\r\nTOPICS\r\nPING\r\n", []string{"OK\r\nMOK 0\r\n\r\nOK\r\n"}, false},
 		"topics": {
-			b + wireBatch("u", "x") + b,
+			b + testkit.Batch("u", "x") + b,
 			[]string{fmt.Sprintf("OK 0 1\r\nOK 0 1\r\nOK %d 1\r\n", n)}, false,
 		},
 		"errors that keep": {
@@ -88,8 +89,8 @@ func TestPipelinedAnswersLeaveTogether(t *testing.T) {
 // TestPipelinedRequestsInPieces: however the bytes of requests are cut into
 // packets, the answers are the same.
 func TestPipelinedRequestsInPieces(t *testing.T) {
-	b := wireBatch("t", "one", "two")
-	large := wireBatch("t", strings.Repeat("x", 5000))
+	b := testkit.Batch("t", "one", "two")
+	large := testkit.Batch("t", strings.Repeat("x", 5000))
 	requests := b + "PING\r\n" + strings.Replace(b, "one", "two", 1) + large + "BATCH 10 .t 0 1\r\n0123456789" + "READ t 0 1\r\nSEEK t 0\r\n" +
 		strings.Replace(b, "\r\n", "\n", 1) + "READ t 0 9\r\nwhat\r\n"
 	answers := fmt.Sprintf("OK 0 1\r\nOK\r\nERR checksum mismatch\r\nOK %d 1\r\nERR invalid request\r\nOK 0 1\r\n%sOK 0 0\r\nOK %d 1\r\nOK 0 3\r\n%sERR invalid protocol\r\n",
@@ -113,7 +114,7 @@ func TestPipelinedRequestsInPieces(t *testing.T) {
 // TestEveryErrorAnswerIsOfARequest: STATS never counts more errors than
 // requests of a command.
 func TestEveryErrorAnswerIsOfARequest(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	for _, request := range []string{
 		"what\r\n", strings.Repeat("x", 2000), strings.Repeat("x", 2000) + "\r\n", "BATCH\r\n", "BATCH 100000 t 1 1\r\n",
 		"BATCH 0 t 0 0\r\n", "READ\r\n", "TAIL t 0\r\n", "SEEK t 1 1\r\n", "INFO t\r\n", "HELLO 1\r\n", "PING x\r\n",
@@ -148,7 +149,7 @@ func TestEveryErrorAnswerIsOfARequest(t *testing.T) {
 // is of, and those that do as they should live on, long after.
 func TestDeadlinesAreOfOneConnection(t *testing.T) {
 	inBubble(t, server.Options{Timeout: 2 * time.Second, IdleTimeout: 5 * time.Second}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		good := connect(t, s)
 		good.ask(b, "OK 0 1")
 		waiting := connect(t, s)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
@@ -45,7 +46,7 @@ func (s *fickleStore) Create(name []byte) (topic.Log, error) {
 // the log that it has. For want of a right that is withdrawn and of leadership that
 // is lost the store refuses.
 func TestRecall(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	atEnd := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
 	for _, refusal := range []*protocol.Error{protocol.ErrUnauthorized, protocol.ErrNotLeader} {
 		store := &fickleStore{Memory: topictest.NewMemory()}
@@ -100,7 +101,7 @@ func TestRecall(t *testing.T) {
 func TestRecallOfNothing(t *testing.T) {
 	store := topictest.NewMemory()
 	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		atEnd := fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b))
 		w, waiting, overHTTP, late := connect(t, s), connect(t, s), dial(), connect(t, s)
 		w.ask(b, "OK 0 1")
@@ -136,7 +137,7 @@ func TestRecallOfNothing(t *testing.T) {
 func TestRecallOfAnotherLog(t *testing.T) {
 	store := &fickleStore{Memory: topictest.NewMemory()}
 	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		c, waiting := connect(t, s), connect(t, s)
 		c.ask(b, "OK 0 1")
 		waiting.send(fmt.Sprintf("READ t %d 1 wait=3600000\r\nREAD t %d 1\r\n", len(b), len(b)))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -50,7 +51,7 @@ func (f *countedFile) ReadAt(p []byte, pos int64) (int, error) {
 // newFileStore returns a store with one batch of about size bytes, in a file
 // that it does not begin at the start of, and the batch.
 func newFileStore(t testing.TB, size int, section int64) (*fileStore, string) {
-	b := wireBatch("t", strings.Repeat("0123456789", size/10))
+	b := testkit.Batch("t", strings.Repeat("0123456789", size/10))
 	name := filepath.Join(t.TempDir(), "0.log")
 	if err := os.WriteFile(name, []byte(strings.Repeat("?", filePosition)+b+"???"), 0o600); err != nil {
 		t.Fatal(err)
@@ -178,7 +179,7 @@ func TestReaderThatStopsReading(t *testing.T) {
 	good := dialAddr(t, addr)
 	fmt.Fprint(readers[0], "READ t 0 1\r\n")
 	go fmt.Fprint(readers[1], strings.Repeat("CONFIG\r\n", 1<<20))
-	eventually(t, func() string {
+	testkit.Eventually(t, func() string {
 		fmt.Fprint(good, "PING\r\n")
 		if _, err := io.ReadFull(good, make([]byte, len("OK\r\n"))); err != nil {
 			t.Fatal(err)

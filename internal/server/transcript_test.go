@@ -22,6 +22,7 @@ import (
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -388,7 +389,7 @@ func play(t testing.TB, text string, dial dialer, update bool) string {
 			s.send = append(s.send, unescape(t, rest)...)
 		case "batch":
 			f := strings.Fields(rest)
-			wire := wireBatch(f[0], f[1:]...)
+			wire := testkit.Batch(f[0], f[1:]...)
 			s.send = append(s.send, wire...)
 			for l := range strings.Lines(wire) {
 				fmt.Fprintf(&out, "> %s\n", escape(l))

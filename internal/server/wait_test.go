@@ -15,6 +15,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
@@ -33,7 +34,7 @@ func wantWatching(t *testing.T, s *server.Server, store *topictest.Memory, want 
 
 func TestWaitingReadIsWoken(t *testing.T) {
 	inBubble(t, server.Options{IdleTimeout: time.Second, Timeout: time.Second}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		w := connect(t, s)
 		w.ask(b, "OK 0 1")
 		var readers []*client
@@ -50,7 +51,7 @@ func TestWaitingReadIsWoken(t *testing.T) {
 		// end it.
 		time.Sleep(30 * time.Minute)
 		w = connect(t, s)
-		w.ask(wireBatch("u", "one"), "OK 0 1")
+		w.ask(testkit.Batch("u", "one"), "OK 0 1")
 		wantWatching(t, s, store, 10)
 		start := time.Now()
 		w.ask(b, fmt.Sprintf("OK %d 1", len(b)))
@@ -73,7 +74,7 @@ func TestTailOfAnEmptyTopic(t *testing.T) {
 		c.ask("TAIL t 1 wait=1000\r\n", "OK 0 0")
 		c.send("TAIL t 5 wait=60000 max-bytes=1\r\n")
 		wantWatching(t, s, store, 1)
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		go w.nc.Write([]byte(b + b))
 		c.want("OK 0 1\r\n" + b)
 		w.want("OK 0 1\r\nOK 37 1\r\n")
@@ -82,7 +83,7 @@ func TestTailOfAnEmptyTopic(t *testing.T) {
 
 func TestWaitingReadEndsInTime(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		c := connect(t, s)
 		c.ask(b, "OK 0 1")
 		for _, wait := range []time.Duration{0, time.Millisecond, 5 * time.Second, time.Hour} {
@@ -103,7 +104,7 @@ func TestWaitingReadEndsInTime(t *testing.T) {
 func TestWaitingReaderGoesAway(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		c := connect(t, s)
-		c.ask(wireBatch("t", "one"), "OK 0 1")
+		c.ask(testkit.Batch("t", "one"), "OK 0 1")
 		var gone []*client
 		for range 5 {
 			r := connect(t, s)
@@ -125,7 +126,7 @@ func TestWaitingReaderGoesAway(t *testing.T) {
 func TestWaitingReadEndsWithDrain(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		c := connect(t, s)
-		c.ask(wireBatch("t", "one"), "OK 0 1")
+		c.ask(testkit.Batch("t", "one"), "OK 0 1")
 		c.send("READ t 37 1 wait=3600000\r\nPING\r\n")
 		wantWatching(t, s, store, 1)
 		start := time.Now()
@@ -146,7 +147,7 @@ func TestWaitingReadEndsWithDrain(t *testing.T) {
 // their turn and are answered in order.
 func TestRequestsBehindAWaitingRead(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		b := wireBatch("t", "one")
+		b := testkit.Batch("t", "one")
 		c, w := connect(t, s), connect(t, s)
 		w.ask(b, "OK 0 1")
 		const n = 50_000
@@ -179,7 +180,7 @@ func TestFullBufferBehindAWaitingRead(t *testing.T) {
 	for _, drain := range []bool{false, true} {
 		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 			c := connect(t, s)
-			c.ask(wireBatch("t", "one"), "OK 0 1")
+			c.ask(testkit.Batch("t", "one"), "OK 0 1")
 			go io.WriteString(c.nc, "READ t 37 1 wait=60000\r\n"+strings.Repeat("PING\r\n", 200_000))
 			wantWatching(t, s, store, 1)
 			start := time.Now()
@@ -214,12 +215,12 @@ func TestErrorAfterWait(t *testing.T) {
 	log, logger := logBuffer()
 	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		c, w := connect(t, s), connect(t, s)
-		w.ask(wireBatch("topic-to-name", "one"), "OK 0 1")
+		w.ask(testkit.Batch("topic-to-name", "one"), "OK 0 1")
 		c.send("READ topic-to-name 49 1 wait=60000\r\n")
 		synctest.Wait()
 		c.send(strings.Repeat("PING\r\n", 600)) // in place of the line
 		broken.Store(true)
-		w.send(wireBatch("topic-to-name", "one"))
+		w.send(testkit.Batch("topic-to-name", "one"))
 		c.want("ERR internal error\r\nOK\r\n")
 		synctest.Wait()
 		c.nc.Close()
@@ -257,11 +258,11 @@ func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
 			}
 			waiting := func(want int64) {
 				t.Helper()
-				for begun := time.Now(); s.Stats().WaitingReads != want || s.Stats().BytesIn < 256<<10; time.Sleep(time.Millisecond) {
-					if time.Since(begun) > 10*time.Second {
-						t.Fatalf("%d reads wait and %d bytes have come; want %d that wait", s.Stats().WaitingReads, s.Stats().BytesIn, want)
-					}
-				}
+				testkit.Eventually(t, func() string {
+					st := s.Stats()
+					return testkit.Unless(st.WaitingReads == want && st.BytesIn >= 256<<10,
+						fmt.Sprintf("%d reads wait and %d bytes have come; want %d that wait", st.WaitingReads, st.BytesIn, want))
+				})
 			}
 			waiting(1)
 			leave(nc.(*net.TCPConn))
@@ -273,7 +274,7 @@ func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
 // TestFullBufferIsWoken over TCP, where nothing is read meanwhile: an append, the
 // end of the wait, a Recall and a drain end it as any other.
 func TestFullBufferIsWoken(t *testing.T) {
-	b := wireBatch("t", "one")
+	b := testkit.Batch("t", "one")
 	const pings = 264 << 10 / len("PING\r\n") // a little more than a buffer
 	for name, test := range map[string]struct {
 		wait   string
@@ -302,7 +303,7 @@ func TestFullBufferIsWoken(t *testing.T) {
 			if _, err := io.WriteString(nc, "READ t 0 1 wait="+test.wait+"\r\n"+strings.Repeat("PING\r\n", pings)); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, func() string {
+			testkit.Eventually(t, func() string {
 				if st := s.Stats(); st.BytesIn < 256<<10 || st.WaitingReads != 1 && name != "time" {
 					return fmt.Sprintf("%d bytes have come, %d reads wait", st.BytesIn, st.WaitingReads)
 				}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -96,7 +97,7 @@ func (*silentWaker) Wake() {}
 
 // The ways that every request takes do not allocate.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	s := openStore(t, Options{FS: osFS(t, t.TempDir()), FlushInterval: -1})

@@ -1,6 +1,0 @@
-//go:build !race
-
-package node
-
-// raceEnabled tells that the race detector is on, which allocates.
-const raceEnabled = false

@@ -1,5 +1,0 @@
-//go:build race
-
-package logd
-
-const raceEnabled = true
