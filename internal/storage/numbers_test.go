@@ -17,6 +17,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -208,7 +209,7 @@ func TestNumbersTogether(t *testing.T) {
 
 // TestNumbersAllocations: a numbered batch costs no allocation.
 func TestNumbersAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	s := openStore(t, Options{FS: osFS(t, t.TempDir()), FlushInterval: -1})
