@@ -70,6 +70,9 @@ func readBatch(r *bufio.Reader, offset int64) (batch, error) {
 		return batch{}, err
 	}
 	words := strings.Split(line, " ")
+	if len(words) == 7 && strings.HasPrefix(words[5], "pid=") && strings.HasPrefix(words[6], "seq=") {
+		words = words[:5]
+	}
 	if len(words) != 5 || words[0] != "BATCH" {
 		return batch{}, fmt.Errorf("at offset %d stands %q, which is no envelope", offset, line)
 	}
