@@ -188,6 +188,13 @@ func (a *app) withClient(ctx context.Context, f func(*logd.Client) error) error 
 	return withCause(ctx, client, f(client))
 }
 
+// ask makes the function of a command out of one that asks a server.
+func (a *app) ask(f func(context.Context, *logd.Client) error) func(*cobra.Command, []string) error {
+	return a.do(func(ctx context.Context, _ []string) error {
+		return a.withClient(ctx, func(client *logd.Client) error { return f(ctx, client) })
+	})
+}
+
 // withCause adds to the error of a topic that is read only why the topic is, as
 // the server tells.
 func withCause(ctx context.Context, client *logd.Client, err error) error {

@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
-	"github.com/logd-dev/logd/internal/vfs"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -84,33 +79,24 @@ type jsonChecked struct {
 }
 
 func (a *app) check(ctx context.Context, dir string, online bool) error {
-	fsys, err := openWorkDir(dir)
+	o, err := a.openOffline(dir, "checking")
 	if err != nil {
 		return err
 	}
-	defer fsys.Close()
-	bar := a.offlineBar("checking")
-	defer bar.clear()
-	var printed error
-	report, err := fsck.Check(ctx, fsck.CheckOptions{FS: fsys, Online: online, Progress: bar.progress}, func(f fsck.Finding) {
-		bar.clear()
-		if printed == nil {
-			printed = a.printFinding(&f)
-		}
+	defer o.close()
+	report, err := fsck.Check(ctx, fsck.CheckOptions{FS: o.fs, Online: online, Progress: o.progress}, func(f fsck.Finding) {
+		o.print(func() error { return a.printFinding(&f) })
 	})
-	bar.clear()
-	if err != nil {
-		return explainOffline(dir, err)
+	if err := o.done(err); err != nil {
+		return err
 	}
-	if addr := layout.ServerOf(fsys); online && addr != "" && printed == nil {
-		printed = a.askServer(ctx, dir, addr, &report)
+	if addr := layout.ServerOf(o.fs); online && addr != "" {
+		o.print(func() error { return a.askServer(ctx, dir, addr, &report) })
 	}
-	if printed == nil {
-		printed = a.printChecked(&report)
-	}
+	o.print(func() error { return a.printChecked(&report) })
 	switch {
-	case printed != nil:
-		return printed
+	case o.printed != nil:
+		return o.printed
 	case report.Damages > 0:
 		return exit.With(exit.Damage, fmt.Errorf("%s is damaged; \"log-cli repair --dry-run\" shows what can be done", dir))
 	case report.Unchecked > 0:
@@ -170,55 +156,3 @@ func plural(n int64, one, many string) string {
 	}
 	return fmt.Sprintf("%d %s", n, many)
 }
-
-// openWorkDir opens a folder that must be there.
-func openWorkDir(dir string) (*vfs.OS, error) {
-	st, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, exit.With(exit.NotFound, fmt.Errorf("there is no folder %s", dir))
-	}
-	if err == nil && !st.IsDir() {
-		return nil, exit.With(exit.Usage, fmt.Errorf("%s is no folder: want a work directory of logd", dir))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return vfs.OpenOS(dir, 0o700)
-}
-
-// explainOffline turns an error of an offline command into one that says what
-// to do.
-func explainOffline(dir string, err error) error {
-	switch {
-	case errors.Is(err, vfs.ErrLocked):
-		return exit.With(exit.Temporary, fmt.Errorf("%s is in use by %s: stop it first, or use "+
-			"\"log-cli check --online\", which checks the parts that no longer change", dir, lockHolder(dir)))
-	case errors.Is(err, layout.ErrStarted):
-		return exit.With(exit.Temporary, fmt.Errorf("%s: a server has begun to use it; what was found may not hold", dir))
-	case errors.Is(err, fsck.ErrNoWorkDir):
-		return exit.With(exit.Usage, fmt.Errorf("%s is a topic's folder: want the work directory that it is in", dir))
-	}
-	return fmt.Errorf("%s: %w", dir, err)
-}
-
-// offlineBar shows how much of a work directory has been read, on a terminal.
-// Unlike other bars it is cleared for each line of output, which may go to
-// the same terminal.
-type offlineBar struct {
-	app  *app
-	what string
-	bar  *bar
-	done int64
-}
-
-func (a *app) offlineBar(what string) *offlineBar { return &offlineBar{app: a, what: what} }
-
-func (b *offlineBar) progress(done, total int64) {
-	if b.bar == nil {
-		b.bar = b.app.progress(total, b.what, io.Discard)
-	}
-	b.bar.add(int(done - b.done))
-	b.done = done
-}
-
-func (b *offlineBar) clear() { b.bar.finish() }

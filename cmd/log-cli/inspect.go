@@ -23,18 +23,16 @@ exact in a pipe, in a file and with -o json.`,
 		Example: `  log-cli info greetings
   log-cli info greetings -o json`,
 		Args: onlyTopic(&t),
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				info, err := client.Info(ctx, t.name)
-				if errors.Is(err, logd.ErrNotFound) {
-					return a.noTopic(ctx, client, t.name)
-				}
-				if err != nil {
-					return err
-				}
-				fields := append([]logd.Field{{Name: "Topic", Value: t.name}}, info.Fields...)
-				return a.printFields(fields, snake)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			info, err := client.Info(ctx, t.name)
+			if errors.Is(err, logd.ErrNotFound) {
+				return a.noTopic(ctx, client, t.name)
+			}
+			if err != nil {
+				return err
+			}
+			fields := append([]logd.Field{{Name: "Topic", Value: t.name}}, info.Fields...)
+			return a.printFields(fields, snake)
 		}),
 	}
 	a.topicFlag(cmd, &t)
@@ -43,41 +41,31 @@ exact in a pipe, in a file and with -o json.`,
 }
 
 func (a *app) statsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "stats [flags]",
-		Short: "Show the counters of a server.",
-		Example: `  log-cli stats
-  log-cli stats -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				fields, err := client.Stats(ctx)
-				if err != nil {
-					return err
-				}
-				return a.printFields(fields, nil)
-			})
-		}),
-	}
-	a.formatFlag(cmd)
-	return cmd
+	return a.fieldsCommand("stats", "Show the counters of a server.", nil, (*logd.Client).Stats)
 }
 
 func (a *app) configCommand() *cobra.Command {
+	return a.fieldsCommand("config", "Show the settings that a server tells its clients.", snake,
+		func(client *logd.Client, ctx context.Context) ([]logd.Field, error) {
+			conf, err := client.Config(ctx)
+			return conf.Fields, err
+		})
+}
+
+// fieldsCommand returns a command that prints values of a server, which get
+// returns. In JSON their keys are made by key.
+func (a *app) fieldsCommand(name, short string, key func(string) string, get func(*logd.Client, context.Context) ([]logd.Field, error)) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "config [flags]",
-		Short: "Show the settings that a server tells its clients.",
-		Example: `  log-cli config
-  log-cli config -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				conf, err := client.Config(ctx)
-				if err != nil {
-					return err
-				}
-				return a.printFields(conf.Fields, snake)
-			})
+		Use:     name + " [flags]",
+		Short:   short,
+		Example: "  log-cli " + name + "\n  log-cli " + name + " -o json",
+		Args:    cobra.NoArgs,
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			fields, err := get(client, ctx)
+			if err != nil {
+				return err
+			}
+			return a.printFields(fields, key)
 		}),
 	}
 	a.formatFlag(cmd)
@@ -109,22 +97,20 @@ func (a *app) pingCommand() *cobra.Command {
 		Example: `  log-cli ping
   log-cli ping --host 127.0.0.1:1774 --timeout 1s && echo it is there`,
 		Args: cobra.NoArgs,
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				addr := client.Addr()
-				start := time.Now()
-				if err := client.Ping(ctx); err != nil {
-					return err
-				}
-				took := time.Since(start).Round(time.Microsecond)
-				if a.json() {
-					return printJSON(a.stdout, struct {
-						Addr string `json:"addr"`
-						Time int64  `json:"time_us"`
-					}{addr, took.Microseconds()})
-				}
-				return printf(a.stdout, "%s answered in %v\n", addr, took)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			addr := client.Addr()
+			start := time.Now()
+			if err := client.Ping(ctx); err != nil {
+				return err
+			}
+			took := time.Since(start).Round(time.Microsecond)
+			if a.json() {
+				return printJSON(a.stdout, struct {
+					Addr string `json:"addr"`
+					Time int64  `json:"time_us"`
+				}{addr, took.Microseconds()})
+			}
+			return printf(a.stdout, "%s answered in %v\n", addr, took)
 		}),
 	}
 	a.formatFlag(cmd)

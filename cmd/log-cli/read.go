@@ -65,10 +65,8 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			return f.settle(cmd, &a.format)
 		},
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				return a.read(ctx, client, &f)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			return a.read(ctx, client, &f)
 		}),
 	}
 	flags := cmd.Flags()

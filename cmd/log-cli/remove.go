@@ -69,10 +69,8 @@ On a terminal it asks. Elsewhere it wants --yes.`,
   log-cli delete greetings --now`,
 		Args:    onlyTopic(&r.topic),
 		PreRunE: func(*cobra.Command, []string) error { return a.mayRemove(&r) },
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				return a.deleteTopic(ctx, client, &r, now)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			return a.deleteTopic(ctx, client, &r, now)
 		}),
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "remove the files at once, too")
@@ -175,10 +173,8 @@ On a terminal it asks. Elsewhere it wants --yes.`,
 			}
 			return a.mayRemove(&r)
 		},
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				return a.trimTopic(ctx, client, &r, &before)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			return a.trimTopic(ctx, client, &r, &before)
 		}),
 	}
 	cmd.Flags().Var(&before, "before", "remove what is before this `PLACE`")

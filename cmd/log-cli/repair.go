@@ -69,34 +69,25 @@ type jsonRepaired struct {
 }
 
 func (a *app) repair(ctx context.Context, dir string, dryRun bool) error {
-	fsys, err := openWorkDir(dir)
+	o, err := a.openOffline(dir, "repairing")
 	if err != nil {
 		return err
 	}
-	defer fsys.Close()
+	defer o.close()
 	if !dryRun {
 		if err := ownedByUs(dir); err != nil {
 			return err
 		}
 	}
-	bar := a.offlineBar("repairing")
-	defer bar.clear()
-	var printed error
-	report, err := fsck.Repair(ctx, fsck.RepairOptions{FS: fsys, DryRun: dryRun, Progress: bar.progress}, func(act fsck.Action) {
-		bar.clear()
-		if printed == nil {
-			printed = a.printAction(&act)
-		}
+	report, err := fsck.Repair(ctx, fsck.RepairOptions{FS: o.fs, DryRun: dryRun, Progress: o.progress}, func(act fsck.Action) {
+		o.print(func() error { return a.printAction(&act) })
 	})
-	bar.clear()
-	if err != nil {
-		return explainOffline(dir, err)
+	if err := o.done(err); err != nil {
+		return err
 	}
-	if printed == nil {
-		printed = a.printRepaired(dir, dryRun, &report)
-	}
-	if printed != nil {
-		return printed
+	o.print(func() error { return a.printRepaired(dir, dryRun, &report) })
+	if o.printed != nil {
+		return o.printed
 	}
 	for _, err := range report.Failed {
 		a.note("%v%s", err, repairHint(err))

@@ -30,14 +30,12 @@ failed is run again after a pause that grows from a second to ten minutes.`,
 			}
 			return nil
 		},
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				hooks, err := client.Hooks(ctx)
-				if err != nil {
-					return err
-				}
-				return a.printHooks(hooks)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			hooks, err := client.Hooks(ctx)
+			if err != nil {
+				return err
+			}
+			return a.printHooks(hooks)
 		}),
 	}
 	a.formatFlag(cmd)
@@ -71,14 +69,12 @@ func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Con
 			}
 			return nil
 		},
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				err := act(client, ctx, t.name, base)
-				if errors.Is(err, logd.ErrNotFound) {
-					return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, t.name))
-				}
-				return err
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			err := act(client, ctx, t.name, base)
+			if errors.Is(err, logd.ErrNotFound) {
+				return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, t.name))
+			}
+			return err
 		}),
 	}
 	a.topicFlag(cmd, &t)
@@ -173,17 +169,15 @@ number of new bytes, or a time. The first to come counts.`,
 			return t.only(args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(func(ctx context.Context, args []string) error {
-				return a.withClient(ctx, func(client *logd.Client) error {
-					plan, err := client.Retention(ctx, t.name, f.options(cmd))
-					if errors.Is(err, logd.ErrNotFound) {
-						return a.noTopic(ctx, client, t.name)
-					}
-					if err != nil {
-						return err
-					}
-					return a.printPlan(t.name, plan)
-				})
+			return a.ask(func(ctx context.Context, client *logd.Client) error {
+				plan, err := client.Retention(ctx, t.name, f.options(cmd))
+				if errors.Is(err, logd.ErrNotFound) {
+					return a.noTopic(ctx, client, t.name)
+				}
+				if err != nil {
+					return err
+				}
+				return a.printPlan(t.name, plan)
 			})(cmd, args)
 		},
 	}

@@ -31,17 +31,15 @@ a pipe or a file it prints the names alone, one on a line.`,
 			}
 			return nil
 		},
-		RunE: a.do(func(ctx context.Context, _ []string) error {
-			return a.withClient(ctx, func(client *logd.Client) error {
-				topics, err := client.Topics(ctx)
-				if err != nil {
-					return err
-				}
-				if table || !names && !a.json() && isTerminal(a.stdout) {
-					return a.printTopics(ctx, client, topics)
-				}
-				return a.printNames(topics)
-			})
+		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
+			topics, err := client.Topics(ctx)
+			if err != nil {
+				return err
+			}
+			if table || !names && !a.json() && isTerminal(a.stdout) {
+				return a.printTopics(ctx, client, topics)
+			}
+			return a.printNames(topics)
 		}),
 	}
 	cmd.Flags().BoolVar(&table, "table", false, "print the table wherever it goes")
