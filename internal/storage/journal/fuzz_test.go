@@ -15,6 +15,8 @@ func FuzzJournal(f *testing.F) {
 	f.Add(whole)
 	f.Add(whole[:len(whole)-3])
 	f.Add(Append(whole, Cut, 3))
+	f.Add(Append(whole, Healed, 2, 3))
+	f.Add(Append(Append(whole, Damaged, 4, 9), Healed, 5, 6))
 	f.Add(AppendRecord(whole, 200, []byte("unknown")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, size, err := Decode(b)

@@ -78,9 +78,12 @@ const (
 	// the journal: whether they were ever whole is not known. The partition that
 	// begins there was the head.
 	Adopted Kind = 10
+	// Healed: from, to. The bytes between, which were set aside, are on stable
+	// storage again as they were. Earlier END and CLEAN records do not count them.
+	Healed Kind = 11
 )
 
-var recordInts = map[Kind]int{Synced: 1, Clean: 5, End: 6, Trim: 3, Damaged: 2, Cut: 1, Due: 1, Hooked: 1, Adopted: 1}
+var recordInts = map[Kind]int{Synced: 1, Clean: 5, End: 6, Trim: 3, Damaged: 2, Cut: 1, Due: 1, Hooked: 1, Adopted: 1, Healed: 2}
 
 // ErrNewer is returned for a topic whose files a newer version of logd wrote.
 // It is not damage: nothing is wrong with the data.
@@ -310,6 +313,11 @@ func (s *State) Apply(rec []byte) bool {
 		s.Cut = n[0]
 		s.Due = min(s.Due, s.Cut)
 		maps.DeleteFunc(s.Hooked, func(base int64, _ bool) bool { return base >= s.Cut })
+	case Healed:
+		if n[1] <= n[0] {
+			return false
+		}
+		s.Heal(layout.Range{From: n[0], To: n[1]})
 	case Due:
 		s.Due = max(s.Due, n[0])
 	case Hooked:
@@ -322,6 +330,14 @@ func (s *State) Apply(rec []byte) bool {
 
 // AddDamage sets a range aside, joined with those that it touches.
 func (s *State) AddDamage(r layout.Range) { s.Damaged = layout.Join(s.Damaged, r) }
+
+// Heal takes a range back from what is set aside. What was counted of the partitions
+// that it lies in, or follows, was counted without it.
+func (s *State) Heal(r layout.Range) {
+	s.Damaged = layout.Without(s.Damaged, r)
+	maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < r.To && e.End >= r.From })
+	s.Clean = false
+}
 
 // Forget drops what concerns only offsets before oldest or any at and after
 // next. A partition that was complete is not, and may grow to another content

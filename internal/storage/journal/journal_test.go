@@ -23,6 +23,36 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A range that is healed is set aside no longer, and what was counted without it does
+// not count. The bytes of the record are part of the format.
+func TestHealed(t *testing.T) {
+	s := NewState()
+	s.ID, s.Synced, s.Clean, s.Head = ID{1}, 900, true, Totals{Messages: 1, Batches: 1}
+	s.Damaged = []layout.Range{{From: 20, To: 40}, {From: 250, To: 300}, {From: 500, To: 600}}
+	s.Ends = map[int64]PartitionEnd{0: {End: 100}, 100: {End: 250}, 300: {End: 700}, 700: {End: 800}}
+	whole := s.Encode()
+	want := "\xd4\xc2\xaa\xcc\x0b\x00\x10\x00" + "\xfa\x00\x00\x00\x00\x00\x00\x00" + "\x26\x02\x00\x00\x00\x00\x00\x00"
+	rec := Append(nil, Healed, 250, 550)
+	if string(rec) != want {
+		t.Errorf("record % x, want % x", rec, want)
+	}
+	s, size, err := Decode(append(whole, want...))
+	if err != nil || size != int64(len(whole)+len(want)) || fmt.Sprint(s.Damaged) != "[{20 40} {550 600}]" || s.Clean || s.Synced != 900 {
+		t.Errorf("state %+v, size %d, %v", s, size, err)
+	}
+	// 100 ends where the hole begins, and 300 has a part of it.
+	if len(s.Ends) != 2 || s.Ends[0].End != 100 || s.Ends[700].End != 800 {
+		t.Errorf("ends %v", s.Ends)
+	}
+	again, _, err := Decode(s.Encode())
+	if err != nil || fmt.Sprint(again) != fmt.Sprint(s) {
+		t.Errorf("encoded anew %+v, %v, want %+v", again, err, s)
+	}
+	if _, size, _ := Decode(Append(whole, Healed, 300, 300)); size != int64(len(whole)) {
+		t.Error("an empty range is understood")
+	}
+}
+
 // Newer, damaged and torn are told apart, and what stands before the place is
 // understood.
 func TestDecode(t *testing.T) {
