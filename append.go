@@ -32,7 +32,7 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 	const op = "append"
 	out, err := b.finish(topic)
 	if err != nil {
-		return 0, &OpError{Op: op, Topic: topic, Err: err, outcome: notStored}
+		return 0, &OpError{Op: op, Topic: topic, Err: err, Outcome: OutcomeNotStored}
 	}
 	call := c.link.AppendCall(out)
 	if err := c.do(ctx, op, topic, call); err != nil {

@@ -174,7 +174,7 @@ func TestOutcomesAreTrue(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d stored, %d not, %d unknown", count[notAppend], count[notStored], count[unknown])
+	t.Logf("%d stored, %d not, %d unknown", count[OutcomeNone], count[OutcomeNotStored], count[OutcomeUnknown])
 	for i, n := range count {
 		if n == 0 {
 			t.Errorf("no append had outcome %d: the test does not test it", i)

@@ -660,8 +660,16 @@ func TestClientConfigValidate(t *testing.T) {
 		{ClientConfig{ReconnectMin: -time.Second}, []string{"ReconnectMin", "-1s", "0"}},
 		{ClientConfig{ReconnectMin: time.Minute}, []string{"ReconnectMin", "1m0s", "ReconnectMax", "5s"}},
 		{ClientConfig{ReconnectMax: time.Millisecond}, []string{"ReconnectMin", "50ms", "ReconnectMax", "1ms"}},
-		{ClientConfig{MaxReplySize: -1}, []string{"MaxReplySize", "-1"}},
-		{ClientConfig{ConnectTimeout: -1, ReadTimeout: -1, WriteTimeout: -1, IdleTimeout: -1, ReconnectAttempts: -1}, nil},
+		{ClientConfig{MaxReplySize: -2}, []string{"MaxReplySize", "-2", "Unlimited"}},
+		{ClientConfig{ConnectTimeout: -2}, []string{"ConnectTimeout", "-2ns", "Unlimited"}},
+		{ClientConfig{ReadTimeout: -time.Second}, []string{"ReadTimeout", "-1s", "Unlimited"}},
+		{ClientConfig{WriteTimeout: -2}, []string{"WriteTimeout", "-2ns", "Unlimited"}},
+		{ClientConfig{IdleTimeout: -2}, []string{"IdleTimeout", "-2ns", "Unlimited"}},
+		{ClientConfig{ReconnectAttempts: -2}, []string{"ReconnectAttempts", "-2", "Unlimited"}},
+		{ClientConfig{
+			ConnectTimeout: Unlimited, ReadTimeout: Unlimited, WriteTimeout: Unlimited, IdleTimeout: Unlimited,
+			ReconnectAttempts: Unlimited, MaxReplySize: Unlimited,
+		}, nil},
 	}
 	for _, tt := range tests {
 		err := tt.cfg.Validate()

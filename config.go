@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -21,6 +22,11 @@ const DefaultAddr = protocol.DefaultAddr
 // that a server takes unless told otherwise.
 const DefaultMaxBatchSize = protocol.DefaultMaxBatchSize
 
+// Unlimited is no limit, in every field of a configuration whose documentation names
+// it. A field that is 0 has its documented default, and a value that is neither
+// these nor in the documented range is refused.
+const Unlimited = -1
+
 // ClientConfig says how a Client connects and how long it is patient. The zero
 // value of every field is its documented default.
 type ClientConfig struct {
@@ -34,19 +40,19 @@ type ClientConfig struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// ConnectTimeout bounds one attempt to reach one address. Default 5s;
-	// negative: no limit.
+	// Unlimited: no limit.
 	ConnectTimeout time.Duration
 	// ReadTimeout is how long the server may be silent while an answer is
 	// awaited; a waiting read's Wait comes on top. Then the connection is
-	// given up. Default 15s; negative: no limit.
+	// given up. Default 15s; Unlimited: no limit.
 	ReadTimeout time.Duration
 	// WriteTimeout bounds one write to the connection, of up to a mebibyte of
-	// requests or one larger batch. Default 15s; negative: no limit.
+	// requests or one larger batch. Default 15s; Unlimited: no limit.
 	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection may rest and still be used. After
 	// that the next call replaces it, because the server may be closing it at
 	// that moment. It should be less than the server's own idle timeout, 30s by
-	// default. Default 25s; negative: no limit.
+	// default. Default 25s; Unlimited: no limit.
 	IdleTimeout time.Duration
 
 	// ReconnectMin is about how long the first pause between two rounds of
@@ -55,12 +61,12 @@ type ClientConfig struct {
 	// clients do not come back at once. Defaults 50ms and 5s.
 	ReconnectMin, ReconnectMax time.Duration
 	// ReconnectAttempts is how many rounds through Addrs a call makes before it
-	// fails with ErrConnect. Default 5; negative: endless, until the call's
-	// context ends.
+	// fails with ErrConnect. Default 5; Unlimited: until the call's context
+	// ends.
 	ReconnectAttempts int
 
 	// MaxReplySize bounds one answer, in bytes, so that a server gone wrong
-	// cannot fill the memory. Default 256 MiB.
+	// cannot fill the memory. Default 256 MiB; Unlimited: no limit.
 	MaxReplySize int64
 
 	// OnConnect is called after a connection was made, OnDisconnect after it
@@ -99,12 +105,25 @@ func (cfg *ClientConfig) Validate() error {
 			return fmt.Errorf("logd: ClientConfig.%s is %v: want 0 (the default) or more", f.name, f.value)
 		}
 	}
+	for _, f := range [...]struct {
+		name  string
+		value any
+		ok    bool
+	}{
+		{"ConnectTimeout", cfg.ConnectTimeout, cfg.ConnectTimeout >= Unlimited},
+		{"ReadTimeout", cfg.ReadTimeout, cfg.ReadTimeout >= Unlimited},
+		{"WriteTimeout", cfg.WriteTimeout, cfg.WriteTimeout >= Unlimited},
+		{"IdleTimeout", cfg.IdleTimeout, cfg.IdleTimeout >= Unlimited},
+		{"ReconnectAttempts", cfg.ReconnectAttempts, cfg.ReconnectAttempts >= Unlimited},
+		{"MaxReplySize", cfg.MaxReplySize, cfg.MaxReplySize >= Unlimited},
+	} {
+		if !f.ok {
+			return fmt.Errorf("logd: ClientConfig.%s is %v: want 0 (the default) or more, or Unlimited (-1)", f.name, f.value)
+		}
+	}
 	full := cfg.withDefaults()
 	if full.ReconnectMin > full.ReconnectMax {
 		return fmt.Errorf("logd: ClientConfig.ReconnectMin is %v: want at most ReconnectMax, %v", full.ReconnectMin, full.ReconnectMax)
-	}
-	if cfg.MaxReplySize < 0 {
-		return fmt.Errorf("logd: ClientConfig.MaxReplySize is %d: want 0 (the default) or more", cfg.MaxReplySize)
 	}
 	return nil
 }
@@ -127,6 +146,9 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 	setDefault(&c.ReconnectMax, 5*time.Second)
 	setDefault(&c.ReconnectAttempts, 5)
 	setDefault(&c.MaxReplySize, 256<<20)
+	if c.MaxReplySize == Unlimited {
+		c.MaxReplySize = math.MaxInt64
+	}
 	if c.OnConnect == nil {
 		c.OnConnect = func(string) {}
 	}

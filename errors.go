@@ -56,7 +56,8 @@ var (
 
 // The Client's own errors.
 var (
-	// ErrClosed: the Client was closed.
+	// ErrClosed: the Client, Writer, Scanner or file of progress was closed. The text
+	// of the error says which.
 	ErrClosed = link.ErrClosed
 	// ErrConnect: no address could be reached. The request was not sent. The error
 	// wraps the reason of each address, too, for errors.Is and errors.As.
@@ -72,6 +73,18 @@ var (
 	// ErrEmptyBatch: a batch without messages cannot be appended.
 	ErrEmptyBatch = errors.New("batch has no messages")
 )
+
+// closedError is ErrClosed, and says what was closed.
+type closedError struct{ what string }
+
+var (
+	errWriterClosed  error = &closedError{"writer"}
+	errScannerClosed error = &closedError{"scanner"}
+)
+
+func (e *closedError) Error() string { return e.what + " closed" }
+
+func (e *closedError) Is(target error) bool { return target == ErrClosed }
 
 // notFoundError is ErrNotFound, and says what was not found.
 type notFoundError struct{ what string }
@@ -110,13 +123,16 @@ type ReplyError struct {
 // Error returns the quoted reason.
 func (e *ReplyError) Error() string { return "server answered with error " + strconv.Quote(e.Reason) }
 
-// outcome is what is known of a failed append.
-type outcome uint8
+// Outcome is what is known of a failed append.
+type Outcome uint8
 
 const (
-	notAppend = outcome(link.NotAppend) // the call was none
-	notStored = outcome(link.NotStored)
-	unknown   = outcome(link.Unknown)
+	// OutcomeNone: the call was no append.
+	OutcomeNone = Outcome(link.NotAppend)
+	// OutcomeNotStored: the batch is certainly not stored.
+	OutcomeNotStored = Outcome(link.NotStored)
+	// OutcomeUnknown: the batch may be stored or not.
+	OutcomeUnknown = Outcome(link.Unknown)
 )
 
 // OpError is the error of every call of a Client.
@@ -126,12 +142,14 @@ type OpError struct {
 	Addr  string // the server's address, empty when there was no connection
 	Err   error  // why it failed
 
-	outcome outcome
+	// Outcome is what is known of the batch, if the call was an append: see
+	// IsNotStored and IsUnknown.
+	Outcome Outcome
 }
 
 // failed returns the error of a call that has failed.
 func failed(op, topic string, f *link.Failure) *OpError {
-	return &OpError{Op: op, Topic: topic, Addr: f.Addr, Err: f.Err, outcome: outcome(f.Outcome)}
+	return &OpError{Op: op, Topic: topic, Addr: f.Addr, Err: f.Err, Outcome: Outcome(f.Outcome)}
 }
 
 // Error says what failed, where and why.
@@ -144,7 +162,7 @@ func (e *OpError) Error() string {
 		s += " at " + e.Addr
 	}
 	s += ": " + e.Err.Error()
-	if e.outcome == unknown {
+	if e.Outcome == OutcomeUnknown {
 		s += " (the batch may be stored or not)"
 	}
 	return s
@@ -177,18 +195,18 @@ func IsRetryable(err error) bool {
 
 // IsNotStored reports whether err is of an append whose batch is certainly not
 // stored: the server refused it, or never got all of it.
-func IsNotStored(err error) bool { return outcomeOf(err) == notStored }
+func IsNotStored(err error) bool { return outcomeOf(err) == OutcomeNotStored }
 
 // IsUnknown reports whether err is of an append whose batch may be stored or
 // not: it was sent, and the connection or the caller's patience ended before
 // the answer.
-func IsUnknown(err error) bool { return outcomeOf(err) == unknown }
+func IsUnknown(err error) bool { return outcomeOf(err) == OutcomeUnknown }
 
-func outcomeOf(err error) outcome {
+func outcomeOf(err error) Outcome {
 	if e, ok := errors.AsType[*OpError](err); ok {
-		return e.outcome
+		return e.Outcome
 	}
-	return notAppend
+	return OutcomeNone
 }
 
 // errorList is several errors, on one line.

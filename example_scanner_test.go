@@ -79,7 +79,7 @@ func ExampleScanner_publishSubscribe() {
 	ctx := context.Background()
 	client, err := logd.Dial(ctx, logd.ClientConfig{
 		Addrs:             []string{addr},
-		ReconnectAttempts: -1, // followers outlast any absence of the server
+		ReconnectAttempts: logd.Unlimited, // followers outlast any absence of the server
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -2,6 +2,7 @@ package logd
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -59,7 +60,7 @@ func (c *Client) hook(ctx context.Context, op, topic string, base int64, skip bo
 }
 
 // RetentionOptions are settings that [Client.Retention] asks about. A field
-// that is 0 stands for the server's setting, a negative one for no limit.
+// that is 0 stands for the server's setting, Unlimited for no limit.
 type RetentionOptions struct {
 	Partitions int64         // kept
 	Bytes      int64         // kept, in whole partitions
@@ -92,6 +93,15 @@ func (c *Client) Retention(ctx context.Context, topic string, o RetentionOptions
 	if err := checkTopic(topic); err != nil {
 		return nil, &OpError{Op: op, Topic: topic, Err: err}
 	}
+	for _, f := range [...]struct {
+		name  string
+		value any
+		ok    bool
+	}{{"Partitions", o.Partitions, o.Partitions >= Unlimited}, {"Bytes", o.Bytes, o.Bytes >= Unlimited}, {"Age", o.Age, o.Age >= Unlimited}} {
+		if !f.ok {
+			return nil, &OpError{Op: op, Topic: topic, Err: fmt.Errorf("RetentionOptions.%s is %v: want 0 (the server's setting) or more, or Unlimited (-1)", f.name, f.value)}
+		}
+	}
 	req := &protocol.Request{Command: protocol.Retention, Topic: []byte(topic), Keep: protocol.Keep{
 		Partitions: asked(o.Partitions), Bytes: asked(o.Bytes), Age: asked(o.Age),
 	}}
@@ -109,8 +119,8 @@ func (c *Client) Retention(ctx context.Context, topic string, o RetentionOptions
 	return plan, err
 }
 
-// asked turns an option, of which 0 is the server's setting and a negative one
-// no limit, into the request's, of which those are -1 and 0.
+// asked turns an option, of which 0 is the server's setting and Unlimited is no
+// limit, into the request's, of which those are -1 and 0.
 func asked[T int64 | time.Duration](n T) T {
 	switch {
 	case n == 0:

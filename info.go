@@ -135,11 +135,24 @@ type ServerConfig struct {
 	// MaxMessages is the largest number of messages to read at once, and 0
 	// if the server does not say.
 	MaxMessages int64
+	// PartitionSize is the length at which a partition is full, Partitions how many
+	// of a topic are kept; 0 if the server does not say.
+	PartitionSize, Partitions int64
+	// FlushBatches is after how many batches of a topic the server syncs,
+	// FlushInterval after what time; 0 for never, or if the server does not say.
+	FlushBatches  int64
+	FlushInterval time.Duration
 	// DeleteHook tells that the server has a delete hook.
 	DeleteHook bool
+	// Version is the server's, "" if it does not say.
+	Version string
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
+
+// SyncsFirst reports whether a batch is on stable storage when the server answers
+// that it is stored.
+func (c *ServerConfig) SyncsFirst() bool { return c.FlushBatches == 1 }
 
 // Config returns the server's settings.
 func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
@@ -151,7 +164,8 @@ func (c *Client) Config(ctx context.Context) (*ServerConfig, error) {
 		}
 		cfg = &ServerConfig{
 			Host: s.Host, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout,
-			MaxBatchSize: s.MaxBatchSize, MaxMessages: s.MaxMessages, DeleteHook: s.DeleteHook,
+			MaxBatchSize: s.MaxBatchSize, MaxMessages: s.MaxMessages, PartitionSize: s.PartitionSize, Partitions: s.Partitions,
+			FlushBatches: s.FlushBatches, FlushInterval: s.FlushInterval, DeleteHook: s.DeleteHook, Version: s.Version,
 		}
 		cfg.Fields, err = parseFields(body)
 		return err

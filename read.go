@@ -25,13 +25,30 @@ type ReadOptions struct {
 	// DefaultReadMessages.
 	Messages int64
 	// MaxBytes is how many bytes are enough. Whatever it is, one batch is read
-	// if there is one. Default: DefaultReadMaxBytes; negative: no limit but
+	// if there is one. Default: DefaultReadMaxBytes; Unlimited: no limit but
 	// ClientConfig's MaxReplySize.
 	MaxBytes int64
 	// Wait is how long to wait at the end of the log for a batch to come. A read
 	// that waits has its connection for itself, and holds up no other call. Default:
 	// not at all.
 	Wait time.Duration
+}
+
+// validate returns an error that names the field, its value and the allowed range
+// if there is no such read.
+func (o *ReadOptions) validate() error {
+	bad := func(field string, value any, want string) error {
+		return fmt.Errorf("ReadOptions.%s is %v: want 0 (the default) or more%s", field, value, want)
+	}
+	switch {
+	case o.Messages < 0:
+		return bad("Messages", o.Messages, "")
+	case o.MaxBytes < Unlimited:
+		return bad("MaxBytes", o.MaxBytes, ", or Unlimited (-1)")
+	case o.Wait < 0:
+		return bad("Wait", o.Wait, "")
+	}
+	return nil
 }
 
 // Read returns the batches from the offset on, where a batch must start. At
@@ -80,18 +97,21 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 	if offset < 0 && command == protocol.Read {
 		return nil, &OpError{Op: op, Topic: topic, Err: ErrNoBatch}
 	}
+	if err := opts.validate(); err != nil {
+		return nil, &OpError{Op: op, Topic: topic, Err: err}
+	}
 	setDefault(&opts.Messages, DefaultReadMessages)
 	setDefault(&opts.MaxBytes, DefaultReadMaxBytes)
 	req := protocol.Request{
 		Command:  command,
 		Topic:    []byte(topic),
 		Offset:   offset,
-		Messages: max(opts.Messages, 0),
+		Messages: opts.Messages,
 		MaxBytes: max(opts.MaxBytes, 0),
 		// A wait of no time still makes the end of the log an answer of its
 		// own, apart from all that is not found.
 		Waits: true,
-		Wait:  max(opts.Wait, 0),
+		Wait:  opts.Wait,
 	}
 	for past := int64(-1); ; {
 		res, err := c.readOnce(ctx, op, topic, &req)

@@ -231,7 +231,8 @@ func (s *Scanner) End() ScanEnd { return s.why }
 // The error is or wraps: *GoneError if what was to be read has been removed,
 // which is ErrTopicReplaced if that was by deleting the topic and making another,
 // *OffsetError if nothing begins there, ErrNoTopic if there is no such topic,
-// ErrCorrupt if a batch is damaged, ErrScannerClosed, ErrClosed, and else what a
+// ErrCorrupt if a batch is damaged, ErrClosed if the Scanner or the Client was closed,
+// and else what a
 // Client's Read would return, or the Progress.
 func (s *Scanner) Err() error { return s.err }
 
@@ -239,7 +240,7 @@ func (s *Scanner) Err() error { return s.err }
 // its goroutines. It leaves the Client and the Progress open. It always returns
 // nil.
 func (s *Scanner) Close() error {
-	s.end(ErrScannerClosed)
+	s.end(errScannerClosed)
 	s.stopped.Store(true)
 	s.fetching.Wait()
 	return nil
@@ -319,7 +320,7 @@ func (s *Scanner) finish(why ScanEnd, err error) error {
 		s.batches, s.walk = nil, batch.Messages{}
 		s.result.Release()
 		s.result = nil
-		s.end(ErrScannerClosed) // there is nothing more to fetch
+		s.end(errScannerClosed) // there is nothing more to fetch
 	}
 	if s.err == nil {
 		return io.EOF
@@ -332,7 +333,7 @@ func (s *Scanner) cause() error {
 	if err := context.Cause(s.ctx); err != nil {
 		return scanError(s.topic, err)
 	}
-	return scanError(s.topic, ErrScannerClosed)
+	return scanError(s.topic, errScannerClosed)
 }
 
 func scanError(topic string, err error) error { return &OpError{Op: "scan", Topic: topic, Err: err} }

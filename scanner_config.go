@@ -32,7 +32,8 @@ type ScannerConfig struct {
 	// with Times has a connection of its own.
 	Times bool
 
-	// Limit is how many messages to deliver at most. Default: no limit.
+	// Limit is how many messages to deliver at most. Default, and Unlimited: no
+	// limit.
 	Limit int64
 	// Follow makes Scan wait at the end of the log for more, instead of
 	// ending. See [Scanner] for the connection this takes.
@@ -72,8 +73,8 @@ func (cfg *ScannerConfig) Validate() error {
 	switch {
 	case !cfg.Start.valid():
 		return bad("Start", cfg.Start, "an offset, a delta and a number of 0 or more")
-	case cfg.Limit < 0:
-		return bad("Limit", cfg.Limit, "0 (no limit) or more")
+	case cfg.Limit < Unlimited:
+		return bad("Limit", cfg.Limit, "0 (the default) or more, or Unlimited (-1)")
 	case cfg.ReadBytes < 0:
 		return bad("ReadBytes", cfg.ReadBytes, "0 (the default) or more")
 	case cfg.ReadAhead < 0 || cfg.ReadAhead > maxReadAhead:
@@ -87,6 +88,7 @@ func (cfg *ScannerConfig) Validate() error {
 // withDefaults returns a copy in which no field that has a default is zero.
 func (cfg *ScannerConfig) withDefaults() ScannerConfig {
 	c := *cfg
+	c.Limit = max(c.Limit, 0)
 	if c.Start.IsZero() {
 		c.Start = AtOldest()
 	}

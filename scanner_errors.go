@@ -5,9 +5,6 @@ import (
 	"fmt"
 )
 
-// ErrScannerClosed tells that the Scanner was closed before it had come to its end.
-var ErrScannerClosed = errors.New("scanner closed")
-
 // ErrTopicReplaced tells that the topic which a Scanner has read, or which its
 // Progress is of, was deleted, and that another one has its name.
 var ErrTopicReplaced = errors.New("topic was deleted and made anew")

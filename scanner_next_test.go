@@ -113,7 +113,7 @@ func TestScannerNextFails(t *testing.T) {
 	}
 	s = fakeScanner(t, ScannerConfig{Start: AtOffset(0)}, (*script.Peer).AwaitClose)
 	s.Close()
-	if _, err := s.Next(t.Context()); !errors.Is(err, ErrScannerClosed) {
+	if _, err := s.Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Programs that come and go, with workers that complete in any order, that
 // fail, and that are cut off, together work off all of a topic: nothing is left
 // out, and what is delivered again begins with a message that is not completed.
-func TestStateAcrossPartitions(t *testing.T) {
+func TestProgressAcrossPartitions(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
@@ -77,7 +77,7 @@ func TestStateAcrossPartitions(t *testing.T) {
 
 // The last batch of a partition is completed and the partition removed: nothing
 // that is wanted is gone, and nothing is said to be.
-func TestStateOutlivesPartition(t *testing.T) {
+func TestProgressOutlivesPartition(t *testing.T) {
 	server := logdtest.Start(t, logdtest.PartitionSize(128), logdtest.Partitions(1))
 	client := server.Client(t)
 	add(t, client, "t", "a", "b")
@@ -102,7 +102,7 @@ func TestStateOutlivesPartition(t *testing.T) {
 
 // Workers complete at the same time as Scan reads, and a server that restarts
 // disturbs neither.
-func TestStateWithWorkers(t *testing.T) {
+func TestProgressWithWorkers(t *testing.T) {
 	server := logdtest.Start(t, logdtest.PartitionSize(512), logdtest.Partitions(1000))
 	client := server.Client(t)
 	const n, workers = 500, 4
@@ -147,25 +147,25 @@ func TestStateWithWorkers(t *testing.T) {
 	}
 }
 
-// failingState refuses to be told.
-type failingState struct {
+// failingProgress refuses to be told.
+type failingProgress struct {
 	progress.Memory
 	get, start error
 }
 
-func (s *failingState) Get() (logd.Position, error) { return logd.Position{}, s.get }
+func (s *failingProgress) Position() (logd.Position, error) { return logd.Position{}, s.get }
 
-func (s *failingState) Start(logd.ID) error { return s.start }
+func (s *failingProgress) Started(logd.ID) error { return s.start }
 
 // The errors of a state end the Scanner before anything is delivered.
-func TestStateFails(t *testing.T) {
+func TestProgressFails(t *testing.T) {
 	client := logdtest.Start(t).Client(t)
 	add(t, client, "t", "a")
 	oops := errors.New("oops")
-	if _, err := logd.NewScanner(t.Context(), client, "t", logd.ScannerConfig{Progress: &failingState{get: oops}}); !errors.Is(err, oops) {
+	if _, err := logd.NewScanner(t.Context(), client, "t", logd.ScannerConfig{Progress: &failingProgress{get: oops}}); !errors.Is(err, oops) {
 		t.Errorf("Get: %v", err)
 	}
-	s := newScanner(t, client, "t", logd.ScannerConfig{Progress: &failingState{start: oops}})
+	s := newScanner(t, client, "t", logd.ScannerConfig{Progress: &failingProgress{start: oops}})
 	if s.Scan() || !errors.Is(s.Err(), oops) || s.Message().Body != nil {
 		t.Errorf("Start: %v", s.Err())
 	}

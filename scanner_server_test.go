@@ -346,7 +346,7 @@ func TestScannerUnblocks(t *testing.T) {
 		stop func(s *logd.Scanner, client *logd.Client)
 		want error
 	}{
-		"close":  {func(s *logd.Scanner, _ *logd.Client) { s.Close() }, logd.ErrScannerClosed},
+		"close":  {func(s *logd.Scanner, _ *logd.Client) { s.Close() }, logd.ErrClosed},
 		"client": {func(_ *logd.Scanner, client *logd.Client) { client.Close() }, logd.ErrClosed},
 	} {
 		for _, away := range []bool{false, true} {

@@ -20,7 +20,7 @@ func TestScannerConfigValidate(t *testing.T) {
 	}{
 		{ScannerConfig{Start: AtOffset(-1)}, "ScannerConfig.Start is at -1.0: want an offset, a delta and a number of 0 or more"},
 		{ScannerConfig{Start: After(ID{5, -1})}, "ScannerConfig.Start is after 5.-1"},
-		{ScannerConfig{Limit: -1}, "ScannerConfig.Limit is -1: want 0 (no limit) or more"},
+		{ScannerConfig{Limit: -2}, "ScannerConfig.Limit is -2: want 0 (the default) or more, or Unlimited (-1)"},
 		{ScannerConfig{ReadBytes: -2}, "ScannerConfig.ReadBytes is -2: want 0 (the default) or more"},
 		{ScannerConfig{ReadAhead: -3}, "ScannerConfig.ReadAhead is -3: want 0 (the default) to 1024"},
 		{ScannerConfig{ReadAhead: 1025}, "ScannerConfig.ReadAhead is 1025"},
@@ -263,7 +263,7 @@ func TestScannerReadAheadIsBounded(t *testing.T) {
 			t.Errorf("%d requests after 10 messages, want 14", requests)
 		}
 		s.Close()
-		if s.Scan() || !errors.Is(s.Err(), ErrScannerClosed) {
+		if s.Scan() || !errors.Is(s.Err(), ErrClosed) {
 			t.Errorf("after Close, Scan delivers what was read ahead: %v", s.Err())
 		}
 	})

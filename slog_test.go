@@ -51,7 +51,7 @@ func TestSlogHandlerOptions(t *testing.T) {
 	if want := `{"level":"WARN","msg":"line\nbreak","a":1,"g":{"b":2}}`; len(s.Messages()) != 1 || s.Messages()[0] != want {
 		t.Errorf("stored %q, want %q", s.Messages(), want)
 	}
-	if err := h.Handle(t.Context(), slog.Record{Level: slog.LevelWarn}); !errors.Is(err, ErrWriterClosed) {
+	if err := h.Handle(t.Context(), slog.Record{Level: slog.LevelWarn}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Handle after Close: %v", err)
 	}
 	if st := w.Stats(); st.Refused != 1 || st.Taken != 1 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
@@ -102,7 +103,9 @@ type Writer struct {
 	room chan struct{}   // wakes one caller who waits for room; holds one
 	life context.Context // ends when CloseContext gives up
 	stop context.CancelCauseFunc
-	done chan struct{} // closed at the goroutine's end
+	// checked is the number of the connection over which a probe succeeded.
+	checked atomic.Int64
+	done    chan struct{} // closed at the goroutine's end
 
 	// mu is held for moments only: never while the network, a disk or a Backlog's
 	// lock is waited for, nor while a callback runs.
@@ -205,6 +208,7 @@ func (w *Writer) probe(ctx context.Context) error {
 	if err := w.client.link.ConnectOnce(ctx); err != nil {
 		return &OpError{Op: "connect", Err: err}
 	}
+	connection := w.client.link.Connection()
 	server, err := w.client.Config(ctx)
 	if err != nil {
 		return err
@@ -213,6 +217,11 @@ func (w *Writer) probe(ctx context.Context) error {
 		err := fmt.Errorf("%w: WriterConfig.BatchBytes is %d, and this server takes batches of up to %d", ErrTooLarge, w.cfg.BatchBytes, limit)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
 	}
+	if w.cfg.RequireSync && !server.SyncsFirst() {
+		err := fmt.Errorf("%w: its FlushBatches is %d, want 1", ErrNotSynced, server.FlushBatches)
+		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
+	}
+	w.checked.Store(connection)
 	return nil
 }
 
@@ -221,7 +230,7 @@ func (w *Writer) probe(ctx context.Context) error {
 // or is closed.
 //
 // A non-nil error means that the message was not taken: the Writer is failing
-// (ErrFailing, which wraps the cause), closed (ErrWriterClosed) or full
+// (ErrFailing, which wraps the cause), closed (ErrClosed) or full
 // (ErrBufferFull), or the message is larger than a batch may be (ErrTooLarge).
 func (w *Writer) Write(p []byte) (n int, err error) {
 	return w.WriteContext(context.Background(), p)
@@ -265,7 +274,7 @@ func (w *Writer) WriteFunc(ctx context.Context, p []byte, done func(WriteResult)
 
 // notTaken returns the error for a message, or a batch, that was not sent.
 func (w *Writer) notTaken(op string, err error) error {
-	return &OpError{Op: op, Topic: w.topic, Err: err, outcome: notStored}
+	return &OpError{Op: op, Topic: w.topic, Err: err, Outcome: OutcomeNotStored}
 }
 
 // opError returns the error of a method that says nothing of single messages.
@@ -314,7 +323,7 @@ func (w *Writer) Flush(ctx context.Context) error {
 	switch {
 	case w.closing:
 		w.mu.Unlock()
-		return w.opError("flush", ErrWriterClosed)
+		return w.opError("flush", errWriterClosed)
 	case w.state == StateFailing:
 		cause := w.cause
 		w.mu.Unlock()
@@ -372,7 +381,7 @@ func (w *Writer) CloseContext(ctx context.Context) error {
 	w.mu.Lock()
 	if !w.closing {
 		w.closing = true
-		w.refusal = w.notTaken("write", ErrWriterClosed)
+		w.refusal = w.notTaken("write", errWriterClosed)
 		w.buffer.seal()
 		w.wakeForRoom()
 	}

@@ -76,7 +76,7 @@ func (w *Writer) end() {
 	if w.closeErr == nil {
 		w.endFlushes()
 	}
-	w.account.failFlushes(ErrWriterClosed)
+	w.account.failFlushes(errWriterClosed)
 	changed := w.enter(StateClosed, nil)
 	w.mu.Unlock()
 	w.look()

@@ -33,11 +33,16 @@ type WriterConfig struct {
 	// BatchBytes.
 	BatchTarget int64
 	// BatchMessages is how many messages a batch has at most. Default: as many
-	// as fit.
+	// as fit, and so is Unlimited.
 	BatchMessages int64
 	// BatchAge is how long a message waits for others to share a batch with.
-	// Default: DefaultBatchAge; negative: until the batch is full or flushed.
+	// Default: DefaultBatchAge; Unlimited: until the batch is full or flushed.
 	BatchAge time.Duration
+
+	// RequireSync makes the Writer refuse a server that answers before a batch is on
+	// stable storage: see ServerConfig.SyncsFirst. The error is ErrNotSynced. The
+	// Writer asks again over each new connection.
+	RequireSync bool
 
 	// InFlight is how many batches are sent before the first of them is
 	// answered. With 1, batches are stored in the order of writing whatever
@@ -156,8 +161,10 @@ func (cfg *WriterConfig) Validate() error {
 		return bad("BatchBytes", cfg.BatchBytes, "0 (the default), or %d to %d", minBatchBytes, maxBatchBytes)
 	case cfg.BatchTarget < 0 || cfg.BatchTarget > cfg.withDefaults().BatchBytes:
 		return bad("BatchTarget", cfg.BatchTarget, "0 (the default), or up to BatchBytes, %d", cfg.withDefaults().BatchBytes)
-	case cfg.BatchMessages < 0:
-		return bad("BatchMessages", cfg.BatchMessages, "0 (the default) or more")
+	case cfg.BatchMessages < Unlimited:
+		return bad("BatchMessages", cfg.BatchMessages, "0 (the default) or more, or Unlimited (-1)")
+	case cfg.BatchAge < Unlimited:
+		return bad("BatchAge", cfg.BatchAge, "0 (the default) or more, or Unlimited (-1)")
 	case cfg.InFlight < 0 || cfg.InFlight > maxInFlight:
 		return bad("InFlight", cfg.InFlight, "0 (the default) to %d", maxInFlight)
 	case cfg.BufferBytes < 0:
@@ -193,6 +200,9 @@ func (cfg *WriterConfig) withDefaults() WriterConfig {
 	c := *cfg
 	setDefault(&c.BatchBytes, DefaultMaxBatchSize)
 	setDefault(&c.BatchTarget, c.BatchBytes)
+	if c.BatchMessages == Unlimited {
+		c.BatchMessages = 0
+	}
 	setDefault(&c.BatchMessages, c.BatchBytes/int64(batch.MinMessageLen))
 	setDefault(&c.BatchAge, DefaultBatchAge)
 	setDefault(&c.InFlight, DefaultInFlight)

@@ -7,8 +7,9 @@ import (
 
 // Errors of a Writer. Test for them with errors.Is.
 var (
-	// ErrWriterClosed: the Writer was closed.
-	ErrWriterClosed = errors.New("writer closed")
+	// ErrNotSynced: the server answers before a batch is on stable storage, and
+	// WriterConfig.RequireSync is set.
+	ErrNotSynced = errors.New("the server answers before it has synced")
 	// ErrFailing: the Writer is failing. The error wraps the cause, too.
 	ErrFailing = errors.New("writer is failing")
 	// ErrBufferFull: there is no room for a message (see Fail).

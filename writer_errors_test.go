@@ -10,7 +10,7 @@ import (
 )
 
 func TestBatchError(t *testing.T) {
-	cause := &OpError{Op: "append", Topic: "t", Addr: "a:1", Err: ErrBusy, outcome: notStored}
+	cause := &OpError{Op: "append", Topic: "t", Addr: "a:1", Err: ErrBusy, Outcome: OutcomeNotStored}
 	for _, tt := range []struct {
 		err  *BatchError
 		says string

@@ -116,7 +116,7 @@ func TestWriterBlockedCallersLearn(t *testing.T) {
 			closed := make(chan error)
 			go func() { closed <- w.Close() }()
 			for range cap(errs) {
-				if err := <-errs; !errors.Is(err, ErrWriterClosed) {
+				if err := <-errs; !errors.Is(err, ErrClosed) {
 					t.Errorf("Write: %v", err)
 				}
 			}

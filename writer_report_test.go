@@ -20,7 +20,7 @@ func TestReportsOnceASecond(t *testing.T) {
 			at = append(at, time.Since(start))
 		}}
 		batchError := func(port int, kept bool) error {
-			cause := &OpError{Op: "append", Topic: "t", Addr: fmt.Sprintf("a:%d", port), Err: ErrBusy, outcome: notStored}
+			cause := &OpError{Op: "append", Topic: "t", Addr: fmt.Sprintf("a:%d", port), Err: ErrBusy, Outcome: OutcomeNotStored}
 			return &BatchError{Topic: "t", Messages: 3, Batches: 1, Err: cause, Kept: kept}
 		}
 		for i := range 250 { // 2.5 seconds

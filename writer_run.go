@@ -147,7 +147,7 @@ func (w *Writer) send() {
 			raw, _ = s.batch.finish(w.topic)
 			s.raw = raw
 		}
-		if !w.client.tryAppend(w.topic, raw, &s.pending) {
+		if !w.sure() || !w.client.tryAppend(w.topic, raw, &s.pending) {
 			if w.held == s {
 				// There was a connection for it, and that has ended at once.
 				err := w.notTaken("append", ErrConnectionLost)
@@ -162,6 +162,12 @@ func (w *Writer) send() {
 		w.held = nil
 		w.flight.Push(s)
 	}
+}
+
+// sure reports whether the server that the Client is connected to was found to
+// sync, if that is wanted: another call may have connected the Client anew.
+func (w *Writer) sure() bool {
+	return !w.cfg.RequireSync || w.checked.Load() == w.client.link.Connection()
 }
 
 // next returns the batch that is to be sent next, nil if none is due.

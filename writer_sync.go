@@ -63,7 +63,7 @@ func (s *syncWrite) wait(ctx context.Context, topic string, refused error) ([]Wr
 		select {
 		case <-s.changed:
 		case <-ctx.Done():
-			ended = &OpError{Op: "write", Topic: topic, Err: ctx.Err(), outcome: unknown}
+			ended = &OpError{Op: "write", Topic: topic, Err: ctx.Err(), Outcome: OutcomeUnknown}
 		}
 	}
 	s.mu.Lock()

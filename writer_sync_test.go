@@ -78,7 +78,7 @@ func TestWriteSyncRefused(t *testing.T) {
 			t.Errorf("stored: %s", s.String())
 		}
 		w.Close()
-		if results, err := w.WriteSync(t.Context(), []byte("c")); !errors.Is(err, ErrWriterClosed) || results[0].Err != err {
+		if results, err := w.WriteSync(t.Context(), []byte("c")); !errors.Is(err, ErrClosed) || results[0].Err != err {
 			t.Errorf("after Close: %v, %v", results, err)
 		}
 	})

@@ -255,13 +255,13 @@ func TestWriterClose(t *testing.T) {
 			t.Errorf("stored %q", s.String())
 		}
 		_, err := w.Write([]byte("c"))
-		if !errors.Is(err, ErrWriterClosed) || !IsNotStored(err) || IsRetryable(err) {
+		if !errors.Is(err, ErrClosed) || !IsNotStored(err) || IsRetryable(err) {
 			t.Errorf("Write after Close: %v", err)
 		}
-		if err := w.Flush(t.Context()); !errors.Is(err, ErrWriterClosed) {
+		if err := w.Flush(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("Flush after Close: %v", err)
 		}
-		if err := w.WriteFunc(t.Context(), nil, func(WriteResult) { t.Error("called back") }); !errors.Is(err, ErrWriterClosed) {
+		if err := w.WriteFunc(t.Context(), nil, func(WriteResult) { t.Error("called back") }); !errors.Is(err, ErrClosed) {
 			t.Errorf("WriteFunc after Close: %v", err)
 		}
 		if w.State() != StateClosed {
@@ -356,6 +356,9 @@ func TestWriterConfigValidate(t *testing.T) {
 	if err := (&WriterConfig{}).Validate(); err != nil {
 		t.Errorf("the zero config: %v", err)
 	}
+	if err := (&WriterConfig{BatchMessages: Unlimited, BatchAge: Unlimited}).Validate(); err != nil {
+		t.Errorf("without limits: %v", err)
+	}
 	small, err := backlog.NewMemory(backlog.MemoryConfig{MaxBytes: 1000})
 	if err != nil {
 		t.Fatal(err)
@@ -380,7 +383,8 @@ func TestWriterConfigValidate(t *testing.T) {
 		{WriterConfig{BatchBytes: -1}, []string{"BatchBytes", "-1"}},
 		{WriterConfig{BatchBytes: 10}, []string{"BatchBytes", "10"}},
 		{WriterConfig{BatchBytes: 1 << 31}, []string{"BatchBytes", "2147483648", "2147483647"}},
-		{WriterConfig{BatchMessages: -1}, []string{"BatchMessages", "-1"}},
+		{WriterConfig{BatchMessages: -2}, []string{"BatchMessages", "-2", "Unlimited"}},
+		{WriterConfig{BatchAge: -time.Second}, []string{"BatchAge", "-1s", "Unlimited"}},
 		{WriterConfig{InFlight: -1}, []string{"InFlight", "-1", "1024"}},
 		{WriterConfig{InFlight: 1025}, []string{"InFlight", "1025", "1024"}},
 		{WriterConfig{BufferBytes: -1}, []string{"BufferBytes", "-1"}},

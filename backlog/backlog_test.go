@@ -311,7 +311,7 @@ func TestConfigValidate(t *testing.T) {
 		err  error
 		says []string
 	}{
-		{(&MemoryConfig{MaxBytes: -1}).Validate(), []string{"backlog.MemoryConfig.MaxBytes", "-1"}},
+		{(&MemoryConfig{MaxBytes: -2}).Validate(), []string{"backlog.MemoryConfig.MaxBytes", "-2"}},
 		{(&DiskConfig{}).Validate(), []string{"backlog.DiskConfig.Path"}},
 		{(&DiskConfig{Path: "x", MaxBytes: 1000}).Validate(), []string{"backlog.DiskConfig.MaxBytes", "1000", fmt.Sprint(minDisk)}},
 		{(&DiskConfig{Path: "x", FileMode: os.ModeDir}).Validate(), []string{"backlog.DiskConfig.FileMode"}},

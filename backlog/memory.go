@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 )
@@ -11,15 +12,16 @@ import (
 // MemoryConfig says how large a Memory may be. The zero value of
 // a field is its documented default.
 type MemoryConfig struct {
-	// MaxBytes bounds the length of the kept batches. Default 64 MiB.
+	// MaxBytes bounds the length of the kept batches. Default 64 MiB;
+	// logd.Unlimited (-1): no limit.
 	MaxBytes int64
 }
 
 // Validate returns an error that names the field, its value and the allowed
 // range if there can be no such backlog.
 func (cfg *MemoryConfig) Validate() error {
-	if cfg.MaxBytes < 0 {
-		return fmt.Errorf("logd: backlog.MemoryConfig.MaxBytes is %d: want 0 (the default) or more", cfg.MaxBytes)
+	if cfg.MaxBytes < -1 {
+		return fmt.Errorf("logd: backlog.MemoryConfig.MaxBytes is %d: want 0 (the default) or more, or logd.Unlimited (-1)", cfg.MaxBytes)
 	}
 	return nil
 }
@@ -46,8 +48,11 @@ func NewMemory(cfg MemoryConfig) (*Memory, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.MaxBytes == 0 {
+	switch cfg.MaxBytes {
+	case 0:
 		cfg.MaxBytes = 64 << 20
+	case -1:
+		cfg.MaxBytes = math.MaxInt64
 	}
 	return &Memory{maxBytes: cfg.MaxBytes}, nil
 }

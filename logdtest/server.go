@@ -156,7 +156,7 @@ func (s *Server) ClientConfig() logd.ClientConfig {
 		Addrs:             []string{s.Addr()},
 		ReconnectMin:      time.Millisecond,
 		ReconnectMax:      20 * time.Millisecond,
-		ReconnectAttempts: -1,
+		ReconnectAttempts: logd.Unlimited,
 	}
 	if s.network != nil {
 		cfg.Dial = s.network.Dial

@@ -23,9 +23,16 @@ var (
 	ErrDamaged = errors.New("progress file is damaged")
 	// ErrVersion: the file was written by a newer version of this package.
 	ErrVersion = errors.New("progress file is of a newer version")
-	// ErrClosed: the File is closed.
-	ErrClosed = errors.New("progress is closed")
 )
+
+// errClosed is logd.ErrClosed: the File is closed.
+var errClosed error = closedError{}
+
+type closedError struct{}
+
+func (closedError) Error() string { return "progress is closed" }
+
+func (closedError) Is(target error) bool { return target == logd.ErrClosed }
 
 // Sync is when a File puts what it knows on stable storage.
 type Sync uint8
@@ -75,7 +82,7 @@ type FileConfig struct {
 	// Position, which is the Scanner's Start.
 	Begin logd.Position
 	// MaxStarted is how many messages may be started and not done.
-	// Default: DefaultMaxStarted.
+	// Default: DefaultMaxStarted; logd.Unlimited: no limit.
 	MaxStarted int64
 }
 
@@ -101,8 +108,8 @@ func (cfg *FileConfig) Validate() error {
 		return bad("SaveMessages", cfg.SaveMessages, "0 with a SaveInterval: the one is for more, the other for less")
 	case err != nil:
 		return bad("Begin", cfg.Begin, "an offset, a delta and a number of 0 or more")
-	case cfg.MaxStarted < 0:
-		return bad("MaxStarted", cfg.MaxStarted, "0 (the default) or more")
+	case cfg.MaxStarted < logd.Unlimited:
+		return bad("MaxStarted", cfg.MaxStarted, "0 (the default) or more, or Unlimited (-1)")
 	}
 	return nil
 }
@@ -160,7 +167,7 @@ func (s *File) Position() (logd.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return logd.Position{}, ErrClosed
+		return logd.Position{}, errClosed
 	}
 	s.tracker.restart()
 	return s.tracker.position(), nil
@@ -181,7 +188,7 @@ func (s *File) SetTopicID(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return ErrClosed
+		return errClosed
 	}
 	s.tracker.ofTopic(id)
 	return nil
@@ -201,7 +208,7 @@ func (s *File) Started(id logd.ID) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return ErrClosed
+		return errClosed
 	}
 	err := s.tracker.start(id, s.cfg.MaxStarted)
 	_, named := s.saved.ID()
@@ -251,7 +258,7 @@ func (s *File) note(id logd.ID, err error) (due bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false, ErrClosed
+		return false, errClosed
 	}
 	if failed := s.tracker.done(id, err); failed != nil {
 		return false, failed

@@ -24,6 +24,7 @@
 package progress
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/logd-dev/logd"
@@ -37,7 +38,8 @@ import (
 // message too many is ErrFull.
 type Memory struct {
 	// MaxStarted is how many messages may be started and not done. Default:
-	// DefaultMaxStarted. It must not change after the first use.
+	// DefaultMaxStarted; logd.Unlimited: no limit. It must not change after the first
+	// use.
 	MaxStarted int64
 	// Begin is what Position returns at first. Default: the zero Position. It must
 	// not change after the first use.
@@ -49,6 +51,9 @@ type Memory struct {
 
 // Position implements logd.Progress.
 func (m *Memory) Position() (logd.Position, error) {
+	if m.MaxStarted < logd.Unlimited {
+		return logd.Position{}, fmt.Errorf("progress.Memory.MaxStarted is %d: want 0 (the default) or more, or logd.Unlimited (-1)", m.MaxStarted)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tracker.begin(m.Begin)

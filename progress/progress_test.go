@@ -338,7 +338,7 @@ func TestProgressConcurrently(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Errorf("second Close: %v", err)
 				}
-				if err := f.Done(logd.ID{Offset: 0, Delta: 0}, nil); !errors.Is(err, ErrClosed) {
+				if err := f.Done(logd.ID{Offset: 0, Delta: 0}, nil); !errors.Is(err, logd.ErrClosed) {
 					t.Errorf("Complete after Close: %v", err)
 				}
 			}
@@ -411,7 +411,7 @@ func TestFileConfigValidate(t *testing.T) {
 		`FileConfig.SaveInterval is -1ns`:                      {Path: "x", SaveInterval: -1},
 		`FileConfig.SaveMessages is 2: want 0 with a SaveInte`: {Path: "x", SaveMessages: 2, SaveInterval: 1},
 		`FileConfig.Begin is at -2.0`:                          {Path: "x", Begin: logd.AtOffset(-2)},
-		`FileConfig.MaxStarted is -1`:                          {Path: "x", MaxStarted: -1},
+		`FileConfig.MaxStarted is -2`:                          {Path: "x", MaxStarted: -2},
 	} {
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate(%+v) = %v, want %s", cfg, err, want)
@@ -438,10 +438,10 @@ func TestFileOfNothing(t *testing.T) {
 	if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a file: %v", err)
 	}
-	if _, err := s.Position(); !errors.Is(err, ErrClosed) {
+	if _, err := s.Position(); !errors.Is(err, logd.ErrClosed) {
 		t.Errorf("Get after Close: %v", err)
 	}
-	if fmt.Sprint(s.Started(logd.ID{Offset: 1, Delta: 2})) != ErrClosed.Error() {
+	if fmt.Sprint(s.Started(logd.ID{Offset: 1, Delta: 2})) != errClosed.Error() {
 		t.Error("Start after Close")
 	}
 }

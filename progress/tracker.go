@@ -3,6 +3,7 @@ package progress
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/logd-dev/logd"
@@ -78,8 +79,11 @@ func (t *tracker) position() logd.Position {
 }
 
 func (t *tracker) start(id logd.ID, limit int64) error {
-	if limit <= 0 {
+	switch limit {
+	case 0:
 		limit = DefaultMaxStarted
+	case logd.Unlimited:
+		limit = math.MaxInt64
 	}
 	if t.any && t.newest.Compare(id) >= 0 {
 		return fmt.Errorf("message %v is started after %v: one Progress is for one Scanner at a time", id, t.newest)

@@ -41,7 +41,7 @@ func TestSoak(t *testing.T) {
 				Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, network, addr.Load().(string))
 				},
-				ReconnectMin: time.Millisecond, ReconnectMax: 20 * time.Millisecond, ReconnectAttempts: -1,
+				ReconnectMin: time.Millisecond, ReconnectMax: 20 * time.Millisecond, ReconnectAttempts: logd.Unlimited,
 			}
 			p := &soakProducer{t: t, client: cfg, inFlight: inFlight, path: filepath.Join(t.TempDir(), "backlog"), r: rand.New(rand.NewPCG(r.Uint64(), 1))}
 			c := &soakConsumer{t: t, client: cfg, path: filepath.Join(t.TempDir(), "state"), r: rand.New(rand.NewPCG(r.Uint64(), 2))}
