@@ -49,7 +49,7 @@ type numbers struct {
 const loadPatience = time.Second
 
 // readyNumbers sees to it that the table is in memory, and returns ErrBusy if
-// that takes long.
+// that takes long or can't be done.
 func (l *Log) readyNumbers(ctx context.Context) error {
 	nb := &l.numbers
 	if nb.ready.Load() && !nb.wrong.Load() {
@@ -80,6 +80,9 @@ func (l *Log) readyNumbers(ctx context.Context) error {
 	case <-late:
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e) // it was deleted, perhaps
 	}
 	if !nb.ready.Load() {
 		return ErrBusy
