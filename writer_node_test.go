@@ -1,7 +1,6 @@
 package logd_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,31 +10,8 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
-	"github.com/logd-dev/logd/internal/config"
-	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/logdtest"
 )
-
-// startServer starts a real server on the folder. It listens at addr, or at a
-// free port if that is "".
-func startServer(t *testing.T, dir, addr string) (n *node.Node, stop func()) {
-	t.Helper()
-	cfg := config.Default()
-	cfg.Host, cfg.HTTPHost, cfg.WorkDir = "127.0.0.1:0", "", dir
-	if addr != "" {
-		cfg.Host = addr
-	}
-	n, err := node.Start(t.Context(), node.Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := n.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-	}
-}
 
 // readTopic returns all messages of the topic.
 func readTopic(t *testing.T, c *logd.Client, topic string) (all []string) {
@@ -64,13 +40,7 @@ func readTopic(t *testing.T, c *logd.Client, topic string) (all []string) {
 
 // What a Writer says of its messages is what a reader finds.
 func TestWriterOnServer(t *testing.T) {
-	n, stop := startServer(t, t.TempDir(), "")
-	defer stop()
-	c, err := logd.Dial(t.Context(), logd.ClientConfig{Addrs: []string{n.Addr().String()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := logdtest.Start(t).Client(t)
 	server, err := c.Config(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -112,9 +82,9 @@ func TestWriterOnServer(t *testing.T) {
 // The server is away while messages are written; the program ends, too. The
 // next one delivers what is on disk, before its own.
 func TestWriterOverServerRestart(t *testing.T) {
-	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "backlog")
-	n, stop := startServer(t, dir, "")
-	addr := n.Addr().String()
+	path := filepath.Join(t.TempDir(), "backlog")
+	server := logdtest.Start(t)
+	addr := server.Addr()
 
 	program := func(first, last int) error {
 		t.Helper()
@@ -142,14 +112,13 @@ func TestWriterOverServerRestart(t *testing.T) {
 	if err := program(0, 10); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	stop()
+	server.Stop()
 	for i := 10; i < 30; i += 10 {
 		if err := program(i, i+10); !errors.Is(err, logd.ErrBacklogged) || !errors.Is(err, logd.ErrConnect) {
 			t.Errorf("Close without a server: %v", err)
 		}
 	}
-	_, stop = startServer(t, dir, addr)
-	defer stop()
+	server.Restart()
 	if err := program(30, 40); err != nil {
 		t.Errorf("Close: %v", err)
 	}
