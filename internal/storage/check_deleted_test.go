@@ -21,7 +21,7 @@ func TestCheckDeletedCrash(t *testing.T) {
 	for _, way := range deleteWays {
 		t.Run(way.name, func(t *testing.T) {
 			marked := 0
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				s, id := prepareDelete(t, disk, way.stays)
 				defer kill(s)

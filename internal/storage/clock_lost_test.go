@@ -46,7 +46,7 @@ func TestTimesLostWhileTheClockIsBehind(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				r := &clockRun{t: t, clock: new(wrongClock), disk: vfstest.New()}
 				r.disk.SetClock(r.clock.Now)
 				r.o = Options{Clock: r.clock, Partitions: -1, FlushInterval: -1, FlushBatches: 1}
@@ -91,7 +91,7 @@ func (r *clockRun) begin() {
 // A clock that goes further ahead is as new as one that goes ahead: nothing is
 // removed for an hour from then on.
 func TestAgeWhenTheClockGoesFurtherAhead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		clock, disk := new(wrongClock), vfstest.New()
 		disk.SetClock(clock.Now)
 		s := openMem(t, disk, Options{Clock: clock, PartitionSize: 100, Partitions: -1, RetentionAge: 48 * time.Hour, FlushInterval: -1})
@@ -118,7 +118,7 @@ func TestAgeWhenTheClockGoesFurtherAhead(t *testing.T) {
 // A clock that is believed to be right, since it has been for an hour, and goes
 // back, is believed again: what goes ahead of that is ahead.
 func TestAgeWhenTheClockGoesBackAndAhead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		clock, disk := new(wrongClock), vfstest.New()
 		disk.SetClock(clock.Now)
 		s := openMem(t, disk, Options{Clock: clock, PartitionSize: 100, Partitions: -1, RetentionAge: 6 * time.Hour, FlushInterval: -1})

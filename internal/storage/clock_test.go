@@ -35,7 +35,7 @@ type clockBatch struct {
 func TestOneAppendAhead(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed %v", killed), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				clock, disk := new(wrongClock), vfstest.New()
 				disk.SetClock(clock.Now)
 				o := Options{Clock: clock, PartitionSize: 200, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1, FlushBatches: 1}
@@ -94,7 +94,7 @@ func TestOneAppendAhead(t *testing.T) {
 
 // It is said once that the clock is behind, which topic, and how far.
 func TestClockBehindIsSaid(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		clock, disk := new(wrongClock), vfstest.New()
 		o := Options{Clock: clock, Partitions: -1, FlushInterval: -1, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
@@ -152,7 +152,7 @@ func TestAgeOfAdoptedData(t *testing.T) {
 	for name, at := range map[string]time.Time{"1970": time.Unix(0, 0), "last year": time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		for _, single := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, one partition %v", name, single), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
 					disk := vfstest.New()
 					var size int64
 					for i := range 3 {
@@ -196,7 +196,7 @@ func TestAgeOfAdoptedData(t *testing.T) {
 // A batch that comes while the clock is behind has a time that is too early; it
 // is not removed by it when the clock is right again.
 func TestAgeWhileTheClockIsBehind(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		clock, disk := new(wrongClock), vfstest.New()
 		disk.SetClock(clock.Now)
 		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
@@ -224,7 +224,7 @@ func TestAgeWhileTheClockIsBehind(t *testing.T) {
 // What tells how old the first partition is of a topic that was created while the
 // clock was right is not the topic's age.
 func TestAgeOfTheFirstPartition(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		clock, disk := new(wrongClock), vfstest.New()
 		disk.SetClock(clock.Now)
 		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
@@ -252,7 +252,7 @@ func TestAgeOfTheFirstPartition(t *testing.T) {
 func TestAgeWhenTheClockGoesAhead(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		t.Run(fmt.Sprintf("comes back %v", back), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				clock, disk := new(wrongClock), vfstest.New()
 				disk.SetClock(clock.Now)
 				s := openMem(t, disk, Options{Clock: clock, PartitionSize: 100, Partitions: -1, RetentionAge: 24 * time.Hour, FlushInterval: -1})
@@ -295,7 +295,7 @@ func TestWrongClocks(t *testing.T) {
 	}
 	for n := range 60 {
 		rng := rand.New(rand.NewPCG(seed, uint64(n)))
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			k := n % len(wrong)
 			r := &clockRun{t: t, rng: rng, clock: new(wrongClock), disk: vfstest.New(), wrong: wrong[k], ages: k >= 2}
 			r.run()

@@ -564,7 +564,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 
 // runCrash runs one workload in a bubble, so that time is its own.
 func runCrash(t *testing.T, seed uint64, steps int, lie func(*vfstest.FS)) (r *crashRun, err error) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r = newCrashRun(seed, lie)
 		err = r.run(steps)
 		if err != nil && r.s != nil {

@@ -46,7 +46,7 @@ type waker chan struct{}
 func (w waker) Wake() { w <- struct{}{} }
 
 func TestDelete(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := small
 		o.MaxTopics = 1
@@ -155,7 +155,7 @@ func TestDelete(t *testing.T) {
 // The files of deleted topics are kept for a while, also those of one name, and
 // over restarts. What is not ours is left alone.
 func TestDeletedFilesAreKept(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + hexID(journal.ID{}), "t~tomorrow~" + hexID(journal.ID{})}
 		for _, name := range strange {
@@ -229,7 +229,7 @@ func TestDeletedFilesAndTheClock(t *testing.T) {
 		{"19991231T230000.000Z", true}, // the bubble's time begins at 2000-01-01
 		{"19991231T230001.000Z", false},
 	} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			disk := vfstest.New()
 			folder := "t~" + test.stamp + "~" + hexID(journal.ID{1})
 			if err := disk.WriteFile(path.Join(deleted.Dir, folder, "0.log"), []byte("x")); err != nil {
@@ -265,7 +265,7 @@ func TestDeleteOnAFullDisk(t *testing.T) {
 		}}},
 	} {
 		t.Run(what.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				s := openMem(t, disk, small)
 				defer s.Close()
@@ -294,7 +294,7 @@ func TestDeleteOnAFullDisk(t *testing.T) {
 		})
 	}
 	t.Run("later", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			disk := vfstest.New()
 			s := openMem(t, disk, small)
 			defer s.Close()
@@ -376,7 +376,7 @@ func keptPartitions(disk *vfstest.FS) (n int) {
 // crashDelete looks at what a power cut leaves after each operation of a
 // deletion, and after it.
 func crashDelete(t *testing.T, now, stays bool, lie func(*vfstest.FS)) (err error) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s, id := prepareDelete(t, disk, stays)
 		defer kill(s)
@@ -435,7 +435,7 @@ func TestDeleteFaults(t *testing.T) {
 		for _, failure := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 			t.Run(fmt.Sprintf("%s/%v", way.name, failure), func(t *testing.T) {
 				for n, struck := 1, true; struck; n++ {
-					bubble(t, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
 						disk := vfstest.New()
 						s, id := prepareDelete(t, disk, way.stays)
 						var ops atomic.Int64 // the pass of the retention is an operation, too
@@ -490,7 +490,7 @@ func TestDeleteFaults(t *testing.T) {
 // TestDeletedMayComeBack deletes a topic whose folder can't be moved for good:
 // as long as a power cut may bring it back nothing of it is removed.
 func TestDeletedMayComeBack(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s, id := prepareDelete(t, disk, false)
 		defer kill(s)
@@ -518,7 +518,7 @@ func TestDeletedMayComeBack(t *testing.T) {
 
 // A topic that can't be opened or takes no appends can be deleted.
 func TestDeleteBroken(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		l := mustCreate(t, s, "t")
@@ -586,7 +586,7 @@ func TestDeleteBroken(t *testing.T) {
 
 // What waits for a sync when its topic is deleted is stored, or certainly not.
 func TestDeleteWhileASyncIsUnderWay(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		l := mustCreate(t, s, "t")
@@ -635,7 +635,7 @@ func TestDeleteWhileASyncIsUnderWay(t *testing.T) {
 
 // Deletion runs no hooks, and what waits for one is gone.
 func TestDeleteDropsHeld(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var n noter
 		s := openMem(t, vfstest.New(), holding(&n))
 		defer s.Close()

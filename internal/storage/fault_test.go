@@ -454,7 +454,7 @@ func (r *faultRun) checkBodies(s *Store) error {
 // A failed write ends writing, and not the promise of what was written before:
 // it is synced within the interval.
 func TestFailedWriteLeavesSyncs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: time.Second})
 		l := mustCreate(t, s, "t")

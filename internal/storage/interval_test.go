@@ -30,7 +30,7 @@ func slowSyncs(disk *vfstest.FS) {
 func TestIntervalTogether(t *testing.T) {
 	for n, together := range map[int]int{2: 0, 3: 0, 4: 1, 100: 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				slowSyncs(disk)
 				o := Options{FlushInterval: time.Second}
@@ -74,7 +74,7 @@ func commitAll(t *testing.T, disk *vfstest.FS, logs []*Log) int {
 func TestCommitsGather(t *testing.T) {
 	for n, together := range map[int]int{1: 0, 2: 0, 3: 0, 10: 1, 100: 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				s := openMem(t, disk, Options{FlushBatches: 1})
 				var logs []*Log
@@ -102,7 +102,7 @@ func TestCommitsGather(t *testing.T) {
 // TestSlowSyncOfAll makes sure that logs are synced by themselves for a while
 // after a sync of all took long: somebody else keeps the file system busy.
 func TestSlowSyncOfAll(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		var logs []*Log
@@ -184,7 +184,7 @@ func (d twoDisks) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, e
 // synced by itself: a sync of all does not concern it.
 func TestSyncOfAnotherDevice(t *testing.T) {
 	for _, o := range []Options{{FlushBatches: 1}, {FlushInterval: time.Second}} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			disk := vfstest.New()
 			slowSyncs(disk)
 			o.FS, o.Logger = twoDisks{disk}, testLogger(t)
@@ -220,7 +220,7 @@ func TestSyncOfAnotherDevice(t *testing.T) {
 // TestIntervalTogetherFails makes sure that after a failed sync of all only
 // those logs end that it concerns.
 func TestIntervalTogetherFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		slowSyncs(disk)
 		o := Options{FlushInterval: time.Second}
@@ -270,7 +270,7 @@ func TestIntervalTogetherFails(t *testing.T) {
 // TestIntervalHurries makes sure that topics which wait to be synced do not keep
 // more files open than there may be, however many they are.
 func TestIntervalHurries(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{FlushInterval: time.Hour, OpenFiles: 2}
 		s := openMem(t, disk, o)
@@ -291,7 +291,7 @@ func TestIntervalHurries(t *testing.T) {
 // TestIntervalMakesRoom makes sure that appends which find no descriptor, since
 // all are kept for a sync, find one.
 func TestIntervalMakesRoom(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: time.Hour})
 		l := mustCreate(t, s, "t")

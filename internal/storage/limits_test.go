@@ -36,7 +36,7 @@ func hang(disk *vfstest.FS, kind vfstest.Kind) (goOn func()) {
 // A disk that hangs fills the queue up to its limit; then appends are refused
 // at once. Waiting ends with the context. Nothing that was refused is stored.
 func TestQueueIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		r := batchOf("t", "message")
 		s := openMem(t, disk, Options{FlushInterval: -1, QueueBytes: 2 * int64(len(r.data))})
@@ -72,7 +72,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestSyncToEndsWithContext(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: -1})
 		defer s.Close()

@@ -568,7 +568,7 @@ func (r *numbersRun) accounts() error {
 }
 
 func runNumbers(t *testing.T, seed uint64, steps int, broken func(*numbersRun)) (err error) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := newNumbersRun(seed)
 		if broken != nil {
 			r.restart = broken
@@ -630,7 +630,7 @@ func TestNumbersPowerCutControl(t *testing.T) {
 // TestNumbersCache: the cache is written, is read, and is not believed if it is of
 // another log, of more, or damaged. Whatever it is, the answers are the same.
 func TestNumbersCache(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{FS: disk, FlushInterval: time.Second, Partitions: -1}
 		s := openStore(t, o)
@@ -802,7 +802,7 @@ func TestNumbersRefused(t *testing.T) {
 // TestNumbersUnsynced: no cache speaks of what is not on stable storage, and none
 // of what was cut off.
 func TestNumbersUnsynced(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: -1})
 		defer s.Close()

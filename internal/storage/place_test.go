@@ -59,7 +59,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 			"nobody syncs":            {FlushInterval: -1},
 		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
 					disk := vfstest.New()
 					o.PartitionSize = 2*size - 1
 					s := openMem(t, disk, o)

@@ -221,7 +221,7 @@ func TestTotalsOfAnotherPartitionAreForgotten(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				s := openMem(t, disk, o)
 				l := mustCreate(t, s, "t")
@@ -285,7 +285,7 @@ func TestTruncateToSyncsWhatItKeeps(t *testing.T) {
 // A sync that was under way when the log was cut must not count what comes
 // after the cut as synced.
 func TestTruncateToWaitsForSync(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{FlushInterval: -1}
 		s := openMem(t, disk, o)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -571,7 +572,7 @@ func TestSeekBesideDamage(t *testing.T) {
 				damaged, o = damaged-batches, Options{}
 			}
 			t.Run(fmt.Sprintf("repaired %v, partitions of %d, batch %d", repaired, o.PartitionSize, damaged), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
 					disk := vfstest.New()
 					s := openMem(t, disk, o)
 					l := mustCreate(t, s, "t")
@@ -628,7 +629,7 @@ func TestSeekBesideDamage(t *testing.T) {
 
 // Without the index the journal has the times of the first and the last batch.
 func TestTimesWithoutIndex(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{})
 		l := mustCreate(t, s, "t")

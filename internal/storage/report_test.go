@@ -58,7 +58,7 @@ func newLogs(t *testing.T, s *Store, names ...string) (logs []*Log) {
 // TestSharedSyncReportsOnce makes sure that after a failed sync of all no other one
 // counts for those whose bytes it concerned and who did not wait for it.
 func TestSharedSyncReportsOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		first := newLogs(t, s, "first0", "first1", "first2", "first3", "first4")
@@ -223,7 +223,7 @@ func TestReportOfAnother(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				test.o.FlushInterval, test.o.Partitions = -1, -1
 				s := openMem(t, disk, test.o)
@@ -328,7 +328,7 @@ func TestReportUnderWay(t *testing.T) {
 func TestReportsAtRandom(t *testing.T) {
 	runs := crashRuns(t, 60)
 	for seed := range uint64(runs) {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 11))
 			disk := vfstest.New()
 			slowPartitions(disk)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/vfs"
@@ -145,7 +146,7 @@ func TestDamagedIndexIsNoError(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				s := openMem(t, disk, Options{FlushInterval: -1})
 				defer s.Close()
@@ -173,7 +174,7 @@ func TestDamagedIndexIsNoError(t *testing.T) {
 // While the disk is full the index gets no entries. Who seeks a time from then
 // is given too much, and skips nothing.
 func TestSeekWhereTheIndexHasNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: -1})
 		defer s.Close()

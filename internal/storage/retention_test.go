@@ -83,7 +83,7 @@ func TestRetention(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				o := test.o
 				o.PartitionSize = 1
@@ -99,7 +99,7 @@ func TestRetention(t *testing.T) {
 // A topic that gets nothing for longer than the age is empty at the end, keeps
 // its next offset, and is no later than a tenth of the age.
 func TestRetentionAge(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{Partitions: -1, PartitionSize: 1, RetentionAge: 5 * time.Second}
 		s := openMem(t, disk, o)
@@ -219,7 +219,7 @@ func TestSyncBesideRemoval(t *testing.T) {
 // What is known of a partition that can't be read is nothing, least of all that
 // it is old.
 func TestRetentionAgeOfDamaged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{Partitions: -1, RetentionAge: 24 * time.Hour, PartitionSize: 1}
 		s := openMem(t, disk, o)
@@ -247,7 +247,7 @@ func TestRetentionAgeOfDamaged(t *testing.T) {
 
 // Files that could not be removed are removed by the next look.
 func TestRemoveIsTriedAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{PartitionSize: 1, Partitions: 2, FlushInterval: -1})
 		defer s.Close()
@@ -276,7 +276,7 @@ func TestRemoveIsTriedAgain(t *testing.T) {
 // Whoever manages a store decides what is removed: the store says what it would
 // remove, and removes what it is told.
 func TestManagedRetention(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		o := Options{PartitionSize: 1, Partitions: 2, RetentionAge: time.Hour, FlushInterval: -1, Managed: true}
 		s := openMem(t, vfstest.New(), o)
 		defer s.Close()

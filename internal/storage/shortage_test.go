@@ -235,7 +235,7 @@ func TestShortages(t *testing.T) {
 					for n := 1; n < 1000; n++ {
 						fault := vfstest.Fault{Err: short.err, Match: short.fails, Reads: true, Forever: forever}
 						met := true
-						bubble(t, func(t *testing.T) { met = runDrill(t, n, fault, work.o, work.apart, work.do) })
+						synctest.Test(t, func(t *testing.T) { met = runDrill(t, n, fault, work.o, work.apart, work.do) })
 						if !met {
 							return
 						}
@@ -304,7 +304,7 @@ func runDrill(t *testing.T, n int, fault vfstest.Fault, o Options, apart bool, d
 // are; when there are descriptors again, all of it is durable and readable, also
 // if nobody writes any more.
 func TestNamesWithoutDescriptors(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{FS: apartFS{disk}, FlushBatches: 1}
 		s := openStore(t, o)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,20 +40,6 @@ func batchOf(topic string, bodies ...string) run {
 	var r run
 	r.add(topic, bodies...)
 	return r
-}
-
-// bubble is synctest.Test. What pools hold belongs to one bubble or to none,
-// channels above all, and must not get into another: they are emptied before
-// and after.
-func bubble(t *testing.T, f func(*testing.T)) {
-	t.Helper()
-	empty := func() {
-		runtime.GC() // moves what pools hold to their victims
-		runtime.GC() // drops those
-	}
-	empty()
-	defer empty()
-	synctest.Test(t, f)
 }
 
 // openStore opens a store and closes it with the test.
@@ -270,7 +255,7 @@ func TestRetentionStopsAtTheReadableEnd(t *testing.T) {
 // After a truncation the newest batch is the last one that was kept, not the
 // first that was cut off.
 func TestTruncateToKeepsTimes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		o := Options{FlushInterval: -1}
 		s := openMem(t, vfstest.New(), o)
 		defer s.Close()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -72,7 +73,7 @@ func TestTimes(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for _, size := range []int64{300, 5000, 200_000, 1 << 30} {
 		t.Run(fmt.Sprintf("partitions of %d", size), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, uint64(size)))
 				disk := vfstest.New()
 				o := Options{PartitionSize: size, Partitions: -1, FlushInterval: -1}
@@ -108,7 +109,7 @@ func TestTimes(t *testing.T) {
 
 // Times lead around damage: the batch behind it is named, and none inside.
 func TestTimesOfDamage(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := Options{PartitionSize: 5000, Partitions: -1, FlushInterval: -1}
 		s := openMem(t, disk, o)
@@ -172,7 +173,7 @@ func TestTimesOfDamage(t *testing.T) {
 
 // Damage that is set aside while the index still has entries of it.
 func TestTimesOfDamageInTheIndex(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s := openMem(t, vfstest.New(), Options{Partitions: -1, FlushInterval: -1})
 		defer s.Close()
 		l := mustCreate(t, s, "t")
@@ -201,7 +202,7 @@ func TestTimesOfDamageInTheIndex(t *testing.T) {
 // Nothing that is not readable yet has a time, and the log is not read where the
 // index knows the place.
 func TestTimesCost(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{Partitions: -1, FlushInterval: -1, FlushBatches: 1})
 		defer s.Close()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -20,7 +21,7 @@ func mustTrim(t testing.TB, l *Log, offset, want int64) {
 
 func TestTrim(t *testing.T) {
 	for _, flush := range []int{0, 1, 3} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			disk := vfstest.New()
 			o := small
 			o.FlushBatches = flush
@@ -64,7 +65,7 @@ func partitionFiles(disk *vfstest.FS, topic string) []string {
 
 // Trimming runs every hook first, and what is held goes with its release.
 func TestTrimAfterHooks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var n noter
 		o := holding(&n)
 		o.Partitions = -1
@@ -92,7 +93,7 @@ func TestTrimAfterHooks(t *testing.T) {
 // What is not readable yet is neither trimmed nor held.
 func TestTrimStopsAtTheReadableEnd(t *testing.T) {
 	for _, hooks := range []bool{false, true} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			var n noter
 			o := small
 			o.FlushBatches = 1
@@ -125,7 +126,7 @@ func TestTrimOnAFullDisk(t *testing.T) {
 		hooks  bool
 	}{{"no bytes", false, false}, {"no inodes", true, false}, {"hooks", false, true}} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
 				o := Options{FlushBatches: 1, Partitions: -1}
 				var n noter
@@ -172,7 +173,7 @@ func TestTrimOnAFullDisk(t *testing.T) {
 
 // A topic that has failed can be trimmed, but for its newest partition.
 func TestTrimAfterAFailure(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		o := small
 		o.FlushBatches = 1
