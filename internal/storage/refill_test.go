@@ -203,7 +203,7 @@ func TestRefill(t *testing.T) {
 	for name, damage := range damages {
 		for _, most := range []int64{0, 250, 1 << 20} {
 			t.Run(fmt.Sprintf("%s/%d", name, most), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
 					m := newRefillLog(t, damage)
 					s := openMem(t, m.disk, m.o)
 					defer func() { kill(s) }()
@@ -235,7 +235,7 @@ func TestRefill(t *testing.T) {
 func TestRefillTimes(t *testing.T) {
 	for name, batches := range map[string][2]int{"first": {0, 1}, "middle": {10, 10}, "last of a partition": {8, 8}, "head": {37, 37}, "newest": {39, 39}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				m := newRefillLog(t, func(*refillLog) {})
 				s := openMem(t, m.disk, m.o)
 				defer func() { kill(s) }()
@@ -271,7 +271,7 @@ func TestRefillTimes(t *testing.T) {
 func TestRefillCheck(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				m := newRefillLog(t, damage)
 				s := openMem(t, m.disk, m.o)
 				l := mustLog(t, s, "t")
@@ -290,7 +290,7 @@ func TestRefillCheck(t *testing.T) {
 
 // What does not fit is refused, and changes nothing.
 func TestRefillMisfit(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		m := newRefillLog(t, func(m *refillLog) { m.scribbleOn(7, 10) })
 		s := openMem(t, m.disk, m.o)
 		defer s.Close()
@@ -334,7 +334,7 @@ func TestRefillMisfit(t *testing.T) {
 
 // A batch of one partition does not reach into the next.
 func TestRefillOverPartitions(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		m := newRefillLog(t, damages["all"])
 		s := openMem(t, m.disk, m.o)
 		defer s.Close()
@@ -431,7 +431,7 @@ func withFS(o Options, disk *vfstest.FS) Options {
 
 // crashRefill looks at what a power cut leaves after each operation of a refill.
 func crashRefill(t *testing.T, damage func(*refillLog), most int64, lie func(*vfstest.FS)) (failed error) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		m := newRefillLog(t, damage)
 		s := openMem(t, m.disk, m.o)
 		defer kill(s)
@@ -494,7 +494,7 @@ func TestRefillFaults(t *testing.T) {
 	for _, failure := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 		t.Run(fmt.Sprint(failure), func(t *testing.T) {
 			for n, struck := 1, true; struck; n++ {
-				bubble(t, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
 					m := newRefillLog(t, damages["in each"])
 					s := openMem(t, m.disk, m.o)
 					l := mustLog(t, s, "t")
