@@ -889,7 +889,7 @@ func TestNumbersDamageBehindTheCache(t *testing.T) {
 // TestNumbersMemory: tables that were not used for longest go when there are too
 // many, and are there again when they are asked for.
 func TestNumbersMemory(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s := openMem(t, disk, Options{FlushInterval: time.Second, numberBytes: 700})
 		defer s.Close()
