@@ -162,7 +162,8 @@ func TestAppendAsync(t *testing.T) {
 		if offset, err := second.Wait(t.Context()); offset != 10 || err != nil {
 			t.Errorf("the second: %d, %v", offset, err)
 		}
-		if !isOver(first) || !isOver(second) || first.Done() != first.Done() {
+		done := first.Done()
+		if !isOver(first) || !isOver(second) || first.Done() != done {
 			t.Error("Done of an append that is over is not closed")
 		}
 		lost := c.AppendAsync(t.Context(), "t", one)

@@ -284,6 +284,9 @@ func (cn *conn) abandon(cl *Call, cause error) (isOver bool, outcome Outcome) {
 		cn.count(cl, -1)
 		cl.step(withdrawn)
 		cl.unsent, cl.err = true, cause
+		if cn.left {
+			cn.endLocked(errLeft)
+		}
 		return true, 0
 	}
 	cl.interest = orphaned

@@ -24,7 +24,8 @@
 //
 // Neither is held while something is read, written or dialed, nor over the
 // callbacks of [Options], nor over a send to a channel that could wait: wake, turn
-// and a call's done have room for what is sent there.
+// and a call's done have room for what is sent there. A look at a socket under
+// conn.mu does not wait.
 //
 // A Call belongs to its caller, to be looked at and written without a lock, until
 // it is given to a connection, and then again when it is over. In between, its
