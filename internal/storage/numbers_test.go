@@ -961,3 +961,90 @@ func TestNumbersBusy(t *testing.T) {
 		t.Errorf("then: %s", got)
 	}
 }
+
+// TestNumbersFaults fails every operation of a workload of numbered batches, each of
+// which is sent again until it is answered, after a restart if need be: in the end
+// each is stored once, in order.
+func TestNumbersFaults(t *testing.T) {
+	for name, fault := range map[string]vfstest.Fault{
+		"EIO": {Reads: true}, "ENOSPC": {Err: syscall.ENOSPC, Reads: true}, "half EIO": {Written: 70}, "half ENOSPC": {Err: syscall.ENOSPC, Written: 70},
+	} {
+		for _, flush := range []int{0, 1, 2} {
+			t.Run(fmt.Sprint(name, " ", flush), func(t *testing.T) {
+				for n := 1; ; n++ {
+					disk := vfstest.New()
+					disk.FailAt(n, fault)
+					hit, err := numberedUnderFaults(disk, Options{FS: disk, FlushBatches: flush, PartitionSize: 120, Partitions: -1})
+					if err != nil {
+						t.Fatalf("operation %d failed: %v\n%s", n, err, disk.Trace())
+					}
+					if !hit {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// numberedUnderFaults writes numbers, with a restart in the middle, and checks what
+// is stored then. It reports whether there was a fault.
+func numberedUnderFaults(disk *vfstest.FS, o Options) (hit bool, err error) {
+	const batches = 8
+	var s *Store
+	defer func() {
+		if s != nil {
+			s.Close()
+		}
+	}()
+	for seq, tries := int64(1), 0; seq <= batches; tries++ {
+		if tries > 100 {
+			return hit, fmt.Errorf("number %d is not answered", seq)
+		}
+		if s == nil {
+			opened, err := Open(context.Background(), o)
+			if err != nil {
+				continue
+			}
+			s = opened
+		}
+		l, err := s.Create([]byte("t"))
+		if err == nil {
+			var r run
+			r.number("t", "a", seq, "x")
+			if tries%2 == 0 { // the next one with it
+				r.number("t", "a", seq+1, "x")
+			}
+			var out []Outcome
+			if out, err = sent(l, r); err == nil && out[0].Err != nil {
+				return hit, fmt.Errorf("number %d: %w", seq, out[0].Err)
+			}
+		}
+		if err == nil {
+			seq++
+		}
+		if err != nil || seq == batches/2 {
+			s.Close()
+			s = nil
+		}
+	}
+	hit = disk.Faults() > 0
+	disk.ClearFaults()
+	l, err := s.Log([]byte("t"))
+	if err != nil {
+		return hit, err
+	}
+	found, err := stored(l)
+	if err != nil {
+		return hit, err
+	}
+	for i, b := range found {
+		if b.Seq != int64(i)+1 {
+			return hit, fmt.Errorf("number %d stands at place %d", b.Seq, i)
+		}
+	}
+	if n := len(found); n < batches || n > batches+1 {
+		return hit, fmt.Errorf("%d batches are stored", n)
+	}
+	return hit, nil
+}
