@@ -27,7 +27,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	full := cfg.withDefaults()
-	full.serializeHooks()
+	full.serializeCallbacks()
 	return &Client{cfg: full, link: link.New(full.options())}, nil
 }
 

@@ -164,27 +164,40 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 	return c
 }
 
-// serializeHooks makes the hooks come one after another also when there are
-// several connections.
-func (cfg *ClientConfig) serializeHooks() {
-	var mu sync.Mutex
-	onConnect, onDisconnect := cfg.OnConnect, cfg.OnDisconnect
-	cfg.OnConnect = func(addr string) {
-		mu.Lock()
-		defer mu.Unlock()
-		onConnect(addr)
+// serializeCallbacks makes the callbacks come one after another, in order, also when
+// there are several connections.
+func (cfg *ClientConfig) serializeCallbacks() {
+	var all serial
+	onConnect, onDisconnect, onConnectFailed := cfg.OnConnect, cfg.OnDisconnect, cfg.OnConnectFailed
+	cfg.OnConnect = func(addr string) { all.do(func() { onConnect(addr) }) }
+	cfg.OnDisconnect = func(addr string, reason error) { all.do(func() { onDisconnect(addr, reason) }) }
+	cfg.OnConnectFailed = func(err error, pause time.Duration) { all.do(func() { onConnectFailed(err, pause) }) }
+}
+
+// serial calls functions one after another, in order, with no lock held. If another
+// goroutine is in such a function, it calls the next ones, too.
+type serial struct {
+	mu    sync.Mutex
+	calls []func()
+	busy  bool
+}
+
+func (s *serial) do(call func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, call)
+	if s.busy {
+		return
 	}
-	cfg.OnDisconnect = func(addr string, reason error) {
-		mu.Lock()
-		defer mu.Unlock()
-		onDisconnect(addr, reason)
+	s.busy = true
+	for len(s.calls) > 0 {
+		next := s.calls[0]
+		s.calls = s.calls[1:]
+		s.mu.Unlock()
+		next()
+		s.mu.Lock()
 	}
-	onConnectFailed := cfg.OnConnectFailed
-	cfg.OnConnectFailed = func(err error, pause time.Duration) {
-		mu.Lock()
-		defer mu.Unlock()
-		onConnectFailed(err, pause)
-	}
+	s.busy = false
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -108,7 +108,9 @@ type Writer struct {
 	done    chan struct{} // closed at the goroutine's end
 
 	// mu is held for moments only: never while the network, a disk or a Backlog's
-	// lock is waited for, nor while a callback runs.
+	// lock is waited for, nor while a callback runs. It is the last in the order of
+	// locks: whoever holds mu takes no other lock, neither the Client's nor a
+	// Backlog's.
 	mu         sync.Mutex
 	state      WriterState // changed by the goroutine alone
 	cause      error       // why it is failing

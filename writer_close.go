@@ -20,10 +20,10 @@ func (w *Writer) over() bool {
 		}
 	}
 	switch {
-	case w.flight.Len() > 0 || w.probing || taken:
+	case w.flight.Len() > 0 || w.reconnect.running() || taken:
 		return false
 	case state == StateFailing:
-		return w.lastTry || w.hopeless || !backlogged
+		return w.reconnect == reconnectOver || !backlogged
 	default:
 		return w.held == nil && !backlogged
 	}
@@ -33,9 +33,9 @@ func (w *Writer) over() bool {
 // A probe that is under way has ended, too.
 func (w *Writer) abort() {
 	cause := context.Cause(w.life)
-	if w.probing {
+	if w.reconnect.running() {
 		<-w.probed
-		w.probing = false
+		w.reconnect.on(probeEnds)
 	}
 	for w.flight.Len() > 0 {
 		w.answered(w.flight.Peek().pending.abandon(cause))
@@ -43,7 +43,7 @@ func (w *Writer) abort() {
 	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))
 	}
-	w.lastTry = true
+	w.reconnect.on(noneFollows)
 	w.shelve()
 }
 

@@ -22,13 +22,10 @@ type sender struct {
 	pause   *time.Timer      // ends when the next probe may begin
 	reports reports
 
-	probing   bool
+	reconnect reconnect // changed by its method on alone
 	probed    chan error
-	pausing   bool
 	failures  int  // in a row, since the last batch that was delivered
 	settled   bool // failing, and what was in flight and in the buffer is in the backlog
-	hopeless  bool // no use in reconnecting: the Client is closed, or StopOnError is set
-	lastTry   bool // Close has had its one more attempt
 	closeSeen bool
 }
 
@@ -112,11 +109,11 @@ func (w *Writer) sleep() {
 		w.armed = false
 		w.mu.Unlock()
 	case <-w.pause.C:
-		w.pausing = false
+		w.reconnect.on(pauseEnds)
 	case now := <-w.reports.due.C:
 		w.reports.tell(now)
 	case err := <-w.probed:
-		w.probing = false
+		w.reconnect.on(probeEnds)
 		w.reached(err)
 	case <-w.life.Done():
 		w.abort()
@@ -131,7 +128,7 @@ func (w *Writer) send() {
 	if w.failures > 0 {
 		limit = 1
 	}
-	for !w.probing && w.flight.Len() < limit {
+	for !w.reconnect.running() && w.flight.Len() < limit {
 		s, err := w.next()
 		if err != nil {
 			w.report(err)
@@ -351,7 +348,9 @@ func (w *Writer) fail(cause error) {
 // mu and calls tellState later.
 func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
-	w.hopeless = w.hopeless || w.cfg.StopOnError || errors.Is(cause, ErrClosed)
+	if w.cfg.StopOnError || errors.Is(cause, ErrClosed) { // no use in reconnecting
+		w.reconnect.on(noneFollows)
+	}
 	if w.state == StateFailing {
 		w.cause = cause
 		if !w.closing && !w.cfg.WriteWhileFailing {
@@ -403,8 +402,9 @@ func (w *Writer) tellState(changed bool) {
 // delay sets the pause before the next probe: none after the first failure,
 // and then about twice as long each time.
 func (w *Writer) delay() {
-	w.pausing = w.failures > 1
-	if w.pausing {
+	w.reconnect.on(pauseEnds)
+	if w.failures > 1 {
+		w.reconnect.on(pauseBegins)
 		w.pause.Reset(w.client.link.Backoff(w.failures - 2))
 	}
 }
@@ -420,13 +420,13 @@ func (w *Writer) advance() {
 	closing, backlogged := w.closing, w.backlogged
 	w.mu.Unlock()
 	switch {
-	case w.probing || w.hopeless:
-	case !closing && !w.pausing:
+	case w.reconnect.running() || w.reconnect == reconnectOver:
+	case !closing && w.reconnect == reconnectIdle:
 		w.startProbe()
-	case closing && !w.lastTry && backlogged:
-		w.lastTry = true
+	case closing && backlogged: // Close has one more attempt
 		w.client.link.SkipPause()
 		w.startProbe()
+		w.reconnect.on(noneFollows)
 	}
 }
 
@@ -467,7 +467,7 @@ func (w *Writer) shelve() {
 
 // startProbe begins to reconnect.
 func (w *Writer) startProbe() {
-	w.probing = true
+	w.reconnect.on(probeBegins)
 	go func() { w.probed <- w.probe(w.life) }()
 }
 
