@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/exit"
+)
+
+// What a delivery does while the server is away.
+
+// put takes a message while the server is away.
+func (d *delivery) put(ctx context.Context, body []byte) error {
+	b := &d.batch
+	if b.Messages() > 0 && !b.Fits(d.topic, len(body), d.target) {
+		d.keepBatch()
+		if d.writer != nil { // it is there again
+			return d.add(ctx, body)
+		}
+		if d.err != nil {
+			return d.err
+		}
+	}
+	if int64(len(body)) > d.limit {
+		return errTooLong
+	}
+	fits := b.Fits(d.topic, len(body), d.limit)
+	b.Add(body)
+	if !fits && b.Len(d.topic) > d.limit { // Fits is careful, Len exact
+		b.Reset()
+		return errTooLong
+	}
+	d.messages++
+	if b.Messages() == d.count {
+		d.keepBatch()
+		return d.failed()
+	}
+	return nil
+}
+
+// keepBatch puts the batch that is being filled among those that wait, for which
+// it may have to wait for room. If the server is there again, the batch has gone
+// to the Writer.
+func (d *delivery) keepBatch() {
+	for d.writer == nil && d.err == nil && d.spool.full() {
+		d.attempt()
+	}
+	b := &d.batch
+	if b.Messages() == 0 {
+		return
+	}
+	k := kept{first: d.settled + 1, messages: b.Messages()}
+	d.settled += k.messages
+	if d.err == nil {
+		d.keep(k, b.Raw(d.topic), errAway)
+	} else {
+		d.giveUp(k, b.Raw(d.topic), d.err)
+	}
+	b.Reset()
+}
+
+// goneAway notes that the server is away, and says so.
+func (d *delivery) goneAway(err error) {
+	d.spool.leave()
+	why := plain(err)
+	if op, ok := errors.AsType[*logd.OpError](err); ok && op.Addr != "" {
+		why = fmt.Sprintf("%s: %v", op.Addr, op.Err) // what was on its way is found out later
+	}
+	d.note("%s; trying on", why)
+}
+
+// reach tries once whether the server is there again, and delivers what waits.
+// It sets d.err if there is no use in further attempts.
+func (d *delivery) reach() {
+	err := d.resolve(d.life)
+	if err == nil {
+		err = d.deliver(d.life)
+	}
+	if err == nil {
+		err = d.begin(d.life)
+	}
+	switch {
+	case err == nil:
+		d.back()
+		d.note("the server answers again; all that waited is stored")
+		d.handOver()
+	case d.life.Err() != nil:
+		d.err = errInterrupted
+	case !d.waits(err):
+		d.err = err
+	case d.retry > 0 && time.Since(d.spool.since) >= d.retry:
+		d.err = fmt.Errorf("the server was away for %v: %w", d.retry, err)
+	default:
+		d.spool.pause = min(2*d.spool.pause, maxPause)
+	}
+}
+
+// waits reports whether a failure is one of a server that went away, and such a
+// server is waited for.
+func (d *delivery) waits(err error) bool { return d.retry != 0 && exitCode(err) == exit.Temporary }
+
+// resolve finds out which of the batches whose fate is unknown are stored, by
+// looking for their bytes. They were sent in order behind the last one that was
+// answered, and so they are stored in order behind it, or not at all.
+func (d *delivery) resolve(ctx context.Context) error {
+	next := d.next
+	for d.unresolved() {
+		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
+		if err != nil && exitCode(err) == exit.Temporary {
+			return err
+		}
+		if err != nil {
+			break // the topic is another one, or retention was faster: nothing is known to be stored
+		}
+		front, err := d.spool.front()
+		for i := 0; i < len(res.Batches) && err == nil && d.unresolved(); i++ {
+			b := &res.Batches[i]
+			// The last one that was answered may have the same bytes.
+			if b.Offset == d.last || !bytes.Equal(b.Raw(), front) {
+				continue
+			}
+			if err = d.storedKept(front, b.Offset); err == nil && d.unresolved() {
+				front, err = d.spool.front()
+			}
+		}
+		end := len(res.Batches) == 0
+		next = res.Next
+		res.Release()
+		if err != nil {
+			return err
+		}
+		if end {
+			break
+		}
+	}
+	for i := range d.spool.kept {
+		d.spool.kept[i].unknown = false
+	}
+	return nil
+}
+
+func (d *delivery) unresolved() bool { return len(d.spool.kept) > 0 && d.spool.kept[0].unknown }
+
+// deliver sends what waits, one batch after another.
+func (d *delivery) deliver(ctx context.Context) error {
+	var b logd.Batch
+	for len(d.spool.kept) > 0 {
+		raw, err := d.spool.front()
+		if err != nil {
+			return err
+		}
+		b.Reset()
+		if err := bodies(raw, func(body []byte) error { b.Add(body); return nil }); err != nil {
+			return err
+		}
+		offset, err := d.client.Append(ctx, d.topic, &b)
+		if err != nil {
+			d.spool.kept[0].unknown = logd.IsUnknown(err)
+			return err
+		}
+		if err := d.storedKept(raw, offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storedKept accounts for the oldest batch that waits: it is stored.
+func (d *delivery) storedKept(raw []byte, offset int64) error {
+	k := d.spool.kept[0]
+	d.stored(k.first, k.messages, int64(len(raw)), offset)
+	return d.spool.drop()
+}
+
+// back notes that the server is there, and nothing waits any more.
+func (d *delivery) back() {
+	d.spool.back()
+	d.lost, d.cause = nil, nil
+}
+
+// handOver gives the Writer what waits for more to fill a batch.
+func (d *delivery) handOver() {
+	if d.batch.Messages() == 0 {
+		return
+	}
+	err := bodies(d.batch.Raw(d.topic), func(body []byte) error {
+		_, err := d.writer.Write(body) // which has room for a batch
+		return err
+	})
+	d.batch.Reset()
+	if err != nil {
+		d.stop(err)
+	}
+}
+
+// attempt waits for the time of the next attempt and makes it.
+func (d *delivery) attempt() {
+	timer := time.NewTimer(d.spool.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		d.reach()
+	case <-d.life.Done():
+		d.err = errInterrupted
+	}
+}
+
+// openBacklog opens the backlog, and delivers what an earlier run has left
+// there.
+func (d *delivery) openBacklog(path string) error {
+	b, err := backlog.OpenDisk(backlog.DiskConfig{Path: path})
+	if err != nil {
+		return err
+	}
+	d.spool.backlog = b
+	if b.Len() == 0 {
+		return nil
+	}
+	if topic := b.Topic(); topic != d.topic {
+		return exit.With(exit.Usage, fmt.Errorf("--backlog is %q, which has messages for topic %q", path, topic))
+	}
+	messages, err := d.spool.load()
+	if err != nil {
+		return err
+	}
+	if err := d.deliver(d.life); err != nil {
+		return err
+	}
+	d.back()
+	d.note("%d messages that an earlier run has left in %s are stored", messages, path)
+	return d.flushOutput()
+}
+
+// errInterrupted is the end of a command that a signal has ended.
+var errInterrupted = exit.With(exit.Failed, errors.New("interrupted"))
