@@ -25,6 +25,15 @@ const firstPlausible = 946_684_800_000
 // of the clock. Caller holds writer.
 func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.Last) }
 
+// timeOf returns the time of a request that is appended to the head: that which a
+// Run tells, but never before the one of a batch before it. Caller holds writer.
+func (l *Log) timeOf(r *appendRequest, now int64) int64 {
+	if r.placed {
+		return max(r.millis, l.lastMillis, l.headSum.Last)
+	}
+	return l.appendTime(now)
+}
+
 // keepTimes makes the times in the head's index durable when the clock has gone
 // back. What is appended from here on gives the file a time before that of earlier
 // batches: if a crash lost their times, latestTime would conclude too early ones.

@@ -34,6 +34,10 @@ type appendRequest struct {
 	extents []batch.Extent
 	expect  int64 // offset the run must get, or -1
 
+	placed bool  // it is a Run: written by itself, at a time and in a partition that it tells
+	roll   bool  // see Run
+	millis int64 // see Run
+
 	numbered bool // there are numbered batches in it
 	gathered int  // extents that were decided on: to be written, or not to be
 	done     int  // extents written, or passed over
@@ -76,30 +80,34 @@ func (p *requestPool) free(r *appendRequest) {
 // to test for are ErrDeleted, ErrReadOnly, ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
 // the waiting for other appends, not a write that has begun.
 func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error) {
-	return l.append(ctx, -1, data, extents)
+	return l.append(ctx, &Run{Offset: -1, Data: data, Extents: extents}, false)
 }
 
 // AppendAt is Append of a run that must get the given offset. If the log's
 // next offset is another, nothing is appended and the error is ErrOffset.
 func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (Appended, error) {
-	return l.append(ctx, offset, data, extents)
+	return l.append(ctx, &Run{Offset: offset, Data: data, Extents: extents}, false)
 }
 
-func (l *Log) append(ctx context.Context, expect int64, data []byte, extents []batch.Extent) (Appended, error) {
+// append appends a run, which is placed if all of it counts, and otherwise gets the
+// clock's time and the partition where it fits.
+func (l *Log) append(ctx context.Context, run *Run, placed bool) (Appended, error) {
+	data := run.Data
 	if err := ctx.Err(); err != nil {
 		return Appended{}, err
 	}
 	if e := l.failed.Load(); e != nil {
 		return Appended{}, readOnly(e)
 	}
-	numbered := expect < 0 && l.store.o.Producers > 0 && hasNumbered(extents)
+	numbered := run.Offset < 0 && l.store.o.Producers > 0 && hasNumbered(run.Extents)
 	if numbered {
 		if err := l.readyNumbers(ctx); err != nil {
 			return Appended{}, err
 		}
 	}
 	r := l.store.requests.take()
-	r.data, r.extents, r.expect, r.numbered = data, extents, expect, numbered
+	r.data, r.extents, r.expect, r.numbered = data, run.Extents, run.Offset, numbered
+	r.placed, r.roll, r.millis = placed, run.Roll, run.Millis
 
 	q := &l.queue
 	q.mu.Lock()
@@ -263,7 +271,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 				l.refuse(group, err)
 				break
 			}
-			l.lastMillis = l.appendTime(now)
+			l.lastMillis = l.timeOf(group[0], now)
 		}
 		b, m, hasNumbers := l.publish(group[:n], l.lastMillis)
 		batches += b
@@ -331,6 +339,9 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	size := next - head.base
 	table := l.numbers.table
 	for _, r := range group {
+		if n > 0 && (r.placed || group[0].placed) {
+			break
+		}
 		if r.err != nil {
 			n++
 			continue
@@ -350,6 +361,9 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			n++
 			continue
 		}
+		if r.roll && r.done == 0 && size > 0 {
+			return n, bytes, true
+		}
 		before, piece := r.gathered, r.length
 		for r.gathered < len(r.extents) {
 			x := &r.extents[r.gathered]
@@ -368,7 +382,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			}
 			// A batch of its own is written however large it is, so that every
 			// batch has a place.
-			if used := size + bytes; used+x.Len > l.store.o.PartitionSize && used > 0 {
+			if used := size + bytes; !r.placed && used+x.Len > l.store.o.PartitionSize && used > 0 {
 				full = true
 				break
 			}

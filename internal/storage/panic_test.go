@@ -110,7 +110,7 @@ func TestLastOffset(t *testing.T) {
 	before := disk.Ops()
 	run := batchOf("t", "one too many")
 	for _, expect := range []int64{-1, last, math.MaxInt64} {
-		a, err := l.append(t.Context(), expect, run.data, run.extents)
+		a, err := l.append(t.Context(), &Run{Offset: expect, Data: run.data, Extents: run.extents}, false)
 		if a.Batches != 0 || err == nil {
 			t.Errorf("append at %d: %+v, %v", expect, a, err)
 		}

@@ -38,6 +38,8 @@ func (l *Log) Refill(ctx context.Context, from, to int64, data []byte, times []T
 	}
 	l.trimming.Lock() // nothing is removed or cut off meanwhile
 	defer l.trimming.Unlock()
+	l.numbers.keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.keeping.Unlock()
 	if l.Deleted() {
 		return ErrDeleted
 	}
@@ -145,8 +147,8 @@ func (l *Log) fillGap(g gap, data []byte) error {
 	return l.syncFile(f, "sync", g.p.file.Name, g.From)
 }
 
-// heal serves what a gap was filled with. The index has counted without it: it goes
-// first, durably, or a crash would leave it to be believed. Those who read the
+// heal serves what a gap was filled with. The index, and the cache of numbers, were
+// made without it: they go first, durably, or a crash would leave them to be believed. Those who read the
 // partition meanwhile have the one that is open, and see the gap until there is a
 // new one.
 func (l *Log) heal(g gap, times []TimeMark) error {
@@ -162,6 +164,9 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	err := old.File.Remove()
 	if err == nil {
 		err = l.syncFolder()
+	}
+	if err == nil {
+		err = l.removeNumbers()
 	}
 	l.journalMu.Lock()
 	if err == nil {
@@ -186,6 +191,7 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	l.journalMu.Lock()
 	l.publishState()
 	l.journalMu.Unlock()
+	l.numbers.wrong.Store(true)
 	if err != nil {
 		return refillError(err)
 	}

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -15,7 +17,30 @@ import (
 // next: what lies at and after it is gone for good when TruncateTo returns nil,
 // and offset is next. Offsets that it frees are given out again. It does not
 // reach behind the head of what retention has left.
-func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
+func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
+	return l.truncate(ctx, offset, cutting{})
+}
+
+// cutting is how a log is cut off.
+type cutting struct {
+	// unread refuses to take away what is readable: ErrOffset.
+	unread bool
+	// join has the log go on in the partition that ends where it is cut off,
+	// instead of one that begins there.
+	join bool
+}
+
+// headAt returns the index of the partition that is the head when the log is cut off
+// at offset, or -1.
+func (l *Log) headAt(parts []*partition, offset int64, how cutting) int {
+	i := findPartition(parts, offset)
+	if how.join && i > 0 && parts[i].base == offset && parts[i-1].end.Load() == offset && l.pastDamage(offset-1) < offset {
+		return i - 1 // and nothing at its end is set aside, which no batch may follow
+	}
+	return i
+}
+
+func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -53,8 +78,14 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	var at index.Entry
 	err = retryOnce(func() error {
 		parts := l.partitions()
-		at, err = l.stateAt(parts[findPartition(parts, offset)], offset)
-		return err
+		p := parts[l.headAt(parts, offset, how)]
+		if p.end.Load() > offset || p == l.head() {
+			at, err = l.stateAt(p, offset)
+			return err
+		}
+		sum, err := l.partitionTotals(p, offset)
+		at = index.Entry{Messages: sum.Messages, Batches: sum.Batches}
+		return errors.Join(err, l.ensureIndex(p))
 	})
 	if err != nil {
 		return err
@@ -65,13 +96,15 @@ func (l *Log) TruncateTo(ctx context.Context, offset int64) (err error) {
 	if e := l.failed.Load(); e != nil {
 		return readOnly(e)
 	}
-	if offset == l.next.Load() {
-		return nil
-	}
 	parts := l.partitions()
-	i := findPartition(parts, offset)
-	if i < 0 {
+	i := l.headAt(parts, offset, how)
+	switch {
+	case i < 0:
 		return ErrNotFound
+	case offset == l.next.Load() && i == len(parts)-1:
+		return nil
+	case how.unread && offset < l.Readable():
+		return fmt.Errorf("%w: cut off at %d, and readable up to %d", ErrOffset, offset, l.Readable())
 	}
 	p := parts[i]
 	if offset == p.base {
@@ -139,9 +172,14 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	if first, err := ix.First(); err == nil && first.Pos >= 0 {
 		l.headSum.First = first.Millis
 	}
+	l.lastMillis = l.headSum.Last
+	if n := len(keep); n > 1 && l.headSum.Batches == 0 {
+		l.lastMillis = lastTime(keep[n-2])
+	}
 	l.synced.Store(offset)
 	l.changeState(func(s *journal.State) {
 		s.Synced, s.Clean = offset, false
+		delete(s.Ends, p.base) // it grows again
 		s.Forget(0, offset)
 	})
 	return l.record(journal.Synced, offset)

@@ -1,0 +1,60 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/logd-dev/logd/internal/batch"
+)
+
+// Run is batches that are stored as whoever replicates the log has decided: where,
+// at which time and in which partition. So all copies have the same files.
+type Run struct {
+	// Offset is that of the first batch.
+	Offset int64
+	// Millis is when they are appended, in ms since 1970. In a log times never go
+	// back: a time before that of the batch before the run counts as that one. A
+	// crash may forget it, as that of any append; then the clock here counts.
+	Millis int64
+	// Roll tells that a partition begins with the run. Where it does not say so the
+	// run goes into the partition before it, however large that is, and also if one
+	// was begun here for a run that was cut off again, unless damage ends the one
+	// before.
+	Roll bool
+
+	Data    []byte         // as Append has it
+	Extents []batch.Extent // as Append has them
+}
+
+// AppendRun is Append of a run. What the log has at and after its offset is cut off
+// first, as TruncateTo does it: another copy of the log has won. What is
+// readable never is: the error is ErrOffset then, and if the log ends before the
+// offset. Only one goroutine may append to a log in this way.
+//
+// If r is refused after something was cut off, that stays so.
+func (l *Log) AppendRun(ctx context.Context, r *Run) (Appended, error) {
+	how := cutting{unread: true, join: !r.Roll}
+	if r.Offset < 0 {
+		return Appended{}, ErrOffset
+	}
+	if l.hasAt(r.Offset, how) {
+		if r.Offset < l.Readable() {
+			return Appended{}, fmt.Errorf("%w: a run at %d, and readable up to %d", ErrOffset, r.Offset, l.Readable())
+		}
+		if err := l.truncate(ctx, r.Offset, how); err != nil {
+			return Appended{}, err
+		}
+	}
+	return l.append(ctx, r, true)
+}
+
+// hasAt reports whether a run at offset has something to be cut off first: batches,
+// or a partition that was begun.
+func (l *Log) hasAt(offset int64, how cutting) bool {
+	next := l.next.Load()
+	if offset != next {
+		return offset < next
+	}
+	parts := l.partitions()
+	return l.headAt(parts, offset, how) != len(parts)-1
+}

@@ -1,0 +1,291 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+)
+
+// placed is a run as a leader would have it.
+func placed(offset, millis int64, roll bool, r run) *Run {
+	return &Run{Offset: offset, Millis: millis, Roll: roll, Data: r.data, Extents: r.extents}
+}
+
+// copied is a copy of a log: what it must hold, by the runs that were stored.
+type copied struct {
+	o    Options
+	runs []*Run
+	told int64
+	// cutAt is where it is being cut off, with what was there before; nil if it is not.
+	void []*Run
+}
+
+func newCopied() *copied {
+	return &copied{o: Options{PartitionSize: 300, Partitions: -1, FlushInterval: -1, Managed: true, TellReadable: true}}
+}
+
+func (c *copied) next() int64 { return endOf(c.runs) }
+
+func endOf(runs []*Run) int64 {
+	if len(runs) == 0 {
+		return 0
+	}
+	last := runs[len(runs)-1]
+	return last.Offset + int64(len(last.Data))
+}
+
+// hasRuns returns nil if a log is what runs make it up to its end, which is not before
+// least: bytes, times, and where partitions begin. A crash may have made times later.
+func hasRuns(l *Log, runs []*Run, least int64, crashed bool) error {
+	next := l.Next()
+	if next < least {
+		return fmt.Errorf("it ends at %d, before %d", next, least)
+	}
+	l.SetReadable(next)
+	var bases []int64
+	for i, r := range runs {
+		if r.Offset >= next {
+			break
+		}
+		if i == 0 || r.Roll {
+			bases = append(bases, r.Offset)
+		}
+		for at := r.Offset; at < min(r.Offset+int64(len(r.Data)), next); {
+			v, err := l.Verify(at, 1, 0)
+			if errors.Is(err, ErrNotFound) && at >= least && l.pastDamage(at) > at {
+				return nil // not synced, and lost, but for what follows
+			}
+			if err != nil {
+				return fmt.Errorf("at %d: %w", at, err)
+			}
+			b, err := readView(v)
+			if err != nil || !bytes.HasPrefix(r.Data[at-r.Offset:], b) {
+				return fmt.Errorf("other bytes at %d (%w)", at, err)
+			}
+			marks, err := l.Times(at, at+1, 1)
+			if err != nil || len(marks) != 1 || marks[0].Millis < r.Millis || (marks[0].Millis > r.Millis && !crashed) {
+				return fmt.Errorf("times of %d: %v (%w), want %d", at, marks, err, r.Millis)
+			}
+			at += int64(len(b))
+		}
+	}
+	var got []int64
+	for _, p := range l.partitions() {
+		if p.base < next || p.base == 0 {
+			got = append(got, p.base)
+		}
+	}
+	if next > 0 && fmt.Sprint(got) != fmt.Sprint(bases) {
+		return fmt.Errorf("partitions begin at %v, want %v", got, bases)
+	}
+	return nil
+}
+
+func TestAppendRun(t *testing.T) {
+	disk, c := vfstest.New(), newCopied()
+	s := openMem(t, disk, c.o)
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	store := func(at, millis int64, roll bool, body string) {
+		t.Helper()
+		r := placed(at, millis, roll, batchOf("t", body))
+		for len(c.runs) > 0 && c.runs[len(c.runs)-1].Offset >= at {
+			c.runs = c.runs[:len(c.runs)-1]
+		}
+		c.runs = append(c.runs, r)
+		a, err := l.AppendRun(t.Context(), r)
+		if err != nil || a.Offset != at || a.End != c.next() || l.Next() != c.next() {
+			t.Fatalf("append at %d: %+v, %v", at, a, err)
+		}
+		if err := hasRuns(l, c.runs, c.next(), false); err != nil {
+			t.Fatal(err)
+		}
+		l.told.Store(c.told) // hasRuns has read all
+	}
+	store(0, 100, false, strings.Repeat("x", 500)) // larger than a partition
+	store(c.next(), 200, false, strings.Repeat("y", 500))
+	store(c.next(), 200, true, "in a new one")
+	keep := c.next()
+	c.told = keep
+	store(keep, 300, true, "void")
+	store(c.next(), 400, false, "void")
+	store(keep, 250, false, "in the partition before") // whose time is no longer 400
+	store(c.next(), 400, true, "void")
+	store(keep, 300, true, "begins one")
+	store(c.next(), 300, false, "the same time")
+
+	// Time does not go back, also not in a new partition.
+	r := placed(c.next(), 10, true, batchOf("t", "old"))
+	if _, err := l.AppendRun(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	r.Millis, c.runs = 300, append(c.runs, r)
+	if err := hasRuns(l, c.runs, c.next(), false); err != nil {
+		t.Error(err)
+	}
+
+	// What is readable stays; what leaves a gap is refused.
+	l.told.Store(keep)
+	for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
+		if _, err := l.AppendRun(t.Context(), placed(at, 500, false, batchOf("t", "no"))); !errors.Is(err, ErrOffset) {
+			t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
+		}
+	}
+	if err := hasRuns(l, c.runs, c.next(), false); err != nil {
+		t.Error(err)
+	}
+}
+
+// A partition that was begun for a run which found no room is not begun twice.
+func TestAppendRunWithoutRoom(t *testing.T) {
+	disk, c := vfstest.New(), newCopied()
+	s := openMem(t, disk, c.o)
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	for i, roll := range []bool{false, true} {
+		r := placed(l.Next(), 100, roll, batchOf("t", strings.Repeat("x", 100)))
+		if i > 0 {
+			disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Match: func(op vfstest.Op) bool {
+				return op.Kind == vfstest.OpWrite && strings.HasSuffix(op.Name, ".log")
+			}})
+			if _, err := l.AppendRun(t.Context(), r); !errors.Is(err, ErrReadOnly) {
+				t.Fatalf("append on a full disk: %v", err)
+			}
+			disk.ClearFaults()
+		}
+		c.runs = append(c.runs, r)
+		if _, err := l.AppendRun(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := hasRuns(l, c.runs, c.next(), false); err != nil {
+		t.Error(err)
+	}
+}
+
+// survived returns nil if what a crash has left is a beginning of one of the
+// histories, which has all that was told.
+func (c *copied) survived(image *vfstest.FS) error {
+	if err := agree(image, "t"); err != nil {
+		return err
+	}
+	s, err := Open(context.Background(), withFS(c.o, image))
+	if err != nil {
+		return err
+	}
+	defer kill(s)
+	l, err := s.Log([]byte("t"))
+	if errors.Is(err, ErrNotFound) && c.told == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if l.Readable() != 0 {
+		return fmt.Errorf("readable up to %d, and nobody has said so", l.Readable())
+	}
+	err = hasRuns(l, c.runs, c.told, true)
+	if err != nil && c.void != nil {
+		if verr := hasRuns(l, c.void, c.told, true); verr != nil {
+			return fmt.Errorf("%w; and as before: %w", err, verr)
+		}
+		return nil
+	}
+	return err
+}
+
+// crashCopied appends runs, with conflicts, and looks at what a power cut leaves after
+// each operation.
+func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error) {
+	bubble(t, func(t *testing.T) {
+		disk, c := vfstest.New(), newCopied()
+		s := openMem(t, disk, c.o)
+		defer func() { kill(s) }()
+		l := mustCreate(t, s, "t")
+		if lie != nil {
+			lie(disk)
+		}
+		rng := rand.New(rand.NewPCG(seed, 1))
+		disk.OnOp(func(op vfstest.Op) {
+			if failed != nil {
+				return
+			}
+			failed = c.survived(disk.CrashKeepNothing())
+			if failed == nil {
+				failed = c.survived(disk.Crash(rng))
+			}
+			if failed != nil {
+				failed = fmt.Errorf("seed %d, after %s: %w", seed, op, failed)
+			}
+		})
+		millis := time.Now().UnixMilli()
+		for range 25 {
+			time.Sleep(time.Second) // the clock here is not behind the leader's
+			at, runs := c.next(), c.runs
+			if rng.IntN(3) == 0 {
+				for len(runs) > 0 && runs[len(runs)-1].Offset >= c.told && rng.IntN(3) > 0 {
+					runs = runs[:len(runs)-1]
+				}
+				at = endOf(runs)
+			}
+			if len(runs) == 0 {
+				millis = time.Now().UnixMilli()
+			} else {
+				millis = runs[len(runs)-1].Millis + rng.Int64N(3)
+			}
+			var r run
+			for range 1 + rng.IntN(3) {
+				r.add("t", strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(150)))
+			}
+			c.void = c.runs
+			c.runs = append(runs[:len(runs):len(runs)], placed(at, millis, at > 0 && rng.IntN(3) == 0, r))
+			if _, err := l.AppendRun(t.Context(), c.runs[len(c.runs)-1]); err != nil {
+				t.Fatal(err)
+			}
+			if rng.IntN(2) == 0 {
+				must(t, l.SyncTo(t.Context(), l.Next()))
+				c.void = nil
+				c.told = c.next()
+				l.SetReadable(c.told)
+			}
+			if rng.IntN(8) == 0 {
+				must(t, s.Close())
+				c.void = nil
+				s = openMem(t, disk, c.o)
+				l = mustLog(t, s, "t")
+				l.SetReadable(c.told)
+			}
+			synctest.Wait()
+		}
+		disk.OnOp(nil)
+		if failed == nil {
+			failed = hasRuns(l, c.runs, c.next(), true)
+		}
+	})
+	return failed
+}
+
+func TestAppendRunCrash(t *testing.T) {
+	first := firstSeed(t)
+	for i := range uint64(crashRuns(t, 5)) {
+		if err := crashCopied(t, first+i, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Control: a disk that forgets what it was told to keep is found out.
+	for i := range uint64(20) {
+		if err := crashCopied(t, first+i, func(d *vfstest.FS) { d.IgnoreSync(true) }); err != nil {
+			return
+		}
+	}
+	t.Error("nothing was found on a disk that lies")
+}
