@@ -206,7 +206,7 @@ func (c *copied) survived(image *vfstest.FS) error {
 // crashCopied appends runs, with conflicts, and looks at what a power cut leaves after
 // each operation.
 func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		disk, c := vfstest.New(), newCopied()
 		s := openMem(t, disk, c.o)
 		defer func() { kill(s) }()
