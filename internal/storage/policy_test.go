@@ -3,7 +3,9 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -121,5 +123,62 @@ func TestReadableWithoutTelling(t *testing.T) {
 	l := mustCreate(t, openStore(t, Options{FS: vfstest.New()}), "t")
 	if a := mustAppend(t, l, batchOf("t", "one")); l.Readable() != a.End {
 		t.Errorf("the readable end is %d, want %d", l.Readable(), a.End)
+	}
+}
+
+// A managed log is synced when it is told to be, read as far as is told, and keeps
+// what a failed sync leaves: whoever replicates it decides what becomes of it.
+func TestManaged(t *testing.T) {
+	for _, managed := range []bool{true, false} {
+		t.Run(fmt.Sprint(managed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := vfstest.New()
+				s := openMem(t, disk, Options{FlushBatches: 1, FlushInterval: time.Second, RetentionAge: time.Second, Managed: managed})
+				defer kill(s)
+				l := mustCreate(t, s, "t")
+				one, two := batchOf("t", "one"), batchOf("t", "two")
+				a := mustAppend(t, l, one)
+				must(t, l.SyncTo(t.Context(), a.End))
+				l.SetReadable(a.End)
+				synctest.Wait()
+
+				syncs := 0
+				disk.OnOp(func(op vfstest.Op) {
+					if op.Kind == vfstest.OpSync || op.Kind == vfstest.OpSyncDir {
+						syncs++
+					}
+				})
+				b, err := l.Append(t.Context(), two.data, two.extents)
+				must(t, err)
+				if managed {
+					must(t, l.Commit(t.Context(), b))
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					if syncs > 0 || l.Oldest() != 0 {
+						t.Errorf("%d syncs that nobody asked for, oldest %d", syncs, l.Oldest())
+					}
+				}
+				if l.Readable() != a.End {
+					t.Errorf("readable up to %d, want %d", l.Readable(), a.End)
+				}
+				disk.FailSync("t/0.log")
+				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, ErrReadOnly) {
+					t.Errorf("sync: %v", err)
+				}
+				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, ErrReadOnly) {
+					t.Errorf("sync once more: %v", err)
+				}
+				want := string(one.data)
+				if managed {
+					want += string(two.data)
+				}
+				if got, err := disk.ReadFile("t/0.log"); err != nil || string(got) != want {
+					t.Errorf("the file has %q (%v), want %q", got, err, want)
+				}
+				if got, err := bodiesFrom(l, 0); err != nil || fmt.Sprint(got) != "[one]" {
+					t.Errorf("read %q, %v", got, err)
+				}
+			})
+		})
 	}
 }

@@ -282,6 +282,7 @@ func TestManagedRetention(t *testing.T) {
 		defer s.Close()
 		l := mustCreate(t, s, "t")
 		at := fill(t, l, 4)
+		l.SetReadable(l.Next())
 		decided := func(want int64) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))

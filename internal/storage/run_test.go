@@ -30,7 +30,7 @@ type copied struct {
 }
 
 func newCopied() *copied {
-	return &copied{o: Options{PartitionSize: 300, Partitions: -1, FlushInterval: -1, Managed: true, TellReadable: true}}
+	return &copied{o: Options{PartitionSize: 300, Partitions: -1, Managed: true}}
 }
 
 func (c *copied) next() int64 { return endOf(c.runs) }

@@ -112,8 +112,12 @@ type Options struct {
 
 	RetentionAge   time.Duration // 0 for none: oldest partitions go by the age of their newest batch
 	RetentionBytes int64         // 0 for none: oldest partitions go when a topic has more bytes
-	// Managed leaves retention to whoever replicates the logs: nothing is removed
-	// of a log but by its AdvanceOldest, TruncateTo and Trim. See Log.Decide.
+	// Managed leaves the logs to whoever replicates them. Nothing is removed of a log
+	// but by its AdvanceOldest, TruncateTo, AppendRun and Trim (see Log.Decide).
+	// Nothing is synced but by its SyncTo, and before Close or for want of
+	// descriptors; FlushBatches and FlushInterval do not count. What a failed sync
+	// leaves in the files stays there. Readers see what SetReadable tells, as with
+	// TellReadable.
 	Managed bool
 
 	// Holder is asked before partitions are removed; default: nobody.
