@@ -88,10 +88,10 @@ func (c *Client) AppendAsync(ctx context.Context, topic string, b *Batch) *Pendi
 // tryAppend begins to append the finished batch, and reports false if there is
 // no connection to send it on, or none whose server is known to take it: then p
 // is free. It does not wait. The batch's bytes belong to the Client until p is
-// over.
-func (c *Client) tryAppend(topic string, out []byte, p *Pending) bool {
+// over. If only is not 0, no connection counts but the one with that number.
+func (c *Client) tryAppend(topic string, out []byte, p *Pending, only int64) bool {
 	p.topic = topic
-	return c.link.TryStart(out, &p.link)
+	return c.link.TryStart(out, &p.link, only)
 }
 
 // abandon gives up waiting, because of cause, and returns what Wait would, as

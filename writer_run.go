@@ -144,7 +144,7 @@ func (w *Writer) send() {
 			raw, _ = s.batch.finish(w.topic)
 			s.raw = raw
 		}
-		if !w.sure() || !w.client.tryAppend(w.topic, raw, &s.pending) {
+		if !w.client.tryAppend(w.topic, raw, &s.pending, w.only()) {
 			if w.held == s {
 				// There was a connection for it, and that has ended at once.
 				err := w.notTaken("append", ErrConnectionLost)
@@ -161,10 +161,17 @@ func (w *Writer) send() {
 	}
 }
 
-// sure reports whether the server that the Client is connected to was found to
-// sync, if that is wanted: another call may have connected the Client anew.
-func (w *Writer) sure() bool {
-	return !w.cfg.RequireSync || w.checked.Load() == w.client.link.Connection()
+// only returns the number of the one connection that may be used, and 0 for any: with
+// RequireSync it is the one whose server was found to sync, since another call may
+// have connected the Client anew.
+func (w *Writer) only() int64 {
+	if !w.cfg.RequireSync {
+		return 0
+	}
+	if n := w.checked.Load(); n != 0 {
+		return n
+	}
+	return -1 // none
 }
 
 // next returns the batch that is to be sent next, nil if none is due.

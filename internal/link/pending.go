@@ -29,9 +29,10 @@ func (l *Link) Start(ctx context.Context, out []byte, p *Pending) *Failure {
 
 // TryStart is Start, but does not wait. It reports false if there is no connection
 // to send the batch on, or none whose server is known to take it: then p is free.
-func (l *Link) TryStart(out []byte, p *Pending) bool {
+// If only is not 0, no connection counts but the one with that number.
+func (l *Link) TryStart(out []byte, p *Pending, only int64) bool {
 	p.begin(out)
-	if cn := l.conn.Load(); cn != nil {
+	if cn := l.conn.Load(); cn != nil && (only == 0 || cn.number == only) {
 		known, err := cn.admits(int64(len(out)))
 		if err != nil { // as if the server had said so
 			p.cn, p.cl.err, p.cl.refused = cn, err, true
