@@ -1,0 +1,64 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// Stored returns the bytes from one offset up to another, also those that are not
+// readable yet: to be sent to another copy of the log. Nothing is looked up or
+// checked, also not that batches begin and end there; the View counts no batches.
+// The caller closes it.
+//
+// What is cut off meanwhile may read as other bytes, or as none: who is sent them
+// has to check them. The error is ErrNotFound if any of it is not stored, or set aside,
+// and ErrDeleted for a topic that was deleted.
+func (l *Log) Stored(from, to int64) (topic.View, error) {
+	v := views.Get().(*View)
+	v.offset = from
+	if err := l.addStored(v, from, to); err != nil {
+		v.Close()
+		if l.Deleted() {
+			err = ErrDeleted
+		}
+		return nil, err
+	}
+	return v, nil
+}
+
+// addStored is Stored for a view that has nothing yet.
+func (l *Log) addStored(v *View, from, to int64) error {
+	parts := l.partitions()
+	i := findPartition(parts, from)
+	if i < 0 || from >= to || to > l.next.Load() || layout.Clear(*l.damaged.Load(), from, to) < to {
+		return ErrNotFound
+	}
+	for ; from < to; i++ {
+		if i == len(parts) || parts[i].base > from {
+			return ErrNotFound // cut off a moment ago
+		}
+		p := parts[i]
+		end := min(to, p.end.Load())
+		if end <= from {
+			if p.base == p.end.Load() || i+1 < len(parts) && parts[i+1].base == from {
+				continue
+			}
+			return ErrNotFound
+		}
+		f, err := p.file.Acquire(files.ToRead)
+		if errors.Is(err, fs.ErrNotExist) && (l.begin() > p.base || l.next.Load() <= p.base) {
+			return ErrNotFound // removed a moment ago
+		}
+		if err != nil {
+			return &Error{Op: "read", Topic: l.name, File: p.file.Name, Offset: from, Err: err}
+		}
+		v.sections = append(v.sections, section{p.file, f, from - p.base, end - from})
+		v.length += end - from
+		from = end
+	}
+	return nil
+}
