@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,39 +78,69 @@ func (iv *interval) pass() {
 // syncAll syncs all logs that have something to sync. Caller holds passing.
 func (iv *interval) syncAll() {
 	defer iv.passes.Add(1)
-	var g sync.WaitGroup
 	var again atomic.Bool
-	var queued []*syncs.Waiting
-	for _, l := range iv.store.all() {
-		if l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load() {
-			continue
-		}
+	logs := slices.DeleteFunc(iv.store.all(), func(l *Log) bool {
+		return l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load()
+	})
+	iv.store.syncTogether(logs, func(l *Log, err error) {
 		// What fails is logged and kept by the log itself.
-		failed := func(err error) {
-			if err != nil && l.syncFailed.Load() == nil {
-				again.Store(true)
-			}
+		if err != nil && l.syncFailed.Load() == nil {
+			again.Store(true)
 		}
+	})
+	if again.Load() {
+		iv.arm()
+	}
+}
+
+// SyncTogether makes all that was appended to the logs before the call durable, and
+// calls further meanwhile, if that is not nil: to sync a file that is not storage's.
+// Each log is named once. They share syncs, also with others who sync them: a few
+// logs are synced side by side, many by one sync of the whole file system.
+//
+// It returns what SyncTo would of each log, in order and nil where it is
+// synced, and what further has returned.
+func (s *Store) SyncTogether(logs []*Log, further func() error) (errs []error, furtherErr error) {
+	var g sync.WaitGroup
+	if further != nil {
+		g.Go(func() { furtherErr = further() })
+	}
+	at := make(map[*Log]int, len(logs))
+	for i, l := range logs {
+		at[l] = i
+	}
+	errs = make([]error, len(logs))
+	s.syncTogether(slices.DeleteFunc(slices.Clone(logs), func(l *Log) bool {
+		return l.syncFailed.Load() == nil && l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load()
+	}), func(l *Log, err error) { errs[at[l]] = err })
+	g.Wait()
+	return errs, furtherErr
+}
+
+// syncTogether syncs logs in one go, and tells done how that has ended for each. done
+// is called concurrently.
+func (s *Store) syncTogether(logs []*Log, done func(*Log, error)) {
+	var g sync.WaitGroup
+	var queued []*syncs.Waiting
+	for _, l := range logs {
 		if l.member.OtherDevice.Load() || !l.syncing.Lead() {
-			g.Go(func() { failed(l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
+			g.Go(func() { done(l, l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
 		if err := l.unsyncable(); err != nil { // since a moment ago
 			l.syncing.Done(err)
+			done(l, err)
 			continue
 		}
 		u := l.unsynced()
 		w := syncs.NewWaiting(&l.member, u.target)
 		queued = append(queued, w)
 		g.Go(func() {
-			err := l.durable(u, iv.store.syncs.Await(w))
-			failed(err)
+			err := l.durable(u, s.syncs.Await(w))
+			done(l, err)
 			l.syncing.Done(err)
 		})
 	}
-	iv.store.syncs.Enqueue(queued...)
+	s.syncs.Enqueue(queued...)
 	g.Wait()
-	if again.Load() {
-		iv.arm()
-	}
 }

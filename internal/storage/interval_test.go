@@ -56,6 +56,57 @@ func TestIntervalTogether(t *testing.T) {
 	}
 }
 
+// TestSyncTogether syncs logs because it is told to: few by themselves, many at once,
+// beside a file that is not storage's.
+func TestSyncTogether(t *testing.T) {
+	for n, together := range map[int]int{0: 0, 1: 0, 3: 0, 4: 1, 50: 1} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			disk, o := vfstest.New(), Options{Managed: true}
+			s := openMem(t, disk, o)
+			var logs []*Log
+			for i := range n {
+				l := mustCreate(t, s, fmt.Sprint("t", i))
+				mustAppend(t, l, batchOf(l.Name(), "one"))
+				logs = append(logs, l)
+			}
+			mine := errors.New("mine")
+			errs, err := s.SyncTogether(logs, func() error { return mine })
+			if err != mine || len(errs) != n || errors.Join(errs...) != nil {
+				t.Errorf("errors %v, and %v", errs, err)
+			}
+			if got := strings.Count(disk.Trace(), "\nsyncall"); got != together {
+				t.Errorf("%d syncs of all, want %d", got, together)
+			}
+			s2 := openMem(t, disk.CrashKeepNothing(), o)
+			for _, l := range logs {
+				again := mustLog(t, s2, l.Name())
+				again.SetReadable(l.Next())
+				wantBodies(t, again, "one")
+			}
+			must(t, s2.Close())
+
+			// What has nothing new is left alone; what fails is told of the log alone.
+			before := disk.Ops()
+			if errs, err := s.SyncTogether(logs, nil); errors.Join(errs...) != nil || err != nil || disk.Ops() != before {
+				t.Errorf("errors %v, and %v, %d operations", errs, err, disk.Ops()-before)
+			}
+			if n == 3 {
+				for _, l := range logs {
+					mustAppend(t, l, batchOf(l.Name(), "two"))
+				}
+				disk.FailSync("t1/0.log")
+				errs, err := s.SyncTogether(logs, nil)
+				if err != nil || errs[0] != nil || !errors.Is(errs[1], ErrReadOnly) || errs[2] != nil {
+					t.Errorf("errors %v, and %v", errs, err)
+				}
+				kill(s)
+				return
+			}
+			must(t, s.Close())
+		})
+	}
+}
+
 // commitAll appends to all logs at once, and returns when that is on stable
 // storage, after how many syncs of all.
 func commitAll(t *testing.T, disk *vfstest.FS, logs []*Log) int {
