@@ -21,6 +21,11 @@
 // failure: the partial write is cut off and later appends succeed when there
 // is room.
 //
+// A store that is [Options].Managed holds copies of logs that somebody replicates.
+// [Log.AppendRun] stores what a leader has decided, [Log.Stored] gives what another
+// copy needs, [Log.Refill] puts back what is damaged here, and
+// [Store.SyncTogether] makes what all of them have durable.
+//
 // # Reading
 //
 // [Log.Read] returns a [View]: sections of files, never past the readable end,
