@@ -227,7 +227,6 @@ func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 				failed = fmt.Errorf("seed %d, after %s: %w", seed, op, failed)
 			}
 		})
-		millis := time.Now().UnixMilli()
 		for range 25 {
 			time.Sleep(time.Second) // the clock here is not behind the leader's
 			at, runs := c.next(), c.runs
@@ -237,9 +236,8 @@ func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 				}
 				at = endOf(runs)
 			}
-			if len(runs) == 0 {
-				millis = time.Now().UnixMilli()
-			} else {
+			millis := time.Now().UnixMilli()
+			if len(runs) > 0 {
 				millis = runs[len(runs)-1].Millis + rng.Int64N(3)
 			}
 			var r run
