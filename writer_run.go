@@ -489,7 +489,7 @@ func (w *Writer) reached(err error) {
 		w.delay()
 		return
 	}
-	if w.state != StateFailing {
+	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return
 	}
 	w.cursor, w.drained = 0, false

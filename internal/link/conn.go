@@ -178,6 +178,7 @@ func (cn *conn) endWriting(reason error) {
 	defer cn.mu.Unlock()
 	if cn.ended == nil {
 		cn.ended = reason
+		cn.wakeLocked() // who writes may be another than the goroutine that ends the connection
 		cn.armed = true
 		cn.nc.SetReadDeadline(time.Now().Add(lastWords))
 		cn.wakeReader()

@@ -315,3 +315,29 @@ func TestDirectConcurrently(t *testing.T) {
 	}
 	g.Wait()
 }
+
+// A write that its caller does, and that fails, ends the connection: the next
+// call has another one.
+func TestDirectWriteFails(t *testing.T) {
+	c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
+		for {
+			n, err := nextNumber(in)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(nc, "OK %d 1\r\n", n)
+		}
+	})
+	timeout := c.opts.WriteTimeout
+	becomesFree(t, c)
+	c.opts.WriteTimeout = 1 // over before the write begins
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, f := appendNumber(ctx, c, 1000); f == nil || ctx.Err() != nil {
+		t.Fatalf("an append whose write fails: %+v", f)
+	}
+	c.opts.WriteTimeout = timeout
+	if got, f := appendNumber(ctx, c, 7); got != 7 || f != nil {
+		t.Errorf("the next: %d, %+v", got, f)
+	}
+}

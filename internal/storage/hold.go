@@ -111,7 +111,7 @@ func (l *Log) setDue(offset int64) error {
 	if err := l.record(journal.Due, offset); err != nil && !files.NoRoom(err) {
 		return err
 	}
-	l.changeState(func(s *journal.State) { s.Due = offset })
+	l.changeState(func(s *journal.State) { s.Due = max(s.Due, offset) })
 	return nil
 }
 

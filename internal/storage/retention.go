@@ -182,33 +182,34 @@ func (l *Log) Decide(now time.Time) (oldest int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if begun {
+		if begun >= 0 { // others may have been begun since, which nothing was decided about
 			v = l.ages(l.partitions(), now.UnixMilli())
-			n = len(v.Partitions) - 1
+			for n = 0; v.Partitions[n].Base < begun; n++ {
+			}
 		}
 	}
 	return v.Oldest(n), nil
 }
 
 // retireHead begins a new partition if the newest batch of the head, the last of
-// parts, is older than what is kept, and reports whether it did.
-func (l *Log) retireHead(parts []*partition, k topic.Limits, now time.Time) (bool, error) {
+// parts, is older than what is kept, and returns its base, or -1 if it did not.
+func (l *Log) retireHead(parts []*partition, k topic.Limits, now time.Time) (begun int64, err error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	head := l.head()
 	if l.failed.Load() != nil || head.end.Load() == head.base || head != parts[len(parts)-1] {
-		return false, nil
+		return -1, nil
 	}
 	if err := l.readyHead(); err != nil {
-		return false, err
+		return -1, err
 	}
 	v := l.ages(parts, now.UnixMilli())
 	v.Partitions[len(parts)-1].Last = l.headSum.Last
 	if !v.HeadExpired(k) {
-		return false, nil
+		return -1, nil
 	}
 	if err := l.rotate(); err != nil {
-		return false, err
+		return -1, err
 	}
-	return true, l.syncFolder() // its name tells which offsets were given out
+	return l.head().base, l.syncFolder() // its name tells which offsets were given out
 }
