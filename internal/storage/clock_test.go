@@ -194,57 +194,38 @@ func TestAgeOfAdoptedData(t *testing.T) {
 }
 
 // A batch that comes while the clock is behind has a time that is too early; it
-// is not removed by it when the clock is right again.
+// is not removed by it when the clock is right again, also if it is the topic's
+// first, nor by the time at which the topic was created.
 func TestAgeWhileTheClockIsBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		clock, disk := new(wrongClock), vfstest.New()
-		disk.SetClock(clock.Now)
-		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
-		defer s.Close()
-		l := mustCreate(t, s, "t")
-		time.Sleep(time.Minute)
-		mustAppend(t, l, batchOf("t", "right"))
-		clock.set(-year)
-		time.Sleep(50 * time.Minute)
-		mustAppend(t, l, batchOf("t", "behind"))
-		clock.set(0)
-		time.Sleep(50 * time.Minute)
-		synctest.Wait()
-		if l.Oldest() != 0 {
-			t.Fatal("a batch is removed 50 minutes after it was appended")
-		}
-		time.Sleep(70 * time.Minute)
-		synctest.Wait()
-		if l.Oldest() != l.Next() {
-			t.Fatal("a batch is left 2 hours after it was appended")
-		}
-	})
-}
-
-// What tells how old the first partition is of a topic that was created while the
-// clock was right is not the topic's age.
-func TestAgeOfTheFirstPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		clock, disk := new(wrongClock), vfstest.New()
-		disk.SetClock(clock.Now)
-		s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
-		defer s.Close()
-		l := mustCreate(t, s, "t")
-		time.Sleep(50 * time.Minute)
-		clock.set(-year)
-		mustAppend(t, l, batchOf("t", "behind"))
-		clock.set(0)
-		time.Sleep(50 * time.Minute)
-		synctest.Wait()
-		if l.Oldest() != 0 {
-			t.Fatal("a batch is removed 50 minutes after it was appended")
-		}
-		time.Sleep(70 * time.Minute)
-		synctest.Wait()
-		if l.Oldest() != l.Next() {
-			t.Fatal("a batch is left 2 hours after it was appended")
-		}
-	})
+	for _, first := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the topic's first %v", first), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clock, disk := new(wrongClock), vfstest.New()
+				disk.SetClock(clock.Now)
+				s := openMem(t, disk, Options{Clock: clock, Partitions: -1, RetentionAge: time.Hour, FlushInterval: -1})
+				defer s.Close()
+				l := mustCreate(t, s, "t")
+				time.Sleep(time.Minute)
+				if !first {
+					mustAppend(t, l, batchOf("t", "right"))
+				}
+				clock.set(-year)
+				time.Sleep(50 * time.Minute)
+				mustAppend(t, l, batchOf("t", "behind"))
+				clock.set(0)
+				time.Sleep(50 * time.Minute)
+				synctest.Wait()
+				if l.Oldest() != 0 {
+					t.Fatal("a batch is removed 50 minutes after it was appended")
+				}
+				time.Sleep(70 * time.Minute)
+				synctest.Wait()
+				if l.Oldest() != l.Next() {
+					t.Fatal("a batch is left 2 hours after it was appended")
+				}
+			})
+		})
+	}
 }
 
 // A clock that goes ahead by itself makes everything look old: nothing is

@@ -2,6 +2,8 @@
 package testkit
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -46,4 +48,27 @@ func Batch(topic string, bodies ...string) string {
 		b.Add([]byte(body))
 	}
 	return string(b.Finish(topic))
+}
+
+// Golden returns the path of a copy of testdata/golden/name: what some version has
+// written, which is never changed, since all that was ever written has to be read.
+// If missing is true and there is no such file, write is called to make it.
+func Golden(t testing.TB, name string, missing bool, write func(name string)) (path string) {
+	t.Helper()
+	name = filepath.Join("testdata", "golden", name)
+	if _, err := os.Stat(name); missing && err != nil {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(name)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), filepath.Base(name))
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
