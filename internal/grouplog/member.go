@@ -100,22 +100,13 @@ func ReadMember(fsys vfs.FS) (Member, error) {
 }
 
 // readFile returns all of a file. One that has more than the most bytes that it
-// may have is damaged.
+// may have, or is no file, is damaged.
 func readFile(fsys vfs.FS, name string, most int64) ([]byte, error) {
-	f, err := fsys.OpenFile(name, vfs.ReadOnly, 0)
-	if err != nil {
-		return nil, err
+	b, err := vfs.ReadFile(fsys, name, most)
+	if errors.Is(err, vfs.ErrNoFile) {
+		return nil, damage(name, most, err.Error())
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > most {
-		return nil, damage(name, most, "too long")
-	}
-	b := make([]byte, st.Size())
-	return b, vfs.ReadFull(f, b, 0)
+	return b, err
 }
 
 // writeFile gives dir a file with the content, in place of what has the name. It

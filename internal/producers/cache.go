@@ -92,6 +92,13 @@ func (t *Table) AppendCache(dst []byte, o Origin) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
 }
 
+// MaxCacheLen returns how many bytes the cache of a table that looks back over so
+// many batches has at most.
+func MaxCacheLen(window int64) int64 {
+	const perBatch = 1 + batch.MaxPIDLen + 5*binary.MaxVarintLen64 + 4 // each of another producer
+	return headerLen + endLen + window*perBatch
+}
+
 // ParseCache reads a cache. The error is ErrNewer or ErrCache.
 func ParseCache(b []byte) (*Table, Origin, error) {
 	var o Origin

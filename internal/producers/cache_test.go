@@ -5,9 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"testing"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -136,4 +140,20 @@ func FuzzParseCache(f *testing.F) {
 			t.Fatalf("%d producers, %d bytes after all was trimmed", tab.Len(), tab.Bytes())
 		}
 	})
+}
+
+// No cache is longer than MaxCacheLen, also if each batch is of another producer with
+// the longest of all values.
+func TestMaxCacheLen(t *testing.T) {
+	const window = 64
+	table := New(window)
+	offset := int64(math.MaxInt64 - 200*window)
+	for i := range int64(window) {
+		pid := fmt.Sprintf("%0*d", batch.MaxPIDLen, i)
+		table.Add(&Batch{PID: []byte(pid), Seq: math.MaxInt64, Offset: offset + 100*i, Len: math.MaxInt32, CRC: 1})
+	}
+	cache := table.AppendCache(nil, Origin{Offset: math.MaxInt64})
+	if n := int64(len(cache)); n > MaxCacheLen(window) || n < MaxCacheLen(window)/2 {
+		t.Errorf("%d bytes, at most %d", n, MaxCacheLen(window))
+	}
 }

@@ -102,7 +102,7 @@ func (l *Log) lookInto(err error) error {
 // returns the offset that it is good for.
 func (l *Log) readNumbers() (*producers.Table, int64) {
 	name := layout.ProducersFile(l.name)
-	b, err := readFile(l.store.fs, name)
+	b, err := vfs.ReadFile(l.store.fs, name, producers.MaxCacheLen(l.store.o.Producers))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0
 	}
@@ -124,20 +124,6 @@ func (l *Log) readNumbers() (*producers.Table, int64) {
 	}
 	l.store.log.Debug("cache of numbered batches is not used", "topic", l.name, "file", name, "err", err)
 	return nil, 0
-}
-
-func readFile(fsys vfs.FS, name string) ([]byte, error) {
-	f, err := fsys.OpenFile(name, vfs.ReadOnly, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("not a file"))
-	}
-	b := make([]byte, st.Size())
-	return b, vfs.ReadFull(f, b, 0)
 }
 
 // numbersFrom returns an offset from which on there are as many batches as the

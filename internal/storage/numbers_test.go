@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -239,7 +241,7 @@ func TestNumbersAllocations(t *testing.T) {
 // stored returns the batches in the partitions' files, up to the end of the log.
 func stored(l *Log) (found []producers.Batch, err error) {
 	for _, p := range l.partitions() {
-		b, err := readFile(l.store.fs, p.file.Name)
+		b, err := vfs.ReadFile(l.store.fs, p.file.Name, math.MaxInt64)
 		if err != nil {
 			return nil, err
 		}
@@ -646,7 +648,7 @@ func TestNumbersCache(t *testing.T) {
 			}
 		}
 		cache := func() (*producers.Table, producers.Origin) {
-			b, err := readFile(disk, layout.ProducersFile("t"))
+			b, err := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
 			if err != nil {
 				return nil, producers.Origin{}
 			}
@@ -665,7 +667,7 @@ func TestNumbersCache(t *testing.T) {
 		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.id {
 			t.Errorf("after 7 seconds: %+v", o)
 		}
-		old, _ := readFile(disk, layout.ProducersFile("t"))
+		old, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
 		send(11, 20)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -673,7 +675,7 @@ func TestNumbersCache(t *testing.T) {
 		if _, o := cache(); o.Offset != l.Next() {
 			t.Errorf("after Close it is good for %d, want %d", o.Offset, l.Next())
 		}
-		good, _ := readFile(disk, layout.ProducersFile("t"))
+		good, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
 		damaged := bytes.Clone(good)
 		damaged[70]++
 		other := bytes.Clone(good)
@@ -716,7 +718,7 @@ func TestNumbersDamage(t *testing.T) {
 		offsets, size = append(offsets, a.Offset), int64(len(r.data))
 	}
 	file := layout.Partition("t", 0)
-	b, err := readFile(disk, file)
+	b, err := vfs.ReadFile(disk, file, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -812,7 +814,7 @@ func TestNumbersUnsynced(t *testing.T) {
 		r.number("t", "a", 2, "x")
 		mustAppend(t, l, r)
 		there := func() bool {
-			_, err := readFile(disk, layout.ProducersFile("t"))
+			_, err := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
 			return err == nil
 		}
 		time.Sleep(time.Minute)
@@ -870,7 +872,7 @@ func TestNumbersDamageBehindTheCache(t *testing.T) {
 	}
 	mustAppend(t, l, r)
 	must(t, s.Close())
-	b, err := readFile(disk, layout.Partition("t", 0))
+	b, err := vfs.ReadFile(disk, layout.Partition("t", 0), math.MaxInt64)
 	must(t, err)
 	b[len(b)-4]++ // in the data of the last
 	must(t, disk.WriteFile(layout.Partition("t", 0), b))

@@ -366,20 +366,11 @@ func (s *State) Complete(base int64) (PartitionEnd, bool) {
 
 // Read reads the journal file of a topic's folder.
 func Read(fsys vfs.FS, dir string) ([]byte, error) {
-	f, err := fsys.OpenFile(layout.JournalFile(dir), vfs.ReadOnly, 0)
+	b, err := vfs.ReadFile(fsys, layout.JournalFile(dir), math.MaxInt64)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, st.Size())
-	return b, vfs.ReadFull(f, b, 0)
+	return b, err
 }
 
 // Append adds records to the file without syncing them.
