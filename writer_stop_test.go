@@ -2,6 +2,7 @@ package logd
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,58 @@ func TestWriterStopsUnreachable(t *testing.T) {
 			t.Errorf("%d connections, %v", net.count(), w.Err())
 		}
 	})
+}
+
+// A Writer that stops with its first failure has stopped, too, if an attempt to
+// reconnect is under way then, and succeeds. The control is the same Writer without
+// StopOnError.
+func TestWriterStopsWhileReconnecting(t *testing.T) {
+	for _, stop := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			first := true
+			s := &script.Log{OnBatch: func(p *script.Peer, messages []string) string {
+				if !first {
+					return ""
+				}
+				first = false
+				time.Sleep(time.Minute) // and nothing more is read
+				p.Close()
+				return "nobody hears this"
+			}}
+			_, ccfg := fake(t, s.Serve)
+			ccfg.WriteTimeout = time.Second
+			var n notes
+			cfg := WriterConfig{BatchMessages: 1, InFlight: 3, StopOnError: stop}
+			n.install(&cfg)
+			w := openWriter(t, ccfg, cfg)
+			write(t, w, "a")
+			synctest.Wait()
+			write(t, w, "b") // which can't be written
+			time.Sleep(3 * time.Second / 2)
+			if w.State() != StateConnected {
+				t.Fatalf("state %v before the answers are given up", w.State())
+			}
+			write(t, w, "c") // for which there is no connection
+			time.Sleep(time.Minute)
+			_, err := w.Write([]byte("d"))
+			if !stop {
+				flush(t, w)
+				if err != nil || s.String() != "a b c d" {
+					t.Errorf("without StopOnError: stored %q, %v", s.String(), err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrFailing) || !IsNotStored(err) || !errors.Is(w.Err(), os.ErrDeadlineExceeded) {
+				t.Errorf("Write: %v; the Writer is failing with %v", err, w.Err())
+			}
+			if got, want := n.pushed(), []string{"lost a", "lost b", "lost c"}; !slices.Equal(got, want) || s.String() != "" {
+				t.Errorf("told %q, want %q; stored %q", got, want, s.String())
+			}
+			if n.seen() != "failing" {
+				t.Errorf("states %q", n.seen())
+			}
+		})
+	}
 }
 
 // Messages share a batch up to BatchTarget, and a longer one goes alone.

@@ -692,6 +692,10 @@ var seededPlaces = []seededPlace{
 		w.account.keep(s)
 		w.backlogged = !early
 `, "^TestWriterTellsTheTruth$"},
+	{"writer_run.go",
+		`	if w.state != StateFailing || w.cfg.StopOnError {`,
+		`	if w.state != StateFailing || w.cfg.StopOnError && !bug("a Writer that has stopped goes on when its server is reached") {`,
+		"^TestWriterStopsWhileReconnecting$"},
 	{"writer_account.go",
 		`	a.miss(s, ErrDropped)
 `, `	if !bug("Flush does not tell of what DropOldest has dropped") {
