@@ -106,36 +106,35 @@ func (d *delivery) waits(err error) bool { return d.retry != 0 && exitCode(err) 
 
 // resolve finds out which of the batches whose fate is unknown are stored, by
 // looking for their bytes. They were sent in order behind the last one that was
-// answered, and so they are stored in order behind it, or not at all.
+// answered, and so they are stored in order behind it, or not at all. Those between
+// them may be known not to be stored.
 func (d *delivery) resolve(ctx context.Context) error {
-	next := d.next
-	for d.unresolved() {
-		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
-		if err != nil && exitCode(err) == exit.Temporary {
-			return err
+	left := 0
+	for _, k := range d.spool.kept {
+		if k.unknown {
+			left++
 		}
-		if err != nil {
-			break // the topic is another one, or retention was faster: nothing is known to be stored
-		}
-		front, err := d.spool.front()
-		for i := 0; i < len(res.Batches) && err == nil && d.unresolved(); i++ {
-			b := &res.Batches[i]
-			// The last one that was answered may have the same bytes.
-			if b.Offset == d.last || !bytes.Equal(b.Raw(), front) {
-				continue
-			}
-			if err = d.storedKept(front, b.Offset); err == nil && d.unresolved() {
-				front, err = d.spool.front()
-			}
-		}
-		end := len(res.Batches) == 0
-		next = res.Next
-		res.Release()
+	}
+	number := int64(0)
+	for i := 0; left > 0; {
+		raw, n, err := d.spool.batch(i, number)
 		if err != nil {
 			return err
 		}
-		if end {
-			break
+		number = n
+		if !d.spool.kept[i].unknown {
+			i++
+			continue
+		}
+		left--
+		offset, found, err := d.find(ctx, raw)
+		if err != nil {
+			return err
+		}
+		if !found {
+			i++
+		} else if err := d.storedKept(i, number, raw, offset); err != nil {
+			return err
 		}
 	}
 	for i := range d.spool.kept {
@@ -144,13 +143,38 @@ func (d *delivery) resolve(ctx context.Context) error {
 	return nil
 }
 
-func (d *delivery) unresolved() bool { return len(d.spool.kept) > 0 && d.spool.kept[0].unknown }
+// find looks for a batch behind the last one that is known to be stored.
+func (d *delivery) find(ctx context.Context, raw []byte) (offset int64, found bool, err error) {
+	for next := d.next; ; {
+		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
+		if err != nil && exitCode(err) == exit.Temporary {
+			return 0, false, err
+		}
+		if err != nil {
+			return 0, false, nil // the topic is another one, or retention was faster: nothing is known to be stored
+		}
+		for i := range res.Batches {
+			b := &res.Batches[i]
+			// The last one that was answered may have the same bytes.
+			if b.Offset != d.last && bytes.Equal(b.Raw(), raw) {
+				offset, found = b.Offset, true
+				break
+			}
+		}
+		end := len(res.Batches) == 0
+		next = res.Next
+		res.Release()
+		if found || end {
+			return offset, found, nil
+		}
+	}
+}
 
 // deliver sends what waits, one batch after another.
 func (d *delivery) deliver(ctx context.Context) error {
 	var b logd.Batch
 	for len(d.spool.kept) > 0 {
-		raw, err := d.spool.front()
+		raw, number, err := d.spool.batch(0, 0)
 		if err != nil {
 			return err
 		}
@@ -163,18 +187,19 @@ func (d *delivery) deliver(ctx context.Context) error {
 			d.spool.kept[0].unknown = logd.IsUnknown(err)
 			return err
 		}
-		if err := d.storedKept(raw, offset); err != nil {
+		if err := d.storedKept(0, number, raw, offset); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// storedKept accounts for the oldest batch that waits: it is stored.
-func (d *delivery) storedKept(raw []byte, offset int64) error {
-	k := d.spool.kept[0]
+// storedKept accounts for the i-th batch that waits, with its number in the backlog:
+// it is stored.
+func (d *delivery) storedKept(i int, number int64, raw []byte, offset int64) error {
+	k := d.spool.kept[i]
 	d.stored(k.first, k.messages, int64(len(raw)), offset)
-	return d.spool.drop()
+	return d.spool.drop(i, number)
 }
 
 // back notes that the server is there, and nothing waits any more.

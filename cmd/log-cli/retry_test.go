@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/exit"
 )
@@ -169,6 +170,69 @@ func TestWriteLooksForWhatWasNotAnswered(t *testing.T) {
 		}
 		if got := run(t, s.addr, "", "read", "-t", topic, "--limit", "0"); got != input {
 			t.Errorf("cut after %d answers: stored %q, want %q", cut, got, input)
+		}
+	}
+}
+
+// Each batch of which nobody knows whether it is stored is looked for, whatever is
+// known of those before it, and only what is not there is sent.
+func TestResolveLooksForEach(t *testing.T) {
+	s := serve(t)
+	client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{s.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i, tt := range []struct {
+		sent   string // in upper case what nobody knows of
+		stored string
+		left   string // what is sent again
+	}{
+		{"aBC", "bc", "a"},
+		{"ABC", "bc", "a"},
+		{"ABC", "ac", "b"},
+		{"aBcD", "d", "abc"},
+		{"AAB", "ab", "a"},
+		{"ABC", "", "abc"},
+		{"AbC", "ac", "b"},
+	} {
+		for _, disk := range []bool{false, true} {
+			topic := fmt.Sprintf("t%d-%v", i, disk)
+			d := &delivery{client: client, topic: topic, life: t.Context(), last: -1}
+			if disk {
+				d.spool.backlog, err = backlog.OpenDisk(backlog.DiskConfig{Path: filepath.Join(t.TempDir(), "backlog")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.spool.backlog.Close()
+			}
+			for i, c := range tt.sent {
+				var b logd.Batch
+				b.Add([]byte(strings.ToLower(string(c))))
+				d.keep(kept{first: int64(i + 1), messages: 1, unknown: 'A' <= c && c <= 'Z'}, b.Raw(topic), errAway)
+			}
+			for _, c := range tt.stored {
+				run(t, s.addr, "", "write", topic, string(c))
+			}
+			if err := d.resolve(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if d.spool.backlog != nil && d.spool.backlog.Len() != int64(len(d.spool.kept)) || !disk && d.spool.bytes == 0 {
+				t.Errorf("%+v: the spool is %+v", tt, d.spool)
+			}
+			if err := d.deliver(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(run(t, s.addr, "", "read", topic), "\n", "")
+			if want := tt.stored + tt.left; got != want {
+				t.Errorf("%+v, on disk %v: stored %q, want %q", tt, disk, got, want)
+			}
+			if d.spool.bytes != 0 || len(d.spool.kept) != 0 {
+				t.Errorf("%+v: the spool is %+v", tt, d.spool)
+			}
+			if got, want := d.account.report("line"), fmt.Sprintf("lines 1 to %d are stored; no other line is stored", len(tt.sent)); got != want {
+				t.Errorf("%+v: %s", tt, got)
+			}
 		}
 	}
 }

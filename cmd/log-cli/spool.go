@@ -88,25 +88,29 @@ func (s *spool) load() (messages int64, err error) {
 	return messages, nil
 }
 
-// front returns the oldest batch.
-func (s *spool) front() ([]byte, error) {
-	if raw := s.kept[0].raw; raw != nil {
-		return raw, nil
+// batch returns the i-th batch, and its number in the backlog. After is the number of
+// the last batch before it that is there, 0 if there is none, and comes back if the
+// i-th is in memory.
+func (s *spool) batch(i int, after int64) (raw []byte, number int64, err error) {
+	if raw := s.kept[i].raw; raw != nil {
+		return raw, after, nil
 	}
-	e, ok, err := s.backlog.Front()
-	if err == nil && !ok {
+	number, raw, err = s.backlog.Next(after, nil)
+	if err == nil && number == 0 {
 		err = errors.New("the backlog has lost a batch")
 	}
-	return e.Raw, err
+	return raw, number, err
 }
 
-func (s *spool) drop() error {
+// drop forgets the i-th batch, which has that number if it is in the backlog.
+func (s *spool) drop(i int, number int64) error {
 	var err error
-	if raw := s.kept[0].raw; raw != nil {
+	if raw := s.kept[i].raw; raw != nil {
 		s.bytes -= int64(len(raw))
 	} else {
-		err = s.backlog.Drop()
+		err = s.backlog.Delivered(number)
 	}
+	copy(s.kept[1:], s.kept[:i]) // few: most are dropped at the front
 	s.kept[0] = kept{}
 	s.kept = s.kept[1:]
 	return err
