@@ -251,6 +251,16 @@ func stored(l *Log) (found []producers.Batch, err error) {
 				continue
 			}
 			h, n, err := batch.Parse(b[pos:])
+			if err != nil && p.base < l.uncheckedBefore && l.pastDamage(p.base+pos) == p.base+pos {
+				// The journal was lost with its first record, so older partitions are taken
+				// as good until somebody meets what is not.
+				if err := l.rescan(p, p.index()); err != nil {
+					return nil, err
+				}
+				if l.pastDamage(p.base+pos) > p.base+pos {
+					continue
+				}
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s at %d: %w", p.file.Name, pos, err)
 			}
