@@ -33,7 +33,8 @@ type numberedWriter struct {
 	enough   chan struct{} // closed when they have them
 }
 
-// numberedWindow is how many batches a writer has without an answer, at most.
+// numberedWindow is how many batches a writer has without an answer, at most: as
+// many as the server knows again.
 const numberedWindow = 32
 
 func (w *numberedWriter) wire(seq int64) string {
@@ -54,7 +55,8 @@ func (w *numberedWriter) use(addr string, stop <-chan struct{}) (done bool) {
 	for {
 		from := w.acked + 1
 		if w.rng.IntN(10) == 0 { // once more what was answered before
-			from = max(w.acked-w.rng.Int64N(5), 1)
+			// The server knows a writer's last ones only, and may have all that was sent.
+			from = max(w.acked-w.rng.Int64N(5), w.most-numberedWindow+1, 1)
 		}
 		to := w.acked + 1 + w.rng.Int64N(numberedWindow)
 		select {
