@@ -435,6 +435,24 @@ func TestBytesAreCounted(t *testing.T) {
 	})
 }
 
+// A hint is part of the answer's line, also if the answers before it have become so
+// long that they are sent without waiting for more.
+func TestHintBehindLongAnswers(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
+		help := string(protocol.AppendBody(nil, protocol.AppendHelp(nil)))
+		const long = 64 << 10
+		helps := (long - 1) / len(help)
+		pings := (long - 1 - helps*len(help)) / len("OK\r\n") // the error is what makes them long
+		c := connect(t, s)
+		go c.nc.Write([]byte(strings.Repeat("HELP\r\n", helps) + strings.Repeat("PING\r\n", pings) + "ping\r\n"))
+		got, err := io.ReadAll(c.in)
+		want := strings.Repeat(help, helps) + strings.Repeat("OK\r\n", pings) + "ERR invalid protocol: commands are in upper case: PING\r\n"
+		if err != nil || string(got) != want {
+			t.Errorf("the last of %d bytes are %q, %v", len(got), got[max(0, len(got)-80):], err)
+		}
+	})
+}
+
 // TestTypedBatch: a person whose lines end with a bare LF learns it, instead of
 // waiting for an answer in vain; a program is given the time that it has.
 func TestTypedBatch(t *testing.T) {

@@ -85,7 +85,7 @@ func (s *session) step(p []byte) (taken int, do action) {
 		if do == goOn && len(s.replies) >= maxReplies {
 			do = commitAll
 		}
-		if do == goOn && len(s.out) >= sendPending {
+		if do == goOn && len(s.out) >= sendPending && s.phase != ending { // the hint belongs to the last line of out
 			do = flushOut
 		}
 	}
