@@ -138,6 +138,7 @@ func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.R
 		return nil, err
 	}
 	res := newResult(call.TakeBatches())
+	res.connection = call.Connection
 	call.Release()
 	return res, nil
 }

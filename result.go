@@ -68,7 +68,8 @@ type Result struct {
 	// Batches are in the topic's order. There are none at the end of the log.
 	Batches []StoredBatch
 
-	in *link.Batches // has the bytes; nil in a Result that no read has made
+	in         *link.Batches // has the bytes; nil in a Result that no read has made
+	connection int64         // over which it came: see link.Call
 }
 
 // maxBatchesKept is for how many batches the memory of a Result is kept for

@@ -188,30 +188,32 @@ func (f *fetcher) fetch() arrival {
 			}
 		}
 		if err == nil {
-			f.answered()
-			if gone, err = f.look(); gone != nil || err != nil {
+			if gone, err = f.look(result); gone != nil || err != nil {
 				result.Release()
 			}
 		}
 		if gone != nil {
+			f.answered()
 			return arrival{gone: gone}
 		}
-		if err == nil {
-			if len(result.Batches) > 0 {
-				a := f.accept(result)
-				if f.s.cfg.Times && a.result != nil {
-					a.times = f.times(result)
-				}
-				return a
+		if err == nil && len(result.Batches) > 0 {
+			f.answered()
+			a := f.accept(result)
+			if f.s.cfg.Times && a.result != nil {
+				a.times = f.times(result)
 			}
+			return a
+		}
+		if err == nil {
+			result.Release()
 			var end ScanEnd
 			if f.s.cfg.Follow {
-				result.Release()
+				f.answered()
 				if err = f.rest(asked); err == nil {
 					continue
 				}
 			} else if end, err = f.nothing(); err == nil {
-				result.Release()
+				f.answered()
 				return arrival{end: end}
 			}
 		}
@@ -444,7 +446,9 @@ func (f *fetcher) again(err error) error {
 	return f.pause(f.client.link.Backoff(f.failures - 1))
 }
 
-// answered notes that the server answers.
+// answered notes that the server answers all that has to be known: not before the
+// last question, or the next failure of that would count as the first one, again and
+// again.
 func (f *fetcher) answered() {
 	if f.failures > 0 {
 		f.failures = 0

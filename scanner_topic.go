@@ -29,21 +29,23 @@ type topicWatch struct {
 
 	lazy    bool      // nothing depends on what the id was at the start
 	asked   time.Time // when the server was asked last
-	conn    int64     // and over which connection; 0 for none
+	conn    int64     // and over which connection the read before it came; 0 for none
+	read    int64     // over which connection the last read came
 	unknown bool      // the server does not tell ids
 }
 
 // due reports whether to ask for the topic's id.
-func (w *topicWatch) due(c *Client) bool {
+func (w *topicWatch) due() bool {
 	if w.lazy && w.conn == 0 {
-		w.asked, w.conn = time.Now(), c.link.Connection()
+		w.asked, w.conn = time.Now(), w.read
 	}
-	return w.wanted && !w.unknown && (w.conn == 0 || w.conn != c.link.Connection() || time.Since(w.asked) >= followWait)
+	return w.wanted && !w.unknown && (w.conn == 0 || w.conn != w.read || time.Since(w.asked) >= followWait)
 }
 
-// look asks which topic the name is of, if that is due.
-func (f *fetcher) look() (*GoneError, error) {
-	if !f.topic.due(f.client) {
+// look asks which topic the name is of, if that is due after this read.
+func (f *fetcher) look(result *Result) (*GoneError, error) {
+	f.topic.read = result.connection
+	if !f.topic.due() {
 		return nil, nil
 	}
 	info, err := f.client.Info(f.ctx, f.s.topic)
@@ -60,7 +62,7 @@ func (f *fetcher) look() (*GoneError, error) {
 // seen compares a topic with the one that is read.
 func (f *fetcher) seen(info *TopicInfo) *GoneError {
 	w := &f.topic
-	w.asked, w.conn = time.Now(), f.client.link.Connection()
+	w.asked, w.conn = time.Now(), w.read
 	switch {
 	case info.ID == "":
 		w.unknown = true

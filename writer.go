@@ -132,8 +132,8 @@ type Writer struct {
 // once, whatever ClientConfig.ReconnectAttempts says; with WriteWhileFailing it
 // needs no server.
 //
-// The Client may have other uses, but a Writer that shares one with waiting
-// reads waits for these. It must not be closed before the Writer.
+// The Client may have other uses: reads that wait for a batch have connections of
+// their own and hold up no Writer. It must not be closed before the Writer.
 func NewWriter(ctx context.Context, c *Client, topic string, cfg WriterConfig) (*Writer, error) {
 	return newWriter(c, topic, cfg, func(w *Writer) (failures int, err error) {
 		return 2, w.probe(ctx) // if it fails there is a pause before the next attempt

@@ -72,8 +72,10 @@ type answer struct {
 	Offset int64
 	// Body is that of AnswerBody. It is good until Release.
 	Body []byte
-	// Addr is the address of the server whose answer it is; Do sets it.
-	Addr string
+	// Addr is the address of the server whose answer it is, and Connection tells the
+	// connection from all others: see [Link.Connection]. Do sets them.
+	Addr       string
+	Connection int64
 
 	batches *Batches
 	err     error  // why there is no answer of the right kind

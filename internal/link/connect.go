@@ -304,8 +304,7 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		proved = true
 		l.proved()
 	})
-	l.made++
-	cn.number, cn.alone = l.made, l.alone
+	cn.number, cn.alone = made.Add(1), l.alone
 	cn.redirected, l.trying = addr == l.trying, ""
 	if l.reads.Load() != nil {
 		cn.purpose = forOthers

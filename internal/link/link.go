@@ -42,6 +42,10 @@ import (
 	"time"
 )
 
+// made is how many connections there have been, of all Links: reads may go from one
+// Link to another, and what is known of a connection must not be taken for another's.
+var made atomic.Int64
+
 // Link is one connection that is made when need be, or two if there are reads
 // beside other calls, and one more for each read that waits beside other calls. All
 // methods are safe for concurrent use.
@@ -67,7 +71,6 @@ type Link struct {
 
 	mu         sync.Mutex
 	closed     bool
-	made       int64     // connections there have been
 	connecting *effort   // nil if nobody is at it
 	addr       int       // which of opts.Addrs is tried first
 	leader     string    // is tried before opts.Addrs, once, because a server named it
@@ -146,8 +149,9 @@ func (l *Link) Connected() bool {
 	return cn.ended == nil
 }
 
-// Connection returns a number that tells the connection from the Link's others,
-// and 0 if there is none. The connection may have ended.
+// Connection returns a number that tells the connection from all others of the
+// process, and 0 if there is none. The connection may have ended. Reads may have
+// another connection.
 func (l *Link) Connection() int64 {
 	if cn := l.conn.Load(); cn != nil {
 		return cn.number
@@ -242,6 +246,6 @@ func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure 
 		cl.Release()
 		return false, failure
 	}
-	cl.Addr = cn.addr
+	cl.Addr, cl.Connection = cn.addr, cn.number
 	return false, nil
 }

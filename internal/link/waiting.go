@@ -85,7 +85,7 @@ func (l *Link) giveBack(r *Link) {
 // has now. Caller holds mu.
 func (l *Link) another() *Link {
 	r := New(l.opts)
-	r.addr, r.made = l.addr, l.made
+	r.addr = l.addr
 	if cn := l.conn.Load(); cn != nil && cn.live() && !slices.Contains(l.opts.Addrs, cn.addr) {
 		r.leader = cn.addr
 	}
