@@ -36,6 +36,15 @@ var bodies = map[string]aBody{
 		func(b []byte) (any, error) { return protocol.ParseSettings(b) },
 		func(v any) []byte { s := v.(protocol.Settings); return protocol.AppendSettings(nil, &s) },
 	},
+	"help": {
+		func(b []byte) (any, error) { return protocol.ParseHelp(b) },
+		func(v any) (body []byte) {
+			for _, u := range v.([]protocol.Usage) {
+				body = protocol.AppendUsage(body, u)
+			}
+			return body
+		},
+	},
 	"hooks": {
 		func(b []byte) (any, error) { return protocol.ParseHooks(b) },
 		func(v any) (body []byte) {
@@ -82,6 +91,9 @@ func TestBodies(t *testing.T) {
 		{"config", aConfig, protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
 			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
+		}},
+		{"help", "PING  OK, if the server answers\r\nINFO <topic>  state of  a topic\r\n", []protocol.Usage{
+			{Words: "PING", Meaning: "OK, if the server answers"}, {Words: "INFO <topic>", Meaning: "state of  a topic"},
 		}},
 		{"hooks", "topic=a base=0 end=120 state=running attempts=0\r\n" +
 			"topic=b base=7 end=9 state=failed attempts=3 next=2023-11-14T22:13:20.123Z error=no room at all\r\n",
@@ -147,6 +159,7 @@ func TestBadBodies(t *testing.T) {
 		{"info", strings.Replace(anInfo, "10-12", "10", 1), "DamagedAt"},
 		{"config", strings.Replace(aConfig, "15s", "15", 1), `"Timeout: 15"`},
 		{"config", strings.Replace(aConfig, "true", "maybe", 1), `"DeleteHook: maybe"`},
+		{"help", "PING  yes\r\nPING no\r\n", `"PING no"`},
 		{"hooks", "topic=a base=-1\r\n", `"base=-1" makes no sense in "topic=a base=-1"`},
 		{"hooks", "topic=a next=soon\r\n", `"next=soon"`},
 		{"retention", "base=1 keep\r\n", `"keep"`},
@@ -202,6 +215,10 @@ func FuzzStats(f *testing.F)  { fuzzBody(f, "stats", "", "a: 1\r\n", "a:1\nb :  
 func FuzzInfo(f *testing.F)   { fuzzBody(f, "info", anInfo, strings.ReplaceAll(anInfo, "\r", "")) }
 func FuzzConfig(f *testing.F) {
 	fuzzBody(f, "config", aConfig, "Host: h\r\nDeleteHook: T\r\nTimeout: 1h1ns\r\n")
+}
+
+func FuzzHelp(f *testing.F) {
+	fuzzBody(f, "help", "PING  yes\r\n", "A b   c\nA  \n", string(protocol.AppendHelp(nil)))
 }
 
 func FuzzHooks(f *testing.F) {

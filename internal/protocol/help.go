@@ -1,6 +1,10 @@
 package protocol
 
-import "strings"
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
 
 // usage is what HELP says of each command, in its order: the words that follow
 // the name, and a line of meaning.
@@ -27,16 +31,36 @@ var usage = []struct {
 	{Close, "", "end the connection"},
 }
 
-// AppendHelp appends the body of the answer to HELP: a line for each command,
-// with its words and what it does.
+// Usage is a line of HELP: a command with its words, and what it does.
+type Usage struct{ Words, Meaning string }
+
+// AppendUsage appends a line of HELP.
+func AppendUsage(dst []byte, u Usage) []byte {
+	dst = append(dst, u.Words...)
+	dst = append(dst, "  "...)
+	dst = append(dst, u.Meaning...)
+	return append(dst, '\r', '\n')
+}
+
+// AppendHelp appends the body of the answer to HELP: a line for each command.
 func AppendHelp(dst []byte) []byte {
 	for _, u := range usage {
-		dst = appendUsage(dst, u.command, u.words)
-		dst = append(dst, "  "...)
-		dst = append(dst, u.meaning...)
-		dst = append(dst, '\r', '\n')
+		dst = AppendUsage(dst, Usage{string(appendUsage(nil, u.command, u.words)), u.meaning})
 	}
 	return dst
+}
+
+// ParseHelp parses the body of HELP.
+func ParseHelp(body []byte) ([]Usage, error) {
+	var all []Usage
+	for line := range bodyLines(body) {
+		words, meaning, ok := strings.Cut(line, "  ")
+		if !ok || words == "" {
+			return nil, errors.New(strconv.Quote(line) + " is not a command and what it does")
+		}
+		all = append(all, Usage{words, meaning})
+	}
+	return all, nil
 }
 
 func appendUsage(dst []byte, c Command, words string) []byte {

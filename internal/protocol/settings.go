@@ -22,6 +22,10 @@ type Settings struct {
 	Version       string
 }
 
+// SyncsFirst reports whether a batch is on stable storage when the server answers
+// that it is stored.
+func (s *Settings) SyncsFirst() bool { return s.FlushBatches == 1 }
+
 // AppendSettings appends the body of CONFIG.
 func AppendSettings(dst []byte, s *Settings) []byte {
 	number := func(name string, n int64) { dst = AppendField(dst, name, strconv.FormatInt(n, 10)) }

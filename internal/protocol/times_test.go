@@ -29,6 +29,41 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// TestTimesRange: a range is asked for until an answer is not full, and answers that
+// are not of it are refused.
+func TestTimesRange(t *testing.T) {
+	r := NewTimesRange("t", -5, 1_000_000)
+	line := func() string { return string(AppendRequest(nil, r.Request())) }
+	if got := line(); got != "TIMES t 0 1000000\r\n" {
+		t.Errorf("the request is %q", got)
+	}
+	var page []TimeMark
+	for i := range int64(MaxTimes) {
+		page = append(page, TimeMark{10 * i, i})
+	}
+	last := page[MaxTimes-1]
+	if more, err := r.Add(AppendTimes(nil, page)); !more || err != nil {
+		t.Fatalf("a full answer: %v, %v", more, err)
+	}
+	if got := line(); got != "TIMES t 99990 1000000\r\n" {
+		t.Errorf("the second request is %q", got)
+	}
+	if more, err := r.Add(AppendTimes(nil, []TimeMark{last, {last.Offset + 10, 5}, {last.Offset + 20, 5}})); more || err != nil {
+		t.Fatalf("the last answer: %v, %v", more, err)
+	}
+	if diff := cmp.Diff(append(page, TimeMark{last.Offset + 10, 5}), r.Marks); diff != "" {
+		t.Errorf("marks (-want +got):\n%s", diff)
+	}
+	for _, marks := range [][]TimeMark{{{9, 1}}, {{10, 1}, {100, 1}}} {
+		if _, err := NewTimesRange("t", 10, 100).Add(AppendTimes(nil, marks)); err == nil {
+			t.Errorf("%v is taken for an answer", marks)
+		}
+	}
+	if more, err := NewTimesRange("t", 10, 100).Add(nil); more || err != nil {
+		t.Errorf("no batches: %v, %v", more, err)
+	}
+}
+
 // FuzzTimes proves that a body which parses is made again from what it parsed
 // to, byte for byte.
 func FuzzTimes(f *testing.F) {
