@@ -18,6 +18,7 @@ const (
 	AnswerOffset                    // OK <offset> 0
 	AnswerBody                      // MOK <size>, body
 	AnswerBatches                   // OK <offset> <batches>, batches
+	AnswerAny                       // OK, OK <offset> 0, or MOK: Form tells which
 )
 
 // Call is one request and its answer. Between conn.enqueue and the value that
@@ -47,7 +48,7 @@ type request struct {
 	from     int64 // the offset asked for, or -1 for the oldest
 	messages int64
 
-	// MaxBody is how long an answer of AnswerBody may be.
+	// MaxBody is how long the body of an answer may be.
 	MaxBody int64
 
 	config  bool // the request is CONFIG, whose answer the connection looks at
@@ -72,6 +73,8 @@ type answer struct {
 	Offset int64
 	// Body is that of AnswerBody. It is good until Release.
 	Body []byte
+	// Form is that of the answer to a call with AnswerAny.
+	Form protocol.ReplyKind
 	// Addr is the address of the server whose answer it is, and Connection tells the
 	// connection from all others: see [Link.Connection]. Do sets them.
 	Addr       string
@@ -104,14 +107,31 @@ func (p *callPool) get(kind AnswerKind) *Call {
 func (l *Link) Call(kind AnswerKind, req *protocol.Request) *Call {
 	cl := l.calls.get(kind)
 	cl.line = protocol.AppendRequest(cl.line[:0], req)
+	cl.sends(req.Command)
+	return cl
+}
+
+// LineCall returns a call with AnswerAny for a request line, given without its line
+// end. The request has no data after it, and its answer no batches.
+func (l *Link) LineCall(line string) *Call {
+	cl := l.calls.get(AnswerAny)
+	cl.line = append(cl.line[:0], line...)
+	var req protocol.Request
+	protocol.ParseRequest(cl.line, &req) // for the command; what is wrong with it is for the server to say
+	cl.line = append(cl.line, "\r\n"...)
+	cl.sends(req.Command)
+	return cl
+}
+
+// sends notes that the call's line is the request, of that command.
+func (cl *Call) sends(c protocol.Command) {
 	cl.out = cl.line
-	cl.config = req.Command == protocol.Config
-	switch req.Command {
+	cl.config = c == protocol.Config
+	switch c {
 	case protocol.Read, protocol.Tail, protocol.Config, protocol.Stats, protocol.Ping, protocol.Topics, protocol.Info,
-		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention:
+		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention, protocol.Help:
 		cl.repeats = true
 	}
-	return cl
 }
 
 // ReadCall returns a call for the request, which is a READ or TAIL of the topic.
@@ -155,6 +175,14 @@ func (cl *Call) TakeBatches() *Batches {
 	b := cl.batches
 	cl.batches = nil
 	return b
+}
+
+// TakeBody returns the body of a call that is over. It is the caller's from then on,
+// and survives Release.
+func (cl *Call) TakeBody() []byte {
+	body := cl.Body
+	cl.Body = nil
+	return body
 }
 
 // Release gives a call that is over back, to be used again. One of a Pending is

@@ -97,6 +97,14 @@ func (r *replyReader) answer(line []byte, cl *Call) error {
 		if reply.Kind == protocol.ReplyOffset {
 			return r.batches(&reply, cl)
 		}
+	case AnswerAny:
+		cl.Form, cl.Offset = reply.Kind, reply.Offset
+		switch {
+		case reply.Kind == protocol.ReplyBody:
+			return r.body(reply.Size, cl)
+		case reply.Batches == 0: // else batches follow, as far as can be known
+			return nil
+		}
 	}
 	return cl.broken("%q is of another kind than the request", line)
 }

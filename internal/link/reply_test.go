@@ -81,9 +81,10 @@ func FuzzReply(f *testing.F) {
 	f.Add(byte(AnswerOK), []byte("OK\r\nERR\r\n"))
 	f.Add(byte(AnswerOffset), []byte("OK 1 0\r\n"))
 	f.Add(byte(AnswerBody), []byte(mok("Host: x\r\n")+mok("")))
+	f.Add(byte(AnswerAny), []byte("OK\r\nOK 5 0\r\n"+mok("x")+"ERR busy\r\nOK 5 1\r\n"))
 	f.Fuzz(func(t *testing.T, kind byte, stream []byte) {
 		r := newReplyReader(bytes.NewReader(stream))
-		k := AnswerKind(kind % byte(AnswerBatches+1))
+		k := AnswerKind(kind % byte(AnswerAny+1))
 		for {
 			cl, err := readOne(r, k)
 			if got, limit := cap(cl.batches.Buf)+cap(cl.Body), memoryFor(len(stream)); got > limit {
