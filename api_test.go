@@ -22,7 +22,7 @@ var updateAPI = flag.Bool("update-api", false, "write what the packages export t
 func TestAPI(t *testing.T) {
 	var got strings.Builder
 	for _, p := range []struct{ dir, name string }{
-		{".", "logd"}, {"backlog", "backlog"}, {"progress", "progress"}, {"logdtest", "logdtest"}, {"logdtest/memnet", "memnet"}, {"logdtest/script", "script"},
+		{".", "logd"}, {"admin", "admin"}, {"backlog", "backlog"}, {"progress", "progress"}, {"logdtest", "logdtest"}, {"logdtest/memnet", "memnet"}, {"logdtest/script", "script"},
 	} {
 		declarations, err := exported(p.dir)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/logd-dev/logd/internal/link"
-	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Client talks to a server over one connection, which its methods share, or over
@@ -68,24 +67,4 @@ func (c *Client) do(ctx context.Context, op, topic string, call *link.Call) erro
 		return failed(op, topic, f)
 	}
 	return nil
-}
-
-// command sends a request that has no answer but OK.
-func (c *Client) command(ctx context.Context, op, topic string, req *protocol.Request) error {
-	call := c.link.Call(link.AnswerOK, req)
-	if err := c.do(ctx, op, topic, call); err != nil {
-		return err
-	}
-	call.Release()
-	return nil
-}
-
-// offset sends a request whose answer is an offset.
-func (c *Client) offset(ctx context.Context, op, topic string, req *protocol.Request) (int64, error) {
-	call := c.link.Call(link.AnswerOffset, req)
-	if err := c.do(ctx, op, topic, call); err != nil {
-		return 0, err
-	}
-	defer call.Release()
-	return call.Offset, nil
 }

@@ -37,6 +37,8 @@
 // follows a topic, and with a [Progress] remembers from run to run which
 // messages are done.
 //
+// What an operator does, from retention to the end of topics, is package admin.
+//
 // A batch's offset is its byte position in its topic, a message's delta the
 // byte position in its batch's data: offset and delta together name a message
 // for ever. Both, like all counts, are int64.

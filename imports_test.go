@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"":                     {"backlog", "internal/link", "internal/protocol", "internal/batch"},
 	"backlog":              {"internal/batch", "internal/durable"},
 	"progress":             {"", "internal/durable"},
+	"admin":                {"", "internal/protocol", "internal/batch"},
 	"logdtest":             {"", "internal/node", "internal/config", "logdtest/memnet"},
 	"logdtest/memnet":      {},
 	"logdtest/script":      {"internal/protocol", "internal/batch", "logdtest/memnet"},
@@ -80,7 +81,7 @@ var mayImport = map[string][]string{
 	"internal/version": {},
 	"internal/exit":    {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
-	"cmd/log-cli":      {"", "backlog", "internal/batch", "internal/storage/fsck", "internal/storage/layout", "internal/exit", "internal/version", "internal/vfs"},
+	"cmd/log-cli":      {"", "admin", "backlog", "internal/batch", "internal/storage/fsck", "internal/storage/layout", "internal/exit", "internal/version", "internal/vfs"},
 	"tests":            {},
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/logdtest"
 )
 
@@ -44,12 +45,12 @@ func TestNotFound(t *testing.T) {
 			_, err := client.Seek(ctx, "none", time.Now())
 			return err
 		}, logd.ErrNoTopic},
-		"delete": {func(ctx context.Context) error { return client.Delete(ctx, "none", logd.DeleteOptions{}) }, logd.ErrNoTopic},
+		"delete": {func(ctx context.Context) error { return admin.New(client).Delete(ctx, "none", admin.DeleteOptions{}) }, logd.ErrNoTopic},
 		"delete with another id": {func(ctx context.Context) error {
-			return client.Delete(ctx, "t", logd.DeleteOptions{ID: "0123456789abcdef0123456789abcdef"})
+			return admin.New(client).Delete(ctx, "t", admin.DeleteOptions{ID: "0123456789abcdef0123456789abcdef"})
 		}, logd.ErrNoTopic},
 		"trim": {func(ctx context.Context) error {
-			_, err := client.Trim(ctx, "none", 0)
+			_, err := admin.New(client).Trim(ctx, "none", 0)
 			return err
 		}, logd.ErrNoTopic},
 		"scanner": {func(ctx context.Context) error {

@@ -176,10 +176,15 @@ func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset i
 	if err := checkTopic(topic); err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err}
 	}
-	offset, err = c.offset(ctx, op, topic, &protocol.Request{
+	call := c.link.Call(link.AnswerOffset, &protocol.Request{
 		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0),
 	})
-	return offset, noTopic(err)
+	if err := c.do(ctx, op, topic, call); err != nil {
+		return 0, noTopic(err)
+	}
+	offset = call.Offset
+	call.Release()
+	return offset, nil
 }
 
 // millisUp rounds a time up to whole milliseconds, so that nothing stored

@@ -59,7 +59,7 @@ type Scanner struct {
 	result  *Result
 	batches []StoredBatch // of result, those not yet begun
 	skip    int64         // how many messages of the next batch are not wanted
-	times   []TimeMark    // of batches, those that the current one does not reach yet
+	times   []timeMark    // of batches, those that the current one does not reach yet
 	time    time.Time     // of the current batch
 	walk    batch.Messages
 	offset  int64 // of the batch that walk is in

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/logdtest"
 )
 
@@ -235,7 +236,7 @@ func TestScannerDamagedBlocks(t *testing.T) {
 		// A log whose file was cut short fails, and would fail the server's end.
 		info, err := d.client.Info(t.Context(), topic)
 		if err == nil {
-			err = d.client.Delete(t.Context(), topic, logd.DeleteOptions{ID: info.ID, Now: true})
+			err = admin.New(d.client).Delete(t.Context(), topic, admin.DeleteOptions{ID: info.ID, Now: true})
 		}
 		if err != nil {
 			t.Error(err)

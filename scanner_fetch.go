@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -28,7 +27,7 @@ const (
 type arrival struct {
 	result *Result
 	skip   int64      // how many messages of the first batch are not wanted
-	times  []TimeMark // of the batches, as far as they are wanted and known
+	times  []timeMark // of the batches, as far as they are wanted and known
 	gone   *GoneError
 	topic  string // id of the topic that the batches are of, if it is known
 	end    ScanEnd
@@ -280,9 +279,9 @@ func (f *fetcher) accept(result *Result) arrival {
 
 // times asks when the batches were appended. What can't be known holds up no
 // message: whatever is wrong with the server, the next read meets it, too.
-func (f *fetcher) times(result *Result) []TimeMark {
+func (f *fetcher) times(result *Result) []timeMark {
 	for !f.timeless {
-		marks, err := f.client.Times(f.ctx, f.s.topic, result.Offset, result.Next)
+		marks, err := f.client.times(f.ctx, f.s.topic, result.Offset, result.Next)
 		switch {
 		case err == nil:
 			f.answered()
@@ -303,7 +302,7 @@ func (f *fetcher) noMessage() error {
 		return err
 	}
 	return scanError(f.s.topic, &OffsetError{
-		Offset: f.offset, Delta: f.delta, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
+		Offset: f.offset, Delta: f.delta, Oldest: info.Oldest, Next: info.Next, Damaged: info.damaged,
 	})
 }
 
@@ -352,7 +351,7 @@ func (f *fetcher) recover(err error) (*GoneError, error) {
 
 // fitPage asks for how many messages the server may be asked at once.
 func (f *fetcher) fitPage(cause error) error {
-	cfg, err := f.client.Config(f.ctx)
+	cfg, err := f.client.settings(f.ctx)
 	if err != nil {
 		return f.retry(err)
 	}
@@ -392,7 +391,7 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 	}
 	// The delta is not what is wrong: it was not looked at.
 	return nil, scanError(f.s.topic, &OffsetError{
-		Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: damagedBytes(&info),
+		Offset: f.offset, Oldest: info.Oldest, Next: info.Next, Damaged: info.damaged,
 	})
 }
 
@@ -405,20 +404,10 @@ func (f *fetcher) damagedBefore(offset int64) (*GoneError, error) {
 	}
 	for i, r := range info.DamagedAt {
 		if r.To == offset {
-			return &GoneError{Offset: r.From, Oldest: r.To, Damaged: true, File: info.damagedIn(i)}, nil
+			return &GoneError{Offset: r.From, Oldest: r.To, Damaged: true, File: info.damagedFile(i)}, nil
 		}
 	}
 	return nil, nil
-}
-
-// damagedBytes returns how many bytes of the topic the server has set aside.
-func damagedBytes(info *TopicInfo) int64 {
-	for _, field := range info.Fields {
-		if n, ok := batch.ParseInt([]byte(field.Value)); ok && field.Name == "Damaged" {
-			return n
-		}
-	}
-	return 0
 }
 
 // retry returns nil when it is time to try again, and otherwise why not.

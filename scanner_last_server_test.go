@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/logdtest"
 )
 
@@ -54,7 +55,7 @@ func TestLastOnServer(t *testing.T) {
 	}
 	checkLast(t, d.client, "topic-hurt", readable)
 
-	if _, err := d.client.Trim(ctx, "topic-none", d.second); err != nil {
+	if _, err := admin.New(d.client).Trim(ctx, "topic-none", d.second); err != nil {
 		t.Fatal(err)
 	}
 	var kept []string

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/logdtest"
 	"github.com/logd-dev/logd/progress"
 )
@@ -14,7 +15,7 @@ import (
 // long as those of the first: every old offset is one of the new topic.
 func replaceTopic(t *testing.T, c *logd.Client, bodies ...string) {
 	t.Helper()
-	if err := c.Delete(t.Context(), "t", logd.DeleteOptions{Now: true}); err != nil && !errors.Is(err, logd.ErrNotFound) {
+	if err := admin.New(c).Delete(t.Context(), "t", admin.DeleteOptions{Now: true}); err != nil && !errors.Is(err, logd.ErrNotFound) {
 		t.Fatal(err)
 	}
 	for _, body := range bodies {

@@ -37,13 +37,4 @@ func TestScannerTimesOfServer(t *testing.T) {
 			t.Errorf("%+v: %d messages, error %v", cfg, n, s.Err())
 		}
 	}
-	info, err := client.Info(t.Context(), "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	marks, err := client.Times(t.Context(), "t", 0, info.Next)
-	if err != nil || len(marks) == 0 || marks[0].Offset != 0 || !marks[0].Time.Equal(info.OldestTime) ||
-		!marks[len(marks)-1].Time.Equal(info.NewestTime) {
-		t.Errorf("Times = %v, %v; the topic is of %v to %v", marks, err, info.OldestTime, info.NewestTime)
-	}
 }

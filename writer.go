@@ -211,7 +211,7 @@ func (w *Writer) probe(ctx context.Context) error {
 		return &OpError{Op: "connect", Err: err}
 	}
 	connection := w.client.link.Connection()
-	server, err := w.client.Config(ctx)
+	server, err := w.client.settings(ctx)
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,8 @@ type WriterConfig struct {
 	BatchAge time.Duration
 
 	// RequireSync makes the Writer refuse a server that answers before a batch is on
-	// stable storage: see ServerConfig.SyncsFirst. The error is ErrNotSynced. The
-	// Writer asks again over each new connection.
+	// stable storage: one whose setting flush-batches is not 1. The error is
+	// ErrNotSynced. The Writer asks again over each new connection.
 	RequireSync bool
 
 	// InFlight is how many batches are sent before the first of them is

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/logdtest"
 )
 
@@ -124,7 +125,7 @@ func TestServerOptions(t *testing.T) {
 	if _, err := client.Append(t.Context(), "other", &b); !errors.Is(err, logd.ErrTopicNotAllowed) {
 		t.Errorf("another topic: %v", err)
 	}
-	cfg, err := client.Config(t.Context())
+	cfg, err := admin.New(client).Config(t.Context())
 	if err != nil || cfg.MaxMessages != 7 || cfg.MaxBatchSize != 128 {
 		t.Errorf("%+v, %v", cfg, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -162,7 +163,7 @@ func (a *app) bench(ctx context.Context, f *benchFlags) error {
 
 // check sees that the batches can be made and are taken.
 func (b *bencher) check(ctx context.Context, client *logd.Client) error {
-	conf, err := client.Config(ctx)
+	conf, err := admin.New(client).Config(ctx)
 	if err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (b *bencher) remove(ctx context.Context, client *logd.Client, made []string
 			return errors.New("the server is too old to delete topics: those of the measurement stay")
 		}
 		if err == nil {
-			err = client.Delete(ctx, topic, logd.DeleteOptions{ID: info.ID, Now: true})
+			err = admin.New(client).Delete(ctx, topic, admin.DeleteOptions{ID: info.ID, Now: true})
 		}
 		if err != nil && !errors.Is(err, logd.ErrNotFound) {
 			return fmt.Errorf("the topics of the measurement stay: %w", err)

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 )
 
 // finder finds places in a topic.
@@ -93,13 +94,13 @@ func (f *finder) nextBatch(ctx context.Context, offset int64) (place, bool) {
 	if err != nil || offset < info.Oldest || offset >= info.Next {
 		return place{}, false
 	}
-	conf, err := f.client.Config(ctx)
+	conf, err := admin.New(f.client).Config(ctx)
 	if err != nil {
 		return place{}, false
 	}
 	// No further than the longest batch, lest there be many.
 	to := min(info.Next, offset+max(conf.MaxBatchSize, logd.DefaultMaxBatchSize)+1)
-	marks, err := f.client.Times(ctx, f.topic, offset, to)
+	marks, err := admin.New(f.client).Times(ctx, f.topic, offset, to)
 	switch {
 	case err == nil && len(marks) > 0:
 		return place{kind: atOffset, offset: marks[0].Offset}, true
@@ -131,11 +132,11 @@ func (f *finder) last(ctx context.Context, n int64) (offset, delta int64, err er
 // endingBefore adds up the partitions that end at or before the offset: what
 // Trim would remove.
 func (f *finder) endingBefore(ctx context.Context, offset int64) (*jsonRemoved, error) {
-	plan, err := f.client.Retention(ctx, f.topic, logd.RetentionOptions{})
+	plan, err := admin.New(f.client).Retention(ctx, f.topic, admin.RetentionOptions{})
 	if err != nil {
 		return nil, err
 	}
-	conf, err := f.client.Config(ctx)
+	conf, err := admin.New(f.client).Config(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 )
 
 // when says in few letters when something was, and how long ago: "19:00 (2m)"
@@ -48,7 +48,7 @@ func shortAge(d time.Duration) string {
 // forPeople returns a server's value as people read it: sizes with units,
 // numbers with commas, times here and how long ago. Offsets stay as they are:
 // they are there to be copied.
-func forPeople(f logd.Field, now time.Time) string {
+func forPeople(f admin.Field, now time.Time) string {
 	if t, err := time.Parse(time.RFC3339, f.Value); err == nil {
 		return fmt.Sprintf("%s (%s)", t.In(now.Location()).Format("2006-01-02 15:04:05"), humanize.RelTime(t, now, "ago", "from now"))
 	}

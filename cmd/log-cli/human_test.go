@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 )
 
 func TestWhen(t *testing.T) {
@@ -34,7 +34,7 @@ func TestWhen(t *testing.T) {
 
 func TestForPeople(t *testing.T) {
 	now := time.Date(2026, 11, 28, 19, 0, 5, 0, time.UTC)
-	for f, want := range map[logd.Field]string{
+	for f, want := range map[admin.Field]string{
 		{Name: "Bytes", Value: "0"}:                                  "0",
 		{Name: "Bytes", Value: "1389570"}:                            "1.4 MB (1,389,570 bytes)",
 		{Name: "MaxBatchSize", Value: "65536"}:                       "64 KiB (65,536 bytes)",

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -24,14 +25,14 @@ exact in a pipe, in a file and with -o json.`,
   log-cli info greetings -o json`,
 		Args: onlyTopic(&t),
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
-			info, err := client.Info(ctx, t.name)
+			info, err := admin.New(client).Info(ctx, t.name)
 			if errors.Is(err, logd.ErrNotFound) {
 				return a.noTopic(ctx, client, t.name)
 			}
 			if err != nil {
 				return err
 			}
-			fields := append([]logd.Field{{Name: "Topic", Value: t.name}}, info.Fields...)
+			fields := append([]admin.Field{{Name: "Topic", Value: t.name}}, info.Fields...)
 			return a.printFields(fields, snake)
 		}),
 	}
@@ -41,27 +42,30 @@ exact in a pipe, in a file and with -o json.`,
 }
 
 func (a *app) statsCommand() *cobra.Command {
-	return a.fieldsCommand("stats", "Show the counters of a server.", nil, (*logd.Client).Stats)
+	return a.fieldsCommand("stats", "Show the counters of a server.", nil, (*admin.Client).Stats)
 }
 
 func (a *app) configCommand() *cobra.Command {
 	return a.fieldsCommand("config", "Show the settings that a server tells its clients.", snake,
-		func(client *logd.Client, ctx context.Context) ([]logd.Field, error) {
+		func(client *admin.Client, ctx context.Context) ([]admin.Field, error) {
 			conf, err := client.Config(ctx)
-			return conf.Fields, err
+			if err != nil {
+				return nil, err
+			}
+			return conf.Fields, nil
 		})
 }
 
 // fieldsCommand returns a command that prints values of a server, which get
 // returns. In JSON their keys are made by key.
-func (a *app) fieldsCommand(name, short string, key func(string) string, get func(*logd.Client, context.Context) ([]logd.Field, error)) *cobra.Command {
+func (a *app) fieldsCommand(name, short string, key func(string) string, get func(*admin.Client, context.Context) ([]admin.Field, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     name + " [flags]",
 		Short:   short,
 		Example: "  log-cli " + name + "\n  log-cli " + name + " -o json",
 		Args:    cobra.NoArgs,
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
-			fields, err := get(client, ctx)
+			fields, err := get(admin.New(client), ctx)
 			if err != nil {
 				return err
 			}
@@ -74,7 +78,7 @@ func (a *app) fieldsCommand(name, short string, key func(string) string, get fun
 
 // printFields prints a server's values, one a line, or as one object whose
 // keys are made by name.
-func (a *app) printFields(fields []logd.Field, name func(string) string) error {
+func (a *app) printFields(fields []admin.Field, name func(string) string) error {
 	if a.json() {
 		return printJSON(a.stdout, fieldsJSON(fields, name))
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -54,7 +55,7 @@ func newJSONMessage(topic string, m *logd.Message) jsonMessage {
 // fieldsJSON returns a JSON object of a server's values in their order, with
 // whole numbers as numbers. If name is not nil, it makes the keys. What is a
 // name stays a text even where it looks like a number.
-func fieldsJSON(fields []logd.Field, name func(string) string) json.RawMessage {
+func fieldsJSON(fields []admin.Field, name func(string) string) json.RawMessage {
 	var b strings.Builder
 	b.WriteByte('{')
 	for i, f := range fields {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -130,7 +131,7 @@ func (a *app) deleteTopic(ctx context.Context, client *logd.Client, r *removal, 
 		return err
 	}
 	// The id keeps a topic that has come in the place of the one that was shown.
-	err = client.Delete(ctx, name, logd.DeleteOptions{ID: info.ID, Now: now})
+	err = admin.New(client).Delete(ctx, name, admin.DeleteOptions{ID: info.ID, Now: now})
 	if errors.Is(err, logd.ErrNotFound) {
 		return exit.With(exit.NotFound, fmt.Errorf("topic %q is not there any more", name))
 	}
@@ -214,7 +215,7 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 			return err
 		}
 	}
-	oldest, err := client.Trim(ctx, name, offset)
+	oldest, err := admin.New(client).Trim(ctx, name, offset)
 	if err != nil {
 		return a.explainPlace(ctx, f, err, "")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -31,7 +32,7 @@ failed is run again after a pause that grows from a second to ten minutes.`,
 			return nil
 		},
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
-			hooks, err := client.Hooks(ctx)
+			hooks, err := admin.New(client).Hooks(ctx)
 			if err != nil {
 				return err
 			}
@@ -40,14 +41,14 @@ failed is run again after a pause that grows from a second to ten minutes.`,
 	}
 	a.formatFlag(cmd)
 	cmd.AddCommand(
-		a.hookCommand("retry", "Run the hook of a partition again now.", (*logd.Client).RetryHook),
-		a.hookCommand("skip", "Let a partition go without its hook.", (*logd.Client).SkipHook),
+		a.hookCommand("retry", "Run the hook of a partition again now.", (*admin.Client).RetryHook),
+		a.hookCommand("skip", "Let a partition go without its hook.", (*admin.Client).SkipHook),
 	)
 	return cmd
 }
 
 // hookCommand returns a command that does something with one pending hook.
-func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Context, string, int64) error) *cobra.Command {
+func (a *app) hookCommand(name, short string, act func(*admin.Client, context.Context, string, int64) error) *cobra.Command {
 	var t topic
 	var base int64
 	cmd := &cobra.Command{
@@ -70,7 +71,7 @@ func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Con
 			return nil
 		},
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
-			err := act(client, ctx, t.name, base)
+			err := act(admin.New(client), ctx, t.name, base)
 			if errors.Is(err, logd.ErrNotFound) {
 				return exit.With(exit.NotFound, fmt.Errorf("no hook is pending for the partition at %d of topic %q", base, t.name))
 			}
@@ -81,7 +82,7 @@ func (a *app) hookCommand(name, short string, act func(*logd.Client, context.Con
 	return cmd
 }
 
-func (a *app) printHooks(hooks []logd.PendingHook) error {
+func (a *app) printHooks(hooks []admin.PendingHook) error {
 	if a.json() {
 		for _, h := range hooks {
 			err := printJSON(a.stdout, struct {
@@ -170,7 +171,7 @@ number of new bytes, or a time. The first to come counts.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ask(func(ctx context.Context, client *logd.Client) error {
-				plan, err := client.Retention(ctx, t.name, f.options(cmd))
+				plan, err := admin.New(client).Retention(ctx, t.name, f.options(cmd))
 				if errors.Is(err, logd.ErrNotFound) {
 					return a.noTopic(ctx, client, t.name)
 				}
@@ -191,7 +192,7 @@ number of new bytes, or a time. The first to come counts.`,
 }
 
 // options returns what the flags ask about.
-func (f *retentionFlags) options(cmd *cobra.Command) logd.RetentionOptions {
+func (f *retentionFlags) options(cmd *cobra.Command) admin.RetentionOptions {
 	asked := func(flag string, n int64) int64 {
 		switch {
 		case !cmd.Flags().Changed(flag):
@@ -201,14 +202,14 @@ func (f *retentionFlags) options(cmd *cobra.Command) logd.RetentionOptions {
 		}
 		return n
 	}
-	return logd.RetentionOptions{
+	return admin.RetentionOptions{
 		Partitions: asked("partitions", f.partitions),
 		Bytes:      asked("retention-bytes", int64(f.bytes)),
 		Age:        time.Duration(asked("retention-age", int64(f.age))),
 	}
 }
 
-func (a *app) printPlan(topic string, plan []logd.PlannedPartition) error {
+func (a *app) printPlan(topic string, plan []admin.PlannedPartition) error {
 	if a.json() {
 		for _, p := range plan {
 			err := printJSON(a.stdout, struct {
@@ -236,7 +237,7 @@ func (a *app) printPlan(topic string, plan []logd.PlannedPartition) error {
 }
 
 // because says why a partition is removed, or when it will be.
-func because(p *logd.PlannedPartition) string {
+func because(p *admin.PlannedPartition) string {
 	if p.Verdict != "keep" {
 		return p.Why
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/protocol"
@@ -118,9 +119,9 @@ func scriptPending(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer client.Close()
 	for {
-		hooks, err := client.Hooks(ctx)
+		hooks, err := admin.New(client).Hooks(ctx)
 		ts.Check(err)
-		failed := slices.DeleteFunc(slices.Clone(hooks), func(h logd.PendingHook) bool { return h.State != "failed" })
+		failed := slices.DeleteFunc(slices.Clone(hooks), func(h admin.PendingHook) bool { return h.State != "failed" })
 		if len(failed) == want && len(hooks) == want {
 			return
 		}
@@ -133,9 +134,9 @@ func scriptWaiting(ts *testscript.TestScript, neg bool, args []string) {
 	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{ts.Getenv("LOGD_HOST")}})
 	ts.Check(err)
 	defer client.Close()
-	want := logd.Field{Name: "reads.waiting", Value: args[0]}
+	want := admin.Field{Name: "reads.waiting", Value: args[0]}
 	for {
-		fields, err := client.Stats(ctx)
+		fields, err := admin.New(client).Stats(ctx)
 		ts.Check(err)
 		if slices.Contains(fields, want) {
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 )
 
 func (a *app) topicsCommand() *cobra.Command {
@@ -69,8 +70,8 @@ func (a *app) printNames(topics []string) error {
 const askTopics = 32
 
 // infos asks about each topic. One that is gone meanwhile is left out.
-func infos(ctx context.Context, client *logd.Client, topics []string) (names []string, found []logd.TopicInfo, err error) {
-	all, errs := make([]logd.TopicInfo, len(topics)), make([]error, len(topics))
+func infos(ctx context.Context, client *admin.Client, topics []string) (names []string, found []admin.TopicInfo, err error) {
+	all, errs := make([]admin.TopicInfo, len(topics)), make([]error, len(topics))
 	next := make(chan int)
 	var group sync.WaitGroup
 	for range min(askTopics, len(topics)) {
@@ -98,13 +99,13 @@ func infos(ctx context.Context, client *logd.Client, topics []string) (names []s
 }
 
 func (a *app) printTopics(ctx context.Context, client *logd.Client, topics []string) error {
-	names, infos, err := infos(ctx, client, topics)
+	names, infos, err := infos(ctx, admin.New(client), topics)
 	if err != nil {
 		return err
 	}
 	if a.json() {
 		for i := range infos {
-			fields := append([]logd.Field{{Name: "Topic", Value: names[i]}}, infos[i].Fields...)
+			fields := append([]admin.Field{{Name: "Topic", Value: names[i]}}, infos[i].Fields...)
 			if err := printJSON(a.stdout, fieldsJSON(fields, snake)); err != nil {
 				return err
 			}
@@ -126,7 +127,7 @@ func (a *app) printTopics(ctx context.Context, client *logd.Client, topics []str
 }
 
 // state says whether a topic can be written to, - if the server does not.
-func state(info *logd.TopicInfo) string {
+func state(info *admin.TopicInfo) string {
 	if info.State == "" {
 		return "-"
 	}

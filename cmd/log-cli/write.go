@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -195,7 +196,7 @@ func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []stri
 
 // setLimits asks the server how large a batch may be.
 func (d *delivery) setLimits(ctx context.Context, target int64) error {
-	conf, err := d.client.Config(ctx)
+	conf, err := admin.New(d.client).Config(ctx)
 	if err != nil {
 		return err
 	}
