@@ -639,11 +639,15 @@ var seededPlaces = []seededPlace{
 		at = l.next.Load()
 	}
 	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`, byNumbers},
-	{"internal/storage/numbers_load.go",
-		`	case o.Offset > l.next.Load() ||`,
-		`	case bug("a cache is believed that knows of more than there is"):
-		return t, min(o.Offset, l.next.Load())
-	case o.Offset > l.next.Load() ||`, byNumbers},
+	{"internal/storage/numbers_keep.go",
+		`	case o.Offset <= next && o.Topic == l.id:`,
+		`	case o.Offset <= next && o.Topic == l.id, bug("a cache is kept that knows of more than there is"):`, byNumbers},
+	{"internal/storage/numbers_keep.go",
+		`	if err = f.Truncate(0); err == nil {`,
+		`	if bug("a cache that is removed may come back") {
+		return errors.Join(f.Close(), fsys.Remove(name), fsys.SyncDir(l.name))
+	}
+	if err = f.Truncate(0); err == nil {`, byNumbers},
 	{"internal/storage/numbers_load.go",
 		`|| o.Damage != l.damageBefore(o.Offset):`,
 		`|| o.Damage != l.damageBefore(o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
@@ -654,12 +658,13 @@ var seededPlaces = []seededPlace{
 		`	if cache != nil && l.synced.Load() >= at {`,
 		`	if cache != nil && (l.synced.Load() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
 	{"internal/storage/numbers_keep.go",
-		`	err := l.store.fs.Remove(layout.ProducersFile(l.name))
-`, `	if bug("a cache speaks of what was cut off") {
+		`	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`,
+		`	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	if bug("a cache speaks of what was cut off") {
 		return nil
 	}
-	err := l.store.fs.Remove(layout.ProducersFile(l.name))
-`, byNumbers},
+	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`, byNumbers},
 	{"internal/storage/remove.go",
 		`	if l.numbers.table != nil {`,
 		`	if l.numbers.table != nil && !bug("what was trimmed is still known") {`, byNumbers},

@@ -26,10 +26,9 @@ import (
 // It is good for the log up to an offset, and says nothing of what comes then. It
 // is a cache: what does not fit is made anew from the log.
 const (
-	magic     = "logd-prd"
-	version   = 1
-	headerLen = 60
-	endLen    = 4
+	magic   = "logd-prd"
+	version = 1
+	endLen  = 4
 )
 
 // Errors of ParseCache.
@@ -96,38 +95,54 @@ func (t *Table) AppendCache(dst []byte, o Origin) []byte {
 // many batches has at most.
 func MaxCacheLen(window int64) int64 {
 	const perBatch = 1 + batch.MaxPIDLen + 5*binary.MaxVarintLen64 + 4 // each of another producer
-	return headerLen + endLen + window*perBatch
+	return HeaderLen + endLen + window*perBatch
 }
 
-// ParseCache reads a cache. The error is ErrNewer or ErrCache.
-func ParseCache(b []byte) (*Table, Origin, error) {
+// HeaderLen is how many bytes of a cache ParseHeader wants to see.
+const HeaderLen = 60
+
+// ParseHeader reads the header of a cache, without knowing whether the cache is
+// whole. The error is ErrNewer or ErrCache.
+func ParseHeader(b []byte) (Origin, error) {
 	var o Origin
-	bad := func(what string) (*Table, Origin, error) { return nil, o, badCache(what) }
-	if len(b) < headerLen+endLen || string(b[:8]) != magic {
-		return bad("no header")
+	if len(b) < HeaderLen || string(b[:8]) != magic {
+		return o, badCache("no header")
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
 		if v > version {
-			return nil, o, ErrNewer
+			return o, ErrNewer
 		}
-		return bad("no version")
-	}
-	body, end := b[:len(b)-endLen], b[len(b)-endLen:]
-	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(end) {
-		return bad("checksum")
+		return o, badCache("no version")
 	}
 	copy(o.Topic[:], b[12:])
 	o.Offset = int64(binary.LittleEndian.Uint64(b[28:]))
 	o.Window = int64(binary.LittleEndian.Uint64(b[36:]))
 	o.Oldest = int64(binary.LittleEndian.Uint64(b[44:]))
 	o.Damage = binary.LittleEndian.Uint32(b[52:])
-	n := binary.LittleEndian.Uint32(b[56:])
 	if o.Offset < 0 || o.Window < MinWindow || o.Oldest < 0 {
-		return bad("offset or window")
+		return o, badCache("offset or window")
 	}
+	return o, nil
+}
+
+// ParseCache reads a cache. The error is ErrNewer or ErrCache.
+func ParseCache(b []byte) (*Table, Origin, error) {
+	o, err := ParseHeader(b)
+	if err != nil {
+		return nil, o, err
+	}
+	bad := func(what string) (*Table, Origin, error) { return nil, o, badCache(what) }
+	if len(b) < HeaderLen+endLen {
+		return bad("no end")
+	}
+	body, end := b[:len(b)-endLen], b[len(b)-endLen:]
+	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(end) {
+		return bad("checksum")
+	}
+	n := binary.LittleEndian.Uint32(b[56:])
 	t := New(o.Window)
 	t.count, t.from = o.Window, o.Oldest
-	d := decoder{body[headerLen:], true}
+	d := decoder{body[HeaderLen:], true}
 	var before entry // the newest of the producer before
 	for range n {
 		p, err := d.producer(t, &o)

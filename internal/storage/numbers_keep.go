@@ -10,14 +10,17 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// INVARIANT: a cache of numbered batches never speaks of batches that are not on
-// stable storage. So no crash leaves one that knows of batches which are not
-// there, and of which others may have taken the place by the time it is read. It
-// need not be durable itself.
+// INVARIANT: a cache of numbered batches never speaks of batches that are not
+// there, and of which others may have taken the place by the time it is read. It is
+// written of what is on stable storage, so no crash leaves such a one; it is
+// removed before the log is cut off; and where the log comes back shorter all the
+// same, from a disk that lies or an older copy, it is removed before anything is
+// appended (checkCache). It need not be durable itself.
 
 // A cache is written when a partition was begun, when the log is so many bytes
 // longer than what the last one is good for, or when no numbered batch has come
@@ -207,15 +210,64 @@ func (l *Log) writeNumbers(b []byte) error {
 	return err
 }
 
-// removeNumbers removes the cache, durably: the log is about to be cut off, and
-// to go on with other batches.
+// removeNumbers removes the cache, durably: the log is about to go on with other
+// batches. The file is emptied first: a kill before its removal leaves one that is
+// found, and removed, by the next start, and a power cut after it brings an empty
+// one back.
 func (l *Log) removeNumbers() error {
-	err := l.store.fs.Remove(layout.ProducersFile(l.name))
-	if errors.Is(err, fs.ErrNotExist) {
+	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotRegular) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return l.store.fs.SyncDir(l.name)
+	if err = f.Truncate(0); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.SyncDir(l.name) // the name may have led to an older one
+	}
+	if err == nil {
+		err = fsys.Remove(name)
+	}
+	return err
+}
+
+// checkCache removes the cache of a log that was recovered if it speaks of more than
+// the log has, or may do so: by the time it is read the log may be longer again, and
+// not with the same batches.
+func (l *Log) checkCache() error {
+	name := layout.ProducersFile(l.name)
+	head, err := readHead(l.store.fs, name, producers.HeaderLen)
+	if files.Shortage(err) {
+		return err
+	}
+	var o producers.Origin
+	if err == nil {
+		o, err = producers.ParseHeader(head)
+	}
+	next := l.next.Load()
+	switch {
+	case err != nil:
+		l.store.log.Debug("cache of numbered batches is removed: it can't be read", "topic", l.name, "file", name, "err", err)
+	case o.Offset <= next && o.Topic == l.id:
+		return nil
+	default:
+		l.store.log.Warn("cache of numbered batches is removed, and they are read from the log: it is of a longer log, or of another one",
+			"topic", l.name, "file", name, "offset", o.Offset, "next", next)
+	}
+	return l.removeNumbers()
+}
+
+// readHead reads the first n bytes of a file.
+func readHead(fsys vfs.FS, name string, n int) ([]byte, error) {
+	f, err := fsys.OpenFile(name, vfs.ReadOnly, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, n)
+	return b, vfs.ReadFull(f, b, 0)
 }

@@ -293,7 +293,8 @@ type numbersRun struct {
 	s    *Store
 
 	writers []*numbersWriter
-	cuts    bool // the log is also cut off: writers lose what they were told
+	cuts    bool              // the log is also cut off, or an older copy put back: writers lose what they were told
+	copied  map[string][]byte // the files of an older copy
 	steps   []string
 	restart func(*numbersRun) // does what is broken on purpose
 }
@@ -404,6 +405,8 @@ func (r *numbersRun) step() error {
 			w.anew()
 		}
 		return r.log().TruncateTo(context.Background(), offset)
+	case n < 91 && r.cuts:
+		return r.putBack()
 	case n < 93:
 		r.note("close")
 		if err := r.s.Close(); err != nil {
@@ -435,6 +438,45 @@ func (r *numbersRun) reopen() error {
 		r.restart(r)
 	}
 	return nil
+}
+
+// putBack copies the files of the log, all but the cache, or puts the copy back and
+// starts again, with other batches.
+func (r *numbersRun) putBack() error {
+	var names []string
+	for _, name := range r.disk.Names() {
+		if strings.HasPrefix(name, "t/") && !strings.HasSuffix(name, "/") && name != layout.ProducersFile("t") {
+			names = append(names, name)
+		}
+	}
+	if r.copied == nil {
+		r.copied = make(map[string][]byte)
+		for _, name := range names {
+			b, err := r.disk.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			r.copied[name] = b
+		}
+		return nil
+	}
+	r.note("put an older copy back")
+	kill(r.s)
+	for _, name := range names {
+		if err := r.disk.Remove(name); err != nil {
+			return err
+		}
+	}
+	for name, b := range r.copied {
+		if err := r.disk.WriteFile(name, b); err != nil {
+			return err
+		}
+	}
+	r.copied = nil
+	for _, w := range r.writers {
+		w.anew()
+	}
+	return r.reopen()
 }
 
 // send sends a run of a writer or two: what comes next, what was not answered, what

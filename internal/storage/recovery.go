@@ -25,6 +25,7 @@ import (
 //     is invalid is set aside, its bytes kept.
 //  4. What was scanned is written once more and synced (see rewrite), for it
 //     will be served.
+//  5. A cache of numbered batches that speaks of more than there is is removed.
 //
 // Older partitions are not read.
 func openLog(s *Store, name string) (*Log, error) {
@@ -38,7 +39,7 @@ func openLog(s *Store, name string) (*Log, error) {
 	} else if err != nil {
 		return nil, wrap("read journal of", layout.JournalFile(name), err)
 	}
-	parts, err := l.findPartitions()
+	parts, cached, err := l.findPartitions()
 	if err != nil {
 		return nil, wrap("list partitions of", name, err)
 	}
@@ -56,6 +57,11 @@ func openLog(s *Store, name string) (*Log, error) {
 	l.parts.Store(&parts)
 	if err := l.recover(); err != nil {
 		return nil, err
+	}
+	if cached {
+		if err := l.checkCache(); err != nil {
+			return nil, wrap("remove", layout.ProducersFile(name), err)
+		}
 	}
 	l.lookAtClock(s.o.Clock.Now().UnixMilli())
 	return l, nil
@@ -106,14 +112,14 @@ func (l *Log) openJournal() error {
 }
 
 // findPartitions lists the partition files, oldest first, each up to where the
-// next one begins.
-func (l *Log) findPartitions() ([]*partition, error) {
+// next one begins. It tells whether there is a cache of numbered batches, too.
+func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 	dir, err := l.store.fs.ReadDir(l.name)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var parts []*partition
 	for _, d := range dir {
+		cached = cached || d.Name() == layout.Producers && d.Type().IsRegular()
 		num, ok := strings.CutSuffix(d.Name(), ".log")
 		if !ok || !d.Type().IsRegular() {
 			continue
@@ -125,12 +131,12 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		}
 		st, err := d.Info()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		l.locate(st)
 		p := l.newPartition(base, base+st.Size())
 		if p.end.Load() < base {
-			return nil, fmt.Errorf("file %s: offset plus size are too large", p.file.Name)
+			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name)
 		}
 		if e, ok := l.state.Complete(base); ok && e.End == p.end.Load() {
 			sum := e.Totals
@@ -139,7 +145,7 @@ func (l *Log) findPartitions() ([]*partition, error) {
 		parts = append(parts, p)
 	}
 	slices.SortFunc(parts, func(a, b *partition) int { return cmp.Compare(a.base, b.base) })
-	return parts, l.removeOrphans(dir, parts)
+	return parts, cached, l.removeOrphans(dir, parts)
 }
 
 // removeOrphans removes the indexes that have no partition, durably: a crash
