@@ -20,11 +20,11 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 	if err := l.trimTo(offset); err != nil {
 		return 0, l.trimError(err)
 	}
-	begun, err := l.retireAll(offset)
+	all, err := l.retireAll(offset)
 	if err != nil {
 		return 0, l.trimError(err)
 	}
-	if begun {
+	if all {
 		if l.store.policy().syncsFirst() {
 			err = l.SyncTo(ctx, l.head().base) // only what is readable goes
 		}
@@ -61,14 +61,14 @@ func (l *Log) trimTo(offset int64) error {
 	return l.remove(parts[k].base)
 }
 
-// retireAll begins a new partition if the log ends at or before offset and its
-// head has something in it, and reports whether it did.
+// retireAll begins a new partition if the log ends at or before offset, unless its
+// head is empty, and reports whether all before the head may go.
 func (l *Log) retireAll(offset int64) (bool, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	defer l.failOnPanic("trim")
 	head := l.head()
-	if offset < l.next.Load() || head.end.Load() == head.base {
+	if offset < l.next.Load() {
 		return false, nil
 	}
 	if e := l.failed.Load(); e != nil {
@@ -76,6 +76,9 @@ func (l *Log) retireAll(offset int64) (bool, error) {
 			return false, e
 		}
 		return false, nil // where its files end is not known
+	}
+	if head.end.Load() == head.base {
+		return true, nil // somebody else has begun it
 	}
 	if err := l.readyHead(); err != nil {
 		return false, err

@@ -57,6 +57,21 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+// Where retention has begun the partition that Trim would begin, what is before it is
+// made readable, and goes, all the same.
+func TestTrimBehindRetention(t *testing.T) {
+	s := openMem(t, vfstest.New(), Options{FlushBatches: 1, Partitions: -1})
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	r := batchOf("t", "x")
+	a, err := l.Append(t.Context(), r.data, r.extents) // not synced
+	must(t, err)
+	l.writer.Lock()
+	must(t, l.rotate())
+	l.writer.Unlock()
+	mustTrim(t, l, a.End, a.End)
+}
+
 func partitionFiles(disk *vfstest.FS, topic string) []string {
 	return slices.DeleteFunc(disk.Names(), func(name string) bool {
 		return !strings.HasPrefix(name, topic+"/") || !strings.HasSuffix(name, ".log")
