@@ -82,6 +82,9 @@ func (d *delivery) reach() {
 		err = d.deliver(d.life)
 	}
 	if err == nil {
+		err = d.fit(d.life)
+	}
+	if err == nil {
 		err = d.begin(d.life)
 	}
 	switch {
@@ -200,6 +203,17 @@ func (d *delivery) storedKept(i int, number int64, raw []byte, offset int64) err
 	k := d.spool.kept[i]
 	d.stored(k.first, k.messages, int64(len(raw)), offset)
 	return d.spool.drop(i, number)
+}
+
+// fit asks how large a batch the server takes now: it may be another one, or have
+// other settings.
+func (d *delivery) fit(ctx context.Context) error {
+	limit, err := d.askLimit(ctx)
+	if err == nil {
+		d.limit = min(d.limit, limit)
+		d.target = min(d.target, d.limit)
+	}
+	return err
 }
 
 // back notes that the server is there, and nothing waits any more.

@@ -116,8 +116,8 @@ func (d *delivery) idle() bool { return d.writer != nil && d.pushed == d.message
 // finish sends what is left and waits until all is stored.
 func (d *delivery) finish(ctx context.Context) error {
 	for {
-		if err := d.push(ctx); err != nil || d.writer != nil {
-			return err
+		if err := d.push(ctx); err != nil || d.writer != nil || len(d.spool.kept) == 0 {
+			return err // what is sent later would need a Writer, but nothing is
 		}
 		d.attempt()
 	}

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 // A writer outlives its server: nothing is lost and nothing is stored twice,
@@ -397,4 +399,54 @@ func TestReadOnlyHasItsCause(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	s.stop() // which can't sync what is gone
+}
+
+// awayWith returns a delivery that waits with a batch for a server whose script has
+// begun, and the client to it.
+func awayWith(t *testing.T, s *script.Script, body string) *delivery {
+	client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{s.Addr()}, ReconnectAttempts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	life, end := context.WithTimeout(t.Context(), 5*time.Second)
+	t.Cleanup(end)
+	d := &delivery{client: client, topic: "t", life: life, retry: -1, last: -1, note: t.Logf, limit: 1 << 16, target: 1 << 16}
+	var b logd.Batch
+	b.Add([]byte(body))
+	d.goneAway(errAway)
+	d.keep(kept{first: 1, messages: 1}, b.Raw("t"), errAway)
+	return d
+}
+
+// When all is stored, the end of the input is the end of the command, also if the
+// server goes away again at that moment.
+func TestWriteEndsWhenAllIsStored(t *testing.T) {
+	s := script.New(t)
+	s.Play(script.Accept(), script.ExpectBatch("t", "x"), script.Refuse(), script.Answer("OK 0 1\r\n"), script.Reset())
+	d := awayWith(t, s, "x")
+	if err := d.finish(t.Context()); err != nil {
+		t.Errorf("finish: %v", err)
+	}
+	if got := d.account.report("line"); got != "line 1 is stored; no other line is stored" {
+		t.Error(got)
+	}
+}
+
+// If the server that comes back takes smaller batches, smaller ones are made.
+func TestWriteTakesTheSmallerLimit(t *testing.T) {
+	s := script.New(t)
+	s.Play(
+		script.Accept(), script.ExpectBatch("t", "x"), script.Answer("OK 0 1\r\n"),
+		script.Expect("CONFIG"), script.AnswerConfig(1000), script.Expect("CONFIG"), script.AnswerConfig(1000),
+	)
+	d := awayWith(t, s, "x")
+	d.reach()
+	if d.err != nil || d.writer == nil || d.limit != 1000 || d.target != 1000 {
+		t.Fatalf("limit %d, target %d, %v", d.limit, d.target, d.err)
+	}
+	defer d.close()
+	if err := d.add(t.Context(), make([]byte, 1000)); err != errTooLong {
+		t.Errorf("a message that is too long now: %v", err)
+	}
 }

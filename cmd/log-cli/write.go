@@ -196,13 +196,9 @@ func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []stri
 
 // setLimits asks the server how large a batch may be.
 func (d *delivery) setLimits(ctx context.Context, target int64) error {
-	conf, err := admin.New(d.client).Config(ctx)
-	if err != nil {
+	var err error
+	if d.limit, err = d.askLimit(ctx); err != nil {
 		return err
-	}
-	d.limit = conf.MaxBatchSize
-	if d.limit <= 0 {
-		d.limit = logd.DefaultMaxBatchSize
 	}
 	switch {
 	case target > d.limit:
@@ -212,6 +208,18 @@ func (d *delivery) setLimits(ctx context.Context, target int64) error {
 	}
 	d.target = target
 	return nil
+}
+
+// askLimit asks how large a batch the server takes.
+func (d *delivery) askLimit(ctx context.Context) (int64, error) {
+	conf, err := admin.New(d.client).Config(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if conf.MaxBatchSize <= 0 {
+		return logd.DefaultMaxBatchSize, nil
+	}
+	return conf.MaxBatchSize, nil
 }
 
 // setNext asks where the topic ends: what this command writes stands behind it.
