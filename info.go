@@ -23,7 +23,7 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Topics(ctx context.Context) ([]string, error) {
 	const op = "topics"
 	var names []string
-	err := c.body(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(body []byte) (err error) {
+	_, err := c.body(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(body []byte) (err error) {
 		names, err = protocol.ParseTopics(body)
 		return err
 	})
@@ -90,7 +90,7 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 		return info, &OpError{Op: op, Topic: topic, Err: err}
 	}
 	req := &protocol.Request{Command: protocol.Info, Topic: []byte(topic)}
-	err := c.body(ctx, op, req, maxFields, func(body []byte) error {
+	_, err := c.body(ctx, op, req, maxFields, func(body []byte) error {
 		in, err := protocol.ParseInfo(body)
 		if err != nil {
 			return err
@@ -108,29 +108,31 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	return info, noTopic(err)
 }
 
-// settings returns what the server says of its settings.
-func (c *Client) settings(ctx context.Context) (s protocol.Settings, err error) {
-	err = c.body(ctx, "config", &protocol.Request{Command: protocol.Config}, maxFields, func(body []byte) (err error) {
+// settings returns what the server says of its settings, and over which connection
+// it does: see link.Call.Connection.
+func (c *Client) settings(ctx context.Context) (s protocol.Settings, connection int64, err error) {
+	connection, err = c.body(ctx, "config", &protocol.Request{Command: protocol.Config}, maxFields, func(body []byte) (err error) {
 		s, err = protocol.ParseSettings(body)
 		return err
 	})
-	return s, err
+	return s, connection, err
 }
 
 // maxFields is the length of the longest body of fields, which take many times
 // as much memory as the body does.
 const maxFields = 1 << 20
 
-// body asks for a body of at most max bytes, which parse must not keep.
-func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) error {
+// body asks for a body of at most max bytes, which parse must not keep. It returns
+// the number of the connection over which it came: see link.Call.
+func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) (connection int64, err error) {
 	call := c.link.Call(link.AnswerBody, req)
 	call.MaxBody = max
 	if err := c.do(ctx, op, string(req.Topic), call); err != nil {
-		return err
+		return 0, err
 	}
 	defer call.Release()
 	if err := parse(call.Body); err != nil {
-		return &OpError{Op: op, Topic: string(req.Topic), Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
+		return 0, &OpError{Op: op, Topic: string(req.Topic), Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
 	}
-	return nil
+	return call.Connection, nil
 }

@@ -69,7 +69,7 @@ type Result struct {
 	Batches []StoredBatch
 
 	in         *link.Batches // has the bytes; nil in a Result that no read has made
-	connection int64         // over which it came: see link.Call
+	connection int64         // over which it came: see link.Call.Connection
 }
 
 // maxBatchesKept is for how many batches the memory of a Result is kept for

@@ -351,7 +351,7 @@ func (f *fetcher) recover(err error) (*GoneError, error) {
 
 // fitPage asks for how many messages the server may be asked at once.
 func (f *fetcher) fitPage(cause error) error {
-	cfg, err := f.client.settings(f.ctx)
+	cfg, _, err := f.client.settings(f.ctx)
 	if err != nil {
 		return f.retry(err)
 	}

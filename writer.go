@@ -210,8 +210,7 @@ func (w *Writer) probe(ctx context.Context) error {
 	if err := w.client.link.ConnectOnce(ctx); err != nil {
 		return &OpError{Op: "connect", Err: err}
 	}
-	connection := w.client.link.Connection()
-	server, err := w.client.settings(ctx)
+	server, connection, err := w.client.settings(ctx)
 	if err != nil {
 		return err
 	}

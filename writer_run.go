@@ -15,6 +15,8 @@ import (
 type sender struct {
 	flight  link.Queue[slot] // sent and not answered, in order
 	held    *slot            // what is to be sent next, nil if that is still in its place
+	refused int              // how often there was no connection for it
+	barred  bool             // the last one of flight was refused without being sent: nothing follows it
 	spare   []*slot          // memory for batches from the backlog
 	cursor  int64            // number of the last batch that was taken from the backlog
 	drained bool             // the backlog has nothing that is not in flight or held
@@ -70,7 +72,9 @@ func (w *Writer) run() {
 		if w.look() {
 			break
 		}
-		w.sleep()
+		if s := w.flight.Peek(); s == nil || !s.pending.Ready() {
+			w.sleep()
+		}
 	}
 	w.end()
 }
@@ -128,6 +132,10 @@ func (w *Writer) send() {
 	if w.failures > 0 {
 		limit = 1
 	}
+	if w.barred && w.flight.Len() > 0 {
+		return
+	}
+	w.barred = false
 	for !w.reconnect.running() && w.flight.Len() < limit {
 		s, err := w.next()
 		if err != nil {
@@ -145,21 +153,30 @@ func (w *Writer) send() {
 			s.raw = raw
 		}
 		if !w.client.tryAppend(w.topic, raw, &s.pending, w.only()) {
-			if w.held == s {
-				// There was a connection for it, and that has ended at once.
+			w.held = s
+			if w.refused++; w.refused > maxRefused || w.refused > 1 && w.failures > 0 {
+				w.refused = 0
 				err := w.notTaken("append", ErrConnectionLost)
 				w.report(err)
 				w.fail(err)
 				return
 			}
-			w.held = s
 			w.startProbe()
 			return
 		}
-		w.held = nil
+		w.held, w.refused = nil, 0
 		w.flight.Push(s)
+		if s.pending.Ready() { // it was refused without being sent
+			w.barred = true
+			return
+		}
 	}
 }
+
+// maxRefused is for how many connections in a row it is no failure that they were
+// found good and are lost, or replaced for another call, before a batch is sent on
+// them. It is of no use to go on if that happens again and again.
+const maxRefused = 3
 
 // only returns the number of the one connection that may be used, and 0 for any: with
 // RequireSync it is the one whose server was found to sync, since another call may

@@ -75,8 +75,9 @@ type answer struct {
 	Body []byte
 	// Form is that of the answer to a call with AnswerAny.
 	Form protocol.ReplyKind
-	// Addr is the address of the server whose answer it is, and Connection tells the
-	// connection from all others: see [Link.Connection]. Do sets them.
+	// Addr is the address of the server whose answer it is, and Connection a number,
+	// 1 or more, that tells its connection from all others of the process. Do sets
+	// them.
 	Addr       string
 	Connection int64
 

@@ -149,16 +149,6 @@ func (l *Link) Connected() bool {
 	return cn.ended == nil
 }
 
-// Connection returns a number that tells the connection from all others of the
-// process, and 0 if there is none. The connection may have ended. Reads may have
-// another connection.
-func (l *Link) Connection() int64 {
-	if cn := l.conn.Load(); cn != nil {
-		return cn.number
-	}
-	return 0
-}
-
 // send gives the call to a connection, by one of its ways to enqueue. Its error
 // means that the call was not sent.
 func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bool) (*conn, error) {
