@@ -28,10 +28,40 @@ func (l *Log) appendTime(now int64) int64 { return max(now, l.headSum.Last) }
 // timeOf returns the time of a request that is appended to the head: that which a
 // Run tells, but never before the one of a batch before it. Caller holds writer.
 func (l *Log) timeOf(r *appendRequest, now int64) int64 {
-	if r.placed {
-		return max(r.millis, l.lastMillis, l.headSum.Last)
+	if !r.placed {
+		return l.appendTime(now)
 	}
-	return l.appendTime(now)
+	last := max(l.lastMillis, l.headSum.Last)
+	if l.headSum.Batches == 0 {
+		if p := beforeHead(l.partitions()); p != nil {
+			last = max(last, lastTime(p))
+		}
+	}
+	return max(r.millis, last)
+}
+
+// beforeHead returns the newest partition before the head that has batches, or nil.
+func beforeHead(parts []*partition) *partition {
+	for i := len(parts) - 2; i >= 0; i-- {
+		if p := parts[i]; p.end.Load() > p.base {
+			return p
+		}
+	}
+	return nil
+}
+
+// findLastTime sees to it that lastTime knows of the batch before a head that is
+// empty, if that can be found out.
+func (l *Log) findLastTime() {
+	parts := l.partitions()
+	if head := parts[len(parts)-1]; head.end.Load() > head.base {
+		return
+	}
+	if p := beforeHead(parts); p != nil && p.sum.Load() == nil {
+		if _, err := l.totals(p, p.end.Load()); err != nil {
+			l.store.log.Warn("the time of the newest batch is not known: the next one may get an earlier one", "topic", l.name, "err", err)
+		}
+	}
 }
 
 // keepTimes makes the times in the head's index durable when the clock has gone

@@ -34,9 +34,10 @@ type appendRequest struct {
 	extents []batch.Extent
 	expect  int64 // offset the run must get, or -1
 
-	placed bool  // it is a Run: written by itself, at a time and in a partition that it tells
-	roll   bool  // see Run
-	millis int64 // see Run
+	placed bool       // it is a Run: written by itself, at a time and in a partition that it tells
+	roll   bool       // see Run
+	millis int64      // see Run
+	led    *LedResult // it is a part of this LedRun: placed, and written with the others
 
 	numbered bool // there are numbered batches in it
 	gathered int  // extents that were decided on: to be written, or not to be
@@ -253,13 +254,15 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	rotated := false
 	for len(group) > 0 {
 		n, bytes, full := l.gather(group)
-		if n == 0 && full {
+		if n == 0 && full || bytes > 0 && l.rollsFor(group[0], bytes) {
 			if err := l.rotate(); err != nil {
 				rest = l.refusePassing("rotate", group, patient, err)
 				break
 			}
 			rotated = true
-			continue
+			if bytes == 0 {
+				continue
+			}
 		}
 		if bytes > 0 {
 			f, err := l.pin(l.head(), patient)
@@ -272,8 +275,12 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 				break
 			}
 			l.lastMillis = l.timeOf(group[0], now)
+			group[0].led.note(l, bytes)
 		}
 		b, m, hasNumbers := l.publish(group[:n], l.lastMillis)
+		if led := group[0].led; led != nil {
+			led.Batches, led.Messages = b, m
+		}
 		batches += b
 		messages += m
 		l.settleNumbers(hasNumbers, now)
@@ -339,7 +346,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	size := next - head.base
 	table := l.numbers.table
 	for _, r := range group {
-		if n > 0 && (r.placed || group[0].placed) {
+		if n > 0 && r.led == nil && (r.placed || group[0].placed) {
 			break
 		}
 		if r.err != nil {

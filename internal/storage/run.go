@@ -33,19 +33,27 @@ type Run struct {
 //
 // If r is refused after something was cut off, that stays so.
 func (l *Log) AppendRun(ctx context.Context, r *Run) (Appended, error) {
-	how := cutting{unread: true, join: !r.Roll}
-	if r.Offset < 0 {
-		return Appended{}, ErrOffset
-	}
-	if l.hasAt(r.Offset, how) {
-		if r.Offset < l.Readable() {
-			return Appended{}, fmt.Errorf("%w: a run at %d, and readable up to %d", ErrOffset, r.Offset, l.Readable())
-		}
-		if err := l.truncate(ctx, r.Offset, how); err != nil {
-			return Appended{}, err
-		}
+	if err := l.makeWay(ctx, r.Offset, cutting{unread: true, join: !r.Roll}); err != nil {
+		return Appended{}, err
 	}
 	return l.append(ctx, r, true)
+}
+
+// makeWay cuts off what the log has where a run goes.
+func (l *Log) makeWay(ctx context.Context, offset int64, how cutting) error {
+	if offset < 0 {
+		return ErrOffset
+	}
+	if l.hasAt(offset, how) {
+		if offset < l.Readable() {
+			return fmt.Errorf("%w: a run at %d, and readable up to %d", ErrOffset, offset, l.Readable())
+		}
+		if err := l.truncate(ctx, offset, how); err != nil {
+			return err
+		}
+	}
+	l.findLastTime()
+	return nil
 }
 
 // hasAt reports whether a run at offset has something to be cut off first: batches,

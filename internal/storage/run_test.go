@@ -27,10 +27,13 @@ type copied struct {
 	told int64
 	// cutAt is where it is being cut off, with what was there before; nil if it is not.
 	void []*Run
+	// numbers are the numbered batches of runs.
+	numbers map[*Run][]run
+	bases   []int64 // of partitions, if it is a leader's
 }
 
 func newCopied() *copied {
-	return &copied{o: Options{PartitionSize: 300, Partitions: -1, Managed: true}}
+	return &copied{numbers: make(map[*Run][]run), o: Options{PartitionSize: 300, Partitions: -1, Managed: true}}
 }
 
 func (c *copied) next() int64 { return endOf(c.runs) }
@@ -211,9 +214,9 @@ func (c *copied) survived(image *vfstest.FS) error {
 	return err
 }
 
-// crashCopied appends runs, with conflicts, and looks at what a power cut leaves after
-// each operation.
-func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error) {
+// crashCopied appends runs, with conflicts, as a leader would or another copy, and looks
+// at what a power cut leaves after each operation.
+func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (failed error) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, c := vfstest.New(), newCopied()
 		s := openMem(t, disk, c.o)
@@ -237,6 +240,7 @@ func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 		})
 		for range 25 {
 			time.Sleep(time.Second) // the clock here is not behind the leader's
+			synctest.Wait()         // nobody else has an operation under way while c changes
 			at, runs := c.next(), c.runs
 			if rng.IntN(3) == 0 {
 				for len(runs) > 0 && runs[len(runs)-1].Offset >= c.told && rng.IntN(3) > 0 {
@@ -248,14 +252,20 @@ func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 			if len(runs) > 0 {
 				millis = runs[len(runs)-1].Millis + rng.Int64N(3)
 			}
-			var r run
-			for range 1 + rng.IntN(3) {
-				r.add("t", strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(150)))
-			}
 			c.void = c.runs
-			c.runs = append(runs[:len(runs):len(runs)], placed(at, millis, at > 0 && rng.IntN(3) == 0, r))
-			if _, err := l.AppendRun(t.Context(), c.runs[len(c.runs)-1]); err != nil {
-				t.Fatal(err)
+			if led {
+				if err := c.appendLed(l, rng, runs, at, millis); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			} else {
+				var r run
+				for range 1 + rng.IntN(3) {
+					r.add("t", strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(150)))
+				}
+				c.runs = append(runs[:len(runs):len(runs)], placed(at, millis, at > 0 && rng.IntN(3) == 0, r))
+				if _, err := l.AppendRun(t.Context(), c.runs[len(c.runs)-1]); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if rng.IntN(2) == 0 {
 				must(t, l.SyncTo(t.Context(), l.Next()))
@@ -280,16 +290,18 @@ func crashCopied(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error
 	return failed
 }
 
-func TestAppendRunCrash(t *testing.T) {
+func TestAppendRunCrash(t *testing.T) { crashCopies(t, false) }
+
+func crashCopies(t *testing.T, led bool) {
 	first := firstSeed(t)
 	for i := range uint64(crashRuns(t, 5)) {
-		if err := crashCopied(t, first+i, nil); err != nil {
+		if err := crashCopied(t, first+i, led, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Control: a disk that forgets what it was told to keep is found out.
 	for i := range uint64(20) {
-		if err := crashCopied(t, first+i, func(d *vfstest.FS) { d.IgnoreSync(true) }); err != nil {
+		if err := crashCopied(t, first+i, led, func(d *vfstest.FS) { d.IgnoreSync(true) }); err != nil {
 			return
 		}
 	}
