@@ -28,6 +28,7 @@ const (
 	byDamage    = "^(TestDamage|TestScan.*)$"
 	byVerify    = "^(TestVerify.*|TestScrub.*)$"
 	byNumbers   = "^TestNumbers.*$"
+	byRuns      = "^TestAppend(Run|Led).*$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
 
@@ -676,6 +677,45 @@ var seededPlaces = []seededPlace{
 `, byNumbers},
 
 	// The client's Writer.
+	// Logs that are copies of others.
+	{"internal/storage/run.go",
+		`		if offset < l.Readable() {`,
+		`		if offset < l.Readable() && !bug("a run takes the place of what is readable") {`, byRuns},
+	{"internal/storage/run.go",
+		`join: !r.Roll}`,
+		`join: !r.Roll && !bug("a partition stays that was begun for a run which is void")}`, byRuns},
+	{"internal/storage/truncate.go",
+		`	if err := files.Truncate(p.file, offset-p.base); err != nil {
+		return err
+	}
+	ix := p.index()`,
+		`	if !bug("what a run takes the place of stays in the file") {
+		if err := files.Truncate(p.file, offset-p.base); err != nil {
+			return err
+		}
+	}
+	ix := p.index()`, byRuns},
+	{"internal/storage/clock.go",
+		`	return max(r.millis, last)`,
+		`	if bug("the time of a run goes back") {
+		return r.millis
+	}
+	return max(r.millis, last)`, byRuns},
+	{"internal/storage/clock.go",
+		`	if l.headSum.Batches == 0 {
+		if p := beforeHead(`,
+		`	if l.headSum.Batches == 0 && !bug("the time of the batch before an empty partition is forgotten") {
+		if p := beforeHead(`, byRuns},
+	{"internal/storage/led.go",
+		`	return r.led != nil && size`,
+		`	return r.led != nil && !bug("no partition begins with a leader's run") && size`, byRuns},
+	{"internal/storage/led.go",
+		`		numbered = numbered || hasNumbered(part.Extents)`,
+		`		numbered = numbered || hasNumbered(part.Extents) && !bug("a leader does not look numbered batches up")`, byRuns},
+	{"internal/storage/led.go",
+		`		g.numbered = numbered && l.store`,
+		`		g.numbered = (numbered && !bug("parts without numbers are stored where others are refused") || hasNumbered(g.extents)) && l.store`, byRuns},
+
 	{"writer_run.go",
 		`	if w.state != StateFailing {
 		entered = w.failNow(cause)
