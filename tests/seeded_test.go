@@ -620,8 +620,8 @@ var seededPlaces = []seededPlace{
 
 	// Numbered batches.
 	{"internal/storage/commit.go",
-		`				if o, store := l.ask(&number); !store {`,
-		`				if o, store := l.ask(&number); !store && !bug("a batch that came again is stored again") {`, byNumbers},
+		`				if o, store := l.ask(&number, batches); !store {`,
+		`				if o, store := l.ask(&number, batches); !store && !bug("a batch that came again is stored again") {`, byNumbers},
 	{"internal/storage/commit.go",
 		`			if table != nil {
 				l.numbers.stage(&number)`,
@@ -650,8 +650,8 @@ var seededPlaces = []seededPlace{
 	}
 	if err = f.Truncate(0); err == nil {`, byNumbers},
 	{"internal/storage/numbers_load.go",
-		`|| o.Damage != l.damageBefore(o.Offset):`,
-		`|| o.Damage != l.damageBefore(o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
+		`|| o.Damage != damageBefore(aside, o.Offset):`,
+		`|| o.Damage != damageBefore(aside, o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
 	{"internal/storage/numbers_load.go",
 		`		if want -= batches; want <= 0 {`,
 		`		if want -= batches; want <= 0 || bug("only the newest partition is looked through") {`, byNumbers},
@@ -669,12 +669,15 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/remove.go",
 		`	if l.numbers.table != nil {`,
 		`	if l.numbers.table != nil && !bug("what was trimmed is still known") {`, byNumbers},
-	{"internal/storage/recovery_scan.go",
-		`	l.numbers.wrong.Store(true)
-`, `	if !bug("what is set aside is still known") {
-		l.numbers.wrong.Store(true)
-	}
-`, byNumbers},
+	{"internal/storage/numbers.go",
+		`	return made != nil && made == l.damaged.Load()`,
+		`	return made != nil && (made == l.damaged.Load() || bug("what is set aside is still known"))`, byNumbers},
+	{"internal/storage/numbers.go",
+		`l.appended.Load() + before - a.Behind}`,
+		`l.appended.Load() + before - a.Behind}
+	if a.Verdict == producers.Duplicate && bug("what came again waits for another sync than the first copy") {
+		o.Ordinal--
+	}`, byNumbers},
 
 	// The client's Writer.
 	// Logs that are copies of others.

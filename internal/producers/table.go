@@ -78,6 +78,10 @@ type Answer struct {
 	// number of, else of the producer's newest. The answer may be given when that
 	// one may be acknowledged.
 	End int64
+	// Behind is how many batches come after that one, numbered or not, with those
+	// that are on their way. It does not count those that were not staged because
+	// the table was Idle.
+	Behind int64
 }
 
 // Table is the numbered batches of one topic.
@@ -165,14 +169,14 @@ func (t *Table) Ask(b *Batch) Answer {
 			return false, false
 		}
 		if known == 0 {
-			newest = Answer{Seq: e.seq + 1, End: e.end()}
+			newest = Answer{Seq: e.seq + 1, End: e.end(), Behind: t.behind(e)}
 		}
 		last = e.seq
 		known++
 		return e.seq == b.Seq, e.seq > b.Seq
 	}
 	at := func(e *entry) Answer {
-		a := Answer{Verdict: Duplicate, Seq: newest.Seq, Offset: e.offset, End: e.end()}
+		a := Answer{Verdict: Duplicate, Seq: newest.Seq, Offset: e.offset, End: e.end(), Behind: t.behind(e)}
 		if e.len != b.Len || e.crc != b.CRC {
 			a.Verdict, a.Offset = Conflict, 0
 		}
@@ -216,6 +220,9 @@ func (a Answer) unless(next bool) Answer {
 func (t *Table) knows(e *entry) bool {
 	return e.ordinal > t.count+t.staging-t.window && e.offset >= t.from
 }
+
+// behind returns how many batches come after one that is known.
+func (t *Table) behind(e *entry) int64 { return t.count + t.staging - e.ordinal }
 
 // Stage notes that a batch is on its way, numbered or not, to where the staged
 // batches before it end. It is not asked whether it is the next one: what is

@@ -68,7 +68,8 @@ func (m *model) known(all []Batch, pid string) (known []Batch) {
 }
 
 func (m *model) ask(b *Batch) Answer {
-	known := m.known(append(bytesOf(m.stored), m.onWay...), string(b.PID))
+	all := append(bytesOf(m.stored), m.onWay...)
+	known := m.known(all, string(b.PID))
 	if len(known) == 0 {
 		if b.Seq == 1 {
 			return Answer{Verdict: Next, Seq: 1}
@@ -79,16 +80,22 @@ func (m *model) ask(b *Batch) Answer {
 	if b.Seq == last.Seq+1 {
 		return Answer{Verdict: Next, Seq: b.Seq}
 	}
+	behind := func(b Batch) (n int64) {
+		for i := len(all) - 1; all[i].Offset > b.Offset; i-- {
+			n++
+		}
+		return n
+	}
 	for _, k := range known {
 		if k.Seq != b.Seq {
 			continue
 		}
 		if k.Len == b.Len && k.CRC == b.CRC {
-			return Answer{Verdict: Duplicate, Seq: last.Seq + 1, Offset: k.Offset, End: k.Offset + k.Len}
+			return Answer{Verdict: Duplicate, Seq: last.Seq + 1, Offset: k.Offset, End: k.Offset + k.Len, Behind: behind(k)}
 		}
-		return Answer{Verdict: Conflict, Seq: last.Seq + 1, End: k.Offset + k.Len}
+		return Answer{Verdict: Conflict, Seq: last.Seq + 1, End: k.Offset + k.Len, Behind: behind(k)}
 	}
-	return Answer{Verdict: OutOfOrder, Seq: last.Seq + 1, End: last.Offset + last.Len}
+	return Answer{Verdict: OutOfOrder, Seq: last.Seq + 1, End: last.Offset + last.Len, Behind: behind(last)}
 }
 
 // rebuilt returns a Table made from a cache, or from none, and from what was stored
@@ -312,19 +319,19 @@ func TestRules(t *testing.T) {
 	want("a", 41, Answer{Verdict: Next, Seq: 41})
 	want("a", 42, Answer{Verdict: OutOfOrder, Seq: 41, End: 2000})
 	want("a", 40, Answer{Verdict: Duplicate, Seq: 41, Offset: 1950, End: 2000})
-	want("a", 9, Answer{Verdict: Duplicate, Seq: 41, Offset: 400, End: 450})
+	want("a", 9, Answer{Verdict: Duplicate, Seq: 41, Offset: 400, End: 450, Behind: 31})
 	want("a", 8, Answer{Verdict: OutOfOrder, Seq: 41, End: 2000}) // one more than is known
-	if got, want := tab.Ask(&Batch{PID: []byte("a"), Seq: 9, Len: 50}), (Answer{Verdict: Conflict, Seq: 41, End: 450}); got != want {
+	if got, want := tab.Ask(&Batch{PID: []byte("a"), Seq: 9, Len: 50}), (Answer{Verdict: Conflict, Seq: 41, End: 450, Behind: 31}); got != want {
 		t.Errorf("other bytes: %+v, want %+v", got, want)
 	}
 	tab.Trim(1000)
 	want("a", 20, Answer{Verdict: OutOfOrder, Seq: 41, End: 2000}) // was at 950
-	want("a", 21, Answer{Verdict: Duplicate, Seq: 41, Offset: 1000, End: 1050})
+	want("a", 21, Answer{Verdict: Duplicate, Seq: 41, Offset: 1000, End: 1050, Behind: 19})
 	for range 99 {
 		store("", 0)
 	}
-	want("a", 40, Answer{Verdict: Duplicate, Seq: 41, Offset: 1950, End: 2000})
-	want("a", 39, Answer{Verdict: OutOfOrder, Seq: 41, End: 2000})
+	want("a", 40, Answer{Verdict: Duplicate, Seq: 41, Offset: 1950, End: 2000, Behind: 99})
+	want("a", 39, Answer{Verdict: OutOfOrder, Seq: 41, End: 2000, Behind: 99})
 	store("", 0)
 	want("a", 41, Answer{Verdict: OutOfOrder, Seq: 1})
 	if !tab.Idle() || tab.Bytes() != 0 {

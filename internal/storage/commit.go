@@ -345,6 +345,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	next := l.next.Load()
 	size := next - head.base
 	table := l.numbers.table
+	var batches int64
 	for _, r := range group {
 		if n > 0 && r.led == nil && (r.placed || group[0].placed) {
 			break
@@ -379,7 +380,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 				number = numberOf(r.data[r.length:][:x.Len], next+bytes)
 			}
 			if r.numbered && x.Numbered {
-				if o, store := l.ask(&number); !store {
+				if o, store := l.ask(&number, batches); !store {
 					l.takePiece(r, piece)
 					r.length += x.Len
 					piece = r.length
@@ -398,6 +399,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			}
 			r.length += x.Len
 			bytes += x.Len
+			batches++
 			r.gathered++
 		}
 		l.takePiece(r, piece)
@@ -424,9 +426,10 @@ func (l *Log) takePiece(r *appendRequest, from int64) {
 func (r *appendRequest) passOver(o Outcome) {
 	if r.outcomes == nil {
 		r.outcomes = make([]Outcome, len(r.extents))
-		offset := r.result.Offset
+		offset, ordinal := r.result.Offset, r.result.Ordinal-int64(r.done)
 		for i, x := range r.extents[:r.done] { // so far they followed one another
-			r.outcomes[i] = Outcome{Offset: offset, End: offset + x.Len, Ordinal: r.result.Ordinal}
+			ordinal++
+			r.outcomes[i] = Outcome{Offset: offset, End: offset + x.Len, Ordinal: ordinal}
 			offset += x.Len
 		}
 	}

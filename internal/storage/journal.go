@@ -14,8 +14,10 @@ import (
 // publishState shows readers what of the journal's state they ask for: they wait
 // for no one who writes it. Caller holds journalMu or is the log's only user.
 func (l *Log) publishState() {
-	ranges := slices.Clone(l.state.Damaged)
-	l.damaged.Store(&ranges)
+	if known := l.damaged.Load(); known == nil || !slices.Equal(*known, l.state.Damaged) {
+		ranges := slices.Clone(l.state.Damaged)
+		l.damaged.Store(&ranges)
+	}
 	l.holds.Store(&holds{due: l.state.Due, hooked: maps.Clone(l.state.Hooked)})
 }
 

@@ -37,7 +37,7 @@ type Log struct {
 
 	// What readers see. parts is never empty; the last one is the head.
 	parts   atomic.Pointer[[]*partition]
-	damaged atomic.Pointer[[]layout.Range] // sorted
+	damaged atomic.Pointer[[]layout.Range] // sorted; another one as soon as it is other ranges
 	holds   atomic.Pointer[holds]
 	next    atomic.Int64          // offset the next batch gets: all before is flushed
 	synced  atomic.Int64          // all before is on stable storage

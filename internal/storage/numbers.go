@@ -9,6 +9,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -31,12 +32,14 @@ type numbers struct {
 	snapshot []byte           // a cache that is written as soon as the log is synced to snapshotAt
 	snapAt   int64
 
-	// wrong tells that the table is not, or the one that is being made will not
-	// be, what the log says: damage was set aside, or the log was cut off.
-	wrong atomic.Bool
-	// ready tells that the table is in memory.
-	ready atomic.Bool
-	used  atomic.Int64 // when it was last used, ms
+	// cuts is how often the log was cut off: a table that is being made meanwhile
+	// is not what it says. It grows under Log.writer.
+	cuts atomic.Int64
+	// made is what was set aside when the table in memory was made, as Log.damaged
+	// has it; nil if there is none. If that is another now the table is not what
+	// the log says.
+	made atomic.Pointer[[]layout.Range]
+	used atomic.Int64 // when it was last used, ms
 
 	// keeping is held while a cache is written or removed; before Log.writer.
 	keeping sync.Mutex
@@ -48,11 +51,17 @@ type numbers struct {
 // loadPatience is how long an append waits for the table before it is refused.
 const loadPatience = time.Second
 
+// hasNumbers reports whether there is a table in memory that is what the log says.
+func (l *Log) hasNumbers() bool {
+	made := l.numbers.made.Load()
+	return made != nil && made == l.damaged.Load()
+}
+
 // readyNumbers sees to it that the table is in memory, and returns ErrBusy if
 // that takes long or can't be done.
 func (l *Log) readyNumbers(ctx context.Context) error {
 	nb := &l.numbers
-	if nb.ready.Load() && !nb.wrong.Load() {
+	if l.hasNumbers() {
 		return nil
 	}
 	nb.mu.Lock()
@@ -84,7 +93,7 @@ func (l *Log) readyNumbers(ctx context.Context) error {
 	if e := l.failed.Load(); e != nil {
 		return readOnly(e) // it was deleted, perhaps
 	}
-	if !nb.ready.Load() {
+	if !l.hasNumbers() {
 		return ErrBusy
 	}
 	return nil
@@ -99,11 +108,12 @@ func numberOf(wire []byte, offset int64) producers.Batch {
 	return producers.Batch{PID: h.PID, Seq: h.Seq, Offset: offset, Len: n, CRC: h.CRC}
 }
 
-// ask asks the table for a batch, and returns what became of it unless it is to be
-// stored. Caller holds writer; the table is in memory.
-func (l *Log) ask(b *producers.Batch) (o topic.Outcome, store bool) {
+// ask asks the table for a batch that would come after so many that are about to
+// be written, and returns what became of it unless it is to be stored. Caller holds
+// writer; the table is in memory.
+func (l *Log) ask(b *producers.Batch, before int64) (o topic.Outcome, store bool) {
 	a := l.numbers.table.Ask(b)
-	o = topic.Outcome{Offset: a.Offset, End: a.End, Ordinal: l.appended.Load() + l.numbers.table.Staged()}
+	o = topic.Outcome{Offset: a.Offset, End: a.End, Ordinal: l.appended.Load() + before - a.Behind}
 	switch a.Verdict {
 	case producers.Next:
 		return topic.Outcome{}, true
@@ -149,24 +159,24 @@ func (l *Log) settleNumbers(numbered bool, millis int64) {
 // checkNumbers lets go of a table that is not what the log says. Caller holds
 // writer.
 func (l *Log) checkNumbers() {
-	if l.numbers.table != nil && l.numbers.wrong.Load() {
+	if l.numbers.table != nil && !l.hasNumbers() {
 		l.numbers.letGo()
 	}
 }
 
 // letGo lets go of the table. Caller holds writer.
 func (nb *numbers) letGo() {
-	nb.ready.Store(false)
+	nb.made.Store(nil)
 	nb.table, nb.snapshot = nil, nil
 	nb.numbered, nb.rolled = 0, false
 }
 
-// damageBefore returns a checksum of what is set aside before the offset: a cache
-// that was written when less was known is not what the log says.
-func (l *Log) damageBefore(offset int64) uint32 {
+// damageBefore returns a checksum of those ranges that are before the offset. A cache
+// that was written when others were set aside is not what the log says.
+func damageBefore(aside []layout.Range, offset int64) uint32 {
 	sum := crc32.NewIEEE()
 	var b [16]byte
-	for _, r := range *l.damaged.Load() {
+	for _, r := range aside {
 		if r.From >= offset {
 			break
 		}

@@ -95,7 +95,7 @@ func (k *keeper) pass() {
 	var total int64
 	var tables []keptTable
 	for _, l := range k.store.all() {
-		if !l.numbers.ready.Load() {
+		if l.numbers.made.Load() == nil {
 			continue
 		}
 		bytes, again := l.keepNumbers(now, false)
@@ -171,7 +171,8 @@ func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) 
 // numbersCache returns the cache of the table. Caller holds writer.
 func (l *Log) numbersCache() []byte {
 	next := l.next.Load()
-	return l.numbers.table.AppendCache(nil, producers.Origin{Topic: l.id, Offset: next, Damage: l.damageBefore(next)})
+	aside := *l.numbers.made.Load() // not what is known by now
+	return l.numbers.table.AppendCache(nil, producers.Origin{Topic: l.id, Offset: next, Damage: damageBefore(aside, next)})
 }
 
 // closeNumbers writes the cache of a log that is closed and wholly synced. Caller

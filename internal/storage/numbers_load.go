@@ -31,11 +31,11 @@ func (l *Log) loadNumbers() {
 }
 
 func (l *Log) tryNumbers(cached bool) error {
-	l.numbers.wrong.Store(false)
+	cuts, aside := l.numbers.cuts.Load(), l.damaged.Load()
 	var table *producers.Table
 	var at int64
 	if cached {
-		table, at = l.readNumbers()
+		table, at = l.readNumbers(*aside)
 	}
 	saved := at
 	if table == nil {
@@ -57,25 +57,26 @@ func (l *Log) tryNumbers(cached bool) error {
 			return l.lookInto(err)
 		}
 	}
-	return l.lookInto(l.takeNumbers(table, at, saved))
+	return l.lookInto(l.takeNumbers(table, at, saved, aside, cuts))
 }
 
 // takeNumbers adds the newest batches to a table, from at on, and makes it the
-// log's. saved is what the cache was good for.
-func (l *Log) takeNumbers(table *producers.Table, at, saved int64) error {
+// log's, if that is still what it was: saved is what the cache was good for, aside
+// what was set aside, and cuts how often the log had been cut off.
+func (l *Log) takeNumbers(table *producers.Table, at, saved int64, aside *[]layout.Range, cuts int64) error {
 	nb := &l.numbers
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {
 		return err
 	}
-	if nb.wrong.Load() {
+	if l.damaged.Load() != aside || nb.cuts.Load() != cuts {
 		return errNumbersWrong
 	}
 	table.Trim(l.begin())
 	nb.table, nb.saved = table, saved
 	nb.used.Store(l.store.o.Clock.Now().UnixMilli())
-	nb.ready.Store(true)
+	nb.made.Store(aside)
 	l.store.keeper.arm() // there may be too many now
 	return nil
 }
@@ -98,9 +99,9 @@ func (l *Log) lookInto(err error) error {
 	return err
 }
 
-// readNumbers reads the cache, if it is there and is of this log as it is, and
-// returns the offset that it is good for.
-func (l *Log) readNumbers() (*producers.Table, int64) {
+// readNumbers reads the cache, if it is there and is of this log as it is, with what
+// is set aside, and returns the offset that it is good for.
+func (l *Log) readNumbers(aside []layout.Range) (*producers.Table, int64) {
 	name := layout.ProducersFile(l.name)
 	b, err := vfs.ReadFile(l.store.fs, name, producers.MaxCacheLen(l.store.o.Producers))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +118,7 @@ func (l *Log) readNumbers() (*producers.Table, int64) {
 		err = errors.New("it is of another topic")
 	case o.Window != l.store.o.Producers:
 		err = fmt.Errorf("it was made with %d batches", o.Window)
-	case o.Offset > l.next.Load() || o.Oldest > l.begin() || o.Damage != l.damageBefore(o.Offset):
+	case o.Offset > l.next.Load() || o.Oldest > l.begin() || o.Damage != damageBefore(aside, o.Offset):
 		err = errors.New("the log is another one")
 	default:
 		return t, o.Offset

@@ -45,7 +45,7 @@ func sent(l *Log, r run) ([]Outcome, error) {
 	if out == nil {
 		offset := a.Offset
 		for _, x := range r.extents {
-			out = append(out, Outcome{Offset: offset, End: offset + x.Len, Ordinal: a.Ordinal})
+			out = append(out, Outcome{Offset: offset, End: offset + x.Len, Ordinal: a.Ordinal - int64(len(r.extents)-1-len(out))})
 			offset += x.Len
 		}
 	}
@@ -505,6 +505,10 @@ func (r *numbersRun) send() error {
 			if _, ok := w.body[seq]; !ok {
 				w.body[seq] = fmt.Sprint(r.rng.IntN(1e6))
 			}
+			if r.rng.IntN(10) == 0 {
+				run.add("t", "not numbered")
+				sends = append(sends, what{})
+			}
 			run.number("t", w.id(), seq, w.body[seq])
 			sends = append(sends, what{w, seq})
 			seq++
@@ -519,7 +523,10 @@ func (r *numbersRun) send() error {
 	for _, x := range run.extents {
 		b := numberOf(data[:x.Len], next)
 		data = data[x.Len:]
-		a := table.Ask(&b)
+		a := producers.Answer{Verdict: producers.Next}
+		if x.Numbered {
+			a = table.Ask(&b)
+		}
 		switch a.Verdict {
 		case producers.Next:
 			want = append(want, fmt.Sprint(next))
@@ -538,13 +545,30 @@ func (r *numbersRun) send() error {
 		return nil // the table has left a moment ago
 	}
 	got := told(out, err)
-	r.note("send %d batches of %s from %d at %d: %s", len(run.extents), sends[0].w.id(), sends[0].seq, next, got)
+	r.note("send %d batches, to %d of %s, at %d: %s", len(run.extents), sends[len(sends)-1].seq, sends[len(sends)-1].w.id(), next, got)
 	if got != strings.Join(want, ", ") {
 		return fmt.Errorf("answers %s, want %s", got, strings.Join(want, ", "))
+	}
+	synctest.Wait() // for retention
+	found, err := stored(l)
+	if err != nil {
+		return err
+	}
+	for i, o := range out {
+		want := l.appended.Load()
+		for j := len(found) - 1; j >= 0 && found[j].Offset >= o.End; j-- {
+			want--
+		}
+		if o.Ordinal != want && o.End > l.begin() {
+			return fmt.Errorf("outcome %d is of the batch %d of those since the start, want %d: %+v", i, o.Ordinal, want, o)
+		}
 	}
 	lost := r.rng.IntN(4) == 0
 	for i, o := range out {
 		w, seq := sends[i].w, sends[i].seq
+		if w == nil {
+			continue
+		}
 		next, isOrder := errors.AsType[*topic.OutOfOrderError](o.Err)
 		switch {
 		case isOrder && next.Next > seq: // stored
@@ -575,7 +599,7 @@ func (r *numbersRun) send() error {
 // verify compares the table in memory with the stored bytes.
 func (r *numbersRun) verify() error {
 	l := r.log()
-	if !l.numbers.ready.Load() || l.numbers.wrong.Load() {
+	if !l.hasNumbers() {
 		return nil
 	}
 	table, err := rebuilt(l)
@@ -661,7 +685,7 @@ func TestNumbersPowerCutControl(t *testing.T) {
 		"forgets": func(r *numbersRun) { table(r, func(*Log) *producers.Table { return producers.New(1 << 18) }) },
 		"cache alone": func(r *numbersRun) {
 			table(r, func(l *Log) *producers.Table {
-				if t, _ := l.readNumbers(); t != nil {
+				if t, _ := l.readNumbers(*l.damaged.Load()); t != nil {
 					return t
 				}
 				return l.numbers.table
@@ -956,7 +980,7 @@ func TestNumbersMemory(t *testing.T) {
 		}
 		inMemory := func() (n int) {
 			for _, l := range s.all() {
-				if l.numbers.ready.Load() {
+				if l.hasNumbers() {
 					n++
 				}
 			}
@@ -972,7 +996,7 @@ func TestNumbersMemory(t *testing.T) {
 		if n := inMemory(); n != 3 { // of about 200 bytes each
 			t.Errorf("%d tables are in memory, want 3", n)
 		}
-		if !mustLog(t, s, "t9").numbers.ready.Load() {
+		if !mustLog(t, s, "t9").hasNumbers() {
 			t.Error("the one that was used last has gone")
 		}
 		for i := range topics {

@@ -297,7 +297,6 @@ func (l *Log) setDamaged(r layout.Range) bool {
 	}
 	l.state.AddDamage(r)
 	l.publishState()
-	l.numbers.wrong.Store(true)
 	if err := l.journal.Append(journal.Append(nil, journal.Damaged, r.From, r.To)); err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}

@@ -191,7 +191,6 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	l.journalMu.Lock()
 	l.publishState()
 	l.journalMu.Unlock()
-	l.numbers.wrong.Store(true)
 	if err != nil {
 		return refillError(err)
 	}

@@ -144,7 +144,7 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	defer p.loading.Unlock()
 	l.untell(offset)
 	l.numbers.letGo()
-	l.numbers.wrong.Store(true)
+	l.numbers.cuts.Add(1)
 	if err := l.removeNumbers(); err != nil {
 		return err
 	}
