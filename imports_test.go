@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	// Replication, from the bottom up.
 	"internal/entry":    {"internal/batch"},
 	"internal/grouplog": {"internal/entry", "internal/vfs"},
+	"internal/group":    {"internal/entry"},
 	"internal/peer":     {"internal/entry"},
 
 	"internal/topic":           {"internal/batch"},
@@ -111,6 +112,7 @@ var mustNotReach = map[string][]string{
 
 	"internal/entry":    {"net", "os"},
 	"internal/grouplog": {"net", "flag"},
+	"internal/group":    {"net/http", "flag"},
 	"internal/peer":     {"net", "os"},
 
 	"internal/topic":    {"net", "os"},

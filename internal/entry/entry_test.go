@@ -24,6 +24,7 @@ func sampleTable() *Table {
 			{Number: 3, ID: ID{1, 2, 3}, Name: "orders", Time: 1_700_000_000_000, Oldest: 100, End: 1000},
 			{Number: 11, ID: ID{0xff}, Name: "a", End: 0},
 		},
+		MembersAt:  85,
 		NextMember: 6,
 		Members: []Member{
 			{ID: 1, Role: Voter, Name: "a", Addr: "10.0.0.1:1776", PeerAddr: "10.0.0.1:1777"},

@@ -25,7 +25,7 @@ import (
 //	40  4  next topic                  a member: 8 id · 1 role · 1 length, name ·
 //	44  4  number of topics              2 length, addr · 2 length, peer addr
 //
-// where members follow 8 next member and 2 their number, settings and leaders 2
+// where members follow 8 members at, 8 next member and 2 their number, settings and leaders 2
 // their number each, and both are encoded as in their entries.
 type Table struct {
 	Group       uint16
@@ -36,6 +36,7 @@ type Table struct {
 	Topics      []Topic
 
 	// Only group 0 has these.
+	MembersAt  uint64 // index of the Members entry that Members comes from
 	NextMember uint64 // the id that the next member gets
 	Members    []Member
 	Settings   []Setting
@@ -119,6 +120,7 @@ func (t *Table) Encode() []byte {
 		}
 		b = append(append(b, byte(len(p.Name))), p.Name...)
 	}
+	b = binary.LittleEndian.AppendUint64(b, t.MembersAt)
 	b = binary.LittleEndian.AppendUint64(b, t.NextMember)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(t.Members)))
 	b = appendMembers(b, t.Members)
@@ -166,7 +168,7 @@ func DecodeTable(b []byte) (*Table, error) {
 	for i := range t.Topics {
 		t.Topics[i] = Topic{Number: r.u32(), ID: r.id(), Time: r.i64(), Oldest: r.i64(), End: r.i64(), Name: r.string(int(r.u8()))}
 	}
-	t.NextMember = r.u64()
+	t.MembersAt, t.NextMember = r.u64(), r.u64()
 	t.Members = r.members(int(r.u16()))
 	for range r.u16() {
 		if r.u8() != typeSetting {
@@ -208,7 +210,7 @@ func (t *Table) valid() bool {
 	if n := len(t.Members); n > 0 && t.Members[n-1].ID >= t.NextMember {
 		return false
 	}
-	if t.Group != 0 && (t.NextMember != 0 || t.Settings != nil || t.Leaders != nil) {
+	if t.MembersAt > t.Index || t.Group != 0 && (t.MembersAt != 0 || t.NextMember != 0 || t.Settings != nil || t.Leaders != nil) {
 		return false
 	}
 	return validMembers(t.Members) &&
