@@ -42,9 +42,9 @@ const (
 	hostEnv    = "LOGD_HOST"
 )
 
-// run runs the command line and returns the exit code.
-func (a *app) run(ctx context.Context, args []string) int {
-	root := a.root()
+// run runs the command line, with the root of all commands, and returns the exit
+// code.
+func (a *app) run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -83,7 +83,9 @@ func unknownWord(err error) (string, bool) {
 	return word, err == nil
 }
 
-func (a *app) root() *cobra.Command {
+// root returns the command that has all others: those that talk to a server, and
+// those that do not.
+func (a *app) root(online, offline []*cobra.Command) *cobra.Command {
 	showVersion := false
 	root := &cobra.Command{
 		Use:   "log-cli",
@@ -111,11 +113,9 @@ now (no connection, busy, shutting down), 78 configuration.`,
 	root.SetHelpCommand(help)
 	cobra.EnableCommandSorting = false
 
-	root.AddCommand(a.online(
-		a.writeCommand(), a.readCommand(), a.topicsCommand(), a.infoCommand(), a.deleteCommand(), a.trimCommand(),
-		a.statsCommand(), a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(), a.benchCommand(),
-	)...)
-	root.AddCommand(a.checkCommand(), a.dumpCommand(), a.repairCommand(), a.versionCommand(), a.completionCommand(), help)
+	root.AddCommand(a.online(online...)...)
+	root.AddCommand(offline...)
+	root.AddCommand(a.versionCommand(), a.completionCommand(), help)
 	root.Flags().BoolVar(&showVersion, "version", false, "show the version of log-cli")
 	a.finish(root)
 	return root

@@ -147,12 +147,3 @@ func (a *app) printChecked(r *fsck.CheckReport) error {
 	return printf(a.stdout, "%s, %s, %d bytes, %s, %s: %s\n", count(r.Topics, "topic"), count(r.Partitions, "partition"), r.Bytes,
 		plural(r.Batches, "batch", "batches"), count(r.Messages, "message"), result)
 }
-
-func count(n int64, what string) string { return plural(n, what, what+"s") }
-
-func plural(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}

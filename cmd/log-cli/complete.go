@@ -2,42 +2,11 @@ package main
 
 import (
 	"io"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
 )
-
-// completeTimeout is how long a shell that completes a word waits for the
-// server, if the line does not say.
-const completeTimeout = 500 * time.Millisecond
-
-// completeTopic asks the server for the topics that begin as a word does. A
-// server that does not answer has none.
-func (a *app) completeTopic(cmd *cobra.Command, _ []string, begun string) (names []string, _ cobra.ShellCompDirective) {
-	a.resolveHost(cmd)
-	if !cmd.Flags().Changed("timeout") {
-		a.timeout = completeTimeout
-	}
-	a.withClient(cmd.Context(), func(client *logd.Client) error {
-		all, err := client.Topics(cmd.Context())
-		for _, name := range all {
-			if strings.HasPrefix(name, begun) {
-				names = append(names, name)
-			}
-		}
-		return err
-	})
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// completePlace offers the places that have names.
-func completePlace(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return []string{"start", "end", "today", "yesterday"}, cobra.ShellCompDirectiveNoFileComp
-}
 
 func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{

@@ -26,7 +26,7 @@ func TestReadEveryByteDamaged(t *testing.T) {
 		var ends []int
 		name := filepath.Join(dir, topic, "0.log")
 		for _, line := range []string{"one", "two", "three", "four"} {
-			if code, _, stderr := cli(t, s.addr, strings.NewReader(line+"\n"), "write", topic); code != exit.Done {
+			if code, _, stderr := inProcess(t, s.addr, strings.NewReader(line+"\n"), "write", topic); code != exit.Done {
 				t.Fatal(stderr)
 			}
 			var err error
@@ -52,7 +52,7 @@ func TestReadEveryByteDamaged(t *testing.T) {
 		before, behind := strings.Join(lines[:i], ""), strings.Join(lines[i+1:], "")
 		for range 2 {
 			for _, args := range [][]string{{}, {"--or-oldest"}} {
-				code, stdout, stderr := cli(t, s.addr, nil, append([]string{"read", topic}, args...)...)
+				code, stdout, stderr := inProcess(t, s.addr, nil, append([]string{"read", topic}, args...)...)
 				wantCode, want := exit.Done, before+behind
 				if i > 0 && len(args) == 0 {
 					wantCode, want = exit.NotFound, before

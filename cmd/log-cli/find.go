@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
+	"github.com/logd-dev/logd/internal/exit"
 )
 
 // finder finds places in a topic.
@@ -129,34 +131,48 @@ func (f *finder) last(ctx context.Context, n int64) (offset, delta int64, err er
 	return info.Next, 0, err
 }
 
-// endingBefore adds up the partitions that end at or before the offset: what
-// Trim would remove.
-func (f *finder) endingBefore(ctx context.Context, offset int64) (*jsonRemoved, error) {
-	plan, err := admin.New(f.client).Retention(ctx, f.topic, admin.RetentionOptions{})
-	if err != nil {
-		return nil, err
+// explain turns an error about a place in the topic into one that says what is
+// wrong with it, and which place is right. hint is what to do about what is gone.
+func (f *finder) explain(ctx context.Context, err error, hint string) error {
+	if err == nil {
+		return nil
 	}
-	conf, err := admin.New(f.client).Config(ctx)
-	if err != nil {
-		return nil, err
+	bad := func(offset int64, format string, args ...any) error {
+		return exit.With(exit.NotFound, fmt.Errorf("offset %d of topic %q "+format, append([]any{offset, f.topic}, args...)...))
 	}
-	gone := &jsonRemoved{Topic: f.topic}
-	var oldest int64
-	for i, p := range plan {
-		if i == 0 {
-			oldest = p.Base
+	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
+		if gone.Damaged {
+			return bad(gone.Offset, "is damaged%s; what is stored goes on at %d%s", inFile(gone), gone.Oldest, hint)
 		}
-		if p.End > offset || p.End == p.Base {
-			continue
-		}
-		oldest = p.End
-		gone.Partitions++
-		gone.Messages += max(p.Messages, 0)
-		gone.Bytes += p.End - p.Base
-		if conf.DeleteHook {
-			gone.Hooks = append(gone.Hooks, p.Base)
-		}
+		return bad(gone.Offset, "is gone; the oldest is %d%s", gone.Oldest, hint)
 	}
-	gone.Oldest = &oldest
-	return gone, nil
+	if wrong, ok := errors.AsType[*logd.OffsetError](err); ok {
+		next := ""
+		if p, ok := f.nextMessage(ctx, wrong.Offset, wrong.Delta); ok && p.offset == wrong.Next {
+			next = fmt.Sprintf("; the next one begins at the end, %d", wrong.Next)
+		} else if ok {
+			next = fmt.Sprintf("; the next one begins at %v", p)
+		}
+		switch {
+		case wrong.Offset > wrong.Next:
+			return bad(wrong.Offset, "is beyond the end, %d", wrong.Next)
+		case wrong.Delta > 0:
+			return exit.With(exit.NotFound, fmt.Errorf("%d.%d of topic %q is not the beginning of a message%s", wrong.Offset, wrong.Delta, f.topic, next))
+		case wrong.Damaged > 0:
+			return bad(wrong.Offset, "is not the beginning of a batch, or is among %d damaged bytes%s", wrong.Damaged, next)
+		}
+		return bad(wrong.Offset, "is not the beginning of a batch%s", next)
+	}
+	if errors.Is(err, logd.ErrNotFound) {
+		return noTopic(ctx, f.client, f.topic)
+	}
+	return err
+}
+
+// inFile names the damaged file, if the server does.
+func inFile(gone *logd.GoneError) string {
+	if gone.File == "" {
+		return ""
+	}
+	return " (file " + gone.File + ")"
 }

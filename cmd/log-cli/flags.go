@@ -60,83 +60,14 @@ func checkTimeouts(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// topic is the topic that a command is about: the value of --topic, else the
-// first word.
-type topic struct {
-	flag bool // --topic was given
-	name string
-}
-
-// topicFlag gives a command the flag --topic, and its topics to the shell's
-// completion. The command calls words for the rest.
-func (a *app) topicFlag(cmd *cobra.Command, t *topic) {
-	cmd.Flags().VarP(t, "topic", "t", "the `TOPIC`, if it is not the first word")
-	cmd.RegisterFlagCompletionFunc("topic", a.completeTopic)
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 || t.flag {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return a.completeTopic(cmd, args, begun)
-	}
-}
-
-// words takes the topic from the words of the command line, if --topic does not
-// name it, and returns the rest. It may be called again.
-func (t *topic) words(args []string) ([]string, error) {
-	switch {
-	case t.flag:
-		return args, nil
-	case len(args) == 0:
-		return nil, errors.New("want a TOPIC, as the first word or with --topic")
-	}
-	t.name = args[0]
-	return args[1:], nil
-}
-
-// only is words for a command that takes no other word.
-func (t *topic) only(args []string) error {
-	rest, err := t.words(args)
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%q is one word too many: the topic is %q", rest[0], t.name)
-	}
-	return err
-}
-
-// onlyTopic makes a command take its topic and no other word.
-func onlyTopic(t *topic) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error { return t.only(args) }
-}
-
-// Set takes the value of --topic.
-func (t *topic) Set(name string) error {
-	if t.flag && name != t.name {
-		return fmt.Errorf("a second topic; the first is %q", t.name)
-	}
-	t.flag, t.name = true, name
-	return nil
-}
-
-func (t *topic) String() string { return t.name }
-
-// Type is asked for by pflag.
-func (t *topic) Type() string { return "TOPIC" }
-
-// formatValue is the value of --format: text, json, or, if the command takes
-// them, a pattern.
+// formatValue is the value of --format: text, json, or what else the command takes.
 type formatValue struct {
-	text    string
-	pattern pattern // nil if the value is none
+	text string
 }
 
 // formatFlag gives a command that prints data the flag -o.
 func (a *app) formatFlag(cmd *cobra.Command) {
 	cmd.Flags().VarP(&a.format, "format", "o", "print in this `FORMAT`: text, or json (one object a line)")
-	completeFormat(cmd)
-}
-
-// patternFlag is formatFlag for a command that takes patterns, too.
-func (a *app) patternFlag(cmd *cobra.Command) {
-	cmd.Flags().VarP(patternValue{&a.format}, "format", "o", "print in this `FORMAT`: text, json (one object a line), or a pattern (see above)")
 	completeFormat(cmd)
 }
 
@@ -146,11 +77,16 @@ func completeFormat(cmd *cobra.Command) {
 
 // Set takes the value of --format.
 func (f *formatValue) Set(text string) error {
-	switch {
-	case f.text != "" && text != f.text:
-		return fmt.Errorf("a second format; the first is %q", f.text)
-	case text != "text" && text != "json":
+	if f.text == "" && text != "text" && text != "json" {
 		return errors.New("want text or json")
+	}
+	return f.take(text)
+}
+
+// take takes any text, if it is the first or says the same again.
+func (f *formatValue) take(text string) error {
+	if f.text != "" && text != f.text {
+		return fmt.Errorf("a second format; the first is %q", f.text)
 	}
 	f.text = text
 	return nil
@@ -160,26 +96,6 @@ func (f *formatValue) String() string { return f.text }
 
 // Type is asked for by pflag.
 func (f *formatValue) Type() string { return "FORMAT" }
-
-// patternValue is a formatValue that may be a pattern.
-type patternValue struct{ *formatValue }
-
-// Set takes the value of --format.
-func (f patternValue) Set(text string) error {
-	if !strings.Contains(text, "%") {
-		if err := f.formatValue.Set(text); err != nil {
-			return fmt.Errorf("%w, or a pattern such as '%%T %%s\\n'", err)
-		}
-		return nil
-	}
-	if f.text != "" && text != f.text {
-		return fmt.Errorf("a second format; the first is %q", f.text)
-	}
-	var err error
-	f.text = text
-	f.pattern, err = parsePattern(text)
-	return err
-}
 
 // flagAliases are what flags of this meaning are called by other programs.
 var flagAliases = map[string]string{"follow": "read-forever", "until": "to", "force": "yes", "json": "format json"}

@@ -14,6 +14,9 @@ import (
 // TestHelp looks at the help of every command: how it begins, how wide it is,
 // and what its flags' values are called.
 func TestHelp(t *testing.T) {
+	const width = 80
+	var out bytes.Buffer
+	a := &app{stdout: &out}
 	shorts := 0
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
@@ -21,12 +24,16 @@ func TestHelp(t *testing.T) {
 			visit(sub)
 		}
 		shorts++
-		text := helpText(cmd)
+		out.Reset()
+		if err := cmd.Help(); err != nil {
+			t.Error(err)
+		}
+		text := out.String()
 		if !strings.HasPrefix(text, cmd.Short+"\n\nExamples:\n  log-cli") && !strings.HasPrefix(text, cmd.Short+"\n\nExamples:\n  echo hello | log-cli") {
 			t.Errorf("%s begins with %q", cmd.CommandPath(), text[:min(len(text), 100)])
 		}
 		for line := range strings.Lines(text) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpWidth {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("%s: a line of %d columns: %s", cmd.CommandPath(), n, line)
 			}
 		}
@@ -43,7 +50,7 @@ func TestHelp(t *testing.T) {
 			}
 		})
 	}
-	visit(new(app).root())
+	visit(root(a))
 	if shorts < 20 {
 		t.Errorf("%d commands", shorts)
 	}
@@ -52,7 +59,7 @@ func TestHelp(t *testing.T) {
 // TestConnectionFlags makes sure that those have them who have use for them.
 func TestConnectionFlags(t *testing.T) {
 	offline := map[string]bool{"check": true, "dump": true, "repair": true, "completion": true, "version": true, "help": true}
-	for _, cmd := range new(app).root().Commands() {
+	for _, cmd := range root(new(app)).Commands() {
 		if got := cmd.Flags().Lookup("host") != nil; got == offline[cmd.Name()] {
 			t.Errorf("%s: --host: %v", cmd.Name(), got)
 		}
@@ -63,7 +70,7 @@ func TestConnectionFlags(t *testing.T) {
 // no flag that there is not.
 func TestExamplesAreUnderstood(t *testing.T) {
 	flag := regexp.MustCompile(` (--?[a-zA-Z][a-z-]*)`)
-	for _, cmd := range new(app).root().Commands() {
+	for _, cmd := range root(new(app)).Commands() {
 		for line := range strings.Lines(cmd.Example) {
 			_, line, _ = strings.Cut(line, "log-cli ")
 			line, _, _ = strings.Cut(line, "| ")
@@ -87,7 +94,7 @@ func TestHelpFails(t *testing.T) {
 	for _, args := range [][]string{{}, {"--help"}, {"read", "-h"}, {"--version"}, {"help"}, {"help", "read"}} {
 		var stderr bytes.Buffer
 		a := &app{stdout: failing{bytes.ErrTooLarge}, stderr: &stderr, getenv: func(string) string { return "" }}
-		if code := a.run(t.Context(), args); code != 1 || stderr.String() != "log-cli: "+bytes.ErrTooLarge.Error()+"\n" {
+		if code := a.run(t.Context(), root(a), args); code != 1 || stderr.String() != "log-cli: "+bytes.ErrTooLarge.Error()+"\n" {
 			t.Errorf("%q: exit code %d, %q", args, code, &stderr)
 		}
 	}

@@ -72,3 +72,12 @@ func forPeople(f admin.Field, now time.Time) string {
 func isSize(name string) bool {
 	return strings.HasSuffix(name, "Bytes") || strings.HasSuffix(name, "Size") || strings.HasPrefix(name, "bytes.") || name == "Damaged"
 }
+
+func count(n int64, what string) string { return plural(n, what, what+"s") }
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
-	"github.com/logd-dev/logd/internal/version"
 )
 
 func (a *app) infoCommand() *cobra.Command {
@@ -27,7 +26,7 @@ exact in a pipe, in a file and with -o json.`,
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
 			info, err := admin.New(client).Info(ctx, t.name)
 			if errors.Is(err, logd.ErrNotFound) {
-				return a.noTopic(ctx, client, t.name)
+				return noTopic(ctx, client, t.name)
 			}
 			if err != nil {
 				return err
@@ -119,25 +118,4 @@ func (a *app) pingCommand() *cobra.Command {
 	}
 	a.formatFlag(cmd)
 	return cmd
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "version [flags]",
-		Short: "Show the version of log-cli.",
-		Example: `  log-cli version
-  log-cli version -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.do(func(context.Context, []string) error { return a.printVersion() }),
-	}
-	a.formatFlag(cmd)
-	return cmd
-}
-
-func (a *app) printVersion() error {
-	a.running = true
-	if a.json() {
-		return printJSON(a.stdout, version.JSON())
-	}
-	return printf(a.stdout, "%s", version.Line("log-cli"))
 }

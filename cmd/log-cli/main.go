@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
@@ -29,5 +31,16 @@ func main() {
 	context.AfterFunc(ctx, stop)
 
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
-	os.Exit(a.run(ctx, os.Args[1:]))
+	os.Exit(a.run(ctx, root(a), os.Args[1:]))
+}
+
+// root returns the command that has all others, in the order of the help.
+func root(a *app) *cobra.Command {
+	return a.root([]*cobra.Command{
+		a.writeCommand(), a.readCommand(),
+		a.topicsCommand(), a.infoCommand(), a.deleteCommand(), a.trimCommand(), a.statsCommand(), a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(),
+		a.benchCommand(),
+	}, []*cobra.Command{
+		a.checkCommand(), a.dumpCommand(), a.repairCommand(),
+	})
 }

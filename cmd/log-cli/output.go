@@ -6,10 +6,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"unicode"
-	"unicode/utf8"
 
-	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/internal/exit"
 )
@@ -25,31 +24,6 @@ func printJSON(w io.Writer, v any) error {
 func printf(w io.Writer, format string, args ...any) error {
 	_, err := fmt.Fprintf(w, format, args...)
 	return exit.OutputError(err)
-}
-
-// jsonMessage is a message as one line of JSON. A body that is not UTF-8 would
-// not survive as a string.
-type jsonMessage struct {
-	Topic      string  `json:"topic"`
-	Offset     int64   `json:"offset"`
-	Delta      int64   `json:"delta"`
-	Body       *string `json:"body,omitempty"`
-	BodyBase64 []byte  `json:"body_base64,omitempty"`
-	Time       string  `json:"time,omitempty"` // when it was appended, in UTC
-}
-
-func newJSONMessage(topic string, m *logd.Message) jsonMessage {
-	j := jsonMessage{Topic: topic, Offset: m.Offset, Delta: m.Delta}
-	if utf8.Valid(m.Body) {
-		body := string(m.Body)
-		j.Body = &body
-	} else {
-		j.BodyBase64 = m.Body
-	}
-	if !m.Time.IsZero() {
-		j.Time = m.Time.UTC().Format(messageTime)
-	}
-	return j
 }
 
 // fieldsJSON returns a JSON object of a server's values in their order, with
@@ -99,4 +73,19 @@ func snake(name string) string {
 		b.WriteRune(unicode.ToLower(r))
 	}
 	return b.String()
+}
+
+// printTable prints a table with a line of headings.
+func (a *app) printTable(headings string, fill func(row func(format string, args ...any))) error {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, headings)
+	fill(func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) })
+	w.Flush() // to memory
+	for line := range strings.Lines(text.String()) {
+		if err := printf(a.stdout, "%s\n", strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

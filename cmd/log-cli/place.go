@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // A place is where in a topic something begins or ends, as a person writes it:
@@ -92,15 +94,6 @@ func parsePlace(text string, now time.Time) (place, error) {
 		}
 	}
 	return place{}, errPlace
-}
-
-// digits parses a number that is nothing but decimal digits.
-func digits(text string) (int64, bool) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
 }
 
 // agoUnits are the units of a time ago. Those that begin with others' letters
@@ -191,3 +184,8 @@ func (f *placeFlag) Type() string { return "PLACE" }
 
 // isSet reports whether the flag was given.
 func (f *placeFlag) isSet() bool { return f.kind != noPlace }
+
+// completePlace offers the places that have names.
+func completePlace(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"start", "end", "today", "yesterday"}, cobra.ShellCompDirectiveNoFileComp
+}

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
@@ -146,4 +149,56 @@ func (p pattern) append(b []byte, w *messageWriter, m *logd.Message) []byte {
 		}
 	}
 	return b
+}
+
+// jsonMessage is a message as one line of JSON. A body that is not UTF-8 would
+// not survive as a string.
+type jsonMessage struct {
+	Topic      string  `json:"topic"`
+	Offset     int64   `json:"offset"`
+	Delta      int64   `json:"delta"`
+	Body       *string `json:"body,omitempty"`
+	BodyBase64 []byte  `json:"body_base64,omitempty"`
+	Time       string  `json:"time,omitempty"` // when it was appended, in UTC
+}
+
+func newJSONMessage(topic string, m *logd.Message) jsonMessage {
+	j := jsonMessage{Topic: topic, Offset: m.Offset, Delta: m.Delta}
+	if utf8.Valid(m.Body) {
+		body := string(m.Body)
+		j.Body = &body
+	} else {
+		j.BodyBase64 = m.Body
+	}
+	if !m.Time.IsZero() {
+		j.Time = m.Time.UTC().Format(messageTime)
+	}
+	return j
+}
+
+// patternFlag gives the flag -o to a command that takes patterns, too.
+func (a *app) patternFlag(cmd *cobra.Command, p *pattern) {
+	cmd.Flags().VarP(patternValue{&a.format, p}, "format", "o", "print in this `FORMAT`: text, json (one object a line), or a pattern (see above)")
+	completeFormat(cmd)
+}
+
+// patternValue is a formatValue that may be a pattern.
+type patternValue struct {
+	*formatValue
+	pattern *pattern
+}
+
+// Set takes the value of --format.
+func (f patternValue) Set(text string) (err error) {
+	if !strings.Contains(text, "%") {
+		if err := f.formatValue.Set(text); err != nil {
+			return fmt.Errorf("%w, or a pattern such as '%%T %%s\\n'", err)
+		}
+		return nil
+	}
+	if err := f.take(text); err != nil {
+		return err
+	}
+	*f.pattern, err = parsePattern(text)
+	return err
 }

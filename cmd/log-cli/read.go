@@ -29,6 +29,7 @@ type readFlags struct {
 	times, utc          bool
 	grep                string
 	invert              bool
+	pattern             pattern // nil if --format is none
 
 	begin place          // what one of from, offset, since and last says
 	match *regexp.Regexp // what grep says
@@ -63,7 +64,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
   log-cli read greetings --format '%T %o.%d %s\n'`,
 		Args: func(cmd *cobra.Command, args []string) error { return f.words(cmd, args) },
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			return f.settle(cmd, &a.format)
+			return f.settle(cmd)
 		},
 		RunE: a.ask(func(ctx context.Context, client *logd.Client) error {
 			return a.read(ctx, client, &f)
@@ -84,7 +85,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
 	flags.BoolVar(&f.times, "time", false, "print before each message when it was appended, in local time")
 	flags.BoolVar(&f.utc, "utc", false, "print times in UTC")
-	a.patternFlag(cmd)
+	a.patternFlag(cmd, &f.pattern)
 	for _, name := range []string{"from", "to", "offset", "since"} {
 		cmd.RegisterFlagCompletionFunc(name, completePlace)
 	}
@@ -103,7 +104,7 @@ func (f *readFlags) words(cmd *cobra.Command, args []string) error {
 }
 
 // settle looks whether the flags go together.
-func (f *readFlags) settle(cmd *cobra.Command, format *formatValue) error {
+func (f *readFlags) settle(cmd *cobra.Command) error {
 	begins := ""
 	for name, p := range map[string]place{"from": f.from.place, "offset": f.offset.place, "since": f.since.place, "last": {kind: fromEnd, n: f.last}} {
 		if !cmd.Flags().Changed(name) {
@@ -133,7 +134,7 @@ func (f *readFlags) settle(cmd *cobra.Command, format *formatValue) error {
 		return fmt.Errorf("--%s is behind --to", begins)
 	case f.invert && f.match == nil:
 		return errors.New("--invert: want --grep with it")
-	case format.pattern != nil && (f.numbers || f.times):
+	case f.pattern != nil && (f.numbers || f.times):
 		return errors.New("a pattern says it all: leave --numbers and --time out, and put %o.%d and %T into it")
 	}
 	return nil
@@ -144,7 +145,7 @@ func (a *app) read(ctx context.Context, client *logd.Client, f *readFlags) error
 		app: a, finder: finder{client: client, topic: f.topic.name}, flags: f, limit: f.limit,
 		out: &messageWriter{
 			out: bufio.NewWriterSize(a.stdout, 128<<10), topic: f.topic.name, json: a.json(),
-			numbers: f.numbers, times: f.times, zone: time.Local, pattern: a.format.pattern,
+			numbers: f.numbers, times: f.times, zone: time.Local, pattern: f.pattern,
 		},
 	}
 	if f.utc {
@@ -192,13 +193,13 @@ type reader struct {
 func (r *reader) start(ctx context.Context) (logd.Position, error) {
 	if r.flags.follow {
 		if _, err := r.client.Info(ctx, r.topic); errors.Is(err, logd.ErrNotFound) {
-			r.app.note("there is no topic %q yet; waiting for it%s", r.topic, r.app.meantTopic(ctx, r.client, r.topic))
+			r.app.note("there is no topic %q yet; waiting for it%s", r.topic, meantTopic(ctx, r.client, r.topic))
 		}
 	}
 	if p := &r.flags.to; p.isSet() {
 		var err error
 		if r.to, r.toDelta, err = r.find(ctx, p.place); err != nil {
-			return logd.Position{}, r.explain(ctx, err)
+			return logd.Position{}, r.explained(ctx, err)
 		}
 		r.bounded = true
 	}
@@ -214,7 +215,7 @@ func (r *reader) start(ctx context.Context) (logd.Position, error) {
 			return logd.AtOldest(), nil // of a topic that is yet to come
 		}
 		r.offset = offset
-		return logd.At(logd.ID{Offset: offset, Delta: delta}), r.explain(ctx, err)
+		return logd.At(logd.ID{Offset: offset, Delta: delta}), r.explained(ctx, err)
 	}
 }
 

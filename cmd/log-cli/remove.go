@@ -118,7 +118,7 @@ func (a *app) deleteTopic(ctx context.Context, client *logd.Client, r *removal, 
 	name := r.topic.name
 	info, err := client.Info(ctx, name)
 	if errors.Is(err, logd.ErrNotFound) {
-		return a.noTopic(ctx, client, name)
+		return noTopic(ctx, client, name)
 	}
 	if err != nil {
 		return err
@@ -193,11 +193,11 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 		offset, err = gone.Offset, nil // trimmed before, or damaged: no obstacle
 	}
 	if err != nil {
-		return a.explainPlace(ctx, f, err, "")
+		return f.explain(ctx, err, "")
 	}
-	gone, err := f.endingBefore(ctx, offset)
+	gone, err := endingBefore(ctx, f, offset)
 	if err != nil {
-		return a.explainPlace(ctx, f, err, "")
+		return f.explain(ctx, err, "")
 	}
 	gone.DryRun = r.dryRun
 	hooks := ""
@@ -217,7 +217,7 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 	}
 	oldest, err := admin.New(client).Trim(ctx, name, offset)
 	if err != nil {
-		return a.explainPlace(ctx, f, err, "")
+		return f.explain(ctx, err, "")
 	}
 	wanted := *gone.Oldest
 	gone.Oldest = &oldest
@@ -228,4 +228,36 @@ func (a *app) trimTopic(ctx context.Context, client *logd.Client, r *removal, be
 		return a.printRemoved(gone, "topic %q: the oldest offset is %d; %d when the delete hooks have run", name, oldest, wanted)
 	}
 	return a.printRemoved(gone, "removed from topic %q: %v; the oldest offset is %d", name, gone, oldest)
+}
+
+// endingBefore adds up the partitions that end at or before the offset: what
+// Trim would remove.
+func endingBefore(ctx context.Context, f *finder, offset int64) (*jsonRemoved, error) {
+	plan, err := admin.New(f.client).Retention(ctx, f.topic, admin.RetentionOptions{})
+	if err != nil {
+		return nil, err
+	}
+	conf, err := admin.New(f.client).Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gone := &jsonRemoved{Topic: f.topic}
+	var oldest int64
+	for i, p := range plan {
+		if i == 0 {
+			oldest = p.Base
+		}
+		if p.End > offset || p.End == p.Base {
+			continue
+		}
+		oldest = p.End
+		gone.Partitions++
+		gone.Messages += max(p.Messages, 0)
+		gone.Bytes += p.End - p.Base
+		if conf.DeleteHook {
+			gone.Hooks = append(gone.Hooks, p.Base)
+		}
+	}
+	gone.Oldest = &oldest
+	return gone, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -45,7 +47,7 @@ func TestRepairByAnotherUser(t *testing.T) {
 	}
 	var stdout, stderr strings.Builder
 	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	if code := a.run(t.Context(), []string{"repair", dir}); code != exit.Failed {
+	if code := a.run(t.Context(), a.root(nil, []*cobra.Command{a.repairCommand()}), []string{"repair", dir}); code != exit.Failed {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(stderr.String(), "run the repair as user 12345") {
@@ -55,7 +57,7 @@ func TestRepairByAnotherUser(t *testing.T) {
 		t.Errorf("the folder has %v (%v)", names, err)
 	}
 	a = &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	if code := a.run(t.Context(), []string{"repair", "--dry-run", dir}); code != exit.Done {
+	if code := a.run(t.Context(), a.root(nil, []*cobra.Command{a.repairCommand()}), []string{"repair", "--dry-run", dir}); code != exit.Done {
 		t.Errorf("dry run: exit code %d: %s", code, &stderr)
 	}
 }

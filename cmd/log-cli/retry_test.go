@@ -163,7 +163,7 @@ func TestWriteLooksForWhatWasNotAnswered(t *testing.T) {
 		p := newCutProxy(t, s.addr, cut, 0)
 		// All batches are alike.
 		input := strings.Repeat("same\n", 9)
-		code, stdout, stderr := cli(t, p.ln.Addr().String(), strings.NewReader(input), "write", "-t", topic, "-c", "3")
+		code, stdout, stderr := inProcess(t, p.ln.Addr().String(), strings.NewReader(input), "write", "-t", topic, "-c", "3")
 		if code != exit.Done {
 			t.Errorf("cut after %d answers: exit code %d, %s", cut, code, stderr)
 		}
@@ -272,7 +272,7 @@ func TestWriteArgumentsWait(t *testing.T) {
 		if retry != "" {
 			args = append(args, "--retry", retry)
 		}
-		code, _, stderr := cli(t, p.ln.Addr().String(), nil, args...)
+		code, _, stderr := inProcess(t, p.ln.Addr().String(), nil, args...)
 		if want := map[string]int{"": exit.Temporary, "30s": exit.Done}[retry]; code != want {
 			t.Errorf("--retry %q: exit code %d, want %d: %s", retry, code, want, stderr)
 		}
@@ -312,7 +312,7 @@ func TestWriteBacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := strings.NewReader("none\n")
-	if code, _, stderr := cli(t, s.addr, input, "write", "-t", "t", "--backlog", path); code != exit.Temporary || input.Len() == 0 {
+	if code, _, stderr := inProcess(t, s.addr, input, "write", "-t", "t", "--backlog", path); code != exit.Temporary || input.Len() == 0 {
 		t.Errorf("no server at the start: exit code %d, %d bytes left: %s", code, input.Len(), stderr)
 	}
 	if s, err = startServer(dir, s.addr); err != nil {
@@ -341,11 +341,11 @@ func TestWriteBacklog(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	code, _, stderr := cli(t, s.addr, nil, "write", "-t", "other", "--backlog", path, "x")
+	code, _, stderr := inProcess(t, s.addr, nil, "write", "-t", "other", "--backlog", path, "x")
 	if code != exit.Usage || !strings.Contains(stderr, `which has messages for topic "t"`) {
 		t.Errorf("another topic: exit code %d: %s", code, stderr)
 	}
-	code, stdout, stderr := cli(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "four")
+	code, stdout, stderr := inProcess(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "four")
 	if code != exit.Done || strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "2 messages that an earlier run has left in "+path+" are stored\n") {
 		t.Errorf("the next run: exit code %d, %q, %q", code, stdout, stderr)
 	}
@@ -353,7 +353,7 @@ func TestWriteBacklog(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 	// Nothing is left.
-	code, _, stderr = cli(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "five")
+	code, _, stderr = inProcess(t, s.addr, nil, "write", "-t", "t", "--backlog", path, "five")
 	if code != exit.Done || stderr != "" {
 		t.Errorf("an empty backlog: exit code %d, %q", code, stderr)
 	}
@@ -364,7 +364,7 @@ func TestWriteBacklogOfRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backlog")
 	s := serve(t, "topics-whitelist=good")
 	for range 2 {
-		code, _, stderr := cli(t, s.addr, nil, "write", "-t", "bad", "--backlog", path, "x")
+		code, _, stderr := inProcess(t, s.addr, nil, "write", "-t", "bad", "--backlog", path, "x")
 		if code != exit.Refused {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
@@ -390,11 +390,11 @@ func TestReadOnlyHasItsCause(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "t")); err != nil {
 		t.Fatal(err)
 	}
-	code, _, _ := cli(t, s.addr, nil, "write", "t", "two") // which notices
+	code, _, _ := inProcess(t, s.addr, nil, "write", "t", "two") // which notices
 	if code == exit.Done {
 		t.Error("a batch is acknowledged that no name leads to")
 	}
-	code, _, stderr := cli(t, s.addr, nil, "write", "t", "three")
+	code, _, stderr := inProcess(t, s.addr, nil, "write", "t", "three")
 	if code != exit.Refused || !strings.Contains(stderr, ": read only: ") || !strings.Contains(stderr, "removed, replaced or cut short by another program") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
