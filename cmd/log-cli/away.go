@@ -9,6 +9,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -67,7 +68,7 @@ func (d *delivery) keepBatch() {
 // goneAway notes that the server is away, and says so.
 func (d *delivery) goneAway(err error) {
 	d.spool.leave()
-	why := plain(err)
+	why := cli.Plain(err)
 	if op, ok := errors.AsType[*logd.OpError](err); ok && op.Addr != "" {
 		why = fmt.Sprintf("%s: %v", op.Addr, op.Err) // what was on its way is found out later
 	}
@@ -105,7 +106,7 @@ func (d *delivery) reach() {
 
 // waits reports whether a failure is one of a server that went away, and such a
 // server is waited for.
-func (d *delivery) waits(err error) bool { return d.retry != 0 && exitCode(err) == exit.Temporary }
+func (d *delivery) waits(err error) bool { return d.retry != 0 && cli.ExitCode(err) == exit.Temporary }
 
 // resolve finds out which of the batches whose fate is unknown are stored, by
 // looking for their bytes. They were sent in order behind the last one that was
@@ -150,7 +151,7 @@ func (d *delivery) resolve(ctx context.Context) error {
 func (d *delivery) find(ctx context.Context, raw []byte) (offset int64, found bool, err error) {
 	for next := d.next; ; {
 		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
-		if err != nil && exitCode(err) == exit.Temporary {
+		if err != nil && cli.ExitCode(err) == exit.Temporary {
 			return 0, false, err
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -227,14 +228,14 @@ func (d *delivery) print(offset, messages, bytes int64) error {
 	}
 	var err error
 	if d.json {
-		err = printJSON(d.out, struct {
+		err = cli.PrintJSON(d.out, struct {
 			Topic    string `json:"topic"`
 			Offset   int64  `json:"offset"`
 			Messages int64  `json:"messages"`
 			Bytes    int64  `json:"bytes"`
 		}{d.topic, offset, messages, bytes})
 	} else {
-		err = printf(d.out, "%d\n", offset)
+		err = cli.Printf(d.out, "%d\n", offset)
 	}
 	return d.unread(err)
 }

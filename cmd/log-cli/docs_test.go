@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 )
 
 // TestDocs types what docs/log-cli.md shows, in its order, and compares what
@@ -23,7 +25,7 @@ func TestDocs(t *testing.T) {
 	run(t, s.addr, "", "write", "greetings", "hello")
 	run(t, s.addr, "", "write", "greetings", "one", "two", "three")
 	run(t, s.addr, "", "write", "app", "an error", "a word")
-	t.Setenv(cliHostEnv, s.addr)
+	t.Setenv(cli.CLIHostEnv, s.addr)
 	times := regexp.MustCompile(`20\d\d-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`)
 	same := func(text string) string { return times.ReplaceAllString(strings.TrimRight(text, "\n"), "TIME") }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 )
 
 // TestHelp looks at the help of every command: how it begins, how wide it is,
@@ -16,7 +18,7 @@ import (
 func TestHelp(t *testing.T) {
 	const width = 80
 	var out bytes.Buffer
-	a := &app{stdout: &out}
+	a := &cli.App{Stdout: &out}
 	shorts := 0
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
@@ -59,7 +61,7 @@ func TestHelp(t *testing.T) {
 // TestConnectionFlags makes sure that those have them who have use for them.
 func TestConnectionFlags(t *testing.T) {
 	offline := map[string]bool{"check": true, "dump": true, "repair": true, "completion": true, "version": true, "help": true}
-	for _, cmd := range root(new(app)).Commands() {
+	for _, cmd := range root(new(cli.App)).Commands() {
 		if got := cmd.Flags().Lookup("host") != nil; got == offline[cmd.Name()] {
 			t.Errorf("%s: --host: %v", cmd.Name(), got)
 		}
@@ -70,7 +72,7 @@ func TestConnectionFlags(t *testing.T) {
 // no flag that there is not.
 func TestExamplesAreUnderstood(t *testing.T) {
 	flag := regexp.MustCompile(` (--?[a-zA-Z][a-z-]*)`)
-	for _, cmd := range root(new(app)).Commands() {
+	for _, cmd := range root(new(cli.App)).Commands() {
 		for line := range strings.Lines(cmd.Example) {
 			_, line, _ = strings.Cut(line, "log-cli ")
 			line, _, _ = strings.Cut(line, "| ")
@@ -93,8 +95,8 @@ func (f failing) Write([]byte) (int, error) { return 0, f.error }
 func TestHelpFails(t *testing.T) {
 	for _, args := range [][]string{{}, {"--help"}, {"read", "-h"}, {"--version"}, {"help"}, {"help", "read"}} {
 		var stderr bytes.Buffer
-		a := &app{stdout: failing{bytes.ErrTooLarge}, stderr: &stderr, getenv: func(string) string { return "" }}
-		if code := a.run(t.Context(), root(a), args); code != 1 || stderr.String() != "log-cli: "+bytes.ErrTooLarge.Error()+"\n" {
+		a := &cli.App{Stdout: failing{bytes.ErrTooLarge}, Stderr: &stderr, Getenv: func(string) string { return "" }}
+		if code := a.Run(t.Context(), root(a), args); code != 1 || stderr.String() != "log-cli: "+bytes.ErrTooLarge.Error()+"\n" {
 			t.Errorf("%q: exit code %d, %q", args, code, &stderr)
 		}
 	}

@@ -16,6 +16,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/cmd/log-cli/internal/bench"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/offline"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/operate"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/read"
 )
 
 func main() {
@@ -30,17 +36,12 @@ func main() {
 	// The first signal ends the command in order; a second one kills it.
 	context.AfterFunc(ctx, stop)
 
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
-	os.Exit(a.run(ctx, root(a), os.Args[1:]))
+	a := &cli.App{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	os.Exit(a.Run(ctx, root(a), os.Args[1:]))
 }
 
 // root returns the command that has all others, in the order of the help.
-func root(a *app) *cobra.Command {
-	return a.root([]*cobra.Command{
-		a.writeCommand(), a.readCommand(),
-		a.topicsCommand(), a.infoCommand(), a.deleteCommand(), a.trimCommand(), a.statsCommand(), a.configCommand(), a.pingCommand(), a.hooksCommand(), a.retentionCommand(),
-		a.benchCommand(),
-	}, []*cobra.Command{
-		a.checkCommand(), a.dumpCommand(), a.repairCommand(),
-	})
+func root(a *cli.App) *cobra.Command {
+	online := append([]*cobra.Command{writeCommand(a), read.Command(a)}, operate.Commands(a)...)
+	return a.Root(append(online, bench.Command(a)), offline.Commands(a))
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -42,7 +43,7 @@ type process struct {
 func start(t *testing.T, addr string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.CommandContext(t.Context(), "log-cli", args...)}
-	p.cmd.Env = append(os.Environ(), hostEnv+"="+addr)
+	p.cmd.Env = append(os.Environ(), cli.HostEnv+"="+addr)
 	p.cmd.Stderr = &p.stderr
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -84,7 +85,7 @@ func (p *process) wait() int {
 func run(t *testing.T, addr, stdin string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "log-cli", args...)
-	cmd.Env = append(os.Environ(), hostEnv+"="+addr)
+	cmd.Env = append(os.Environ(), cli.HostEnv+"="+addr)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -192,7 +193,7 @@ func TestFollowAwaitsTheTopic(t *testing.T) {
 	for _, from := range [][]string{nil, {"--last", "5"}, {"--from", "end"}, {"--since", "1h"}, {"--offset", "0"}} {
 		const topic = "greetigns"
 		cmd := exec.CommandContext(t.Context(), "log-cli", append([]string{"read", topic, "-F", "--limit", "1"}, from...)...)
-		cmd.Env = append(os.Environ(), cliHostEnv+"="+s.addr)
+		cmd.Env = append(os.Environ(), cli.CLIHostEnv+"="+s.addr)
 		var stdout bytes.Buffer
 		cmd.Stdout = &stdout
 		stderr, err := cmd.StderrPipe()

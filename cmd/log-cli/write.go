@@ -13,15 +13,16 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
 // writeFlags are the flags of write.
 type writeFlags struct {
-	topic         topic
+	topic         cli.Topic
 	input, output string
 	backlog       string
-	batchSize     size
+	batchSize     cli.Size
 	count         int64
 	interval      time.Duration
 	retry         patience
@@ -71,7 +72,7 @@ func (p *patience) Set(text string) error {
 
 func (p *patience) Type() string { return "TIME" }
 
-func (a *app) writeCommand() *cobra.Command {
+func writeCommand(a *cli.App) *cobra.Command {
 	var f writeFlags
 	cmd := &cobra.Command{
 		Use:   "write TOPIC [MESSAGE…] [flags]",
@@ -100,7 +101,7 @@ its way when the command ended may then be stored twice.`,
   log-cli write syslog --input /var/log/syslog
   tail -f app.log | log-cli write app`,
 		Args: func(_ *cobra.Command, args []string) error {
-			args, err := f.topic.words(args)
+			args, err := f.topic.Words(args)
 			if err != nil {
 				return err
 			}
@@ -112,35 +113,35 @@ its way when the command ended may then be stored twice.`,
 			}
 			return nil
 		},
-		RunE: a.do(func(ctx context.Context, args []string) error {
-			args, err := f.topic.words(args)
+		RunE: a.Do(func(ctx context.Context, args []string) error {
+			args, err := f.topic.Words(args)
 			if err != nil {
 				return err
 			}
-			return a.withClient(ctx, func(client *logd.Client) error {
+			return a.WithClient(ctx, func(client *logd.Client) error {
 				d := &delivery{
-					client: client, note: a.note, life: ctx, retry: f.retry.or(len(args) == 0),
-					topic: f.topic.name, count: f.count, json: a.json(), last: -1,
+					client: client, note: a.Note, life: ctx, retry: f.retry.or(len(args) == 0),
+					topic: f.topic.Name, count: f.count, json: a.JSON(), last: -1,
 				}
 				defer d.close()
-				return a.write(ctx, d, &f, args)
+				return write(ctx, a, d, &f, args)
 			})
 		}),
 	}
 	flags := cmd.Flags()
-	a.topicFlag(cmd, &f.topic)
+	a.TopicFlag(cmd, &f.topic)
 	flags.StringVar(&f.input, "input", "", "read lines from `FILE` (default -, standard input)")
 	flags.StringVar(&f.output, "output", "", "print the batches' offsets to `FILE` (default -, standard output)")
 	flags.Var(&f.batchSize, "batch-size", "make batches of at most this `SIZE`; a longer message goes alone (default the server's largest)")
-	flags.VarP((*number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
+	flags.VarP((*cli.Number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.StringVar(&f.backlog, "backlog", "", "keep what is not stored in `FILE`, which the next run delivers first")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default forever, and 0s if the messages are arguments)")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this `TIME`")
-	a.formatFlag(cmd)
+	a.FormatFlag(cmd)
 	return cmd
 }
 
-func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []string) (err error) {
+func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []string) (err error) {
 	if err := d.setLimits(ctx, int64(f.batchSize)); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []stri
 			return err
 		}
 	}
-	out := a.stdout
+	out := a.Stdout
 	if f.output != "" && f.output != "-" {
 		file, err := os.Create(f.output)
 		if err != nil {
@@ -173,9 +174,9 @@ func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []stri
 		return err
 	}
 	if len(args) > 0 {
-		return a.writeArgs(ctx, d, args)
+		return writeArgs(ctx, a, d, args)
 	}
-	in, total := a.stdin, int64(-1)
+	in, total := a.Stdin, int64(-1)
 	if f.input != "" && f.input != "-" {
 		file, err := os.Open(f.input)
 		if err != nil {
@@ -186,12 +187,12 @@ func (a *app) write(ctx context.Context, d *delivery, f *writeFlags, args []stri
 		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
 			total = info.Size()
 		}
-	} else if isTerminal(a.stdin) && isTerminal(a.stderr) {
-		a.note("writing the lines that you type; end with Ctrl-D")
+	} else if cli.IsTerminal(a.Stdin) && cli.IsTerminal(a.Stderr) {
+		a.Note("writing the lines that you type; end with Ctrl-D")
 	}
-	bar := a.progress(total, "writing", out)
-	defer bar.finish()
-	return a.writeLines(ctx, d, in, bar, f.interval)
+	bar := a.Progress(total, "writing", out)
+	defer bar.Finish()
+	return writeLines(ctx, a, d, in, bar, f.interval)
 }
 
 // setLimits asks the server how large a batch may be.
@@ -238,22 +239,22 @@ func (d *delivery) setNext(ctx context.Context) error {
 }
 
 // writeArgs writes the arguments.
-func (a *app) writeArgs(ctx context.Context, d *delivery, args []string) error {
+func writeArgs(ctx context.Context, a *cli.App, d *delivery, args []string) error {
 	ctx = context.WithoutCancel(ctx) // few bytes: an interrupt need not call them off
 	for _, arg := range args {
 		if err := d.add(ctx, []byte(arg)); err != nil {
-			return a.writeFailed(ctx, d, "message", err)
+			return writeFailed(ctx, a, d, "message", err)
 		}
 	}
 	if err := d.finish(ctx); err != nil {
-		return a.writeFailed(ctx, d, "message", err)
+		return writeFailed(ctx, a, d, "message", err)
 	}
 	return nil
 }
 
 // writeLines writes the lines of in. The end of ctx ends the input: what was
 // read before is written.
-func (a *app) writeLines(ctx context.Context, d *delivery, in io.Reader, bar *bar, interval time.Duration) error {
+func writeLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *cli.Bar, interval time.Duration) error {
 	send := context.WithoutCancel(ctx)
 	add := func(line []byte) error { return d.add(send, line) }
 	input := newPump(ctx, in)
@@ -266,7 +267,7 @@ func (a *app) writeLines(ctx context.Context, d *delivery, in io.Reader, bar *ba
 		var err error
 		select {
 		case c := <-input.full:
-			bar.add(c.n)
+			bar.Add(c.n)
 			err = split.each(c.buf[:c.n], add)
 			if err == nil && c.err == io.EOF {
 				if err = split.last(add); err == nil {
@@ -291,8 +292,8 @@ func (a *app) writeLines(ctx context.Context, d *delivery, in io.Reader, bar *ba
 			err = errInterrupted
 		}
 		if err != nil {
-			bar.finish()
-			return a.writeFailed(send, d, "line", err)
+			bar.Finish()
+			return writeFailed(send, a, d, "line", err)
 		}
 		if !ticking && !d.idle() {
 			pause := interval
@@ -307,10 +308,10 @@ func (a *app) writeLines(ctx context.Context, d *delivery, in io.Reader, bar *ba
 
 // writeFailed settles what is on its way, says what became of all messages,
 // and returns why not all are stored.
-func (a *app) writeFailed(ctx context.Context, d *delivery, what string, err error) error {
+func writeFailed(ctx context.Context, a *cli.App, d *delivery, what string, err error) error {
 	number := d.messages + 1
 	if also := d.push(ctx); also != nil && also != err {
-		a.note("%s", plain(also))
+		a.Note("%s", cli.Plain(also))
 	}
 	d.close()
 	for _, k := range d.spool.kept {
@@ -322,7 +323,7 @@ func (a *app) writeFailed(ctx context.Context, d *delivery, what string, err err
 			d.account.add(k.first, last, unknown)
 		}
 	}
-	a.note("%s", d.account.report(what))
+	a.Note("%s", d.account.report(what))
 	if errors.Is(err, errTooLong) {
 		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, d.limit)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -17,8 +18,8 @@ import (
 func inProcess(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &app{stdin: stdin, stdout: &out, stderr: &errs, getenv: func(string) string { return addr }}
-	code = a.run(t.Context(), root(a), args)
+	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	code = a.Run(t.Context(), root(a), args)
 	return code, out.String(), errs.String()
 }
 
@@ -85,10 +86,10 @@ func BenchmarkWrite(b *testing.B) {
 	line := append(bytes.Repeat([]byte("x"), 99), '\n')
 	input := bytes.Repeat(line, 64<<20/len(line))
 	b.SetBytes(int64(len(input)))
-	a := &app{stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return s.addr }}
+	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return s.addr }}
 	for b.Loop() {
-		a.stdin = bytes.NewReader(input)
-		if code := a.run(context.Background(), root(a), []string{"write", "-t", "t"}); code != 0 {
+		a.Stdin = bytes.NewReader(input)
+		if code := a.Run(context.Background(), root(a), []string{"write", "-t", "t"}); code != 0 {
 			b.Fatalf("exit code %d", code)
 		}
 	}

@@ -1,0 +1,289 @@
+// Package read has the command of log-cli that prints messages: from where to
+// where, which of them, and how.
+package read
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/place"
+	"github.com/logd-dev/logd/internal/exit"
+)
+
+// readFlags are the flags of read.
+type readFlags struct {
+	topic               cli.Topic
+	from, offset, since place.Flag
+	to                  place.Flag
+	last                int64
+	limit               int64
+	numbers             bool
+	follow              bool
+	orOldest            bool
+	times, utc          bool
+	grep                string
+	invert              bool
+	pattern             pattern // nil if --format is none
+
+	begin place.Place    // what one of from, offset, since and last says
+	match *regexp.Regexp // what grep says
+}
+
+func Command(a *cli.App) *cobra.Command {
+	var f readFlags
+	cmd := &cobra.Command{
+		Use:        "read TOPIC [flags]",
+		SuggestFor: []string{"tail", "cat", "get", "consume", "subscribe", "follow"},
+		Short:      "Print the messages of a topic, each on a line.",
+		Long: `Prints all messages from the oldest to the end of the topic. --from and --to say
+where to begin and end; with --read-forever it waits at the end for more.
+
+A PLACE is one of
+  start, end            the oldest message; behind the newest one
+  1234                  the batch at this offset
+  1234.56               a message, as --numbers prints it
+  -10                   the tenth message before the end
+  10m, -90s, -2d, -1w   so long ago (ms, s, m, h, d, w)
+  2026-11-28            a day, or a time: "2026-11-28 19:00", with seconds
+  2026-11-28T19:00:05Z  a time in another zone
+  today, yesterday      when the day began
+A time stands for the first batch that was appended at that time or later.
+
+A pattern for --format has %t topic, %o offset, %d delta, %T time, %s body, %%,
+and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.`,
+		Example: `  log-cli read greetings
+  log-cli read greetings --last 5 --read-forever
+  log-cli read greetings --since 10m --grep 'err|warn' --time
+  log-cli read greetings --from yesterday --to today -o json
+  log-cli read greetings --format '%T %o.%d %s\n'`,
+		Args: func(cmd *cobra.Command, args []string) error { return f.words(cmd, args) },
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			return f.settle(cmd)
+		},
+		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
+			return read(ctx, a, client, &f)
+		}),
+	}
+	flags := cmd.Flags()
+	a.TopicFlag(cmd, &f.topic)
+	flags.Var(&f.from, "from", "begin at this `PLACE` (default start)")
+	flags.Var(&f.to, "to", "end before this `PLACE` (default: read to the end)")
+	flags.Var(&f.offset, "offset", "the same as --from `PLACE`")
+	flags.Var(&f.since, "since", "the same as --from `PLACE`")
+	flags.Var((*cli.Number)(&f.last), "last", "print the last `N` messages")
+	flags.Var((*cli.Number)(&f.limit), "limit", "end after `N` messages; 0 for no limit")
+	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more, and for the topic if there is none yet")
+	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message if the wanted one is gone or damaged")
+	flags.StringVar(&f.grep, "grep", "", "print only messages that match this `REGEXP`")
+	flags.BoolVar(&f.invert, "invert", false, "print only messages that do not match --grep")
+	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
+	flags.BoolVar(&f.times, "time", false, "print before each message when it was appended, in local time")
+	flags.BoolVar(&f.utc, "utc", false, "print times in UTC")
+	patternFlag(a, cmd, &f.pattern)
+	for _, name := range []string{"from", "to", "offset", "since"} {
+		cmd.RegisterFlagCompletionFunc(name, place.Complete)
+	}
+	return cmd
+}
+
+// words takes the topic. Who writes -n 3 means --limit 3.
+func (f *readFlags) words(cmd *cobra.Command, args []string) error {
+	err := f.topic.Only(args)
+	if err != nil && f.numbers && len(args) > 0 {
+		if _, bad := strconv.ParseUint(args[len(args)-1], 10, 63); bad == nil {
+			return fmt.Errorf("%w; -n takes no number: --limit does, and --last", err)
+		}
+	}
+	return err
+}
+
+// settle looks whether the flags go together.
+func (f *readFlags) settle(cmd *cobra.Command) error {
+	begins := ""
+	for name, p := range map[string]place.Place{"from": f.from.Place, "offset": f.offset.Place, "since": f.since.Place, "last": {Kind: place.FromEnd, N: f.last}} {
+		if !cmd.Flags().Changed(name) {
+			continue
+		}
+		if begins != "" {
+			first, second := min(begins, name), max(begins, name)
+			return fmt.Errorf("--%s and --%s both say where to begin: give one of them", first, second)
+		}
+		begins, f.begin = name, p
+	}
+	if begins == "last" && f.limit == 0 && !f.follow {
+		f.limit = f.last // what comes meanwhile is not of the last ones
+	}
+	if f.grep != "" {
+		var err error
+		if f.match, err = regexp.Compile(f.grep); err != nil {
+			return fmt.Errorf("--grep: %w", err)
+		}
+	}
+	switch {
+	case f.limit < 0 || f.last < 0:
+		return errors.New("--limit and --last must not be negative")
+	case f.follow && f.to.IsSet():
+		return errors.New("--read-forever has no end: leave it or --to out")
+	case f.to.IsSet() && f.begin.After(f.to.Place):
+		return fmt.Errorf("--%s is behind --to", begins)
+	case f.invert && f.match == nil:
+		return errors.New("--invert: want --grep with it")
+	case f.pattern != nil && (f.numbers || f.times):
+		return errors.New("a pattern says it all: leave --numbers and --time out, and put %o.%d and %T into it")
+	}
+	return nil
+}
+
+func read(ctx context.Context, a *cli.App, client *logd.Client, f *readFlags) error {
+	r := &reader{
+		app: a, Finder: place.Finder{Client: client, Topic: f.topic.Name}, flags: f, limit: f.limit,
+		out: &messageWriter{
+			out: bufio.NewWriterSize(a.Stdout, 128<<10), topic: f.topic.Name, json: a.JSON(),
+			numbers: f.numbers, times: f.times, zone: time.Local, pattern: f.pattern,
+		},
+	}
+	if f.utc {
+		r.out.zone = time.UTC
+	}
+	if f.follow {
+		var stop context.CancelFunc
+		ctx, stop = exit.UntilClosed(ctx, a.Stdout)
+		defer stop()
+	}
+	start, err := r.start(ctx)
+	if err == nil {
+		err = r.run(ctx, start)
+	}
+	if flushed := r.out.flush(); err == nil {
+		err = flushed
+	}
+	if ctx.Err() != nil && !errors.Is(err, exit.ErrQuiet) {
+		if f.follow {
+			return nil // it has no other end
+		}
+		return exit.With(exit.Failed, errors.New("interrupted"))
+	}
+	return err
+}
+
+// reader reads a topic and prints it.
+type reader struct {
+	place.Finder
+	app   *cli.App
+	flags *readFlags
+	out   *messageWriter
+
+	offset  int64 // where reading begins, unless it is the oldest
+	to      int64 // where it ends, if bounded
+	toDelta int64
+	bounded bool
+	limit   int64 // how many messages are still to be printed; 0 for all
+	begun   bool  // there was a message
+
+	lost atomic.Bool // the user was told that the server does not answer
+}
+
+// start finds out where to begin, and where to end.
+func (r *reader) start(ctx context.Context) (logd.Position, error) {
+	if r.flags.follow {
+		if _, err := r.Client.Info(ctx, r.Topic); errors.Is(err, logd.ErrNotFound) {
+			r.app.Note("there is no topic %q yet; waiting for it%s", r.Topic, cli.MeantTopic(ctx, r.Client, r.Topic))
+		}
+	}
+	if p := &r.flags.to; p.IsSet() {
+		var err error
+		if r.to, r.toDelta, err = r.Find(ctx, p.Place); err != nil {
+			return logd.Position{}, r.explained(ctx, err)
+		}
+		r.bounded = true
+	}
+	switch p := &r.flags.begin; p.Kind {
+	case place.None, place.AtStart:
+		return logd.AtOldest(), nil
+	case place.AtOffset:
+		r.offset = p.Offset
+		return logd.At(logd.ID{Offset: p.Offset, Delta: p.Delta}), nil
+	default:
+		offset, delta, err := r.Find(ctx, *p)
+		if r.flags.follow && errors.Is(err, logd.ErrNotFound) {
+			return logd.AtOldest(), nil // of a topic that is yet to come
+		}
+		r.offset = offset
+		return logd.At(logd.ID{Offset: offset, Delta: delta}), r.explained(ctx, err)
+	}
+}
+
+// run prints messages until there are enough.
+func (r *reader) run(ctx context.Context, start logd.Position) error {
+	client, cfg := r.Client, logd.ScannerConfig{
+		Start: start, Follow: r.flags.follow, AwaitTopic: r.flags.follow,
+		Times: r.out.json || r.out.times || r.out.pattern.wants('T'),
+	}
+	if r.flags.follow {
+		// The server was there when the command was started; from now on there
+		// is no hurry.
+		endless := r.app.ClientConfig()
+		endless.ReconnectAttempts = -1
+		var err error
+		if client, err = logd.NewClient(endless); err != nil {
+			return err
+		}
+		defer client.Close()
+		cfg.OnRetry = r.retrying
+	}
+	if r.limit > 0 && r.flags.match == nil {
+		cfg.Limit = r.limit
+	}
+	if r.flags.orOldest {
+		cfg.OnGone = r.passGap
+	} else if start == logd.AtOldest() {
+		cfg.OnGone = r.passDamagedStart
+	}
+	s, err := logd.NewScanner(ctx, client, r.Topic, cfg)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for m, err := range s.All(ctx) {
+		if err != nil {
+			break
+		}
+		if r.bounded && (m.Offset > r.to || m.Offset == r.to && m.Delta >= r.toDelta) {
+			break
+		}
+		r.begun = true
+		if r.wanted(&m) {
+			if err := r.out.print(&m); err != nil {
+				return err
+			}
+			if r.limit == 1 {
+				return nil
+			}
+			r.limit = max(r.limit-1, 0)
+		}
+		if r.flags.follow && !s.Ready() {
+			if err := r.out.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.ended(ctx, s)
+}
+
+// wanted reports whether a message is to be printed.
+func (r *reader) wanted(m *logd.Message) bool {
+	return r.flags.match == nil || r.flags.match.Match(m.Body) != r.flags.invert
+}
