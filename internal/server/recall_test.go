@@ -50,11 +50,11 @@ func TestRecall(t *testing.T) {
 	atEnd := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
 	for _, refusal := range []*protocol.Error{protocol.ErrUnauthorized, protocol.ErrNotLeader} {
 		store := &fickleStore{Memory: topictest.NewMemory()}
-		inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
-			c, waiting, idle, overHTTP := connect(t, s), connect(t, s), connect(t, s), dial()
+		inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+			c, waiting, another, idle := connect(t, s), connect(t, s), connect(t, s), connect(t, s)
 			c.ask(b, "OK 0 1")
 			waiting.send(atEnd)
-			overHTTP.post(protocol.ContentType, atEnd)
+			another.send(atEnd)
 			idle.ask("INFO nothing\r\n", "ERR not found")
 			wantWatching(t, s, store.Memory, 2)
 			lookups := store.lookups.Load()
@@ -74,7 +74,7 @@ func TestRecall(t *testing.T) {
 			s.Recall()
 			refused := "ERR " + refusal.Reason
 			waiting.want(refused + "\r\n")
-			overHTTP.wantAnswer(refusal.Status, refused+"\r\n")
+			another.want(refused + "\r\n")
 			if took := time.Since(began); took != 0 {
 				t.Errorf("waiting reads ended after %v", took)
 			}
@@ -100,17 +100,17 @@ func TestRecall(t *testing.T) {
 // if nothing had been, and its time goes on.
 func TestRecallOfNothing(t *testing.T) {
 	store := topictest.NewMemory()
-	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		b := testkit.Batch("t", "one")
 		atEnd := fmt.Sprintf("READ t %d 1 wait=60000\r\n", len(b))
-		w, waiting, overHTTP, late := connect(t, s), connect(t, s), dial(), connect(t, s)
+		w, waiting, another, late := connect(t, s), connect(t, s), connect(t, s), connect(t, s)
 		w.ask(b, "OK 0 1")
 		began := time.Now()
 		late.send(fmt.Sprintf("READ t %d 1 wait=60000\r\n", 2*len(b)))
 		late.want("ERR not found\r\n") // beyond the end
 		late.send("PIN")               // the half of a request
 		waiting.send(atEnd)
-		overHTTP.post(protocol.ContentType, atEnd)
+		another.send(atEnd)
 		for range 5 {
 			time.Sleep(time.Second)
 			s.Recall()
@@ -121,7 +121,7 @@ func TestRecallOfNothing(t *testing.T) {
 		w.ask(b, fmt.Sprintf("OK %d 1", len(b)))
 		found := fmt.Sprintf("OK %d 1\r\n%s", len(b), b)
 		waiting.want(found)
-		overHTTP.wantAnswer(200, found)
+		another.want(found)
 		waiting.send(strings.Replace(atEnd, fmt.Sprint(len(b)), fmt.Sprint(2*len(b)), 1))
 		time.Sleep(30 * time.Second)
 		s.Recall()

@@ -1,15 +1,17 @@
-package server_test
+package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,59 +19,113 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 	"github.com/logd-dev/logd/internal/web"
+	"github.com/logd-dev/logd/logdtest/memnet"
 )
 
-// httpTimeout is the ReadTimeout and WriteTimeout of the HTTP servers here.
-const httpTimeout = 10 * time.Second
+// timeout is that of the servers here, for requests and answers.
+const timeout = 10 * time.Second
 
-// inHTTPBubble is inBubble with an HTTP server before the server.
-func inHTTPBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client)) {
+// inBubble runs f in a bubble of synctest, with a server of the protocol and one of
+// HTTP before it. Each call of dial makes a connection to that one.
+func inBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client)) {
 	t.Helper()
-	inBubble(t, o, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		f(t, s, store, serveHTTP(t, handler(s, o)))
+	inWebBubble(t, o, func(t *testing.T, s *server.Server, store *topictest.Memory, _ *web.Server, dial func() *client) {
+		f(t, s, store, dial)
 	})
 }
 
-// serveHTTP serves HTTP until the test ends. Each call of dial makes a connection
-// to it.
-func serveHTTP(t *testing.T, handler http.Handler) (dial func() *client) {
-	conns := make(chan net.Conn)
-	l := &fakeListener{closed: make(chan struct{})}
-	l.accept = func() (net.Conn, error) {
-		select {
-		case nc := <-conns:
-			return nc, nil
-		case <-l.closed:
-			return nil, net.ErrClosed
+// inWebBubble is inBubble for who wants to see the server of HTTP as well.
+func inWebBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.Server, store *topictest.Memory, w *web.Server, dial func() *client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := o
+		store, _ := o.Store.(*topictest.Memory)
+		if o.Store == nil {
+			store = topictest.NewMemory()
+			o.Store, o.Hooks = store, store
 		}
-	}
-	h := &http.Server{Handler: handler, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: time.Hour}
-	done := make(chan error, 1)
-	go func() { done <- h.Serve(l) }()
-	t.Cleanup(func() {
-		h.Close()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve = %v", err)
+		o.Timeout = timeout
+		s := server.New(o)
+		w := web.New(web.Options{
+			Protocol: func() *server.Server { return s }, Timeout: timeout, IdleTimeout: time.Hour, AllowedHosts: []string{"logd"}, Logger: o.Logger,
+		})
+		network := memnet.New(t)
+		l, err := network.Listen("logd:1775")
+		if err != nil {
+			t.Fatal(err)
 		}
+		done := make(chan error, 1)
+		go func() { done <- w.Serve(l) }()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if n := s.Stats().Connections; n != 0 {
+				t.Errorf("%d connections after Close", n)
+			}
+			w.Close()
+			if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+		f(t, s, store, w, func() *client {
+			nc, err := network.Dial(t.Context(), "tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &client{t, nc, bufio.NewReader(nc)}
+		})
 	})
-	return func() *client {
-		nc, srv := net.Pipe()
-		conns <- srv
-		return &client{t, nc, bufio.NewReader(nc)}
+}
+
+// client is a connection in a bubble.
+type client struct {
+	t  testing.TB
+	nc net.Conn
+	in *bufio.Reader
+}
+
+// connect returns a connection of the protocol.
+func connect(t testing.TB, s *server.Server) *client {
+	nc, srv := net.Pipe()
+	s.ServeConn(srv)
+	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+// send sends text, which the server must take.
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.nc, text); err != nil {
+		c.t.Fatalf("send %.60q: %v", text, err)
 	}
 }
 
-// handler returns the server of HTTP before s.
-func handler(s *server.Server, o server.Options) *web.Server {
-	timeout := o.Timeout
-	if timeout == 0 {
-		timeout = 15 * time.Second
+// want receives exactly text.
+func (c *client) want(text string) {
+	c.t.Helper()
+	got := make([]byte, len(text))
+	n, err := io.ReadFull(c.in, got)
+	if err != nil || string(got) != text {
+		c.t.Fatalf("received %.200q (%v), want %.200q", got[:n], err, text)
 	}
-	return web.New(web.Options{
-		Protocol: func() *server.Server { return s }, Timeout: timeout, AllowedHosts: []string{"logd"}, Logger: o.Logger,
-	})
+}
+
+// ask sends a request of the protocol that has one line as its answer.
+func (c *client) ask(request, answer string) {
+	c.t.Helper()
+	c.send(request)
+	c.want(answer + "\r\n")
+}
+
+// wantClosed waits for the server to close.
+func (c *client) wantClosed() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
+		c.t.Fatalf("received %.200q (%v), want the connection closed", rest, err)
+	}
 }
 
 // post sends POST /log.
@@ -101,15 +157,42 @@ func (c *client) wantAnswer(status int, body string) {
 	}
 }
 
-// TestHTTPRequests: the body is one whole request, the answer its response, and
+// length returns how much is in a topic, -1 if there is no such topic.
+func length(store *topictest.Memory, name string) int {
+	data, ok := store.Data(name)
+	if !ok {
+		return -1
+	}
+	return len(data)
+}
+
+// wantWatching waits until nothing moves, and fails unless so many reads wait, as
+// the server and the store see it.
+func wantWatching(t *testing.T, s *server.Server, store *topictest.Memory, want int) {
+	t.Helper()
+	synctest.Wait()
+	if readers, watchers := s.Stats().WaitingReads, store.Watchers("t"); int(readers) != want || watchers != want {
+		t.Fatalf("%d reads wait, %d watch the log; want %d", readers, watchers, want)
+	}
+}
+
+// elapsed fails unless the time since start is from want to want + 1/32.
+func elapsed(t testing.TB, start time.Time, want time.Duration) {
+	t.Helper()
+	if got := time.Since(start); got < want || got > want+want/32 {
+		t.Errorf("it took %v, want %v", got, want)
+	}
+}
+
+// TestLogRequests: the body is one whole request, the answer its response, and
 // the status says it again. What ends a connection of the protocol does not end
 // one of HTTP, but what is wrong with a request does.
-func TestHTTPRequests(t *testing.T) {
+func TestLogRequests(t *testing.T) {
 	store := topictest.NewMemory()
 	store.MaxTopics, store.Allowed = 2, []string{"t", "u", "v"}
 	b := testkit.Batch("t", "one")
 	reply := func(reason string) string { return "ERR " + reason + "\r\n" }
-	inHTTPBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
 			request string
@@ -181,13 +264,13 @@ func TestHTTPRequests(t *testing.T) {
 	})
 }
 
-// TestHTTPStatusOfStoreErrors: every error of the protocol has its status.
-func TestHTTPStatusOfStoreErrors(t *testing.T) {
+// TestLogStatusOfStoreErrors: every error of the protocol has its status.
+func TestLogStatusOfStoreErrors(t *testing.T) {
 	var fails error
 	store := topictest.NewMemory()
 	store.OnRead = func(string) error { return fails }
 	store.Create([]byte("t"))
-	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
 			err    error
@@ -214,10 +297,8 @@ func TestHTTPStatusOfStoreErrors(t *testing.T) {
 	})
 }
 
-func TestHTTPContentTypeAndMethod(t *testing.T) {
-	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		h := handler(s, server.Options{})
-		dial := serveHTTP(t, h)
+func TestLogContentTypeAndMethod(t *testing.T) {
+	inWebBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, w *web.Server, dial func() *client) {
 		c := dial()
 		b := testkit.Batch("t", "one")
 		for _, header := range []string{
@@ -232,7 +313,7 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 			c.wantClosed()
 			c = dial()
 		}
-		if n := h.Refused()["content_type"]; n != 10 {
+		if n := w.Refused()["content_type"]; n != 10 {
 			t.Errorf("%d requests of another content type are counted, want 10", n)
 		}
 		if n := length(store, "t"); n != -1 {
@@ -251,9 +332,9 @@ func TestHTTPContentTypeAndMethod(t *testing.T) {
 	})
 }
 
-// TestHTTPWaitingRead: it ends by an append, in time, when its client goes
+// TestLogWaitingRead: it ends by an append, in time, when its client goes
 // away, with a drain and with Close, and by nothing else.
-func TestHTTPWaitingRead(t *testing.T) {
+func TestLogWaitingRead(t *testing.T) {
 	b := testkit.Batch("t", "one")
 	wait := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
 	nothing := fmt.Sprintf("OK %d 0\r\n", len(b))
@@ -268,7 +349,7 @@ func TestHTTPWaitingRead(t *testing.T) {
 	for name, f := range map[string]scene{
 		"append": func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 			_, c := start(t, s, store, dial)
-			time.Sleep(10 * httpTimeout) // which is no deadline of a read that waits
+			time.Sleep(10 * timeout) // which is no deadline of a read that waits
 			wantWatching(t, s, store, 1)
 			began := time.Now()
 			connect(t, s).ask(b, fmt.Sprintf("OK %d 1", len(b)))
@@ -322,14 +403,14 @@ func TestHTTPWaitingRead(t *testing.T) {
 			wantWatching(t, s, store, 0)
 		},
 	} {
-		t.Run(name, func(t *testing.T) { inHTTPBubble(t, server.Options{Timeout: httpTimeout}, scene(f)) })
+		t.Run(name, func(t *testing.T) { inBubble(t, server.Options{}, scene(f)) })
 	}
 }
 
-// TestHTTPBodyThatDribbles is cut by the HTTP server's own deadline, and
+// TestLogBodyThatDribbles is cut by the HTTP server's own deadline, and
 // nothing of it is stored.
-func TestHTTPBodyThatDribbles(t *testing.T) {
-	inHTTPBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+func TestLogBodyThatDribbles(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		start := time.Now()
 		b := testkit.Batch("t", strings.Repeat("x", 1000))
@@ -345,7 +426,7 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 			}
 		}()
 		c.wantAnswer(400, "ERR invalid request\r\n")
-		elapsed(t, start, httpTimeout)
+		elapsed(t, start, timeout)
 		c.nc.Close()
 		<-done
 		if n := length(store, "t"); n != -1 {
@@ -354,9 +435,9 @@ func TestHTTPBodyThatDribbles(t *testing.T) {
 	})
 }
 
-// TestHTTPReaderThatDoesNotRead is cut after Timeout.
-func TestHTTPReaderThatDoesNotRead(t *testing.T) {
-	inHTTPBubble(t, server.Options{Timeout: httpTimeout}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+// TestLogReaderThatDoesNotRead is cut after Timeout.
+func TestLogReaderThatDoesNotRead(t *testing.T) {
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		b := testkit.Batch("t", strings.Repeat("x", 60_000))
 		c.post(protocol.ContentType, b)
@@ -367,14 +448,14 @@ func TestHTTPReaderThatDoesNotRead(t *testing.T) {
 		if err := s.Shutdown(context.Background()); err != nil { // waits for what runs
 			t.Errorf("Shutdown: %v", err)
 		}
-		elapsed(t, start, httpTimeout)
+		elapsed(t, start, timeout)
 	})
 }
 
-// TestHTTPMaxConnections: requests over HTTP count as connections while they
+// TestLogMaxConnections: requests over HTTP count as connections while they
 // are answered, so that reads that wait are bounded there too.
-func TestHTTPMaxConnections(t *testing.T) {
-	inHTTPBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+func TestLogMaxConnections(t *testing.T) {
+	inBubble(t, server.Options{MaxConnections: 3, MaxHTTPWaits: 2}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		w := connect(t, s)
 		w.ask(testkit.Batch("t", "one"), "OK 0 1")
 		a, b, c := dial(), dial(), dial()
@@ -400,10 +481,10 @@ func TestHTTPMaxConnections(t *testing.T) {
 	})
 }
 
-// TestHTTPWaitsAreLimited: reads over HTTP that wait take some of its
+// TestLogWaitsAreLimited: reads over HTTP that wait take some of its
 // connections, and never all. A read that need not wait is not counted.
-func TestHTTPWaitsAreLimited(t *testing.T) {
-	inHTTPBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+func TestLogWaitsAreLimited(t *testing.T) {
+	inBubble(t, server.Options{MaxConnections: 9}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		b := testkit.Batch("t", "one")
 		w := connect(t, s)
 		w.ask(b, "OK 0 1")
@@ -439,13 +520,14 @@ func TestHTTPWaitsAreLimited(t *testing.T) {
 	})
 }
 
-// TestHTTPPanic: it is logged with its stack and counted, as on any connection;
+// TestLogPanic: it is logged with its stack and counted, as on any connection;
 // nothing of the request is left.
-func TestHTTPPanic(t *testing.T) {
+func TestLogPanic(t *testing.T) {
 	store := topictest.NewMemory()
 	store.OnAppend = func(string) error { panic("the store is broken") }
-	log, logger := logBuffer()
-	inHTTPBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	inBubble(t, server.Options{Store: store, Logger: logger}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		c.post(protocol.ContentType, testkit.Batch("t", "one"))
 		c.wantClosed() // an error answer would say that nothing is stored
@@ -459,23 +541,60 @@ func TestHTTPPanic(t *testing.T) {
 			t.Errorf("Shutdown: %v", err)
 		}
 	})
-	for _, text := range []string{"the store is broken", "stack=", "http_test.go"} {
+	for _, text := range []string{"the store is broken", "stack=", "log_test.go"} {
 		if !strings.Contains(log.String(), text) {
 			t.Errorf("the log does not have %q: %s", text, log.String())
 		}
 	}
 }
 
-// TestHTTPFileShorterThanPromised: half an answer does not end as a whole one
+// shortStore has a topic t whose file may be shorter than what a read promises.
+type shortStore struct {
+	*topictest.Memory
+	data string
+	has  atomic.Int64 // so many bytes of data are there
+}
+
+func (s *shortStore) Log([]byte) (topic.Log, error) {
+	log, err := s.Memory.Log([]byte("t"))
+	return shortLog{log, s}, err
+}
+
+type shortLog struct {
+	topic.Log
+	store *shortStore
+}
+
+func (l shortLog) Read(offset, messages, maxBytes int64) (topic.View, error) {
+	v, err := l.Log.Read(offset, messages, maxBytes)
+	return shortView{v, l.store}, err
+}
+
+type shortView struct {
+	topic.View
+	store *shortStore
+}
+
+func (v shortView) Sections() int { return 1 }
+
+func (v shortView) Section(int) (io.ReaderAt, int64, int64) {
+	return strings.NewReader(v.store.data[:v.store.has.Load()]), 0, int64(len(v.store.data))
+}
+
+// TestLogFileShorterThanPromised: half an answer does not end as a whole one
 // does.
-func TestHTTPFileShorterThanPromised(t *testing.T) {
-	store, b := newFileStore(t, 200_000, 1<<40)
-	inHTTPBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+func TestLogFileShorterThanPromised(t *testing.T) {
+	b := testkit.Batch("t", strings.Repeat("0123456789", 20_000))
+	store := &shortStore{Memory: topictest.NewMemory(), data: b}
+	inBubble(t, server.Options{Store: store, MaxBatchSize: 1 << 20}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+		c := dial()
+		store.Create([]byte("t"))
+		c.post(protocol.ContentType, b)
+		c.wantAnswer(200, "OK 0 1\r\n")
 		for _, whole := range []bool{true, false} {
-			if !whole {
-				if err := os.Truncate(store.log.file.Name(), filePosition+100_000); err != nil {
-					t.Fatal(err)
-				}
+			store.has.Store(100_000)
+			if whole {
+				store.has.Store(int64(len(b)))
 			}
 			c := dial()
 			c.post(protocol.ContentType, "READ t 0 1\r\n")
@@ -496,4 +615,92 @@ func TestHTTPFileShorterThanPromised(t *testing.T) {
 			t.Errorf("%d panics are counted", n)
 		}
 	})
+}
+
+// TestLogInDoubt: what may be stored or not has no answer; the connection ends.
+func TestLogInDoubt(t *testing.T) {
+	for _, where := range []string{"append", "commit"} {
+		t.Run(where, func(t *testing.T) {
+			store := topictest.NewMemory()
+			fails := func(string) error { return fmt.Errorf("%w: %w", topic.ErrInDoubt, errors.New("disk on fire")) }
+			if where == "append" {
+				store.OnAppend = fails
+			} else {
+				store.OnCommit = fails
+			}
+			inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+				c := dial()
+				c.post(protocol.ContentType, testkit.Batch("t", "one"))
+				c.wantClosed()
+				c = dial()
+				c.post(protocol.ContentType, "PING\r\n")
+				c.wantAnswer(200, "OK\r\n")
+				if n := s.Stats().Panics; n != 0 {
+					t.Errorf("%d panics are counted", n)
+				}
+			})
+		})
+	}
+}
+
+// TestLogTooLarge: what is too large is said to be so from the first line, whether
+// the data is there or not.
+func TestLogTooLarge(t *testing.T) {
+	inBubble(t, server.Options{MaxBatchSize: 2000}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+		for _, line := range []string{
+			"BATCH 2000 t 1 1\r\n", "BATCH 1983 t 1 1\r\n", "BATCH 1983 t 1 1\n", "BATCH 2000 t 1 0\r\n", "BATCH 2000 / 1 1\r\n",
+			"BATCH 9223372036854775807 t 1 1\r\n",
+		} {
+			c := dial()
+			c.post(protocol.ContentType, line)
+			c.wantAnswer(413, "ERR too large\r\n")
+			c.wantClosed()
+		}
+	})
+}
+
+// refusingStore refuses to give out logs while there is a reason.
+type refusingStore struct {
+	*topictest.Memory
+	reason atomic.Pointer[protocol.Error]
+}
+
+func (s *refusingStore) Log(name []byte) (topic.Log, error) {
+	if err := s.reason.Load(); err != nil {
+		return nil, err
+	}
+	return s.Memory.Log(name)
+}
+
+// TestLogRecall: a read that waits gives back its log when the server is told to. It
+// waits on if the store still gives the log out, and ends at once if not.
+func TestLogRecall(t *testing.T) {
+	b := testkit.Batch("t", "one")
+	for _, reason := range []*protocol.Error{protocol.ErrUnauthorized, protocol.ErrNotLeader} {
+		store := &refusingStore{Memory: topictest.NewMemory()}
+		inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+			connect(t, s).ask(b, "OK 0 1")
+			waiting, refused := dial(), dial()
+			atEnd := fmt.Sprintf("READ t %d 1 wait=3600000\r\n", len(b))
+			waiting.post(protocol.ContentType, atEnd)
+			for range 5 {
+				time.Sleep(time.Second)
+				s.Recall()
+				wantWatching(t, s, store.Memory, 1)
+			}
+			connect(t, s).ask(b, fmt.Sprintf("OK %d 1", len(b)))
+			waiting.wantAnswer(200, fmt.Sprintf("OK %d 1\r\n%s", len(b), b))
+
+			refused.post(protocol.ContentType, fmt.Sprintf("READ t %d 1 wait=3600000\r\n", 2*len(b)))
+			wantWatching(t, s, store.Memory, 1)
+			store.reason.Store(reason)
+			began := time.Now()
+			s.Recall()
+			refused.wantAnswer(reason.Status, "ERR "+reason.Reason+"\r\n")
+			if took := time.Since(began); took != 0 {
+				t.Errorf("the read ended after %v", took)
+			}
+			wantWatching(t, s, store.Memory, 0)
+		})
+	}
 }
