@@ -96,6 +96,15 @@ func run(t *testing.T, addr, stdin string, args ...string) string {
 	return string(out)
 }
 
+// inProcess runs log-cli in this process.
+func inProcess(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	code = a.Run(t.Context(), root(a), args)
+	return code, out.String(), errs.String()
+}
+
 // A reader that follows goes on where it was when the server comes back:
 // nothing is lost and nothing is repeated.
 func TestFollowOutlivesTheServer(t *testing.T) {

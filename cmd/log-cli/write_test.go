@@ -9,31 +9,34 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/spf13/cobra"
+
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/logdtest"
 )
 
-// inProcess runs log-cli in this process.
-func inProcess(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
+// writeTo runs write against the server at addr.
+func writeTo(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
-	code = a.Run(t.Context(), root(a), args)
+	code = a.Run(t.Context(), a.Root([]*cobra.Command{writeCommand(a)}, nil), append([]string{"write"}, args...))
 	return code, out.String(), errs.String()
 }
 
 // A line may be as long as a batch can hold, to the byte, and no longer.
 func TestLongestLine(t *testing.T) {
 	const max = 1024
-	s := serve(t, "batch-size=1KiB")
+	addr := logdtest.Start(t, logdtest.BatchSize(max)).Addr()
 	fitted := 0
 	for n := max - 60; n < max; n++ {
 		line := strings.Repeat("x", n)
 		var b logd.Batch
 		b.Add([]byte(line))
 		fits := b.Len("long") <= max
-		code, _, stderr := inProcess(t, s.addr, strings.NewReader("before\n"+line+"\nafter\n"), "write", "-t", "long")
+		code, _, stderr := writeTo(t, addr, strings.NewReader("before\n"+line+"\nafter\n"), "-t", "long")
 		if fits {
 			fitted++
 			if code != exit.Done || stderr != "" {
@@ -52,7 +55,7 @@ func TestLongestLine(t *testing.T) {
 	}
 	// One without an end in sight is given up before it is read to the end.
 	endless := io.MultiReader(strings.NewReader("before\n"), endlessReader{})
-	code, _, stderr := inProcess(t, s.addr, endless, "write", "-t", "long")
+	code, _, stderr := writeTo(t, addr, endless, "-t", "long")
 	if code != exit.Failed || !strings.Contains(stderr, "line 2 is too long") {
 		t.Errorf("an endless line: exit code %d, %s", code, stderr)
 	}
@@ -68,9 +71,9 @@ func (endlessReader) Read(p []byte) (int, error) {
 }
 
 func TestInputFails(t *testing.T) {
-	s := serve(t)
+	addr := logdtest.Start(t).Addr()
 	in := io.MultiReader(strings.NewReader("one\ntwo\nth"), iotest.ErrReader(errors.New("it broke")))
-	code, stdout, stderr := inProcess(t, s.addr, in, "write", "-t", "t")
+	code, stdout, stderr := writeTo(t, addr, in, "-t", "t")
 	if code != exit.Failed || stdout != "0\n" || !strings.Contains(stderr, "lines 1 to 2 are stored; no other") || !strings.Contains(stderr, "read the input: it broke") {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
@@ -78,18 +81,14 @@ func TestInputFails(t *testing.T) {
 
 // BenchmarkWrite writes lines to a server in the same process.
 func BenchmarkWrite(b *testing.B) {
-	s, err := startServer(b.TempDir(), "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.stop()
+	addr := logdtest.Start(b).Addr()
 	line := append(bytes.Repeat([]byte("x"), 99), '\n')
 	input := bytes.Repeat(line, 64<<20/len(line))
 	b.SetBytes(int64(len(input)))
-	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return s.addr }}
+	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return addr }}
 	for b.Loop() {
 		a.Stdin = bytes.NewReader(input)
-		if code := a.Run(context.Background(), root(a), []string{"write", "-t", "t"}); code != 0 {
+		if code := a.Run(context.Background(), a.Root([]*cobra.Command{writeCommand(a)}, nil), []string{"write", "-t", "t"}); code != 0 {
 			b.Fatalf("exit code %d", code)
 		}
 	}
