@@ -84,11 +84,12 @@ var mayImport = map[string][]string{
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
-		"", "admin", "backlog", "internal/batch", "internal/exit",
-		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate", "cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench",
+		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/write", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate",
+		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench",
 	},
 	"cmd/log-cli/internal/cli":     {"", "admin", "internal/exit", "internal/version"},
 	"cmd/log-cli/internal/place":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/write":   {"", "admin", "backlog", "internal/batch", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/read":    {"", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},

@@ -1,4 +1,4 @@
-package main
+package write
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ func writeTo(t *testing.T, addr string, stdin io.Reader, args ...string) (code i
 	t.Helper()
 	var out, errs bytes.Buffer
 	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
-	code = a.Run(t.Context(), a.Root([]*cobra.Command{writeCommand(a)}, nil), append([]string{"write"}, args...))
+	code = a.Run(t.Context(), a.Root([]*cobra.Command{Command(a)}, nil), append([]string{"write"}, args...))
 	return code, out.String(), errs.String()
 }
 
@@ -88,7 +88,7 @@ func BenchmarkWrite(b *testing.B) {
 	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return addr }}
 	for b.Loop() {
 		a.Stdin = bytes.NewReader(input)
-		if code := a.Run(context.Background(), a.Root([]*cobra.Command{writeCommand(a)}, nil), []string{"write", "-t", "t"}); code != 0 {
+		if code := a.Run(context.Background(), a.Root([]*cobra.Command{Command(a)}, nil), []string{"write", "-t", "t"}); code != 0 {
 			b.Fatalf("exit code %d", code)
 		}
 	}

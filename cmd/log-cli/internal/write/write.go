@@ -1,4 +1,7 @@
-package main
+// Package write has the command of log-cli that appends messages: arguments, or
+// lines of its input. It delivers them whatever becomes of the server meanwhile, and
+// says of each what became of it.
+package write
 
 import (
 	"bufio"
@@ -72,7 +75,7 @@ func (p *patience) Set(text string) error {
 
 func (p *patience) Type() string { return "TIME" }
 
-func writeCommand(a *cli.App) *cobra.Command {
+func Command(a *cli.App) *cobra.Command {
 	var f writeFlags
 	cmd := &cobra.Command{
 		Use:   "write TOPIC [MESSAGE…] [flags]",
@@ -174,7 +177,7 @@ func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []s
 		return err
 	}
 	if len(args) > 0 {
-		return writeArgs(ctx, a, d, args)
+		return sendArgs(ctx, a, d, args)
 	}
 	in, total := a.Stdin, int64(-1)
 	if f.input != "" && f.input != "-" {
@@ -192,7 +195,7 @@ func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []s
 	}
 	bar := a.Progress(total, "writing", out)
 	defer bar.Finish()
-	return writeLines(ctx, a, d, in, bar, f.interval)
+	return sendLines(ctx, a, d, in, bar, f.interval)
 }
 
 // setLimits asks the server how large a batch may be.
@@ -238,23 +241,23 @@ func (d *delivery) setNext(ctx context.Context) error {
 	return nil
 }
 
-// writeArgs writes the arguments.
-func writeArgs(ctx context.Context, a *cli.App, d *delivery, args []string) error {
+// sendArgs writes the arguments.
+func sendArgs(ctx context.Context, a *cli.App, d *delivery, args []string) error {
 	ctx = context.WithoutCancel(ctx) // few bytes: an interrupt need not call them off
 	for _, arg := range args {
 		if err := d.add(ctx, []byte(arg)); err != nil {
-			return writeFailed(ctx, a, d, "message", err)
+			return failed(ctx, a, d, "message", err)
 		}
 	}
 	if err := d.finish(ctx); err != nil {
-		return writeFailed(ctx, a, d, "message", err)
+		return failed(ctx, a, d, "message", err)
 	}
 	return nil
 }
 
-// writeLines writes the lines of in. The end of ctx ends the input: what was
+// sendLines writes the lines of in. The end of ctx ends the input: what was
 // read before is written.
-func writeLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *cli.Bar, interval time.Duration) error {
+func sendLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *cli.Bar, interval time.Duration) error {
 	send := context.WithoutCancel(ctx)
 	add := func(line []byte) error { return d.add(send, line) }
 	input := newPump(ctx, in)
@@ -293,7 +296,7 @@ func writeLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar 
 		}
 		if err != nil {
 			bar.Finish()
-			return writeFailed(send, a, d, "line", err)
+			return failed(send, a, d, "line", err)
 		}
 		if !ticking && !d.idle() {
 			pause := interval
@@ -306,9 +309,9 @@ func writeLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar 
 	}
 }
 
-// writeFailed settles what is on its way, says what became of all messages,
+// failed settles what is on its way, says what became of all messages,
 // and returns why not all are stored.
-func writeFailed(ctx context.Context, a *cli.App, d *delivery, what string, err error) error {
+func failed(ctx context.Context, a *cli.App, d *delivery, what string, err error) error {
 	number := d.messages + 1
 	if also := d.push(ctx); also != nil && also != err {
 		a.Note("%s", cli.Plain(also))
