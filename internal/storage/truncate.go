@@ -13,10 +13,11 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
-// TruncateTo cuts the log off at offset, where a batch begins or which is
-// next: what lies at and after it is gone for good when TruncateTo returns nil,
-// and offset is next. Offsets that it frees are given out again. It does not
-// reach behind the head of what retention has left.
+// TruncateTo cuts the log off at offset, where a batch begins, or a range that is
+// set aside, or which is next: what lies at and after it is gone for good when
+// TruncateTo returns nil, and offset is next. Offsets that it frees are given out
+// again. What it keeps is on stable storage then. The error is ErrNotFound for any
+// other offset, also within what is set aside, and for one before the log begins.
 func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
 	return l.truncate(ctx, offset, cutting{})
 }
@@ -71,23 +72,15 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 	if err := l.sync(); err != nil {
 		return err
 	}
-	if findPartition(l.partitions(), offset) < 0 {
-		return ErrNotFound
+	if !l.hasAt(offset, how) {
+		return nil // it ends there
 	}
 	// What is before offset does not change meanwhile.
 	var at index.Entry
-	err = retryOnce(func() error {
-		parts := l.partitions()
-		p := parts[l.headAt(parts, offset, how)]
-		if p.end.Load() > offset || p == l.head() {
-			at, err = l.stateAt(p, offset)
-			return err
-		}
-		sum, err := l.partitionTotals(p, offset)
-		at = index.Entry{Messages: sum.Messages, Batches: sum.Batches}
-		return errors.Join(err, l.ensureIndex(p))
-	})
-	if err != nil {
+	if err := retryOnce(func() (err error) {
+		at, err = l.stateBefore(offset, how)
+		return err
+	}); err != nil {
 		return err
 	}
 	l.writer.Lock()
@@ -119,6 +112,23 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 		return l.fail("truncate", p.file.Name, offset, err)
 	}
 	return nil
+}
+
+// stateBefore returns the state, before offset, of the partition that is the head
+// when the log is cut off there.
+func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
+	parts := l.partitions()
+	i := l.headAt(parts, offset, how)
+	aside := layout.From(*l.damaged.Load(), offset)
+	if i < 0 || aside >= 0 && aside < offset {
+		return index.Entry{}, ErrNotFound
+	}
+	if p := parts[i]; aside < 0 && p.end.Load() > offset {
+		return l.stateAt(p, offset)
+	}
+	// No batch begins there, but one ends.
+	sum, err := l.partitionTotals(parts[i], offset)
+	return index.Entry{Messages: sum.Messages, Batches: sum.Batches}, errors.Join(err, l.ensureIndex(parts[i]))
 }
 
 // announceCut records durably that the log is being cut off at offset. If it

@@ -339,14 +339,15 @@ func (s *State) Heal(r layout.Range) {
 	s.Clean = false
 }
 
-// Forget drops what concerns only offsets before oldest or any at and after
-// next. A partition that was complete is not, and may grow to another content
+// Forget drops what concerns only offsets before oldest, and all that is at and
+// after next. A partition that was complete is not, and may grow to another content
 // of the same size, once its end is cut off.
 func (s *State) Forget(oldest, next int64) {
 	maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < oldest || base >= next || e.End > next })
 	maps.DeleteFunc(s.Hooked, func(base int64, _ bool) bool { return base < oldest || base >= next })
 	s.Due = min(s.Due, next)
-	s.Damaged = slices.DeleteFunc(s.Damaged, func(r layout.Range) bool { return r.To <= oldest || r.From >= next })
+	s.Damaged = slices.DeleteFunc(layout.Without(s.Damaged, layout.Range{From: next, To: math.MaxInt64}),
+		func(r layout.Range) bool { return r.To <= oldest })
 }
 
 // FinishCut notes that the truncation at s.Cut is done.

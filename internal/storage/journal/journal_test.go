@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -135,5 +136,25 @@ func TestDeletedMark(t *testing.T) {
 		if IsDeleted(marked[:i]) {
 			t.Errorf("%d bytes are taken for the mark", i)
 		}
+	}
+}
+
+// TestForgetDamage: of a range that reaches over a cut what is before it stays.
+func TestForgetDamage(t *testing.T) {
+	s := NewState()
+	for _, r := range []layout.Range{{From: 10, To: 30}, {From: 40, To: 60}, {From: 70, To: 90}} {
+		s.AddDamage(r)
+	}
+	s.Forget(0, 50)
+	if want := []layout.Range{{From: 10, To: 30}, {From: 40, To: 50}}; !slices.Equal(s.Damaged, want) {
+		t.Errorf("damaged %v, want %v", s.Damaged, want)
+	}
+	s.Forget(0, 30)
+	if want := []layout.Range{{From: 10, To: 30}}; !slices.Equal(s.Damaged, want) {
+		t.Errorf("damaged %v, want %v", s.Damaged, want)
+	}
+	s.Forget(20, 25)
+	if want := []layout.Range{{From: 10, To: 25}}; !slices.Equal(s.Damaged, want) {
+		t.Errorf("damaged %v, want %v", s.Damaged, want)
 	}
 }

@@ -59,6 +59,14 @@ func Past(ranges []Range, offset int64) int64 {
 	return offset
 }
 
+// From returns where the range begins that offset lies in, or -1.
+func From(ranges []Range, offset int64) int64 {
+	if i := after(ranges, offset); i < len(ranges) && ranges[i].From <= offset {
+		return ranges[i].From
+	}
+	return -1
+}
+
 // Clear returns up to where, from offset on and before end, no range is: offset
 // itself, or end where that is less, if it lies in one.
 func Clear(ranges []Range, offset, end int64) int64 {
