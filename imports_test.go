@@ -133,6 +133,7 @@ var mustNotReach = map[string][]string{
 	"internal/web":      {module + "/internal/storage", module + "/internal/vfs", "flag"},
 	"internal/link":     {"os/exec", "flag", "net/http"},
 	"":                  {"flag", "net/http"},
+	"admin":             {"flag", "net/http", "os/exec"},
 }
 
 // forTests are the packages that only tests import.

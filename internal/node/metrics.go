@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/storage"
 )
 
 // metrics are what /metrics shows. Counters are read from the server and the
@@ -103,91 +105,119 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	counter := func(name string, v int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(name string, v int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(v), labels...)
-	}
-	gauge("logd_build_info", 1, m.node.o.Version)
+	out := sample{m.desc, ch}
+	out.gauge("logd_build_info", 1, m.node.o.Version)
 	if w := m.node.web; w != nil {
 		for why, n := range w.Refused() {
-			counter("logd_http_refused_total", n, why)
+			out.counter("logd_http_refused_total", n, why)
 		}
 	}
 	if s := m.node.server.Load(); s != nil {
-		st := s.Stats()
-		for i := range st.Requests {
-			command := protocol.Command(i).String()
-			counter("logd_requests_total", st.Requests[i], command)
-			counter("logd_errors_total", st.Errors[i], command)
-		}
-		for _, e := range s.ErrorCounts() {
-			counter("logd_error_answers_total", e.Count, e.Command.String(), e.Reason)
-		}
-		counter("logd_received_bytes_total", st.BytesIn)
-		counter("logd_sent_bytes_total", st.BytesOut)
-		counter("logd_sendfile_calls_total", st.Sendfiles)
-		counter("logd_batches_total", st.Batches)
-		counter("logd_messages_total", st.Messages)
-		gauge("logd_connections", st.Connections)
-		counter("logd_connections_total", st.ConnectionsTotal)
-		counter("logd_connections_refused_total", st.ConnectionsRefused)
-		counter("logd_panics_total", st.Panics)
-		gauge("logd_waiting_reads", st.WaitingReads)
+		out.server(s)
 	}
 	store := m.node.store.Load()
 	if store == nil {
 		return
 	}
 	st := store.Stats()
-	counter("logd_read_misses_total", st.Misses)
-	counter("logd_duplicates_total", st.Duplicates)
-	counter("logd_topics_disallowed_total", st.Disallowed)
-	gauge("logd_topics", int64(st.Counts.Topics))
-	gauge("logd_open_files", int64(st.OpenFiles))
-	counter("logd_partitions_forced_total", st.Forced)
-	counter("logd_scrub_bytes_total", st.Scrubbed)
-	counter("logd_scrub_damage_total", st.ScrubDamaged)
+	out.store(&st)
+	if h := m.node.hooks; h != nil {
+		ended := h.queue.Counts()
+		out.gauge("logd_delete_hooks_pending", int64(len(h.queue.Entries())))
+		out.counter("logd_delete_hooks_total", ended.Succeeded, "succeeded")
+		out.counter("logd_delete_hooks_total", ended.Failed, "failed")
+		out.counter("logd_delete_hooks_total", ended.Skipped, "skipped")
+	}
+	known := m.topics.look(store, m.node.fs, st.Topics)
+	if known.free >= 0 && known.topics != nil {
+		out.gauge("logd_disk_free_bytes", known.free)
+	}
+	for i := range st.Topics {
+		t := &st.Topics[i]
+		if in, ok := known.topics[t.Topic]; ok {
+			out.gauge("logd_topic_messages", in.Messages, t.Topic)
+			out.time("logd_topic_oldest_timestamp_seconds", in.OldestTime, t.Topic)
+			out.time("logd_topic_newest_timestamp_seconds", in.NewestTime, t.Topic)
+		}
+		out.topic(t)
+	}
+}
+
+// sample is one collection of the values.
+type sample struct {
+	desc map[string]*prometheus.Desc
+	ch   chan<- prometheus.Metric
+}
+
+func (out sample) value(name string, kind prometheus.ValueType, v float64, labels []string) {
+	out.ch <- prometheus.MustNewConstMetric(out.desc[name], kind, v, labels...)
+}
+
+func (out sample) counter(name string, v int64, labels ...string) {
+	out.value(name, prometheus.CounterValue, float64(v), labels)
+}
+
+func (out sample) gauge(name string, v int64, labels ...string) {
+	out.value(name, prometheus.GaugeValue, float64(v), labels)
+}
+
+// time is a gauge of a time, to the millisecond. For none there is no value.
+func (out sample) time(name string, at time.Time, labels ...string) {
+	if !at.IsZero() {
+		out.value(name, prometheus.GaugeValue, float64(at.UnixMilli())/1000, labels)
+	}
+}
+
+func (out sample) server(s *server.Server) {
+	st := s.Stats()
+	for i := range st.Requests {
+		command := protocol.Command(i).String()
+		out.counter("logd_requests_total", st.Requests[i], command)
+		out.counter("logd_errors_total", st.Errors[i], command)
+	}
+	for _, e := range s.ErrorCounts() {
+		out.counter("logd_error_answers_total", e.Count, e.Command.String(), e.Reason)
+	}
+	out.counter("logd_received_bytes_total", st.BytesIn)
+	out.counter("logd_sent_bytes_total", st.BytesOut)
+	out.counter("logd_sendfile_calls_total", st.Sendfiles)
+	out.counter("logd_batches_total", st.Batches)
+	out.counter("logd_messages_total", st.Messages)
+	out.gauge("logd_connections", st.Connections)
+	out.counter("logd_connections_total", st.ConnectionsTotal)
+	out.counter("logd_connections_refused_total", st.ConnectionsRefused)
+	out.counter("logd_panics_total", st.Panics)
+	out.gauge("logd_waiting_reads", st.WaitingReads)
+}
+
+func (out sample) store(st *storage.Stats) {
+	out.counter("logd_read_misses_total", st.Misses)
+	out.counter("logd_duplicates_total", st.Duplicates)
+	out.counter("logd_topics_disallowed_total", st.Disallowed)
+	out.gauge("logd_topics", int64(st.Counts.Topics))
+	out.gauge("logd_open_files", int64(st.OpenFiles))
+	out.counter("logd_partitions_forced_total", st.Forced)
+	out.counter("logd_scrub_bytes_total", st.Scrubbed)
+	out.counter("logd_scrub_damage_total", st.ScrubDamaged)
 	passed := int64(0)
 	if !st.ScrubPassed.IsZero() {
 		passed = st.ScrubPassed.Unix()
 	}
-	gauge("logd_scrub_passed_timestamp_seconds", passed)
-	if h := m.node.hooks; h != nil {
-		ended := h.queue.Counts()
-		gauge("logd_delete_hooks_pending", int64(len(h.queue.Entries())))
-		counter("logd_delete_hooks_total", ended.Succeeded, "succeeded")
-		counter("logd_delete_hooks_total", ended.Failed, "failed")
-		counter("logd_delete_hooks_total", ended.Skipped, "skipped")
+	out.gauge("logd_scrub_passed_timestamp_seconds", passed)
+}
+
+func (out sample) topic(t *storage.TopicStats) {
+	out.gauge("logd_topic_bytes", t.Bytes, t.Topic)
+	out.gauge("logd_topic_partitions", int64(t.Partitions), t.Topic)
+	out.gauge("logd_topic_oldest_offset", t.Oldest, t.Topic)
+	out.gauge("logd_topic_next_offset", t.Next, t.Topic)
+	out.gauge("logd_topic_unsynced_bytes", t.Unsynced, t.Topic)
+	out.gauge("logd_topic_damaged_bytes", t.Damaged, t.Topic)
+	readOnly := int64(0)
+	if t.Err != nil {
+		readOnly = 1
 	}
-	known := m.topics.look(store, m.node.fs, st.Topics)
-	if known.free >= 0 && known.topics != nil {
-		gauge("logd_disk_free_bytes", known.free)
-	}
-	for _, t := range st.Topics {
-		if in, ok := known.topics[t.Topic]; ok {
-			gauge("logd_topic_messages", in.Messages, t.Topic)
-			for name, at := range map[string]time.Time{
-				"logd_topic_oldest_timestamp_seconds": in.OldestTime, "logd_topic_newest_timestamp_seconds": in.NewestTime,
-			} {
-				if !at.IsZero() {
-					ch <- prometheus.MustNewConstMetric(m.desc[name], prometheus.GaugeValue, float64(at.UnixMilli())/1000, t.Topic)
-				}
-			}
-		}
-		gauge("logd_topic_bytes", t.Bytes, t.Topic)
-		gauge("logd_topic_partitions", int64(t.Partitions), t.Topic)
-		gauge("logd_topic_oldest_offset", t.Oldest, t.Topic)
-		gauge("logd_topic_next_offset", t.Next, t.Topic)
-		gauge("logd_topic_unsynced_bytes", t.Unsynced, t.Topic)
-		gauge("logd_topic_damaged_bytes", t.Damaged, t.Topic)
-		var readOnly int64
-		if t.Err != nil {
-			readOnly = 1
-		}
-		gauge("logd_topic_read_only", readOnly, t.Topic)
-	}
+	out.gauge("logd_topic_read_only", readOnly, t.Topic)
 }
 
 // withoutNetwork is a collector for a process without what it says of the
