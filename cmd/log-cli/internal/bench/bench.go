@@ -33,6 +33,7 @@ type benchFlags struct {
 // maxLatency is the longest time that a histogram tells from longer ones.
 const maxLatency = time.Minute
 
+// Command returns the command, which talks to a server.
 func Command(a *cli.App) *cobra.Command {
 	f := benchFlags{messageSize: 100, batchSize: logd.DefaultMaxBatchSize}
 	cmd := &cobra.Command{

@@ -7,7 +7,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Bar shows progress on a terminal, or nothing anywhere else. A nil bar is
+// Bar shows progress on a terminal, or nothing anywhere else. A nil Bar is
 // one that shows nothing.
 type Bar struct{ bar *progressbar.ProgressBar }
 
@@ -44,7 +44,7 @@ func (b *Bar) Finish() {
 }
 
 // TimeBar shows on a terminal that time passes, or nothing anywhere else. A
-// nil timeBar shows nothing.
+// nil TimeBar shows nothing.
 type TimeBar struct {
 	bar      *progressbar.ProgressBar
 	duration time.Duration
@@ -58,7 +58,7 @@ func (a *App) ProgressTime(duration time.Duration) *TimeBar {
 	return &TimeBar{progressbar.NewOptions64(duration.Milliseconds(),
 		progressbar.OptionSetWriter(a.Stderr),
 		progressbar.OptionSetDescription("measuring"),
-		progressbar.OptionEnableColorCodes(false), // as in progress
+		progressbar.OptionEnableColorCodes(false), // as in Progress
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetWidth(30),

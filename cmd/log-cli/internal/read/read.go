@@ -39,6 +39,7 @@ type readFlags struct {
 	match *regexp.Regexp // what grep says
 }
 
+// Command returns the command, which talks to a server.
 func Command(a *cli.App) *cobra.Command {
 	var f readFlags
 	cmd := &cobra.Command{

@@ -75,6 +75,7 @@ func (p *patience) Set(text string) error {
 
 func (p *patience) Type() string { return "TIME" }
 
+// Command returns the command, which talks to a server.
 func Command(a *cli.App) *cobra.Command {
 	var f writeFlags
 	cmd := &cobra.Command{
