@@ -66,14 +66,17 @@ func (b *Batch) Fits(topic string, n int, max int64) bool {
 }
 
 // finish returns the batch's bytes for topic, which alias its memory.
-func (b *Batch) finish(topic string) ([]byte, error) {
+func (b *Batch) finish(topic string) ([]byte, error) { return b.finishNumbered(topic, "", 0) }
+
+// finishNumbered is finish, with a number if seq is not 0.
+func (b *Batch) finishNumbered(topic, pid string, seq int64) ([]byte, error) {
 	if err := checkTopic(topic); err != nil {
 		return nil, err
 	}
 	if b.b.Messages() == 0 {
 		return nil, ErrEmptyBatch
 	}
-	return b.b.Finish(topic), nil
+	return b.b.FinishNumbered(topic, pid, seq), nil
 }
 
 // checkTopic refuses names that the server would refuse, before they can break

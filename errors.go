@@ -50,6 +50,12 @@ var (
 	ErrShuttingDown error = protocol.ErrShuttingDown
 	// ErrReadOnly: the server's storage refuses writes; reads go on.
 	ErrReadOnly error = protocol.ErrReadOnly
+	// ErrOutOfOrder: the number of a batch is not the one that is next: see [Writer].
+	// The error is an *OutOfOrderError.
+	ErrOutOfOrder error = protocol.ErrOutOfOrder
+	// ErrSequenceConflict: the number of a batch is that of another batch, which is
+	// stored.
+	ErrSequenceConflict error = protocol.ErrSequenceConflict
 	// ErrInternal: the server failed; its log says why.
 	ErrInternal error = protocol.ErrInternal
 )
@@ -113,6 +119,21 @@ func (e *NotLeaderError) Error() string { return "not leader: " + e.Addr + " is"
 
 // Is reports whether target is ErrNotLeader.
 func (e *NotLeaderError) Is(target error) bool { return target == ErrNotLeader }
+
+// OutOfOrderError tells which number the server wants next from the sender of a
+// numbered batch: all before it are stored, and none from it on. It is ErrOutOfOrder
+// to errors.Is.
+type OutOfOrderError struct {
+	Next int64
+}
+
+// Error returns the answer's text.
+func (e *OutOfOrderError) Error() string {
+	return "out of order: number " + strconv.FormatInt(e.Next, 10) + " is next"
+}
+
+// Is reports whether target is ErrOutOfOrder.
+func (e *OutOfOrderError) Is(target error) bool { return target == ErrOutOfOrder }
 
 // ReplyError is an error answer that this version of the client does not know.
 type ReplyError struct {

@@ -38,8 +38,15 @@ import (
 // It begins as connected, or as flushing if there is a backlog, or, with
 // WriteWhileFailing, as failing.
 //
-// A batch fails when the server refuses it, whatever the reason, and when the
-// connection ends before the answer. From then on the Writer
+// A batch that can't be stored for the moment is sent again, and no state changes:
+// the connection was lost, or the server is busy, shutting down, read only or not the
+// leader. The Writer waits for the answers to all that it has sent, reconnects, and
+// goes on with the first batch that is not stored, with a pause before the second
+// attempt and those that follow. If that lasts for longer than WriterConfig.Patience,
+// the batch has failed. Without numbers (see below) it has failed at once.
+//
+// A batch fails, too, when the server refuses it for any other reason. From then on
+// the Writer
 //
 //  1. refuses new messages: Write returns the cause, at once; Flush, too, and
 //     whoever waits in either. With WriteWhileFailing messages are taken.
@@ -69,22 +76,34 @@ import (
 // at the head of the backlog, and the Writer goes on to fail, until the server
 // takes it or the backlog is removed: nothing is skipped.
 //
-// # Order, and what may arrive twice
+// # Once, and in order
 //
-// Messages are in the order of the Writes in their batch, and batches are sent
-// in this order. With InFlight 1 they are stored in this order, whatever
-// happens. With InFlight n, a batch that fails is stored behind those of the up
-// to n-1 batches sent after it that were already on their way and did not fail.
-// All others keep their order.
+// Messages are in the order of the Writes in their batch, and batches are sent in
+// this order. Each has a number, and the Writer an id of its own: so the server knows
+// a batch that is sent again, and stores none before its time. Each message is stored
+// once, in the order of the Writes, whatever InFlight is and however often connections
+// are lost and servers end. What is kept in a [backlog.Disk] keeps its numbers, also in
+// the next process.
 //
-// A message is stored twice only if its batch failed with an error that is
-// [IsUnknown] and was kept in the backlog: the server may have stored it without
-// being heard. It is then stored once more for each such failure, at most. In
-// addition, a batch from a [backlog.Disk] is stored again if the process ends
-// after the server stored it and before that was noted, and after a power cut.
-// A message whose WriteFunc callback had no error is stored exactly once; one
-// whose error is [IsNotStored] was not stored by that attempt. [backlog.None] is
-// for those who would rather lose a message than see it twice.
+// If the server has stored a batch and can't tell any more where, its WriteFunc
+// callbacks have the offset -1. If a callback has an error that is [IsNotStored], the
+// message is not stored; if it is ErrBacklogged, it is still to be.
+//
+// A server knows as many of a topic's newest batches as its CONFIG says (Producers). If
+// so many others have come before a batch is sent again, or the server has lost its
+// data, the batch may be stored twice, and WriterStats.InDoubt counts that.
+//
+// # Without numbers
+//
+// A server whose CONFIG has no Producers, or 0, gets batches without numbers, and
+// with NoSequence every server does. With InFlight n, a batch that fails is then stored
+// behind those of the up to n-1 batches sent after it that were already on their way
+// and did not fail. A message is stored twice if its batch failed with an error that is
+// [IsUnknown] and was kept in the backlog, and the server had stored it without being
+// heard: once more for each such failure, at most. In addition, a batch from a
+// [backlog.Disk] is stored again if the process ends after the server stored it and
+// before that was noted, and after a power cut. [backlog.None] is for those who would
+// rather lose a message than see it twice.
 //
 // # Memory
 //
@@ -96,15 +115,19 @@ type Writer struct {
 	topic   string
 	cfg     WriterConfig
 	maxData int64 // of the data that is sure to fit in a batch of BatchBytes
-	target  int64 // of the data up to which messages share a batch
-	backlog backlog.Backlog
+	// numberLen is how much of a batch is left for its number.
+	numberLen int64
+	target    int64 // of the data up to which messages share a batch
+	backlog   backlog.Backlog
 
 	wake chan struct{}   // wakes the goroutine; holds one
 	room chan struct{}   // wakes one caller who waits for room; holds one
 	life context.Context // ends when CloseContext gives up
 	stop context.CancelCauseFunc
-	// checked is the number of the connection over which a probe succeeded.
+	// checked is the number of the connection over which a probe succeeded, and offered
+	// whether the server there knows numbers. While no server was asked it is true.
 	checked atomic.Int64
+	offered atomic.Bool
 	done    chan struct{} // closed at the goroutine's end
 
 	// mu is held for moments only: never while the network, a disk or a Backlog's
@@ -172,8 +195,12 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		}
 		w.backlog = own
 	}
+	w.offered.Store(true)
+	if !w.cfg.NoSequence {
+		w.numberLen = int64(batch.MaxNumberLen)
+	}
 	longest := batch.Header{Size: w.cfg.BatchBytes, CRC: 1<<32 - 1, Messages: w.cfg.BatchMessages}
-	w.maxData = w.cfg.BatchBytes - int64(longest.Len()+len(topic))
+	w.maxData = w.cfg.BatchBytes - int64(longest.Len()+len(topic)) - w.numberLen
 	w.target = w.maxData - (w.cfg.BatchBytes - w.cfg.BatchTarget)
 	w.buffer.max = int(w.cfg.BufferBytes / w.cfg.BatchBytes)
 
@@ -222,6 +249,7 @@ func (w *Writer) probe(ctx context.Context) error {
 		err := fmt.Errorf("%w: its FlushBatches is %d, want 1", ErrNotSynced, server.FlushBatches)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
 	}
+	w.offered.Store(server.Producers > 0)
 	w.checked.Store(connection)
 	return nil
 }
@@ -248,7 +276,8 @@ func (w *Writer) WriteContext(ctx context.Context, p []byte) (n int, err error) 
 
 // WriteResult is what became of one message.
 type WriteResult struct {
-	// Offset and Delta name the message, if Err is nil.
+	// Offset and Delta name the message, if Err is nil. If Offset is -1, the message
+	// is stored, and the server can't tell any more where.
 	Offset, Delta int64
 	// Err is nil if the message is stored. Otherwise it is a *BatchError,
 	// which says why, and whether the message is kept in the backlog
@@ -366,8 +395,9 @@ func (w *Writer) endFlushes() {
 
 // Close delivers what is pending, the backlog included, and ends the Writer.
 // If that fails, or has failed before, it reconnects and tries once more. How
-// long it takes is limited by the Client's timeouts, for each connection, and
-// by the length of the backlog; use CloseContext to limit it further.
+// long it takes is limited by Patience, by the Client's timeouts, for each
+// connection, and by the length of the backlog; use CloseContext to limit it
+// further.
 //
 // A nil error means that everything in the Writer and its backlog is stored, and
 // that nothing was lost of which no Flush has told. Otherwise the error says

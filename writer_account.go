@@ -39,7 +39,7 @@ func (a *account) take() {
 
 // leave takes a batch's messages from where they are.
 func (a *account) leave(s *slot) {
-	if s.seq != 0 {
+	if s.record != 0 {
 		a.stats.Kept -= s.messages
 	} else {
 		a.stats.Pending -= s.messages

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/link"
+	"github.com/logd-dev/logd/internal/sequence"
 )
 
 // slot is a batch on its way through a Writer, and its memory.
@@ -16,18 +17,27 @@ type slot struct {
 	calls  []func(WriteResult)
 	deltas []int64
 
-	seq int64  // for a batch from the backlog: its number there
-	raw []byte // the batch's bytes, from when it is to be sent
+	record int64 // for a batch from the backlog: its number there
+	num    sequence.Batch
+
+	made    bool            // raw has the batch's bytes
+	raw     []byte          // from when it is to be sent
+	encoded sequence.Number // which raw has
 
 	messages int64 // set when it is sealed
 }
+
+// Numbered is for sequence.Line.
+func (s *slot) Numbered() *sequence.Batch { return &s.num }
 
 // reset makes the slot empty and keeps its memory.
 func (s *slot) reset() {
 	s.batch.Reset()
 	clear(s.calls)
 	s.calls, s.deltas = s.calls[:0], s.deltas[:0]
-	s.ticket, s.seq = 0, 0
+	s.ticket, s.record = 0, 0
+	s.num, s.encoded = sequence.Batch{}, sequence.Number{}
+	s.made = false
 }
 
 // buffer holds the batches of a Writer that are being filled or wait to be

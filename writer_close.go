@@ -15,12 +15,12 @@ func (w *Writer) over() bool {
 	w.mu.Unlock()
 	if !w.closeSeen {
 		w.closeSeen = true
-		if state == StateConnected && (taken || w.flight.Len() > 0 || w.held != nil) {
+		if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
 			w.setState(StateFlushing, nil)
 		}
 	}
 	switch {
-	case w.flight.Len() > 0 || w.reconnect.running() || taken:
+	case w.line.Len() > 0 || w.reconnect.running() || taken:
 		return false
 	case state == StateFailing:
 		return w.reconnect == reconnectOver || !backlogged
@@ -37,13 +37,14 @@ func (w *Writer) abort() {
 		<-w.probed
 		w.reconnect.on(probeEnds)
 	}
-	for w.flight.Len() > 0 {
-		w.answered(w.flight.Peek().pending.abandon(cause))
+	for s, ok := w.line.UnderWay(); ok; s, ok = w.line.UnderWay() {
+		w.answered(s.pending.abandon(cause))
 	}
 	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))
 	}
 	w.reconnect.on(noneFollows)
+	w.flushAnswered()
 	w.shelve()
 }
 
@@ -51,6 +52,7 @@ func (w *Writer) abort() {
 func (w *Writer) end() {
 	w.age.Stop()
 	w.pause.Stop()
+	w.patience.Stop()
 	var given int64 // messages of a backlog that ends with the Writer
 	own, _ := w.backlog.(*backlog.Memory)
 	if w.cfg.Backlog != nil {

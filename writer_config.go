@@ -6,6 +6,7 @@ import (
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/sequence"
 )
 
 // Defaults of [WriterConfig]. The buffer is small enough to stay in a
@@ -13,6 +14,7 @@ import (
 // fifth of the speed.
 const (
 	DefaultBatchAge    = 10 * time.Millisecond
+	DefaultPatience    = 10 * time.Second
 	DefaultInFlight    = 8
 	DefaultBufferBytes = 1 << 20
 )
@@ -24,7 +26,8 @@ const (
 // How long it waits for the server, and how it reconnects, is the Client's
 // configuration: see [Writer].
 type WriterConfig struct {
-	// BatchBytes is the length of the largest batch, envelope and data. A
+	// BatchBytes is the length of the largest batch, envelope and data. The envelope
+	// has room for a number, of up to 61 bytes, unless NoSequence is set. A
 	// batch is sent when the next message would make it longer. The server
 	// must take batches of this length. Default: DefaultMaxBatchSize.
 	BatchBytes int64
@@ -45,8 +48,7 @@ type WriterConfig struct {
 	RequireSync bool
 
 	// InFlight is how many batches are sent before the first of them is
-	// answered. With 1, batches are stored in the order of writing whatever
-	// the server answers; see [Writer]. Default: DefaultInFlight.
+	// answered: up to 32, and with NoSequence up to 1024. Default: DefaultInFlight.
 	InFlight int
 	// BufferBytes bounds the memory for messages that are not delivered: there
 	// are at most as many batches, of BatchBytes each, as it has room for.
@@ -61,6 +63,16 @@ type WriterConfig struct {
 	// written, byte for byte.
 	TrimNewline bool
 
+	// Patience is how long the Writer sends batches again before it is failing, and
+	// takes messages meanwhile: while the connection is lost, or the server is busy,
+	// shutting down, read only or not the leader. It counts from the first failure since
+	// the last batch that was stored. It is for batches with numbers: see [Writer].
+	// Default: 10s, and with StopOnError not at all; Unlimited: for ever.
+	Patience time.Duration
+	// NoSequence makes the Writer send batches without numbers, as it does anyway if the
+	// server does not know numbers. What is sent again may then be stored twice.
+	NoSequence bool
+
 	// Backlog keeps the batches that could not be delivered: a *backlog.Memory, a
 	// *backlog.Disk, or backlog.None{} to give them up. It must have room for a
 	// batch of BatchBytes. Default: a Memory of the Writer's own, of the default
@@ -71,7 +83,7 @@ type WriterConfig struct {
 	// to the Backlog. Default: Write returns why the Writer is failing.
 	WriteWhileFailing bool
 	// StopOnError makes the Writer send nothing more once a batch has failed, or
-	// the server can't be reached. It waits for the answers to what is on its
+	// the server can't be reached, for longer than Patience if that is set. It waits for the answers to what is on its
 	// way, puts what is not stored into the Backlog, and is failing until it is
 	// closed: it does not reconnect. So whoever makes another Writer decides what
 	// is sent next. Not with WriteWhileFailing.
@@ -90,8 +102,8 @@ type WriterConfig struct {
 	OnBatch func(r BatchResult)
 	// OnError is called with a *BatchError for batches that could not be
 	// delivered; with a *DropError for messages that were dropped since the last
-	// one; with why an attempt to reconnect failed; and with what goes wrong in a
-	// Backlog.
+	// one; with why batches are sent again, or an attempt to reconnect failed; and with
+	// what goes wrong in a Backlog.
 	//
 	// A failure is told at once. If the same one comes again within a second,
 	// OnError is called once more when the second is over, and then once a
@@ -106,7 +118,8 @@ type WriterConfig struct {
 
 // BatchResult is what became of one batch.
 type BatchResult struct {
-	// Offset is where the batch is stored, if Err is nil.
+	// Offset is where the batch is stored, if Err is nil, and -1 if the server can't
+	// tell that any more.
 	Offset int64
 	// Messages is how many messages it has.
 	Messages int64
@@ -167,6 +180,11 @@ func (cfg *WriterConfig) Validate() error {
 		return bad("BatchAge", cfg.BatchAge, "0 (the default) or more, or Unlimited (-1)")
 	case cfg.InFlight < 0 || cfg.InFlight > maxInFlight:
 		return bad("InFlight", cfg.InFlight, "0 (the default) to %d", maxInFlight)
+	case cfg.InFlight > sequence.MaxUnanswered && !cfg.NoSequence:
+		return bad("InFlight", cfg.InFlight, "up to %d: a server knows no more batches again that were sent twice. With NoSequence it may be up to %d",
+			sequence.MaxUnanswered, maxInFlight)
+	case cfg.Patience < Unlimited:
+		return bad("Patience", cfg.Patience, "0 (the default) or more, or Unlimited (-1)")
 	case cfg.BufferBytes < 0:
 		return bad("BufferBytes", cfg.BufferBytes, "0 (the default) or more")
 	case cfg.WhenFull > DropOldest:
@@ -206,6 +224,9 @@ func (cfg *WriterConfig) withDefaults() WriterConfig {
 	setDefault(&c.BatchMessages, c.BatchBytes/int64(batch.MinMessageLen))
 	setDefault(&c.BatchAge, DefaultBatchAge)
 	setDefault(&c.InFlight, DefaultInFlight)
+	if !c.StopOnError {
+		setDefault(&c.Patience, DefaultPatience)
+	}
 	setDefault(&c.BufferBytes, max(DefaultBufferBytes, int64(c.InFlight+2)*c.BatchBytes))
 	return c
 }

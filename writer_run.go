@@ -7,22 +7,27 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
-	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/link"
+	"github.com/logd-dev/logd/internal/sequence"
 )
 
 // sender is what only the Writer's goroutine uses.
 type sender struct {
-	flight  link.Queue[slot] // sent and not answered, in order
-	held    *slot            // what is to be sent next, nil if that is still in its place
-	refused int              // how often there was no connection for it
-	barred  bool             // the last one of flight was refused without being sent: nothing follows it
-	spare   []*slot          // memory for batches from the backlog
-	cursor  int64            // number of the last batch that was taken from the backlog
-	drained bool             // the backlog has nothing that is not in flight or held
-	age     *time.Timer      // ends when the open batch may be due
-	pause   *time.Timer      // ends when the next probe may begin
+	numbers *sequence.Numbers
+	line    sequence.Line[*slot] // to be sent, and sent, without a final answer
+	held    *slot                // what is to follow them, nil if that is still in its place
+	refused int                  // how often there was no connection for what is to be sent
+	barred  bool                 // the last one that was sent was refused without that: nothing follows it
+	spare   []*slot              // memory for batches from the backlog
+	cursor  int64                // number of the last batch that was taken from the backlog
+	drained bool                 // the backlog has nothing that is not in line or held
+	age     *time.Timer          // ends when the open batch may be due
+	pause   *time.Timer          // ends when the next probe may begin
 	reports reports
+
+	again    bool        // what is in line is to be sent again, after a probe
+	since    time.Time   // when sending again began; zero if all is well
+	reason   error       // why what is in line was sent in vain, the last time
+	patience *time.Timer // ends when the Writer may fail for that
 
 	reconnect reconnect // changed by its method on alone
 	probed    chan error
@@ -35,11 +40,14 @@ type sender struct {
 // many failures.
 func (w *Writer) begin(err error, failures int) {
 	w.probed = make(chan error, 1)
-	w.age, w.pause = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
-	w.reports = reports{handler: w.cfg.OnError, due: time.NewTimer(time.Hour)}
-	w.age.Stop()
-	w.pause.Stop()
-	w.reports.due.Stop()
+	stopped := func() *time.Timer {
+		timer := time.NewTimer(time.Hour)
+		timer.Stop()
+		return timer
+	}
+	w.age, w.pause, w.patience = stopped(), stopped(), stopped()
+	w.reports = reports{handler: w.cfg.OnError, due: stopped()}
+	w.numbers = sequence.New(newPID)
 	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.Messages()
 	switch {
 	case err != nil:
@@ -60,7 +68,7 @@ func (w *Writer) run() {
 		}
 	}
 	for {
-		for s := w.flight.Peek(); s != nil && s.pending.Ready(); s = w.flight.Peek() {
+		for s, ok := w.line.UnderWay(); ok && s.pending.Ready(); s, ok = w.line.UnderWay() {
 			w.answered(s.pending.Wait(context.Background()))
 		}
 		if w.state != StateFailing {
@@ -72,7 +80,7 @@ func (w *Writer) run() {
 		if w.look() {
 			break
 		}
-		if s := w.flight.Peek(); s == nil || !s.pending.Ready() {
+		if s, ok := w.line.UnderWay(); !ok || !s.pending.Ready() {
 			w.sleep()
 		}
 	}
@@ -100,8 +108,8 @@ func (w *Writer) look() (over bool) {
 // for.
 func (w *Writer) sleep() {
 	var answer <-chan struct{}
-	head := w.flight.Peek()
-	if head != nil {
+	head, waits := w.line.UnderWay()
+	if waits {
 		answer = head.pending.link.Answered()
 	}
 	select {
@@ -114,6 +122,10 @@ func (w *Writer) sleep() {
 		w.mu.Unlock()
 	case <-w.pause.C:
 		w.reconnect.on(pauseEnds)
+	case <-w.patience.C:
+		if !w.since.IsZero() {
+			w.fail(w.reason)
+		}
 	case now := <-w.reports.due.C:
 		w.reports.tell(now)
 	case err := <-w.probed:
@@ -122,241 +134,6 @@ func (w *Writer) sleep() {
 	case <-w.life.Done():
 		w.abort()
 	}
-}
-
-// send sends what is due, as far as InFlight allows. After a failure it sends
-// one batch at a time until one is delivered, so that a batch that is refused
-// again is not overtaken again.
-func (w *Writer) send() {
-	limit := w.cfg.InFlight
-	if w.failures > 0 {
-		limit = 1
-	}
-	if w.barred && w.flight.Len() > 0 {
-		return
-	}
-	w.barred = false
-	for !w.reconnect.running() && w.flight.Len() < limit {
-		s, err := w.next()
-		if err != nil {
-			w.report(err)
-			w.fail(err)
-			return
-		}
-		if s == nil {
-			return
-		}
-		raw := s.raw
-		if s.seq == 0 {
-			// The topic and the messages were checked: this cannot fail.
-			raw, _ = s.batch.finish(w.topic)
-			s.raw = raw
-		}
-		if !w.client.tryAppend(w.topic, raw, &s.pending, w.only()) {
-			w.held = s
-			if w.refused++; w.refused > maxRefused || w.refused > 1 && w.failures > 0 {
-				w.refused = 0
-				err := w.notTaken("append", ErrConnectionLost)
-				w.report(err)
-				w.fail(err)
-				return
-			}
-			w.startProbe()
-			return
-		}
-		w.held, w.refused = nil, 0
-		w.flight.Push(s)
-		if s.pending.Ready() { // it was refused without being sent
-			w.barred = true
-			return
-		}
-	}
-}
-
-// maxRefused is for how many connections in a row it is no failure that they were
-// found good and are lost, or replaced for another call, before a batch is sent on
-// them. It is of no use to go on if that happens again and again.
-const maxRefused = 3
-
-// only returns the number of the one connection that may be used, and 0 for any: with
-// RequireSync it is the one whose server was found to sync, since another call may
-// have connected the Client anew.
-func (w *Writer) only() int64 {
-	if !w.cfg.RequireSync {
-		return 0
-	}
-	if n := w.checked.Load(); n != 0 {
-		return n
-	}
-	return -1 // none
-}
-
-// next returns the batch that is to be sent next, nil if none is due.
-func (w *Writer) next() (*slot, error) {
-	if w.held != nil {
-		return w.held, nil
-	}
-	if !w.drained {
-		if s, err := w.nextKept(); s != nil || err != nil {
-			return s, err
-		}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sealDue()
-	if w.buffer.ready.Len() == 0 {
-		return nil, nil
-	}
-	s := w.buffer.ready.Pop()
-	if w.unsettled == 0 {
-		w.unsettled = s.ticket
-	}
-	return s, nil
-}
-
-// nextKept returns the next batch of the backlog, nil if there is none.
-func (w *Writer) nextKept() (*slot, error) {
-	s := new(slot)
-	if n := len(w.spare); n > 0 {
-		s, w.spare = w.spare[n-1], w.spare[:n-1]
-	}
-	var err error
-	s.seq, s.raw, err = w.backlog.Next(w.cursor, s.raw)
-	if s.seq == 0 || err != nil {
-		s.seq = 0
-		w.spare = append(w.spare, s)
-		w.drained = err == nil
-		return nil, err
-	}
-	w.cursor = s.seq
-	h, _, _ := batch.Parse(s.raw) // which the backlog has checked
-	s.messages = h.Messages
-	return s, nil
-}
-
-// sealDue makes the open batch ready if it is old enough, and otherwise sets
-// the timer for when it will be. Caller holds mu.
-func (w *Writer) sealDue() {
-	s := w.buffer.open
-	if w.armed || w.cfg.BatchAge < 0 || s == nil || s.batch.Messages() == 0 {
-		return
-	}
-	left := w.cfg.BatchAge - time.Since(w.buffer.since)
-	if left <= 0 {
-		w.buffer.seal()
-		return
-	}
-	w.armed = true
-	w.age.Reset(left)
-}
-
-// answered takes the answer to the oldest batch in flight.
-func (w *Writer) answered(offset int64, err error) {
-	s := w.flight.Pop()
-	if err != nil {
-		w.undelivered(s, err)
-		return
-	}
-	if w.state != StateFailing { // else it overtook the one that failed, and proves nothing
-		w.failures = 0
-	}
-	backlogged := false
-	if s.seq != 0 {
-		if err := w.backlog.Delivered(s.seq); err != nil {
-			w.report(err)
-		}
-		backlogged = w.backlog.Len() > 0
-	}
-	w.mu.Lock()
-	w.account.deliver(s)
-	w.mu.Unlock()
-	for i, done := range s.calls {
-		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
-	}
-	w.tellBatch(s, offset, nil)
-	w.mu.Lock()
-	if s.seq != 0 {
-		w.backlogged = backlogged
-	}
-	w.settle(s)
-	flushed := false
-	if w.state == StateFlushing && !w.closing && !w.backlogged {
-		flushed = w.enter(StateConnected, nil)
-	}
-	w.mu.Unlock()
-	w.tellState(flushed)
-}
-
-// settle takes back the slot of a batch of which all is said. Caller holds mu.
-func (w *Writer) settle(s *slot) {
-	if s.seq != 0 {
-		s.reset()
-		w.spare = append(w.spare, s)
-	} else {
-		w.buffer.recycle(s)
-		w.wakeForRoom()
-	}
-	w.unsettled = w.oldestOut()
-	w.endFlushes()
-}
-
-// oldestOut returns the ticket of the oldest batch that is in flight or held
-// and not from the backlog, 0 if there is none.
-func (w *Writer) oldestOut() int64 {
-	for s := range w.flight.All() {
-		if s.ticket != 0 {
-			return s.ticket
-		}
-	}
-	if w.held != nil {
-		return w.held.ticket
-	}
-	return 0
-}
-
-// undelivered says of a batch that it could not be delivered, and puts it into
-// the backlog if it is not from there. The Writer is failing from then on.
-func (w *Writer) undelivered(s *slot, cause error) {
-	failure := &BatchError{Topic: w.topic, Messages: s.messages, Batches: 1, Err: cause, Kept: s.seq != 0}
-	if s.seq == 0 {
-		err := w.backlog.Put(&backlog.Entry{
-			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
-		})
-		failure.Kept = err == nil
-		if err != backlog.ErrNone {
-			failure.Backlog = err
-		}
-	}
-	w.mu.Lock()
-	entered := false
-	if w.state != StateFailing {
-		entered = w.failNow(cause)
-	}
-	switch {
-	case s.seq != 0:
-	case failure.Kept:
-		w.account.keep(s)
-		w.backlogged = true
-	default:
-		w.account.lose(s, cause)
-		if failure.Backlog != nil && !w.closing {
-			// Even those who write while it is failing must know.
-			w.refusal = w.notTaken("write", w.because(joined(failure.Backlog, bare(w.cause))))
-			w.wakeForRoom()
-		}
-	}
-	w.mu.Unlock()
-	for i, done := range s.calls {
-		done(WriteResult{Delta: s.deltas[i], Err: failure})
-	}
-	w.tellBatch(s, 0, failure)
-	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
-		w.report(failure)
-	}
-	w.mu.Lock()
-	w.settle(s)
-	w.mu.Unlock()
-	w.tellState(entered)
 }
 
 // fail makes the Writer failing, because of cause, or notes the cause of
@@ -372,6 +149,7 @@ func (w *Writer) fail(cause error) {
 // mu and calls tellState later.
 func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
+	w.calm()
 	if w.cfg.StopOnError || errors.Is(cause, ErrClosed) { // no use in reconnecting
 		w.reconnect.on(noneFollows)
 	}
@@ -436,7 +214,8 @@ func (w *Writer) delay() {
 // advance does the next thing while the Writer is failing: it waits for what is
 // in flight, puts into the backlog what the buffer has, and then reconnects.
 func (w *Writer) advance() {
-	if w.flight.Len() > 0 {
+	w.flushAnswered()
+	if _, waits := w.line.UnderWay(); waits {
 		return
 	}
 	w.shelve()
@@ -459,14 +238,12 @@ func (w *Writer) shelve() {
 	cause := w.notTaken("append", w.because(w.cause))
 	if !w.settled {
 		w.settled = true
+		for w.line.Len() > 0 {
+			w.giveUp(w.line.Shift(), cause)
+		}
 		if s := w.held; s != nil {
 			w.held = nil
-			if s.seq == 0 {
-				w.undelivered(s, cause)
-			} else {
-				s.reset()
-				w.spare = append(w.spare, s)
-			}
+			w.giveUp(s, cause)
 		}
 		w.mu.Lock()
 		if !w.cfg.WriteWhileFailing {
@@ -484,8 +261,8 @@ func (w *Writer) shelve() {
 		s := w.buffer.ready.Pop()
 		w.unsettled = s.ticket
 		w.mu.Unlock()
-		s.raw, _ = s.batch.finish(w.topic)
-		w.undelivered(s, cause)
+		w.number(s)
+		w.giveUp(s, cause)
 	}
 }
 
@@ -501,11 +278,16 @@ func (w *Writer) reached(err error) {
 		if w.life.Err() != nil {
 			err = fmt.Errorf("%w: %w", context.Cause(w.life), err)
 		}
+		if w.state != StateFailing && w.persists(err) {
+			w.tryAgain(err)
+			return
+		}
 		w.report(err)
 		w.fail(err)
 		w.delay()
 		return
 	}
+	w.again = false
 	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return
 	}
@@ -525,7 +307,7 @@ func (w *Writer) reached(err error) {
 // tellBatch tells OnBatch what became of the batch.
 func (w *Writer) tellBatch(s *slot, offset int64, err error) {
 	if w.cfg.OnBatch != nil {
-		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.messages, Raw: s.raw, FromBacklog: s.seq != 0, Err: err})
+		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.messages, Raw: s.raw, FromBacklog: s.record != 0, Err: err})
 	}
 }
 

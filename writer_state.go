@@ -51,6 +51,10 @@ type WriterStats struct {
 	// Lost is how many could neither be delivered nor kept in the backlog. What a
 	// Writer still has in a backlog of its own when it is closed is Lost, too.
 	Lost int64
+	// InDoubt is how many may be stored twice: they were sent once more, although they
+	// may have been stored before, and the server could not know them again. See
+	// [Writer].
+	InDoubt int64
 	// Dropped is how many were dropped because there was no room for them.
 	// Displaced is how many of these were taken, and dropped later for newer ones
 	// (DropOldest); the others were never taken.

@@ -55,9 +55,14 @@ func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 	if !keeps {
 		cfg.Backlog = backlog.None{}
 	}
+	var taken, refused, newest, called, stored, dropped, lost, kept, unknown atomic.Int64
+	cfg.OnBatch = func(r BatchResult) {
+		if IsUnknown(r.Err) && errors.Is(r.Err, ErrBacklogged) {
+			unknown.Add(r.Messages)
+		}
+	}
 	w := openWriter(t, ccfg, cfg)
 
-	var taken, refused, newest, called, stored, dropped, lost, kept atomic.Int64
 	var wg sync.WaitGroup
 	for g := range 4 {
 		rnd := rand.New(rand.NewPCG(seed, uint64(g+1)))
@@ -107,7 +112,7 @@ func countsAddUp(t *testing.T, seed uint64, policy FullPolicy, keeps bool) {
 	st = w.Stats()
 	want := WriterStats{
 		Taken: taken.Load(), Refused: refused.Load(), Backlogged: kept.Load(), Lost: lost.Load(),
-		Delivered: stored.Load() + kept.Load(), DeliveredBatches: st.DeliveredBatches, Dropped: dropped.Load() + newest.Load(), Displaced: dropped.Load(),
+		Delivered: stored.Load() + kept.Load(), DeliveredBatches: st.DeliveredBatches, InDoubt: unknown.Load(), Dropped: dropped.Load() + newest.Load(), Displaced: dropped.Load(),
 	}
 	if st != want {
 		t.Errorf("stats %+v, want %+v", st, want)

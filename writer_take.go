@@ -18,11 +18,11 @@ func (w *Writer) take(ctx context.Context, p []byte, done func(WriteResult)) err
 		p = p[:n-1]
 	}
 	n := batch.MessageLen(len(p))
-	if n > w.maxData && !fitsAlone(w.topic, p, w.cfg.BatchBytes) {
+	if n > w.maxData && !fitsAlone(w.topic, p, w.cfg.BatchBytes-w.numberLen) {
 		w.mu.Lock()
 		w.account.stats.Refused++
 		w.mu.Unlock()
-		return w.notTaken("write", fmt.Errorf("%w: a message of %d bytes is over WriterConfig.BatchBytes, %d", ErrTooLarge, len(p), w.cfg.BatchBytes))
+		return w.notTaken("write", fmt.Errorf("%w: a message of %d bytes and its envelope are over WriterConfig.BatchBytes, %d", ErrTooLarge, len(p), w.cfg.BatchBytes))
 	}
 	w.mu.Lock()
 	s := w.buffer.open
@@ -71,7 +71,7 @@ func (w *Writer) opened(s *slot) (rouse bool) {
 // shares reports whether a message of so many bytes, which takes n bytes of data,
 // shares the batch with those that are in it.
 func (w *Writer) shares(s *slot, body int, n int64) bool {
-	return s.batch.Size()+n <= w.target || s.batch.Messages() > 0 && s.batch.Fits(w.topic, body, w.cfg.BatchTarget)
+	return s.batch.Size()+n <= w.target || s.batch.Messages() > 0 && s.batch.Fits(w.topic, body, w.cfg.BatchTarget-w.numberLen)
 }
 
 // fitsAlone reports whether a message fits into a batch of its own, to the byte.
@@ -179,4 +179,20 @@ func (w *Writer) dropOldest() bool {
 	w.buffer.recycle(s)
 	w.rouse()
 	return true
+}
+
+// sealDue makes the open batch ready if it is old enough, and otherwise sets
+// the timer for when it will be. Caller holds mu.
+func (w *Writer) sealDue() {
+	s := w.buffer.open
+	if w.armed || w.cfg.BatchAge < 0 || s == nil || s.batch.Messages() == 0 {
+		return
+	}
+	left := w.cfg.BatchAge - time.Since(w.buffer.since)
+	if left <= 0 {
+		w.buffer.seal()
+		return
+	}
+	w.armed = true
+	w.age.Reset(left)
 }

@@ -27,7 +27,8 @@ func TestWriterBatches(t *testing.T) {
 	}{
 		{"all fit", WriterConfig{}, []int{7}},
 		{"by count", WriterConfig{BatchMessages: 3}, []int{3, 3, 1}},
-		{"by bytes", WriterConfig{BatchBytes: 350}, []int{3, 3, 1}},
+		{"by bytes", WriterConfig{BatchBytes: 350, NoSequence: true}, []int{3, 3, 1}},
+		{"by bytes, with room for a number", WriterConfig{BatchBytes: 350}, []int{2, 2, 2, 1}},
 		{"of one", WriterConfig{BatchMessages: 1}, []int{1, 1, 1, 1, 1, 1, 1}},
 	}
 	for _, tt := range tests {
@@ -50,7 +51,7 @@ func TestWriterBatches(t *testing.T) {
 // A message that just fits a batch is taken, one that is a byte longer is not.
 func TestWriterLargestMessage(t *testing.T) {
 	s := &script.Log{}
-	bubble(t, s, WriterConfig{BatchBytes: 500}, func(t *testing.T, w *Writer) {
+	bubble(t, s, WriterConfig{BatchBytes: 500, NoSequence: true}, func(t *testing.T, w *Writer) {
 		n := 0
 		for batchOf(strings.Repeat("a", n+1)).Len("t") <= 500 {
 			n++

@@ -71,3 +71,19 @@ func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 func MessageLen(n int) int64 {
 	return int64(len("MSG ")+digits(uint64(n))+2+n) + 2
 }
+
+// Renumber returns a batch that Parse takes with another number, or none, and the
+// same data. It uses the memory of raw where that is enough.
+func Renumber(raw []byte, pid string, seq int64) []byte {
+	h, _, err := Parse(raw)
+	if err != nil || seq < 0 || seq > 0 && !ValidPID(pid) {
+		panic("batch: Renumber of what is no batch, or with an invalid number")
+	}
+	data := raw[h.Len():]
+	line := appendHeader(make([]byte, 0, MaxHeaderLen), h.Size, h.Topic, h.CRC, h.Messages, pid, seq)
+	if start := h.Len() - len(line); start >= 0 {
+		copy(raw[start:], line)
+		return raw[start:]
+	}
+	return append(line, data...)
+}

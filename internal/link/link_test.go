@@ -24,6 +24,7 @@ func options(addrs ...string) Options {
 		MaxReplySize: 256 << 20,
 		OnConnect:    func(string) {}, OnDisconnect: func(string, error) {}, OnConnectFailed: func(error, time.Duration) {},
 		Logger:     slog.New(slog.DiscardHandler),
+		OutOfOrder: func(next int64) error { return fmt.Errorf("%w: %d is next", protocol.ErrOutOfOrder, next) },
 		NotLeader:  func(addr string) error { return fmt.Errorf("%w: %s is", protocol.ErrNotLeader, addr) },
 		OtherReply: func(reason string) error { return fmt.Errorf("answer %q", reason) },
 	}

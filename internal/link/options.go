@@ -29,10 +29,12 @@ type Options struct {
 
 	Logger *slog.Logger
 
-	// NotLeader makes the error of an answer that names the leader, which is
-	// protocol.ErrNotLeader to errors.Is. OtherReply makes that of an error answer
-	// that is none of package protocol's. The types are those that users test for.
+	// NotLeader makes the error of an answer that names the leader, OutOfOrder that of
+	// one that names the number which is next: they are protocol.ErrNotLeader and
+	// ErrOutOfOrder to errors.Is. OtherReply makes that of an error answer that is none
+	// of package protocol's. The types are those that users test for.
 	NotLeader  func(addr string) error
+	OutOfOrder func(next int64) error
 	OtherReply func(reason string) error
 }
 

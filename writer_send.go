@@ -1,0 +1,451 @@
+package logd
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/sequence"
+)
+
+// newPID returns an id for a producer of batches: 128 random bits.
+func newPID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return hex.EncodeToString(id[:])
+}
+
+// send sends what is due, as far as InFlight allows. After a failure it sends
+// one batch at a time until one is delivered, so that a batch that is refused
+// again is not overtaken again.
+func (w *Writer) send() {
+	limit := w.cfg.InFlight
+	if w.failures > 0 {
+		limit = 1
+	}
+	if w.barred && w.line.Awaiting() > 0 {
+		return
+	}
+	w.barred = false
+	for !w.reconnect.running() {
+		if w.again {
+			if w.reconnect == reconnectIdle {
+				w.startProbe()
+			}
+			return
+		}
+		s, err := w.due(limit)
+		if err != nil {
+			w.report(err)
+			w.fail(err)
+			return
+		}
+		if s == nil {
+			return
+		}
+		w.encode(s)
+		if !w.client.tryAppend(w.topic, s.raw, &s.pending, w.only()) {
+			w.noConnection()
+			return
+		}
+		w.refused = 0
+		w.numbers.Sent(s.num.Number)
+		w.line.Sent()
+		if s.pending.Ready() { // it was refused without being sent
+			w.barred = true
+			return
+		}
+	}
+}
+
+// maxRefused is for how many connections in a row it is no failure that they were
+// found good and are lost, or replaced for another call, before a batch is sent on
+// them. It is of no use to go on if that happens again and again.
+const maxRefused = 3
+
+// noConnection is for a batch that can't be sent: there is no connection, or none
+// whose server was asked.
+func (w *Writer) noConnection() {
+	if w.refused++; w.refused <= 1 || w.refused <= maxRefused && w.failures == 0 {
+		w.startProbe()
+		return
+	}
+	w.refused = 0
+	err := w.notTaken("append", ErrConnectionLost)
+	if w.persists(err) {
+		w.tryAgain(err)
+		return
+	}
+	w.report(err)
+	w.fail(err)
+}
+
+// only returns the number of the one connection that may be used, and 0 for any: it
+// is the one whose server was asked whether it knows numbers, and whether it syncs,
+// since another call may have connected the Client anew.
+func (w *Writer) only() int64 {
+	if w.cfg.NoSequence && !w.cfg.RequireSync {
+		return 0
+	}
+	if n := w.checked.Load(); n != 0 {
+		return n
+	}
+	return -1 // none
+}
+
+// due returns the batch that is to be sent next, nil if none is.
+func (w *Writer) due(limit int) (*slot, error) {
+	if w.line.Answered() || w.line.Awaiting() >= limit {
+		return nil, nil
+	}
+	if s, ok := w.line.Next(); ok {
+		return s, nil
+	}
+	if w.line.Len() >= limit {
+		return nil, nil
+	}
+	s, err := w.next()
+	if s == nil || err != nil {
+		return nil, err
+	}
+	if w.held = s; !w.line.Takes(s.num.Number) {
+		return nil, nil
+	}
+	w.held = nil
+	w.line.Push(s)
+	s, _ = w.line.Next()
+	return s, nil
+}
+
+// next returns the batch that follows those in line, nil if none is due.
+func (w *Writer) next() (*slot, error) {
+	if w.held != nil {
+		return w.held, nil
+	}
+	if !w.drained {
+		if s, err := w.nextKept(); s != nil || err != nil {
+			return s, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sealDue()
+	if w.buffer.ready.Len() == 0 {
+		return nil, nil
+	}
+	s := w.buffer.ready.Pop()
+	if w.unsettled == 0 {
+		w.unsettled = s.ticket
+	}
+	w.number(s)
+	return s, nil
+}
+
+// number gives a new batch its number, unless it is to have none.
+func (w *Writer) number(s *slot) {
+	if !w.cfg.NoSequence && w.offered.Load() {
+		s.num.Number = w.numbers.Take()
+	}
+}
+
+// nextKept returns the next batch of the backlog, nil if there is none.
+func (w *Writer) nextKept() (*slot, error) {
+	s := new(slot)
+	if n := len(w.spare); n > 0 {
+		s, w.spare = w.spare[n-1], w.spare[:n-1]
+	}
+	var err error
+	s.record, s.raw, err = w.backlog.Next(w.cursor, s.raw)
+	if s.record == 0 || err != nil {
+		s.record = 0
+		w.spare = append(w.spare, s)
+		w.drained = err == nil
+		return nil, err
+	}
+	w.cursor = s.record
+	h, _, _ := batch.Parse(s.raw) // which the backlog has checked
+	s.messages = h.Messages
+	var lost bool
+	s.num.Number, s.num.Doubt, lost = w.numbers.Read(h.PID, h.Seq)
+	s.made, s.encoded = true, s.num.Number
+	if lost {
+		w.renumbered(s)
+		s.num.Number = w.numbers.Take()
+	}
+	return s, nil
+}
+
+// encode makes the bytes of a batch, with the number that it is sent with.
+func (w *Writer) encode(s *slot) {
+	number := s.num.Number
+	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {
+		number = sequence.Number{}
+		if s.num.Doubt {
+			w.inDoubt(s)
+		}
+	}
+	w.encodeAs(s, number)
+}
+
+func (w *Writer) encodeAs(s *slot, number sequence.Number) {
+	switch {
+	case s.made && s.encoded == number:
+	case s.record != 0:
+		s.raw = batch.Renumber(s.raw, number.PID, number.Seq)
+	default:
+		// The topic and the messages were checked: this cannot fail.
+		s.raw, _ = s.batch.finishNumbered(w.topic, number.PID, number.Seq)
+	}
+	s.made, s.encoded = true, number
+}
+
+// answered takes the answer to the oldest batch that is under way.
+func (w *Writer) answered(offset int64, err error) {
+	w.flushAnswered()
+	s, _ := w.line.UnderWay()
+	a := sequence.Answer{Kind: sequence.Stored, Offset: offset}
+	if err != nil {
+		a = sequence.Answer{Kind: sequence.Again, Doubt: IsUnknown(err), Err: err}
+		if order, ok := errors.AsType[*OutOfOrderError](err); ok {
+			a.Kind, a.Next = sequence.OutOfOrder, order.Next
+		}
+	}
+	first := !w.line.Answered()
+	w.line.Answer(a)
+	if _, stored := s.num.Stored(); first && !stored && !w.goesOn(a) {
+		w.undelivered(w.line.Shift(), w.failureOf(s))
+	}
+	w.settleStored()
+	if w.line.Stopped() {
+		w.resume()
+	}
+}
+
+// settleStored says of the first batches that they are stored, as far as they are.
+func (w *Writer) settleStored() {
+	for s, ok := w.line.Settled(); ok; s, ok = w.line.Settled() {
+		w.delivered(s)
+	}
+}
+
+// goesOn reports whether a batch that got the answer is sent again, before it counts
+// as failed.
+func (w *Writer) goesOn(a sequence.Answer) bool {
+	return w.state != StateFailing && (a.Kind == sequence.OutOfOrder || w.persists(a.Err))
+}
+
+// persists reports whether the Writer does not fail because of err, but sends what is
+// in line again: it can, and that may help.
+func (w *Writer) persists(err error) bool {
+	return w.cfg.Patience != 0 && w.line.Exact() && IsRetryable(err) && !errors.Is(err, ErrInternal) && w.life.Err() == nil
+}
+
+// resume begins again with the first batch that is not stored. All that was sent is
+// answered.
+func (w *Writer) resume() {
+	err := w.line.First().num.Err
+	doubtful, renumbered := w.line.Resume(w.numbers)
+	for _, s := range doubtful {
+		w.inDoubt(s)
+	}
+	switch {
+	case renumbered:
+	case w.cfg.Patience == 0:
+		w.fail(err)
+	default:
+		w.tryAgain(err)
+	}
+}
+
+// renumbered counts a batch that gets another number, since the server has forgotten
+// what it may have of it.
+func (w *Writer) renumbered(s *slot) {
+	if s.num.Doubt {
+		w.inDoubt(s)
+	}
+	s.num.Doubt = false
+}
+
+// inDoubt counts messages that may be stored twice.
+func (w *Writer) inDoubt(s *slot) {
+	w.mu.Lock()
+	w.account.stats.InDoubt += s.messages
+	w.mu.Unlock()
+}
+
+// tryAgain has what is in line sent again after a pause, because of err. If that goes
+// on for too long the Writer fails.
+func (w *Writer) tryAgain(err error) {
+	w.failures++
+	w.reason = err
+	w.again = true
+	if w.since.IsZero() {
+		w.since = time.Now()
+		if w.cfg.Patience > 0 {
+			w.patience.Reset(w.cfg.Patience)
+		}
+	}
+	w.delay()
+	w.report(err)
+}
+
+// calm notes that nothing is sent again any more.
+func (w *Writer) calm() {
+	if !w.since.IsZero() {
+		w.since, w.again, w.reason = time.Time{}, false, nil
+		w.patience.Stop()
+	}
+}
+
+// failureOf returns why a batch could not be delivered, as its last answer says. If it
+// may be stored because it was sent before, the error is IsUnknown.
+func (w *Writer) failureOf(s *slot) error {
+	err := s.num.Err
+	if e, ok := err.(*OpError); ok && s.num.Doubt && e.Outcome == OutcomeNotStored {
+		unknown := *e
+		unknown.Outcome = OutcomeUnknown
+		return &unknown
+	}
+	return err
+}
+
+// flushAnswered says what became of the first batches, if the Writer fails and they
+// were to be sent again.
+func (w *Writer) flushAnswered() {
+	for w.state == StateFailing && w.line.Answered() {
+		w.giveUp(w.line.Shift(), nil)
+		w.settleStored()
+	}
+}
+
+// giveUp says what became of a batch that is taken out of the line. If it was not
+// sent, cause says why.
+func (w *Writer) giveUp(s *slot, cause error) {
+	switch _, stored := s.num.Stored(); {
+	case stored:
+		w.delivered(s)
+	case s.num.Err != nil:
+		w.undelivered(s, w.failureOf(s))
+	case s.record != 0: // it has stayed in the backlog
+		s.reset()
+		w.spare = append(w.spare, s)
+	default:
+		w.undelivered(s, cause)
+	}
+}
+
+// delivered notes that a batch is stored.
+func (w *Writer) delivered(s *slot) {
+	offset, _ := s.num.Stored()
+	if w.state != StateFailing { // else it overtook the one that failed, and proves nothing
+		w.failures = 0
+		w.calm()
+	}
+	backlogged := false
+	if s.record != 0 {
+		if err := w.backlog.Delivered(s.record); err != nil {
+			w.report(err)
+		}
+		backlogged = w.backlog.Len() > 0
+	}
+	w.mu.Lock()
+	w.account.deliver(s)
+	w.mu.Unlock()
+	for i, done := range s.calls {
+		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
+	}
+	w.tellBatch(s, offset, nil)
+	w.mu.Lock()
+	if s.record != 0 {
+		w.backlogged = backlogged
+	}
+	w.settle(s)
+	flushed := false
+	if w.state == StateFlushing && !w.closing && !w.backlogged {
+		flushed = w.enter(StateConnected, nil)
+	}
+	w.mu.Unlock()
+	w.tellState(flushed)
+}
+
+// settle takes back the slot of a batch of which all is said. Caller holds mu.
+func (w *Writer) settle(s *slot) {
+	if s.record != 0 {
+		s.reset()
+		w.spare = append(w.spare, s)
+	} else {
+		w.buffer.recycle(s)
+		w.wakeForRoom()
+	}
+	w.unsettled = w.oldestOut()
+	w.endFlushes()
+}
+
+// oldestOut returns the ticket of the oldest batch that is in line or held
+// and not from the backlog, 0 if there is none.
+func (w *Writer) oldestOut() int64 {
+	for _, s := range w.line.All() {
+		if s.ticket != 0 {
+			return s.ticket
+		}
+	}
+	if w.held != nil {
+		return w.held.ticket
+	}
+	return 0
+}
+
+// undelivered says of a batch that it could not be delivered, and puts it into
+// the backlog if it is not from there. The Writer is failing from then on.
+func (w *Writer) undelivered(s *slot, cause error) {
+	failure := &BatchError{Topic: w.topic, Messages: s.messages, Batches: 1, Err: cause, Kept: s.record != 0}
+	if s.record == 0 {
+		w.encodeAs(s, s.num.Number)
+		err := w.backlog.Put(&backlog.Entry{
+			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
+		})
+		failure.Kept = err == nil
+		if err != backlog.ErrNone {
+			failure.Backlog = err
+		}
+	}
+	if !failure.Kept && s.num.Number.PID == w.numbers.PID() {
+		w.numbers.Renew()
+	}
+	w.mu.Lock()
+	entered := false
+	if w.state != StateFailing {
+		entered = w.failNow(cause)
+	}
+	if failure.Kept && IsUnknown(cause) && (s.num.Plain || s.num.Number.Seq == 0) {
+		w.account.stats.InDoubt += s.messages
+	}
+	switch {
+	case s.record != 0:
+	case failure.Kept:
+		w.account.keep(s)
+		w.backlogged = true
+	default:
+		w.account.lose(s, cause)
+		if failure.Backlog != nil && !w.closing {
+			// Even those who write while it is failing must know.
+			w.refusal = w.notTaken("write", w.because(joined(failure.Backlog, bare(w.cause))))
+			w.wakeForRoom()
+		}
+	}
+	w.mu.Unlock()
+	for i, done := range s.calls {
+		done(WriteResult{Delta: s.deltas[i], Err: failure})
+	}
+	w.tellBatch(s, 0, failure)
+	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
+		w.report(failure)
+	}
+	w.mu.Lock()
+	w.settle(s)
+	w.mu.Unlock()
+	w.tellState(entered)
+}
