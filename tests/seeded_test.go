@@ -29,6 +29,7 @@ const (
 	byVerify    = "^(TestVerify.*|TestScrub.*)$"
 	byNumbers   = "^TestNumbers.*$"
 	byRuns      = "^TestAppend(Run|Led).*$"
+	byNew       = "^Test(NewTopicCrash|TakeNameMeanwhile|CreateAs)$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
 
@@ -85,21 +86,21 @@ var seededPlaces = []seededPlace{
 	// Appends and syncs.
 	{"internal/storage/sync.go",
 		`	if err := f.Sync(); err != nil {
-		return l.fail(op, name`,
+		return l.fail(op, of.Name()`,
 		`	if bug("appends are not synced") {
 	} else if err := f.Sync(); err != nil {
-		return l.fail(op, name`, byPowerCuts},
+		return l.fail(op, of.Name()`, byPowerCuts},
 	{"internal/storage/syncs/queue.go",
 		`	err := m.Sync(target, !cleared)
 `, `	err := m.Sync(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
 `, byReports},
 	{"internal/storage/sync.go",
-		`		return l.syncFile(f, "sync", p.file.Name, from)
-`, `		err := l.syncFile(f, "sync", p.file.Name, from)
+		`		return l.syncFile(f, "sync", p.file, from)
+`, `		err := l.syncFile(f, "sync", p.file, from)
 		if err != nil && bug("a failed sync is tried again") {
 			l.failed.Store(nil)
 			l.syncFailed.Store(nil)
-			err = l.syncFile(f, "sync", p.file.Name, from)
+			err = l.syncFile(f, "sync", p.file, from)
 		}
 		return err
 `, byFaults + "|" + byReports},
@@ -229,11 +230,11 @@ var seededPlaces = []seededPlace{
 		`		if r.done == 0 && int64(len(r.data)) >`,
 		`		if !bug("offsets pass the last one") && r.done == 0 && int64(len(r.data)) >`, "^TestLastOffset$"},
 	{"internal/storage/commit.go",
-		`	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
+		`	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
 		`	if bug("a log goes on after a panic") {
 		return nil
 	}
-	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
+	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
 	{"internal/storage/sync.go",
 		`		err = l.inPlace(false)`,
 		`		if !bug("nobody looks whether files are in place") {
@@ -434,10 +435,10 @@ var seededPlaces = []seededPlace{
 		`	if !strings.EqualFold(id, hexID(has)) {`,
 		`	if !strings.EqualFold(id, hexID(has)) && !bug("a topic that can't be opened is deleted whatever its id") {`, "^TestDeleteBroken$"},
 	{"internal/storage/deleted/topics.go",
-		`		err = errors.Join(d.syncDir(Dir), d.syncDir("."))
+		`		err = errors.Join(d.syncDir(Dir), d.syncDir(path.Dir(dir)))
 `, `		err = nil
 		if !bug("DELETE does not sync the work directory") {
-			err = errors.Join(d.syncDir(Dir), d.syncDir("."))
+			err = errors.Join(d.syncDir(Dir), d.syncDir(path.Dir(dir)))
 		}
 `, "^TestDeleteCrash$"},
 	{"internal/storage/deleted/topics.go",
@@ -447,8 +448,10 @@ var seededPlaces = []seededPlace{
 		if bug("a topic is moved to a folder that is not synced") {
 		} else if err := d.syncDir(".")`, "^TestDeleteCrash$"},
 	{"internal/storage/files/folder.go",
-		`	if f.gone.Load() {`,
-		`	if f.gone.Load() && !bug("a deleted topic uses the names of the next one") {`, "^TestFolder$"},
+		`	if f.gone.Load() {
+		f.mu.RUnlock()`,
+		`	if f.gone.Load() && !bug("a deleted topic uses the names of the next one") {
+		f.mu.RUnlock()`, "^TestFolder$"},
 	{"internal/storage/deleted/topics.go",
 		`	if err == nil {
 		err = f.Sync()
@@ -466,15 +469,15 @@ var seededPlaces = []seededPlace{
 		`		if e.Name() == layout.Journal && !bug("the mark of a deleted topic goes before its files") {
 			continue`, "^TestDeleteCrash$"},
 	{"internal/storage/deleted/topics.go",
-		`	if err := d.syncDir(topic); err != nil {
+		`	if err := d.syncDir(dir); err != nil {
 		return err
 	}
-	if err := d.FS.Remove(layout.JournalFile(topic))`,
+	if err := d.FS.Remove(layout.JournalFile(dir))`,
 		`	if bug("the mark of a deleted topic goes before it is durable that its files are gone") {
-	} else if err := d.syncDir(topic); err != nil {
+	} else if err := d.syncDir(dir); err != nil {
 		return err
 	}
-	if err := d.FS.Remove(layout.JournalFile(topic))`, "^TestDeleteCrash$"},
+	if err := d.FS.Remove(layout.JournalFile(dir))`, "^TestDeleteCrash$"},
 	{"internal/storage/journal/journal.go",
 		` == crc32.ChecksumIEEE(head[:12])
 `, ` == crc32.ChecksumIEEE(head[:12]) || bug("damage is taken for the mark of a deleted topic")
@@ -615,11 +618,11 @@ var seededPlaces = []seededPlace{
 	}
 `, byPowerCuts},
 	{"internal/storage/recovery.go",
-		`		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {`,
+		`		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {`,
 		`		if bug("indexes of lost partitions stay") {
 			continue
 		}
-		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
 
 	// Numbered batches.
 	{"internal/storage/commit.go",
@@ -662,9 +665,9 @@ var seededPlaces = []seededPlace{
 		`	if cache != nil && l.synced.Load() >= at {`,
 		`	if cache != nil && (l.synced.Load() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
 	{"internal/storage/numbers_keep.go",
-		`	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+		`	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`,
-		`	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+		`	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
 	if bug("a cache speaks of what was cut off") {
 		return nil
 	}
@@ -721,6 +724,46 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/led.go",
 		`		g.numbered = numbered && l.store`,
 		`		g.numbered = (numbered && !bug("parts without numbers are stored where others are refused") || hasNumbered(g.extents)) && l.store`, byRuns},
+
+	{"internal/storage/unnamed.go",
+		`	l.member.RootSeen = rootSeen
+	l.member.RootDirty.Store(true)
+	return l, nil`,
+		`	l.member.RootSeen = rootSeen
+	l.member.RootDirty.Store(!bug("a new topic counts as durable while its folder has no name"))
+	return l, nil`, byNew},
+	{"internal/storage/unnamed.go",
+		`	if err := l.sync(); err != nil || l.Named() {`,
+		`	if bug("a topic gets its name before it is durable") {
+	} else if err := l.sync(); err != nil || l.Named() {`, byNew},
+	{"internal/storage/unnamed.go",
+		`	err := l.syncRoot()
+`,
+		`	var err error
+	if !bug("the name that a topic gets is not synced") {
+		err = l.syncRoot()
+	}
+`, byNew},
+	{"internal/storage/unnamed.go",
+		`	l.member.Parent, l.member.RootSeen = ".", rootSeen
+`,
+		`	if !bug("a topic is synced by the folder that it was in") {
+		l.member.Parent = "."
+	}
+	l.member.RootSeen = rootSeen
+`, byNew},
+	{"internal/storage/files/folder.go",
+		`	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone`,
+		`	if !bug("a folder is moved under those who use names in it") {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	}
+	if f.gone`, byNew},
+	{"internal/storage/diagnose/contents.go",
+		`layout.IsNew(name) && isStarted(b)`,
+		`layout.IsNew(name) && isStarted(b) && !bug("a new topic without batches is removed by a start")`, byNew},
 
 	{"writer_run.go",
 		`	if w.state != StateFailing {

@@ -86,7 +86,7 @@ func TestIndexIsACache(t *testing.T) {
 		binary.LittleEndian.PutUint32(version[44:], crc32.ChecksumIEEE(version[:44]))
 		for name, b := range map[string][]byte{
 			"deleted": nil, "flipped": flipped, "short": own[:100], "newer": version, "text": []byte("no index"),
-			"another topic's": read(others[i].index().File.Name), "another partition's": read(layout.Index("t", bases[(i+1)%3])),
+			"another topic's": read(others[i].index().File.Name()), "another partition's": read(layout.Index("t", bases[(i+1)%3])),
 			"with a block too many": append(bytes.Clone(own), own[index.HeaderLen:]...),
 		} {
 			image := disk.CrashKeepNothing()

@@ -273,7 +273,7 @@ func TestCheckHealthy(t *testing.T) {
 				}
 			}
 			want = 0
-			for _, l := range s.all() {
+			for _, l := range s.All() {
 				in, err := l.Info(t.Context())
 				must(t, err)
 				want += in.Batches

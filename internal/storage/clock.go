@@ -80,7 +80,7 @@ func (l *Log) keepTimes(now int64) {
 	ix := head.index()
 	if err := ix.Settle(); err != nil {
 		l.store.log.Warn("the clock has gone back, and the times of batches before that are not written: a crash may lose them",
-			"topic", l.name, "file", ix.File.Name, "err", err)
+			"topic", l.name, "file", ix.File.Name(), "err", err)
 		return
 	}
 	l.timesKept = head
@@ -176,7 +176,7 @@ func (t traces) First(i int) int64 { return firstTime(t.parts[i]) }
 
 // Changed implements retain.Traces.
 func (t traces) Changed(i int) (millis int64, ok bool) {
-	st, err := t.log.store.fs.Stat(t.parts[i].file.Name)
+	st, err := t.log.store.fs.Stat(t.parts[i].file.Name())
 	if err != nil {
 		return 0, false
 	}

@@ -238,7 +238,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	err := l.readyHead()
 	if ix := l.head().index(); err == nil && ix.Stale {
 		if err = ix.Settle(); ix.Unsynced != nil {
-			l.refuse(group, l.failWrite("sync index of", ix.File.Name, l.next.Load(), err))
+			l.refuse(group, l.failWrite("sync index of", ix.File.Name(), l.next.Load(), err))
 			return nil
 		}
 	}
@@ -452,14 +452,14 @@ func (l *Log) writeHead(f vfs.File) error {
 	// not be there after a restart, nor after a power cut.
 	if n > 0 {
 		if terr := f.Truncate(pos); terr != nil {
-			return inDoubt(l.failWrite("truncate after a partial write", head.file.Name, l.next.Load(), errors.Join(err, terr)))
+			return inDoubt(l.failWrite("truncate after a partial write", head.file.Name(), l.next.Load(), errors.Join(err, terr)))
 		}
-		if serr := l.syncFile(f, "sync after a partial write", head.file.Name, l.next.Load()); serr != nil {
+		if serr := l.syncFile(f, "sync after a partial write", head.file, l.next.Load()); serr != nil {
 			return errors.Join(serr, err)
 		}
 	}
 	if !files.Transient(err) {
-		return l.failWrite("write", head.file.Name, l.next.Load(), err)
+		return l.failWrite("write", head.file.Name(), l.next.Load(), err)
 	}
 	return l.passingRefusal("append", err)
 }
@@ -468,9 +468,9 @@ func (l *Log) writeHead(f vfs.File) error {
 // harm. The first of a row is logged.
 func (l *Log) passingRefusal(op string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
-		return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
+		return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
 	}
-	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name, Offset: l.next.Load(), Err: err}
+	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name(), Offset: l.next.Load(), Err: err}
 	if l.lastRefusal.Swap(e) == nil {
 		if files.NoRoom(err) {
 			l.store.retention.makeRoom()
@@ -508,7 +508,7 @@ var errPanic = errors.New("panic")
 // what it has in memory is not known to fit what is on disk. What was written
 // before can still be synced.
 func (l *Log) panicked(op string, r any) error {
-	return l.failWrite(op, l.head().file.Name, l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
+	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
 }
 
 // failOnPanic is to be deferred by who changes the log. It is called before the
@@ -573,6 +573,6 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 	}
 	err := head.index().Add(index.Entry{Pos: pos, Messages: l.headSum.Messages, Batches: l.headSum.Batches, Millis: millis})
 	if err != nil {
-		l.store.log.Warn("index entry not written", "file", head.index().File.Name, "err", err)
+		l.store.log.Warn("index entry not written", "file", head.index().File.Name(), "err", err)
 	}
 }

@@ -95,12 +95,16 @@ func (l *Log) abandon() {
 func (s *Store) openFolder(name string) (*Log, error) {
 	switch found, err := diagnose.ContentsOf(s.fs, name); {
 	case err != nil:
-		return nil, &Error{Op: "open", Topic: name, File: name, Offset: -1, Err: err}
+		return nil, &Error{Op: "open", Topic: layout.TopicOf(name), File: name, Offset: -1, Err: err}
 	case found == diagnose.Foreign:
 		s.log.Warn("folder in the work directory is no topic: it has neither partitions nor a journal; left alone", "folder", name)
 		return nil, nil
 	case found == diagnose.HalfMade:
-		if err := unmake(s.fs, name); err != nil {
+		undo := unmake
+		if layout.IsNew(name) {
+			undo = unmakeNew
+		}
+		if err := undo(s.fs, name); err != nil {
 			s.log.Warn("what the creation of a topic has left that was interrupted is not removed; it is no topic", "folder", name, "err", err)
 		}
 		return nil, nil

@@ -143,11 +143,11 @@ func (l *Log) delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 
 	gone := false
 	l.folder.Take(func() bool {
-		kept, gone, err = l.store.deleted.Take(l.name, l.id, now)
+		kept, gone, err = l.store.deleted.Take(l.dir(), l.id, now)
 		return gone
 	})
 	if err != nil {
-		err = &Error{Op: "delete", Topic: l.name, File: l.name, Offset: -1, Err: err}
+		err = &Error{Op: "delete", Topic: l.name, File: l.dir(), Offset: -1, Err: err}
 		if files.Transient(err) {
 			err = readOnly(err)
 		}
@@ -185,6 +185,10 @@ func (s *Store) forget(l *Log) {
 	if s.logs[l.name] == l {
 		delete(s.logs, l.name)
 	}
+	delete(s.new, l)
+	if s.ids[l.id] == l {
+		delete(s.ids, l.id)
+	}
 }
 
 // letGo closes the files of a log that was deleted, but for those that somebody
@@ -205,7 +209,7 @@ const leastFree = 1 << 20
 // isFull reports whether the disk is short of room: appends are refused for
 // want of it, or there is less than is to be kept free.
 func (s *Store) isFull() bool {
-	for _, l := range s.all() {
+	for _, l := range s.All() {
 		if e := l.lastRefusal.Load(); e != nil && files.NoRoom(e) {
 			return true
 		}

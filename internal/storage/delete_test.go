@@ -132,7 +132,7 @@ func TestDelete(t *testing.T) {
 		for _, p := range l.partitions() {
 			for _, a := range []files.Access{files.ToRead, files.ToWrite, files.ToCreate} {
 				if _, err := p.file.Acquire(a); !errors.Is(err, ErrDeleted) {
-					t.Errorf("%s can be opened: %v", p.file.Name, err)
+					t.Errorf("%s can be opened: %v", p.file.Name(), err)
 				}
 			}
 			if err := p.file.Remove(); err != nil {

@@ -127,7 +127,7 @@ func (l *Log) released() (oldest int64, held []Held) {
 		case next > h.due:
 			return oldest, held
 		case !h.hooked[p.base]:
-			held = append(held, Held{Topic: l.name, File: p.file.Name, Base: p.base, End: p.end.Load()})
+			held = append(held, Held{Topic: l.name, File: p.file.Name(), Base: p.base, End: p.end.Load()})
 		case len(held) == 0:
 			oldest = next
 		}

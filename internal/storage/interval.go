@@ -49,7 +49,7 @@ func (iv *interval) makeRoom() {
 		return
 	}
 	iv.syncAll()
-	for _, l := range iv.store.all() {
+	for _, l := range iv.store.All() {
 		l.unpin() // what was refused has nothing to sync
 	}
 }
@@ -79,7 +79,7 @@ func (iv *interval) pass() {
 func (iv *interval) syncAll() {
 	defer iv.passes.Add(1)
 	var again atomic.Bool
-	logs := slices.DeleteFunc(iv.store.all(), func(l *Log) bool {
+	logs := slices.DeleteFunc(iv.store.All(), func(l *Log) bool {
 		return l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load()
 	})
 	iv.store.syncTogether(logs, func(l *Log, err error) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
-	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // publishState shows readers what of the journal's state they ask for: they wait
@@ -35,7 +34,7 @@ func (l *Log) record(kind journal.Kind, ints ...int64) error {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
 	if _, err := l.recordLocked(kind, ints...); err != nil {
-		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: -1, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: -1, Err: err}
 	}
 	return nil
 }
@@ -68,7 +67,7 @@ func (l *Log) syncJournal() error {
 	}
 	err := l.journal.Sync()
 	if err != nil && !files.NoDescriptor(err) {
-		return l.fail("sync", layout.JournalFile(l.name), -1, err)
+		return l.fail("sync", l.journal.File.Name(), -1, err)
 	}
 	if err == nil && l.journal.Unnamed {
 		err = l.syncFolder()
@@ -114,7 +113,7 @@ func (l *Log) markClean() error {
 		err = l.journal.Sync()
 	}
 	if err != nil {
-		return &Error{Op: "close", Topic: l.name, File: layout.JournalFile(l.name), Offset: next, Err: err}
+		return &Error{Op: "close", Topic: l.name, File: l.journal.File.Name(), Offset: next, Err: err}
 	}
 	return nil
 }
@@ -177,7 +176,7 @@ func (l *Log) compactJournal() error {
 		return err
 	}
 	defer l.folder.Leave()
-	size, err := journal.Renew(l.store.fs, l.store.o.FileMode, l.name, &l.state)
+	size, err := journal.Renew(l.store.fs, l.store.o.FileMode, l.dir(), &l.state)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,7 +24,7 @@ type Log struct {
 	name   string
 	id     journal.ID
 	made   bool // since the store was opened
-	folder files.Folder
+	folder *files.Folder
 
 	// writer is held by whoever changes the log: the leader of a group of
 	// appends, rotation, truncation, close. It guards the fields up to the
@@ -127,21 +128,19 @@ type partition struct {
 }
 
 func (l *Log) newPartition(base, end int64) *partition {
-	p := &partition{base: base, file: l.file(layout.Partition(l.name, base))}
+	p := &partition{base: base, file: l.file(layout.Partition("", base))}
 	p.ix.Store(l.newIndex(p))
 	p.end.Store(end)
 	return p
 }
 
 func (l *Log) newIndex(p *partition) *index.Index {
-	return index.New(l.file(layout.Index(l.name, p.base)), l.id, p.base)
+	return index.New(l.file(layout.Index("", p.base)), l.id, p.base)
 }
 
 // file returns a file in the topic's folder.
 func (l *Log) file(name string) *files.File {
-	cf := l.store.files.File(name)
-	cf.Folder = &l.folder
-	return cf
+	return l.store.files.FileIn(l.folder, name)
 }
 
 func (p *partition) index() *index.Index { return p.ix.Load() }
@@ -152,6 +151,10 @@ func (l *Log) head() *partition {
 	parts := l.partitions()
 	return parts[len(parts)-1]
 }
+
+// dir returns the folder that the log's files are in. Who uses it to find a file
+// keeps TakeName out meanwhile, as a deletion is kept out, or has entered folder.
+func (l *Log) dir() string { return l.folder.Path() }
 
 // Name returns the topic's name.
 func (l *Log) Name() string { return l.name }
@@ -269,7 +272,7 @@ func createLog(s *Store, name string) (*Log, error) {
 		return nil, wrap("", err)
 	}
 	l := newLog(s, name)
-	if file, err := l.start(); err != nil {
+	if file, err := l.start(journal.NewID(), 0, s.o.Clock.Now().UnixMilli()); err != nil {
 		s.unmake(name)
 		return nil, wrap(file, err)
 	}
@@ -280,28 +283,32 @@ func createLog(s *Store, name string) (*Log, error) {
 	return l, nil
 }
 
-// start writes the journal and makes the first partition of a new topic. It
-// returns where it has failed.
-func (l *Log) start() (file string, err error) {
-	l.id = journal.NewID()
+// start writes the journal and makes the first partition of a new topic, which begins
+// at base. It returns where it has failed.
+func (l *Log) start(id journal.ID, base, created int64) (file string, err error) {
+	l.id = id
 	l.state = journal.NewState()
-	l.state.ID, l.state.Created = l.id, l.store.o.Clock.Now().UnixMilli()
+	l.state.ID, l.state.Created = id, created
+	l.state.Trimmed.Oldest, l.state.Synced = base, base
 	if err := l.journal.Append(l.state.Encode()); err != nil {
-		return layout.JournalFile(l.name), err
+		return l.journal.File.Name(), err
 	}
-	head, err := l.createPartition(0)
+	head, err := l.createPartition(base)
 	if err != nil {
-		return layout.Partition(l.name, 0), err
+		return layout.Partition(l.dir(), base), err
 	}
 	l.parts.Store(&[]*partition{head})
+	l.next.Store(base)
+	l.synced.Store(base)
 	return "", nil
 }
 
-func newLog(s *Store, name string) *Log {
-	l := &Log{store: s, name: name, uncheckedBefore: -1}
+// newLog returns the log of the topic whose folder dir is.
+func newLog(s *Store, dir string) *Log {
+	l := &Log{store: s, name: layout.TopicOf(dir), folder: files.NewFolder(dir), uncheckedBefore: -1}
 	l.syncing = syncs.Group{Queue: s.syncs, Synced: &l.synced, Failed: l.unsyncable}
-	l.member.Sync = l.syncFiles
-	l.journal.File = l.file(layout.JournalFile(name))
+	l.member.Sync, l.member.Parent = l.syncFiles, path.Dir(dir)
+	l.journal.File = l.file(layout.JournalFile(""))
 	l.publishState()
 	return l
 }
@@ -378,7 +385,7 @@ func (l *Log) addPartition(p *partition) {
 func (l *Log) flushIndex(p *partition) {
 	if err := p.index().Flush(); err != nil {
 		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
-			"file", p.index().File.Name, "err", err)
+			"file", p.index().File.Name(), "err", err)
 	}
 }
 

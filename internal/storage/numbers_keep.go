@@ -94,7 +94,7 @@ func (k *keeper) pass() {
 	now := k.store.o.Clock.Now()
 	var total int64
 	var tables []keptTable
-	for _, l := range k.store.all() {
+	for _, l := range k.store.All() {
 		if l.numbers.made.Load() == nil {
 			continue
 		}
@@ -196,7 +196,7 @@ func (l *Log) writeNumbers(b []byte) error {
 		return err
 	}
 	defer l.folder.Leave()
-	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
 	f, err := fsys.OpenFile(name+".new", vfs.ReadWrite|vfs.Create|vfs.Truncate, l.store.o.FileMode)
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (l *Log) writeNumbers(b []byte) error {
 // found, and removed, by the next start, and a power cut after it brings an empty
 // one back.
 func (l *Log) removeNumbers() error {
-	fsys, name := l.store.fs, layout.ProducersFile(l.name)
+	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotRegular) {
 		return nil
@@ -228,7 +228,7 @@ func (l *Log) removeNumbers() error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.SyncDir(l.name) // the name may have led to an older one
+		err = fsys.SyncDir(l.dir()) // the name may have led to an older one
 	}
 	if err == nil {
 		err = fsys.Remove(name)
@@ -240,7 +240,7 @@ func (l *Log) removeNumbers() error {
 // the log has, or may do so: by the time it is read the log may be longer again, and
 // not with the same batches.
 func (l *Log) checkCache() error {
-	name := layout.ProducersFile(l.name)
+	name := layout.ProducersFile(l.dir())
 	head, err := readHead(l.store.fs, name, producers.HeaderLen)
 	if files.Shortage(err) {
 		return err

@@ -102,7 +102,11 @@ func (l *Log) lookInto(err error) error {
 // readNumbers reads the cache, if it is there and is of this log as it is, with what
 // is set aside, and returns the offset that it is good for.
 func (l *Log) readNumbers(aside []layout.Range) (*producers.Table, int64) {
-	name := layout.ProducersFile(l.name)
+	if l.folder.Enter() != nil {
+		return nil, 0 // deleted
+	}
+	defer l.folder.Leave()
+	name := layout.ProducersFile(l.dir())
 	b, err := vfs.ReadFile(l.store.fs, name, producers.MaxCacheLen(l.store.o.Producers))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0

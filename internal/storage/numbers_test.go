@@ -241,7 +241,7 @@ func TestNumbersAllocations(t *testing.T) {
 // stored returns the batches in the partitions' files, up to the end of the log.
 func stored(l *Log) (found []producers.Batch, err error) {
 	for _, p := range l.partitions() {
-		b, err := vfs.ReadFile(l.store.fs, p.file.Name, math.MaxInt64)
+		b, err := vfs.ReadFile(l.store.fs, p.file.Name(), math.MaxInt64)
 		if err != nil {
 			return nil, err
 		}
@@ -262,7 +262,7 @@ func stored(l *Log) (found []producers.Batch, err error) {
 				}
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s at %d: %w", p.file.Name, pos, err)
+				return nil, fmt.Errorf("%s at %d: %w", p.file.Name(), pos, err)
 			}
 			found = append(found, producers.Batch{PID: h.PID, Seq: h.Seq, Offset: p.base + pos, Len: n, CRC: h.CRC})
 			pos += n
@@ -979,7 +979,7 @@ func TestNumbersMemory(t *testing.T) {
 			return told(sent(mustCreate(t, s, name), r))
 		}
 		inMemory := func() (n int) {
-			for _, l := range s.all() {
+			for _, l := range s.All() {
 				if l.hasNumbers() {
 					n++
 				}

@@ -32,7 +32,7 @@ func BenchmarkOpen(b *testing.B) {
 					return
 				}
 				kill(s)
-				for _, l := range s.all() {
+				for _, l := range s.All() {
 					for _, p := range l.pinned {
 						p.file.Release()
 					}

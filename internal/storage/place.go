@@ -29,9 +29,9 @@ func (l *Log) inPlace(all bool) error {
 	if l.Deleted() {
 		return nil
 	}
-	st, err := l.store.fs.Stat(l.name)
+	st, err := l.store.fs.Stat(l.dir())
 	if err != nil {
-		return l.displaced(l.name, err)
+		return l.displaced(l.dir(), err)
 	}
 	inode, _ := inodeOf(st)
 	now := folderStamp{inode, st.ModTime()}
@@ -45,8 +45,8 @@ func (l *Log) inPlace(all bool) error {
 		}
 	}
 	if all {
-		if _, err := l.store.fs.Stat(layout.JournalFile(l.name)); err != nil {
-			return l.displaced(layout.JournalFile(l.name), err)
+		if _, err := l.store.fs.Stat(l.journal.File.Name()); err != nil {
+			return l.displaced(l.journal.File.Name(), err)
 		}
 		l.stamp = now
 	}
@@ -61,7 +61,7 @@ func (l *Log) partitionInPlace(p *partition, byName bool) error {
 		if p.base < l.begin() {
 			return nil // removed by retention meanwhile
 		}
-		return l.displaced(p.file.Name, err)
+		return l.displaced(p.file.Name(), err)
 	}
 	var open, named fs.FileInfo
 	f, err := p.file.Use(files.ToRead)
@@ -70,7 +70,7 @@ func (l *Log) partitionInPlace(p *partition, byName bool) error {
 		p.file.Release()
 	}
 	if err == nil && byName {
-		named, err = l.store.fs.Stat(p.file.Name)
+		named, err = l.store.fs.Stat(p.file.Name())
 	}
 	if err != nil {
 		return gone(err)

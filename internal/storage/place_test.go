@@ -70,8 +70,8 @@ func TestFilesOutOfPlace(t *testing.T) {
 					must(t, errors.Join(syncTogether(t, l, other)...))
 					time.Sleep(time.Second)
 					synctest.Wait()
-					if l.head().file.Name != head {
-						t.Fatalf("the head is %s", l.head().file.Name)
+					if l.head().file.Name() != head {
+						t.Fatalf("the head is %s", l.head().file.Name())
 					}
 					change(t, disk)
 					if how != "nobody writes" {

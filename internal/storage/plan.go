@@ -31,7 +31,7 @@ func (l *Log) Plan(k topic.Limits) []Planned {
 	parts := l.partitions()
 	plan := make([]Planned, len(parts))
 	for i, p := range parts {
-		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.Name, Head: i == len(parts)-1, Messages: l.countMessages(p)}
+		plan[i] = Planned{Base: p.base, End: p.end.Load(), File: p.file.Name(), Head: i == len(parts)-1, Messages: l.countMessages(p)}
 	}
 	_, held := l.released()
 	waits := make(map[int64]bool, len(held))

@@ -225,13 +225,13 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 		return ErrNotFound // removed a moment ago
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, walk.ErrDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
-			"topic", l.name, "file", p.file.Name, "offset", offset, "err", err)
+			"topic", l.name, "file", p.file.Name(), "offset", offset, "err", err)
 		err = errRescanned
 		if serr := l.rescan(p, ix); serr != nil {
 			err = serr
 		}
 	}
-	return &Error{Op: "read", Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
+	return &Error{Op: "read", Topic: l.name, File: p.file.Name(), Offset: offset, Err: err}
 }
 
 // Info describes the log. It reads partitions that no index knows, once.
@@ -244,7 +244,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 		if from := max(r.From, begin); r.To > from {
 			in.Damaged += r.To - from
 			in.DamagedAt = append(in.DamagedAt, [2]int64{from, r.To})
-			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.Name)
+			in.DamagedIn = append(in.DamagedIn, parts[max(findPartition(parts, from), 0)].file.Name())
 		}
 	}
 	in.Bytes = max(in.Next-begin-in.Damaged, 0)

@@ -28,20 +28,20 @@ import (
 //  5. A cache of numbered batches that speaks of more than there is is removed.
 //
 // Older partitions are not read.
-func openLog(s *Store, name string) (*Log, error) {
-	l := newLog(s, name)
+func openLog(s *Store, dir string) (*Log, error) {
+	l := newLog(s, dir)
 	l.member.FolderDirty.Store(true) // there may be names that were never synced
 	wrap := func(op, file string, err error) error {
-		return &Error{Op: op, Topic: name, File: file, Offset: -1, Err: err}
+		return &Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err}
 	}
 	if err := l.openJournal(); errors.Is(err, ErrDeleted) {
 		return nil, err
 	} else if err != nil {
-		return nil, wrap("read journal of", layout.JournalFile(name), err)
+		return nil, wrap("read journal of", layout.JournalFile(dir), err)
 	}
 	parts, cached, err := l.findPartitions()
 	if err != nil {
-		return nil, wrap("list partitions of", name, err)
+		return nil, wrap("list partitions of", dir, err)
 	}
 	if parts, err = l.finishTrim(parts); err != nil {
 		return nil, wrap("finish removal in", "", err)
@@ -60,7 +60,7 @@ func openLog(s *Store, name string) (*Log, error) {
 	}
 	if cached {
 		if err := l.checkCache(); err != nil {
-			return nil, wrap("remove", layout.ProducersFile(name), err)
+			return nil, wrap("remove", layout.ProducersFile(dir), err)
 		}
 	}
 	l.lookAtClock(s.o.Clock.Now().UnixMilli())
@@ -71,12 +71,12 @@ func openLog(s *Store, name string) (*Log, error) {
 // what was understood of it goes on.
 func (l *Log) openJournal() error {
 	s := l.store
-	b, err := journal.Read(s.fs, l.name)
+	b, err := journal.Read(s.fs, l.dir())
 	if err != nil {
 		return err
 	}
 	if journal.IsDeleted(b) {
-		if err := s.deleted.Finish(l.name); err != nil {
+		if err := s.deleted.Finish(l.dir()); err != nil {
 			return fmt.Errorf("finish deletion: %w", err)
 		}
 		return ErrDeleted
@@ -86,23 +86,33 @@ func (l *Log) openJournal() error {
 		return err
 	}
 	l.state = state
-	l.adopted = state.ID == (journal.ID{})
-	rewrite := err != nil || l.adopted || size > s.o.journalCompact
+	anonymous := state.ID == (journal.ID{})
+	rewrite := err != nil || anonymous || size > s.o.journalCompact
 	if err != nil {
 		// A copy, so that at no time there is none: a topic without one is taken
 		// for one of the 0.3 layout.
-		kept := layout.JournalFile(l.name) + ".damaged"
+		kept := layout.JournalFile(l.dir()) + ".damaged"
 		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
 		if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {
 			return err
 		}
 	}
-	if l.adopted {
-		l.state.ID, l.state.Created = journal.NewID(), s.o.Clock.Now().UnixMilli()
+	id, isNew := layout.NewID(l.dir())
+	switch {
+	case anonymous && isNew: // not of the 0.3 layout: nothing of it is known to be synced
+		l.state.ID = id
+	case anonymous:
+		l.adopted = true
+		l.state.ID = journal.NewID()
+	case isNew && l.state.ID != id:
+		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, hexID(l.state.ID))
+	}
+	if anonymous {
+		l.state.Created = s.o.Clock.Now().UnixMilli()
 	}
 	l.id = l.state.ID
 	if rewrite {
-		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.name, &l.state); err != nil {
+		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.dir(), &l.state); err != nil {
 			return err
 		}
 	}
@@ -114,7 +124,7 @@ func (l *Log) openJournal() error {
 // findPartitions lists the partition files, oldest first, each up to where the
 // next one begins. It tells whether there is a cache of numbered batches, too.
 func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
-	dir, err := l.store.fs.ReadDir(l.name)
+	dir, err := l.store.fs.ReadDir(l.dir())
 	if err != nil {
 		return nil, false, err
 	}
@@ -136,7 +146,7 @@ func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 		l.locate(st)
 		p := l.newPartition(base, base+st.Size())
 		if p.end.Load() < base {
-			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name)
+			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name())
 		}
 		if e, ok := l.state.Complete(base); ok && e.End == p.end.Load() {
 			sum := e.Totals
@@ -162,7 +172,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
 			continue
 		}
-		if err := l.store.fs.Remove(layout.Index(l.name, base)); err != nil {
+		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {
 			return err
 		}
 		removed = true
@@ -170,7 +180,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 	if !removed {
 		return nil
 	}
-	return l.store.fs.SyncDir(l.name)
+	return l.store.fs.SyncDir(l.dir())
 }
 
 // onDisk returns what is known of the log before its bytes are looked at. What is

@@ -53,7 +53,7 @@ func (l *Log) recover() error {
 func (l *Log) recoverEnd(disk *diagnose.Log) error {
 	if missing := disk.Missing(); missing.From < missing.To {
 		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
-			"topic", l.name, "file", l.head().file.Name, "offset", missing.From, "missing", missing.To-missing.From)
+			"topic", l.name, "file", l.head().file.Name(), "offset", missing.From, "missing", missing.To-missing.From)
 		l.setDamaged(missing)
 		return nil
 	}
@@ -77,7 +77,7 @@ func (l *Log) beginBehindDamage() error {
 	p, err := l.createPartition(next)
 	if err != nil {
 		end := l.next.Load()
-		return &Error{Op: "recover", Topic: l.name, File: layout.Partition(l.name, end), Offset: end, Err: err}
+		return &Error{Op: "recover", Topic: l.name, File: layout.Partition(l.dir(), end), Offset: end, Err: err}
 	}
 	l.headSum = journal.Totals{}
 	l.addPartition(p)
@@ -98,7 +98,7 @@ func (l *Log) markRecovered() error {
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
 	if err := l.journal.Append(journal.Append(nil, journal.Synced, end)); err != nil && !files.Transient(err) {
-		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: end, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: end, Err: err}
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (l *Log) markRecovered() error {
 func (l *Log) noteAdopted(offset int64) error {
 	l.state.Adopted = offset
 	if err := l.journal.Append(journal.Append(nil, journal.Adopted, offset)); err != nil {
-		return &Error{Op: "write journal of", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err}
+		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err}
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (l *Log) dropDeadHeads() error {
 		n := len(parts) - 1
 		head := parts[n]
 		place := func(err error) error {
-			return &Error{Op: "recover", Topic: l.name, File: head.file.Name, Offset: head.base, Err: err}
+			return &Error{Op: "recover", Topic: l.name, File: head.file.Name(), Offset: head.base, Err: err}
 		}
 		if alive, err := l.isAlive(head); err != nil {
 			return place(err)
@@ -131,7 +131,7 @@ func (l *Log) dropDeadHeads() error {
 		}
 		if size := head.end.Load() - head.base; size > 0 {
 			l.store.log.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
-				"topic", l.name, "file", head.file.Name, "offset", head.base, "bytes", size)
+				"topic", l.name, "file", head.file.Name(), "offset", head.base, "bytes", size)
 		}
 		if err := l.removeFiles(parts[n:]); err != nil {
 			return place(err)
@@ -163,7 +163,7 @@ func (l *Log) tellMissing() {
 	disk := l.onDisk(l.partitions())
 	for _, gone := range disk.Gone() {
 		l.store.log.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
-			"file", layout.Partition(l.name, gone.From), "offset", gone.From, "bytes", gone.To-gone.From, "oldest", disk.Parts[0].From)
+			"file", layout.Partition(l.dir(), gone.From), "offset", gone.From, "bytes", gone.To-gone.From, "oldest", disk.Parts[0].From)
 	}
 }
 
@@ -175,11 +175,11 @@ func (l *Log) closeGaps() {
 		switch joint, r := diagnose.Between(p.end.Load(), parts[i+1].base); joint {
 		case diagnose.Overlap:
 			l.store.log.Error("partition reaches into the next one; its bytes from there on are not served",
-				"file", p.file.Name, "size", r.To-p.base, "next", r.From)
+				"file", p.file.Name(), "size", r.To-p.base, "next", r.From)
 			p.end.Store(r.From)
 			p.sum.Store(nil)
 		case diagnose.Gap:
-			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.Name, "offset", r.From, "missing", r.To-r.From)
+			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.Name(), "offset", r.From, "missing", r.To-r.From)
 			l.setDamaged(r)
 		}
 	}
@@ -189,7 +189,7 @@ func (l *Log) closeGaps() {
 // synced, and syncs it.
 func (l *Log) recoverPartition(p *partition, disk *diagnose.Log) error {
 	place := func(op string, offset int64, err error) error {
-		return &Error{Op: op, Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
+		return &Error{Op: op, Topic: l.name, File: p.file.Name(), Offset: offset, Err: err}
 	}
 	f, err := p.file.Acquire(files.ToWrite)
 	if err != nil {
@@ -237,7 +237,7 @@ func (l *Log) settleRecovered(p *partition, newest int64) error {
 	}
 	err := ix.Settle()
 	if files.Transient(err) { // it is stale until there is room: no append comes before that
-		l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", ix.File.Name, "err", err)
+		l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", ix.File.Name(), "err", err)
 		return nil
 	}
 	return err
@@ -259,7 +259,7 @@ func (l *Log) recoverTail(p *partition, f vfs.File, tail int64, disk *diagnose.L
 		return "", nil
 	}
 	l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
-		"topic", l.name, "file", p.file.Name, "offset", from, "bytes", end-from)
+		"topic", l.name, "file", p.file.Name(), "offset", from, "bytes", end-from)
 	if err := f.Truncate(tail); err != nil {
 		return "cut torn tail of", err
 	}
@@ -280,7 +280,7 @@ func (l *Log) setAside(p *partition, r layout.Range) {
 		return
 	}
 	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
-		"topic", l.name, "file", p.file.Name, "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
+		"topic", l.name, "file", p.file.Name(), "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
 }
 
 // setDamaged adds a damaged range to what readers see and to the journal. It

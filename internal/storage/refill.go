@@ -94,7 +94,7 @@ func (l *Log) gapsFor(r layout.Range, data []byte) (gaps []gap, err error) {
 		// Where nobody has read yet it is only known how long the file is: a
 		// scan tells where its last batch ends.
 		if err := retryOnce(func() error { return l.ensureIndex(parts[i]) }); err != nil {
-			return nil, &Error{Op: "refill", Topic: l.name, File: parts[i].file.Name, Offset: r.From, Err: err}
+			return nil, &Error{Op: "refill", Topic: l.name, File: parts[i].file.Name(), Offset: r.From, Err: err}
 		}
 		end := r.To
 		if i+1 < len(parts) {
@@ -142,9 +142,9 @@ func (l *Log) fillGap(g gap, data []byte) error {
 		_, err = f.WriteAt(data, g.From-g.p.base)
 	}
 	if err != nil {
-		return refillError(&Error{Op: "refill", Topic: l.name, File: g.p.file.Name, Offset: g.From, Err: err})
+		return refillError(&Error{Op: "refill", Topic: l.name, File: g.p.file.Name(), Offset: g.From, Err: err})
 	}
-	return l.syncFile(f, "sync", g.p.file.Name, g.From)
+	return l.syncFile(f, "sync", g.p.file, g.From)
 }
 
 // heal serves what a gap was filled with. The index, and the cache of numbers, were
@@ -186,7 +186,7 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	// Also if it was not healed: the index has no file any more.
 	if rerr := l.recount(p, known, newest, g.From-p.base, aside); rerr != nil && err == nil {
 		p.ready.Store(false)
-		err = &Error{Op: "count", Topic: l.name, File: p.file.Name, Offset: g.From, Err: rerr}
+		err = &Error{Op: "count", Topic: l.name, File: p.file.Name(), Offset: g.From, Err: rerr}
 	}
 	l.journalMu.Lock()
 	l.publishState()

@@ -593,7 +593,7 @@ func TestRefillMeanwhile(t *testing.T) {
 	for i := range 20 {
 		k := 990 - 45*i
 		p := l.partitions()[findPartition(l.partitions(), all[k].Offset)]
-		must(t, disk.Corrupt(p.file.Name, all[k].Offset-p.base, func(b []byte) { b[0] = 'x' }))
+		must(t, disk.Corrupt(p.file.Name(), all[k].Offset-p.base, func(b []byte) { b[0] = 'x' }))
 		if v, err := l.Verify(all[k].Offset, 1, 0); err == nil {
 			v.Close()
 			t.Fatal("the damage is not found")

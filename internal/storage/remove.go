@@ -51,7 +51,7 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	for _, p := range gone {
 		sum, err := l.totals(p, p.end.Load())
 		if err != nil {
-			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name, "err", err)
+			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name(), "err", err)
 		}
 		messages += sum.Messages
 		batches += sum.Batches
@@ -117,7 +117,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 	for _, p := range parts {
 		l.unpinIf(func(o *partition) bool { return o == p })
 		if err := errors.Join(p.file.Remove(), p.index().File.Remove()); err != nil {
-			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name, Offset: p.base, Err: err}
+			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name(), Offset: p.base, Err: err}
 		}
 	}
 	return l.syncRemoved()

@@ -47,7 +47,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 		return nil, ErrClosed
 	}
 	delete(s.broken, topic)
-	s.logs[topic] = l
+	s.keep(l)
 	s.log.Info("topic is served: there is what was missing to open it", "topic", topic)
 	return l, nil
 }
@@ -100,7 +100,7 @@ func (s *Store) nameless() (logs []*Log) {
 	if !s.policy().syncsFirst() {
 		return nil
 	}
-	for _, l := range s.all() {
+	for _, l := range s.All() {
 		if l.member.FolderDirty.Load() && l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() {
 			logs = append(logs, l)
 		}

@@ -586,7 +586,7 @@ func TestSeekBesideDamage(t *testing.T) {
 					}
 					must(t, s.Close())
 					file := l.partitions()[findPartition(l.partitions(), all[damaged].Offset)]
-					must(t, disk.Corrupt(file.file.Name, all[damaged].Offset-file.base, scribble))
+					must(t, disk.Corrupt(file.file.Name(), all[damaged].Offset-file.base, scribble))
 					if repaired {
 						repair(t, disk, false)
 					}

@@ -280,7 +280,7 @@ func TestReportUnderWay(t *testing.T) {
 			for _, body := range []string{"one", "two", "one"} { // two to a partition
 				mustAppend(t, l, batchOf("t", body))
 			}
-			if name := l.head().file.Name; name != head {
+			if name := l.head().file.Name(); name != head {
 				t.Fatalf("the head is %s", name)
 			}
 			disk.FailWriteback(test.lost)

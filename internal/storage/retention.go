@@ -106,7 +106,7 @@ func (r *retention) run() {
 		}
 		now := r.lookAtClock()
 		if due {
-			for _, l := range r.store.all() {
+			for _, l := range r.store.All() {
 				logs[l] = true
 			}
 			r.timer.Reset(r.interval())

@@ -29,7 +29,7 @@ func (s *Store) after(d time.Duration) (over <-chan struct{}, stop func() bool) 
 
 // toScrub returns all partitions, topic by topic.
 func (s *Store) toScrub() iter.Seq[scrub.Partition] {
-	logs := s.all()
+	logs := s.All()
 	slices.SortFunc(logs, func(a, b *Log) int { return strings.Compare(a.name, b.name) })
 	return func(yield func(scrub.Partition) bool) {
 		for _, l := range logs {

@@ -35,7 +35,7 @@ func TestScrub(t *testing.T) {
 		damage := func(offset int64) {
 			parts := l.partitions()
 			p := parts[findPartition(parts, offset)]
-			must(t, disk.Corrupt(p.file.Name, offset-p.base, func(b []byte) { b[0] ^= 1 }))
+			must(t, disk.Corrupt(p.file.Name(), offset-p.base, func(b []byte) { b[0] ^= 1 }))
 		}
 		var before Counts // of the pass before
 		pass := func(damaged int) {

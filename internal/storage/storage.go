@@ -59,6 +59,7 @@ import (
 	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scrub"
 	"github.com/logd-dev/logd/internal/storage/syncs"
@@ -248,8 +249,10 @@ type Store struct {
 	halfMade map[string]bool // folders that could not be removed yet; guarded by creating
 
 	mu     sync.RWMutex
-	logs   map[string]*Log
-	broken map[string]error // topics that could not be opened
+	logs   map[string]*Log     // that have their names
+	new    map[*Log]bool       // that do not
+	ids    map[journal.ID]*Log // all of them
+	broken map[string]error    // topics that could not be opened
 	closed bool
 
 	interval  *interval
@@ -283,7 +286,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		o: o, log: o.Logger,
-		logs:   make(map[string]*Log),
+		logs: make(map[string]*Log), new: make(map[*Log]bool), ids: make(map[journal.ID]*Log),
 		broken: make(map[string]error), halfMade: make(map[string]bool),
 	}
 	// A quarter is for what is not kept for a sync.
@@ -332,7 +335,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
 		name := d.Name()
@@ -344,7 +347,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
+			if err := group.Err(); err != nil {
 				return err
 			}
 			l, err := s.openFolder(name)
@@ -355,12 +358,27 @@ func (s *Store) openLogs(ctx context.Context) error {
 			if l != nil {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				s.logs[name] = l
+				s.keep(l)
 			}
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || !s.o.Managed {
+		return err
+	}
+	return s.openNew(ctx)
+}
+
+// keep makes a log one of the store's. Caller holds mu.
+func (s *Store) keep(l *Log) {
+	if l.Named() {
+		s.logs[l.name] = l
+	} else {
+		s.new[l] = true
+	}
+	if s.ids[l.id] == nil {
+		s.ids[l.id] = l
+	}
 }
 
 // Log returns the log of an existing topic. The error is ErrNotFound, or why
@@ -439,7 +457,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	s.logs[name] = l
+	s.keep(l)
 	return l, nil
 }
 
@@ -480,12 +498,15 @@ func (s *Store) Broken() map[string]error {
 	return m
 }
 
-// all returns every open log.
-func (s *Store) all() []*Log {
+// All returns every open log, also those that do not have their names yet.
+func (s *Store) All() []*Log {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	logs := make([]*Log, 0, len(s.logs))
+	logs := make([]*Log, 0, len(s.logs)+len(s.new))
 	for _, l := range s.logs {
+		logs = append(logs, l)
+	}
+	for l := range s.new {
 		logs = append(logs, l)
 	}
 	return logs
@@ -539,8 +560,10 @@ type Stats struct {
 // files.
 func (s *Store) Stats() Stats {
 	st := Stats{Counts: s.Counts()}
-	for _, l := range s.all() {
-		st.Topics = append(st.Topics, l.stats())
+	for _, l := range s.All() {
+		if l.Named() {
+			st.Topics = append(st.Topics, l.stats())
+		}
 	}
 	return st
 }
@@ -568,7 +591,7 @@ func (s *Store) Close() error {
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex
 	var errs []error
-	for _, l := range s.all() {
+	for _, l := range s.All() {
 		g.Go(func() error {
 			if err := l.close(); err != nil {
 				mu.Lock()

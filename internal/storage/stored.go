@@ -54,7 +54,7 @@ func (l *Log) addStored(v *View, from, to int64) error {
 			return ErrNotFound // removed a moment ago
 		}
 		if err != nil {
-			return &Error{Op: "read", Topic: l.name, File: p.file.Name, Offset: from, Err: err}
+			return &Error{Op: "read", Topic: l.name, File: p.file.Name(), Offset: from, Err: err}
 		}
 		v.sections = append(v.sections, section{p.file, f, from - p.base, end - from})
 		v.length += end - from

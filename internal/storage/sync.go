@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
-	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -155,24 +154,24 @@ func (l *Log) syncPartition(p *partition, from int64) error {
 	f, err := p.file.Acquire(files.ToWrite)
 	if err == nil {
 		defer p.file.Release()
-		return l.syncFile(f, "sync", p.file.Name, from)
+		return l.syncFile(f, "sync", p.file, from)
 	}
 	if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
 		return nil // retention has removed it meanwhile
 	}
-	return l.fail("sync", p.file.Name, from, err)
+	return l.fail("sync", p.file.Name(), from, err)
 }
 
 // syncFile syncs a file of the log. All who sync a partition use it: an error is
 // told to one of those who share the descriptor, and a failure is final for all.
-func (l *Log) syncFile(f vfs.File, op, name string, offset int64) error {
+func (l *Log) syncFile(f vfs.File, op string, of *files.File, offset int64) error {
 	l.fileSyncing.Lock()
 	defer l.fileSyncing.Unlock()
 	if err := l.unsyncable(); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return l.fail(op, name, offset, err)
+		return l.fail(op, of.Name(), offset, err)
 	}
 	return nil
 }
@@ -197,9 +196,9 @@ func (l *Log) syncRemoved() error {
 }
 
 func (l *Log) syncFolderLocked() error {
-	err := l.store.fs.SyncDir(l.name)
+	err := l.store.fs.SyncDir(l.dir())
 	if err != nil && !files.NoDescriptor(err) {
-		return l.fail("sync folder of", l.name, -1, err)
+		return l.fail("sync folder of", l.dir(), -1, err)
 	}
 	return err
 }
@@ -209,7 +208,7 @@ func (l *Log) syncFolderLocked() error {
 func (l *Log) syncRoot() error {
 	err := l.store.syncs.SyncRootFor(&l.member)
 	if err != nil && !files.NoDescriptor(err) {
-		err = l.fail("sync work directory for", ".", -1, err)
+		err = l.fail("sync work directory for", l.member.Parent, -1, err)
 	}
 	return err
 }
@@ -245,7 +244,7 @@ func (l *Log) dropUnacknowledged() {
 			dropped = false
 		}
 		if err != nil {
-			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name, "err", err)
+			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name(), "err", err)
 		}
 	}
 	l.dropped.Store(dropped)
@@ -297,14 +296,14 @@ func (l *Log) syncNames() error {
 // the log has failed then.
 func (l *Log) trySyncNames() (op, file string, err error) {
 	if err := l.syncJournalOnce(); err != nil {
-		return "sync", layout.JournalFile(l.name), err
+		return "sync", l.journal.File.Name(), err
 	}
 	if err := l.syncFolder(); err != nil {
-		return "sync folder of", l.name, err
+		return "sync folder of", l.dir(), err
 	}
 	if l.member.RootDirty.Load() {
 		if err := l.syncRoot(); err != nil {
-			return "sync work directory for", ".", err
+			return "sync work directory for", l.member.Parent, err
 		}
 		l.member.RootDirty.Store(false)
 	}

@@ -127,7 +127,7 @@ func TestTimesOfDamage(t *testing.T) {
 				whole = append(whole, b)
 				continue
 			}
-			if err := disk.Corrupt(p.file.Name, b.offset-p.base, scribble); err != nil {
+			if err := disk.Corrupt(p.file.Name(), b.offset-p.base, scribble); err != nil {
 				t.Fatal(err)
 			}
 		}

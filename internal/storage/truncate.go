@@ -10,7 +10,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
-	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // TruncateTo cuts the log off at offset, where a batch begins, or a range that is
@@ -109,7 +108,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 	// From here on a failure leaves a truncation that only opening the log again
 	// can finish.
 	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
-		return l.fail("truncate", p.file.Name, offset, err)
+		return l.fail("truncate", p.file.Name(), offset, err)
 	}
 	return nil
 }
@@ -139,10 +138,10 @@ func (l *Log) announceCut(offset int64) error {
 	defer l.journalMu.Unlock()
 	written, err := l.recordLocked(journal.Cut, offset)
 	if err != nil && !written && files.Transient(err) {
-		return readOnly(&Error{Op: "truncate", Topic: l.name, File: layout.JournalFile(l.name), Offset: offset, Err: err})
+		return readOnly(&Error{Op: "truncate", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err})
 	}
 	if err != nil {
-		return l.fail("truncate", layout.JournalFile(l.name), offset, err)
+		return l.fail("truncate", l.journal.File.Name(), offset, err)
 	}
 	return nil
 }

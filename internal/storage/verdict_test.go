@@ -84,12 +84,18 @@ func recoveredEnd(disk *vfstest.FS, topic string) (logEnd, error) {
 	if err != nil {
 		return logEnd{}, err
 	}
-	s, err := Open(context.Background(), Options{FS: disk, FlushInterval: -1, Partitions: -1})
+	id, isNew := layout.NewID(topic)
+	s, err := Open(context.Background(), Options{FS: disk, FlushInterval: -1, Partitions: -1, Managed: isNew})
 	if err != nil {
 		return logEnd{}, err
 	}
 	defer kill(s)
-	l, err := s.Log([]byte(topic))
+	l := s.ByID(id)
+	if !isNew {
+		l, err = s.Log([]byte(topic))
+	} else if l == nil {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return logEnd{}, err
 	}

@@ -53,7 +53,7 @@ func (l *Log) firstBad(v *View) (int64, error) {
 				ok, err = false, nil // the file was cut short
 			}
 			if err != nil {
-				return -1, &Error{Op: "verify", Topic: l.name, File: s.file.Name, Offset: offset, Err: err}
+				return -1, &Error{Op: "verify", Topic: l.name, File: s.file.Name(), Offset: offset, Err: err}
 			}
 			if !ok {
 				return offset, nil
@@ -94,5 +94,5 @@ func (l *Log) examine(offset int64, again int) error {
 	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
 		return ErrNotFound
 	}
-	return &Error{Op: "verify", Topic: l.name, File: p.file.Name, Offset: offset, Err: err}
+	return &Error{Op: "verify", Topic: l.name, File: p.file.Name(), Offset: offset, Err: err}
 }

@@ -48,7 +48,7 @@ func newVerifyLog(t *testing.T) *verifyLog {
 func (v *verifyLog) file(offset int64) (string, int64) {
 	parts := v.log.partitions()
 	p := parts[findPartition(parts, offset)]
-	return p.file.Name, offset - p.base
+	return p.file.Name(), offset - p.base
 }
 
 // check reads all of the log, and expects the batches that lie in the ranges, and
@@ -181,7 +181,7 @@ func TestVerifyDamage(t *testing.T) {
 		file, pos := v.file(at)
 		_, end := v.file(v.starts[len(v.starts)-1] - 1)
 		n := int64(100)
-		if last := v.log.partitions()[len(v.log.partitions())-1]; last.file.Name == file {
+		if last := v.log.partitions()[len(v.log.partitions())-1]; last.file.Name() == file {
 			n = min(n, end+1-pos)
 		} else if next := v.log.partitions()[1]; at < next.base {
 			n = min(n, next.base-at)

@@ -168,23 +168,24 @@ func (d *Topics) Empty() {
 // The folder is renamed, so that a crash leaves it whole or gone. That takes
 // room for a name, and a folder that is no mount point; else the topic is
 // marked in its journal, which takes no room, and removed where it is.
-func (d *Topics) Take(topic string, id journal.ID, now bool) (kept Kept, gone bool, err error) {
-	kept = Kept{topic: topic, at: d.Now(), now: now || d.After <= 0 || d.Full(), id: id}
-	err = d.moveTo(&kept)
+func (d *Topics) Take(dir string, id journal.ID, now bool) (kept Kept, gone bool, err error) {
+	kept = Kept{topic: layout.TopicOf(dir), at: d.Now(), now: now || d.After <= 0 || d.Full(), id: id}
+	err = d.moveTo(dir, &kept)
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist): // somebody has removed it
-		err = errors.Join(d.syncDir(Dir), d.syncDir("."))
+		err = errors.Join(d.syncDir(Dir), d.syncDir(path.Dir(dir)))
 		if err == nil {
 			d.move(kept.path(), true)
 		}
 		return kept, true, err
 	case files.NoRoom(err), errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EBUSY):
-		if err := Mark(d.FS, topic); err != nil {
+		if err := Mark(d.FS, dir); err != nil {
 			return kept, false, err
 		}
+		topic := kept.topic
 		kept.topic = ""
 		d.Files.Evict(0) // open files would keep the room
-		if err := d.Finish(topic); err != nil {
+		if err := d.Finish(dir); err != nil {
 			d.Logger.Error("topic is deleted, but its files can't be removed; it is tried again at the next start", "topic", topic, "err", err)
 		}
 		return kept, true, nil
@@ -193,7 +194,7 @@ func (d *Topics) Take(topic string, id journal.ID, now bool) (kept Kept, gone bo
 }
 
 // moveTo renames the topic's folder.
-func (d *Topics) moveTo(kept *Kept) error {
+func (d *Topics) moveTo(dir string, kept *Kept) error {
 	switch err := d.FS.Mkdir(Dir, 0o700); {
 	case err == nil:
 		// Else a crash could lose what is to be kept.
@@ -205,7 +206,7 @@ func (d *Topics) moveTo(kept *Kept) error {
 	}
 	for {
 		d.move(kept.path(), false)
-		err := d.FS.Rename(kept.topic, kept.path())
+		err := d.FS.Rename(dir, kept.path())
 		if err != nil {
 			d.move(kept.path(), true)
 		}
@@ -226,8 +227,8 @@ func (d *Topics) moveTo(kept *Kept) error {
 // syncDir makes the names in a folder durable. It takes a descriptor.
 func (d *Topics) syncDir(name string) error {
 	sync := func() error { return d.FS.SyncDir(name) }
-	if name == "." {
-		sync = d.Syncs.SyncRoot
+	if name == "." || name == layout.New {
+		sync = func() error { return d.Syncs.SyncRoot(name) }
 	}
 	err := sync()
 	if files.NoDescriptor(err) && d.Files.Evict(0) > 0 {
@@ -238,8 +239,8 @@ func (d *Topics) syncDir(name string) error {
 
 // Mark marks a topic as deleted where it is, durably. A folder without a
 // journal can't be marked: a crash during its removal leaves a part of it.
-func Mark(fsys vfs.FS, topic string) error {
-	f, err := fsys.OpenFile(layout.JournalFile(topic), vfs.ReadWrite, 0)
+func Mark(fsys vfs.FS, dir string) error {
+	f, err := fsys.OpenFile(layout.JournalFile(dir), vfs.ReadWrite, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -260,8 +261,8 @@ func Mark(fsys vfs.FS, topic string) error {
 
 // Finish removes what is left of a topic that is marked as deleted, the
 // mark last.
-func (d *Topics) Finish(topic string) error {
-	entries, err := d.FS.ReadDir(topic)
+func (d *Topics) Finish(dir string) error {
+	entries, err := d.FS.ReadDir(dir)
 	if err != nil {
 		return err
 	}
@@ -269,32 +270,32 @@ func (d *Topics) Finish(topic string) error {
 		if e.Name() == layout.Journal {
 			continue
 		}
-		if err := d.removeTree(path.Join(topic, e.Name()), e.IsDir()); err != nil {
+		if err := d.removeTree(path.Join(dir, e.Name()), e.IsDir()); err != nil {
 			return err
 		}
 	}
-	if err := d.syncDir(topic); err != nil {
+	if err := d.syncDir(dir); err != nil {
 		return err
 	}
-	if err := d.FS.Remove(layout.JournalFile(topic)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.FS.Remove(layout.JournalFile(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	// A mount point stays, empty.
-	if err := d.FS.Remove(topic); err != nil && !errors.Is(err, syscall.EBUSY) {
+	if err := d.FS.Remove(dir); err != nil && !errors.Is(err, syscall.EBUSY) {
 		return err
 	}
-	return d.syncDir(".")
+	return d.syncDir(path.Dir(dir))
 }
 
 // FinishLeft removes what a deletion that could not be finished has left under
 // the name, and reports whether there was something. A folder whose removals
 // may not be durable is never used again: they would come back in it.
-func (d *Topics) FinishLeft(topic string) (bool, error) {
-	b, err := journal.Read(d.FS, topic)
+func (d *Topics) FinishLeft(dir string) (bool, error) {
+	b, err := journal.Read(d.FS, dir)
 	if err != nil || !journal.IsDeleted(b) {
 		return false, nil
 	}
-	return true, d.Finish(topic)
+	return true, d.Finish(dir)
 }
 
 // removeTree removes a file, or a folder and all in it. What is not there is no

@@ -54,8 +54,8 @@ type Cache struct {
 // File is one file by name. [Cache.File] makes it.
 type File struct {
 	cache  *Cache
-	Name   string  // in Cache.FS
-	Folder *Folder // that the name is in; nil for one that stays
+	name   string  // in Cache.FS, or in folder
+	folder *Folder // that the name is in; nil for one that stays
 
 	// opening is held while the file is being opened, so that one open(2)
 	// serves all who wait. Lock order: opening, then cache.mu.
@@ -74,7 +74,21 @@ type File struct {
 }
 
 // File returns a file by its name. It is not opened yet.
-func (c *Cache) File(name string) *File { return &File{cache: c, Name: name} }
+func (c *Cache) File(name string) *File { return &File{cache: c, name: name} }
+
+// FileIn returns a file by its name in a folder. It is not opened yet.
+func (c *Cache) FileIn(folder *Folder, name string) *File {
+	return &File{cache: c, name: name, folder: folder}
+}
+
+// Name returns the file's name in Cache.FS. One in a folder has another when that
+// is moved: who uses it to find the file has entered the folder.
+func (cf *File) Name() string {
+	if cf.folder == nil {
+		return cf.name
+	}
+	return cf.folder.Path() + "/" + cf.name
+}
 
 // Access is what a user of a file is going to do with it.
 type Access uint8
@@ -115,19 +129,19 @@ func (cf *File) Acquire(a Access) (vfs.File, error) {
 // the descriptor; on a file system that allows no writing, readers get one
 // that only reads.
 func (cf *File) open(a Access) (f vfs.File, readOnly bool, err error) {
-	if cf.Folder != nil {
-		if err := cf.Folder.Enter(); err != nil {
+	if cf.folder != nil {
+		if err := cf.folder.Enter(); err != nil {
 			return nil, false, err
 		}
-		defer cf.Folder.Leave()
+		defer cf.folder.Leave()
 	}
 	flag := vfs.ReadWrite
 	if a == ToCreate {
 		flag |= vfs.Create
 	}
-	f, err = cf.cache.FS.OpenFile(cf.Name, flag, cf.cache.Perm)
+	f, err = cf.cache.FS.OpenFile(cf.Name(), flag, cf.cache.Perm)
 	if a == ToRead && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
-		f, err = cf.cache.FS.OpenFile(cf.Name, vfs.ReadOnly, 0)
+		f, err = cf.cache.FS.OpenFile(cf.Name(), vfs.ReadOnly, 0)
 		return f, true, err
 	}
 	return f, false, err
@@ -157,7 +171,7 @@ func (cf *File) Use(a Access) (vfs.File, error) {
 	}
 	if cf.readOnly && a != ToRead {
 		cf.Release()
-		return nil, &fs.PathError{Op: "write", Path: cf.Name, Err: syscall.EROFS}
+		return nil, &fs.PathError{Op: "write", Path: cf.Name(), Err: syscall.EROFS}
 	}
 	return cf.f, nil
 }
@@ -169,7 +183,7 @@ func (cf *File) Release() {
 	case n > 1:
 		return
 	case n < 1:
-		panic("storage: file released more often than acquired: " + cf.Name)
+		panic("storage: file released more often than acquired: " + cf.Name())
 	}
 	c.inUse.Add(-1)
 	if cf.removed.Load() || c.opened.Load() > int64(c.Limit) {
@@ -181,14 +195,14 @@ func (cf *File) Release() {
 // released it.
 func (cf *File) Remove() error {
 	cf.Drop()
-	if cf.Folder != nil {
-		if cf.Folder.Enter() != nil {
+	if cf.folder != nil {
+		if cf.folder.Enter() != nil {
 			return nil // it is gone with its folder
 		}
-		defer cf.Folder.Leave()
+		defer cf.folder.Leave()
 	}
 	c := cf.cache
-	if err := c.FS.Remove(cf.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := c.FS.Remove(cf.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -210,7 +224,7 @@ func (cf *File) closeUnused() bool {
 	if f == nil {
 		return false
 	}
-	c.close(cf.Name, f)
+	c.close(cf.Name(), f)
 	return true
 }
 
@@ -252,7 +266,7 @@ func (c *Cache) takeOldest(n int64) (name string, f vfs.File) {
 		cf := c.open.Back().Value.(*File)
 		if !cf.used.Swap(false) {
 			if f := cf.take(); f != nil {
-				return cf.Name, f
+				return cf.Name(), f
 			}
 		}
 		c.open.MoveToFront(cf.elem)
@@ -287,7 +301,7 @@ func (c *Cache) Close() error {
 // next user opens that one. Nobody may be using the file.
 func (cf *File) Replaced() {
 	if !cf.closeUnused() && cf.uses.Load() > 0 {
-		panic("storage: file replaced while it is used: " + cf.Name)
+		panic("storage: file replaced while it is used: " + cf.Name())
 	}
 }
 

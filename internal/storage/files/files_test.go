@@ -83,8 +83,8 @@ func TestRemove(t *testing.T) {
 // In a folder that is gone no name is opened or removed.
 func TestFolder(t *testing.T) {
 	c, all := newCache(t, 1)
-	folder := new(Folder)
-	all[0].Folder = folder
+	folder := NewFolder(".")
+	all[0] = c.FileIn(folder, "0")
 	folder.Take(func() bool { return true })
 	if _, err := all[0].Acquire(ToRead); !errors.Is(err, ErrDeleted) {
 		t.Errorf("acquired: %v", err)

@@ -7,14 +7,40 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 )
 
-// Folder is where a topic's files are. Its names mean nothing any more once the
-// topic is deleted: another topic may have them then.
+// Folder is where a topic's files are. It may be moved. Its names mean nothing any
+// more once the topic is deleted: another topic may have them then.
 type Folder struct {
 	// mu is held for reading around each use of a name in the folder that is not
-	// otherwise kept apart from deletion, and for writing while the folder is
-	// moved away.
+	// otherwise kept apart from deletion and moves, and for writing meanwhile.
 	mu   sync.RWMutex
 	gone atomic.Bool
+	path atomic.Pointer[string]
+}
+
+// NewFolder returns a folder by its name.
+func NewFolder(path string) *Folder {
+	f := new(Folder)
+	f.path.Store(&path)
+	return f
+}
+
+// Path returns the folder's name. It stays the same while a name in the folder may
+// be used.
+func (f *Folder) Path() string { return *f.path.Load() }
+
+// Move calls move, which gives the folder another name, while no name in it is in
+// use. If that succeeds it has the name from then on.
+func (f *Folder) Move(path string, move func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone.Load() {
+		return ErrDeleted
+	}
+	if err := move(); err != nil {
+		return err
+	}
+	f.path.Store(&path)
+	return nil
 }
 
 // Enter returns when the names in the folder may be used, until Leave is

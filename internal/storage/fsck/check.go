@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
@@ -46,7 +47,7 @@ type CheckReport struct {
 	// Unmarked is how many bytes an online check has left out because they were
 	// written since the last synced mark.
 	Unmarked int64
-	// Next is, by topic, the offset at which a server would go on with its log. An
+	// Next is, by topic, or the folder of one that does not have its name yet, the offset at which a server would go on with its log. An
 	// online check, and one that could not read a topic, does not know it.
 	Next map[string]int64
 }
@@ -123,18 +124,25 @@ func (v *surveyor) all(each func(*survey) error) error {
 	root := &survey{}
 	v.checkMode(root, ".")
 	var topics []string
+	folder := func(name string) {
+		switch found, err := diagnose.ContentsOf(v.fs, name); {
+		case err != nil || found == diagnose.Topic:
+			topics = append(topics, name)
+		case found == diagnose.Foreign:
+			root.note(FoundStray, name, "folder without partitions or a journal; logd leaves it alone")
+		case !v.online: // else it may be a topic that is being made
+			root.note(FoundLeftOver, name, "a topic whose creation or deletion was interrupted; the next start removes the folder")
+		}
+	}
 	partitions := 0
 	for _, d := range dir {
 		name := d.Name()
 		switch {
 		case layout.IsFolder(d) && batch.ValidTopic(name):
-			switch found, err := diagnose.ContentsOf(v.fs, name); {
-			case err != nil || found == diagnose.Topic:
-				topics = append(topics, name)
-			case found == diagnose.Foreign:
-				root.note(FoundStray, name, "folder without partitions or a journal; logd leaves it alone")
-			case !v.online: // else it may be a topic that is being made
-				root.note(FoundLeftOver, name, "a topic whose creation or deletion was interrupted; the next start removes the folder")
+			folder(name)
+		case name == layout.New && d.IsDir():
+			if err := v.newTopics(root, folder); err != nil {
+				return err
 			}
 		case name == layout.OldLockName && d.Type().IsRegular():
 		case layout.Reserved(name):
@@ -163,6 +171,24 @@ func (v *surveyor) all(each func(*survey) error) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// newTopics calls folder with the folders of topics that do not have their names yet.
+func (v *surveyor) newTopics(root *survey, folder func(name string)) error {
+	v.checkMode(root, layout.New)
+	dir, err := v.fs.ReadDir(layout.New)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", layout.New, err)
+	}
+	for _, d := range dir {
+		name := path.Join(layout.New, d.Name())
+		if _, _, ok := layout.ParseNew(d.Name()); ok && layout.IsFolder(d) {
+			folder(name)
+		} else {
+			root.note(FoundStray, name, "not a new topic; logd leaves it alone")
 		}
 	}
 	return nil

@@ -126,7 +126,7 @@ type dumper struct {
 
 // guessTopic takes the topic from the first envelope.
 func (d *dumper) guessTopic() error {
-	d.sc.Topic = path.Base(path.Dir(d.o.File))
+	d.sc.Topic = path.Base(layout.TopicOf(path.Dir(d.o.File)))
 	b, err := d.sc.Bytes(0, min(d.sc.Size, int64(batch.MaxHeaderLen)))
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ const (
 type Finding struct {
 	Level Level
 	Kind  FindingKind
-	Topic string // empty for the work directory itself
+	Topic string // of one that does not have its name yet the folder; empty for the work directory itself
 	File  string // name within the work directory
 
 	Position int64 // in the file, where the range begins; -1 for the file as a whole

@@ -10,6 +10,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -119,7 +120,7 @@ func (m *mender) save(a *Action) error {
 		return err
 	}
 	if !there {
-		for _, dir := range []string{SavedDir, path.Dir(a.SavedAs)} {
+		for _, dir := range savedDirs(path.Dir(a.File)) {
 			if err := m.o.FS.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
@@ -203,15 +204,27 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 	return err
 }
 
+// savedDirs returns the folders that the copies from a topic's folder are in, from the
+// outermost on.
+func savedDirs(topic string) []string {
+	dirs := []string{SavedDir}
+	if layout.IsNew(topic) {
+		dirs = append(dirs, path.Join(SavedDir, layout.New))
+	}
+	return append(dirs, path.Join(SavedDir, topic))
+}
+
 // syncCopies makes the names of the copies durable.
 func (t *topicRepair) syncCopies() error {
 	fsys := t.o.FS
 	if _, err := fsys.Stat(SavedDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err := fsys.SyncDir(SavedDir + "/" + t.s.topic)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // nothing was taken out of this topic
+	var err error
+	for _, dir := range savedDirs(t.s.topic) {
+		if serr := fsys.SyncDir(dir); !errors.Is(serr, fs.ErrNotExist) { // else nothing was taken out of this topic
+			err = errors.Join(err, serr)
+		}
 	}
-	return errors.Join(err, fsys.SyncDir(SavedDir), fsys.SyncDir("."))
+	return errors.Join(err, fsys.SyncDir("."))
 }

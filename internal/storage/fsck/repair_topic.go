@@ -3,6 +3,7 @@ package fsck
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -201,7 +202,7 @@ func (t *topicRepair) rebuildIndex(p *partitionFinding, newest int64) (journal.T
 	size := p.end - p.base
 	ix := index.New(t.files.File(layout.Index(t.s.topic, p.base)), t.state.ID, p.base)
 	found, err := ix.Rebuild(&index.Source{
-		File: f, Topic: t.s.topic, Size: size, Aside: layout.Clip(t.state.Damaged, p.base, size), Last: newest,
+		File: f, Topic: layout.TopicOf(t.s.topic), Size: size, Aside: layout.Clip(t.state.Damaged, p.base, size), Last: newest,
 		Latest: func(changed int64) int64 { return max(changed, t.o.Now().UnixMilli()) },
 	}, 0)
 	if err != nil {
@@ -229,7 +230,7 @@ func (t *topicRepair) syncRest() error {
 			}
 		}
 	}
-	return errors.Join(t.o.FS.SyncDir(t.s.topic), t.o.FS.SyncDir("."))
+	return errors.Join(t.o.FS.SyncDir(t.s.topic), t.o.FS.SyncDir(path.Dir(t.s.topic)))
 }
 
 func (t *topicRepair) syncFrom(p *partitionFinding, synced int64) error {

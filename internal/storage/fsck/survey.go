@@ -31,7 +31,7 @@ func newSurveyor(ctx context.Context, fsys vfs.FS) *surveyor {
 
 // survey is what was found of one topic.
 type survey struct {
-	topic    string
+	topic    string // its folder in the work directory
 	findings []Finding
 
 	state   journal.State
@@ -212,7 +212,7 @@ func (v *surveyor) isAlive(s *survey, p *partitionFinding) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
-	return diagnose.Alive(&scan.Scanner{File: r, Size: p.size, Topic: s.topic})
+	return diagnose.Alive(&scan.Scanner{File: r, Size: p.size, Topic: layout.TopicOf(s.topic)})
 }
 
 // endsValid reports whether a partition ends with a valid batch, or in what is
@@ -231,7 +231,7 @@ func (v *surveyor) endsValid(s *survey, p *partitionFinding) bool {
 		return true
 	}
 	defer r.Close()
-	sc := &scan.Scanner{File: r, Size: p.size, Topic: s.topic}
+	sc := &scan.Scanner{File: r, Size: p.size, Topic: layout.TopicOf(s.topic)}
 	found, err := sc.Scan(0, func(int64, *batch.Header, int64, bool) error { return nil })
 	return err != nil || found.Valid == p.size
 }

@@ -32,6 +32,9 @@ func (v *surveyor) readJournal(s *survey) {
 	}
 	state, size, err := journal.Decode(b)
 	s.state, s.adopted = state, state.ID == journal.ID{}
+	if id, isNew := layout.NewID(s.topic); isNew && s.adopted {
+		s.state.ID, s.adopted = id, false
+	}
 	rest := Finding{File: name, Position: size, Offset: -1, Length: int64(len(b)) - size}
 	switch {
 	case errors.Is(err, journal.ErrNewer):
@@ -41,11 +44,22 @@ func (v *surveyor) readJournal(s *survey) {
 		rest.Level, rest.Kind, rest.Why = Damage, FoundJournal, "records after this place are valid and can't be used"
 		rest.remedies = []Action{{Kind: ActSave, File: name, Position: 0, Offset: -1, Length: int64(len(b))}, {Kind: ActJournal}}
 		s.add(rest)
+	case !s.adopted && isOfAnother(s):
+		rest.Level, rest.Kind, rest.Position, rest.Length = Damage, FoundJournal, -1, 0
+		rest.Why = "it is another topic's: the id is not that of the folder's name; logd leaves it alone"
+		s.add(rest)
 	case rest.Length > 0 && !v.online:
 		rest.Level, rest.Kind, rest.Why = Note, FoundJournalTail, "the last record is not whole"
 		rest.remedies = []Action{{Kind: ActJournal}}
 		s.add(rest)
 	}
+}
+
+// isOfAnother reports whether the folder of a topic without its name is that of another
+// than its journal.
+func isOfAnother(s *survey) bool {
+	id, ok := layout.NewID(s.topic)
+	return ok && s.state.ID != id
 }
 
 // listFiles finds the partitions and looks at the names and modes of all

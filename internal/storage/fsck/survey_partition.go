@@ -30,7 +30,7 @@ func (v *surveyor) scanPartition(s *survey, p *partitionFinding, head bool) erro
 	}
 	defer f.Close()
 	sp := &scanPass{v: v, s: s, p: p, f: f, head: head, limit: limit}
-	sp.sc = &scan.Scanner{File: f, Topic: s.topic}
+	sp.sc = &scan.Scanner{File: f, Topic: layout.TopicOf(s.topic)}
 	if !v.online {
 		sp.index = v.openIndex(s, p, limit)
 		defer sp.index.Close()
@@ -172,7 +172,7 @@ func (sp *scanPass) known(r layout.Range) error {
 		sp.finding(Note, FoundHole, r, "known to the journal: its bytes were moved out, or never came")
 		return nil
 	}
-	sc := &scan.Scanner{File: sp.f, Size: r.To, Topic: sp.s.topic}
+	sc := &scan.Scanner{File: sp.f, Size: r.To, Topic: layout.TopicOf(sp.s.topic)}
 	var sum journal.Totals
 	found, err := sc.Scan(r.From, func(pos int64, h *batch.Header, _ int64, _ bool) error {
 		sum.Batches++

@@ -131,7 +131,7 @@ func (r *rebuilding) visit(pos int64, h *batch.Header, _ int64, gap bool) error 
 		// served all the same.
 		e := Entry{Pos: pos, Messages: r.totals.Messages, Batches: r.totals.Batches, Millis: millis}
 		if err := r.ix.Add(e); err != nil && !files.Transient(err) {
-			return fmt.Errorf("write index %s: %w", r.ix.File.Name, err)
+			return fmt.Errorf("write index %s: %w", r.ix.File.Name(), err)
 		}
 	}
 	r.totals.Messages += h.Messages

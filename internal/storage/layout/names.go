@@ -5,6 +5,7 @@
 //	<work directory>/
 //	    .lock                   locked by the server that uses the directory
 //	    LOCK                    the lock file of older versions, if there is one
+//	    .new/<topic>.<id>/      a topic that does not have its name yet, as below
 //	    <topic>/
 //	        <base offset>.log   a partition: batches, and nothing else
 //	        <base offset>.idx   its index, a cache
@@ -13,6 +14,7 @@
 package layout
 
 import (
+	"encoding/hex"
 	"io/fs"
 	"path"
 	"strconv"
@@ -33,6 +35,55 @@ const (
 	LockName    = ".lock"
 	OldLockName = "LOCK"
 )
+
+// New is the folder of topics that do not have their names yet.
+const New = ".new"
+
+// idLen is the length of a topic's id in a folder's name.
+const idLen = 2 * 16
+
+// NewFolder returns the folder of a topic that does not have its name yet: another
+// may have it.
+func NewFolder(topic string, id [16]byte) string {
+	return path.Join(New, topic+"."+hex.EncodeToString(id[:]))
+}
+
+// IsNew reports whether a topic's folder is that of one without its name.
+func IsNew(dir string) bool { return strings.HasPrefix(dir, New+"/") }
+
+// ParseNew returns which topic a folder in New is of. It reports false if it is not
+// logd's.
+func ParseNew(name string) (topic string, id [16]byte, ok bool) {
+	at := len(name) - idLen
+	if at < 2 || name[at-1] != '.' || !batch.ValidTopic(name[:at-1]) {
+		return "", id, false
+	}
+	if n, err := hex.Decode(id[:], []byte(name[at:])); err != nil || n != len(id) {
+		return "", id, false
+	}
+	topic = name[:at-1]
+	return topic, id, path.Base(NewFolder(topic, id)) == name
+}
+
+// NewID returns the id of the topic that a folder in New is of. It reports false if
+// dir is none.
+func NewID(dir string) (id [16]byte, ok bool) {
+	if !IsNew(dir) {
+		return id, false
+	}
+	_, id, ok = ParseNew(path.Base(dir))
+	return id, ok
+}
+
+// TopicOf returns the name of the topic whose folder dir is.
+func TopicOf(dir string) string {
+	if IsNew(dir) {
+		if topic, _, ok := ParseNew(path.Base(dir)); ok {
+			return topic
+		}
+	}
+	return dir
+}
 
 // Partition returns the name of the partition of a topic that begins at base.
 func Partition(topic string, base int64) string {

@@ -150,7 +150,7 @@ func (sb *Scrubber) partition(p Partition, sc *scan.Scanner) bool {
 		}
 		if err != nil {
 			if !p.Gone() {
-				sb.Logger.Error("stored batches can't be checked", "topic", p.Topic(), "file", p.File().Name, "offset", p.Base()+pos, "err", err)
+				sb.Logger.Error("stored batches can't be checked", "topic", p.Topic(), "file", p.File().Name(), "offset", p.Base()+pos, "err", err)
 			}
 			return true
 		}

@@ -34,7 +34,10 @@ type Member struct {
 	// FolderDirty tells that names in the log's folder have changed since they were
 	// synced, RootDirty that the folder's own name was not synced yet.
 	FolderDirty, RootDirty atomic.Bool
-	// RootSeen is how many syncs of the work directory had failed before the
+	// Parent is the folder that the folder's own name is in. Only the leader of the
+	// log's Group changes it.
+	Parent string
+	// RootSeen is how many syncs of the work directory, or of another Parent, had failed before the
 	// folder was made: Queue.RootFailures.
 	RootSeen int64
 
@@ -309,22 +312,22 @@ func (q *Queue) SyncRootFor(m *Member) error {
 	if q.rootFailures.Load() != m.RootSeen {
 		return errRootTold
 	}
-	return q.syncRoot()
+	return q.syncRoot(m.Parent)
 }
 
-// SyncRoot makes the names in the work directory durable, for those who remove
+// SyncRoot makes the names in the work directory, or in another Parent, durable, for those who remove
 // or move them. If it fails the logs are told whose folders are new.
-func (q *Queue) SyncRoot() error {
+func (q *Queue) SyncRoot(parent string) error {
 	q.root.Lock()
 	defer q.root.Unlock()
-	return q.syncRoot()
+	return q.syncRoot(parent)
 }
 
-// RootFailures returns how many syncs of the work directory have failed.
+// RootFailures returns how many syncs of the work directory, or of another Parent, have failed.
 func (q *Queue) RootFailures() int64 { return q.rootFailures.Load() }
 
-func (q *Queue) syncRoot() error {
-	err := q.FS.SyncDir(".")
+func (q *Queue) syncRoot(parent string) error {
+	err := q.FS.SyncDir(parent)
 	if err != nil && !files.NoDescriptor(err) {
 		q.rootFailures.Add(1)
 	}

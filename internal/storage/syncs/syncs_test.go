@@ -297,12 +297,12 @@ func TestQueueOtherDevice(t *testing.T) {
 func TestSyncRoot(t *testing.T) {
 	disk := vfstest.New()
 	q, _ := newQueue(disk, 0)
-	before := Member{RootSeen: q.RootFailures()}
+	before := Member{Parent: ".", RootSeen: q.RootFailures()}
 	disk.FailAt(1, vfstest.Fault{Err: syscall.EIO, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }})
-	if err := q.SyncRoot(); !errors.Is(err, syscall.EIO) {
+	if err := q.SyncRoot("."); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
-	after := Member{RootSeen: q.RootFailures()}
+	after := Member{Parent: ".", RootSeen: q.RootFailures()}
 	if err := q.SyncRootFor(&before); err != errRootTold {
 		t.Errorf("made before: %v", err)
 	}
@@ -310,7 +310,7 @@ func TestSyncRoot(t *testing.T) {
 		t.Errorf("made after: %v", err)
 	}
 	disk.FailAt(1, vfstest.Fault{Err: syscall.EMFILE, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }})
-	if err := q.SyncRoot(); !errors.Is(err, syscall.EMFILE) || q.RootFailures() != after.RootSeen {
+	if err := q.SyncRoot("."); !errors.Is(err, syscall.EMFILE) || q.RootFailures() != after.RootSeen {
 		t.Errorf("a missing descriptor: %v, %d failures", err, q.RootFailures())
 	}
 }

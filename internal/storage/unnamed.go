@@ -1,0 +1,289 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// A topic that is replicated is made before it is known that it will be: another one
+// may still have its name. Until that is decided its folder is in .new, and nobody finds it by
+// its name. When it gets the name its folder is moved, under whoever reads and writes
+// the log: their descriptors stay, and names of files are made of the folder's each time
+// they are used, while files.Folder keeps it where it is.
+
+// ErrNamed is a log that has its name already.
+var ErrNamed = errors.New("storage: the topic has its name")
+
+// ByID returns the open log that has the id, with its name or without, or nil.
+func (s *Store) ByID(id [16]byte) *Log {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.ids[id]
+}
+
+// Named reports whether the log has its name: whether Store.Log finds it.
+func (l *Log) Named() bool { return !layout.IsNew(l.dir()) }
+
+// CreateAs makes a topic that does not have its name yet, and returns its log, which
+// begins at base. It is as old as millis says. Store.Log does not find it before
+// TakeName, and another topic may have the name. If there is an open log with the id, named
+// or not, that is returned.
+//
+// The topic is durable when a SyncTogether with its log has returned nil. The errors
+// to test for are ErrTopicName, also for a name that is too long for the folder, and
+// ErrReadOnly.
+func (s *Store) CreateAs(name string, id [16]byte, base, millis int64) (*Log, error) {
+	dir := layout.NewFolder(name, id)
+	if !batch.ValidTopic(name) || len(path.Base(dir)) > maxFileName {
+		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
+	}
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if l := s.ByID(id); l != nil {
+		return l, nil
+	}
+	l, err := s.createNew(dir, id, base, millis)
+	if files.NoDescriptor(err) {
+		s.interval.makeRoom()
+		l, err = s.createNew(dir, id, base, millis)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	s.keep(l)
+	return l, nil
+}
+
+// maxFileName is how long the name of a file may be.
+const maxFileName = 255
+
+// createNew makes the folder and the first partition of a topic that does not have its
+// name, or opens what is there. Caller holds creating.
+func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, error) {
+	wrap := func(file string, err error) error {
+		return readOnly(&Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
+	}
+	if err := s.makeNew(); err != nil {
+		return nil, wrap(layout.New, err)
+	}
+	rootSeen := s.syncs.RootFailures()
+	err := s.fs.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		l, oerr := s.openFolder(dir)
+		switch {
+		case l != nil:
+			l.member.RootDirty.Store(true)
+			l.member.RootSeen = 0 // since when its name is there is not known
+			return l, nil
+		case oerr != nil:
+			return nil, readOnly(oerr)
+		}
+		err = s.fs.Mkdir(dir, 0o700) // it was half made, or deleted
+	}
+	if err != nil {
+		return nil, wrap(dir, err)
+	}
+	l := newLog(s, dir)
+	if file, err := l.start(id, base, millis); err != nil {
+		s.files.Evict(0) // what is open of it is nobody's
+		if uerr := unmakeNew(s.fs, dir); uerr != nil {
+			s.log.Warn("what is left of a topic that could not be made is not removed; the next start does it", "folder", dir, "err", uerr)
+		}
+		return nil, wrap(file, err)
+	}
+	l.member.RootSeen = rootSeen
+	l.member.RootDirty.Store(true)
+	return l, nil
+}
+
+// makeNew makes the folder of topics without names, durably.
+func (s *Store) makeNew() error {
+	err := s.fs.Mkdir(layout.New, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // it was synced then, or by the start
+	}
+	if err == nil {
+		err = s.syncs.SyncRoot(".")
+	}
+	return err
+}
+
+// unmakeNew removes the folder of a topic without its name that is half made: see
+// diagnose.HalfMade. It removes no bytes of batches.
+func unmakeNew(fsys vfs.FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		if _, ok := layout.Base(e.Name()); ok {
+			if st, err := e.Info(); err != nil || st.Size() > 0 {
+				return &fs.PathError{Op: "remove", Path: name, Err: errors.Join(fs.ErrExist, err)}
+			}
+		}
+		if err := fsys.Remove(name); err != nil {
+			return err
+		}
+	}
+	return fsys.Remove(dir)
+}
+
+// openNew opens the topics that do not have their names yet.
+func (s *Store) openNew(ctx context.Context) error {
+	dir, err := s.fs.ReadDir(layout.New)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = s.fs.SyncDir(layout.New) // see openLogs
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", layout.New, err)
+	}
+	for _, d := range dir {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		folder := path.Join(layout.New, d.Name())
+		_, id, ok := layout.ParseNew(d.Name())
+		if !ok || !d.IsDir() {
+			s.log.Warn("what is in the folder of new topics is no topic; left alone", "folder", folder)
+			continue
+		}
+		if l := s.ByID(id); l != nil {
+			s.log.Warn("a topic that has its name stands among new topics, too; left alone", "topic", l.name, "folder", folder)
+			continue
+		}
+		l, err := s.openFolder(folder)
+		if err != nil {
+			s.log.Error("new topic can't be opened", "folder", folder, "err", err)
+		}
+		if l != nil {
+			s.mu.Lock()
+			s.keep(l)
+			s.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// TakeName gives a log its name: Store.Log finds it from then on. When it returns nil
+// the log is durable as it is, under its name. Who reads and writes the log is not
+// disturbed. The error is fs.ErrExist if another topic has the name. A log that has its
+// name keeps it.
+func (s *Store) TakeName(l *Log) error {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	// All who use names in its folder are kept out: what removes and cuts off, syncs,
+	// writers, and who opens files.
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if err := l.syncing.Claim(context.Background()); err != nil {
+		return err
+	}
+	defer l.syncing.Done(nil)
+	if l.Deleted() {
+		return ErrDeleted
+	}
+	if l.Named() && !l.member.RootDirty.Load() {
+		return nil
+	}
+	if l.member.RootDirty.Load() {
+		l.member.FolderDirty.Store(true) // so that both are synced
+	}
+	if err := l.sync(); err != nil || l.Named() {
+		return err
+	}
+	if err := s.freeName(l.name); err != nil {
+		return err
+	}
+	rootSeen := s.syncs.RootFailures()
+	if err := s.moveToName(l); err != nil {
+		err = &Error{Op: "name", Topic: l.name, File: l.dir(), Offset: -1, Err: err}
+		if files.Transient(err) {
+			err = readOnly(err)
+		}
+		return err
+	}
+	l.member.Parent, l.member.RootSeen = ".", rootSeen
+	l.member.RootDirty.Store(true)
+	err := l.syncRoot()
+	if err == nil {
+		err = s.syncs.SyncRoot(layout.New)
+	}
+	if err != nil {
+		return readOnly(err) // RootDirty: it is tried again, with the next sync if not before
+	}
+	l.member.RootDirty.Store(false)
+	return nil
+}
+
+// moveToName moves the folder of a log.
+func (s *Store) moveToName(l *Log) error {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if err := l.folder.Move(l.name, func() error { return s.fs.Rename(l.dir(), l.name) }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.new, l)
+	s.logs[l.name] = l
+	return nil
+}
+
+// freeName returns nil if no topic has the name, and nothing else is there. Caller
+// holds creating.
+func (s *Store) freeName(name string) error {
+	taken := &fs.PathError{Op: "name", Path: name, Err: fs.ErrExist}
+	switch other, err := s.known(name); {
+	case errors.Is(err, ErrClosed):
+		return err
+	case other != nil || err != nil:
+		return taken
+	}
+	if _, err := s.fs.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if left, err := s.deleted.FinishLeft(name); left || err != nil {
+		return err
+	}
+	if found, err := diagnose.ContentsOf(s.fs, name); err != nil || found != diagnose.HalfMade {
+		return errors.Join(taken, err)
+	}
+	return unmake(s.fs, name)
+}
+
+// DropNew takes a log away that does not have its name: its files are removed if it has
+// no batch, and otherwise become those of a deleted topic. When it returns nil no
+// crash brings it back. The error is ErrNamed if it has its name.
+func (s *Store) DropNew(l *Log) error {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if l.Named() {
+		return ErrNamed
+	}
+	kept, err := l.delete(context.Background(), l.next.Load() == l.begin())
+	if err != nil {
+		return err
+	}
+	s.log.Info("new topic dropped", "topic", l.name, "id", hexID(l.id), "kept", kept.String())
+	s.deleted.Discard(kept)
+	return nil
+}
