@@ -24,7 +24,9 @@
 // A store that is [Options].Managed holds copies of logs that somebody replicates.
 // [Log.AppendRun] stores what a leader has decided, [Log.Stored] gives what another
 // copy needs, [Log.Refill] puts back what is damaged here, and
-// [Store.SyncTogether] makes what all of them have durable.
+// [Store.SyncTogether] makes what all of them have durable. One of the copies leads:
+// [Log.AppendLed]. A topic is made by [Store.CreateAs] before all agree that there is
+// one, and [Store.TakeName] shows it.
 //
 // # Reading
 //
@@ -123,7 +125,8 @@ type Options struct {
 	// Nothing is synced but by its SyncTo, and before Close or for want of
 	// descriptors; FlushBatches and FlushInterval do not count. What a failed sync
 	// leaves in the files stays there. Readers see what SetReadable tells, as with
-	// TellReadable.
+	// TellReadable. Topics that do not have their names yet, see CreateAs, are opened as
+	// others are; else they are left alone.
 	Managed bool
 
 	// Holder is asked before partitions are removed; default: nobody.

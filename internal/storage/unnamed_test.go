@@ -342,7 +342,7 @@ func TestNewTopicFaults(t *testing.T) {
 					if err != nil && !errors.Is(err, ErrReadOnly) {
 						t.Errorf("%s", place)
 					}
-					l = mustCreateAs(t, s, "t", 1, 50)
+					mustCreateAs(t, s, "t", 1, 50)
 				case "name":
 					if err != nil && l.Failed() == nil {
 						if err := s.TakeName(l); err != nil && l.Failed() == nil {
