@@ -252,6 +252,11 @@ func (c *copied) appendLed(l *Log, rng *rand.Rand, runs []*Run, at, millis int64
 	}
 	res, err := appendLed(l, &LedRun{Offset: at, Millis: millis, Parts: parts(callers...)})
 	if err == nil && len(stored.data) > 0 {
+		if c.restarted {
+			// The time of the batch before may be known as later than it was.
+			millis = max(millis, res.Millis)
+			c.runs[len(c.runs)-1].Millis = millis
+		}
 		err = res.storedAs(stored.data, len(stored.extents), roll, millis)
 	}
 	return err

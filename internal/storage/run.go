@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/files"
 )
 
 // Run is batches that are stored as whoever replicates the log has decided: where,
@@ -65,4 +66,43 @@ func (l *Log) hasAt(offset int64, how cutting) bool {
 	}
 	parts := l.partitions()
 	return l.headAt(parts, offset, how) != len(parts)-1
+}
+
+// Roll begins a partition at offset, which must be next, or the error is ErrOffset. If
+// the newest partition is empty and begins there, that is it. A power cut may take it
+// away as long as nothing is in it: whoever appends a run next has to say that a partition
+// begins with it (Run.Roll).
+func (l *Log) Roll(ctx context.Context, offset int64) error {
+	err := l.tryRoll(ctx, offset)
+	if files.NoDescriptor(err) {
+		l.store.interval.makeRoom()
+		err = l.tryRoll(ctx, offset)
+	}
+	return err
+}
+
+func (l *Log) tryRoll(ctx context.Context, offset int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	defer l.failOnPanic("rotate")
+	head := l.head()
+	switch e := l.failed.Load(); {
+	case e != nil:
+		return readOnly(e)
+	case offset != l.next.Load():
+		return fmt.Errorf("%w: a partition at %d of a log that ends at %d", ErrOffset, offset, l.next.Load())
+	case head.end.Load() == head.base:
+		return nil
+	}
+	err := l.readyHead()
+	if err == nil {
+		err = l.rotate()
+	}
+	if err != nil {
+		return l.passingRefusal("rotate", err)
+	}
+	return nil
 }

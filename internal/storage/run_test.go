@@ -29,7 +29,9 @@ type copied struct {
 	void []*Run
 	// numbers are the numbered batches of runs.
 	numbers map[*Run][]run
-	bases   []int64 // of partitions, if it is a leader's
+	// If it is a leader's: bases of partitions, and whether it was opened again.
+	bases     []int64
+	restarted bool
 }
 
 func newCopied() *copied {
@@ -253,7 +255,14 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 				millis = runs[len(runs)-1].Millis + rng.Int64N(3)
 			}
 			c.void = c.runs
+			rolled := at == c.next() && rng.IntN(5) == 0
+			if rolled {
+				must(t, l.Roll(t.Context(), at))
+			}
 			if led {
+				if base := c.bases; rolled && len(base) > 0 && base[len(base)-1] < at {
+					c.bases = append(base, at)
+				}
 				if err := c.appendLed(l, rng, runs, at, millis); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
@@ -262,7 +271,7 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 				for range 1 + rng.IntN(3) {
 					r.add("t", strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(150)))
 				}
-				c.runs = append(runs[:len(runs):len(runs)], placed(at, millis, at > 0 && rng.IntN(3) == 0, r))
+				c.runs = append(runs[:len(runs):len(runs)], placed(at, millis, at > 0 && (rolled || rng.IntN(3) == 0), r))
 				if _, err := l.AppendRun(t.Context(), c.runs[len(c.runs)-1]); err != nil {
 					t.Fatal(err)
 				}
@@ -275,7 +284,7 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 			}
 			if rng.IntN(8) == 0 {
 				must(t, s.Close())
-				c.void = nil
+				c.void, c.restarted = nil, true
 				s = openMem(t, disk, c.o)
 				l = mustLog(t, s, "t")
 				l.SetReadable(c.told)
@@ -306,4 +315,47 @@ func crashCopies(t *testing.T, led bool) {
 		}
 	}
 	t.Error("nothing was found on a disk that lies")
+}
+
+// TestRoll: a partition begins where it is told to, once.
+func TestRoll(t *testing.T) {
+	disk, c := vfstest.New(), newCopied()
+	s := openMem(t, disk, c.o)
+	defer func() { kill(s) }()
+	l := mustCreate(t, s, "t")
+	must(t, l.Roll(t.Context(), 0)) // it is empty
+	r := batchOf("t", "x")
+	c.runs = []*Run{placed(0, 100, true, r)}
+	_, err := l.AppendRun(t.Context(), c.runs[0])
+	must(t, err)
+	for _, at := range []int64{0, c.next() - 1, c.next() + 1} {
+		if err := l.Roll(t.Context(), at); !errors.Is(err, ErrOffset) {
+			t.Errorf("at %d of %d: %v", at, c.next(), err)
+		}
+	}
+	disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC})
+	if err := l.Roll(t.Context(), c.next()); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("without room: %v", err)
+	}
+	disk.ClearFaults()
+	for range 2 {
+		must(t, l.Roll(t.Context(), c.next()))
+		if n := len(l.partitions()); n != 2 {
+			t.Fatalf("%d partitions", n)
+		}
+	}
+	// The oldest can go, and the time goes on from the batch that went.
+	l.SetReadable(c.next())
+	must(t, s.Close())
+	s = openMem(t, disk, c.o)
+	l = mustLog(t, s, "t")
+	res, err := appendLed(l, &LedRun{Offset: c.next(), Millis: 7, Parts: parts(r)})
+	if err != nil || !res.Roll || res.Millis != 100 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	l.SetReadable(l.Next())
+	must(t, l.AdvanceOldest(c.next()))
+	if l.begin() != c.next() {
+		t.Errorf("it begins at %d", l.begin())
+	}
 }

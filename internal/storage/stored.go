@@ -2,6 +2,8 @@ package storage
 
 import (
 	"errors"
+	"hash/crc32"
+	"io"
 	"io/fs"
 
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -61,4 +63,41 @@ func (l *Log) addStored(v *View, from, to int64) error {
 		from = end
 	}
 	return nil
+}
+
+// checkChunk is how much of a run is read at a time.
+const checkChunk = 256 << 10
+
+// CheckRun reports whether the bytes from one offset up to another are stored, also
+// those that are not readable yet, with none of them set aside, and have this CRC-32C. The
+// error is one of reading, or ErrDeleted.
+func (l *Log) CheckRun(from, to int64, crc uint32) (bool, error) {
+	if from == to {
+		return crc == 0, nil
+	}
+	v, err := l.Stored(from, to)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer v.Close()
+	sum := uint32(0)
+	b := make([]byte, min(checkChunk, to-from))
+	for i := range v.Sections() {
+		f, pos, n := v.Section(i)
+		for n > 0 {
+			k, err := f.ReadAt(b[:min(int64(len(b)), n)], pos)
+			if k == 0 && err == io.EOF {
+				return false, nil // cut off a moment ago, or by something else
+			}
+			if k == 0 {
+				return false, &Error{Op: "read", Topic: l.name, Offset: from, Err: err}
+			}
+			sum = crc32.Update(sum, castagnoli, b[:k])
+			pos, n = pos+int64(k), n-int64(k)
+		}
+	}
+	return sum == crc, nil
 }

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"errors"
+	"hash/crc32"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -75,5 +77,58 @@ func TestStored(t *testing.T) {
 	mustDelete(t, s, "t", true)
 	if _, err := l.Stored(parts[2].base, parts[3].base); !errors.Is(err, ErrDeleted) {
 		t.Errorf("of a deleted topic: %v", err)
+	}
+}
+
+// CheckRun tells whether bytes are there as they were, readable or not, over partitions.
+func TestCheckRun(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, Options{Managed: true, Partitions: -1})
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	var wire []byte
+	var ends []int64
+	for i := range 9 {
+		r := batchOf("t", strings.Repeat("x", 100_000*(i%2)+i))
+		wire = append(wire, r.data...)
+		if _, err := l.AppendRun(t.Context(), placed(l.Next(), 1, i%3 == 2, r)); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, l.Next())
+	}
+	sum := func(from, to int64) uint32 { return crc32.Checksum(wire[from:to], crc32.MakeTable(crc32.Castagnoli)) }
+	is := func(from, to int64, crc uint32, want bool) {
+		t.Helper()
+		if got, err := l.CheckRun(from, to, crc); err != nil || got != want {
+			t.Errorf("from %d to %d: %t, %v", from, to, got, err)
+		}
+	}
+	next := ends[8]
+	for _, r := range [][2]int64{{0, ends[0]}, {0, next}, {ends[0], ends[5]}, {ends[7], next}} {
+		is(r[0], r[1], sum(r[0], r[1]), true)
+		is(r[0], r[1], sum(r[0], r[1])+1, false)
+	}
+	is(next, next, 0, true)
+	is(next, next+1, 0, false)
+	is(next-1, next+1, 0, false)
+
+	p := l.partitions()[1]
+	must(t, disk.Corrupt(p.file.Name(), ends[2]-p.base+5, func(b []byte) { b[0] ^= 1 }))
+	is(ends[0], ends[5], sum(ends[0], ends[5]), false)
+	l.SetReadable(next)
+	if _, err := l.Verify(ends[2], 1, 0); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	b, err := disk.ReadFile(p.file.Name())
+	must(t, err)
+	copy(wire[p.base:], b)
+	is(ends[0], ends[5], sum(ends[0], ends[5]), false) // set aside
+	is(ends[3], next, sum(ends[3], next), true)
+
+	must(t, disk.WriteFile(p.file.Name(), b[:20]))
+	is(ends[3], ends[4], sum(ends[3], ends[4]), false)
+	disk.FailAt(1, vfstest.Fault{Reads: true, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpRead }})
+	if _, err := l.CheckRun(0, ends[0], 0); !errors.Is(err, syscall.EIO) {
+		t.Errorf("a disk that can't be read: %v", err)
 	}
 }
