@@ -77,6 +77,17 @@ func OutOfOrder(seq int64) *Error {
 	return &e
 }
 
+// NotLeader returns the answer of a server that does not lead: ErrNotLeader, with the
+// address of the leader if that is known.
+func NotLeader(addr string) *Error {
+	if addr == "" {
+		return ErrNotLeader
+	}
+	e := *ErrNotLeader
+	e.Reason += " " + addr
+	return &e
+}
+
 // ParseOutOfOrder returns the number in the reason of an answer that OutOfOrder
 // has made, and whether it is one.
 func ParseOutOfOrder(reason string) (seq int64, ok bool) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -40,12 +41,12 @@ type found struct {
 // lookup returns what a request of the command is about. Every request comes by
 // here before anything is done for it, one that has waited a second time. So this
 // is where to ask whether the caller has a right to the command and the topic.
-func (a *access) lookup(cmd protocol.Command, name []byte) (f found, err error) {
+func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) (f found, err error) {
 	switch cmd {
 	case protocol.Batch, protocol.Read, protocol.Tail, protocol.Seek, protocol.Times, protocol.Trim, protocol.Retention:
-		f.log, err = a.log(name, cmd == protocol.Batch)
+		f.log, err = a.log(ctx, name, cmd == protocol.Batch)
 	case protocol.Info:
-		if f.log, err = a.log(name, false); err != nil {
+		if f.log, err = a.log(ctx, name, false); err != nil {
 			if broken, ok := a.store.BrokenInfo(string(name)); ok {
 				f.broken, err = &broken, nil
 			}
@@ -63,14 +64,14 @@ func (a *access) lookup(cmd protocol.Command, name []byte) (f found, err error) 
 
 // log returns the log of a topic: the one that is held, or another that is held
 // from now on.
-func (a *access) log(name []byte, create bool) (log topic.Log, err error) {
+func (a *access) log(ctx context.Context, name []byte, create bool) (log topic.Log, err error) {
 	if !a.recalled() && string(a.held.topic) == string(name) {
 		return a.held.log, nil
 	}
 	a.held.log = nil
 	recalls := a.recalls.Load() // before the look-up, which may be older than the next
 	if create {
-		log, err = a.store.Create(name)
+		log, err = a.store.Create(ctx, name)
 	} else {
 		log, err = a.store.Log(name)
 	}

@@ -17,12 +17,12 @@ import (
 // than it has use for.
 func TestEveryCommandIsLookedUp(t *testing.T) {
 	store := topictest.NewMemory()
-	store.Create([]byte("t"))
+	store.Create(t.Context(), []byte("t"))
 	s := New(Options{Store: store, Hooks: store})
 	for i := range protocol.NumCommands {
 		cmd := protocol.Command(i)
 		c := s.newCaller(nil)
-		f, err := c.lookup(cmd, []byte("t"))
+		f, err := c.lookup(t.Context(), cmd, []byte("t"))
 		if cmd == protocol.Unknown {
 			if err != protocol.ErrUnauthorized {
 				t.Errorf("what is no command: %v", err)

@@ -151,7 +151,7 @@ func (c *caller) append(r *reply) {
 	var err error
 	for range maxAnew {
 		var f found
-		if f, err = c.lookup(protocol.Batch, r.topic); err != nil {
+		if f, err = c.lookup(c.ctx, protocol.Batch, r.topic); err != nil {
 			break
 		}
 		r.log = f.log

@@ -205,7 +205,7 @@ func TestAnswersInMemoryAreBounded(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 		const topics = 500
 		for i := range topics {
-			store.Create(fmt.Appendf(nil, "%s%d", strings.Repeat("t", 200), i))
+			store.Create(t.Context(), fmt.Appendf(nil, "%s%d", strings.Repeat("t", 200), i))
 		}
 		c := connect(t, s)
 		go c.nc.Write([]byte(strings.Repeat("TOPICS\n", 30_000)))
@@ -241,7 +241,7 @@ func TestStoreErrors(t *testing.T) {
 					}
 					return nil
 				}
-				store.Create([]byte("bad"))
+				store.Create(t.Context(), []byte("bad"))
 				request := testkit.Batch("bad", "one")
 				switch where {
 				case "append":

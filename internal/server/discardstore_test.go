@@ -12,11 +12,11 @@ import (
 // the server.
 type discardStore struct{}
 
-func (discardStore) Log([]byte) (topic.Log, error)        { return discardLog{}, nil }
-func (discardStore) Create([]byte) (topic.Log, error)     { return discardLog{}, nil }
-func (discardStore) Topics() []string                     { return nil }
-func (discardStore) Counts() topic.Counts                 { return topic.Counts{} }
-func (discardStore) BrokenInfo(string) (topic.Info, bool) { return topic.Info{}, false }
+func (discardStore) Log([]byte) (topic.Log, error)                     { return discardLog{}, nil }
+func (discardStore) Create(context.Context, []byte) (topic.Log, error) { return discardLog{}, nil }
+func (discardStore) Topics() []string                                  { return nil }
+func (discardStore) Counts() topic.Counts                              { return topic.Counts{} }
+func (discardStore) BrokenInfo(string) (topic.Info, bool)              { return topic.Info{}, false }
 func (discardStore) Delete(context.Context, string, string, bool) error {
 	return topic.ErrNotFound
 }

@@ -76,7 +76,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	if perr != nil {
 		return c.refuseRequest(req, perr, to)
 	}
-	f, err := c.lookup(req.Command, req.Topic)
+	f, err := c.lookup(c.ctx, req.Command, req.Topic)
 	if err != nil {
 		return c.refuseRequest(req, err, to)
 	}
@@ -228,7 +228,7 @@ func (r *reading) find() (topic.View, error) {
 func (c *caller) resume(to Responder) outcome {
 	r := &c.reading
 	if c.recalled() {
-		f, err := c.lookup(r.req.Command, r.req.Topic)
+		f, err := c.lookup(c.ctx, r.req.Command, r.req.Topic)
 		if err == nil && f.log != r.log {
 			err = topic.ErrDeleted
 		}

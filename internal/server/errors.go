@@ -41,6 +41,9 @@ func answerTo(err error) *protocol.Error {
 			return a.answer
 		}
 	}
+	if e, ok := errors.AsType[*topic.NotLeaderError](err); ok {
+		return protocol.NotLeader(e.Addr)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -37,8 +38,8 @@ func (s *fickleStore) Log(name []byte) (topic.Log, error) {
 	return s.find(func(m *topictest.Memory) (topic.Log, error) { return m.Log(name) })
 }
 
-func (s *fickleStore) Create(name []byte) (topic.Log, error) {
-	return s.find(func(m *topictest.Memory) (topic.Log, error) { return m.Create(name) })
+func (s *fickleStore) Create(ctx context.Context, name []byte) (topic.Log, error) {
+	return s.find(func(m *topictest.Memory) (topic.Log, error) { return m.Create(ctx, name) })
 }
 
 // TestRecall: connections give back the logs that they hold when they are told

@@ -68,7 +68,7 @@ func TestWaitingReadIsWoken(t *testing.T) {
 // TestTailOfAnEmptyTopic waits at its end like a READ.
 func TestTailOfAnEmptyTopic(t *testing.T) {
 	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
-		store.Create([]byte("t"))
+		store.Create(t.Context(), []byte("t"))
 		c, w := connect(t, s), connect(t, s)
 		c.ask("TAIL t 1\r\n", "ERR not found")
 		c.ask("TAIL t 1 wait=1000\r\n", "OK 0 0")
@@ -244,7 +244,7 @@ func TestFullBufferOfOneWhoGoesAway(t *testing.T) {
 			store := topictest.NewMemory()
 			s := server.New(server.Options{Store: store})
 			addr := serveTCP(t, s)
-			if _, err := store.Create([]byte("t")); err != nil {
+			if _, err := store.Create(t.Context(), []byte("t")); err != nil {
 				t.Fatal(err)
 			}
 			nc, err := net.Dial("tcp", addr)
@@ -294,7 +294,7 @@ func TestFullBufferIsWoken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &fickleStore{Memory: topictest.NewMemory()}
-			if _, err := store.Create([]byte("t")); err != nil {
+			if _, err := store.Create(t.Context(), []byte("t")); err != nil {
 				t.Fatal(err)
 			}
 			s := server.New(server.Options{Store: store})

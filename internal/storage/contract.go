@@ -1,6 +1,10 @@
 package storage
 
-import "github.com/logd-dev/logd/internal/topic"
+import (
+	"context"
+
+	"github.com/logd-dev/logd/internal/topic"
+)
 
 // What a store and its logs have in common with all others is topic's.
 type (
@@ -52,7 +56,7 @@ func (c contract) Log(name []byte) (topic.Log, error) {
 	return l, nil
 }
 
-func (c contract) Create(name []byte) (topic.Log, error) {
+func (c contract) Create(_ context.Context, name []byte) (topic.Log, error) {
 	l, err := c.Store.Create(name)
 	if err != nil {
 		return nil, err

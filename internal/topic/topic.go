@@ -54,6 +54,20 @@ var (
 	ErrInDoubt = errors.New("storage: batches are in doubt")
 )
 
+// NotLeaderError is what this server can't do, or know, and the leader of the topic
+// can. Nothing of the call is stored.
+type NotLeaderError struct {
+	Addr string // where clients find the leader; empty if nobody is known to lead
+}
+
+// Error tells where to go.
+func (e *NotLeaderError) Error() string {
+	if e.Addr == "" {
+		return "storage: not the leader"
+	}
+	return "storage: not the leader, which is at " + e.Addr
+}
+
 // Store is where the topics are.
 type Store interface {
 	Topics
@@ -65,8 +79,9 @@ type Topics interface {
 	// Log returns the log of an existing topic, or ErrNotFound.
 	Log(name []byte) (Log, error)
 	// Create returns the log of a topic and makes it if need be. It refuses with
-	// ErrName, ErrNotAllowed, ErrMaxTopics and ErrReadOnly.
-	Create(name []byte) (Log, error)
+	// ErrName, ErrNotAllowed, ErrMaxTopics and ErrReadOnly. Where others have to
+	// agree it waits for them; a done ctx ends the waiting, with ErrBusy.
+	Create(ctx context.Context, name []byte) (Log, error)
 }
 
 // Catalog is what operators ask of a store.

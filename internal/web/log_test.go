@@ -269,7 +269,7 @@ func TestLogStatusOfStoreErrors(t *testing.T) {
 	var fails error
 	store := topictest.NewMemory()
 	store.OnRead = func(string) error { return fails }
-	store.Create([]byte("t"))
+	store.Create(t.Context(), []byte("t"))
 	inBubble(t, server.Options{Store: store}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
@@ -588,7 +588,7 @@ func TestLogFileShorterThanPromised(t *testing.T) {
 	store := &shortStore{Memory: topictest.NewMemory(), data: b}
 	inBubble(t, server.Options{Store: store, MaxBatchSize: 1 << 20}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 		c := dial()
-		store.Create([]byte("t"))
+		store.Create(t.Context(), []byte("t"))
 		c.post(protocol.ContentType, b)
 		c.wantAnswer(200, "OK 0 1\r\n")
 		for _, whole := range []bool{true, false} {

@@ -55,7 +55,7 @@ func (s *Memory) Log(name []byte) (topic.Log, error) {
 	return nil, topic.ErrNotFound
 }
 
-func (s *Memory) Create(name []byte) (topic.Log, error) {
+func (s *Memory) Create(_ context.Context, name []byte) (topic.Log, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l, ok := s.logs[string(name)]; ok {

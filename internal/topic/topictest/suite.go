@@ -52,7 +52,7 @@ type log struct {
 
 func (s store) create(name string) log {
 	s.t.Helper()
-	l, err := s.Create([]byte(name))
+	l, err := s.Create(s.t.Context(), []byte(name))
 	if err != nil {
 		s.t.Fatalf("Create(%q): %v", name, err)
 	}
@@ -162,11 +162,11 @@ func testNoTopic(t *testing.T, s store) {
 
 func testNames(t *testing.T, s store) {
 	for _, name := range []string{"", ".", ".t", "a/b", "a b", strings.Repeat("t", batch.MaxTopicLen+1)} {
-		_, err := s.Create([]byte(name))
+		_, err := s.Create(s.t.Context(), []byte(name))
 		wantError(t, "Create", err, topic.ErrName)
 	}
 	name := []byte("u")
-	l, err := s.Create(name)
+	l, err := s.Create(s.t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
