@@ -19,7 +19,7 @@ func logSink(t testing.TB) ClientConfig { return listenOnce(t, swallow) }
 func swallow(nc net.Conn) {
 	br := bufio.NewReaderSize(nc, 256<<10)
 	bw := bufio.NewWriter(nc)
-	body := []byte("Host: x\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: " + strconv.Itoa(DefaultMaxBatchSize) + "\r\n")
+	body := []byte("Host: x\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: " + strconv.Itoa(DefaultMaxBatchSize) + "\r\nProducers: 262144\r\n")
 	offset := int64(0)
 	for {
 		line, err := br.ReadSlice('\n')
@@ -66,7 +66,12 @@ func TestWriterDoesNotAllocate(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
-	w := sinkWriter(t, WriterConfig{})
+	for _, off := range []bool{false, true} {
+		doesNotAllocate(t, sinkWriter(t, WriterConfig{NoSequence: off}))
+	}
+}
+
+func doesNotAllocate(t *testing.T, w *Writer) {
 	message := make([]byte, 100)
 	var done int
 	back := func(r WriteResult) {
@@ -100,24 +105,33 @@ func TestWriterDoesNotAllocate(t *testing.T) {
 
 // BenchmarkWriter compares messages that go through a Writer with the same
 // messages in full batches that are appended, with as many in flight: encoded
-// as they are appended, and encoded beforehand, which nobody can do.
+// as they are appended, and encoded beforehand, which nobody can do. Plain is without
+// numbers, and Batch a batch for each message.
 func BenchmarkWriter(b *testing.B) {
 	for _, size := range []int{100, 1024} {
 		message := make([]byte, size)
-		b.Run(fmt.Sprintf("%dB/Write", size), func(b *testing.B) {
-			w := sinkWriter(b, WriterConfig{})
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := w.Write(message); err != nil {
+		for _, bb := range []struct {
+			name string
+			cfg  WriterConfig
+		}{
+			{"Write", WriterConfig{}}, {"Write/plain", WriterConfig{NoSequence: true}},
+			{"Batch", WriterConfig{BatchMessages: 1}}, {"Batch/plain", WriterConfig{BatchMessages: 1, NoSequence: true}},
+		} {
+			b.Run(fmt.Sprintf("%dB/%s", size, bb.name), func(b *testing.B) {
+				w := sinkWriter(b, bb.cfg)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := w.Write(message); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := w.Flush(b.Context()); err != nil {
 					b.Fatal(err)
 				}
-			}
-			if err := w.Flush(b.Context()); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
-		})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
 		b.Run(fmt.Sprintf("%dB/WriteParallel", size), func(b *testing.B) {
 			w := sinkWriter(b, WriterConfig{})
 			b.SetBytes(int64(size))

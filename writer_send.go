@@ -412,16 +412,16 @@ func (w *Writer) undelivered(s *slot, cause error) {
 			failure.Backlog = err
 		}
 	}
-	if !failure.Kept && s.num.Number.PID == w.numbers.PID() {
+	switch {
+	case !failure.Kept && s.num.Number.PID == w.numbers.PID():
 		w.numbers.Renew()
+	case failure.Kept && IsUnknown(cause) && (s.num.Plain || s.num.Number.Seq == 0):
+		w.inDoubt(s)
 	}
 	w.mu.Lock()
 	entered := false
 	if w.state != StateFailing {
 		entered = w.failNow(cause)
-	}
-	if failure.Kept && IsUnknown(cause) && (s.num.Plain || s.num.Number.Seq == 0) {
-		w.account.stats.InDoubt += s.messages
 	}
 	switch {
 	case s.record != 0:

@@ -81,7 +81,9 @@ type Backlog interface {
 
 // Entry is a batch in a [Backlog].
 type Entry struct {
-	// Raw is the batch as it is sent, envelope and data.
+	// Raw is the batch as it is sent, envelope and data. The envelope has the batch's
+	// number, if it has one: so a Writer of another process, too, sends it with that
+	// number.
 	Raw []byte
 	// Messages is how many messages it has.
 	Messages int64
@@ -89,8 +91,8 @@ type Entry struct {
 	// deliver it from here are not noted.
 	Reason string
 	// Unknown tells that it may have been stored all the same before it came
-	// in: the connection was lost before the answer. If it was, its messages
-	// will be there twice.
+	// in: the connection was lost before the answer. If it was, and has no number,
+	// its messages will be there twice.
 	Unknown bool
 	// Time is when the batch came into the backlog.
 	Time time.Time

@@ -69,7 +69,7 @@ func (cfg *DiskConfig) Validate() error {
 // opened and not changed.
 //
 // Deliveries are not synced before the last one: after a power cut, the batches
-// delivered last may be delivered again.
+// delivered last may be sent again. A server knows them by their numbers.
 //
 // Two processes do not use one file at once, on systems that have flock.
 type Disk struct {

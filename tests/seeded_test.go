@@ -28,6 +28,7 @@ const (
 	byDamage    = "^(TestDamage|TestScan.*)$"
 	byVerify    = "^(TestVerify.*|TestScrub.*)$"
 	byNumbers   = "^TestNumbers.*$"
+	byWriters   = "^(TestNumbered.*|TestEachIsStoredOnce|TestTakes|TestRead)$"
 	byRuns      = "^TestAppend(Run|Led).*$"
 	byNew       = "^Test(NewTopicCrash|TakeNameMeanwhile|CreateAs)$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
@@ -782,12 +783,12 @@ var seededPlaces = []seededPlace{
 		`layout.IsNew(name) && isStarted(b)`,
 		`layout.IsNew(name) && isStarted(b) && !bug("a new topic without batches is removed by a start")`, byNew},
 
-	{"writer_run.go",
+	{"writer_send.go",
 		`	if w.state != StateFailing {
 		entered = w.failNow(cause)
 	}
 	switch {
-	case s.seq != 0:
+	case s.record != 0:
 	case failure.Kept:
 		w.account.keep(s)
 		w.backlogged = true
@@ -798,7 +799,7 @@ var seededPlaces = []seededPlace{
 		entered = w.failNow(cause)
 	}
 	switch {
-	case s.seq != 0:
+	case s.record != 0:
 	case failure.Kept:
 		w.account.keep(s)
 		w.backlogged = !early
@@ -820,6 +821,49 @@ var seededPlaces = []seededPlace{
 		f.lost = losses{}
 	}
 `, "^TestWriterTellsTheTruth$"},
+
+	// Numbers that a Writer gives.
+	{"internal/sequence/line.go",
+		`	if l.answered > 0 {
+		return c, false
+	}
+`, `	if l.answered > 0 && !bug("something is sent behind a batch that was refused") {
+		return c, false
+	}
+`, byWriters},
+	{"internal/sequence/line.go",
+		`	return len(l.items) == 0 || l.items`,
+		`	return len(l.items) == 0 || bug("batches of two producers are under way together") || l.items`, byWriters},
+	{"internal/sequence/line.go",
+		`		b.Doubt = b.Doubt || a.Doubt
+`, `		b.Doubt = (b.Doubt || a.Doubt) && !bug("what was sent without an answer is not in doubt")
+`, byWriters},
+	{"internal/sequence/line.go",
+		`	if next == 0 || next == first.Seq {`,
+		`	if next == 0 || next == first.Seq || bug("a producer that is forgotten goes on with its numbers") {`, byWriters},
+	{"internal/sequence/line.go",
+		`	case a.Kind == OutOfOrder && a.Next > b.Number.Seq:
+`, `	case a.Kind == OutOfOrder && a.Next >= b.Number.Seq && (a.Next > b.Number.Seq || bug("the number that is next counts as stored")):
+`, byWriters},
+	{"internal/sequence/numbers.go",
+		`	case n.lost:
+`, `	case map[bool]string{false: n.lost, true: "none"}[bug("a kept batch is sent with a number that no server takes")]:
+`, byWriters},
+	{"writer_send.go",
+		`	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {`,
+		`	if bug("a batch that is sent again gets another number") && s.num.Err != nil && s.record == 0 {
+		s.num.Number = w.numbers.Take()
+		number = s.num.Number
+	}
+	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {`, byWriters},
+	{"writer_send.go",
+		`		w.encodeAs(s, s.num.Number)
+		err :=`,
+		`		w.encodeAs(s, s.num.Number)
+		if bug("a batch is kept without its number") {
+			w.encodeAs(s, sequence.Number{})
+		}
+		err :=`, byWriters},
 
 	// The client's state.
 	{"internal/durable/replace.go",
