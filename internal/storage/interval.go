@@ -94,7 +94,7 @@ func (iv *interval) syncAll() {
 }
 
 // SyncTogether makes all that was appended to the logs before the call durable, and
-// calls further meanwhile, if that is not nil: to sync a file that is not storage's.
+// the logs themselves where nothing was, and calls further meanwhile, if that is not nil: to sync a file that is not storage's.
 // Each log is named once. They share syncs, also with others who sync them: a few
 // logs are synced side by side, many by one sync of the whole file system.
 //
@@ -110,9 +110,7 @@ func (s *Store) SyncTogether(logs []*Log, further func() error) (errs []error, f
 		at[l] = i
 	}
 	errs = make([]error, len(logs))
-	s.syncTogether(slices.DeleteFunc(slices.Clone(logs), func(l *Log) bool {
-		return l.syncFailed.Load() == nil && l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load()
-	}), func(l *Log, err error) { errs[at[l]] = err })
+	s.syncTogether(logs, func(l *Log, err error) { errs[at[l]] = err })
 	g.Wait()
 	return errs, furtherErr
 }
@@ -124,10 +122,10 @@ func (s *Store) syncTogether(logs []*Log, done func(*Log, error)) {
 	var queued []*syncs.Waiting
 	for _, l := range logs {
 		if l.member.OtherDevice.Load() || !l.syncing.Lead() {
-			g.Go(func() { done(l, l.syncAll()) }) // or somebody syncs it, but perhaps not all of it
+			g.Go(func() { done(l, l.syncWhole()) }) // or somebody syncs it, but perhaps not all of it
 			continue
 		}
-		if err := l.unsyncable(); err != nil { // since a moment ago
+		if err := l.unsyncable(); err != nil || l.isSynced() {
 			l.syncing.Done(err)
 			done(l, err)
 			continue

@@ -77,6 +77,25 @@ func (l *Log) leadSync() (err error) {
 	return l.sync()
 }
 
+// syncWhole is SyncTo of all that is flushed, and of the names that have changed, as
+// soon as a sync that is under way has ended.
+func (l *Log) syncWhole() error {
+	if err := l.syncing.Claim(context.Background()); err != nil {
+		return err
+	}
+	if l.unsyncable() == nil && l.isSynced() {
+		l.syncing.Done(nil)
+		return nil
+	}
+	return l.leadSync()
+}
+
+// isSynced reports whether there is nothing to sync. Only the leader of the sync
+// group can tell: names that somebody is syncing do not count as changed.
+func (l *Log) isSynced() bool {
+	return l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load()
+}
+
 func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
 
 // sync makes all that is flushed when it begins durable. Only the leader of
