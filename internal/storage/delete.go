@@ -31,6 +31,7 @@ func hexID(id journal.ID) string { return hex.EncodeToString(id[:]) }
 // Delete waits for writes and syncs of the topic that are under way. ctx bounds
 // only that.
 func (s *Store) Delete(ctx context.Context, topic, id string, now bool) error {
+	now = now || !s.deleted.Keeps()
 	l, err := s.Log([]byte(topic))
 	if err != nil {
 		return s.deleteBroken(topic, id, now)

@@ -19,6 +19,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -656,4 +657,53 @@ func TestDeleteDropsHeld(t *testing.T) {
 
 func crcOf(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
+}
+
+// freeHook is a file system that calls a function before it says what room there is.
+type freeHook struct {
+	vfs.FS
+	free func()
+}
+
+func (h *freeHook) Free() (int64, error) {
+	h.free()
+	return h.FS.Free()
+}
+
+// While the file system does not tell what room there is, nobody waits for a topic
+// that is to be deleted.
+func TestDeleteHoldsNoLockWhileItLooksForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		thaw := make(chan struct{})
+		hangs := false
+		fsys := &freeHook{vfstest.New(), func() {
+			if hangs {
+				<-thaw
+			}
+		}}
+		s := openStore(t, Options{FS: fsys, FlushBatches: 1})
+		l := mustCreate(t, s, "t")
+		hangs = true
+		done := make(chan error, 1)
+		go func() { done <- s.Delete(t.Context(), "t", hexID(l.id), false) }()
+		synctest.Wait()
+		appended := make(chan error, 1)
+		go func() {
+			r := batchOf("t", "x")
+			a, err := l.Append(t.Context(), r.data, r.extents)
+			if err == nil {
+				err = l.Commit(t.Context(), a)
+			}
+			appended <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-appended:
+			must(t, err)
+		default:
+			t.Error("an append waits")
+		}
+		close(thaw)
+		must(t, <-done)
+	})
 }

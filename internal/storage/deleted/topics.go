@@ -160,16 +160,20 @@ func (d *Topics) Empty() {
 	}
 }
 
+// Keeps reports whether the files of a topic that is deleted now are to be kept. To
+// find out what room there is may take long: it is asked before anybody is kept out.
+func (d *Topics) Keeps() bool { return d.After > 0 && !d.Full() }
+
 // Take takes a topic's folder out of the sight of this store and the next,
 // and reports whether it did. If it did and returns an error, a power cut may
 // bring the folder back. It returns where the files are, nowhere if they are
-// removed already. If now is set they are not kept.
+// removed already. If now is set they are not kept: see Keeps.
 //
 // The folder is renamed, so that a crash leaves it whole or gone. That takes
 // room for a name, and a folder that is no mount point; else the topic is
 // marked in its journal, which takes no room, and removed where it is.
 func (d *Topics) Take(dir string, id journal.ID, now bool) (kept Kept, gone bool, err error) {
-	kept = Kept{topic: layout.TopicOf(dir), at: d.Now(), now: now || d.After <= 0 || d.Full(), id: id}
+	kept = Kept{topic: layout.TopicOf(dir), at: d.Now(), now: now, id: id}
 	err = d.moveTo(dir, &kept)
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist): // somebody has removed it
