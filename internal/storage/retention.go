@@ -182,13 +182,23 @@ func (l *Log) Decide(now time.Time) (oldest int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if begun >= 0 { // others may have been begun since, which nothing was decided about
-			v = l.ages(l.partitions(), now.UnixMilli())
-			for n = 0; v.Partitions[n].Base < begun; n++ {
-			}
+		if begun >= 0 {
+			return l.upTo(begun, now), nil
 		}
 	}
 	return v.Oldest(n), nil
+}
+
+// upTo returns the offset at which the log begins when all before a partition go
+// that are readable. Partitions that were begun since stay: nothing was decided
+// about them.
+func (l *Log) upTo(base int64, now time.Time) int64 {
+	v := l.ages(l.partitions(), now.UnixMilli())
+	n := 0
+	for v.Partitions[n].Base < base {
+		n++
+	}
+	return v.Oldest(n)
 }
 
 // retireHead begins a new partition if the newest batch of the head, the last of

@@ -310,3 +310,54 @@ func TestManagedRetention(t *testing.T) {
 		}
 	})
 }
+
+// If age takes the newest partition, the log is to begin at the one that is begun for
+// that. What is begun after the decision stays, also if it is beyond other limits.
+func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
+	for _, managed := range []bool{false, true} {
+		t.Run(fmt.Sprint(managed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := open(t.Context(), Options{
+					FS: vfstest.New(), PartitionSize: 1, Partitions: 1, RetentionAge: time.Hour, FlushInterval: -1, Managed: managed,
+				})
+				must(t, err)
+				s.retention = &retention{kicks: make(chan struct{}, 1), kicked: make(map[*Log]bool)} // nobody's
+				defer func() {
+					s.retention = startRetention(s)
+					must(t, s.Close())
+				}()
+				l := mustCreate(t, s, "t")
+				old := func() int64 {
+					fill(t, l, 3)
+					must(t, l.syncAll())
+					l.SetReadable(l.Next())
+					time.Sleep(2 * time.Hour)
+					return l.Next()
+				}
+				next := old()
+				oldest, err := l.Decide(time.Now())
+				if err != nil || oldest != next || l.head().base != next || l.begin() != 0 {
+					t.Fatalf("decided %d (%v) of a log from %d to %d, want %d", oldest, err, l.begin(), l.head().base, next)
+				}
+				at := fill(t, l, 3)
+				must(t, l.AdvanceOldest(oldest))
+				if l.begin() != next || at[0] != next {
+					t.Fatalf("the log begins at %d, want %d", l.begin(), next)
+				}
+
+				// Between the partition that is begun for the decision, and the decision.
+				next = old()
+				begun, err := l.retireHead(l.partitions(), l.limits(), time.Now())
+				if err != nil || begun != next {
+					t.Fatalf("begun at %d (%v), want %d", begun, err, next)
+				}
+				fill(t, l, 3)
+				must(t, l.syncAll())
+				l.SetReadable(l.Next())
+				if got := l.upTo(begun, time.Now()); got != next {
+					t.Errorf("decided %d, want %d", got, next)
+				}
+			})
+		})
+	}
+}
