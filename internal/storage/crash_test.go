@@ -49,6 +49,7 @@ func firstSeed(t *testing.T) uint64 {
 // kill ends a store as kill -9 ends its process: nothing more is written, and
 // nothing that was is taken back.
 func kill(s *Store) {
+	s.closing.Store(true)
 	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()

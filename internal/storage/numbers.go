@@ -28,7 +28,6 @@ type numbers struct {
 	table    *producers.Table // nil: not in memory
 	numbered int64            // when the newest numbered batch was appended, ms; 0 if none was since the cache was written
 	rolled   bool             // a partition was begun since the cache was written
-	saved    int64            // the offset that the newest cache is good for
 	snapshot []byte           // a cache that is written as soon as the log is synced to snapshotAt
 	snapAt   int64
 
@@ -38,8 +37,10 @@ type numbers struct {
 	// made is what was set aside when the table in memory was made, as Log.damaged
 	// has it; nil if there is none. If that is another now the table is not what
 	// the log says.
-	made atomic.Pointer[[]layout.Range]
-	used atomic.Int64 // when it was last used, ms
+	made  atomic.Pointer[[]layout.Range]
+	used  atomic.Int64 // when it was last used, ms
+	bytes atomic.Int64 // that it took when it was last looked at
+	saved atomic.Int64 // the offset that the newest cache is good for
 
 	// keeping is held while a cache is written or removed; before Log.writer.
 	keeping sync.Mutex

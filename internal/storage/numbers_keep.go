@@ -114,7 +114,10 @@ func (k *keeper) pass() {
 			break
 		}
 		t.log.keepNumbers(now, true)
-		t.log.writer.Lock()
+		if !t.log.writer.TryLock() {
+			k.arm()
+			continue
+		}
 		t.log.numbers.letGo()
 		t.log.writer.Unlock()
 		total -= t.bytes
@@ -129,20 +132,26 @@ type keptTable struct {
 
 // keepNumbers writes the cache of the log's table if it is time to, or anyway if
 // there is something new. It returns the memory that the table takes, and whether
-// to look again.
+// to look again: it does not wait for who writes to the log, whose disk may hang
+// while those of others do not.
 func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) {
 	nb := &l.numbers
-	nb.keeping.Lock()
+	if !nb.keeping.TryLock() {
+		return nb.bytes.Load(), true
+	}
 	defer nb.keeping.Unlock()
-	l.writer.Lock()
+	if !l.writer.TryLock() {
+		return nb.bytes.Load(), true
+	}
 	l.checkNumbers()
 	if nb.table == nil {
 		l.writer.Unlock()
 		return 0, false
 	}
 	bytes = nb.table.Bytes()
+	nb.bytes.Store(bytes)
 	next := l.next.Load()
-	due := anyway || nb.rolled || next-nb.saved >= keepBytes || now.UnixMilli()-nb.numbered >= keepAfter.Milliseconds()
+	due := anyway || nb.rolled || next-nb.saved.Load() >= keepBytes || now.UnixMilli()-nb.numbered >= keepAfter.Milliseconds()
 	if nb.snapshot == nil && nb.numbered > 0 && due {
 		nb.snapshot, nb.snapAt = l.numbersCache(), next
 		nb.numbered, nb.rolled = 0, false
@@ -162,10 +171,8 @@ func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) 
 		l.store.log.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
 		return bytes, again
 	}
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	nb.saved = max(nb.saved, at)
-	return bytes, nb.numbered > 0
+	nb.saved.Store(max(nb.saved.Load(), at))
+	return bytes, true // there may be more by now
 }
 
 // numbersCache returns the cache of the table. Caller holds writer.

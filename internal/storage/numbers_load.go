@@ -13,8 +13,21 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// errNumbersWrong is a table that is made of what is no longer so.
-var errNumbersWrong = errors.New("the log has changed before its end")
+// errNumbersWrong is a table that is made of what is no longer so, and
+// errNumbersUnwanted one that nobody will use.
+var (
+	errNumbersWrong    = errors.New("the log has changed before its end")
+	errNumbersUnwanted = errors.New("the store is being closed, or the topic was deleted")
+)
+
+// wantsNumbers returns nil while somebody may use the table that is being made. To
+// read the log for it may take long: it is asked between the reads.
+func (l *Log) wantsNumbers() error {
+	if l.store.closing.Load() || l.Deleted() {
+		return errNumbersUnwanted
+	}
+	return nil
+}
 
 // loadNumbers makes the table. If that fails there is none, and it is tried again
 // when it is asked for again.
@@ -25,7 +38,7 @@ func (l *Log) loadNumbers() {
 			break
 		}
 	}
-	if err != nil && !l.Deleted() {
+	if err != nil && l.wantsNumbers() == nil {
 		l.store.log.Error("numbered batches are refused: what the log has of them can't be read", "topic", l.name, "err", err)
 	}
 }
@@ -74,7 +87,9 @@ func (l *Log) takeNumbers(table *producers.Table, at, saved int64, aside *[]layo
 		return errNumbersWrong
 	}
 	table.Trim(l.begin())
-	nb.table, nb.saved = table, saved
+	nb.table = table
+	nb.saved.Store(saved)
+	nb.bytes.Store(table.Bytes())
 	nb.used.Store(l.store.o.Clock.Now().UnixMilli())
 	nb.made.Store(aside)
 	l.store.keeper.arm() // there may be too many now
@@ -141,6 +156,11 @@ func (l *Log) numbersFrom() (int64, error) {
 		var from int64
 		var batches int64
 		err := retryOnce(func() error {
+			if p.sum.Load() == nil {
+				if err := l.ensureIndexWhile(p, l.wantsNumbers); err != nil {
+					return err
+				}
+			}
 			sum, err := l.partitionTotals(p, min(p.end.Load(), l.next.Load()))
 			if err != nil {
 				return err
@@ -149,7 +169,7 @@ func (l *Log) numbersFrom() (int64, error) {
 			if batches <= want {
 				return nil
 			}
-			if err := l.ensureIndex(p); err != nil {
+			if err := l.ensureIndexWhile(p, l.wantsNumbers); err != nil {
 				return err
 			}
 			ix := p.index()
@@ -210,6 +230,9 @@ func (l *Log) addNumbersOf(p *partition, table *producers.Table, at, limit int64
 	defer w.Free()
 	ix := p.index()
 	for at < limit {
+		if err := l.wantsNumbers(); err != nil {
+			return at, err
+		}
 		h, n, err := w.Header(at-p.base, limit-p.base)
 		if err != nil {
 			return at, &unreadError{p, ix, at, err}

@@ -3,9 +3,14 @@ package storage
 import (
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -79,6 +84,117 @@ func TestNumbersWhileTheTableIsMadeAnew(t *testing.T) {
 		synctest.Wait()
 		if got, want := told(sent(l, last)), fmt.Sprint(5*size); got != want {
 			t.Errorf("then: %s, want %s", got, want)
+		}
+	})
+}
+
+// TestNumbersLoadEnds: Close, and the deletion of a topic, do not wait until a slow
+// disk has been read for the table.
+func TestNumbersLoadEnds(t *testing.T) {
+	for _, indexed := range []bool{false, true} {
+		for _, deleted := range []bool{false, true} {
+			t.Run(fmt.Sprint(indexed, deleted), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					disk := vfstest.New()
+					o := Options{FS: disk, PartitionSize: 10 << 20, Partitions: -1, FlushInterval: -1}
+					s := openStore(t, o)
+					l := mustCreate(t, s, "t")
+					for range 100 {
+						mustAppend(t, l, batchOf("t", strings.Repeat("x", 150_000)))
+					}
+					must(t, s.Close())
+					if !indexed {
+						must(t, disk.Remove("t/0.idx"))
+						must(t, disk.WriteFile("t/journal", withoutEnds(t, disk)))
+					}
+					reads := 0
+					slow := false
+					o.FS = &readHook{disk, func(name string) {
+						if slow && strings.HasSuffix(name, ".log") {
+							reads++
+							time.Sleep(time.Minute)
+						}
+					}}
+					s = openStore(t, o)
+					l = mustLog(t, s, "t")
+					slow = true
+					var r run
+					r.number("t", "a", 1, "x")
+					if got := told(sent(l, r)); got != ErrBusy.Error() {
+						t.Errorf("%s, want busy", got)
+					}
+					time.Sleep(time.Hour) // it is in the middle of a partition then
+					begun := time.Now()
+					if deleted {
+						must(t, s.Delete(t.Context(), "t", hexID(l.id), true))
+					} else {
+						must(t, s.Close())
+					}
+					if took := time.Since(begun); took > 2*time.Minute {
+						t.Errorf("it took %v", took)
+					}
+					synctest.Wait()
+					before := reads
+					time.Sleep(time.Hour)
+					if reads > before+1 {
+						t.Errorf("%d reads, and %d more behind the end", before, reads-before)
+					}
+				})
+			})
+		}
+	}
+}
+
+// withoutEnds returns the journal of t without what it says of partitions.
+func withoutEnds(t *testing.T, disk *vfstest.FS) []byte {
+	b, err := disk.ReadFile("t/journal")
+	must(t, err)
+	s, _, err := journal.Decode(b)
+	must(t, err)
+	clear(s.Ends)
+	return s.Encode()
+}
+
+// TestNumbersKeptBesideAHungDisk: while a write to one topic hangs, the caches of
+// others are written.
+func TestNumbersKeptBesideAHungDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushBatches: 1, numberBytes: 1})
+		defer s.Close()
+		numbered := func(topic string, seq int64) (r run) {
+			r.number(topic, "a", seq, "x")
+			return r
+		}
+		topics := []string{"a", "b", "c"}
+		for _, topic := range topics {
+			mustAppend(t, mustCreate(t, s, topic), numbered(topic, 1))
+		}
+		thaw := make(chan struct{})
+		disk.BeforeOp(func(op vfstest.Op) {
+			if op.Kind == vfstest.OpWrite && op.Name == "b/0.log" {
+				<-thaw
+			}
+		})
+		go sent(mustLog(t, s, "b"), numbered("b", 2))
+		synctest.Wait()
+		time.Sleep(20 * time.Second)
+		cached := func(topic string) bool {
+			_, err := disk.Stat(layout.ProducersFile(topic))
+			return err == nil
+		}
+		for _, topic := range topics {
+			if got, want := cached(topic), topic != "b"; got != want {
+				t.Errorf("while a write to b hangs: %s has a cache: %v, want %v", topic, got, want)
+			}
+		}
+		close(thaw)
+		time.Sleep(20 * time.Second)
+		if !cached("b") {
+			t.Error("b has no cache when the write is done")
+		}
+		if n := len(slices.DeleteFunc(s.all(), func(l *Log) bool { return !l.hasNumbers() })); n != 1 {
+			t.Errorf("%d tables are in memory, want 1", n)
 		}
 	})
 }

@@ -11,6 +11,12 @@ import (
 // ensureIndex makes the partition's index usable: what the file holds, if it
 // fits, and a scan for the rest. Whoever comes meanwhile waits.
 func (l *Log) ensureIndex(p *partition) error {
+	return l.ensureIndexWhile(p, nil)
+}
+
+// ensureIndexWhile is ensureIndex with a scan that ends early, with the error that
+// wanted returns, if that is not nil. It is asked between the reads.
+func (l *Log) ensureIndexWhile(p *partition, wanted func() error) error {
 	if p.ready.Load() {
 		return nil
 	}
@@ -19,7 +25,7 @@ func (l *Log) ensureIndex(p *partition) error {
 	if p.ready.Load() {
 		return nil
 	}
-	if err := l.fillIndex(p, p.index()); err != nil {
+	if err := l.fillIndex(p, p.index(), wanted); err != nil {
 		return err
 	}
 	p.ready.Store(true)
@@ -72,7 +78,7 @@ func (l *Log) rescanFrom(p *partition, bad *index.Index, from int64) error {
 	if len(known) > 0 {
 		err = l.refillIndex(p, ix, known, from, newest)
 	} else {
-		err = l.fillIndex(p, ix)
+		err = l.fillIndex(p, ix, nil)
 	}
 	if head {
 		l.takeCount(p)
@@ -100,15 +106,32 @@ func (l *Log) refillIndex(p *partition, ix *index.Index, known []index.Entry, fr
 	return nil
 }
 
-// fillIndex makes ix hold what its file holds and a scan adds, and makes it the
-// partition's. Caller holds p.loading, and writer if readers have used the
-// head's index already.
-func (l *Log) fillIndex(p *partition, ix *index.Index) error {
+// whileWanted is a file that is read as long as wanted returns no error.
+type whileWanted struct {
+	vfs.File
+	wanted func() error
+}
+
+// ReadAt reads, unless it is not wanted any more.
+func (f whileWanted) ReadAt(b []byte, off int64) (int, error) {
+	if err := f.wanted(); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(b, off)
+}
+
+// fillIndex makes ix hold what its file holds and a scan adds, as long as that is
+// wanted, and makes it the partition's. Caller holds p.loading, and writer if
+// readers have used the head's index already.
+func (l *Log) fillIndex(p *partition, ix *index.Index, wanted func() error) error {
 	f, err := p.file.Acquire(files.ToRead)
 	if err != nil {
 		return err
 	}
 	defer p.file.Release()
+	if wanted != nil {
+		f = whileWanted{f, wanted}
+	}
 	known := l.knownTotals(p)
 	size := p.end.Load() - p.base
 	found, err := l.reindex(p, ix, f, size)

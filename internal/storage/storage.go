@@ -246,6 +246,7 @@ type Store struct {
 	duplicates atomic.Int64
 	forced     atomic.Int64 // partitions removed although they were held
 
+	closing atomic.Bool // Close was called: nothing is begun, or gone on with, that may take long
 	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
 
 	creating sync.Mutex      // held while a topic is made; before mu
@@ -582,6 +583,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.closing.Store(true)
 
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
