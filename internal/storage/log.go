@@ -258,7 +258,6 @@ func createLog(s *Store, name string) (*Log, error) {
 			case err == nil:
 				l.member.RootSeen = rootSeen
 				l.member.RootDirty.Store(true)
-				l.member.FolderDirty.Store(true) // or nobody looks at the other
 			case errors.Is(err, ErrDeleted):
 				return createLog(s, name) // it is gone now
 			case files.Shortage(err):

@@ -193,7 +193,7 @@ func TestNumbersKeptBesideAHungDisk(t *testing.T) {
 		if !cached("b") {
 			t.Error("b has no cache when the write is done")
 		}
-		if n := len(slices.DeleteFunc(s.all(), func(l *Log) bool { return !l.hasNumbers() })); n != 1 {
+		if n := len(slices.DeleteFunc(s.All(), func(l *Log) bool { return !l.hasNumbers() })); n != 1 {
 			t.Errorf("%d tables are in memory, want 1", n)
 		}
 	})

@@ -93,7 +93,7 @@ func (l *Log) syncWhole() error {
 // isSynced reports whether there is nothing to sync. Only the leader of the sync
 // group can tell: names that somebody is syncing do not count as changed.
 func (l *Log) isSynced() bool {
-	return l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load()
+	return l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load() && !l.member.RootDirty.Load()
 }
 
 func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
@@ -286,7 +286,7 @@ func shorten(f vfs.File, size int64) error {
 // and otherwise at the next sync. If a second does not help, the writers' batches
 // are in doubt, and the next sync, or reopening at the latest, makes them durable.
 func (l *Log) syncNames() error {
-	if !l.member.FolderDirty.Swap(false) {
+	if !l.member.FolderDirty.Swap(false) && !l.member.RootDirty.Load() {
 		return nil
 	}
 	s := l.store
