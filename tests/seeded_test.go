@@ -30,6 +30,7 @@ const (
 	byNumbers   = "^TestNumbers.*$"
 	byWriters   = "^(TestNumbered.*|TestEachIsStoredOnce|TestTakes|TestRead)$"
 	byRuns      = "^TestAppend(Run|Led).*$"
+	byReset     = "^TestReset.*$"
 	byNew       = "^Test(NewTopicCrash|TakeNameMeanwhile|CreateAs)$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
@@ -759,6 +760,43 @@ var seededPlaces = []seededPlace{
 		if i > 0 && bug("of a run that is checked the first partition counts") {
 			break
 		}`, "^TestCheckRun$"},
+	{"internal/storage/reset.go",
+		`	if err := l.removeFiles(old); err != nil {`,
+		`	if bug("a log that is emptied leaves old files") {
+		old = old[:1]
+	}
+	if err := l.removeFiles(old); err != nil {`, byReset},
+	{"internal/storage/reset.go",
+		`	l.state.Restart(head.base)
+	replaced, err := l.compactJournal()`,
+		`	l.state.Restart(head.base)
+	if bug("that a log is emptied is not announced") {
+		l.state.Cut = -1
+	}
+	replaced, err := l.compactJournal()`, byReset},
+	{"internal/storage/reset.go",
+		`	if err := l.syncNames(); err != nil {`,
+		`	if bug("a log that is emptied has a file without a name") {
+	} else if err := l.syncNames(); err != nil {`, byReset},
+	{"internal/storage/reset.go",
+		`	if err := l.removeNumbers(); err != nil {`,
+		`	if bug("a log that is emptied knows the numbers that it had") {
+	} else if err := l.removeNumbers(); err != nil {`, byReset},
+	{"internal/storage/reset.go",
+		`	l.untell(head.base)
+`,
+		`	if !bug("what was readable is readable when other bytes take its place") {
+		l.untell(head.base)
+	}
+`, byReset},
+	{"internal/storage/diagnose/verdict.go",
+		`	if keep == 1 && cut <= d.Journal.Trimmed.Oldest &&`,
+		`	if !bug("of a log that was being emptied a file stays") && keep == 1 && cut <= d.Journal.Trimmed.Oldest &&`, byReset + "|^TestUnfinished$"},
+	{"internal/storage/files/files.go",
+		`	if cf.gone.Load() {
+		return nil, false`,
+		`	if cf.gone.Load() && !bug("a file that was removed is another one's of the same name") {
+		return nil, false`, "^TestDiscard$"},
 	{"internal/storage/unnamed.go",
 		`	l.member.RootSeen = rootSeen
 	l.member.RootDirty.Store(true)

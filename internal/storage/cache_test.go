@@ -209,7 +209,7 @@ func TestJournal(t *testing.T) {
 	s = openMem(t, image, o)
 	l := mustLog(t, s, "t")
 	l.journalMu.Lock()
-	err = l.compactJournal()
+	_, err = l.compactJournal()
 	l.journalMu.Unlock()
 	if err != nil {
 		t.Fatal(err)

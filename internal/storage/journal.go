@@ -82,7 +82,7 @@ func (l *Log) setTotals(p *partition, sum journal.Totals) {
 	end := journal.PartitionEnd{End: p.end.Load(), Totals: sum}
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if l.state.Ends[p.base] == end {
+	if l.state.Ends[p.base] == end || l.lost(p) {
 		return
 	}
 	l.state.Ends[p.base] = end
@@ -158,7 +158,7 @@ func (l *Log) mark(now time.Time, synced int64) {
 		return
 	}
 	if l.journal.Size > l.store.o.journalCompact {
-		if err := l.compactJournal(); err != nil {
+		if _, err := l.compactJournal(); err != nil {
 			l.store.log.Warn("journal not compacted", "topic", l.name, "err", err)
 		}
 	}
@@ -170,20 +170,21 @@ func (l *Log) mark(now time.Time, synced int64) {
 	}
 }
 
-// compactJournal writes the journal's state anew. Caller holds journalMu.
-func (l *Log) compactJournal() error {
+// compactJournal writes the journal's state anew, and reports whether the new journal has
+// taken the place of the old one, be it not durably. Caller holds journalMu.
+func (l *Log) compactJournal() (replaced bool, err error) {
 	if err := l.folder.Enter(); err != nil {
-		return err
+		return false, err
 	}
 	defer l.folder.Leave()
 	size, err := journal.Renew(l.store.fs, l.store.o.FileMode, l.dir(), &l.state)
 	if err != nil {
-		return err
+		return false, err
 	}
 	l.journal.File.Replaced()
 	l.journal.Size = size
 	l.journal.Dirty = false
 	err = l.syncFolder()
 	l.journal.Unnamed = err != nil
-	return err
+	return true, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -142,6 +143,9 @@ func (l *Log) newIndex(p *partition) *index.Index {
 func (l *Log) file(name string) *files.File {
 	return l.store.files.FileIn(l.folder, name)
 }
+
+// lost reports whether a partition is not one of the log's any more.
+func (l *Log) lost(p *partition) bool { return !slices.Contains(l.partitions(), p) }
 
 func (p *partition) index() *index.Index { return p.ix.Load() }
 
@@ -317,26 +321,34 @@ func newLog(s *Store, dir string) *Log {
 // it is empty.
 func (l *Log) createPartition(base int64) (*partition, error) {
 	p := l.newPartition(base, base)
+	if err := l.makeFile(p); err != nil {
+		return nil, err
+	}
+	p.ready.Store(true)
+	return p, nil
+}
+
+// makeFile makes the file of a partition that is empty.
+func (l *Log) makeFile(p *partition) error {
 	f, err := p.file.Acquire(files.ToCreate)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer p.file.Release()
 	st, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.locate(st)
 	if st.Size() != 0 {
-		return nil, fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
+		return fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
 	}
 	// An index that was left behind by a crash may be of other batches.
 	if err := l.dropIndex(p); err != nil {
-		return nil, err
+		return err
 	}
-	p.ready.Store(true)
 	l.member.FolderDirty.Store(true)
-	return p, nil
+	return nil
 }
 
 // locate notes where a partition is.

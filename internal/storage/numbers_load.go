@@ -181,7 +181,7 @@ func (l *Log) numbersFrom() (int64, error) {
 			return nil
 		})
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
+		case errors.Is(err, fs.ErrNotExist) && l.lost(p):
 			return l.begin(), nil // removed a moment ago, and all before it
 		case err != nil:
 			return 0, err
@@ -209,7 +209,7 @@ func (l *Log) addNumbers(table *producers.Table, at, end int64) (int64, error) {
 		}
 		limit := min(l.segmentEnd(p, at), end)
 		to, err := l.addNumbersOf(p, table, at, limit)
-		if err != nil && l.begin() > p.base {
+		if err != nil && l.lost(p) {
 			continue // removed a moment ago: nobody asks for it any more
 		}
 		if err != nil {

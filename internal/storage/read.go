@@ -120,7 +120,7 @@ func (l *Log) read(v *View, offset, messages, maxBytes int64) error {
 			break
 		}
 		n, err := l.readPartition(v, p, offset, messages, maxBytes, limit)
-		if errors.Is(err, fs.ErrNotExist) && l.begin() > p.base {
+		if errors.Is(err, fs.ErrNotExist) && l.lost(p) {
 			err = ErrNotFound // removed a moment ago
 		}
 		if err != nil {
@@ -221,7 +221,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 		return err
 	case p.index() != ix:
 		err = errRescanned // by somebody else
-	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
+	case errors.Is(err, fs.ErrNotExist) && l.lost(p):
 		return ErrNotFound // removed a moment ago
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, walk.ErrDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
 		l.store.log.Error("partition or its index is damaged; the partition is scanned",
@@ -258,7 +258,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 			sum, err = l.partitionTotals(p, in.Next)
 			return err
 		})
-		if errors.Is(err, fs.ErrNotExist) && l.begin() > p.base {
+		if errors.Is(err, fs.ErrNotExist) && l.lost(p) {
 			return l.Info(ctx) // removed a moment ago
 		}
 		if err != nil && l.Deleted() {

@@ -219,6 +219,16 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		return nil, err
 	}
 	parts = parts[:keep]
+	if keep == 0 {
+		p, err := l.createPartition(l.state.Cut)
+		if err == nil {
+			err = l.syncFolder()
+		}
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, p)
+	}
 	if shorten {
 		if err := l.shorten(parts[keep-1], l.state.Cut); err != nil {
 			return nil, err

@@ -54,7 +54,7 @@ func (l *Log) recoverEnd(disk *diagnose.Log) error {
 	if missing := disk.Missing(); missing.From < missing.To {
 		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
 			"topic", l.name, "file", l.head().file.Name(), "offset", missing.From, "missing", missing.To-missing.From)
-		l.setDamaged(missing)
+		l.setDamaged(missing, l.head())
 		return nil
 	}
 	for _, p := range l.partitions() {
@@ -180,7 +180,7 @@ func (l *Log) closeGaps() {
 			p.sum.Store(nil)
 		case diagnose.Gap:
 			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.Name(), "offset", r.From, "missing", r.To-r.From)
-			l.setDamaged(r)
+			l.setDamaged(r, p)
 		}
 	}
 }
@@ -276,7 +276,7 @@ func (l *Log) setAsideAll(p *partition, damaged []layout.Range) {
 
 // setAside notes that a range of a partition is damaged, and says so once.
 func (l *Log) setAside(p *partition, r layout.Range) {
-	if !l.setDamaged(r) {
+	if !l.setDamaged(r, p) {
 		return
 	}
 	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
@@ -284,11 +284,12 @@ func (l *Log) setAside(p *partition, r layout.Range) {
 }
 
 // setDamaged adds a damaged range to what readers see and to the journal. It
-// reports false if the range was known.
-func (l *Log) setDamaged(r layout.Range) bool {
+// reports false if the range was known, or p, in which it was found, is not one of the
+// log's any more.
+func (l *Log) setDamaged(r layout.Range, p *partition) bool {
 	l.journalMu.Lock()
 	defer l.journalMu.Unlock()
-	if r.To <= l.begin() {
+	if r.To <= l.begin() || l.lost(p) {
 		return false // it was removed meanwhile
 	}
 	known := slices.ContainsFunc(l.state.Damaged, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })

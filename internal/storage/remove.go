@@ -116,7 +116,7 @@ func (l *Log) removeFiles(parts []*partition) error {
 	}
 	for _, p := range parts {
 		l.unpinIf(func(o *partition) bool { return o == p })
-		if err := errors.Join(p.file.Remove(), p.index().File.Remove()); err != nil {
+		if err := errors.Join(p.file.Discard(), p.index().File.Discard()); err != nil {
 			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name(), Offset: p.base, Err: err}
 		}
 	}

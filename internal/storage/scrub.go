@@ -50,7 +50,7 @@ type toScrub struct {
 }
 
 // Gone implements scrub.Partition.
-func (s toScrub) Gone() bool { return s.l.Deleted() || s.l.begin() > s.p.base }
+func (s toScrub) Gone() bool { return s.l.Deleted() || s.l.lost(s.p) }
 
 // Topic implements scrub.Partition.
 func (s toScrub) Topic() string { return s.l.name }

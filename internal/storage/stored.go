@@ -52,7 +52,7 @@ func (l *Log) addStored(v *View, from, to int64) error {
 			return ErrNotFound
 		}
 		f, err := p.file.Acquire(files.ToRead)
-		if errors.Is(err, fs.ErrNotExist) && (l.begin() > p.base || l.next.Load() <= p.base) {
+		if errors.Is(err, fs.ErrNotExist) && l.lost(p) {
 			return ErrNotFound // removed a moment ago
 		}
 		if err != nil {

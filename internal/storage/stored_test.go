@@ -62,7 +62,7 @@ func TestStored(t *testing.T) {
 
 	// What is set aside, cut off or removed is not there.
 	parts := l.partitions()
-	l.setDamaged(layout.Range{From: parts[1].base + 10, To: parts[1].base + 20})
+	l.setDamaged(layout.Range{From: parts[1].base + 10, To: parts[1].base + 20}, parts[1])
 	none(parts[1].base, parts[1].base+11)
 	none(parts[1].base+19, next)
 	same(parts[1].base+20, next)

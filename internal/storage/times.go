@@ -60,7 +60,7 @@ func (l *Log) times(from, to int64, limit int) ([]TimeMark, error) {
 // justRemoved reports whether err says that retention has removed the partition
 // a moment ago.
 func (l *Log) justRemoved(p *partition, err error) bool {
-	return errors.Is(err, fs.ErrNotExist) && l.begin() > p.base
+	return errors.Is(err, fs.ErrNotExist) && l.lost(p)
 }
 
 // partitionTimes is Times for one partition: it adds to marks.

@@ -91,7 +91,7 @@ func (l *Log) examine(offset int64, again int) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, fs.ErrNotExist) && l.begin() > p.base:
+	case errors.Is(err, fs.ErrNotExist) && l.lost(p):
 		return ErrNotFound
 	}
 	return &Error{Op: "verify", Topic: l.name, File: p.file.Name(), Offset: offset, Err: err}

@@ -95,21 +95,25 @@ func TestUnfinished(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		cut                int64
+		oldest, cut        int64
 		parts              []int64
 		keep               int
 		shorten, announced bool
 	}{
-		{-1, []int64{0, 10, 10, 20}, 2, false, false},
-		{15, []int64{0, 10, 10, 20}, 2, true, true},
-		{10, []int64{0, 10, 10, 20}, 2, true, true},
-		{9, []int64{0, 10, 10, 20}, 1, true, true},
-		{20, []int64{0, 10, 10, 20}, 2, false, true},
-		{0, []int64{5, 10, 10, 20}, 1, true, true}, // a partition stays, if an empty one
-		{0, nil, 0, false, true},
+		{0, -1, []int64{0, 10, 10, 20}, 2, false, false},
+		{0, 15, []int64{0, 10, 10, 20}, 2, true, true},
+		{0, 10, []int64{0, 10, 10, 20}, 2, true, true},
+		{0, 9, []int64{0, 10, 10, 20}, 1, true, true},
+		{0, 20, []int64{0, 10, 10, 20}, 2, false, true},
+		{0, 0, []int64{0, 10, 10, 20}, 1, true, true}, // a partition stays, if an empty one
+		// The log is being emptied: it begins where it is cut off.
+		{0, 0, []int64{5, 10, 10, 20}, 0, false, true},
+		{7, 7, []int64{5, 10, 10, 20}, 0, false, true},
+		{7, 7, []int64{7, 10, 10, 20}, 1, true, true},
+		{0, 0, nil, 0, false, true},
 	} {
 		state := journal.NewState()
-		state.Cut = test.cut
+		state.Cut, state.Trimmed.Oldest = test.cut, test.oldest
 		keep, shorten, announced := log(state, test.parts...).Cut()
 		if keep != test.keep || shorten != test.shorten || announced != test.announced {
 			t.Errorf("cut at %d of %v: keep %d, shorten %v, announced %v", test.cut, test.parts, keep, shorten, announced)

@@ -52,8 +52,8 @@ func (d *Log) Trimmed() (n int) {
 
 // Cut returns what a truncation was taking away when it was interrupted, if the
 // journal announces one: all partitions but the first keep of them, and of the
-// last of those what is at and after Journal.Cut, if shorten is true. When that is
-// done, Journal.FinishCut notes it.
+// last of those what is at and after Journal.Cut, if shorten is true. If it keeps none the log
+// begins at Journal.Cut. When that is done, Journal.FinishCut notes it.
 func (d *Log) Cut() (keep int, shorten, announced bool) {
 	cut := d.Journal.Cut
 	if cut < 0 {
@@ -62,6 +62,9 @@ func (d *Log) Cut() (keep int, shorten, announced bool) {
 	keep = len(d.Parts)
 	for keep > 1 && d.Parts[keep-1].From > cut {
 		keep--
+	}
+	if keep == 1 && cut <= d.Journal.Trimmed.Oldest && d.Parts[0].From != cut {
+		return 0, false, true // the log is emptied, and begins at cut
 	}
 	return keep, keep > 0 && d.Parts[keep-1].To > cut, true
 }

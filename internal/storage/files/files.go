@@ -66,6 +66,7 @@ type File struct {
 	uses    atomic.Int64
 	used    atomic.Bool // since it was looked at as one to close
 	removed atomic.Bool // close as soon as unused
+	gone    atomic.Bool // by Discard: its name may be another file's
 
 	// These do not change while the file has users.
 	f        vfs.File
@@ -135,6 +136,9 @@ func (cf *File) open(a Access) (f vfs.File, readOnly bool, err error) {
 		}
 		defer cf.folder.Leave()
 	}
+	if cf.gone.Load() {
+		return nil, false, &fs.PathError{Op: "open", Path: cf.Name(), Err: fs.ErrNotExist}
+	}
 	flag := vfs.ReadWrite
 	if a == ToCreate {
 		flag |= vfs.Create
@@ -191,9 +195,23 @@ func (cf *File) Release() {
 	}
 }
 
+// Discard is Remove of a file whose name may be given to another one: it is not opened
+// or removed by its name any more, but by another Discard.
+func (cf *File) Discard() error {
+	cf.gone.Store(true)
+	return cf.remove()
+}
+
 // Remove takes the file's name away. Its bytes go when the last user has
 // released it.
 func (cf *File) Remove() error {
+	if cf.gone.Load() {
+		return nil
+	}
+	return cf.remove()
+}
+
+func (cf *File) remove() error {
 	cf.Drop()
 	if cf.folder != nil {
 		if cf.folder.Enter() != nil {

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -212,5 +213,37 @@ func TestUseWhileOthersClose(t *testing.T) {
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file whose name another one may have is not opened or removed by it any more.
+func TestDiscard(t *testing.T) {
+	c, all := newCache(t, 1)
+	held, err := all[0].Acquire(ToRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all[0].Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.ReadAt(make([]byte, 1), 0); err != nil {
+		t.Error(err)
+	}
+	all[0].Release()
+	other := c.File("0")
+	if _, err := other.Acquire(ToCreate); err != nil {
+		t.Fatal(err)
+	}
+	other.Release()
+	for _, a := range []Access{ToRead, ToWrite, ToCreate} {
+		if _, err := all[0].Acquire(a); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("acquired: %v", err)
+		}
+	}
+	if err := all[0].Remove(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.FS.Stat("0"); err != nil {
+		t.Errorf("another file was removed: %v", err)
 	}
 }

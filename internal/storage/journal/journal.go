@@ -357,6 +357,16 @@ func (s *State) FinishCut() {
 	s.Cut = -1
 }
 
+// Restart makes the state that of a log that is about to be emptied and to begin at
+// base: what was known of its files is not, and the cut is announced.
+func (s *State) Restart(base int64) {
+	before := *s
+	*s = NewState()
+	s.ID, s.Created, s.unknown = before.ID, before.Created, before.unknown
+	s.Trimmed = before.Trimmed
+	s.Trimmed.Oldest, s.Synced, s.Cut = base, base, base
+}
+
 // Complete returns what is known of the complete partition at base. Nothing is
 // while its end is not durably behind the log's: it may have been lost, and
 // other batches have taken its place.
