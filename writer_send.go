@@ -170,6 +170,7 @@ func (w *Writer) nextKept() (*slot, error) {
 	s.messages = h.Messages
 	var lost bool
 	s.num.Number, s.num.Doubt, lost = w.numbers.Read(h.PID, h.Seq)
+	s.num.Assumed = s.num.Doubt
 	s.made, s.encoded = true, s.num.Number
 	if lost {
 		w.renumbered(s)
@@ -304,7 +305,7 @@ func (w *Writer) calm() {
 // may be stored because it was sent before, the error is IsUnknown.
 func (w *Writer) failureOf(s *slot) error {
 	err := s.num.Err
-	if e, ok := err.(*OpError); ok && s.num.Doubt && e.Outcome == OutcomeNotStored {
+	if e, ok := err.(*OpError); ok && s.num.Doubt && !s.num.Assumed && e.Outcome == OutcomeNotStored {
 		unknown := *e
 		unknown.Outcome = OutcomeUnknown
 		return &unknown
