@@ -31,6 +31,7 @@ const (
 	byWriters   = "^(TestNumbered.*|TestEachIsStoredOnce|TestTakes|TestRead)$"
 	byRuns      = "^TestAppend(Run|Led).*$"
 	byReset     = "^TestReset.*$"
+	byRefill    = "^Test(Refill|Lost).*$"
 	byNew       = "^Test(NewTopicCrash|TakeNameMeanwhile|CreateAs)$"
 	byReports   = "^(TestReport.*|TestSharedSyncReportsOnce)$"
 )
@@ -807,6 +808,89 @@ var seededPlaces = []seededPlace{
 	{"internal/storage/rewrite.go",
 		`		for at := max(from, p.base); at < p.end.Load(); {`,
 		`		for at := max(from, p.base); at < p.end.Load() && !(p != l.head() && bug("of the tail the newest partition is written again alone")); {`, "^TestRewriteTail$"},
+	{"internal/storage/lost.go",
+		`	if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {`,
+		`	if bug("what is lost is noted in memory alone") {
+	} else if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {`, byRefill},
+	{"internal/storage/lost.go",
+		`		for _, f := range fresh {
+			records = journal.Append(`,
+		`		for _, f := range fresh {
+			if bug("what was counted with lost bytes holds after a crash") {
+				break
+			}
+			records = journal.Append(`, byRefill},
+	{"internal/storage/lost.go",
+		`	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
+`,
+		`	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
+	if bug("a start trims a log that begins earlier again") {
+		records = nil
+	}
+`, byRefill},
+	{"internal/storage/lost.go",
+		`	if offset < l.next.Load() || head.base == offset {`,
+		`	if offset < l.next.Load() || head.base == offset || bug("a log goes on before what it has lost") {`, byRefill},
+	{"internal/storage/lost.go",
+		`		if part.From < part.To {`,
+		`		if part.From < part.To && !bug("what is lost inside is still counted") {`, byRefill},
+	{"internal/storage/refill.go",
+		`	return l.syncFile(f, "sync", g.p.file, g.From)`,
+		`	if bug("what is put back is not synced") {
+		return nil
+	}
+	return l.syncFile(f, "sync", g.p.file, g.From)`, byRefill},
+	{"internal/storage/refill.go",
+		`	if err := l.record(journal.Damaged, from, to); err != nil {`,
+		`	if bug("what is put back is not noted as set aside before it is written") {
+	} else if err := l.record(journal.Damaged, from, to); err != nil {`, byRefill},
+	{"internal/storage/refill.go",
+		`			if !ok {
+				return fmt.Errorf("%w: no valid`,
+		`			if !ok && bug("what does not fit is put back") {
+				return nil
+			}
+			if !ok {
+				return fmt.Errorf("%w: no valid`, byRefill},
+	{"internal/storage/refill.go",
+		`	err := old.File.Remove()
+	if err == nil {
+		err = l.syncFolder()
+	}`,
+		`	var err error
+	if !bug("an index stays that was made with other bytes") {
+		err = old.File.Remove()
+	}
+	if err == nil && !bug("an index that was made with other bytes comes back") {
+		err = l.syncFolder()
+	}`, byRefill},
+	{"internal/storage/refill.go",
+		`		healed, err := l.recordLocked(journal.Healed, g.From, g.To)
+`,
+		`		healed, err := true, error(nil)
+		if !bug("that bytes are back is known until a restart") {
+			healed, err = l.recordLocked(journal.Healed, g.From, g.To)
+		}
+`, byRefill},
+	{"internal/storage/refill.go",
+		`			known = withTimes(known, g.p.base, g.Range, times)
+`,
+		`			if !bug("the times of what is put back are made up") {
+				known = withTimes(known, g.p.base, g.Range, times)
+			}
+`, byRefill},
+	{"internal/storage/journal/journal.go",
+		`	maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < r.To && e.End >= r.From })
+`,
+		`	if !bug("what was counted without bytes holds when they are back") {
+		maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < r.To && e.End >= r.From })
+	}
+`, byRefill + "|^TestHeal.*$"},
+	{"internal/storage/numbers_load.go",
+		`	if l.store.o.Managed {
+		if err := l.lacks`,
+		`	if l.store.o.Managed && !bug("batches that are set aside are stored again") {
+		if err := l.lacks`, byNumbers},
 	{"internal/storage/unnamed.go",
 		`	l.member.RootSeen = rootSeen
 	l.member.RootDirty.Store(true)

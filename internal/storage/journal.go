@@ -42,12 +42,18 @@ func (l *Log) record(kind journal.Kind, ints ...int64) error {
 // recordLocked is record for a caller who holds journalMu. It reports whether the
 // record was written, and only its sync failed, if anything did.
 func (l *Log) recordLocked(kind journal.Kind, ints ...int64) (written bool, err error) {
+	return l.recordAll(journal.Append(nil, kind, ints...))
+}
+
+// recordAll is recordLocked for several records, which a crash may leave some of, the
+// first ones.
+func (l *Log) recordAll(records []byte) (written bool, err error) {
 	// One descriptor from the write to the sync, which is told if it failed.
 	if _, err := l.journal.File.Acquire(files.ToCreate); err != nil {
 		return false, err
 	}
 	defer l.journal.File.Release()
-	if err := l.journal.Append(journal.Append(nil, kind, ints...)); err != nil {
+	if err := l.journal.Append(records); err != nil {
 		return false, err
 	}
 	return true, l.syncJournal()

@@ -369,9 +369,13 @@ func device(st fs.FileInfo) uint64 {
 
 // rotate completes the head partition and begins a new one at next. Caller
 // holds writer.
-func (l *Log) rotate() error {
+func (l *Log) rotate() error { return l.rotateTo(l.next.Load()) }
+
+// rotateTo is rotate to an offset at or behind next, which is next then: what is between is
+// set aside. Caller holds writer.
+func (l *Log) rotateTo(offset int64) error {
 	old := l.head()
-	p, err := l.createPartition(l.next.Load())
+	p, err := l.createPartition(offset)
 	if err != nil {
 		return err
 	}
@@ -380,6 +384,7 @@ func (l *Log) rotate() error {
 	sum := l.headSum
 	l.headSum = journal.Totals{}
 	l.addPartition(p)
+	l.next.Store(offset)
 	l.setTotals(old, sum)
 	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
 	return nil

@@ -17,6 +17,7 @@ import (
 // errNumbersUnwanted one that nobody will use.
 var (
 	errNumbersWrong    = errors.New("the log has changed before its end")
+	errNumbersLost     = errors.New("some of the newest batches are set aside")
 	errNumbersUnwanted = errors.New("the store is being closed, or the topic was deleted")
 )
 
@@ -38,13 +39,18 @@ func (l *Log) loadNumbers() {
 			break
 		}
 	}
-	if err != nil && l.wantsNumbers() == nil {
+	if err != nil && !errors.Is(err, errNumbersLost) && l.wantsNumbers() == nil {
 		l.store.log.Error("numbered batches are refused: what the log has of them can't be read", "topic", l.name, "err", err)
 	}
 }
 
 func (l *Log) tryNumbers(cached bool) error {
 	cuts, aside := l.numbers.cuts.Load(), l.damaged.Load()
+	if l.store.o.Managed {
+		if err := l.lacksNumbers(*aside); err != nil {
+			return err
+		}
+	}
 	var table *producers.Table
 	var at int64
 	if cached {
@@ -71,6 +77,20 @@ func (l *Log) tryNumbers(cached bool) error {
 		}
 	}
 	return l.lookInto(l.takeNumbers(table, at, saved, aside, cuts))
+}
+
+// lacksNumbers returns errNumbersLost if batches are set aside that the table would
+// know. Another copy has them and puts them back; until then one that is sent again
+// would be stored again.
+func (l *Log) lacksNumbers(aside []layout.Range) error {
+	if len(aside) == 0 {
+		return nil
+	}
+	from, err := l.numbersFrom()
+	if err == nil && layout.Clear(aside, from, l.next.Load()) < l.next.Load() {
+		err = errNumbersLost
+	}
+	return err
 }
 
 // takeNumbers adds the newest batches to a table, from at on, and makes it the

@@ -147,12 +147,27 @@ func (l *Log) fillGap(g gap, data []byte) error {
 	return l.syncFile(f, "sync", g.p.file, g.From)
 }
 
-// heal serves what a gap was filled with. The index, and the cache of numbers, were
-// made without it: they go first, durably, or a crash would leave them to be believed. Those who read the
-// partition meanwhile have the one that is open, and see the gap until there is a
-// new one.
+// heal serves what a gap was filled with.
 func (l *Log) heal(g gap, times []TimeMark) error {
-	p := g.p
+	return l.remake(g.p, g.From, func(known []index.Entry) ([]index.Entry, error) {
+		// Whatever becomes of the record, the bytes are there. And if its sync has
+		// failed, a restart may find it all the same, and has to count as it says.
+		healed, err := l.recordLocked(journal.Healed, g.From, g.To)
+		if healed {
+			l.state.Heal(g.Range)
+			g.p.end.Store(max(g.p.end.Load(), g.To))
+			known = withTimes(known, g.p.base, g.Range, times)
+		}
+		return known, err
+	})
+}
+
+// remake makes the index of a partition anew, from an offset on, since note changes what
+// is set aside of it, in the journal first. The index, and the cache of numbers, were
+// made as it was: they go before, durably, or a crash would leave them to be believed. Those who read the
+// partition meanwhile have the one that is open, and see what they have seen until there is a
+// new one. note is called with journalMu held, and may change the times that are known.
+func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([]index.Entry, error)) error {
 	unlock := l.lockPartition(p)
 	defer unlock()
 	old := p.index()
@@ -160,7 +175,6 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	if _, err := old.File.Acquire(files.ToRead); err == nil {
 		defer old.File.Release()
 	}
-	healed := false
 	err := old.File.Remove()
 	if err == nil {
 		err = l.syncFolder()
@@ -170,23 +184,16 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	}
 	l.journalMu.Lock()
 	if err == nil {
-		// Whatever becomes of the record, the bytes are there. And if its sync has
-		// failed, a restart may find it all the same, and has to count as it says.
-		healed, err = l.recordLocked(journal.Healed, g.From, g.To)
-	}
-	if healed {
-		l.state.Heal(g.Range)
-		p.end.Store(max(p.end.Load(), g.To))
-		known = withTimes(known, p.base, g.Range, times)
+		known, err = note(known)
 	}
 	l.state.Clean = false
 	aside := slices.Clone(l.state.Damaged)
 	l.journalMu.Unlock()
 	p.sum.Store(nil)
-	// Also if it was not healed: the index has no file any more.
-	if rerr := l.recount(p, known, newest, g.From-p.base, aside); rerr != nil && err == nil {
+	// Also if nothing was changed: the index has no file any more.
+	if rerr := l.recount(p, known, newest, from-p.base, aside); rerr != nil && err == nil {
 		p.ready.Store(false)
-		err = &Error{Op: "count", Topic: l.name, File: p.file.Name(), Offset: g.From, Err: rerr}
+		err = &Error{Op: "count", Topic: l.name, File: p.file.Name(), Offset: from, Err: rerr}
 	}
 	l.journalMu.Lock()
 	l.publishState()

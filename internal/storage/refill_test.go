@@ -607,3 +607,33 @@ func TestRefillMeanwhile(t *testing.T) {
 		t.Errorf("info %+v (%v)", in, err)
 	}
 }
+
+// What is put back is durably set aside before the first byte of it is written: half of
+// it must not be searched for batches.
+func TestRefillNotedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newRefillLog(t, damages["one"])
+		s := openMem(t, m.disk, m.o)
+		defer func() { kill(s) }()
+		l := mustLog(t, s, "t")
+		must(t, m.readAll(l))
+		aside := *l.damaged.Load()
+		written := 0
+		m.disk.BeforeOp(func(op vfstest.Op) {
+			if op.Kind != vfstest.OpWrite || !strings.HasSuffix(op.Name, ".log") {
+				return
+			}
+			written++
+			b, err := m.disk.CrashKeepNothing().ReadFile("t/journal")
+			state, _, _ := journal.Decode(b)
+			if err != nil || !layout.Contains(state.Damaged, aside[0]) {
+				t.Errorf("%v is written, and %v is set aside (%v)", aside, state.Damaged, err)
+			}
+		})
+		must(t, m.refill(l, 1<<20))
+		m.disk.BeforeOp(nil)
+		if written == 0 {
+			t.Error("nothing was written")
+		}
+	})
+}

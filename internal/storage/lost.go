@@ -1,0 +1,181 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
+)
+
+// Lost notes that the bytes from one offset up to another, between which batches begin and
+// end, are not there or not right, although the log should have them: they are set
+// aside. When it returns nil that is durable. Refill puts them back.
+//
+// If from is before the oldest file the log begins there again, and all up to that file is
+// set aside. If to is the log's end or behind it, next is to, and a partition begins
+// there. What is between the end and from is set aside, too. The readable end stays
+// what it was told to be.
+//
+// With an error, some of it may be noted already. ErrReadOnly is one of room, or of a log that
+// has failed.
+func (l *Log) Lost(ctx context.Context, from, to int64) (err error) {
+	if from < 0 || to <= from {
+		return fmt.Errorf("%w: nothing is lost from %d to %d", ErrOffset, from, to)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.trimming.Lock() // nothing is removed or cut off meanwhile
+	defer l.trimming.Unlock()
+	l.numbers.keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.keeping.Unlock()
+	if l.Deleted() {
+		return ErrDeleted
+	}
+	// A sync that is under way may count only what it began with as synced.
+	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
+		return err
+	}
+	defer func() {
+		if l.syncFailed.Load() == nil {
+			l.syncing.Done(nil) // an error that concerns this call alone
+			return
+		}
+		l.syncing.Done(err)
+	}()
+	defer l.failOnPanic("set aside")
+	// What is before a partition that begins behind the end counts as synced.
+	if err := l.sync(); err != nil {
+		return err
+	}
+	if err := l.removeCondemned(); err != nil {
+		return refillError(err)
+	}
+	r := layout.Range{From: min(from, l.next.Load()), To: to}
+	if begin := l.begin(); from < begin {
+		r.To = max(to, begin)
+		if err := l.beginBefore(layout.Range{From: from, To: begin}); err != nil {
+			return err
+		}
+	}
+	for _, p := range l.partitions() {
+		part := layout.Range{From: max(r.From, p.base), To: min(r.To, p.end.Load())}
+		if part.From < part.To {
+			if err := l.loseOf(p, part); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.noteLost(r); err != nil {
+		return err
+	}
+	if err := l.goOnAt(r.To); err != nil {
+		return err
+	}
+	l.store.log.Error("bytes that the topic should have are not there: they are set aside until another copy has put them back",
+		"topic", l.name, "offset", r.From, "bytes", r.To-r.From)
+	return nil
+}
+
+// beginBefore has the log begin where a range does that is lost, and that ends at its oldest
+// file: with a partition that has nothing yet.
+func (l *Log) beginBefore(r layout.Range) error {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	// The file first: without the record it is removed, and the record without it would
+	// speak of nothing.
+	p, err := l.createPartition(r.From)
+	if err != nil {
+		return refillError(&Error{Op: "create", Topic: l.name, File: layout.Partition(l.dir(), r.From), Offset: r.From, Err: err})
+	}
+	if err := l.syncFolder(); err != nil {
+		return refillError(err)
+	}
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	t := l.state.Trimmed // of which it is not known how much is back
+	if t.Oldest = min(t.Oldest, r.From); r.From == 0 {
+		t.Messages, t.Batches = 0, 0
+	}
+	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
+	if _, err := l.recordAll(journal.Append(records, journal.Damaged, r.From, r.To)); err != nil {
+		return refillError(&Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: r.From, Err: err})
+	}
+	l.state.Trimmed = t
+	l.state.AddDamage(r)
+	l.publishState()
+	parts := slices.Insert(slices.Clone(l.partitions()), 0, p)
+	l.parts.Store(&parts)
+	return nil
+}
+
+// loseOf sets aside what of a range in a partition is not: its index has counted that.
+func (l *Log) loseOf(p *partition, r layout.Range) error {
+	fresh := []layout.Range{r}
+	for _, known := range *l.damaged.Load() {
+		fresh = layout.Without(fresh, known)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	if err := retryOnce(func() error { return l.ensureIndex(p) }); err != nil {
+		return &Error{Op: "set aside", Topic: l.name, File: p.file.Name(), Offset: r.From, Err: err}
+	}
+	return l.remake(p, r.From, func(known []index.Entry) ([]index.Entry, error) {
+		// HEALED of what was not set aside says only that what was counted does not hold.
+		var records []byte
+		for _, f := range fresh {
+			records = journal.Append(records, journal.Healed, f.From, f.To)
+		}
+		written, err := l.recordAll(journal.Append(records, journal.Damaged, r.From, r.To))
+		if written { // and may be found by a restart, whatever its sync says
+			for _, f := range fresh {
+				l.state.Heal(f)
+			}
+			l.state.AddDamage(r)
+		}
+		return known, err
+	})
+}
+
+// noteLost sets a range aside, also of what is in no file, durably.
+func (l *Log) noteLost(r layout.Range) error {
+	l.journalMu.Lock()
+	defer l.journalMu.Unlock()
+	if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {
+		return refillError(&Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: r.From, Err: err})
+	}
+	l.state.AddDamage(r)
+	l.publishState()
+	return nil
+}
+
+// goOnAt has a log that does not reach beyond an offset go on there, in a partition of
+// its own, behind what is set aside.
+func (l *Log) goOnAt(offset int64) error {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	head := l.head()
+	if offset < l.next.Load() || head.base == offset {
+		return nil
+	}
+	if e := l.failed.Load(); e != nil {
+		return readOnly(e)
+	}
+	err := l.readyHead()
+	if err == nil {
+		err = l.rotateTo(offset)
+	}
+	if err == nil {
+		err = l.syncFolder()
+	}
+	if err != nil {
+		return refillError(&Error{Op: "rotate", Topic: l.name, File: head.file.Name(), Offset: offset, Err: err})
+	}
+	l.synced.Store(offset) // all before it is synced, or set aside
+	return nil
+}
