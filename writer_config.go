@@ -66,7 +66,8 @@ type WriterConfig struct {
 	// Patience is how long the Writer sends batches again before it is failing, and
 	// takes messages meanwhile: while the connection is lost, or the server is busy,
 	// shutting down, read only or not the leader. It counts from the first failure since
-	// the last batch that was stored. It is for batches with numbers: see [Writer].
+	// the last batch that was stored. With WriteWhileFailing it ends when the buffer is
+	// nearly full. It is for batches with numbers: see [Writer].
 	// Default: 10s, and with StopOnError not at all; Unlimited: for ever.
 	Patience time.Duration
 	// NoSequence makes the Writer send batches without numbers, as it does anyway if the

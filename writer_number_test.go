@@ -640,3 +640,36 @@ func TestNumberedAtRandom(t *testing.T) {
 	}
 	t.Logf("%d doubles without numbers", doubles)
 }
+
+// A Writer that takes messages whatever happens keeps them in the backlog before its
+// buffer is full: none is dropped while it is patient.
+func TestNumberedFailsBeforeItDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newNumberedServer()
+		net, ccfg := fake(t, s.serve)
+		cfg := WriterConfig{
+			BatchMessages: 1, InFlight: 2, BatchBytes: 256, BufferBytes: 256 * 8, WhenFull: DropNewest, WriteWhileFailing: true, Patience: Unlimited,
+		}
+		w := openWriter(t, ccfg, cfg)
+		s.on = func(*script.Peer, string) fault {
+			net.serve(fakeAddr, nil)
+			s.on = nil
+			return fault{hangUp: true}
+		}
+		var want []string
+		for i := range 100 {
+			write(t, w, fmt.Sprint(i))
+			synctest.Wait()
+			want = append(want, fmt.Sprint(i))
+		}
+		if st := w.Stats(); st.Dropped != 0 || st.Kept == 0 {
+			t.Errorf("%+v", st)
+		}
+		net.serve(fakeAddr, s.serve)
+		time.Sleep(time.Minute)
+		flush(t, w)
+		if s.stored() != strings.Join(want, " ") {
+			t.Errorf("stored %q", s.stored())
+		}
+	})
+}

@@ -30,6 +30,10 @@ func (w *Writer) send() {
 		return
 	}
 	w.barred = false
+	if w.crowded() {
+		w.fail(w.reason)
+		return
+	}
 	for !w.reconnect.running() {
 		if w.again {
 			if w.reconnect == reconnectIdle {
@@ -54,6 +58,9 @@ func (w *Writer) send() {
 		w.refused = 0
 		w.numbers.Sent(s.num.Number)
 		w.line.Sent()
+		if s.num.Plain && s.num.Doubt {
+			w.inDoubt(s)
+		}
 		if s.pending.Ready() { // it was refused without being sent
 			w.barred = true
 			return
@@ -170,6 +177,7 @@ func (w *Writer) nextKept() (*slot, error) {
 	s.messages = h.Messages
 	var lost bool
 	s.num.Number, s.num.Doubt, lost = w.numbers.Read(h.PID, h.Seq)
+	s.num.Assumed = s.num.Doubt
 	s.made, s.encoded = true, s.num.Number
 	if lost {
 		w.renumbered(s)
@@ -183,9 +191,6 @@ func (w *Writer) encode(s *slot) {
 	number := s.num.Number
 	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {
 		number = sequence.Number{}
-		if s.num.Doubt {
-			w.inDoubt(s)
-		}
 	}
 	w.encodeAs(s, number)
 }
@@ -292,6 +297,17 @@ func (w *Writer) tryAgain(err error) {
 	w.report(err)
 }
 
+// crowded reports whether the Writer should fail although it has patience, because
+// messages that it takes have more room in the backlog than in its buffer.
+func (w *Writer) crowded() bool {
+	if w.since.IsZero() || !w.cfg.WriteWhileFailing {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buffer.room() <= w.buffer.max/4
+}
+
 // calm notes that nothing is sent again any more.
 func (w *Writer) calm() {
 	if !w.since.IsZero() {
@@ -304,7 +320,7 @@ func (w *Writer) calm() {
 // may be stored because it was sent before, the error is IsUnknown.
 func (w *Writer) failureOf(s *slot) error {
 	err := s.num.Err
-	if e, ok := err.(*OpError); ok && s.num.Doubt && e.Outcome == OutcomeNotStored {
+	if e, ok := err.(*OpError); ok && s.num.Doubt && !s.num.Assumed && e.Outcome == OutcomeNotStored {
 		unknown := *e
 		unknown.Outcome = OutcomeUnknown
 		return &unknown

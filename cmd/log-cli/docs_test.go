@@ -22,8 +22,8 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serve(t)
-	run(t, s.addr, "", "write", "greetings", "hello")
-	run(t, s.addr, "", "write", "greetings", "one", "two", "three")
+	run(t, s.addr, "hello\n", "write", "greetings") // as in the README
+	run(t, s.addr, "one\ntwo\nthree\n", "write", "greetings")
 	run(t, s.addr, "", "write", "app", "an error", "a word")
 	t.Setenv(cli.CLIHostEnv, s.addr)
 	times := regexp.MustCompile(`20\d\d-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`)

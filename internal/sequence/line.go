@@ -23,8 +23,9 @@ type Answer struct {
 // owner.
 type Batch struct {
 	Number Number
-	// Doubt tells that it was sent, and that nobody knows whether it is stored.
-	Doubt bool
+	// Doubt tells that it was sent, and that nobody knows whether it is stored. Assumed
+	// tells that this is not known of it, but may be so: it was kept meanwhile.
+	Doubt, Assumed bool
 	// Plain tells that it was sent without its number.
 	Plain bool
 	// Err is why it was not stored when it was last sent.
@@ -135,6 +136,7 @@ func (l *Line[T]) Answer(a Answer) {
 		}
 	default:
 		b.Doubt = b.Doubt || a.Doubt
+		b.Assumed = b.Assumed && !a.Doubt
 		if l.answered == 0 {
 			l.next = 0
 		}

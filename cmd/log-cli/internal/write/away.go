@@ -95,7 +95,7 @@ func (d *delivery) reach() {
 		d.handOver()
 	case d.life.Err() != nil:
 		d.err = errInterrupted
-	case !d.waits(err):
+	case !d.awaits(err):
 		d.err = err
 	case d.retry > 0 && time.Since(d.spool.since) >= d.retry:
 		d.err = fmt.Errorf("the server was away for %v: %w", d.retry, err)
@@ -103,10 +103,6 @@ func (d *delivery) reach() {
 		d.spool.pause = min(2*d.spool.pause, maxPause)
 	}
 }
-
-// waits reports whether a failure is one of a server that went away, and such a
-// server is waited for.
-func (d *delivery) waits(err error) bool { return d.retry != 0 && cli.ExitCode(err) == exit.Temporary }
 
 // resolve finds out which of the batches whose fate is unknown are stored, by
 // looking for their bytes. They were sent in order behind the last one that was
@@ -206,17 +202,6 @@ func (d *delivery) storedKept(i int, number int64, raw []byte, offset int64) err
 	return d.spool.drop(i, number)
 }
 
-// fit asks how large a batch the server takes now: it may be another one, or have
-// other settings.
-func (d *delivery) fit(ctx context.Context) error {
-	limit, err := d.askLimit(ctx)
-	if err == nil {
-		d.limit = min(d.limit, limit)
-		d.target = min(d.target, d.limit)
-	}
-	return err
-}
-
 // back notes that the server is there, and nothing waits any more.
 func (d *delivery) back() {
 	d.spool.back()
@@ -250,6 +235,21 @@ func (d *delivery) attempt() {
 	}
 }
 
+// open also asks where the topic ends: what is written stands behind it.
+func (d *delivery) open(path string) error {
+	if d.retry != 0 || path != "" {
+		if err := d.setNext(d.life); err != nil {
+			return err
+		}
+	}
+	if path != "" {
+		if err := d.openBacklog(path); err != nil {
+			return err
+		}
+	}
+	return d.begin(d.life)
+}
+
 // openBacklog opens the backlog, and delivers what an earlier run has left
 // there.
 func (d *delivery) openBacklog(path string) error {
@@ -261,8 +261,8 @@ func (d *delivery) openBacklog(path string) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	if topic := b.Topic(); topic != d.topic {
-		return exit.With(exit.Usage, fmt.Errorf("--backlog is %q, which has messages for topic %q", path, topic))
+	if err := d.checkOwner(b, path); err != nil {
+		return err
 	}
 	messages, err := d.spool.load()
 	if err != nil {
@@ -272,9 +272,6 @@ func (d *delivery) openBacklog(path string) error {
 		return err
 	}
 	d.back()
-	d.note("%d messages that an earlier run has left in %s are stored", messages, path)
+	d.noteLeft(messages, path)
 	return d.flushOutput()
 }
-
-// errInterrupted is the end of a command that a signal has ended.
-var errInterrupted = exit.With(exit.Failed, errors.New("interrupted"))

@@ -1,56 +1,56 @@
 package write
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"io"
-	"sync"
 	"time"
 
 	"github.com/logd-dev/logd"
-	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
-	"github.com/logd-dev/logd/internal/exit"
 )
 
-// delivery delivers messages to a topic. It prints where each batch is stored, and
+// sender delivers messages to a topic. It prints where each batch is stored, and
 // keeps account of what became of every message.
+type sender interface {
+	// open opens the backlog at the path, "" for none, and delivers what an earlier run
+	// has left there.
+	open(path string) error
+	// add takes a message. An error means that the message, and what comes after it, is
+	// not stored.
+	add(ctx context.Context, body []byte) error
+	// push sends what is left and waits until nothing is on its way. What waits for a
+	// server that is away goes on waiting.
+	push(ctx context.Context) error
+	// tend is push, and tries whether a server that went away is there again.
+	tend(ctx context.Context) error
+	// finish sends what is left and waits until all is stored.
+	finish(ctx context.Context) error
+	// rest reports whether there is nothing to send, to wait for or to print, and else
+	// for how long to wait before it is tended again.
+	rest(interval time.Duration) (idle bool, pause time.Duration)
+	// end ends the sending, and accounts for what is not stored. It may be called again.
+	end()
+}
+
+// delivery is the sender to a server that knows no numbers.
 //
 // A Writer makes the batches, sends several at once, and stops at the first that
 // fails. If it failed because the server went away, what is not stored waits in
 // the spool, with what comes meanwhile. When all of that is stored, another Writer
 // goes on: see reach.
 type delivery struct {
-	client *logd.Client
-	note   func(format string, args ...any) // tells the user something
-	life   context.Context                  // ends when nothing more is to be waited for
-	retry  time.Duration                    // how long to wait for a server that went away; less than 0 for ever
-	topic  string
-	limit  int64 // the largest batch that the server takes
-	target int64 // the largest batch to make if it can be helped
-	count  int64 // how many messages make a batch full; 0 for any number
+	ledger
 
-	writer   *logd.Writer // nil while the server is away
-	batch    logd.Batch   // being filled while the server is away
-	messages int64        // how many messages there were so far
-	pushed   int64        // how many there were at the last push
+	writer *logd.Writer // nil while the server is away
+	batch  logd.Batch   // being filled while the server is away
+	pushed int64        // how many messages there were at the last push
 
-	// mu guards the rest: while there is a Writer, its goroutine changes all of it.
-	mu      sync.Mutex
-	out     *bufio.Writer // where the batches' offsets go; nil for nowhere
-	json    bool
-	settled int64 // the first so many messages are stored, wait or are given up
-	account account
-	err     error // the first failure; nothing is sent after it
-	lost    error // why the server is away
-	cause   error // why the Writer is failing
-	spool   spool
-	next    int64 // where a batch may stand of which nobody knows whether it is stored
-	last    int64 // offset of the last batch that is known to be stored; -1 for none
+	// Guarded by mu.
+	lost  error // why the server is away
+	cause error // why the Writer is failing
+	spool spool
+	next  int64 // where a batch may stand of which nobody knows whether it is stored
+	last  int64 // offset of the last batch that is known to be stored; -1 for none
 }
-
-// errTooLong is the error of a message that no batch can hold.
-var errTooLong = errors.New("no batch can hold it")
 
 // errAway is the reason of a batch that waits although it was never sent.
 var errAway = errors.New("the server was away")
@@ -64,8 +64,6 @@ func (d *delivery) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// add takes a message. An error means that the message, and what comes after
-// it, is not stored.
 func (d *delivery) add(ctx context.Context, body []byte) error {
 	if err := d.failed(); err != nil {
 		return err
@@ -89,15 +87,14 @@ func (d *delivery) add(ctx context.Context, body []byte) error {
 	return err
 }
 
-// failed returns the first failure.
-func (d *delivery) failed() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
+func (d *delivery) tend(ctx context.Context) error {
+	if err := d.push(ctx); err != nil || d.writer != nil {
+		return err
+	}
+	d.reach()
+	return d.failed()
 }
 
-// push sends what is left and waits until nothing is on its way. What waits for
-// a server that is away goes on waiting.
 func (d *delivery) push(ctx context.Context) error {
 	if d.writer == nil {
 		d.keepBatch()
@@ -111,10 +108,13 @@ func (d *delivery) push(ctx context.Context) error {
 	return d.flushOutput()
 }
 
-// idle reports whether there is nothing to send, to wait for or to print.
-func (d *delivery) idle() bool { return d.writer != nil && d.pushed == d.messages }
+func (d *delivery) rest(interval time.Duration) (idle bool, pause time.Duration) {
+	if d.writer == nil {
+		interval = max(interval, d.spool.pause)
+	}
+	return d.writer != nil && d.pushed == d.messages, interval
+}
 
-// finish sends what is left and waits until all is stored.
 func (d *delivery) finish(ctx context.Context) error {
 	for {
 		if err := d.push(ctx); err != nil || d.writer != nil || len(d.spool.kept) == 0 {
@@ -136,6 +136,23 @@ func (d *delivery) stop(err error) error {
 		d.goneAway(d.lost)
 	}
 	return d.err
+}
+
+func (d *delivery) end() {
+	d.close()
+	if d.spool.backlog != nil {
+		d.spool.backlog.Close()
+	}
+	for _, k := range d.spool.kept {
+		switch last := k.first + k.messages - 1; {
+		case k.first == 0:
+		case k.raw == nil:
+			d.account.add(k.first, last, waiting)
+		case k.unknown:
+			d.account.add(k.first, last, unknown)
+		}
+	}
+	d.spool.kept = nil
 }
 
 // close ends the Writer.
@@ -178,7 +195,7 @@ func (d *delivery) result(r logd.BatchResult) {
 		cause = d.cause
 	}
 	k := kept{first: first, messages: r.Messages, unknown: logd.IsUnknown(r.Err)}
-	if d.err == nil && d.waits(cause) {
+	if d.err == nil && d.awaits(cause) {
 		if d.lost == nil {
 			d.lost = cause
 		}
@@ -212,51 +229,5 @@ func (d *delivery) keep(k kept, raw []byte, cause error) {
 // stored accounts for a stored batch and prints it.
 func (d *delivery) stored(first, messages, bytes, offset int64) {
 	d.next, d.last = offset, offset
-	if first > 0 {
-		d.account.add(first, first+messages-1, stored)
-	}
-	if err := d.print(offset, messages, bytes); err != nil && d.err == nil {
-		d.err = err
-	}
-}
-
-// print prints a stored batch. That nobody reads it is no reason to stop
-// writing.
-func (d *delivery) print(offset, messages, bytes int64) error {
-	if d.out == nil {
-		return nil
-	}
-	var err error
-	if d.json {
-		err = cli.PrintJSON(d.out, struct {
-			Topic    string `json:"topic"`
-			Offset   int64  `json:"offset"`
-			Messages int64  `json:"messages"`
-			Bytes    int64  `json:"bytes"`
-		}{d.topic, offset, messages, bytes})
-	} else {
-		err = cli.Printf(d.out, "%d\n", offset)
-	}
-	return d.unread(err)
-}
-
-// flushOutput shows what was printed, and returns the first failure.
-func (d *delivery) flushOutput() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.out != nil {
-		if err := d.unread(exit.OutputError(d.out.Flush())); d.err == nil {
-			d.err = err
-		}
-	}
-	return d.err
-}
-
-// unread drops the output when its reader went away.
-func (d *delivery) unread(err error) error {
-	if errors.Is(err, exit.ErrQuiet) {
-		d.out = bufio.NewWriter(io.Discard)
-		return nil
-	}
-	return err
+	d.ledger.stored(first, messages, bytes, offset)
 }

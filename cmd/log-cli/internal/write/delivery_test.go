@@ -34,7 +34,7 @@ func TestResolveLooksForEach(t *testing.T) {
 	} {
 		for _, disk := range []bool{false, true} {
 			topic := fmt.Sprintf("t%d-%v", i, disk)
-			d := &delivery{client: client, topic: topic, life: t.Context(), last: -1}
+			d := &delivery{ledger: ledger{client: client, topic: topic, life: t.Context()}, last: -1}
 			if disk {
 				b, err := backlog.OpenDisk(backlog.DiskConfig{Path: filepath.Join(t.TempDir(), "backlog")})
 				if err != nil {
@@ -90,7 +90,7 @@ func TestResolveLooksForEach(t *testing.T) {
 func TestWriteTakesNoMoreThanItCanKeep(t *testing.T) {
 	life, interrupt := context.WithCancel(t.Context())
 	interrupt() // where it would wait, it ends
-	d := &delivery{topic: "t", limit: 1 << 16, target: 1 << 16, retry: -1, life: life, note: t.Logf}
+	d := &delivery{ledger: ledger{topic: "t", limit: 1 << 16, target: 1 << 16, retry: -1, life: life, note: t.Logf}}
 	d.goneAway(errors.New("no server"))
 	body := make([]byte, 1<<10)
 	var err error
@@ -113,7 +113,7 @@ func awayWith(t *testing.T, s *script.Script, body string) *delivery {
 	t.Cleanup(func() { client.Close() })
 	life, end := context.WithTimeout(t.Context(), 5*time.Second)
 	t.Cleanup(end)
-	d := &delivery{client: client, topic: "t", life: life, retry: -1, last: -1, note: t.Logf, limit: 1 << 16, target: 1 << 16}
+	d := &delivery{ledger: ledger{client: client, topic: "t", life: life, retry: -1, note: t.Logf, limit: 1 << 16, target: 1 << 16}, last: -1}
 	var b logd.Batch
 	b.Add([]byte(body))
 	d.goneAway(errAway)

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
-	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
 )
@@ -95,12 +94,12 @@ not, and which may or may not be.
 If the server cannot be reached at the start, the command ends at once. If the
 server goes away later, the command waits for it as long as --retry says. What
 was read meanwhile waits in memory, up to 8 MiB, or in the file that --backlog
-names. When the server is back, the command looks in the topic for batches
-whose answer was lost, so that a restart loses nothing and stores nothing twice.
+names. By their numbers the server knows batches that are sent again: a restart
+loses nothing and stores nothing twice. If the server knows no numbers, the
+command looks in the topic for batches whose answer was lost.
 
 If the command ends before everything is stored, the rest stays in the backlog,
-and the next run with the same --backlog delivers it first. A batch that was on
-its way when the command ended may then be stored twice.`,
+and the next run with the same --backlog delivers it first.`,
 		Example: `  log-cli write greetings hello "good day"
   log-cli write syslog --input /var/log/syslog
   tail -f app.log | log-cli write app`,
@@ -123,12 +122,7 @@ its way when the command ended may then be stored twice.`,
 				return err
 			}
 			return a.WithClient(ctx, func(client *logd.Client) error {
-				d := &delivery{
-					client: client, note: a.Note, life: ctx, retry: f.retry.or(len(args) == 0),
-					topic: f.topic.Name, count: f.count, json: a.JSON(), last: -1,
-				}
-				defer d.close()
-				return write(ctx, a, d, &f, args)
+				return write(ctx, a, client, &f, args)
 			})
 		}),
 	}
@@ -145,15 +139,12 @@ its way when the command ended may then be stored twice.`,
 	return cmd
 }
 
-func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []string) (err error) {
-	if err := d.setLimits(ctx, int64(f.batchSize)); err != nil {
+func write(ctx context.Context, a *cli.App, client *logd.Client, f *writeFlags, args []string) (err error) {
+	d, l, err := newSender(ctx, a, client, f, len(args) == 0)
+	if err != nil {
 		return err
 	}
-	if d.retry != 0 || f.backlog != "" {
-		if err := d.setNext(ctx); err != nil {
-			return err
-		}
-	}
+	defer d.end()
 	out := a.Stdout
 	if f.output != "" && f.output != "-" {
 		file, err := os.Create(f.output)
@@ -163,22 +154,12 @@ func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []s
 		defer func() { err = errors.Join(err, file.Close()) }()
 		out = file
 	}
-	d.out = bufio.NewWriter(out)
-
-	if f.backlog != "" {
-		err := d.openBacklog(f.backlog)
-		if d.spool.backlog != nil {
-			defer d.spool.backlog.Close()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := d.begin(ctx); err != nil {
+	l.out = bufio.NewWriter(out)
+	if err := d.open(f.backlog); err != nil {
 		return err
 	}
 	if len(args) > 0 {
-		return sendArgs(ctx, a, d, args)
+		return sendArgs(ctx, a, d, l, args)
 	}
 	in, total := a.Stdin, int64(-1)
 	if f.input != "" && f.input != "-" {
@@ -196,35 +177,34 @@ func write(ctx context.Context, a *cli.App, d *delivery, f *writeFlags, args []s
 	}
 	bar := a.Progress(total, "writing", out)
 	defer bar.Finish()
-	return sendLines(ctx, a, d, in, bar, f.interval)
+	return sendLines(ctx, a, d, l, in, bar, f.interval)
 }
 
-// setLimits asks the server how large a batch may be.
-func (d *delivery) setLimits(ctx context.Context, target int64) error {
-	var err error
-	if d.limit, err = d.askLimit(ctx); err != nil {
-		return err
-	}
-	switch {
-	case target > d.limit:
-		return exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", target, d.limit))
-	case target == 0:
-		target = d.limit
-	}
-	d.target = target
-	return nil
-}
-
-// askLimit asks how large a batch the server takes.
-func (d *delivery) askLimit(ctx context.Context) (int64, error) {
-	conf, err := admin.New(d.client).Config(ctx)
+// newSender returns the sender for the server, and its ledger.
+func newSender(ctx context.Context, a *cli.App, client *logd.Client, f *writeFlags, endless bool) (sender, *ledger, error) {
+	asked := ledger{client: client}
+	limit, numbers, err := asked.ask(ctx)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	if conf.MaxBatchSize <= 0 {
-		return logd.DefaultMaxBatchSize, nil
+	var d sender
+	var l *ledger
+	if numbers {
+		n := &numbered{changed: make(chan struct{}, 1)}
+		d, l = n, &n.ledger
+	} else {
+		p := &delivery{last: -1}
+		d, l = p, &p.ledger
 	}
-	return conf.MaxBatchSize, nil
+	l.client, l.note, l.life, l.retry = client, a.Note, ctx, f.retry.or(endless)
+	l.topic, l.count, l.json, l.limit, l.target = f.topic.Name, f.count, a.JSON(), limit, int64(f.batchSize)
+	switch {
+	case l.target > limit:
+		return nil, nil, exit.With(exit.Refused, fmt.Errorf("--batch-size is %d: the server takes batches of at most %d bytes", l.target, limit))
+	case l.target == 0:
+		l.target = limit
+	}
+	return d, l, nil
 }
 
 // setNext asks where the topic ends: what this command writes stands behind it.
@@ -243,26 +223,26 @@ func (d *delivery) setNext(ctx context.Context) error {
 }
 
 // sendArgs writes the arguments.
-func sendArgs(ctx context.Context, a *cli.App, d *delivery, args []string) error {
+func sendArgs(ctx context.Context, a *cli.App, d sender, l *ledger, args []string) error {
 	ctx = context.WithoutCancel(ctx) // few bytes: an interrupt need not call them off
 	for _, arg := range args {
 		if err := d.add(ctx, []byte(arg)); err != nil {
-			return failed(ctx, a, d, "message", err)
+			return failed(ctx, a, d, l, "message", err)
 		}
 	}
 	if err := d.finish(ctx); err != nil {
-		return failed(ctx, a, d, "message", err)
+		return failed(ctx, a, d, l, "message", err)
 	}
 	return nil
 }
 
 // sendLines writes the lines of in. The end of ctx ends the input: what was
 // read before is written.
-func sendLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *cli.Bar, interval time.Duration) error {
+func sendLines(ctx context.Context, a *cli.App, d sender, l *ledger, in io.Reader, bar *cli.Bar, interval time.Duration) error {
 	send := context.WithoutCancel(ctx)
 	add := func(line []byte) error { return d.add(send, line) }
 	input := newPump(ctx, in)
-	split := &lines{max: d.limit}
+	split := &lines{max: l.limit}
 
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
@@ -288,22 +268,15 @@ func sendLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *
 			// The input has not kept us busy, so there is time to wait for
 			// the answers and to show them.
 			ticking = false
-			if err = d.push(send); err == nil && d.writer == nil {
-				d.reach()
-				err = d.failed()
-			}
+			err = d.tend(send)
 		case <-ctx.Done():
 			err = errInterrupted
 		}
 		if err != nil {
 			bar.Finish()
-			return failed(send, a, d, "line", err)
+			return failed(send, a, d, l, "line", err)
 		}
-		if !ticking && !d.idle() {
-			pause := interval
-			if d.writer == nil {
-				pause = max(pause, d.spool.pause)
-			}
+		if idle, pause := d.rest(interval); !ticking && !idle {
 			timer.Reset(pause)
 			ticking = true
 		}
@@ -312,24 +285,15 @@ func sendLines(ctx context.Context, a *cli.App, d *delivery, in io.Reader, bar *
 
 // failed settles what is on its way, says what became of all messages,
 // and returns why not all are stored.
-func failed(ctx context.Context, a *cli.App, d *delivery, what string, err error) error {
-	number := d.messages + 1
+func failed(ctx context.Context, a *cli.App, d sender, l *ledger, what string, err error) error {
+	number := l.messages + 1
 	if also := d.push(ctx); also != nil && also != err {
 		a.Note("%s", cli.Plain(also))
 	}
-	d.close()
-	for _, k := range d.spool.kept {
-		switch last := k.first + k.messages - 1; {
-		case k.first == 0:
-		case k.raw == nil:
-			d.account.add(k.first, last, waiting)
-		case k.unknown:
-			d.account.add(k.first, last, unknown)
-		}
-	}
-	a.Note("%s", d.account.report(what))
+	d.end()
+	a.Note("%s", l.account.report(what))
 	if errors.Is(err, errTooLong) {
-		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, d.limit)
+		return fmt.Errorf("%s %d is too long: %w, which the server limits to %d bytes", what, number, errTooLong, l.limit)
 	}
 	return err
 }

@@ -31,11 +31,12 @@ func TestLongestLine(t *testing.T) {
 	const max = 1024
 	addr := logdtest.Start(t, logdtest.BatchSize(max)).Addr()
 	fitted := 0
-	for n := max - 60; n < max; n++ {
+	const number = len(" pid=") + 32 + len(" seq=") + 19 // for which a batch has room
+	for n := max - number - 60; n < max-number; n++ {
 		line := strings.Repeat("x", n)
 		var b logd.Batch
 		b.Add([]byte(line))
-		fits := b.Len("long") <= max
+		fits := b.Len("long") <= max-int64(number)
 		code, _, stderr := writeTo(t, addr, strings.NewReader("before\n"+line+"\nafter\n"), "-t", "long")
 		if fits {
 			fitted++
