@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/outage"
 )
 
 // over reports whether nothing is left to do once Close was called.
@@ -20,10 +21,10 @@ func (w *Writer) over() bool {
 		}
 	}
 	switch {
-	case w.line.Len() > 0 || w.reconnect.running() || taken:
+	case w.line.Len() > 0 || w.reconnect.Running() || taken:
 		return false
 	case state == StateFailing:
-		return w.reconnect == reconnectOver || !backlogged
+		return w.reconnect == outage.Over || !backlogged
 	default:
 		return w.held == nil && !backlogged
 	}
@@ -33,9 +34,9 @@ func (w *Writer) over() bool {
 // A probe that is under way has ended, too.
 func (w *Writer) abort() {
 	cause := context.Cause(w.life)
-	if w.reconnect.running() {
+	if w.reconnect.Running() {
 		<-w.probed
-		w.reconnect.on(probeEnds)
+		w.reconnect.On(outage.ProbeEnds)
 	}
 	for s, ok := w.line.UnderWay(); ok; s, ok = w.line.UnderWay() {
 		w.answered(s.pending.abandon(cause))
@@ -43,7 +44,7 @@ func (w *Writer) abort() {
 	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))
 	}
-	w.reconnect.on(noneFollows)
+	w.reconnect.On(outage.NoneFollows)
 	w.flushAnswered()
 	w.shelve()
 }
@@ -82,7 +83,7 @@ func (w *Writer) end() {
 	changed := w.enter(StateClosed, nil)
 	w.mu.Unlock()
 	w.look()
-	w.reports.flush()
+	w.reports.Flush()
 	w.tellState(changed)
 }
 

@@ -35,10 +35,10 @@ func bodies(raw []byte) (all []string) {
 	return all
 }
 
-// outage is a network that can be taken away.
-type outage struct{ down atomic.Bool }
+// downtime is a network that can be taken away.
+type downtime struct{ down atomic.Bool }
 
-func (o *outage) install(cfg *ClientConfig) {
+func (o *downtime) install(cfg *ClientConfig) {
 	dial := cfg.Dial
 	cfg.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		if o.down.Load() {
@@ -114,7 +114,7 @@ func TestWriterOutage(t *testing.T) {
 			[]string{"a: stored", "b: kept, unknown", "c: kept, not stored", "d: kept, not stored"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var o outage
+			var o downtime
 			var lost atomic.Bool
 			s := &script.Log{}
 			goAway := func(p *script.Peer, messages []string, answer string) string {
@@ -273,7 +273,7 @@ func TestWriterRefusedForGood(t *testing.T) {
 }
 
 func TestWriterWithoutBacklog(t *testing.T) {
-	var o outage
+	var o downtime
 	s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 		if m[0] == "a" {
 			o.down.Store(true)
@@ -317,7 +317,7 @@ func TestWriterWithoutBacklog(t *testing.T) {
 }
 
 func TestWriterBacklogOverflow(t *testing.T) {
-	var o outage
+	var o downtime
 	s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 		if o.down.Load() {
 			p.Close()
@@ -362,7 +362,7 @@ func TestWriterBacklogOverflow(t *testing.T) {
 }
 
 func TestWriterWriteWhileFailing(t *testing.T) {
-	var o outage
+	var o downtime
 	o.down.Store(true)
 	s := &script.Log{}
 	cfg := WriterConfig{WriteWhileFailing: true, BatchMessages: 2, BatchAge: time.Second}
@@ -404,7 +404,7 @@ func TestWriterCloseWhileFailing(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		for _, while := range []bool{true, false} {
 			t.Run(fmt.Sprintf("server back %v, writes while failing %v", back, while), func(t *testing.T) {
-				var o outage
+				var o downtime
 				s := &script.Log{OnBatch: func(p *script.Peer, m []string) string {
 					if o.down.Load() {
 						p.Close()

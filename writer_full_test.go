@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/outage"
 	"github.com/logd-dev/logd/logdtest/script"
 )
 
@@ -161,7 +162,7 @@ func TestWriterDropsNewest(t *testing.T) {
 		if s.String() != "0 1 2 3 4 5" {
 			t.Errorf("stored %q", s.String())
 		}
-		time.Sleep(reportPause)
+		time.Sleep(outage.ReportPause)
 		synctest.Wait()
 		if st := w.Stats(); st.Dropped != 3 || st.Taken != 6 || n.dropped() != 3 {
 			t.Errorf("stats %+v, reported %d dropped", st, n.dropped())
@@ -215,7 +216,7 @@ func TestWriterDropsOldest(t *testing.T) {
 		if s.String() != "0 3 4 5 x y" {
 			t.Errorf("stored %q: the first was on its way, the next two are the oldest", s.String())
 		}
-		time.Sleep(reportPause)
+		time.Sleep(outage.ReportPause)
 		synctest.Wait()
 		if st := w.Stats(); st.Dropped != 2 || st.Taken != 8 || st.Delivered != 6 || n.dropped() != 2 {
 			t.Errorf("stats %+v, reported %d dropped", st, n.dropped())

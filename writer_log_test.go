@@ -16,7 +16,7 @@ import (
 func TestLogWriterNeverBlocks(t *testing.T) {
 	for name, hangs := range map[string]bool{"no server": false, "a server that hangs": true} {
 		t.Run(name, func(t *testing.T) {
-			var o outage
+			var o downtime
 			o.down.Store(true)
 			s := &script.Log{}
 			synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/logd-dev/logd/internal/outage"
 )
 
 // OnError is called at once for what is new, and once a second for what
@@ -15,7 +17,7 @@ func TestReportsOnceASecond(t *testing.T) {
 		var told []error
 		var at []time.Duration
 		start := time.Now()
-		r := reports{due: time.NewTimer(time.Hour), handler: func(err error) {
+		r := outage.Reports{Due: time.NewTimer(time.Hour), Kind: kindOf, Sum: addUp, Handler: func(err error) {
 			told = append(told, err)
 			at = append(at, time.Since(start))
 		}}
@@ -24,19 +26,19 @@ func TestReportsOnceASecond(t *testing.T) {
 			return &BatchError{Topic: "t", Messages: 3, Batches: 1, Err: cause, Kept: kept}
 		}
 		for i := range 250 { // 2.5 seconds
-			r.add(batchError(i, true))
-			r.add(&DropError{Topic: "t", Messages: 2})
+			r.Add(batchError(i, true))
+			r.Add(&DropError{Topic: "t", Messages: 2})
 			if i == 100 {
-				r.add(batchError(i, false))
+				r.Add(batchError(i, false))
 			}
 			select {
-			case now := <-r.due.C:
-				r.tell(now)
+			case now := <-r.Due.C:
+				r.Tell(now)
 			default:
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		r.flush()
+		r.Flush()
 		var batches, messages, lost, dropped int64
 		for _, err := range told {
 			if e, ok := errors.AsType[*BatchError](err); ok && e.Kept {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/outage"
 	"github.com/logd-dev/logd/internal/sequence"
 )
 
@@ -22,14 +23,14 @@ type sender struct {
 	drained bool                 // the backlog has nothing that is not in line or held
 	age     *time.Timer          // ends when the open batch may be due
 	pause   *time.Timer          // ends when the next probe may begin
-	reports reports
+	reports outage.Reports
 
 	again    bool        // what is in line is to be sent again, after a probe
 	since    time.Time   // when sending again began; zero if all is well
 	reason   error       // why what is in line was sent in vain, the last time
 	patience *time.Timer // ends when the Writer may fail for that
 
-	reconnect reconnect // changed by its method on alone
+	reconnect outage.Reconnect // changed by its method On alone
 	probed    chan error
 	failures  int  // in a row, since the last batch that was delivered
 	settled   bool // failing, and what was in flight and in the buffer is in the backlog
@@ -46,7 +47,7 @@ func (w *Writer) begin(err error, failures int) {
 		return timer
 	}
 	w.age, w.pause, w.patience = stopped(), stopped(), stopped()
-	w.reports = reports{handler: w.cfg.OnError, due: stopped()}
+	w.reports = outage.Reports{Handler: w.cfg.OnError, Kind: kindOf, Sum: addUp, Due: stopped()}
 	w.numbers = sequence.New(newPID)
 	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.Messages()
 	switch {
@@ -121,15 +122,15 @@ func (w *Writer) sleep() {
 		w.armed = false
 		w.mu.Unlock()
 	case <-w.pause.C:
-		w.reconnect.on(pauseEnds)
+		w.reconnect.On(outage.PauseEnds)
 	case <-w.patience.C:
 		if !w.since.IsZero() {
 			w.fail(w.reason)
 		}
-	case now := <-w.reports.due.C:
-		w.reports.tell(now)
+	case now := <-w.reports.Due.C:
+		w.reports.Tell(now)
 	case err := <-w.probed:
-		w.reconnect.on(probeEnds)
+		w.reconnect.On(outage.ProbeEnds)
 		w.reached(err)
 	case <-w.life.Done():
 		w.abort()
@@ -151,7 +152,7 @@ func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
 	w.calm()
 	if w.cfg.StopOnError || errors.Is(cause, ErrClosed) { // no use in reconnecting
-		w.reconnect.on(noneFollows)
+		w.reconnect.On(outage.NoneFollows)
 	}
 	if w.state == StateFailing {
 		w.cause = cause
@@ -204,9 +205,9 @@ func (w *Writer) tellState(changed bool) {
 // delay sets the pause before the next probe: none after the first failure,
 // and then about twice as long each time.
 func (w *Writer) delay() {
-	w.reconnect.on(pauseEnds)
+	w.reconnect.On(outage.PauseEnds)
 	if w.failures > 1 {
-		w.reconnect.on(pauseBegins)
+		w.reconnect.On(outage.PauseBegins)
 		w.pause.Reset(w.client.link.Backoff(w.failures - 2))
 	}
 }
@@ -223,13 +224,13 @@ func (w *Writer) advance() {
 	closing, backlogged := w.closing, w.backlogged
 	w.mu.Unlock()
 	switch {
-	case w.reconnect.running() || w.reconnect == reconnectOver:
-	case !closing && w.reconnect == reconnectIdle:
+	case w.reconnect.Running() || w.reconnect == outage.Over:
+	case !closing && w.reconnect == outage.Idle:
 		w.startProbe()
 	case closing && backlogged: // Close has one more attempt
 		w.client.link.SkipPause()
 		w.startProbe()
-		w.reconnect.on(noneFollows)
+		w.reconnect.On(outage.NoneFollows)
 	}
 }
 
@@ -268,7 +269,7 @@ func (w *Writer) shelve() {
 
 // startProbe begins to reconnect.
 func (w *Writer) startProbe() {
-	w.reconnect.on(probeBegins)
+	w.reconnect.On(outage.ProbeBegins)
 	go func() { w.probed <- w.probe(w.life) }()
 }
 
@@ -312,4 +313,4 @@ func (w *Writer) tellBatch(s *slot, offset int64, err error) {
 }
 
 // report tells OnError.
-func (w *Writer) report(err error) { w.reports.add(err) }
+func (w *Writer) report(err error) { w.reports.Add(err) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/outage"
 	"github.com/logd-dev/logd/internal/sequence"
 )
 
@@ -34,9 +35,9 @@ func (w *Writer) send() {
 		w.fail(w.reason)
 		return
 	}
-	for !w.reconnect.running() {
+	for !w.reconnect.Running() {
 		if w.again {
-			if w.reconnect == reconnectIdle {
+			if w.reconnect == outage.Idle {
 				w.startProbe()
 			}
 			return

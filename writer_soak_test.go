@@ -24,7 +24,7 @@ type soak struct {
 	t      *testing.T
 	rnd    *rand.Rand // of the program
 	server *script.Log
-	net    *outage
+	net    *downtime
 	fake   *fakeNet
 	client ClientConfig
 	config WriterConfig
@@ -315,7 +315,7 @@ func TestWriterSoak(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				s := &soak{
-					t: t, rnd: rand.New(rand.NewPCG(seed, 1)), server: &script.Log{}, net: &outage{}, dir: dir,
+					t: t, rnd: rand.New(rand.NewPCG(seed, 1)), server: &script.Log{}, net: &downtime{}, dir: dir,
 					config: WriterConfig{BatchMessages: 1, InFlight: inFlight}, counts: map[string]int{},
 				}
 				s.serve(seed)

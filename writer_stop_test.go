@@ -105,7 +105,7 @@ func TestWriterStopsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script.Log{}
 		net, ccfg := fake(t, s.Serve)
-		var o outage
+		var o downtime
 		o.install(&ccfg)
 		ccfg.IdleTimeout = time.Second
 		var n notes
