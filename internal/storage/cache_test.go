@@ -208,9 +208,7 @@ func TestJournal(t *testing.T) {
 	}
 	s = openMem(t, image, o)
 	l := mustLog(t, s, "t")
-	l.journalMu.Lock()
-	_, err = l.compactJournal()
-	l.journalMu.Unlock()
+	err = l.journal.Compact(0, l.renewJournal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,10 +115,10 @@ func (l *Log) adoptedWith(p *partition) bool { return p.base <= l.uncheckedBefor
 // time of: as late as they can have been, given when the file was changed last.
 func (l *Log) latestTime(p *partition, changed int64) int64 {
 	switch {
-	case changed >= l.state.Created, l.adoptedWith(p) && changed >= firstPlausible:
+	case changed >= l.created, l.adoptedWith(p) && changed >= firstPlausible:
 		return changed
 	case l.adoptedWith(p):
-		return l.state.Created
+		return l.created
 	}
 	return max(l.store.o.Clock.Now().UnixMilli(), changed, 0) // the clock may be further behind than it was
 }
@@ -154,7 +154,7 @@ func (l *Log) ages(parts []*partition, now int64) *retain.View {
 		Next:       l.next.Load(),
 		Readable:   l.Readable(),
 		Now:        now,
-		Created:    l.state.Created,
+		Created:    l.created,
 		Removed:    l.newestRemoved.Load(),
 		Unsure:     l.store.ageHeld.Load(),
 		Traces:     traces{l, parts},

@@ -140,7 +140,7 @@ func TestDelete(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := l.compactJournal(); !errors.Is(err, ErrDeleted) {
+		if err := l.journal.Compact(0, l.renewJournal); !errors.Is(err, ErrDeleted) {
 			t.Errorf("new journal: %v", err)
 		}
 		wantBodies(t, again, "four")

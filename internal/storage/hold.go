@@ -20,12 +20,6 @@ type Holder interface {
 	Gone(h Held)
 }
 
-// holds are what the journal says of partitions that are held. It does not change.
-type holds struct {
-	due    int64
-	hooked map[int64]bool
-}
-
 // Held is a partition that is to be removed.
 type Held struct {
 	Topic     string
@@ -56,7 +50,8 @@ func (l *Log) markHooked(base int64) error {
 	if l.Deleted() {
 		return ErrNotFound
 	}
-	due, hooked := l.holds.Load().due, l.holds.Load().hooked[base]
+	known := l.journal.Held()
+	due, hooked := known.Due, known.Hooked[base]
 	held := slices.ContainsFunc(l.partitions(), func(p *partition) bool { return p.base == base && base < due })
 	switch {
 	case !held:
@@ -68,8 +63,9 @@ func (l *Log) markHooked(base int64) error {
 	// crash in between runs its hook again.
 	if err := l.record(journal.Hooked, base); err != nil && !(files.NoRoom(err) && base == l.begin()) {
 		return err
+	} else if err != nil {
+		l.journal.Remember(journal.Hooked, base)
 	}
-	l.changeState(func(s *journal.State) { s.Hooked[base] = true })
 	return nil
 }
 
@@ -100,33 +96,31 @@ func (l *Log) removeHeld(offset int64) error {
 // Settings that change later do not take that back: a hook may have been run
 // on the strength of it.
 func (l *Log) setDue(offset int64) error {
-	l.journalMu.Lock()
-	known := l.state.Due >= offset
-	l.journalMu.Unlock()
-	if known || offset == l.begin() {
+	if l.journal.Held().Due >= offset || offset == l.begin() {
 		return nil
 	}
 	// On a full disk it is noted until the next start, at which retention notes
 	// it again: else no hook would run, and nothing make room.
 	if err := l.record(journal.Due, offset); err != nil && !files.NoRoom(err) {
 		return err
+	} else if err != nil {
+		l.journal.Remember(journal.Due, offset)
 	}
-	l.changeState(func(s *journal.State) { s.Due = max(s.Due, offset) })
 	return nil
 }
 
 // released returns up to where the oldest partitions are released, and the due
 // partitions that are not.
 func (l *Log) released() (oldest int64, held []Held) {
-	h := l.holds.Load()
+	h := l.journal.Held()
 	parts := l.partitions()
 	oldest = parts[0].base
 	for i, p := range parts[:len(parts)-1] {
 		next := parts[i+1].base // behind the end, if bytes are missing there
 		switch {
-		case next > h.due:
+		case next > h.Due:
 			return oldest, held
-		case !h.hooked[p.base]:
+		case !h.Hooked[p.base]:
 			held = append(held, Held{Topic: l.name, File: p.file.Name(), Base: p.base, End: p.end.Load()})
 		case len(held) == 0:
 			oldest = next

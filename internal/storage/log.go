@@ -38,13 +38,11 @@ type Log struct {
 	numbers numbers
 
 	// What readers see. parts is never empty; the last one is the head.
-	parts   atomic.Pointer[[]*partition]
-	damaged atomic.Pointer[[]layout.Range] // sorted; another one as soon as it is other ranges
-	holds   atomic.Pointer[holds]
-	next    atomic.Int64          // offset the next batch gets: all before is flushed
-	synced  atomic.Int64          // all before is on stable storage
-	told    atomic.Int64          // by SetReadable
-	failed  atomic.Pointer[Error] // why the log takes no more appends
+	parts  atomic.Pointer[[]*partition]
+	next   atomic.Int64          // offset the next batch gets: all before is flushed
+	synced atomic.Int64          // all before is on stable storage
+	told   atomic.Int64          // by SetReadable
+	failed atomic.Pointer[Error] // why the log takes no more appends
 
 	// syncFailed is set when a sync has failed: later syncs prove nothing. A write
 	// that failed sets failed only: earlier bytes can still be synced.
@@ -70,7 +68,7 @@ type Log struct {
 
 	// fileSyncing is held while a partition is synced, folderSyncing while the
 	// folder is, until a failure is noted: who syncs next has to know, for the error
-	// is not told again. journalMu does that for the journal.
+	// is not told again. The journal has a lock for that.
 	fileSyncing, folderSyncing sync.Mutex
 	// stamp is for inPlace; the leader of the sync group has it.
 	stamp folderStamp
@@ -88,10 +86,9 @@ type Log struct {
 
 	adopted         bool  // opened without a journal; for recovery
 	uncheckedBefore int64 // the partitions before it may never have been whole; -1: all are; see journal.Adopted
-	journalMu       sync.Mutex
-	journal         journal.Writer
-	state           journal.State
-	lastMark        time.Time // when the newest synced record was written
+	journal         journal.Journal
+	created         int64     // when the topic was, or its folder of the 0.3 layout first opened, ms
+	lastMark        time.Time // when the newest synced record was written; the leader of the sync group has it
 
 	// Times, in ms since 1970: see clock.go.
 	lastMillis    int64        // of the newest batch; guarded by writer
@@ -170,7 +167,7 @@ func (l *Log) ID() [16]byte { return l.id }
 // Oldest returns the first offset that is still stored and not set aside.
 func (l *Log) Oldest() int64 {
 	oldest := l.begin()
-	for _, r := range *l.damaged.Load() {
+	for _, r := range *l.journal.Damaged() {
 		if r.From <= oldest {
 			oldest = max(oldest, r.To)
 		}
@@ -291,10 +288,11 @@ func createLog(s *Store, name string) (*Log, error) {
 // at base. It returns where it has failed.
 func (l *Log) start(id journal.ID, base, created int64) (file string, err error) {
 	l.id = id
-	l.state = journal.NewState()
-	l.state.ID, l.state.Created = id, created
-	l.state.Trimmed.Oldest, l.state.Synced = base, base
-	if err := l.journal.Append(l.state.Encode()); err != nil {
+	l.created = created
+	state := journal.NewState()
+	state.ID, state.Created = id, created
+	state.Trimmed.Oldest, state.Synced = base, base
+	if err := l.journal.Begin(state); err != nil {
 		return l.journal.File.Name(), err
 	}
 	head, err := l.createPartition(base)
@@ -312,8 +310,9 @@ func newLog(s *Store, dir string) *Log {
 	l := &Log{store: s, name: layout.TopicOf(dir), folder: files.NewFolder(dir), uncheckedBefore: -1}
 	l.syncing = syncs.Group{Queue: s.syncs, Synced: &l.synced, Failed: l.unsyncable}
 	l.member.Sync, l.member.Parent = l.syncFiles, path.Dir(dir)
-	l.journal.File = l.file(layout.JournalFile(""))
-	l.publishState()
+	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = l.file(layout.JournalFile("")), l.unsyncable, l.syncFolder
+	l.journal.Failed = func(err error) error { return l.fail("sync", l.journal.File.Name(), -1, err) }
+	l.journal.Load(journal.NewState(), 0)
 	return l
 }
 
@@ -411,7 +410,7 @@ func (l *Log) stats() TopicStats {
 	parts := l.partitions()
 	st.Oldest, st.Partitions = l.Oldest(), len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)
-	for _, r := range *l.damaged.Load() {
+	for _, r := range *l.journal.Damaged() {
 		st.Damaged += r.To - r.From
 	}
 	st.Bytes = max(st.Next-parts[0].base-st.Damaged, 0)

@@ -95,19 +95,14 @@ func (l *Log) beginBefore(r layout.Range) error {
 	if err := l.syncFolder(); err != nil {
 		return refillError(err)
 	}
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	t := l.state.Trimmed // of which it is not known how much is back
-	if t.Oldest = min(t.Oldest, r.From); r.From == 0 {
-		t.Messages, t.Batches = 0, 0
+	oldest, messages, batches := l.journal.Trimmed() // of which it is not known how much is back
+	if r.From == 0 {
+		messages, batches = 0, 0
 	}
-	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
-	if _, err := l.recordAll(journal.Append(records, journal.Damaged, r.From, r.To)); err != nil {
+	records := journal.Append(nil, journal.Trim, min(oldest, r.From), messages, batches)
+	if _, err := l.journal.Record(journal.Append(records, journal.Damaged, r.From, r.To)); err != nil {
 		return refillError(&Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: r.From, Err: err})
 	}
-	l.state.Trimmed = t
-	l.state.AddDamage(r)
-	l.publishState()
 	parts := slices.Insert(slices.Clone(l.partitions()), 0, p)
 	l.parts.Store(&parts)
 	return nil
@@ -116,7 +111,7 @@ func (l *Log) beginBefore(r layout.Range) error {
 // loseOf sets aside what of a range in a partition is not: its index has counted that.
 func (l *Log) loseOf(p *partition, r layout.Range) error {
 	fresh := []layout.Range{r}
-	for _, known := range *l.damaged.Load() {
+	for _, known := range *l.journal.Damaged() {
 		fresh = layout.Without(fresh, known)
 	}
 	if len(fresh) == 0 {
@@ -131,27 +126,14 @@ func (l *Log) loseOf(p *partition, r layout.Range) error {
 		for _, f := range fresh {
 			records = journal.Append(records, journal.Healed, f.From, f.To)
 		}
-		written, err := l.recordAll(journal.Append(records, journal.Damaged, r.From, r.To))
-		if written { // and may be found by a restart, whatever its sync says
-			for _, f := range fresh {
-				l.state.Heal(f)
-			}
-			l.state.AddDamage(r)
-		}
+		_, err := l.journal.RecordHidden(journal.Append(records, journal.Damaged, r.From, r.To))
 		return known, err
 	})
 }
 
 // noteLost sets a range aside, also of what is in no file, durably.
 func (l *Log) noteLost(r layout.Range) error {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {
-		return refillError(&Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: r.From, Err: err})
-	}
-	l.state.AddDamage(r)
-	l.publishState()
-	return nil
+	return refillError(l.record(journal.Damaged, r.From, r.To))
 }
 
 // goOnAt has a log that does not reach beyond an offset go on there, in a partition of

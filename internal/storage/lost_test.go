@@ -89,21 +89,21 @@ func (m *refillLog) counted(l *Log) error {
 	}
 	var batches, start int64
 	for _, end := range m.ends {
-		if start >= l.begin() && end <= l.Next() && !layout.Contains(*l.damaged.Load(), layout.Range{From: start, To: end}) {
+		if start >= l.begin() && end <= l.Next() && !layout.Contains(*l.journal.Damaged(), layout.Range{From: start, To: end}) {
 			batches++
 		}
 		start = end
 	}
 	if in.Batches != batches || in.Messages != 2*batches {
-		return fmt.Errorf("info counts %d batches with %d messages, there are %d; without %v", in.Batches, in.Messages, batches, *l.damaged.Load())
+		return fmt.Errorf("info counts %d batches with %d messages, there are %d; without %v", in.Batches, in.Messages, batches, *l.journal.Damaged())
 	}
 	return nil
 }
 
 // without returns nil if a log is without a range, and all else is as it was.
 func (m *refillLog) without(l *Log, r layout.Range) error {
-	if l.Next() != m.info.Next || l.begin() > r.From || !layout.Contains(*l.damaged.Load(), r) {
-		return fmt.Errorf("from %d to %d, without %v; want none of %v", l.begin(), l.Next(), *l.damaged.Load(), r)
+	if l.Next() != m.info.Next || l.begin() > r.From || !layout.Contains(*l.journal.Damaged(), r) {
+		return fmt.Errorf("from %d to %d, without %v; want none of %v", l.begin(), l.Next(), *l.journal.Damaged(), r)
 	}
 	return m.counted(l)
 }
@@ -224,7 +224,7 @@ func crashLost(t *testing.T, name string, lie func(*vfstest.FS)) (failed error) 
 			if err != nil {
 				return err
 			}
-			switch aside := *l.damaged.Load(); {
+			switch aside := *l.journal.Damaged(); {
 			case back:
 				return m.whole(l)
 			case !noted && wrong && !layout.Contains(aside, r):

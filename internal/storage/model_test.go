@@ -163,7 +163,7 @@ func (m *model) walk(l *Log, oldest, readable int64) (found []modelBatch, err er
 	for offset := oldest; offset < readable; {
 		v, err := l.Read(offset, 1, 0)
 		if errors.Is(err, ErrNotFound) {
-			ranges := *l.damaged.Load()
+			ranges := *l.journal.Damaged()
 			i := slices.IndexFunc(ranges, func(r layout.Range) bool { return r.From <= offset && offset < r.To })
 			if i < 0 {
 				return nil, fmt.Errorf("read at %d, which is not damaged: %w (damage %v)", offset, err, ranges)
@@ -190,7 +190,7 @@ func (m *model) walk(l *Log, oldest, readable int64) (found []modelBatch, err er
 		end = offset
 	}
 	if end != readable && readable != m.cutting && readable != m.cutAt {
-		return nil, fmt.Errorf("log ends at %d, but nothing is served after %d (damage %v)", readable, end, *l.damaged.Load())
+		return nil, fmt.Errorf("log ends at %d, but nothing is served after %d (damage %v)", readable, end, *l.journal.Damaged())
 	}
 	return found, nil
 }

@@ -55,7 +55,7 @@ const loadPatience = time.Second
 // hasNumbers reports whether there is a table in memory that is what the log says.
 func (l *Log) hasNumbers() bool {
 	made := l.numbers.made.Load()
-	return made != nil && made == l.damaged.Load()
+	return made != nil && made == l.journal.Damaged()
 }
 
 // readyNumbers sees to it that the table is in memory, and returns ErrBusy if

@@ -45,7 +45,7 @@ func (l *Log) loadNumbers() {
 }
 
 func (l *Log) tryNumbers(cached bool) error {
-	cuts, aside := l.numbers.cuts.Load(), l.damaged.Load()
+	cuts, aside := l.numbers.cuts.Load(), l.journal.Damaged()
 	if l.store.o.Managed {
 		if err := l.lacksNumbers(*aside); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (l *Log) takeNumbers(table *producers.Table, at, saved int64, aside *[]layo
 	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {
 		return err
 	}
-	if l.damaged.Load() != aside || nb.cuts.Load() != cuts {
+	if l.journal.Damaged() != aside || nb.cuts.Load() != cuts {
 		return errNumbersWrong
 	}
 	table.Trim(l.begin())

@@ -685,7 +685,7 @@ func TestNumbersPowerCutControl(t *testing.T) {
 		"forgets": func(r *numbersRun) { table(r, func(*Log) *producers.Table { return producers.New(1 << 18) }) },
 		"cache alone": func(r *numbersRun) {
 			table(r, func(l *Log) *producers.Table {
-				if t, _ := l.readNumbers(*l.damaged.Load()); t != nil {
+				if t, _ := l.readNumbers(*l.journal.Damaged()); t != nil {
 					return t
 				}
 				return l.numbers.table

@@ -112,7 +112,6 @@ func (l *Log) offsetOf(ordinal int64) (int64, error) {
 func (l *Log) trimmedBatches() (int64, []*partition) {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	return l.state.Trimmed.Batches, l.partitions()
+	_, _, batches := l.journal.Trimmed()
+	return batches, l.partitions()
 }

@@ -156,12 +156,12 @@ func findPartition(parts []*partition, offset int64) int {
 // segmentEnd returns the offset up to which the partition's batches follow one
 // another without damage from offset on; offset itself if it lies in damage.
 func (l *Log) segmentEnd(p *partition, offset int64) int64 {
-	return layout.Clear(*l.damaged.Load(), offset, p.end.Load())
+	return layout.Clear(*l.journal.Damaged(), offset, p.end.Load())
 }
 
 // pastDamage returns the offset behind the damage that offset lies in, or
 // offset itself.
-func (l *Log) pastDamage(offset int64) int64 { return layout.Past(*l.damaged.Load(), offset) }
+func (l *Log) pastDamage(offset int64) int64 { return layout.Past(*l.journal.Damaged(), offset) }
 
 type readSize struct{ length, messages int64 }
 
@@ -236,7 +236,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 
 // Info describes the log. It reads partitions that no index knows, once.
 func (l *Log) Info(ctx context.Context) (Info, error) {
-	parts, damaged := l.partitions(), l.damaged.Load()
+	parts, damaged := l.partitions(), l.journal.Damaged()
 	begin := parts[0].base
 	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: hexID(l.id), ReadOnly: l.readOnly()}
 	in.Oldest = min(max(l.Oldest(), begin), in.Next)
@@ -276,7 +276,7 @@ func (l *Log) Info(ctx context.Context) (Info, error) {
 			last = sum.Last
 		}
 	}
-	if l.damaged.Load() != damaged {
+	if l.journal.Damaged() != damaged {
 		return l.Info(ctx) // counting has found damage
 	}
 	if first > 0 {

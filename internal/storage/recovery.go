@@ -67,8 +67,8 @@ func openLog(s *Store, dir string) (*Log, error) {
 	return l, nil
 }
 
-// openJournal reads the journal into l.state. A damaged one is put aside and
-// what was understood of it goes on.
+// openJournal reads the journal. A damaged one is put aside and what was understood
+// of it goes on.
 func (l *Log) openJournal() error {
 	s := l.store
 	b, err := journal.Read(s.fs, l.dir())
@@ -85,7 +85,6 @@ func (l *Log) openJournal() error {
 	if errors.Is(err, journal.ErrNewer) {
 		return err
 	}
-	l.state = state
 	anonymous := state.ID == (journal.ID{})
 	rewrite := err != nil || anonymous || size > s.o.journalCompact
 	if err != nil {
@@ -100,24 +99,23 @@ func (l *Log) openJournal() error {
 	id, isNew := layout.NewID(l.dir())
 	switch {
 	case anonymous && isNew: // not of the 0.3 layout: nothing of it is known to be synced
-		l.state.ID = id
+		state.ID = id
 	case anonymous:
 		l.adopted = true
-		l.state.ID = journal.NewID()
-	case isNew && l.state.ID != id:
-		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, hexID(l.state.ID))
+		state.ID = journal.NewID()
+	case isNew && state.ID != id:
+		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, hexID(state.ID))
 	}
 	if anonymous {
-		l.state.Created = s.o.Clock.Now().UnixMilli()
+		state.Created = s.o.Clock.Now().UnixMilli()
 	}
-	l.id = l.state.ID
+	l.id, l.created = state.ID, state.Created
 	if rewrite {
-		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.dir(), &l.state); err != nil {
+		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.dir(), &state); err != nil {
 			return err
 		}
 	}
-	l.journal.Size = size
-	l.publishState()
+	l.journal.Load(state, size)
 	return nil
 }
 
@@ -128,6 +126,7 @@ func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	state := l.journal.State()
 	for _, d := range dir {
 		cached = cached || d.Name() == layout.Producers && d.Type().IsRegular()
 		num, ok := strings.CutSuffix(d.Name(), ".log")
@@ -148,7 +147,7 @@ func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 		if p.end.Load() < base {
 			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name())
 		}
-		if e, ok := l.state.Complete(base); ok && e.End == p.end.Load() {
+		if e, ok := state.Complete(base); ok && e.End == p.end.Load() {
 			sum := e.Totals
 			p.sum.Store(&sum)
 		}
@@ -186,7 +185,8 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 // onDisk returns what is known of the log before its bytes are looked at. What is
 // done about it, here as in a repair, is what package diagnose makes of that.
 func (l *Log) onDisk(parts []*partition) *diagnose.Log {
-	d := &diagnose.Log{Journal: &l.state, Adopted: l.adopted, Parts: make([]layout.Range, len(parts))}
+	state := l.journal.State()
+	d := &diagnose.Log{Journal: &state, Adopted: l.adopted, Parts: make([]layout.Range, len(parts))}
 	for i, p := range parts {
 		d.Parts[i] = layout.Range{From: p.base, To: p.end.Load()}
 	}
@@ -208,7 +208,8 @@ func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
 
 // finishCut carries out a truncation that the journal announces.
 func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
-	keep, shorten, announced := l.onDisk(parts).Cut()
+	disk := l.onDisk(parts)
+	keep, shorten, announced := disk.Cut()
 	if !announced {
 		return parts, nil
 	}
@@ -220,7 +221,7 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	}
 	parts = parts[:keep]
 	if keep == 0 {
-		p, err := l.createPartition(l.state.Cut)
+		p, err := l.createPartition(disk.Journal.Cut)
 		if err == nil {
 			err = l.syncFolder()
 		}
@@ -230,13 +231,11 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 		parts = append(parts, p)
 	}
 	if shorten {
-		if err := l.shorten(parts[keep-1], l.state.Cut); err != nil {
+		if err := l.shorten(parts[keep-1], disk.Journal.Cut); err != nil {
 			return nil, err
 		}
 	}
-	l.state.FinishCut()
-	l.publishState()
-	return parts, l.record(journal.Synced, l.state.Synced)
+	return parts, l.record(journal.Synced, min(disk.Journal.Synced, disk.Journal.Cut))
 }
 
 // shorten cuts a partition and its index off at offset, durably.
@@ -253,8 +252,9 @@ func (l *Log) shorten(p *partition, offset int64) error {
 // whose creation was interrupted, or one whose files are gone. Offsets that
 // were given out are not given out again.
 func (l *Log) beginAnew() ([]*partition, error) {
-	base, _ := l.onDisk(nil).GoesOn(nil)
-	if base > l.state.Trimmed.Oldest {
+	disk := l.onDisk(nil)
+	base, _ := disk.GoesOn(nil)
+	if base > disk.Journal.Trimmed.Oldest {
 		l.store.log.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
 	}
 	p, err := l.createPartition(base)

@@ -20,7 +20,7 @@ func (l *Log) recover() error {
 	l.closeGaps()
 	head := l.head()
 	head.sum.Store(nil) // it will grow
-	delete(l.state.Ends, head.base)
+	l.journal.Grows(head.base)
 	end := head.end.Load()
 	l.next.Store(end)
 	if l.adopted {
@@ -30,11 +30,11 @@ func (l *Log) recover() error {
 	}
 	disk := l.onDisk(l.partitions())
 	l.uncheckedBefore = disk.UncheckedBefore()
-	if next, _ := disk.GoesOn(*l.damaged.Load()); disk.Synced() == end && next == end {
+	if next, _ := disk.GoesOn(*l.journal.Damaged()); disk.Synced() == end && next == end {
 		// Nothing was written after the last mark, and the log goes on there.
 		l.synced.Store(end)
-		if l.state.Clean {
-			l.headSum = l.state.Head
+		if sum, known := l.journal.Head(end); known {
+			l.headSum = sum
 			l.lastMillis = l.headSum.Last
 		}
 		return nil
@@ -70,7 +70,7 @@ func (l *Log) recoverEnd(disk *diagnose.Log) error {
 // beginBehindDamage begins a partition if appends can't follow what the head ends
 // with.
 func (l *Log) beginBehindDamage() error {
-	next, begins := l.onDisk(l.partitions()).GoesOn(*l.damaged.Load())
+	next, begins := l.onDisk(l.partitions()).GoesOn(*l.journal.Damaged())
 	if !begins {
 		return nil
 	}
@@ -94,10 +94,9 @@ func (l *Log) markRecovered() error {
 	}
 	end := l.next.Load()
 	l.synced.Store(end)
-	l.state.Synced, l.state.Clean = end, false
 	// What is served is durable by now. The note of it need not be: without it
 	// the next start scans the same bytes again, with the same result.
-	if err := l.journal.Append(journal.Append(nil, journal.Synced, end)); err != nil && !files.Transient(err) {
+	if err := l.journal.Note(journal.Synced, end); err != nil && !files.Transient(err) {
 		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: end, Err: err}
 	}
 	return nil
@@ -106,8 +105,7 @@ func (l *Log) markRecovered() error {
 // noteAdopted writes down that the partitions before offset, and the beginning of
 // the one there, are older than the journal. It need not be durable, but stands before every mark that is.
 func (l *Log) noteAdopted(offset int64) error {
-	l.state.Adopted = offset
-	if err := l.journal.Append(journal.Append(nil, journal.Adopted, offset)); err != nil {
+	if err := l.journal.Note(journal.Adopted, offset); err != nil {
 		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err}
 	}
 	return nil
@@ -287,18 +285,11 @@ func (l *Log) setAside(p *partition, r layout.Range) {
 // reports false if the range was known, or p, in which it was found, is not one of the
 // log's any more.
 func (l *Log) setDamaged(r layout.Range, p *partition) bool {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	if r.To <= l.begin() || l.lost(p) {
-		return false // it was removed meanwhile
-	}
-	known := slices.ContainsFunc(l.state.Damaged, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
-	if known {
+	isNew, err := l.journal.Damage(r, func() bool { return r.To <= l.begin() || l.lost(p) })
+	if !isNew {
 		return false
 	}
-	l.state.AddDamage(r)
-	l.publishState()
-	if err := l.journal.Append(journal.Append(nil, journal.Damaged, r.From, r.To)); err != nil {
+	if err != nil {
 		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}
 	l.member.FolderDirty.Store(true)

@@ -467,8 +467,8 @@ func TestTornTailAfterKnownDamage(t *testing.T) {
 	s = openMem(t, disk, o)
 	defer s.Close()
 	l = mustLog(t, s, "t")
-	if want := []layout.Range{{From: second.Offset, To: second.End}}; !slices.Equal(*l.damaged.Load(), want) || l.Next() != third.Offset {
-		t.Errorf("damage %v and end %d, want %v and %d", *l.damaged.Load(), l.Next(), want, third.Offset)
+	if want := []layout.Range{{From: second.Offset, To: second.End}}; !slices.Equal(*l.journal.Damaged(), want) || l.Next() != third.Offset {
+		t.Errorf("damage %v and end %d, want %v and %d", *l.journal.Damaged(), l.Next(), want, third.Offset)
 	}
 	after := mustAppend(t, l, batchOf("t", "after"))
 	if v, err := l.Read(after.Offset, 1, 0); err != nil {

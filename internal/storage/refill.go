@@ -102,7 +102,7 @@ func (l *Log) gapsFor(r layout.Range, data []byte) (gaps []gap, err error) {
 		}
 		gaps = append(gaps, gap{layout.Range{From: max(r.From, parts[i].base), To: end}, parts[i]})
 	}
-	known := *l.damaged.Load()
+	known := *l.journal.Damaged()
 	k := slices.IndexFunc(known, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
 	if k < 0 || (known[k].From != r.From && gaps[0].p.base != r.From) {
 		return nil, fmt.Errorf("%w: from %d to %d is not what is set aside", ErrNotFound, r.From, r.To)
@@ -152,9 +152,8 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 	return l.remake(g.p, g.From, func(known []index.Entry) ([]index.Entry, error) {
 		// Whatever becomes of the record, the bytes are there. And if its sync has
 		// failed, a restart may find it all the same, and has to count as it says.
-		healed, err := l.recordLocked(journal.Healed, g.From, g.To)
+		healed, err := l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 		if healed {
-			l.state.Heal(g.Range)
 			g.p.end.Store(max(g.p.end.Load(), g.To))
 			known = withTimes(known, g.p.base, g.Range, times)
 		}
@@ -166,7 +165,7 @@ func (l *Log) heal(g gap, times []TimeMark) error {
 // is set aside of it, in the journal first. The index, and the cache of numbers, were
 // made as it was: they go before, durably, or a crash would leave them to be believed. Those who read the
 // partition meanwhile have the one that is open, and see what they have seen until there is a
-// new one. note is called with journalMu held, and may change the times that are known.
+// new one: note records what changes hidden. It may change the times that are known.
 func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([]index.Entry, error)) error {
 	unlock := l.lockPartition(p)
 	defer unlock()
@@ -182,22 +181,18 @@ func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([
 	if err == nil {
 		err = l.removeNumbers()
 	}
-	l.journalMu.Lock()
 	if err == nil {
 		known, err = note(known)
 	}
-	l.state.Clean = false
-	aside := slices.Clone(l.state.Damaged)
-	l.journalMu.Unlock()
+	l.recounts()
+	aside := l.journal.State().Damaged
 	p.sum.Store(nil)
 	// Also if nothing was changed: the index has no file any more.
 	if rerr := l.recount(p, known, newest, from-p.base, aside); rerr != nil && err == nil {
 		p.ready.Store(false)
 		err = &Error{Op: "count", Topic: l.name, File: p.file.Name(), Offset: from, Err: rerr}
 	}
-	l.journalMu.Lock()
-	l.publishState()
-	l.journalMu.Unlock()
+	l.journal.Show()
 	if err != nil {
 		return refillError(err)
 	}

@@ -105,8 +105,8 @@ func (m *refillLog) readAll(l *Log) error {
 
 // refill puts back all that is set aside, at most most bytes at once.
 func (m *refillLog) refill(l *Log, most int64) error {
-	for len(*l.damaged.Load()) > 0 {
-		r := (*l.damaged.Load())[0]
+	for len(*l.journal.Damaged()) > 0 {
+		r := (*l.journal.Damaged())[0]
 		for _, end := range m.ends {
 			if end > r.From && end < r.To && end-r.From > most {
 				r.To = end
@@ -209,7 +209,7 @@ func TestRefill(t *testing.T) {
 					defer func() { kill(s) }()
 					l := mustLog(t, s, "t")
 					must(t, m.readAll(l))
-					ranges := *l.damaged.Load()
+					ranges := *l.journal.Damaged()
 					if len(ranges) == 0 {
 						t.Fatal("nothing is damaged")
 					}
@@ -243,7 +243,7 @@ func TestRefillTimes(t *testing.T) {
 				must(t, m.readAll(l))
 				m.scribbleOn(batches[0], batches[1])
 				must(t, m.readAll(l))
-				if len(*l.damaged.Load()) == 0 {
+				if len(*l.journal.Damaged()) == 0 {
 					t.Fatal("nothing is damaged")
 				}
 				must(t, m.refill(l, 0))
@@ -296,7 +296,7 @@ func TestRefillMisfit(t *testing.T) {
 		defer s.Close()
 		l := mustLog(t, s, "t")
 		must(t, m.readAll(l))
-		ranges := *l.damaged.Load()
+		ranges := *l.journal.Damaged()
 		r := ranges[0]
 		whole := m.wire[r.From:r.To]
 		before := tree(t, m.disk)
@@ -617,7 +617,7 @@ func TestRefillNotedFirst(t *testing.T) {
 		defer func() { kill(s) }()
 		l := mustLog(t, s, "t")
 		must(t, m.readAll(l))
-		aside := *l.damaged.Load()
+		aside := *l.journal.Damaged()
 		written := 0
 		m.disk.BeforeOp(func(op vfstest.Op) {
 			if op.Kind != vfstest.OpWrite || !strings.HasSuffix(op.Name, ".log") {

@@ -67,9 +67,7 @@ func (l *Log) rescanFrom(p *partition, bad *index.Index, from int64) error {
 		return err
 	}
 	if head {
-		l.journalMu.Lock()
-		l.state.Clean = false
-		l.journalMu.Unlock()
+		l.recounts()
 	} else {
 		p.sum.Store(nil)
 	}
@@ -210,13 +208,10 @@ func (l *Log) knownTotals(p *partition) *journal.Totals {
 	if p != l.head() {
 		return p.sum.Load()
 	}
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	if !l.state.Clean || l.state.Synced != p.end.Load() {
-		return nil
+	if sum, known := l.journal.Head(p.end.Load()); known {
+		return &sum
 	}
-	sum := l.state.Head
-	return &sum
+	return nil
 }
 
 // dropIndex gives a partition an empty index and removes the file of the one
@@ -251,7 +246,7 @@ func (l *Log) indexSource(p *partition, f vfs.File, whole int64) *index.Source {
 	}
 	size := p.end.Load() - p.base
 	return &index.Source{
-		File: f, Topic: l.name, Size: size, Whole: whole, Aside: layout.Clip(*l.damaged.Load(), p.base, size),
+		File: f, Topic: l.name, Size: size, Whole: whole, Aside: layout.Clip(*l.journal.Damaged(), p.base, size),
 		Latest: func(changed int64) int64 { return l.latestTime(p, changed) },
 	}
 }

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -67,11 +66,8 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	}
 	l.writer.Unlock()
 
-	l.changeState(func(s *journal.State) {
-		t := &s.Trimmed
-		t.Oldest, t.Messages, t.Batches = oldest, t.Messages+messages, t.Batches+batches
-		s.Forget(oldest, math.MaxInt64)
-	})
+	_, m, b := l.journal.Trimmed()
+	l.journal.Remember(journal.Trim, oldest, m+messages, b+batches) // recorded when the files go
 	l.condemned = append(l.condemned, gone...)
 }
 
@@ -82,13 +78,11 @@ func (l *Log) removeCondemned() error {
 	if len(gone) == 0 {
 		return nil
 	}
-	l.journalMu.Lock()
-	trimmed := l.state.Trimmed
-	l.journalMu.Unlock()
+	oldest, messages, batches := l.journal.Trimmed()
 	// With the record on disk a crash in the middle is finished at the next
 	// start. Without it, on a full disk, which is when removal is wanted most, or
 	// after a failure, the files go one by one, the oldest first.
-	err := l.record(journal.Trim, trimmed.Oldest, trimmed.Messages, trimmed.Batches)
+	err := l.record(journal.Trim, oldest, messages, batches)
 	if err != nil && !files.Transient(err) && l.failed.Load() == nil {
 		return err
 	}
@@ -105,7 +99,7 @@ func (l *Log) removeCondemned() error {
 		return err
 	}
 	l.condemned = nil
-	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", trimmed.Oldest)
+	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", oldest)
 	return nil
 }
 

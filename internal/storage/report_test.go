@@ -388,7 +388,7 @@ func TestReportsAtRandom(t *testing.T) {
 					t.Errorf("seed %d: %s was synced up to %d: %v", seed, name, end, err)
 					continue
 				}
-				for _, r := range append(*l.damaged.Load(), layout.Range{From: l.Next()}) {
+				for _, r := range append(*l.journal.Damaged(), layout.Range{From: l.Next()}) {
 					if r.From < end {
 						t.Errorf("seed %d: %s was synced up to %d, and is gone from %d on", seed, name, end, r.From)
 					}

@@ -74,29 +74,24 @@ func (l *Log) Reset(ctx context.Context, base int64) (err error) {
 // announceReset gives the log a journal by which all that it has is being cut off,
 // durably, and shows it as it will be, with the partition head alone. Caller holds writer.
 func (l *Log) announceReset(head *partition) error {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	before := l.state
-	l.state.Restart(head.base)
-	replaced, err := l.compactJournal()
-	if !replaced {
-		l.state = before
-		err = &Error{Op: "reset", Topic: l.name, File: l.journal.File.Name(), Offset: head.base, Err: err}
-		if files.Transient(err) {
-			err = readOnly(err)
-		}
-		return err
-	}
-	// In this order: who finds the old files gone finds also that the log begins elsewhere.
-	l.parts.Store(&[]*partition{head})
-	l.next.Store(head.base)
-	l.synced.Store(head.base)
-	l.untell(head.base)
-	l.publishState()
-	if err != nil {
+	replaced, err := l.journal.Restart(head.base, l.renewJournal, func() {
+		// Who finds the old files gone finds also that the log begins elsewhere.
+		l.parts.Store(&[]*partition{head})
+		l.next.Store(head.base)
+		l.synced.Store(head.base)
+		l.untell(head.base)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case replaced:
 		return l.fail("reset", l.journal.File.Name(), head.base, err) // which journal a crash leaves is not known
 	}
-	return nil
+	err = &Error{Op: "reset", Topic: l.name, File: l.journal.File.Name(), Offset: head.base, Err: err}
+	if files.Transient(err) {
+		err = readOnly(err)
+	}
+	return err
 }
 
 // finishReset removes the old partitions and makes the file of the new one.
@@ -113,6 +108,5 @@ func (l *Log) finishReset(head *partition, old []*partition) error {
 	if err := l.syncNames(); err != nil {
 		return err
 	}
-	l.changeState(func(s *journal.State) { s.FinishCut() })
 	return l.record(journal.Synced, head.base)
 }

@@ -35,7 +35,7 @@ func (l *Log) RewriteTail(ctx context.Context, from int64) (err error) {
 		return readOnly(e)
 	}
 	l.synced.Store(min(l.synced.Load(), max(from, l.begin())))
-	aside := *l.damaged.Load()
+	aside := *l.journal.Damaged()
 	for _, p := range l.partitions() {
 		for at := max(from, p.base); at < p.end.Load(); {
 			at = layout.Past(aside, at)

@@ -76,8 +76,8 @@ func TestRewriteTail(t *testing.T) {
 			}
 			at += int64(len(b)) - 1
 		}
-		if again.Next() != l.Next() || fmt.Sprint(*again.damaged.Load()) != fmt.Sprint([]layout.Range{aside}) {
-			t.Errorf("from %d: it ends at %d of %d, and lacks %v", from, again.Next(), l.Next(), *again.damaged.Load())
+		if again.Next() != l.Next() || fmt.Sprint(*again.journal.Damaged()) != fmt.Sprint([]layout.Range{aside}) {
+			t.Errorf("from %d: it ends at %d of %d, and lacks %v", from, again.Next(), l.Next(), *again.journal.Damaged())
 		}
 		kill(s2)
 		kill(s)

@@ -38,7 +38,7 @@
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: Store.creating, interval.passing, deleted.Topics, Log.trimming,
-// Log.writer, partition.loading, Log.syncing, Log.journalMu,
+// Log.writer, partition.loading, Log.syncing, journal.Journal,
 // files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
 // syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers,
 // Log.pinnedMu, files.Cache.

@@ -36,7 +36,7 @@ func (l *Log) Stored(from, to int64) (topic.View, error) {
 func (l *Log) addStored(v *View, from, to int64) error {
 	parts := l.partitions()
 	i := findPartition(parts, from)
-	if i < 0 || from >= to || to > l.next.Load() || layout.Clear(*l.damaged.Load(), from, to) < to {
+	if i < 0 || from >= to || to > l.next.Load() || layout.Clear(*l.journal.Damaged(), from, to) < to {
 		return ErrNotFound
 	}
 	for ; from < to; i++ {

@@ -314,7 +314,7 @@ func (l *Log) syncNames() error {
 // trySyncNames returns where it has failed. Unless it has found no descriptor
 // the log has failed then.
 func (l *Log) trySyncNames() (op, file string, err error) {
-	if err := l.syncJournalOnce(); err != nil {
+	if err := l.journal.Sync(); err != nil {
 		return "sync", l.journal.File.Name(), err
 	}
 	if err := l.syncFolder(); err != nil {

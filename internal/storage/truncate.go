@@ -119,7 +119,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
 	parts := l.partitions()
 	i := l.headAt(parts, offset, how)
-	aside := layout.From(*l.damaged.Load(), offset)
+	aside := layout.From(*l.journal.Damaged(), offset)
 	if i < 0 || aside >= 0 && aside < offset {
 		return index.Entry{}, ErrNotFound
 	}
@@ -135,9 +135,7 @@ func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
 // can't tell whether the record will be found after a crash, the log takes no
 // more appends: they might be cut off with the rest.
 func (l *Log) announceCut(offset int64) error {
-	l.journalMu.Lock()
-	defer l.journalMu.Unlock()
-	written, err := l.recordLocked(journal.Cut, offset)
+	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))
 	if err != nil && !written && files.Transient(err) {
 		return readOnly(&Error{Op: "truncate", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err})
 	}
@@ -187,10 +185,6 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 		l.lastMillis = lastTime(keep[n-2])
 	}
 	l.synced.Store(offset)
-	l.changeState(func(s *journal.State) {
-		s.Synced, s.Clean = offset, false
-		delete(s.Ends, p.base) // it grows again
-		s.Forget(0, offset)
-	})
+	l.journal.Grows(p.base)
 	return l.record(journal.Synced, offset)
 }

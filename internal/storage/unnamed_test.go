@@ -42,7 +42,7 @@ func mustRun(t testing.TB, l *Log, r run) {
 // wireOf returns all bytes of a log, up to what is set aside: not synced, and lost, but
 // for what follows.
 func wireOf(l *Log) ([]byte, error) {
-	end := layout.Clear(*l.damaged.Load(), l.begin(), l.Next())
+	end := layout.Clear(*l.journal.Damaged(), l.begin(), l.Next())
 	if end == l.begin() {
 		return nil, nil
 	}
@@ -64,7 +64,7 @@ func TestCreateAs(t *testing.T) {
 	if again := mustCreateAs(t, s, "t", 7, 5); again != l || s.ByID([16]byte{7}) != l || s.ByID(old.ID()) != old || s.ByID([16]byte{8}) != nil {
 		t.Error("it is not found by its id")
 	}
-	if l.Named() || !old.Named() || l.Name() != "t" || l.ID() != [16]byte{7} || l.Next() != 1000 || l.Oldest() != 1000 || l.state.Created != 1000 {
+	if l.Named() || !old.Named() || l.Name() != "t" || l.ID() != [16]byte{7} || l.Next() != 1000 || l.Oldest() != 1000 || l.created != 1000 {
 		t.Errorf("named %t, name %q, next %d", l.Named(), l.Name(), l.Next())
 	}
 	mustRun(t, l, batchOf("t", "new"))

@@ -14,7 +14,7 @@
 // check ends the journal if nothing valid follows it; records of unknown kinds
 // are kept. [Decode] tells what the records add up to, a [State], and
 // [State.Encode] writes a journal that says the same in fewer records. A
-// [Writer] appends records.
+// [Journal] is that of a log that is open (open.go).
 //
 // "Damaged" and "newer than this program knows" are different errors:
 // [ErrDamaged], [ErrNewer].
@@ -32,7 +32,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -125,16 +124,6 @@ func NewState() State {
 type PartitionEnd struct {
 	End int64 // offset
 	Totals
-}
-
-// Writer appends to a topic's journal file. Its methods are for one
-// goroutine at a time.
-type Writer struct {
-	File  *files.File
-	Size  int64 // where the next record goes
-	Dirty bool  // the file has records or a name that were not synced
-
-	Unnamed bool // the file took the place of another, and that is not durable
 }
 
 // AppendRecord appends one record to dst.
@@ -382,35 +371,6 @@ func Read(fsys vfs.FS, dir string) ([]byte, error) {
 		return nil, nil
 	}
 	return b, err
-}
-
-// Append adds records to the file without syncing them.
-func (j *Writer) Append(records []byte) error {
-	f, err := j.File.Acquire(files.ToCreate)
-	if err != nil {
-		return err
-	}
-	defer j.File.Release()
-	if _, err := f.WriteAt(records, j.Size); err != nil {
-		return err
-	}
-	j.Size += int64(len(records))
-	j.Dirty = true
-	return nil
-}
-
-// Sync makes the appended records durable, though not the file's name.
-func (j *Writer) Sync() error {
-	f, err := j.File.Acquire(files.ToWrite)
-	if err != nil {
-		return err
-	}
-	defer j.File.Release()
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	j.Dirty = false
-	return nil
 }
 
 // Replace writes the whole state as a new journal in place of the old
