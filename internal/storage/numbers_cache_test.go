@@ -1,14 +1,19 @@
 package storage
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -171,5 +176,139 @@ func TestNumbersCacheRemovalCutShort(t *testing.T) {
 	}
 	if longer == 0 {
 		t.Error("no power cut has left a log that is longer")
+	}
+}
+
+// TestNumbersCache: the cache is written, is read, and is not believed if it is of
+// another log, of more, or damaged. Whatever it is, the answers are the same.
+func TestNumbersCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		o := Options{FS: disk, FlushInterval: time.Second, Partitions: -1}
+		s := openStore(t, o)
+		l := mustCreate(t, s, "t")
+		send := func(from, to int64) {
+			t.Helper()
+			for seq := from; seq <= to; seq++ {
+				var r run
+				r.number("t", "a", seq, fmt.Sprint(seq))
+				if got := told(sent(l, r)); strings.Contains(got, " ") {
+					t.Fatal(got)
+				}
+			}
+		}
+		cache := func() (*producers.Table, producers.Origin) {
+			b, err := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
+			if err != nil {
+				return nil, producers.Origin{}
+			}
+			table, o, err := producers.ParseCache(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return table, o
+		}
+		send(1, 10)
+		time.Sleep(4 * time.Second)
+		if table, _ := cache(); table != nil {
+			t.Error("there is a cache after 4 seconds")
+		}
+		time.Sleep(3 * time.Second)
+		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.id {
+			t.Errorf("after 7 seconds: %+v", o)
+		}
+		old, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
+		send(11, 20)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, o := cache(); o.Offset != l.Next() {
+			t.Errorf("after Close it is good for %d, want %d", o.Offset, l.Next())
+		}
+		good, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
+		damaged := bytes.Clone(good)
+		damaged[70]++
+		other := bytes.Clone(good)
+		for i := range 16 {
+			other[12+i] = 9
+		}
+		for name, b := range map[string][]byte{"good": good, "old": old, "none": nil, "damaged": damaged, "another's": other, "empty": {}} {
+			disk := disk.CrashKeepNothing()
+			if b == nil {
+				disk.Remove(layout.ProducersFile("t"))
+			} else if err := disk.WriteFile(layout.ProducersFile("t"), b); err != nil {
+				t.Fatal(err)
+			}
+			o.FS = disk
+			s := openStore(t, o)
+			l := mustCreate(t, s, "t")
+			var r run
+			r.number("t", "a", 20, "20")
+			r.number("t", "a", 21, "21")
+			r.number("t", "a", 23, "23")
+			if got, want := told(sent(l, r)), fmt.Sprintf("%d, %d, want 22", l.Next()-2*int64(r.extents[0].Len), l.Next()-int64(r.extents[1].Len)); got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	})
+}
+
+// TestNumbersUnsynced: no cache speaks of what is not on stable storage, and none
+// of what was cut off.
+func TestNumbersUnsynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		var r run
+		r.number("t", "a", 1, "x")
+		r.number("t", "a", 2, "x")
+		mustAppend(t, l, r)
+		there := func() bool {
+			_, err := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
+			return err == nil
+		}
+		time.Sleep(time.Minute)
+		if there() {
+			t.Error("there is a cache, and nothing is synced")
+		}
+		must(t, l.syncAll())
+		time.Sleep(time.Minute)
+		if !there() {
+			t.Error("there is no cache")
+		}
+		must(t, l.TruncateTo(t.Context(), r.extents[0].Len))
+		if there() {
+			t.Error("the cache is there, and what it speaks of was cut off")
+		}
+	})
+}
+
+// TestNumbersDamageBehindTheCache: damage that was found after the cache was written
+// is not known from it.
+func TestNumbersDamageBehindTheCache(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, Options{})
+	l := mustCreate(t, s, "t")
+	var r, last run
+	for seq := range int64(5) {
+		r.number("t", "a", seq+1, "x")
+	}
+	mustAppend(t, l, r)
+	must(t, s.Close())
+	b, err := vfs.ReadFile(disk, layout.Partition("t", 0), math.MaxInt64)
+	must(t, err)
+	b[len(b)-4]++ // in the data of the last
+	must(t, disk.WriteFile(layout.Partition("t", 0), b))
+	s = openMem(t, disk, Options{})
+	defer s.Close()
+	l = mustLog(t, s, "t")
+	if _, err := l.Verify(4*r.extents[0].Len, 1, 0); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("damage is not found: %v", err)
+	}
+	last.number("t", "a", 6, "x")
+	if got := told(sent(l, last)); got != "want 5" {
+		t.Errorf("the sixth: %s, want 5", got)
 	}
 }

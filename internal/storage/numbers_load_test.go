@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,4 +198,80 @@ func TestNumbersKeptBesideAHungDisk(t *testing.T) {
 			t.Errorf("%d tables are in memory, want 1", n)
 		}
 	})
+}
+
+// TestNumbersMemory: tables that were not used for longest go when there are too
+// many, and are there again when they are asked for.
+func TestNumbersMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: time.Second, numberBytes: 700})
+		defer s.Close()
+		const topics = 10
+		send := func(i int, seq int64) string {
+			name := fmt.Sprint("t", i)
+			var r run
+			r.number(name, "a", seq, "x")
+			return told(sent(mustCreate(t, s, name), r))
+		}
+		inMemory := func() (n int) {
+			for _, l := range s.All() {
+				if l.hasNumbers() {
+					n++
+				}
+			}
+			return n
+		}
+		for i := range topics {
+			if got := send(i, 1); got != "0" {
+				t.Errorf("topic %d: %s", i, got)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		if n := inMemory(); n != 3 { // of about 200 bytes each
+			t.Errorf("%d tables are in memory, want 3", n)
+		}
+		if !mustLog(t, s, "t9").hasNumbers() {
+			t.Error("the one that was used last has gone")
+		}
+		for i := range topics {
+			if got := send(i, 1); got != "0" {
+				t.Errorf("topic %d, again: %s", i, got)
+			}
+			if got := send(i, 3); got != "want 2" {
+				t.Errorf("topic %d, too early: %s", i, got)
+			}
+		}
+	})
+}
+
+// TestNumbersBusy: while the log can't be read for its numbers, numbered batches
+// are refused, and others are not.
+func TestNumbersBusy(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, Options{})
+	mustAppend(t, mustCreate(t, s, "t"), batchOf("t", "x"))
+	must(t, s.Close())
+	s = openMem(t, disk, Options{})
+	defer s.Close()
+	l := mustLog(t, s, "t")
+	mustAppend(t, l, batchOf("t", "x"))
+	var failed int
+	disk.FailAt(1, vfstest.Fault{Err: syscall.EIO, Reads: true, Match: func(op vfstest.Op) bool {
+		if op.Kind != vfstest.OpRead || op.Name != "t/0.log" {
+			return false
+		}
+		failed++
+		return true
+	}})
+	var r run
+	r.number("t", "a", 1, "x")
+	if got := told(sent(l, r)); got != ErrBusy.Error() || failed == 0 {
+		t.Errorf("while it can't be read: %s, and %d reads have failed", got, failed)
+	}
+	mustAppend(t, l, batchOf("t", "x"))
+	if got := told(sent(l, r)); got != fmt.Sprint(3*len(batchOf("t", "x").data)) {
+		t.Errorf("then: %s", got)
+	}
 }
