@@ -172,7 +172,7 @@ func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) 
 		return bytes, again
 	}
 	nb.saved.Store(max(nb.saved.Load(), at))
-	return bytes, true // there may be more by now
+	return bytes, false // who has stored more meanwhile has asked for another pass
 }
 
 // numbersCache returns the cache of the table. Caller holds writer.
