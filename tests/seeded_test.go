@@ -773,14 +773,12 @@ var seededPlaces = []seededPlace{
 		old = old[:1]
 	}
 	if err := l.removeFiles(old); err != nil {`, byReset},
-	{"internal/storage/reset.go",
-		`	l.state.Restart(head.base)
-	replaced, err := l.compactJournal()`,
-		`	l.state.Restart(head.base)
+	{"internal/storage/journal/open.go",
+		`	s.Restart(base)`,
+		`	s.Restart(base)
 	if bug("that a log is emptied is not announced") {
-		l.state.Cut = -1
-	}
-	replaced, err := l.compactJournal()`, byReset},
+		s.Cut = -1
+	}`, byReset},
 	{"internal/storage/reset.go",
 		`	if err := l.syncNames(); err != nil {`,
 		`	if bug("a log that is emptied has a file without a name") {

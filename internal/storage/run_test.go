@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -228,7 +229,10 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 			lie(disk)
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
+		var mu sync.Mutex // for the race detector, which does not know what the clock puts in order
 		disk.OnOp(func(op vfstest.Op) {
+			mu.Lock()
+			defer mu.Unlock()
 			if failed != nil {
 				return
 			}
@@ -241,6 +245,8 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 			}
 		})
 		for range 25 {
+			mu.Lock()
+			mu.Unlock()             //lint:ignore SA2001 what was done before comes before what others do now
 			time.Sleep(time.Second) // the clock here is not behind the leader's
 			synctest.Wait()         // nobody else has an operation under way while c changes
 			at, runs := c.next(), c.runs

@@ -469,7 +469,10 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			lie(disk)
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
+		var mu sync.Mutex // topics are synced side by side
 		disk.OnOp(func(op vfstest.Op) {
+			mu.Lock()
+			defer mu.Unlock()
 			if failed != nil {
 				return
 			}

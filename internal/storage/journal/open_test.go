@@ -37,6 +37,8 @@ func begun(t *testing.T) (*Journal, *vfstest.FS) {
 	return j, disk
 }
 
+func no() bool { return false }
+
 // read returns what the file says.
 func read(t *testing.T, disk *vfstest.FS) State {
 	t.Helper()
@@ -84,7 +86,7 @@ func TestJournalIsWhatIsRead(t *testing.T) {
 			case 2:
 				durable(Trim, at, at, at)
 			case 3:
-				isNew, err := j.Damage(layout.Range{From: at, To: at + 10})
+				isNew, err := j.Damage(layout.Range{From: at, To: at + 10}, no)
 				lost = isNew && err != nil
 			case 4:
 				if r := before.Damaged; len(r) > 0 {
@@ -92,7 +94,7 @@ func TestJournalIsWhatIsRead(t *testing.T) {
 					j.Show()
 				}
 			case 5:
-				lost = j.Complete(at, PartitionEnd{End: next, Totals: Totals{Messages: 2, Batches: 1, First: 5, Last: 6}}) != nil
+				lost = j.Complete(at, PartitionEnd{End: next, Totals: Totals{Messages: 2, Batches: 1, First: 5, Last: 6}}, no) != nil
 			case 6:
 				lost = j.Close(next, Totals{Messages: 2, Batches: 1, First: 5, Last: 6}) != nil
 				if !lost && !j.IsClosed(next) {
@@ -133,12 +135,12 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 	}
 	first, second, third := layout.Range{From: 10, To: 20}, layout.Range{From: 30, To: 40}, layout.Range{From: 50, To: 60}
 	for _, r := range []layout.Range{first, second} {
-		if isNew, err := j.Damage(r); !isNew || err != nil {
+		if isNew, err := j.Damage(r, no); !isNew || err != nil {
 			t.Fatal(isNew, err)
 		}
 	}
 	before := j.Damaged()
-	if isNew, err := j.Damage(layout.Range{From: 12, To: 18}); isNew || err != nil || j.Damaged() != before {
+	if isNew, err := j.Damage(layout.Range{From: 12, To: 18}, no); isNew || err != nil || j.Damaged() != before {
 		t.Errorf("what is known is new: %v, %v", isNew, err)
 	}
 	disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC})
@@ -150,7 +152,7 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 		t.Fatal(healed, err)
 	}
 	shown(first, second)
-	if _, err := j.Damage(third); err != nil {
+	if _, err := j.Damage(third, no); err != nil {
 		t.Fatal(err)
 	}
 	shown(first, second, third)
