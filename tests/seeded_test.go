@@ -350,13 +350,11 @@ var seededPlaces = []seededPlace{
 
 	// Journal, removal, truncation.
 	{"internal/storage/journal/open.go",
-		`	if err = j.sync(); err == nil || early {`,
+		`	return true, j.sync()`,
 		`	if bug("records of the journal are not synced") {
-		early = true
-	} else {
-		err = j.sync()
+		return true, nil
 	}
-	if err == nil || early {`, byPowerCuts},
+	return true, j.sync()`, byPowerCuts},
 	{"internal/storage/journal/open.go",
 		`	if err == nil && j.unnamed {`,
 		`	if err == nil && j.unnamed && !bug("the journal's new name is not synced") {`, "^TestReleaseAfterFailedCompaction$"},
@@ -364,11 +362,10 @@ var seededPlaces = []seededPlace{
 		`	if err := j.Unsyncable(); err != nil {`,
 		`	if err := j.Unsyncable(); err != nil && !bug("a sync of the journal that failed is tried again") {`, "^TestReleaseAfterFailedSync$"},
 	{"internal/storage/journal/open.go",
-		`	for _, r := range j.healed {`,
-		`	for _, r := range j.healed {
-		if bug("what is healed is shown at once") {
-			break
-		}`, "^TestJournal.*$"},
+		`	if j.shown != nil {
+		ranges = *j.shown`,
+		`	if j.shown != nil && !bug("what is healed is shown at once") {
+		ranges = *j.shown`, "^TestJournal.*$"},
 	{"internal/storage/journal/open.go",
 		`	rec := Append(nil, kind, ints...)
 	j.apply(rec)`,
@@ -378,11 +375,11 @@ var seededPlaces = []seededPlace{
 	}
 	j.apply(rec)`, "^TestJournal.*$"},
 	{"internal/storage/truncate.go",
-		`	written, err := l.journal.Record(journal.Cut, offset)`,
+		`	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))`,
 		`	if bug("a truncation is not announced") {
 		return nil
 	}
-	written, err := l.journal.Record(journal.Cut, offset)`, byPowerCuts},
+	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))`, byPowerCuts},
 	{"internal/storage/truncate.go",
 		`	if err := files.Truncate(p.file, offset-p.base); err != nil {`,
 		`	if bug("a truncation leaves a byte") {
@@ -813,9 +810,12 @@ var seededPlaces = []seededPlace{
 		`		for at := max(from, p.base); at < p.end.Load(); {`,
 		`		for at := max(from, p.base); at < p.end.Load() && !(p != l.head() && bug("of the tail the newest partition is written again alone")); {`, "^TestRewriteTail$"},
 	{"internal/storage/lost.go",
-		`	if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {`,
+		`	return refillError(l.record(journal.Damaged, r.From, r.To))`,
 		`	if bug("what is lost is noted in memory alone") {
-	} else if _, err := l.recordLocked(journal.Damaged, r.From, r.To); err != nil {`, byRefill},
+		l.journal.Remember(journal.Damaged, r.From, r.To)
+		return nil
+	}
+	return refillError(l.record(journal.Damaged, r.From, r.To))`, byRefill},
 	{"internal/storage/lost.go",
 		`		for _, f := range fresh {
 			records = journal.Append(`,
@@ -825,9 +825,9 @@ var seededPlaces = []seededPlace{
 			}
 			records = journal.Append(`, byRefill},
 	{"internal/storage/lost.go",
-		`	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
+		`	records := journal.Append(nil, journal.Trim, min(oldest, r.From), messages, batches)
 `,
-		`	records := journal.Append(nil, journal.Trim, t.Oldest, t.Messages, t.Batches)
+		`	records := journal.Append(nil, journal.Trim, min(oldest, r.From), messages, batches)
 	if bug("a start trims a log that begins earlier again") {
 		records = nil
 	}
@@ -869,11 +869,13 @@ var seededPlaces = []seededPlace{
 		err = l.syncFolder()
 	}`, byRefill},
 	{"internal/storage/refill.go",
-		`		healed, err := l.recordLocked(journal.Healed, g.From, g.To)
+		`		healed, err := l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 `,
 		`		healed, err := true, error(nil)
-		if !bug("that bytes are back is known until a restart") {
-			healed, err = l.recordLocked(journal.Healed, g.From, g.To)
+		if bug("that bytes are back is known until a restart") {
+			l.journal.Remember(journal.Healed, g.From, g.To)
+		} else {
+			healed, err = l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 		}
 `, byRefill},
 	{"internal/storage/refill.go",

@@ -68,7 +68,7 @@ func TestJournalIsWhatIsRead(t *testing.T) {
 			}
 			before := j.State()
 			durable := func(kind Kind, ints ...int64) {
-				written, err := j.Record(kind, ints...)
+				written, err := j.Record(Append(nil, kind, ints...))
 				if after := j.State(); err != nil && (written || !bytes.Equal(after.Encode(), before.Encode())) {
 					t.Fatalf("seed %d: a record that was not written counts: %+v, before %+v", seed, after, before)
 				}
@@ -90,7 +90,8 @@ func TestJournalIsWhatIsRead(t *testing.T) {
 				lost = isNew && err != nil
 			case 4:
 				if r := before.Damaged; len(r) > 0 {
-					j.Heal(r[rng.IntN(len(r))])
+					healed := r[rng.IntN(len(r))]
+					j.RecordHidden(Append(nil, Healed, healed.From, healed.To))
 					j.Show()
 				}
 			case 5:
@@ -133,6 +134,7 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 			t.Errorf("shown are %v, want %v", got, want)
 		}
 	}
+	heal := func(r layout.Range) (bool, error) { return j.RecordHidden(Append(nil, Healed, r.From, r.To)) }
 	first, second, third := layout.Range{From: 10, To: 20}, layout.Range{From: 30, To: 40}, layout.Range{From: 50, To: 60}
 	for _, r := range []layout.Range{first, second} {
 		if isNew, err := j.Damage(r, no); !isNew || err != nil {
@@ -144,11 +146,11 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 		t.Errorf("what is known is new: %v, %v", isNew, err)
 	}
 	disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC})
-	if healed, err := j.Heal(first); healed || !errors.Is(err, syscall.ENOSPC) {
+	if healed, err := heal(first); healed || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("healed: %v, %v", healed, err)
 	}
 	disk.ClearFaults()
-	if healed, err := j.Heal(first); !healed || err != nil {
+	if healed, err := heal(first); !healed || err != nil {
 		t.Fatal(healed, err)
 	}
 	shown(first, second)
@@ -161,7 +163,7 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 
 	// Of a record whose sync has failed a start may know.
 	disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync }})
-	healed, err := j.Heal(second)
+	healed, err := heal(second)
 	if !healed || err == nil {
 		t.Errorf("healed: %v, %v", healed, err)
 	}
