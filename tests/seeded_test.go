@@ -738,8 +738,8 @@ var seededPlaces = []seededPlace{
 		`	if l.headSum.Batches == 0 && !bug("the time of the batch before an empty partition is forgotten") {
 		if p := beforeHead(`, byRuns},
 	{"internal/storage/led.go",
-		`	return r.led != nil && size`,
-		`	return r.led != nil && !bug("no partition begins with a leader's run") && size`, byRuns},
+		`	if r.led == nil {`,
+		`	if r.led == nil || bug("no partition begins with a leader's run") {`, byRuns},
 	{"internal/storage/led.go",
 		`		numbered = numbered || hasNumbered(part.Extents)`,
 		`		numbered = numbered || hasNumbered(part.Extents) && !bug("a leader does not look numbered batches up")`, byRuns},

@@ -126,8 +126,11 @@ func (l *Log) writeLed(r *LedRun, group []*appendRequest, patient bool) (rest []
 // rollsFor reports whether a partition is to be begun for a part of a LedRun of which
 // so many bytes are to be written. Caller holds writer.
 func (l *Log) rollsFor(r *appendRequest, bytes int64) bool {
+	if r.led == nil {
+		return false
+	}
 	size := l.next.Load() - l.head().base
-	return r.led != nil && size > 0 && size+bytes > l.store.o.PartitionSize
+	return size > 0 && size+bytes > l.store.o.PartitionSize
 }
 
 // note notes what was written of a run, before it is published. Caller holds writer.

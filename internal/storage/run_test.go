@@ -289,10 +289,18 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 				l.SetReadable(c.told)
 			}
 			if rng.IntN(8) == 0 {
-				must(t, s.Close())
+				if rng.IntN(2) == 0 {
+					must(t, s.Close())
+				} else {
+					kill(s)
+				}
 				c.void, c.restarted = nil, true
 				s = openMem(t, disk, c.o)
 				l = mustLog(t, s, "t")
+				c.bases = nil // one that had nothing yet may be gone
+				for _, p := range l.partitions() {
+					c.bases = append(c.bases, p.base)
+				}
 				l.SetReadable(c.told)
 			}
 			synctest.Wait()

@@ -583,3 +583,28 @@ func TestNewTopicCrash(t *testing.T) {
 		}
 	}
 }
+
+// A topic is made, named and dropped in a folder of this machine, too.
+func TestCreateAsOS(t *testing.T) {
+	fsys := osFS(t, t.TempDir())
+	o := Options{FS: fsys, Managed: true, OpenFiles: 1}
+	s := openStore(t, o)
+	l, dropped := mustCreateAs(t, s, "t", 1, 0), mustCreateAs(t, s, "t", 2, 0)
+	for _, l := range []*Log{l, dropped} {
+		mustRun(t, l, batchOf("t", "x"))
+	}
+	must(t, s.TakeName(l))
+	must(t, s.DropNew(dropped))
+	if other := mustCreateAs(t, s, "t", 3, 0); !errors.Is(s.TakeName(other), fs.ErrExist) {
+		t.Error("two topics have the name")
+	}
+	mustRun(t, l, batchOf("t", "y"))
+	must(t, s.Close())
+	s = openStore(t, o)
+	l = mustLog(t, s, "t")
+	l.SetReadable(l.Next())
+	wantBodies(t, l, "x", "y")
+	if len(s.All()) != 2 || s.ByID([16]byte{3}) == nil {
+		t.Errorf("%d logs", len(s.All()))
+	}
+}
