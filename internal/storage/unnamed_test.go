@@ -406,7 +406,14 @@ type newTopic struct {
 
 type newTopics struct {
 	o   Options
+	mu  sync.Mutex // held while what is known is changed, and by who looks
 	all []*newTopic
+}
+
+func (n *newTopics) know(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
 }
 
 // survived returns nil if what a crash has left of the topics is what must be there.
@@ -468,16 +475,15 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 		if lie != nil {
 			lie(disk)
 		}
-		rng := rand.New(rand.NewPCG(seed, 1))
-		var mu sync.Mutex // topics are synced side by side
+		rng, imageRng := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))
 		disk.OnOp(func(op vfstest.Op) {
-			mu.Lock()
-			defer mu.Unlock()
+			n.mu.Lock()
+			defer n.mu.Unlock()
 			if failed != nil {
 				return
 			}
 			if failed = n.survived(op.N, disk.CrashKeepNothing()); failed == nil {
-				failed = n.survived(op.N, disk.Crash(rng))
+				failed = n.survived(op.N, disk.Crash(imageRng))
 			}
 			if failed != nil {
 				failed = fmt.Errorf("seed %d, after %s: %w", seed, op, failed)
@@ -499,7 +505,7 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			if len(live) < 2 || len(live) < 6 && rng.IntN(4) == 0 {
 				id++
 				nt := &newTopic{id: [16]byte{id}, name: []string{"t", "u"}[rng.IntN(2)], base: rng.Int64N(2) * 1000}
-				n.all = append(n.all, nt)
+				n.know(func() { n.all = append(n.all, nt) })
 				var err error
 				nt.l, err = s.CreateAs(nt.name, nt.id, nt.base, 1000)
 				must(t, err)
@@ -510,7 +516,7 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			case k < 4:
 				var r run
 				r.add(nt.name, strings.Repeat(string(rune('a'+rng.IntN(26))), rng.IntN(150)))
-				nt.wire = append(nt.wire, r.data...)
+				n.know(func() { nt.wire = append(nt.wire, r.data...) })
 				_, err := nt.l.AppendRun(t.Context(), placed(nt.l.Next(), time.Now().UnixMilli(), rng.IntN(2) == 0, r))
 				must(t, err)
 			case k < 6:
@@ -520,29 +526,31 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 				}
 				errs, _ := s.SyncTogether(logs, nil)
 				must(t, errors.Join(errs...))
-				for _, nt := range live {
-					nt.sure, nt.synced = true, len(nt.wire)
-				}
+				n.know(func() {
+					for _, nt := range live {
+						nt.sure, nt.synced = true, len(nt.wire)
+					}
+				})
 			case k < 8 && !nt.named:
-				nt.naming = true
+				n.know(func() { nt.naming = true })
 				err := s.TakeName(nt.l)
 				if taken := slices.ContainsFunc(live, func(o *newTopic) bool { return o.named && o.name == nt.name }); taken {
 					if !errors.Is(err, fs.ErrExist) {
 						t.Fatalf("the name is taken: %v", err)
 					}
-					nt.naming = false
+					n.know(func() { nt.naming = false })
 					break
 				}
 				must(t, err)
-				nt.naming, nt.named, nt.sure, nt.synced = false, true, true, len(nt.wire)
+				n.know(func() { nt.naming, nt.named, nt.sure, nt.synced = false, true, true, len(nt.wire) })
 			case k < 9:
-				nt.going = true
+				n.know(func() { nt.going = true })
 				if nt.named {
 					must(t, s.Delete(t.Context(), nt.name, hexID(nt.id), rng.IntN(2) == 0))
 				} else {
 					must(t, s.DropNew(nt.l))
 				}
-				nt.gone = true
+				n.know(func() { nt.gone = true })
 			default:
 				if rng.IntN(2) == 0 {
 					must(t, s.Close())
