@@ -1,6 +1,7 @@
 package logd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -672,4 +673,56 @@ func TestNumberedFailsBeforeItDrops(t *testing.T) {
 			t.Errorf("stored %q", s.stored())
 		}
 	})
+}
+
+// Close waits with the Writer's patience for a server that is away, and CloseContext
+// gives up at once: then all is in the backlog, with its numbers.
+func TestNumberedClose(t *testing.T) {
+	for _, give := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newNumberedServer()
+			net, ccfg := fake(t, s.serve)
+			kept, _ := backlog.NewMemory(backlog.MemoryConfig{})
+			w := openWriter(t, ccfg, WriterConfig{BatchMessages: 1, InFlight: 2, Backlog: kept})
+			s.on = func(*script.Peer, string) fault {
+				net.serve(fakeAddr, nil)
+				s.on = nil
+				return fault{hangUp: true, store: true}
+			}
+			write(t, w, "a", "b", "c")
+			synctest.Wait()
+			time.Sleep(time.Second)
+			begun := time.Now()
+			if !give {
+				time.AfterFunc(time.Second, func() { net.serve(fakeAddr, s.serve) })
+				if err := w.Close(); err != nil || s.stored() != "a b c" || kept.Len() != 0 || time.Since(begun) > 5*time.Second {
+					t.Errorf("Close after %v: %v; stored %q", time.Since(begun), err, s.stored())
+				}
+				return
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			err := w.CloseContext(ctx)
+			if !errors.Is(err, ErrBacklogged) || !errors.Is(err, context.Canceled) || time.Since(begun) > 0 {
+				t.Errorf("CloseContext after %v: %v", time.Since(begun), err)
+			}
+			seq := int64(0)
+			for e, err := range kept.All() {
+				seq++
+				// Whether the second was sent before the connection ended is not known.
+				if h, _, _ := batch.Parse(e.Raw); err != nil || h.Seq != seq || seq != 2 && e.Unknown != (seq == 1) {
+					t.Errorf("kept %q, unknown %v, %v", e.Raw, e.Unknown, err)
+				}
+			}
+			if seq != 3 {
+				t.Errorf("%d batches are kept", seq)
+			}
+			net.serve(fakeAddr, s.serve)
+			w = openWriter(t, ccfg, WriterConfig{BatchMessages: 1, Backlog: kept})
+			flush(t, w)
+			if s.stored() != "a b c" {
+				t.Errorf("stored %q", s.stored())
+			}
+		})
+	}
 }

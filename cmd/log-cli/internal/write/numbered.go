@@ -281,6 +281,9 @@ func (d *numbered) result(r logd.BatchResult) {
 	cause := r.Err
 	if failure, ok := errors.AsType[*logd.BatchError](r.Err); ok {
 		cause = failure.Err
+		if failure.Backlog != nil { // it is given up for that reason
+			cause = failure.Backlog
+		}
 	}
 	switch {
 	case r.FromBacklog:
