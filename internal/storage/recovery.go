@@ -116,7 +116,23 @@ func (l *Log) openJournal() error {
 		}
 	}
 	l.journal.Load(state, size)
-	return nil
+	if rewrite || state.Clean {
+		return nil
+	}
+	return l.writeJournalAgain(b[:size])
+}
+
+// writeJournalAgain writes what the journal has once more, for the next sync: a record
+// whose sync has failed can be read, and counts as clean. It would be gone with the
+// power, and whatever was made durable behind it, too.
+func (l *Log) writeJournalAgain(b []byte) error {
+	f, err := l.journal.File.Acquire(files.ToWrite)
+	if err != nil {
+		return err
+	}
+	defer l.journal.File.Release()
+	_, err = f.WriteAt(b, 0)
+	return err
 }
 
 // findPartitions lists the partition files, oldest first, each up to where the
@@ -200,6 +216,9 @@ func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
 	if n == 0 {
 		return parts, nil
 	}
+	if err := l.journal.Sync(); err != nil { // which says so
+		return nil, err
+	}
 	if err := l.removeFiles(parts[:n]); err != nil {
 		return nil, err
 	}
@@ -212,6 +231,9 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	keep, shorten, announced := disk.Cut()
 	if !announced {
 		return parts, nil
+	}
+	if err := l.journal.Sync(); err != nil { // which says so
+		return nil, err
 	}
 	if err := l.removeNumbers(); err != nil {
 		return nil, err
