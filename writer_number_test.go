@@ -2,6 +2,7 @@ package logd
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -722,6 +723,24 @@ func TestNumberedClose(t *testing.T) {
 			flush(t, w)
 			if s.stored() != "a b c" {
 				t.Errorf("stored %q", s.stored())
+			}
+		})
+	}
+}
+
+// Each Writer has an id of its own, of 128 random bits, and its numbers begin at 1.
+func TestNumberedPID(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 3 {
+		numberedTest(t, WriterConfig{}, func(t *testing.T, s *numberedServer, w *Writer, n *notes) {
+			write(t, w, "a", "b")
+			flush(t, w)
+			if id, err := hex.DecodeString(s.pid); err != nil || len(id) != 16 || seen[s.pid] {
+				t.Errorf("the id %q", s.pid)
+			}
+			seen[s.pid] = true
+			if s.sent() != "a#1 b#2" {
+				t.Errorf("sent %q", s.sent())
 			}
 		})
 	}

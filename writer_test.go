@@ -360,6 +360,11 @@ func TestWriterConfigValidate(t *testing.T) {
 	if err := (&WriterConfig{BatchMessages: Unlimited, BatchAge: Unlimited}).Validate(); err != nil {
 		t.Errorf("without limits: %v", err)
 	}
+	for _, cfg := range []WriterConfig{{InFlight: 32}, {InFlight: 1024, NoSequence: true}, {Patience: Unlimited}} {
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
 	small, err := backlog.NewMemory(backlog.MemoryConfig{MaxBytes: 1000})
 	if err != nil {
 		t.Fatal(err)
@@ -381,6 +386,8 @@ func TestWriterConfigValidate(t *testing.T) {
 		cfg  WriterConfig
 		says []string
 	}{
+		{WriterConfig{InFlight: 33}, []string{"InFlight", "33", "32", "NoSequence", "1024"}},
+		{WriterConfig{Patience: -2}, []string{"Patience", "-2", "Unlimited"}},
 		{WriterConfig{BatchBytes: -1}, []string{"BatchBytes", "-1"}},
 		{WriterConfig{BatchBytes: 10}, []string{"BatchBytes", "10"}},
 		{WriterConfig{BatchBytes: 1 << 31}, []string{"BatchBytes", "2147483648", "2147483647"}},
