@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"admin":                {"", "internal/protocol", "internal/batch"},
 	"logdtest":             {"", "internal/node", "internal/config", "logdtest/memnet"},
 	"logdtest/memnet":      {},
-	"logdtest/script":      {"internal/protocol", "internal/batch", "logdtest/memnet"},
+	"logdtest/script":      {"internal/protocol", "internal/batch", "internal/producers", "logdtest/memnet"},
 	"internal/batch":       {},
 	"internal/protocol":    {"internal/batch"},
 	"internal/producers":   {"internal/batch"},

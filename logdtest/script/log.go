@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -26,6 +27,10 @@ type Log struct {
 	// MaxBatchSize is the limit that CONFIG tells. It is not kept to. Default: that
 	// of a server.
 	MaxBatchSize int64
+	// Producers is what CONFIG tells of how far back numbered batches are known. If it
+	// is not 0, the Log stores each once, as a server does. Default: 0, and they are
+	// refused.
+	Producers int64
 	// OnBatch, if set, is called with each batch before it is stored. An answer
 	// other than "" is given in place of storing it. It may close the connection.
 	OnBatch func(p *Peer, messages []string) (answer string)
@@ -37,7 +42,8 @@ type Log struct {
 	OnOther func(r Request) (answer string)
 
 	mu       sync.Mutex
-	next     map[string]int64 // offset, by topic
+	next     map[string]int64            // offset, by topic
+	numbers  map[string]*producers.Table // by topic
 	messages []string
 	batches  []int
 	ids      []string
@@ -54,7 +60,7 @@ func (l *Log) Serve(p *Peer) {
 		case r.IsBatch():
 			ok = l.batch(p, r)
 		case r.Line == "CONFIG":
-			ok = p.AnswerConfig(l.limit())
+			ok = p.Answer("%s", config(p.LocalAddr().String(), l.limit(), l.Producers))
 		case l.OnOther != nil:
 			ok = p.Answer("%s", l.OnOther(r))
 		default:
@@ -73,7 +79,10 @@ func (l *Log) batch(p *Peer, r Request) bool {
 			return p.Answer("%s", answer)
 		}
 	}
-	offset := l.store(r, messages)
+	offset, other := l.store(r, messages)
+	if other != "" {
+		return p.Answer("%s", other)
+	}
 	answer := fmt.Sprintf("OK %d 1\r\n", offset)
 	send := answer
 	if l.OnStored != nil {
@@ -82,20 +91,55 @@ func (l *Log) batch(p *Peer, r Request) bool {
 	return p.Answer("%s", send) && send == answer
 }
 
-func (l *Log) store(r Request, messages []string) (offset int64) {
+// store stores a batch, or returns the answer to one that is not stored.
+func (l *Log) store(r Request, messages []string) (offset int64, other string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.next == nil {
 		l.next = make(map[string]int64)
+		l.numbers = make(map[string]*producers.Table)
 	}
 	offset = l.next[r.Topic()]
+	if other = l.ask(&r, offset); other != "" {
+		return 0, other
+	}
 	l.next[r.Topic()] += r.Len()
 	l.messages = append(l.messages, messages...)
 	l.batches = append(l.batches, len(messages))
 	for _, d := range r.deltas() {
 		l.ids = append(l.ids, fmt.Sprintf("%d.%d", offset, d))
 	}
-	return offset
+	return offset, ""
+}
+
+// ask returns the answer to a numbered batch that is not the next one of its
+// producer. Caller holds mu.
+func (l *Log) ask(r *Request, offset int64) (answer string) {
+	h := &r.req.Batch
+	if h.Seq > 0 && l.Producers == 0 {
+		return string(protocol.AppendError(nil, protocol.ErrInvalidRequest))
+	}
+	if l.Producers == 0 {
+		return ""
+	}
+	table := l.numbers[r.Topic()]
+	if table == nil {
+		table = producers.New(l.Producers)
+		l.numbers[r.Topic()] = table
+	}
+	b := producers.Batch{PID: h.PID, Seq: h.Seq, Offset: offset, Len: r.Len(), CRC: h.CRC}
+	if h.Seq > 0 {
+		switch a := table.Ask(&b); a.Verdict {
+		case producers.Duplicate:
+			return string(protocol.AppendOffset(nil, a.Offset, 1))
+		case producers.Conflict:
+			return string(protocol.AppendError(nil, protocol.ErrSequenceConflict))
+		case producers.OutOfOrder:
+			return string(protocol.AppendError(nil, protocol.OutOfOrder(a.Seq)))
+		}
+	}
+	table.Add(&b)
+	return ""
 }
 
 func (l *Log) limit() int64 {

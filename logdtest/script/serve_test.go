@@ -123,6 +123,35 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// A Log that knows numbers stores each batch once, and one that does not refuses
+// numbered batches.
+func TestLogNumbered(t *testing.T) {
+	network := memnet.New(t)
+	l := &script.Log{Producers: 100}
+	script.Serve(t, network, "log:1774", l.Serve)
+	script.Serve(t, network, "plain:1774", new(script.Log).Serve)
+	c, br := dialNet(t, network, "log:1774")
+	number := func(b string, seq int) string {
+		return strings.Replace(b, "\r\n", fmt.Sprintf(" pid=p seq=%d\r\n", seq), 1)
+	}
+	first, length := number(batch, 1), len(number(batch, 1))
+	for _, step := range [][2]string{
+		{first, "OK 0 1"}, {first, "OK 0 1"}, {number(batch, 3), "ERR out of order 2"}, {number(batch, 2), fmt.Sprintf("OK %d 1", length)},
+		{batch, fmt.Sprintf("OK %d 1", 2*length)}, {first, "OK 0 1"},
+	} {
+		if got := exchange(t, c, br, step[0]); got != step[1] {
+			t.Errorf("%q: %q, want %q", step[0], got, step[1])
+		}
+	}
+	if n := len(l.Messages()); n != 3 {
+		t.Errorf("%d messages are stored", n)
+	}
+	c, br = dialNet(t, network, "plain:1774")
+	if got := exchange(t, c, br, first); got != "ERR invalid request" {
+		t.Errorf("to one without numbers: %q", got)
+	}
+}
+
 // What a client sends and should not fails the test, also in the hands of a
 // function.
 func TestPeerFails(t *testing.T) {
