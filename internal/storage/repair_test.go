@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,12 +284,25 @@ func checkCopies(t *testing.T, before, after map[string]string, done []fsck.Acti
 	}
 }
 
+// tickingClock says another millisecond each time.
+type tickingClock struct {
+	systemClock
+	n atomic.Int64
+}
+
+func (c *tickingClock) Now() time.Time {
+	return time.Now().Add(time.Duration(c.n.Add(1)) * time.Millisecond)
+}
+
 // ruin makes a random work directory of one topic and damages it at random. It
 // returns the disk, what was written, and what of it was not damaged.
 func ruin(t testing.TB, rng *rand.Rand) (*vfstest.FS, []written, map[int64]string) {
 	t.Helper()
 	disk := vfstest.New()
 	o := Options{PartitionSize: []int64{1, 200, 600, 5000}[rng.IntN(4)], Partitions: -1, FlushInterval: -1}
+	if rng.IntN(2) == 0 {
+		o.Clock = new(tickingClock) // each batch has an entry in the index
+	}
 	var all []written
 	for range 1 + rng.IntN(3) {
 		s := openMem(t, disk, o)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/index"
@@ -83,6 +84,9 @@ func (sp *scanPass) run() error {
 		return err
 	}
 	sp.v.advance(sp.limit - at)
+	if found, err = sp.fromMark(found); err != nil {
+		return err
+	}
 	end := sp.limit
 	damaged := found.Damaged
 	if tail := (layout.Range{From: found.Tail, To: sp.limit}); tail.From < tail.To {
@@ -114,6 +118,34 @@ func (sp *scanPass) run() error {
 		}
 	}
 	return nil
+}
+
+// fromMark changes what was found to what recovery finds, which does not look at what
+// is before the mark: if the index tells that a batch begins at the mark, nothing that
+// is before it counts for what follows.
+func (sp *scanPass) fromMark(found scan.Result) (scan.Result, error) {
+	mark := max(sp.s.disk.Synced()-sp.p.base, 0)
+	crosses := func(r layout.Range) bool { return r.From < mark && mark < r.To }
+	tail := layout.Range{From: found.Tail, To: sp.limit}
+	if sp.v.online || !sp.head || !crosses(tail) && !slices.ContainsFunc(found.Damaged, crosses) {
+		return found, nil
+	}
+	ix := sp.v.openIndex(sp.s, sp.p, sp.limit)
+	defer ix.Close()
+	if !ix.Has(mark) {
+		return found, nil
+	}
+	after, err := sp.sc.Scan(mark, func(int64, *batch.Header, int64, bool) error { return nil })
+	if err != nil {
+		return found, err
+	}
+	behind := layout.Range{From: mark, To: sp.limit}
+	before := layout.Without(found.Damaged, behind)
+	if tail.From < mark {
+		before = layout.Join(before, layout.Range{From: tail.From, To: mark})
+	}
+	after.Damaged = append(before, after.Damaged...)
+	return after, nil
 }
 
 // torn reports whether the invalid bytes from tail on, at the end of the

@@ -139,6 +139,15 @@ func (ix *Reader) Visit(pos int64, sum *journal.Totals) {
 	}
 }
 
+// Has reports whether there is an entry for a position: where a scan begins that
+// trusts the index. Positions must grow from call to call.
+func (ix *Reader) Has(pos int64) bool {
+	for ix.some && ix.problem == "" && ix.e.Pos < pos {
+		ix.next()
+	}
+	return ix.some && ix.problem == "" && ix.e.Pos == pos
+}
+
 // Verdict returns what is wrong with the index after all batches were visited.
 func (ix *Reader) Verdict() string {
 	if ix.problem == "" && ix.some {
