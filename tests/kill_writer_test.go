@@ -210,7 +210,7 @@ func TestKillWriter(t *testing.T) {
 			t.Parallel()
 			cycles := int(setting(t, "LOGD_KILL_CYCLES", 12))
 			if plain {
-				cycles = 200 // it ends as soon as something is stored twice
+				cycles = 1000 // it ends as soon as something is stored twice
 			}
 			r := random(t)
 			scratch := t.TempDir()
