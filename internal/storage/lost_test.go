@@ -59,6 +59,30 @@ var losses = map[string]struct {
 	}},
 }
 
+// newLossLog is newRefillLog of a log that a leader's retention is for: its own might
+// remove again what is back.
+func newLossLog(t *testing.T) *refillLog {
+	m := newRefillLog(t, func(*refillLog) {})
+	m.o.Managed = true
+	return m
+}
+
+// log returns the log of an open store, all of which is readable.
+func (m *refillLog) log(s *Store) (*Log, error) {
+	l, err := s.Log([]byte("t"))
+	if err == nil {
+		l.SetReadable(m.info.Next)
+	}
+	return l, err
+}
+
+func (m *refillLog) mustLog(t *testing.T, s *Store) *Log {
+	t.Helper()
+	l, err := m.log(s)
+	must(t, err)
+	return l
+}
+
 // lose prepares a log of newRefillLog and returns the range that it is without then.
 func (m *refillLog) lose(t *testing.T, name string, l *Log) layout.Range {
 	t.Helper()
@@ -70,6 +94,7 @@ func (m *refillLog) lose(t *testing.T, name string, l *Log) layout.Range {
 	}
 	synctest.Wait()
 	must(t, m.disk.SyncAll())
+	l.SetReadable(m.info.Next)
 	r := layout.Range{To: m.ends[loss.j]}
 	if loss.i > 0 {
 		r.From = m.ends[loss.i-1]
@@ -114,10 +139,10 @@ func TestLost(t *testing.T) {
 		for _, most := range []int64{0, 250, 1 << 20} {
 			t.Run(fmt.Sprintf("%s/%d", name, most), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					m := newRefillLog(t, func(*refillLog) {})
+					m := newLossLog(t)
 					s := openMem(t, m.disk, m.o)
 					defer func() { kill(s) }()
-					l := mustLog(t, s, "t")
+					l := m.mustLog(t, s)
 					r := m.lose(t, name, l)
 					parts := len(l.partitions())
 					for range 2 {
@@ -133,11 +158,11 @@ func TestLost(t *testing.T) {
 						kill(s)
 						m.disk = image
 						s = openMem(t, image, m.o)
-						l = mustLog(t, s, "t")
+						l = m.mustLog(t, s)
 						must(t, m.without(l, r))
 						must(t, s.Close())
 						s = openMem(t, image, m.o)
-						l = mustLog(t, s, "t")
+						l = m.mustLog(t, s)
 						must(t, m.without(l, r))
 					}
 					must(t, m.refill(l, most))
@@ -145,7 +170,7 @@ func TestLost(t *testing.T) {
 					image := m.disk.CrashKeepNothing()
 					kill(s)
 					s = openMem(t, image, m.o)
-					l = mustLog(t, s, "t")
+					l = m.mustLog(t, s)
 					must(t, m.whole(l))
 					mustAppend(t, l, batchOf("t", "more"))
 				})
@@ -199,10 +224,10 @@ func TestLostBehindTheEnd(t *testing.T) {
 // of putting it back.
 func crashLost(t *testing.T, name string, lie func(*vfstest.FS)) (failed error) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newRefillLog(t, func(*refillLog) {})
+		m := newLossLog(t)
 		s := openMem(t, m.disk, m.o)
 		defer func() { kill(s) }()
-		l := mustLog(t, s, "t")
+		l := m.mustLog(t, s)
 		r := m.lose(t, name, l)
 		// Where other bytes stand nothing tells so before it is noted.
 		wrong := name == "other bytes"
@@ -220,7 +245,7 @@ func crashLost(t *testing.T, name string, lie func(*vfstest.FS)) (failed error) 
 				return err
 			}
 			defer kill(s)
-			l, err := s.Log([]byte("t"))
+			l, err := m.log(s)
 			if err != nil {
 				return err
 			}
@@ -310,9 +335,9 @@ func TestLostFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%v", name, failure), func(t *testing.T) {
 				for n, struck := 1, true; struck; n++ {
 					synctest.Test(t, func(t *testing.T) {
-						m := newRefillLog(t, func(*refillLog) {})
+						m := newLossLog(t)
 						s := openMem(t, m.disk, m.o)
-						l := mustLog(t, s, "t")
+						l := m.mustLog(t, s)
 						r := m.lose(t, name, l)
 						m.disk.FailAt(n, vfstest.Fault{Err: failure, Reads: true})
 						err := l.Lost(t.Context(), r.From, r.To)
@@ -334,7 +359,7 @@ func TestLostFaults(t *testing.T) {
 						kill(s)
 						s = reopened(t, m.disk, m.o)
 						defer kill(s)
-						l = mustLog(t, s, "t")
+						l = m.mustLog(t, s)
 						must(t, m.readAll(l))
 						must(t, l.Lost(t.Context(), r.From, r.To))
 						must(t, m.without(l, r))
@@ -348,10 +373,10 @@ func TestLostFaults(t *testing.T) {
 // A log may begin again at any batch before its oldest file.
 func TestLostPiece(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newRefillLog(t, func(*refillLog) {})
+		m := newLossLog(t)
 		s := openMem(t, m.disk, m.o)
 		defer func() { kill(s) }()
-		l := mustLog(t, s, "t")
+		l := m.mustLog(t, s)
 		must(t, m.readAll(l))
 		must(t, l.AdvanceOldest(m.bases[3]))
 		must(t, l.Lost(t.Context(), m.ends[4], m.ends[5]))
@@ -366,7 +391,7 @@ func TestLostPiece(t *testing.T) {
 			kill(s)
 			m.disk = image
 			s = openMem(t, image, m.o)
-			l = mustLog(t, s, "t")
+			l = m.mustLog(t, s)
 		}
 		must(t, m.refill(l, 250))
 		must(t, m.counted(l))

@@ -418,8 +418,8 @@ func (n *newTopics) know(change func()) {
 
 // survived returns nil if what a crash has left of the topics is what must be there.
 func (n *newTopics) survived(op int, image *vfstest.FS) error {
-	if len(n.all) > 0 {
-		nt := n.all[op%len(n.all)] // it takes long
+	if len(n.all) > 0 && op%4 == 0 { // it takes long
+		nt := n.all[op/4%len(n.all)]
 		for _, dir := range []string{nt.name, layout.NewFolder(nt.name, nt.id)} {
 			if err := agree(image, dir); err != nil {
 				return err

@@ -247,3 +247,43 @@ func TestDiscard(t *testing.T) {
 		t.Errorf("another file was removed: %v", err)
 	}
 }
+
+// A folder is moved while nobody uses a name in it, and its files have other names then.
+func TestFolderMove(t *testing.T) {
+	c, _ := newCache(t, 1)
+	if err := c.FS.Mkdir("before", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	folder := NewFolder("before")
+	file := c.FileIn(folder, "f")
+	open, err := file.Acquire(ToCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("failed")
+	if err := folder.Move("after", func() error { return failed }); err != failed || file.Name() != "before/f" {
+		t.Errorf("a move that failed: %v, the file is %s", err, file.Name())
+	}
+	if err := folder.Move("after", func() error {
+		if folder.mu.TryRLock() {
+			t.Error("somebody may use a name in it meanwhile")
+		}
+		return c.FS.Rename("before", "after")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.WriteAt([]byte("x"), 0); err != nil || file.Name() != "after/f" {
+		t.Errorf("it is %s (%v)", file.Name(), err)
+	}
+	file.Release()
+	if err := file.Remove(); err != nil {
+		t.Error(err)
+	}
+	if dir, err := c.FS.ReadDir("after"); err != nil || len(dir) > 0 {
+		t.Errorf("the folder has %v, %v", dir, err)
+	}
+	folder.Take(func() bool { return true })
+	if err := folder.Move("once more", func() error { return nil }); !errors.Is(err, ErrDeleted) {
+		t.Errorf("a folder that is gone: %v", err)
+	}
+}
