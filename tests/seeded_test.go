@@ -919,10 +919,11 @@ var seededPlaces = []seededPlace{
 	if err == nil {
 		err = s`,
 		`	var err error
-	if !bug("the name that a topic gets is not synced") {
+	unsynced := bug("the name that a topic gets is not synced")
+	if !unsynced {
 		err = l.syncRoot()
 	}
-	if err == nil && !bug("the name that a topic gets is not synced") {
+	if err == nil && !unsynced {
 		err = s`, byNew},
 	{"internal/storage/files/folder.go",
 		`	f.mu.Lock()
