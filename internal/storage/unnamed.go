@@ -204,9 +204,6 @@ func (s *Store) TakeName(l *Log) error {
 	if l.Named() && !l.member.RootDirty.Load() {
 		return nil
 	}
-	if l.member.RootDirty.Load() {
-		l.member.FolderDirty.Store(true) // so that both are synced
-	}
 	if err := l.sync(); err != nil || l.Named() {
 		return err
 	}

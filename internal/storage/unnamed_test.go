@@ -616,3 +616,32 @@ func TestCreateAsOS(t *testing.T) {
 		t.Errorf("%d logs", len(s.All()))
 	}
 }
+
+// A topic that could not be opened, and now can, is made durable by the next sync as a
+// new one is.
+func TestCreateAsAgain(t *testing.T) {
+	disk, o := vfstest.New(), Options{Managed: true, Logger: slog.New(slog.DiscardHandler)}
+	s := openMem(t, disk, o)
+	l := mustCreateAs(t, s, "t", 1, 50)
+	mustRun(t, l, batchOf("t", "x"))
+	kill(s)
+	disk.FailAt(1, vfstest.Fault{Err: syscall.EMFILE, Forever: true, Reads: true, Match: func(op vfstest.Op) bool { return strings.HasPrefix(op.Name, layout.New+"/") }})
+	s = openMem(t, disk, o)
+	disk.ClearFaults()
+	defer s.Close()
+	if len(s.All()) != 0 || len(s.Topics()) != 0 {
+		t.Fatalf("%d logs, topics %q", len(s.All()), s.Topics())
+	}
+	l = mustCreateAs(t, s, "t", 1, 0)
+	if b, err := wireOf(l); err != nil || l.begin() != 50 || !bytes.Equal(b, batchOf("t", "x").data) {
+		t.Errorf("it begins at %d with %q, %v", l.begin(), b, err)
+	}
+	synced := false
+	disk.OnOp(func(op vfstest.Op) { synced = synced || op.Kind == vfstest.OpSyncDir && op.Name == layout.New })
+	errs, _ := s.SyncTogether([]*Log{l}, nil)
+	must(t, errs[0])
+	disk.OnOp(nil)
+	if !synced {
+		t.Error("its name is not synced")
+	}
+}
