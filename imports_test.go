@@ -69,6 +69,9 @@ var mayImport = map[string][]string{
 	"internal/grouplog": {"internal/entry", "internal/vfs"},
 	"internal/group":    {"internal/entry"},
 	"internal/peer":     {"internal/entry"},
+	"internal/cluster": {
+		"internal/batch", "internal/entry", "internal/group", "internal/grouplog", "internal/peer", "internal/storage", "internal/topic", "internal/vfs",
+	},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
@@ -130,6 +133,7 @@ var mustNotReach = map[string][]string{
 	"internal/grouplog": {"net", "flag"},
 	"internal/group":    {"net/http", "flag"},
 	"internal/peer":     {"net", "os"},
+	"internal/cluster":  {"net", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,7 +39,10 @@ const (
 
 // seededPlaces hold syncs and checks that are left out, things done in the
 // wrong order and numbers that are off by one: what has lost people's data.
-var seededPlaces = []seededPlace{
+var seededPlaces = slices.Concat(clusterPlaces, storagePlaces)
+
+// storagePlaces are those of storage and of what it is made of.
+var storagePlaces = []seededPlace{
 	{"internal/storage/recovery.go",
 		`	_, err = f.WriteAt(b, 0)
 `, `	if !bug("a journal is gone on with that was not synced") {
@@ -805,16 +809,6 @@ var seededPlaces = []seededPlace{
 		return nil, false`,
 		`	if cf.gone.Load() && !bug("a file that was removed is another one's of the same name") {
 		return nil, false`, "^TestDiscard$"},
-	{"internal/storage/rewrite.go",
-		`	l.synced.Store(min(l.synced.Load(), max(from, l.begin())))
-`,
-		`	if !bug("what is written again counts as synced") {
-		l.synced.Store(min(l.synced.Load(), max(from, l.begin())))
-	}
-`, "^TestRewriteTail$"},
-	{"internal/storage/rewrite.go",
-		`		for at := max(from, p.base); at < p.end.Load(); {`,
-		`		for at := max(from, p.base); at < p.end.Load() && !(p != l.head() && bug("of the tail the newest partition is written again alone")); {`, "^TestRewriteTail$"},
 	{"internal/storage/lost.go",
 		`	return refillError(l.record(journal.Damaged, r.From, r.To))`,
 		`	if bug("what is lost is noted in memory alone") {
@@ -1077,7 +1071,7 @@ func runSeeded(t *testing.T, dir, binary, bug, judges string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
 	cmd.Dir = filepath.Join("..", dir)
-	cmd.Env = environment("LOGD_SEEDED_BUG="+bug, "LOGD_CRASH_RUNS=60", "TMPDIR="+t.TempDir())
+	cmd.Env = environment("LOGD_SEEDED_BUG="+bug, "LOGD_CRASH_RUNS=60", "LOGD_SIM_RUNS=200", "LOGD_GROUP_RUNS=4000", "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

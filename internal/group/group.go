@@ -160,107 +160,23 @@ func New(cfg Config, s State) *Group {
 	return g
 }
 
-// Output is what follows from events.
-type Output struct {
-	// Send are raft's messages for others, in order. The bytes that the entries
-	// of a MsgApp name are to go with it.
-	Send []*pb.Message
-	// Tasks are for the disk, in order.
-	Tasks []Task
-	// Ends are new readable ends, to be told before the verdicts.
-	Ends []End
-	// Proposed says which entry a write became, Refused that it became none.
-	Proposed []Proposed
-	Refused  []Refused
-	Verdicts []Verdict
-	// Fresh are requests of Fresh that may be answered.
-	Fresh []Fresh
-}
-
-// Task is for the disk: a [Store], [Write], [Carry], [TakeOver], [GiveUp] or
-// [Taken].
-type Task interface{ task() }
-
-// Store is what raft wants on stable storage, and what else the member log is to
-// say. What is in it is written in the order of the fields.
-type Store struct {
-	Seq uint64
-
-	Hard       bool // Term and Vote have changed
-	Term, Vote uint64
-
-	// Void is the index from which on entries are void, 0 for none. That has to be
-	// durable before anything is cut off of topics, and that before entries are
-	// written.
-	Void uint64
-	Cuts []VoidRun    // what the void entries had put there, the lowest offset of each topic
-	Gone []VoidCreate // topics that the void entries had made
-
-	Entries []Entry
-	Bodies  []Body // of Entries; nil where the bytes are in the files already
-
-	Commit uint64       // 0: none
-	Synced bool         // a record that says what is synced
-	Table  *entry.Table // what the log begins with from now on
-
-	// Sync tells that somebody waits for it to be durable.
-	Sync bool
-}
-
-// VoidRun is where a topic is to be cut off.
-type VoidRun struct {
-	Topic  uint32
-	Offset int64
-}
-
-// VoidCreate is a topic that is not to be, and has no batch.
-type VoidCreate struct {
-	Topic uint32
-	ID    entry.ID
-}
-
-// Body is what came with an entry: the shell's own.
-type Body any
-
-// Carry is what is now certain.
-type Carry struct {
-	Topic entry.Topic // as it is by that entry
-	What  entry.Data  // Create: the name may be taken. Trim, Delete: it may go.
-}
-
-// End is a topic's readable end.
-type End struct {
-	Topic  uint32
-	ID     entry.ID
-	Offset int64
-}
-
-// Verdict is what became of a round that was proposed here.
-type Verdict struct {
-	Index, Term uint64
-	Fate        Fate
-}
-
-// Fate says whether something is stored.
-type Fate uint8
-
-// The fates.
-const (
-	Stored  Fate = iota // on a majority, for good
-	Not                 // nowhere, for good
-	InDoubt             // nobody here can tell
-)
-
-func (*Store) task() {}
-func (*Write) task() {}
-func (Carry) task()  {}
-
 // Take returns what is to be done since the last Take. It is the group's memory until
 // the next event.
 func (g *Group) Take() Output {
 	out := g.out
 	g.out = Output{}
 	return out
+}
+
+// String describes the group for who looks into it.
+func (g *Group) String() string {
+	last, term := g.Last()
+	phase := "none"
+	if g.takeover != nil {
+		phase = fmt.Sprintf("of %d in phase %d", g.takeover.table.Index, g.takeover.phase)
+	}
+	return fmt.Sprintf("%v in term %d, leader %d, ready %v, applied %d (known %d, noted %d), last %d in term %d, stores %d up to %d, durable %d, pending %d, to carry %d, takeover %s, damage %v, silent %d, failed %v, conf %+v of %d",
+		g.role, g.term, g.leader, g.lead.ready, g.applied, g.known, g.noted, last, term, len(g.stores), g.seq, g.durable, len(g.pending), len(g.todo), phase, g.damage, g.silent, g.failed, g.conf(), g.change)
 }
 
 // Err returns why the group can't go on, or nil: ErrLostLog, or entry.ErrNewer.
@@ -315,6 +231,9 @@ func (g *Group) Topic(name string) (entry.Topic, bool) {
 	}
 	return g.st.topic(n)
 }
+
+// Carrying returns how much is committed and yet to be carried out.
+func (g *Group) Carrying() int { return len(g.todo) }
 
 // Blank reports whether the group has no log yet: it votes, and waits for a table.
 func (g *Group) Blank() bool { return g.blank }
@@ -516,23 +435,14 @@ func (g *Group) respond(messages []*pb.Message) {
 
 // Fail tells that a write or a sync has failed that the group waits for. It says
 // nothing more, and the sync is not tried again; what it had proposed is in doubt.
-// void is the first entry that the log is not to have after that, 0 if it has no
-// such entry: it was written and is not durable.
-func (g *Group) Fail() (void uint64) {
+func (g *Group) Fail() {
 	if g.failed {
-		return 0
-	}
-	for _, e := range g.log.entries {
-		if g.entrySeq(e.Index) > g.durable {
-			void = e.Index
-			break
-		}
+		return
 	}
 	g.failed = true
 	g.loseLead()
 	g.giveVerdict(func(*proposal) (Fate, bool) { return InDoubt, true })
 	g.role, g.leader, g.takeover = raft.StateFollower, 0, nil
-	return void
 }
 
 // entrySeq returns the store that an entry was written by, or 0 if it is durable.
@@ -689,138 +599,6 @@ func (g *Group) commit(sync bool) {
 	g.noted = g.applied
 	g.log.hard.Commit = new(g.applied)
 	g.add(&Store{Seq: g.seq + 1, Commit: g.applied, Sync: sync}, promise{})
-}
-
-// apply applies what is committed. While a table is taken over nothing is: bytes
-// may be gone.
-func (g *Group) apply() {
-	for len(g.waiting) > 0 && !g.stopped() && !g.takeover.holds() {
-		m := g.waiting[0]
-		g.waiting = g.waiting[1:]
-		for _, p := range m.GetEntries() {
-			e, err := decode(p)
-			if err != nil {
-				panic(fmt.Sprintf("group: entry %d: %v", p.GetIndex(), err))
-			}
-			g.applyEntry(&e, p)
-		}
-		for _, r := range m.GetResponses() {
-			g.step(r)
-		}
-	}
-}
-
-func (g *Group) applyEntry(e *Entry, p *pb.Entry) {
-	switch p.GetType() {
-	case pb.EntryConfChange, pb.EntryConfChangeV2:
-		g.applyConf(e, p)
-	}
-	before := g.applied
-	g.applied = e.Index
-	if e.Index > g.known {
-		g.applyData(e)
-	}
-	if e.Index != before+1 {
-		panic(fmt.Sprintf("group: entry %d is applied after %d", e.Index, before))
-	}
-	g.giveVerdict(func(q *proposal) (Fate, bool) {
-		if q.term == e.Term {
-			return Stored, q.index == e.Index
-		}
-		return Not, q.index == e.Index
-	})
-	if g.role == raft.StateLeader && e.Term == g.term && !g.lead.ready {
-		g.becomeReady()
-	}
-	if len(g.fresh) > 0 {
-		g.answerFresh()
-	}
-	if n := len(g.todo); n > 0 && g.todo[n-1].seq == 0 {
-		// Written before what comes next, and durable before it is carried out.
-		g.commit(true)
-		for i := range g.todo {
-			if g.todo[i].seq == 0 {
-				g.todo[i].seq = g.seq
-			}
-		}
-	}
-}
-
-// applyData applies what an entry says of topics and members.
-func (g *Group) applyData(e *Entry) {
-	var topic entry.Topic
-	switch d := e.Decoded.(type) {
-	case entry.Delete:
-		topic, _ = g.st.topic(d.Topic)
-	}
-	g.st.apply(e)
-	carry := func(t entry.Topic) { g.todo = append(g.todo, todo{carry: Carry{t, e.Decoded}}) }
-	switch d := e.Decoded.(type) {
-	case *entry.Round:
-		for i := range d.Runs {
-			if t, ok := g.st.topic(d.Runs[i].Topic); ok {
-				g.out.Ends = append(g.out.Ends, End{t.Number, t.ID, t.End})
-			}
-		}
-	case entry.Create:
-		if t, ok := g.st.topic(d.Topic); ok && t.ID == d.ID {
-			carry(t)
-		}
-		delete(g.lead.creating, d.Name)
-	case entry.Delete:
-		if topic.Name != "" {
-			carry(topic)
-		}
-		delete(g.damage, d.Topic)
-	case entry.Trim:
-		if t, ok := g.st.topic(d.Topic); ok {
-			carry(t)
-			g.compactTrimmed(d.Topic, t.Oldest)
-		}
-	}
-}
-
-// compactTrimmed forgets the entries whose bytes are gone.
-func (g *Group) compactTrimmed(topic uint32, oldest int64) {
-	var to uint64
-	for i := range g.log.entries {
-		e := &g.log.entries[i]
-		if e.Index > g.applied {
-			break
-		}
-		for _, r := range e.runs() {
-			if r.Topic == topic && r.Offset < oldest {
-				to = e.Index
-			}
-		}
-	}
-	g.log.compact(to)
-}
-
-// carryOut has done what a durable COMMIT covers.
-func (g *Group) carryOut() {
-	for len(g.todo) > 0 && g.todo[0].seq != 0 && g.todo[0].seq <= g.durable {
-		g.out.Tasks = append(g.out.Tasks, g.todo[0].carry)
-		g.todo = g.todo[1:]
-	}
-}
-
-// giveVerdict says what became of the proposals that fate knows of.
-func (g *Group) giveVerdict(fate func(*proposal) (f Fate, known bool)) {
-	rest := g.pending[:0]
-	for i := range g.pending {
-		p := &g.pending[i]
-		if f, known := fate(p); known {
-			for _, r := range p.runs {
-				g.lead.bytes = max(g.lead.bytes-int64(r.Bytes), 0)
-			}
-			g.out.Verdicts = append(g.out.Verdicts, Verdict{p.index, p.term, f})
-		} else {
-			rest = append(rest, *p)
-		}
-	}
-	clear(g.pending[len(rest):])
-	g.pending = rest
 }
 
 // Covering returns the proposal that has put the bytes of a topic there that end at an

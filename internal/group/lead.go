@@ -88,8 +88,15 @@ func (g *Group) becomeReady() {
 	for _, n := range g.st.numbers() {
 		g.lead.ends[n] = g.st.topics[n].End
 	}
+	g.out.Tasks = append(g.out.Tasks, Lead{g.Topics()})
 	g.write()
 }
+
+// Lead is for the disk: what topics have behind these ends is in no entry, and is to be
+// cut off before clients' batches come.
+type Lead struct{ Topics []entry.Topic }
+
+func (Lead) task() {}
 
 // loseLead refuses what waits. What was proposed gets its verdict later.
 func (g *Group) loseLead() {

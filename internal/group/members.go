@@ -9,6 +9,8 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/logd-dev/logd/internal/entry"
 )
 
 // want is who is to be in the group.
@@ -242,4 +244,29 @@ func (g *Group) lacksBehind(index uint64) bool {
 		}
 	}
 	return false
+}
+
+// Members returns who is to be in all groups, by the newest Members entry that was
+// applied, and its index; 0 if there is none. It is of group 0.
+func (g *Group) Members() (change uint64, voters, learners []uint64) {
+	for i := range g.st.members {
+		switch m := &g.st.members[i]; m.Role {
+		case entry.Voter:
+			voters = append(voters, m.ID)
+		case entry.Learner, entry.Joining:
+			learners = append(learners, m.ID)
+		}
+	}
+	return g.st.membersAt, voters, learners
+}
+
+// Member returns a member by its id; one without a name if there is none. It is of
+// group 0.
+func (g *Group) Member(id uint64) entry.Member {
+	for i := range g.st.members {
+		if g.st.members[i].ID == id {
+			return g.st.members[i]
+		}
+	}
+	return entry.Member{}
 }

@@ -167,3 +167,9 @@ func confOf(c *pb.ConfState) entry.Conf {
 		Next: sorted(c.GetLearnersNext()), AutoLeave: c.GetAutoLeave(),
 	}
 }
+
+// Decode returns an entry of the member log. The error is entry.ErrNewer or
+// ErrInvalid.
+func Decode(index, term uint64, kind uint8, data []byte) (Entry, error) {
+	return decode(&pb.Entry{Index: new(index), Term: new(term), Type: pb.EntryType(kind).Enum(), Data: data})
+}

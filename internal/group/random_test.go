@@ -699,7 +699,7 @@ func (w *world) step(quiet bool) {
 	case k < 770:
 		if m.up && r.IntN(3) == 0 {
 			m.g.Compact()
-			m.g.forgetOld(0)
+			m.g.ForgetOld(0)
 			m.take()
 		}
 	case k < 850:

@@ -115,13 +115,13 @@ func (g *Group) Compact() bool {
 	g.add(&Store{Seq: g.seq + 1, Table: g.table()}, promise{})
 	g.tabled = g.applied
 	g.noted = max(g.noted, g.applied)
-	g.forgetOld(memoryBytes)
+	g.ForgetOld(memoryBytes)
 	return true
 }
 
-// forgetOld forgets the oldest entries that are applied as long as all have more
-// bytes.
-func (g *Group) forgetOld(most int) {
+// ForgetOld forgets the oldest entries that are applied as long as all have more
+// bytes: who needs them is sent a table.
+func (g *Group) ForgetOld(most int) {
 	bytes := 0
 	to := uint64(0)
 	for i := len(g.log.entries) - 1; i >= 0; i-- {
@@ -290,9 +290,14 @@ func (g *Group) tableTaken() {
 	g.blank = false
 	g.applied, g.known, g.noted, g.tabled = t.Index, max(g.known, t.Index), t.Index, t.Index
 	g.change, g.settledAt, g.leaving = t.Change, 0, 0
-	g.waiting, g.todo, g.damage = nil, nil, nil
+	g.waiting, g.todo = nil, nil
+	for n := range g.damage {
+		if g.st.topics[n] == nil {
+			delete(g.damage, n)
+		}
+	}
 	for _, p := range t.Topics {
-		g.out.Ends = append(g.out.Ends, End{p.Number, p.ID, p.End})
+		g.out.Ends = append(g.out.Ends, endOf(&p))
 	}
 	g.out.Tasks = append(g.out.Tasks, Taken{t, g.Logged()})
 	// Nobody here can say what became of what the table covers.

@@ -105,6 +105,20 @@ func (l *Log) apply(r *Record, at Pos) error {
 	return g.apply(r, at, l.synced)
 }
 
+// Unsynced returns the first entry of a group that is not known to be on stable
+// storage, or 0.
+func (l *Log) Unsynced(group int) uint64 {
+	entries := l.groups[group].Entries
+	i := len(entries)
+	for i > 0 && entries[i-1].At >= l.synced {
+		i--
+	}
+	if i == len(entries) {
+		return 0
+	}
+	return entries[i].Index
+}
+
 // File is what to sync. It may be synced while others append, and not during
 // Roll and Close.
 func (l *Log) File() vfs.File { return l.file }

@@ -77,6 +77,7 @@ type Log struct {
 	// those that are no longer served and whose files are still to go.
 	trimming  sync.Mutex
 	condemned []*partition
+	trimmedTo atomic.Int64 // the highest offset that AdvanceOldest was told
 
 	// pinned are the partitions whose descriptor is kept from the first write
 	// that was not synced until the sync: the descriptor through which a page

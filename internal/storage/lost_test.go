@@ -439,3 +439,67 @@ func TestNumbersLost(t *testing.T) {
 		t.Errorf("it is sent again: %+v, %v", res, err)
 	}
 }
+
+// What was trimmed is not missed, also while its partition is there.
+func TestNumbersLostAndTrimmed(t *testing.T) {
+	s := openMem(t, vfstest.New(), Options{Managed: true, Partitions: -1, Producers: 4096})
+	defer s.Close()
+	l := mustCreateAs(t, s, "t", 1, 0)
+	var ends []int64
+	for i := range 5 {
+		must(t, l.ReadyNumbers(t.Context()))
+		if _, err := l.AppendLed(t.Context(), &LedRun{Offset: l.Next(), Millis: 1, Parts: parts(numbered(int64(i+1), "x"))}); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, l.Next())
+	}
+	must(t, l.Lost(t.Context(), ends[0], ends[1]))
+	must(t, l.AdvanceOldest(ends[0]))
+	if err := l.ReadyNumbers(t.Context()); !errors.Is(err, ErrBusy) {
+		t.Errorf("one that is not trimmed is missing: %v", err)
+	}
+	must(t, l.AdvanceOldest(ends[1]))
+	must(t, l.ReadyNumbers(t.Context()))
+}
+
+// What was trimmed goes also where it and what follows are missing together, and what
+// follows is refilled.
+func TestTrimmedHole(t *testing.T) {
+	disk, o := vfstest.New(), Options{Managed: true, Partitions: -1, PartitionSize: 400}
+	s := openMem(t, disk, o)
+	l := mustCreateAs(t, s, "t", 1, 0)
+	var wire []byte
+	var ends []int64
+	for i := range 20 {
+		r := batchOf("t", strings.Repeat("x", 50+i))
+		if _, err := l.AppendLed(t.Context(), &LedRun{Offset: l.Next(), Millis: 1, Parts: parts(r)}); err != nil {
+			t.Fatal(err)
+		}
+		wire = append(wire, r.data...)
+		ends = append(ends, l.Next())
+	}
+	last := l.head().base
+	must(t, l.Reset(t.Context(), last)) // as if the older files were gone
+	must(t, l.Lost(t.Context(), 0, int64(len(wire))))
+	l.SetReadable(int64(len(wire)))
+	must(t, l.AdvanceOldest(ends[4]))
+	if l.begin() != ends[4] {
+		t.Fatalf("it begins at %d, want %d", l.begin(), ends[4])
+	}
+	for _, killed := range []bool{false, true} {
+		if killed {
+			kill(s)
+			s = openMem(t, disk, o)
+			l = s.ByID(l.ID())
+			l.SetReadable(int64(len(wire)))
+		}
+		if r := *l.Damaged(); l.begin() != ends[4] || len(r) != 1 || max(r[0].From, l.begin()) != ends[4] || r[0].To != int64(len(wire)) {
+			t.Fatalf("killed %v: it begins at %d, with %v set aside", killed, l.begin(), r)
+		}
+	}
+	must(t, l.Refill(t.Context(), ends[4], int64(len(wire)), wire[ends[4]:], nil))
+	if layout.Clear(*l.Damaged(), ends[4], int64(len(wire))) < int64(len(wire)) || l.Oldest() != ends[4] {
+		t.Errorf("it is there from %d on, with %v set aside", l.Oldest(), *l.Damaged())
+	}
+	must(t, s.Close())
+}

@@ -87,7 +87,7 @@ func (l *Log) lacksNumbers(aside []layout.Range) error {
 		return nil
 	}
 	from, err := l.numbersFrom()
-	if err == nil && layout.Clear(aside, from, l.next.Load()) < l.next.Load() {
+	if from = max(from, l.trimmedTo.Load()); err == nil && layout.Clear(aside, from, l.next.Load()) < l.next.Load() {
 		err = errNumbersLost
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // remove has the partitions before offset removed, as AdvanceOldest does, but
@@ -19,18 +20,54 @@ func (l *Log) remove(offset int64) error {
 
 // AdvanceOldest removes the partitions that end at or before offset; the head
 // stays, and so does what is not readable yet. Once it returns nil they do not
-// come back, whatever happens. Readers that have a View of them keep it.
+// come back, whatever happens. Readers that have a View of them keep it. In a store
+// that is Managed nobody misses what is before offset in a partition that stays.
 func (l *Log) AdvanceOldest(offset int64) error {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
 	if l.Deleted() {
 		return ErrDeleted
 	}
+	l.trimmedTo.Store(max(l.trimmedTo.Load(), offset))
+	if l.store.o.Managed {
+		if err := l.splitHole(min(offset, l.Readable())); err != nil {
+			return err
+		}
+	}
 	parts := l.partitions()
 	if k := completeBefore(parts, min(offset, l.Readable())); k > 0 {
 		l.condemn(parts[:k], parts[k].base)
 	}
 	return l.removeCondemned()
+}
+
+// splitHole begins a partition at an offset in the middle of one of which all from
+// before there is set aside, so that what is before the offset can go: another copy
+// can put back the rest, and has nothing before it any more. Caller holds trimming.
+func (l *Log) splitHole(offset int64) error {
+	parts := l.partitions()
+	i := findPartition(parts, offset)
+	if i < 0 || i == len(parts)-1 || parts[i].base == offset {
+		return nil
+	}
+	p := parts[i]
+	for _, r := range *l.journal.Damaged() {
+		if r.From >= offset || r.To < parts[i+1].base || r.To <= offset {
+			continue
+		}
+		l.writer.Lock()
+		defer l.writer.Unlock()
+		begun, err := l.createPartition(offset)
+		if err != nil {
+			return refillError(&Error{Op: "create", Topic: l.name, File: layout.Partition(l.dir(), offset), Offset: offset, Err: err})
+		}
+		now := slices.Insert(slices.Clone(l.partitions()), i+1, begun)
+		l.parts.Store(&now)
+		p.end.Store(min(p.end.Load(), r.From))
+		l.setTotals(begun, journal.Totals{})
+		return nil
+	}
+	return nil
 }
 
 // completeBefore returns how many of the partitions end at or before offset. The

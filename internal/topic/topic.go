@@ -151,6 +151,8 @@ type Appended struct {
 	// Ordinal counts the batches appended to the log since it was opened, up to
 	// and with the last of these. It is for Commit.
 	Ordinal int64
+	// Ticket is for Commit, too: what the log wants to find again.
+	Ticket any
 }
 
 // Outcome is what became of a batch of a run.
@@ -163,11 +165,12 @@ type Outcome struct {
 	// End and Ordinal are for Commit. What Err says may be told when Commit has
 	// returned nil, too: it relies on batches that may be on their way.
 	End, Ordinal int64
+	Ticket       any
 }
 
 // Appended returns what is to be committed before the outcome may be told.
 func (o *Outcome) Appended() Appended {
-	a := Appended{Offset: o.Offset, End: o.End, Ordinal: o.Ordinal}
+	a := Appended{Offset: o.Offset, End: o.End, Ordinal: o.Ordinal, Ticket: o.Ticket}
 	if o.End > 0 {
 		a.Batches = 1
 	}

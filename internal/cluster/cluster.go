@@ -1,0 +1,330 @@
+// Package cluster is a member of a cluster: the groups, which decide, the member log
+// and the topics' files, on which that is carried out, and what lies between them.
+//
+//	             Submit                        tasks
+//	clients ───────────────►  core  ─────────────────────►  disk ──► files, member log
+//	        ◄───────────────   ▲ │   ◄─────────────────────   │ ▲
+//	             verdicts      │ │      Written, Durable      ▼ │
+//	                 messages  │ ▼                           round (sync)
+//	                        Transport
+//
+// Each of core, disk, round and fetcher does one thing at a time. In a running node
+// each has a goroutine ([Node.Run]); a simulation has all of them in one, and steps
+// one or another as it likes ([Node.Step]): the code is the same.
+//
+//   - The core has the groups (package group). It touches no file and no socket.
+//   - The disk does tasks, in order. It alone writes to the member log, and to topics
+//     but for those whose group takes over a table.
+//   - The round syncs what the disk has written, one sync at a time: the member log and
+//     all topics written since the last one. What is durable by it is told to the core.
+//   - The fetcher gets bytes that this member lacks: for a table that is taken over,
+//     and for what is damaged.
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/grouplog"
+	"github.com/logd-dev/logd/internal/peer"
+	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// ErrLostLog is a member that has lost what its log had on stable storage. It must
+// not go on under its id.
+var ErrLostLog = errors.New("cluster: the member log was lost, in part or as a whole")
+
+// Options are what a node is made of. All but Logger are required.
+type Options struct {
+	FS        vfs.FS         // the work directory
+	Store     *storage.Store // of FS, Managed
+	Transport Transport
+	Logger    *slog.Logger
+	Now       func() time.Time
+	NewID     func() entry.ID // of a topic
+	Boot      uint64          // another number each time that the machine starts
+	Start     uint64          // another number each time that the process does
+}
+
+// Transport carries what members say. Nothing of it has to arrive, and none of its
+// methods blocks but Fetch and Sum.
+type Transport interface {
+	// Send sends raft's message for a group. With a MsgApp go the bytes that its
+	// entries name: see Node.Bodies.
+	Send(to uint64, group int, m *pb.Message)
+	// Beat sends what is said at each tick.
+	Beat(to uint64, b *peer.Beat)
+	// Sending reports whether a table is on its way to a member.
+	Sending(to uint64, group int) bool
+	// Fetch gets bytes of a topic from a member, up to so many: what is stored from
+	// an offset on. The error is a *peer.GoneError if they were trimmed there.
+	Fetch(from uint64, topic entry.ID, offset, end int64) (Fetched, error)
+}
+
+// Fetched is bytes of a topic as another member has them.
+type Fetched struct {
+	Data  []byte
+	Parts []peer.Part
+}
+
+// Node is a member. Open makes it.
+type Node struct {
+	o      Options
+	member grouplog.Member
+	log    *slog.Logger
+
+	core    core
+	disk    disk
+	round   round
+	fetcher fetcher
+
+	topics topics
+	lost   map[entry.ID][]storage.Range // runs that are named and not there; while it is opened
+	failed atomic.Pointer[error]        // why the node can't go on
+	stop   chan struct{}
+	wg     sync.WaitGroup
+}
+
+// ID returns the member's id.
+func (n *Node) ID() uint64 { return n.member.ID }
+
+// Member returns who this is.
+func (n *Node) Member() grouplog.Member { return n.member }
+
+// Err returns why the node can't go on, or nil.
+func (n *Node) Err() error {
+	if e := n.failed.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+func (n *Node) fail(err error) {
+	if n.failed.CompareAndSwap(nil, &err) {
+		n.log.Error("member can't go on", "err", err)
+	}
+}
+
+// topics finds the files of topics by group and number, for all who need them.
+type topics struct {
+	mu   sync.RWMutex
+	of   map[topicKey]*storage.Log
+	keys map[*storage.Log]topicKey
+	from map[entry.ID]int64 // the oldest offset, as the log of the group says it
+}
+
+type topicKey struct {
+	group  int
+	number uint32
+}
+
+func (t *topics) get(group int, number uint32) *storage.Log {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.of[topicKey{group, number}]
+}
+
+func (t *topics) set(group int, number uint32, l *storage.Log) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of == nil {
+		t.of, t.keys = make(map[topicKey]*storage.Log), make(map[*storage.Log]topicKey)
+	}
+	k := topicKey{group, number}
+	old := t.of[k]
+	if old == l {
+		return
+	}
+	if old != nil {
+		delete(t.keys, old)
+		delete(t.from, old.ID())
+		delete(t.of, k)
+	}
+	if l != nil {
+		t.of[k], t.keys[l] = l, k
+	}
+}
+
+// trimmed notes from where on a topic is stored, as its group's log says it.
+func (t *topics) trimmed(id entry.ID, oldest int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.from == nil {
+		t.from = make(map[entry.ID]int64)
+	}
+	t.from[id] = oldest
+}
+
+// oldest returns what trimmed was told last.
+func (t *topics) oldest(id entry.ID) int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.from[id]
+}
+
+// number returns the number of a topic, if it is of the group.
+func (t *topics) number(group int, l *storage.Log) (uint32, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	k, ok := t.keys[l]
+	return k.number, ok && k.group == group
+}
+
+// topicFile is a topic and its files.
+type topicFile struct {
+	topicKey
+	log *storage.Log
+}
+
+// all returns all topics, by group and number: what follows from the order in which
+// they are looked at is the same in two runs.
+func (t *topics) all() []topicFile {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	all := make([]topicFile, 0, len(t.of))
+	for k, l := range t.of {
+		all = append(all, topicFile{k, l})
+	}
+	slices.SortFunc(all, func(a, b topicFile) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.number, b.number))
+	})
+	return all
+}
+
+// stored returns the logs that the store has, by name and id.
+func (n *Node) stored() []*storage.Log {
+	logs := n.o.Store.All()
+	slices.SortFunc(logs, func(a, b *storage.Log) int {
+		x, y := a.ID(), b.ID()
+		return cmp.Or(cmp.Compare(a.Name(), b.Name()), bytes.Compare(x[:], y[:]))
+	})
+	return logs
+}
+
+// GroupOf returns the group of a topic, of so many: FNV-1a of its name in 64 bits, the
+// upper and the lower half XORed, modulo the number of groups
+// (http://www.isthe.com/chongo/tech/comp/fnv/). It never changes.
+func GroupOf(name string, groups int) int {
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 1099511628211
+	}
+	return int((uint32(h>>32) ^ uint32(h)) % uint32(groups))
+}
+
+// Actor names one of those who do the work of a node.
+type Actor int
+
+// The actors.
+const (
+	Core Actor = iota
+	Disk
+	Round
+	Fetcher
+	Actors // how many there are
+)
+
+// Step does the next thing that an actor has to do, and reports whether there was
+// one. It is for simulations, which do not Run the node.
+func (n *Node) Step(a Actor) bool {
+	switch a {
+	case Core:
+		return n.core.step()
+	case Disk:
+		return n.disk.step()
+	case Round:
+		return n.round.step()
+	}
+	return n.fetcher.step()
+}
+
+// Run has the node work until Close. tick is a tenth of the election timeout.
+func (n *Node) Run(tick time.Duration) {
+	for _, a := range []*actor{&n.core.actor, &n.disk.actor, &n.round.actor, &n.fetcher.actor} {
+		n.wg.Go(func() { a.run(n.stop) })
+	}
+	n.wg.Go(func() {
+		t := time.NewTicker(tick)
+		defer t.Stop()
+		for {
+			select {
+			case <-n.stop:
+				return
+			case <-t.C:
+				n.Tick()
+			}
+		}
+	})
+}
+
+// Close ends a node that runs. The store and what was written stay as they are.
+func (n *Node) Close() error {
+	close(n.stop)
+	n.wg.Wait()
+	n.core.end()
+	return n.disk.close()
+}
+
+// Bodies returns the bytes that the entries of a MsgApp name, for who sends it. ok is
+// false if some are not there, or damaged: then it is not sent. The caller closes
+// the views.
+func (n *Node) Bodies(group int, m *pb.Message) (views []View, ok bool) {
+	for _, p := range m.GetEntries() {
+		if p.GetType() != pb.EntryNormal || len(p.GetData()) == 0 {
+			continue
+		}
+		d, err := entry.Decode(p.GetData())
+		if err != nil {
+			return views, false
+		}
+		r, ok := d.(*entry.Round)
+		if !ok {
+			continue
+		}
+		for i := range r.Runs {
+			run := &r.Runs[i]
+			l := n.topics.get(group, run.Topic)
+			if l == nil {
+				return views, false
+			}
+			v, err := l.Stored(run.Offset, run.End())
+			if err != nil {
+				return views, false
+			}
+			views = append(views, v)
+		}
+	}
+	return views, true
+}
+
+// Receive takes what another member has said of a group. bodies are what came with a
+// MsgApp, in the order of its runs. A message whose bytes are not what it says is
+// dropped, as one that was lost: they may have been cut off while they were sent.
+func (n *Node) Receive(from uint64, number int, m *pb.Message, bodies []byte) {
+	if number < 0 || number >= len(n.core.groups) || m.GetFrom() != from || m.GetTo() != n.member.ID {
+		return
+	}
+	parts, err := splitBodies(m, bodies)
+	switch {
+	case errors.Is(err, entry.ErrNewer):
+		n.fail(err)
+		return
+	case err != nil:
+		n.log.Debug("message dropped", "from", from, "group", number, "err", err)
+		return
+	}
+	n.core.post(func() {
+		n.core.groups[number].g.Step(m, parts)
+		n.core.take(number)
+	})
+}

@@ -1,0 +1,486 @@
+package cluster
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/grouplog"
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+// disk does the tasks of all groups, one after another.
+//
+// A task for which there is no room is tried again, and what comes after it waits:
+// nothing is acknowledged meanwhile. After any other error the group has failed; after
+// one of the member log all have.
+type disk struct {
+	actor
+	n   *Node
+	log *grouplog.Log
+
+	tasks   []diskTask // to be done, in order
+	full    bool       // the first one found no room
+	doubted []bool     // by group: it has failed
+
+	dirty   []*storage.Log // written since the last round began
+	dirtyIn []int          // their groups
+	waiting []written      // stores that are to be made durable, in order
+	asked   bool           // somebody waits for a round
+
+	position atomic.Uint64 // as others are told
+	free     atomic.Int64
+}
+
+type diskTask struct {
+	group int
+	task  group.Task
+	step  int // how far it was done before there was no room
+}
+
+// written is a store that is in the member log up to a position.
+type written struct {
+	group int
+	seq   uint64
+	pos   grouplog.Pos
+}
+
+// do has a task done.
+func (d *disk) do(number int, t group.Task) {
+	d.post(func() {
+		d.tasks = append(d.tasks, diskTask{group: number, task: t})
+		d.work()
+	})
+}
+
+// tick tries again what found no room, and looks how much there is.
+func (d *disk) tick() {
+	if free, err := d.n.o.FS.Free(); err == nil {
+		d.free.Store(free)
+	}
+	d.full = false
+	d.work()
+}
+
+// work does tasks as long as there is room.
+func (d *disk) work() {
+	for len(d.tasks) > 0 && !d.full && d.n.Err() == nil {
+		if d.log.Full() && d.roll() {
+			return
+		}
+		t := &d.tasks[0]
+		err := d.try(t)
+		if noRoom(err) {
+			d.full = true
+			d.n.log.Warn("no room: nothing is acknowledged until there is", "group", t.group, "err", err)
+			return
+		}
+		number := t.group
+		d.tasks[0] = diskTask{}
+		d.tasks = d.tasks[1:]
+		if err != nil {
+			d.failed(number, err)
+		}
+	}
+	if len(d.tasks) == 0 {
+		d.tasks = nil
+	}
+	if d.asked {
+		d.n.round.begin()
+	}
+}
+
+// roll begins a new file of the member log, if all of the old one is durable. It
+// reports whether tasks are to wait for that.
+func (d *disk) roll() (wait bool) {
+	if d.n.round.under || d.log.Synced() != d.log.End() {
+		d.asked = true
+		d.n.round.begin()
+		return true
+	}
+	if err := d.log.Roll(); err != nil && !noRoom(err) {
+		d.failed(-1, err)
+	}
+	return false
+}
+
+// failed notes that a group has failed, or all for a number of -1.
+func (d *disk) failed(number int, err error) {
+	if number < 0 || errors.Is(err, grouplog.ErrFailed) {
+		d.n.log.Error("the member log can't be written: this member takes no part any more until it is restarted", "err", err)
+		for i := range d.doubted {
+			d.doubted[i] = true
+			d.n.core.post(func() { d.n.core.groups[i].g.Fail(); d.n.core.take(i) })
+		}
+		return
+	}
+	if d.doubted[number] {
+		return
+	}
+	d.doubted[number] = true
+	d.n.log.Error("group has failed: this member takes no part in it any more until it is restarted", "group", number, "err", err)
+	d.n.core.post(func() { d.n.core.groups[number].g.Fail(); d.n.core.take(number) })
+	// What the log names, and may not be there, is void: else nothing could be told to be
+	// synced any more, of no group.
+	if index := d.log.Unsynced(number); index > 0 {
+		if err := d.log.Append(grouplog.Record{Kind: grouplog.Void, Group: number, Index: index}); err != nil {
+			d.failed(-1, err)
+			return
+		}
+	}
+	d.asked = true
+}
+
+func (d *disk) try(t *diskTask) error {
+	if d.doubted[t.group] {
+		if w, ok := t.task.(*group.Write); ok {
+			d.refuse(t.group, w, storage.ErrReadOnly)
+		}
+		return nil
+	}
+	switch task := t.task.(type) {
+	case *group.Store:
+		return d.store(t, task)
+	case *group.Write:
+		d.write(t.group, task)
+		return nil
+	case group.Lead:
+		return d.lead(t.group, task)
+	case group.Carry:
+		return d.carry(t.group, task)
+	case group.TakeOver:
+		d.n.fetcher.takeOver(t.group, task)
+	case group.GiveUp:
+		return d.giveUp(t.group, task)
+	case group.Taken:
+		return d.taken(t.group, task)
+	}
+	return nil
+}
+
+// wrote notes that a topic has something to sync.
+func (d *disk) wrote(number int, l *storage.Log) {
+	if !slices.Contains(d.dirty, l) {
+		d.dirty = append(d.dirty, l)
+		d.dirtyIn = append(d.dirtyIn, number)
+	}
+}
+
+// store does a Store. What is void is durably so before anything is cut off, and the
+// bytes of entries are there before the entries are in the log.
+func (d *disk) store(t *diskTask, s *group.Store) error {
+	ctx := context.Background()
+	if t.step == 0 {
+		var records []grouplog.Record
+		if s.Hard {
+			records = append(records, grouplog.Record{Kind: grouplog.Hard, Group: t.group, Term: s.Term, Vote: s.Vote})
+		}
+		if s.Void != 0 {
+			records = append(records, grouplog.Record{Kind: grouplog.Void, Group: t.group, Index: s.Void})
+		}
+		if err := d.log.Append(records...); err != nil {
+			return err
+		}
+		t.step = 1
+	}
+	if s.Void != 0 && t.step == 1 {
+		if err := d.log.File().Sync(); err != nil {
+			d.log.Fail(err)
+			return fmt.Errorf("%w: %w", grouplog.ErrFailed, err)
+		}
+		for _, c := range s.Cuts {
+			l := d.n.topics.get(t.group, c.Topic)
+			if l == nil || c.Offset >= l.Next() || c.Offset < l.Oldest() {
+				continue
+			}
+			if err := cutOff(ctx, l, c.Offset); err != nil {
+				return final(l, err)
+			}
+			d.wrote(t.group, l)
+		}
+		for _, c := range s.Gone {
+			if err := d.drop(t.group, c.Topic, c.ID); err != nil {
+				return err
+			}
+		}
+		t.step = 2
+	}
+	for i := range s.Entries {
+		if err := d.entry(t.group, &s.Entries[i], s.Bodies[i]); err != nil {
+			return err
+		}
+	}
+	records := make([]grouplog.Record, 0, len(s.Entries)+2)
+	for i := range s.Entries {
+		e := &s.Entries[i]
+		records = append(records, grouplog.Record{Kind: grouplog.Entry, Group: t.group, Index: e.Index, Term: e.Term, Type: e.Type, Data: e.Data})
+	}
+	if s.Commit != 0 {
+		records = append(records, grouplog.Record{Kind: grouplog.Commit, Group: t.group, Index: s.Commit})
+	}
+	if s.Synced {
+		records = append(records, grouplog.Record{Kind: grouplog.Synced})
+	}
+	if s.Table != nil {
+		r, err := d.log.WriteTable(s.Table)
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
+	}
+	if err := d.log.Append(records...); err != nil {
+		return err
+	}
+	d.waiting = append(d.waiting, written{t.group, s.Seq, d.log.End()})
+	d.asked = d.asked || s.Sync
+	return nil
+}
+
+// entry writes what an entry names.
+func (d *disk) entry(number int, e *group.Entry, body group.Body) error {
+	ctx := context.Background()
+	switch data := e.Decoded.(type) {
+	case entry.Create:
+		l, err := d.n.o.Store.CreateAs(data.Name, data.ID, 0, data.Time)
+		if err != nil {
+			return err
+		}
+		d.n.topics.set(number, data.Topic, l)
+		d.wrote(number, l)
+	case entry.Roll:
+		l := d.n.topics.get(number, data.Topic)
+		if l == nil || l.Next() != data.Offset {
+			return nil
+		}
+		if err := l.Roll(ctx, data.Offset); err != nil {
+			return final(l, err)
+		}
+		d.wrote(number, l)
+	case *entry.Round:
+		runs, came := body.([]runBody)
+		if !came {
+			return nil // the leader has written them
+		}
+		for i := range data.Runs {
+			run := &data.Runs[i]
+			l := d.n.topics.get(number, run.Topic)
+			if l == nil || run.End() <= l.Begin() {
+				continue // others have said that it is gone
+			}
+			_, err := l.AppendRun(ctx, &storage.Run{
+				Offset: run.Offset, Millis: run.Time, Roll: run.Roll, Data: runs[i].data, Extents: runs[i].extents,
+			})
+			if err != nil {
+				return final(l, err)
+			}
+			d.wrote(number, l)
+		}
+	}
+	return nil
+}
+
+// lead cuts off what topics have behind the ends that a new leader begins with.
+func (d *disk) lead(number int, t group.Lead) error {
+	for _, p := range t.Topics {
+		l := d.n.topics.get(number, p.Number)
+		if l == nil || l.Next() <= p.End {
+			continue
+		}
+		if err := cutOff(context.Background(), l, p.End); err != nil {
+			return final(l, err)
+		}
+		d.wrote(number, l)
+	}
+	return nil
+}
+
+// write appends what clients have sent.
+func (d *disk) write(number int, w *group.Write) {
+	ctx := context.Background()
+	runs := make([]group.WrittenRun, len(w.Runs))
+	for i := range w.Runs {
+		run := &w.Runs[i]
+		l := d.n.topics.get(number, run.Topic.Number)
+		if l == nil {
+			runs[i].Err = group.ErrUnknown
+			continue
+		}
+		if len(d.n.damage(l)) > 0 && numbered(run.Requests) {
+			// What is damaged may be the batch that one of these was before.
+			runs[i].Err = group.ErrBusy
+			continue
+		}
+		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.o.Now().UnixMilli()}
+		for _, q := range run.Requests {
+			led.Parts = append(led.Parts, q.Data.(*request).part)
+		}
+		result, err := l.AppendLed(ctx, led)
+		if err != nil {
+			runs[i].Err = err
+			if errors.Is(err, storage.ErrInDoubt) || l.Failed() != nil {
+				d.failed(number, err)
+			}
+			continue
+		}
+		d.wrote(number, l)
+		for k, q := range run.Requests {
+			q.Data.(*request).result = result.Parts[k]
+		}
+		runs[i] = group.WrittenRun{
+			Bytes: result.Bytes, Batches: result.Batches, Messages: result.Messages, CRC: result.CRC, Time: result.Millis, Roll: result.Roll,
+		}
+	}
+	d.n.core.post(func() { d.n.core.groups[number].g.Written(w, runs); d.n.core.take(number) })
+}
+
+// numbered reports whether there are numbered batches in the requests.
+func numbered(requests []*group.Request) bool {
+	for _, q := range requests {
+		if slices.ContainsFunc(q.Data.(*request).part.Extents, func(x batch.Extent) bool { return x.Numbered }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *disk) refuse(number int, w *group.Write, err error) {
+	runs := make([]group.WrittenRun, len(w.Runs))
+	for i := range runs {
+		runs[i].Err = err
+	}
+	d.n.core.post(func() { d.n.core.groups[number].g.Written(w, runs); d.n.core.take(number) })
+}
+
+// carry does what is certain.
+func (d *disk) carry(number int, c group.Carry) error {
+	l := d.n.topics.get(number, c.Topic.Number)
+	if l == nil {
+		return nil
+	}
+	switch what := c.What.(type) {
+	case entry.Create:
+		return d.n.o.Store.TakeName(l)
+	case entry.Trim:
+		if err := l.AdvanceOldest(what.Offset); err != nil {
+			return final(l, err)
+		}
+		d.wrote(number, l)
+	case entry.Delete:
+		return d.remove(number, c.Topic.Number, l, what.Now)
+	}
+	return nil
+}
+
+// remove deletes a topic's files.
+func (d *disk) remove(number int, topic uint32, l *storage.Log, now bool) error {
+	d.n.topics.set(number, topic, nil)
+	d.clean(l)
+	if !l.Named() {
+		return d.n.o.Store.DropNew(l)
+	}
+	id := l.ID()
+	err := d.n.o.Store.Delete(context.Background(), l.Name(), hex.EncodeToString(id[:]), now)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // it is gone
+	}
+	return err
+}
+
+// drop removes a topic that is not to be.
+func (d *disk) drop(number int, topic uint32, id entry.ID) error {
+	l := d.n.o.Store.ByID(id)
+	if l == nil {
+		return nil
+	}
+	return d.remove(number, topic, l, false)
+}
+
+// clean forgets that a topic has something to sync.
+func (d *disk) clean(l *storage.Log) {
+	if i := slices.Index(d.dirty, l); i >= 0 {
+		d.dirty = slices.Delete(d.dirty, i, i+1)
+		d.dirtyIn = slices.Delete(d.dirtyIn, i, i+1)
+	}
+}
+
+// giveUp notes what a takeover has cut off as lost, and tells the group.
+func (d *disk) giveUp(number int, g group.GiveUp) error {
+	d.n.fetcher.drop(number)
+	logs := make([]*storage.Log, 0, len(g.Topics))
+	for i := range g.Topics {
+		l, err := d.n.fit(&g.Topics[i], g.Topics[i].Oldest, 0)
+		if err != nil {
+			return err
+		}
+		d.n.topics.set(number, g.Topics[i].Number, l)
+		logs = append(logs, l)
+	}
+	for _, err := range d.n.syncTogether(logs, nil) {
+		if err != nil {
+			return err
+		}
+	}
+	d.n.core.post(func() {
+		d.n.core.lookForDamage(number)
+		d.n.core.groups[number].g.GaveUp()
+		d.n.core.take(number)
+	})
+	return nil
+}
+
+// taken has the topics of a table that is in force take their names.
+func (d *disk) taken(number int, t group.Taken) error {
+	has := func(id entry.ID) bool {
+		return slices.ContainsFunc(t.Logged, func(p entry.Topic) bool { return p.ID == id })
+	}
+	for _, t := range d.n.topics.all() {
+		if t.group == number && !has(t.log.ID()) {
+			if err := d.remove(number, t.number, t.log, false); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range d.n.stored() { // and those that the log does not know at all
+		if GroupOf(l.Name(), d.n.member.Groups) == number && !has(l.ID()) {
+			if err := d.remove(number, ^uint32(0), l, false); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range t.Table.Topics {
+		l := d.n.o.Store.ByID(p.ID)
+		if l == nil {
+			return fmt.Errorf("cluster: topic %s of a table is not there", p.Name)
+		}
+		if err := d.n.o.Store.TakeName(l); err != nil {
+			return err
+		}
+		d.n.topics.set(number, p.Number, l)
+		l.SetReadable(p.End)
+	}
+	return nil
+}
+
+// close closes the member log, when nothing is to be done any more.
+func (d *disk) close() error { return d.log.Close() }
+
+// final makes the error of a topic that has failed one that is not tried again,
+// whatever its cause was.
+func final(l *storage.Log, err error) error {
+	if failed := l.Failed(); failed != nil {
+		return errors.New(failed.Error())
+	}
+	return err
+}
+
+// noRoom reports whether an error is that of a full disk.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

@@ -1,0 +1,404 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"math"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/peer"
+	"github.com/logd-dev/logd/internal/storage"
+)
+
+// fetchBytes is how much is fetched at once, but for a larger batch.
+const fetchBytes = 1 << 20
+
+// fetcher gets the bytes that this member lacks, a piece at a time.
+type fetcher struct {
+	actor
+	n    *Node
+	jobs []*takeJob // by group; nil where no table is taken over
+	look int
+}
+
+// takeJob is a table that is being taken over: see group.TakeOver.
+type takeJob struct {
+	group   int
+	task    group.TakeOver
+	cut     int              // topics that were made to fit
+	next    int              // the one that is fetched
+	oldest  map[uint32]int64 // where topics begin that were trimmed since
+	logs    []*storage.Log
+	dropped bool
+	tries   int // in a row that got nothing
+	stalled bool
+}
+
+// stallTries is how many tries in a row get nothing until the others are told that
+// the table is of no use: bytes of it may be gone from everywhere.
+const stallTries = 50
+
+// takeOver begins to take over a table, in place of the one under way.
+func (f *fetcher) takeOver(number int, t group.TakeOver) {
+	job := &takeJob{group: number, task: t, oldest: make(map[uint32]int64)}
+	f.post(func() {
+		if old := f.jobs[number]; old != nil {
+			old.dropped = true
+		}
+		f.jobs[number] = job
+		f.goOn(job)
+	})
+}
+
+// drop ends a takeover.
+func (f *fetcher) drop(number int) {
+	f.post(func() {
+		if job := f.jobs[number]; job != nil {
+			job.dropped = true
+			f.jobs[number] = nil
+		}
+	})
+}
+
+// goOn does a piece of a job, and asks for the next.
+func (f *fetcher) goOn(job *takeJob) {
+	if job.dropped || f.n.Err() != nil {
+		return
+	}
+	done, err := f.piece(job)
+	switch {
+	case err != nil && noRoom(err), errors.Is(err, errNobody):
+		if job.tries++; job.tries == stallTries {
+			f.stall(job, true)
+		}
+		return // until the next tick
+	case err != nil:
+		f.n.disk.post(func() { f.n.disk.failed(job.group, err) })
+		return
+	case !done:
+		f.post(func() { f.goOn(job) })
+		return
+	}
+	f.jobs[job.group] = nil
+	f.n.core.post(func() {
+		f.n.core.groups[job.group].g.TableThere(job.task.Table, job.oldest)
+		f.n.core.take(job.group)
+	})
+}
+
+func (f *fetcher) stall(job *takeJob, stalled bool) {
+	job.stalled = stalled
+	f.n.core.post(func() { f.n.core.groups[job.group].stalled = stalled })
+}
+
+// errNobody is that nobody gives what is needed now.
+var errNobody = errors.New("cluster: no member has the bytes now")
+
+// piece does the next piece of a job.
+func (f *fetcher) piece(job *takeJob) (done bool, err error) {
+	t := job.task.Table
+	if job.cut < len(t.Topics) {
+		l, err := f.makeFit(job, &t.Topics[job.cut])
+		if err != nil {
+			return false, err
+		}
+		f.n.topics.set(job.group, t.Topics[job.cut].Number, l)
+		job.logs = append(job.logs, l)
+		job.cut++
+		return false, nil
+	}
+	for ; job.next < len(t.Topics); job.next++ {
+		p := &t.Topics[job.next]
+		l := job.logs[job.next]
+		if l.Next() >= p.End {
+			continue
+		}
+		return false, f.fetchNext(job, p, l)
+	}
+	for _, err := range f.n.syncTogether(job.logs, nil) {
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// makeFit makes a topic have what it may keep: what is below its own readable end, and
+// not before the oldest offset of the table.
+func (f *fetcher) makeFit(job *takeJob, p *entry.Topic) (*storage.Log, error) {
+	ctx := context.Background()
+	l := f.n.o.Store.ByID(p.ID)
+	if l == nil {
+		return f.n.o.Store.CreateAs(p.Name, p.ID, p.Oldest, p.Time)
+	}
+	i := slices.IndexFunc(job.task.Old, func(o entry.Topic) bool { return o.ID == p.ID })
+	if i < 0 || l.Begin() > p.Oldest || l.Next() < p.Oldest {
+		// Nothing of it is known to be what the others have.
+		return l, l.Reset(ctx, p.Oldest)
+	}
+	if own := job.task.Old[i].End; l.Next() > own {
+		if err := cutOff(ctx, l, own); err != nil {
+			return nil, err
+		}
+	}
+	if l.Next() <= p.Oldest && l.Begin() < p.Oldest {
+		return l, l.Reset(ctx, p.Oldest)
+	}
+	return l, l.AdvanceOldest(p.Oldest)
+}
+
+// fetchNext gets the next bytes of a topic from whoever has them.
+func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error {
+	ctx := context.Background()
+	from := l.Next()
+	got, err := f.ask(job.group, &job.task.Table.Conf, p.ID, from, p.End)
+	var gone *peer.GoneError
+	if errors.As(err, &gone) {
+		at := min(gone.Oldest, p.End)
+		if at <= from {
+			return errNobody
+		}
+		job.oldest[p.Number] = at
+		return l.Reset(ctx, at)
+	}
+	if err != nil {
+		return errNobody
+	}
+	if job.tries = 0; job.stalled {
+		f.stall(job, false)
+	}
+	for i, part := range got.Parts {
+		end := from + int64(len(got.Data))
+		if i+1 < len(got.Parts) {
+			end = got.Parts[i+1].Offset
+		}
+		body, err := parseRun(got.Data[part.Offset-from : end-from])
+		if err != nil {
+			return errNobody // it is damaged there, and not known to be
+		}
+		_, err = l.AppendRun(ctx, &storage.Run{Offset: part.Offset, Millis: part.Time, Roll: part.Roll, Data: body.data, Extents: body.extents})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks the other members of a group for bytes of a topic, one after another, from
+// one on that changes.
+func (f *fetcher) ask(number int, conf *entry.Conf, id entry.ID, from, to int64) (Fetched, error) {
+	var ids []uint64
+	for _, list := range [][]uint64{conf.Voters, conf.Learners, conf.Outgoing} {
+		for _, m := range list {
+			if m != f.n.member.ID && !slices.Contains(ids, m) {
+				ids = append(ids, m)
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return Fetched{}, errNobody
+	}
+	f.look++
+	for i := range ids {
+		got, err := f.n.o.Transport.Fetch(ids[(i+f.look)%len(ids)], id, from, to)
+		var gone *peer.GoneError
+		if err == nil && !whole(&got, from, to) {
+			continue
+		}
+		if err == nil || errors.As(err, &gone) {
+			return got, err
+		}
+	}
+	return Fetched{}, errNobody
+}
+
+// whole reports whether what was fetched is of the range, with its parts in order.
+func whole(got *Fetched, from, to int64) bool {
+	n := int64(len(got.Data))
+	if n == 0 || n > to-from || len(got.Parts) == 0 || got.Parts[0].Offset != from {
+		return false
+	}
+	for i := 1; i < len(got.Parts); i++ {
+		if got.Parts[i].Offset <= got.Parts[i-1].Offset || got.Parts[i].Offset >= from+n {
+			return false
+		}
+	}
+	return true
+}
+
+// lookForDamage refills some of what is set aside, and goes on with what found
+// nobody.
+func (f *fetcher) lookForDamage() {
+	for _, job := range f.jobs {
+		if job != nil {
+			f.goOn(job)
+		}
+	}
+	for _, t := range f.n.topics.all() {
+		if err := t.log.Failed(); err != nil {
+			f.n.disk.post(func() { f.n.disk.failed(t.group, err) })
+			continue
+		}
+		if f.jobs[t.group] != nil || len(f.n.damage(t.log)) == 0 {
+			continue
+		}
+		f.n.core.post(func() {
+			cg := f.n.core.groups[t.group]
+			if term, _ := cg.g.TakingOver(); term != 0 {
+				return
+			}
+			conf, _ := cg.g.Conf()
+			runs := cg.g.RunsAt(t.number)
+			f.post(func() { f.refill(t.group, t.log, &conf, runs) })
+		})
+	}
+}
+
+// damage returns what is set aside of a topic and not trimmed. What is before the oldest
+// offset may be in a partition that goes on behind it.
+func (n *Node) damage(l *storage.Log) (ranges []storage.Range) {
+	all := *l.Damaged()
+	if len(all) == 0 {
+		return nil
+	}
+	oldest := n.topics.oldest(l.ID())
+	for _, r := range all {
+		if r.To > oldest {
+			r.From = max(r.From, l.Begin())
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// refill gets back a piece of what is set aside of a topic.
+func (f *fetcher) refill(number int, l *storage.Log, conf *entry.Conf, runs []entry.Run) {
+	ctx := context.Background()
+	oldest, readable := f.n.topics.oldest(l.ID()), l.Readable()
+	var r storage.Range
+	for _, d := range f.n.damage(l) {
+		// What is not committed nobody gives, and what begins before the oldest offset
+		// nobody has.
+		if d.From >= oldest && d.From < readable {
+			r = storage.Range{From: d.From, To: min(d.To, readable)}
+			break
+		}
+	}
+	if r.To == 0 || f.jobs[number] != nil {
+		return
+	}
+	got, err := f.ask(number, conf, entry.ID(l.ID()), r.From, r.To)
+	var gone *peer.GoneError
+	if errors.As(err, &gone) {
+		f.n.log.Debug("what is damaged was trimmed elsewhere", "topic", l.Name(), "offset", r.From, "to", r.To, "gone", gone.Oldest, "oldest", f.n.topics.oldest(l.ID()), "begin", l.Begin())
+		if gone.Oldest > r.From {
+			if err := l.AdvanceOldest(min(gone.Oldest, l.Next())); err != nil {
+				f.n.log.Warn("removing what was trimmed failed", "topic", l.Name(), "err", err)
+			}
+		}
+		return
+	}
+	if err != nil {
+		f.n.log.Debug("nobody has what is damaged", "topic", l.Name(), "offset", r.From, "to", r.To, "err", err)
+		return // another time
+	}
+	if !confirmed(runs, r.From, got.Data) {
+		f.n.log.Warn("bytes for damage are not what the log says: not taken", "topic", l.Name(), "offset", r.From)
+		return
+	}
+	times := make([]storage.TimeMark, len(got.Parts))
+	for i, p := range got.Parts {
+		times[i] = storage.TimeMark{Offset: p.Offset, Millis: p.Time}
+	}
+	if err := l.Refill(ctx, r.From, r.From+int64(len(got.Data)), got.Data, times); err != nil {
+		f.n.log.Warn("damage is not refilled", "topic", l.Name(), "offset", r.From, "err", err)
+	}
+}
+
+// confirmed reports whether no run of the own log that lies within the bytes says that
+// they are others.
+func confirmed(runs []entry.Run, from int64, data []byte) bool {
+	for i := range runs {
+		r := &runs[i]
+		if r.Offset < from || r.End() > from+int64(len(data)) {
+			continue
+		}
+		if crc32.Checksum(data[r.Offset-from:r.End()-from], castagnoli) != r.CRC {
+			return false
+		}
+	}
+	return true
+}
+
+// ErrNotHere is bytes that a member does not give: they are not there, not readable
+// yet, or damaged.
+var ErrNotHere = errors.New("cluster: the bytes are not here")
+
+// Serve returns bytes of a topic for another member, below the readable end, up to so
+// many. The error is a *peer.GoneError of what the log says was trimmed, never of
+// where files begin, and else ErrNotHere.
+func (n *Node) Serve(id entry.ID, from, to int64) (Fetched, error) {
+	l := n.o.Store.ByID(id)
+	if l == nil {
+		return Fetched{}, ErrNotHere
+	}
+	if oldest := n.topics.oldest(id); oldest > from {
+		return Fetched{}, &peer.GoneError{Oldest: oldest}
+	}
+	to = min(to, l.Readable())
+	if from >= to {
+		return Fetched{}, ErrNotHere
+	}
+	v, err := l.Verify(from, math.MaxInt64, min(to-from, fetchBytes))
+	if err != nil {
+		return Fetched{}, ErrNotHere
+	}
+	end := from + v.Len()
+	var rolls []int64 // where partitions begin
+	at := from
+	for i := range v.Sections() {
+		_, pos, n := v.Section(i)
+		if pos == 0 {
+			rolls = append(rolls, at)
+		}
+		at += n
+	}
+	data, err := ReadViews(nil, []View{v})
+	if err != nil {
+		return Fetched{}, ErrNotHere
+	}
+	times, err := l.Times(from, end, math.MaxInt)
+	if err != nil {
+		return Fetched{}, ErrNotHere
+	}
+	return Fetched{Data: data, Parts: partsOf(from, rolls, times)}, nil
+}
+
+// partsOf returns the parts of bytes that begin at an offset: one for each time, and one
+// where a partition begins.
+func partsOf(from int64, rolls []int64, times []storage.TimeMark) (parts []peer.Part) {
+	millis := int64(0)
+	if len(times) == 0 || times[0].Offset > from {
+		times = append([]storage.TimeMark{{Offset: from}}, times...)
+	}
+	for len(times) > 0 || len(rolls) > 0 {
+		at := int64(math.MaxInt64)
+		if len(times) > 0 {
+			at = times[0].Offset
+		}
+		roll := len(rolls) > 0 && rolls[0] <= at
+		if roll {
+			at = rolls[0]
+			rolls = rolls[1:]
+		}
+		if len(times) > 0 && times[0].Offset <= at {
+			millis = times[0].Millis
+			times = times[1:]
+		}
+		parts = append(parts, peer.Part{Offset: at, Time: millis, Roll: roll})
+	}
+	return parts
+}

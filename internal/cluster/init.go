@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/grouplog"
+	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// Errors of Init and Single.
+var (
+	// ErrMember is a work directory that is a member's already.
+	ErrMember = errors.New("the work directory is a member of a cluster already")
+	// ErrNoMember is a work directory that is no member's.
+	ErrNoMember = errors.New("the work directory is no member of a cluster")
+)
+
+// First is the first member of a new cluster.
+type First struct {
+	Cluster  entry.ID
+	Groups   int
+	Name     string
+	Addr     string // for clients
+	PeerAddr string // for other members
+	Settings []entry.Setting
+	Boot     uint64
+}
+
+// Init makes the first member of a cluster of a work directory, in whose store nobody
+// works. No byte of the topics is changed; all of them are on stable storage when
+// it returns nil. With an error it is a single node's still.
+func Init(ctx context.Context, fsys vfs.FS, store *storage.Store, f First) error {
+	if _, err := grouplog.ReadMember(fsys); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = ErrMember
+		}
+		return err
+	}
+	for name, err := range store.Broken() {
+		return fmt.Errorf("topic %s can't be opened: %w", name, err)
+	}
+	logs := store.All()
+	slices.SortFunc(logs, func(a, b *storage.Log) int { return strings.Compare(a.Name(), b.Name()) })
+	if errs, _ := store.SyncTogether(logs, nil); errors.Join(errs...) != nil {
+		return errors.Join(errs...)
+	}
+	self := entry.Member{ID: 1, Role: entry.Voter, Name: f.Name, Addr: f.Addr, PeerAddr: f.PeerAddr}
+	tables := make([]*entry.Table, f.Groups)
+	for i := range tables {
+		tables[i] = &entry.Table{Group: uint16(i), Index: 1, Term: 1, Conf: entry.Conf{Voters: []uint64{self.ID}}, NextTopic: 1}
+	}
+	tables[0].Members, tables[0].NextMember, tables[0].Settings = []entry.Member{self}, self.ID+1, f.Settings
+	for _, l := range logs {
+		t := tables[GroupOf(l.Name(), f.Groups)]
+		t.Topics = append(t.Topics, entry.Topic{
+			Number: t.NextTopic, ID: l.ID(), Name: l.Name(), Time: l.Created(), Oldest: l.Begin(), End: l.Next(),
+		})
+		t.NextTopic++
+	}
+	l, err := grouplog.Create(fsys, grouplog.Member{Cluster: f.Cluster, ID: self.ID, Name: f.Name, Groups: f.Groups}, f.Boot, tables)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// Single makes a single node of a member, and returns the id of the cluster that it was
+// in. All bytes of its topics stay, those in doubt, too. The other members must not be
+// started again: they would go on as if this one were one of them.
+func Single(ctx context.Context, fsys vfs.FS, store *storage.Store) (entry.ID, error) {
+	m, err := grouplog.ReadMember(fsys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return entry.ID{}, ErrNoMember
+	}
+	if err != nil {
+		return entry.ID{}, err
+	}
+	for _, l := range store.All() {
+		if l.Named() {
+			continue
+		}
+		// Its creation, or a table that brought it, was not certain.
+		if l.Begin() == l.Next() {
+			err = store.DropNew(l)
+		} else if err = store.TakeName(l); errors.Is(err, fs.ErrExist) {
+			err = store.DropNew(l) // kept among what was deleted
+		}
+		if err != nil {
+			return m.Cluster, err
+		}
+	}
+	old := fmt.Sprintf("%s-%s.old", grouplog.Dir, hex.EncodeToString(m.Cluster[:]))
+	if err := fsys.Rename(grouplog.Dir, old); err != nil {
+		return m.Cluster, err
+	}
+	return m.Cluster, fsys.SyncDir(".")
+}

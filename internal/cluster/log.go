@@ -1,0 +1,257 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// Log is a topic of the cluster, as this member has it: a topic.Log.
+type Log struct {
+	n      *Node
+	group  int
+	number uint32
+	*storage.Log
+}
+
+var _ topic.Log = (*Log)(nil)
+
+// notLeader is the answer to what only the leader of a group can do.
+func (n *Node) notLeader(number int) error {
+	e := &topic.NotLeaderError{}
+	if lead := n.core.groups[number].seenLeader.Load(); lead != nil && lead.id != n.member.ID {
+		e.Addr = lead.addr
+	}
+	return e
+}
+
+// leader is who leads a group, as others than the core are told.
+type leader struct {
+	id    uint64
+	addr  string // for clients
+	ready bool   // it is this member, and takes requests
+}
+
+// Append appends batches if this member leads the topic's group: see topic.Appender.
+// On return they are in the leader's file, and proposed to the others.
+func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	for i := range extents {
+		if extents[i].Numbered {
+			if err := l.Log.ReadyNumbers(ctx); err != nil {
+				return topic.Appended{}, err
+			}
+			break
+		}
+	}
+	requests := split(data, extents)
+	l.n.core.post(func() {
+		for _, r := range requests {
+			l.n.core.submit(l.group, l.number, r)
+		}
+	})
+	// What was handed over is answered, come what may: data is the caller's only then.
+	for _, r := range requests {
+		<-r.done
+	}
+	return l.join(requests)
+}
+
+// split cuts a run into parts of which each fits into a round.
+func split(data []byte, extents []batch.Extent) (requests []*request) {
+	for len(extents) > 0 {
+		n, bytes := 0, int64(0)
+		for n < len(extents) && (n == 0 || bytes+extents[n].Len <= entry.MaxRoundBytes) {
+			bytes += extents[n].Len
+			n++
+		}
+		requests = append(requests, &request{part: storage.Part{Data: data[:bytes], Extents: extents[:n]}, done: make(chan struct{})})
+		data, extents = data[bytes:], extents[n:]
+	}
+	return requests
+}
+
+// join adds up the answers to the parts of an append, up to the first that was
+// refused.
+func (l *Log) join(requests []*request) (a topic.Appended, err error) {
+	if len(requests) == 1 && requests[0].err == nil {
+		return requests[0].result, nil
+	}
+	for i, r := range requests {
+		if r.err != nil {
+			if i > 0 {
+				a.Batches = len(a.Outcomes)
+			}
+			return a, l.refusal(r.err)
+		}
+		if i == 0 {
+			a.Offset = r.result.Offset
+		}
+		offset := r.result.Offset
+		for k, x := range r.part.Extents {
+			o := topic.Outcome{Offset: offset, End: offset + x.Len, Ticket: r.result.Ticket}
+			if r.result.Outcomes != nil {
+				o = r.result.Outcomes[k]
+			} else {
+				offset = o.End
+			}
+			a.Outcomes = append(a.Outcomes, o)
+		}
+		a.End, a.Ticket = r.result.End, r.result.Ticket
+	}
+	a.Batches = len(a.Outcomes)
+	return a, nil
+}
+
+// refusal is what a client is told of an error of the group's.
+func (l *Log) refusal(err error) error {
+	switch {
+	case errors.Is(err, group.ErrNotLeader):
+		return l.n.notLeader(l.group)
+	case errors.Is(err, group.ErrBusy):
+		return topic.ErrBusy
+	case errors.Is(err, group.ErrUnknown):
+		return topic.ErrDeleted
+	}
+	return err
+}
+
+// Commit waits until the batches are on stable storage on a majority. Where that can't be
+// told it is topic.ErrInDoubt; where they are not stored, and never will be, a
+// NotLeaderError.
+func (l *Log) Commit(ctx context.Context, a topic.Appended) error {
+	v, _ := a.Ticket.(*verdict)
+	if v == nil {
+		return nil
+	}
+	select {
+	case <-v.done:
+		return v.err(l.n.notLeader(l.group))
+	case <-ctx.Done():
+		return errors.Join(topic.ErrInDoubt, ctx.Err())
+	}
+}
+
+// Read is that of topic.Reader. What this member can't know of is no topic.ErrNotFound
+// but a NotLeaderError.
+func (l *Log) Read(offset, messages, maxBytes int64) (topic.View, error) {
+	v, err := l.Log.Read(offset, messages, maxBytes)
+	return v, l.unknown(offset, err)
+}
+
+// Verify is Read of batches that are checked first.
+func (l *Log) Verify(offset, messages, maxBytes int64) (topic.View, error) {
+	v, err := l.Log.Verify(offset, messages, maxBytes)
+	return v, l.unknown(offset, err)
+}
+
+// unknown turns the absence of what may well be stored into an error that says so.
+func (l *Log) unknown(offset int64, err error) error {
+	if !errors.Is(err, topic.ErrNotFound) {
+		return err
+	}
+	damaged := false
+	for _, r := range *l.Log.Damaged() {
+		damaged = damaged || r.From <= offset && offset < r.To
+	}
+	lead := l.n.core.groups[l.group].seenLeader.Load()
+	leads := lead != nil && lead.ready
+	switch {
+	case damaged && leads:
+		return topic.ErrBusy // it is being fetched from others
+	case damaged, offset > l.Readable() && !leads:
+		return l.n.notLeader(l.group)
+	}
+	return err
+}
+
+// Topics is the topics of the cluster, as this member knows them: a topic.Topics.
+type Topics struct{ n *Node }
+
+// Topics returns the topics.
+func (n *Node) Topics() Topics { return Topics{n} }
+
+// Log returns the log of a topic. Of one that is not known here only the leader says
+// that there is none.
+func (t Topics) Log(name []byte) (topic.Log, error) {
+	number := GroupOf(string(name), t.n.member.Groups)
+	l, err := t.n.o.Store.Log(name)
+	if err != nil {
+		lead := t.n.core.groups[number].seenLeader.Load()
+		if errors.Is(err, storage.ErrNotFound) && (lead == nil || !lead.ready) {
+			err = t.n.notLeader(number)
+		}
+		return nil, err
+	}
+	n, ok := t.n.topics.number(number, l)
+	if !ok {
+		return nil, t.n.notLeader(number)
+	}
+	return &Log{t.n, number, n, l}, nil
+}
+
+// Create returns the log of a topic, which is made if need be: on all members. It
+// returns when that is committed.
+func (t Topics) Create(ctx context.Context, name []byte) (topic.Log, error) {
+	if l, err := t.Log(name); err == nil || !errors.Is(err, storage.ErrNotFound) {
+		return l, err
+	}
+	number := GroupOf(string(name), t.n.member.Groups)
+	type answer struct {
+		v   *verdict
+		err error
+	}
+	proposed := make(chan answer, 1)
+	id := t.n.o.NewID()
+	t.n.propose(number, func(g *group.Group) (entry.Data, error) {
+		return entry.Create{Topic: g.NextTopic(), ID: id, Name: string(name), Time: t.n.o.Now().UnixMilli()}, nil
+	}, func(v *verdict, err error) { proposed <- answer{v, err} })
+	a := <-proposed
+	switch {
+	case errors.Is(a.err, group.ErrNotLeader):
+		return nil, t.n.notLeader(number)
+	case a.err != nil:
+		return nil, topic.ErrBusy
+	}
+	select {
+	case <-a.v.done:
+		if err := a.v.err(t.n.notLeader(number)); err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, topic.ErrBusy // it goes on
+	}
+	// Its folder was made before its entry could be stored.
+	l := t.n.o.Store.ByID(id)
+	topicNumber, ok := t.n.topics.number(number, l)
+	if !ok {
+		return nil, topic.ErrDeleted
+	}
+	return &Log{t.n, number, topicNumber, l}, nil
+}
+
+// Fresh returns when this member knows all that was answered by any member before the
+// call.
+func (n *Node) Fresh(ctx context.Context, number int) error {
+	done := make(chan error, 1)
+	n.core.post(func() {
+		cg := n.core.groups[number]
+		cg.nextFresh++
+		cg.fresh[cg.nextFresh] = func(err error) { done <- err }
+		cg.g.Fresh(cg.nextFresh)
+		n.core.take(number)
+	})
+	select {
+	case err := <-done:
+		if err != nil {
+			return n.notLeader(number)
+		}
+		return nil
+	case <-ctx.Done():
+		return n.notLeader(number)
+	}
+}
