@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/logdtest"
 	"github.com/logd-dev/logd/progress"
 )
@@ -68,6 +69,18 @@ func rest(s *logd.Scanner) (bodies []string) {
 		bodies = append(bodies, string(s.Message().Body))
 	}
 	return bodies
+}
+
+// reconnect waits until a client knows that the connection is gone which it had before
+// a restart, and has another: what it sends over the old one may be lost.
+func reconnect(t testing.TB, client *logd.Client) {
+	t.Helper()
+	testkit.Eventually(t, func() string {
+		if err := client.Ping(t.Context()); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // fill appends batches of one to three messages called 0, 1, 2, … and returns
@@ -284,6 +297,7 @@ func TestScannerFollowsThroughRestarts(t *testing.T) {
 				fill(t, client, "t", from, from+10)
 			}
 			server.Restart()
+			reconnect(t, client)
 			if round%2 == 1 {
 				fill(t, client, "t", from, from+10)
 			}
@@ -311,6 +325,7 @@ func TestScannerFollowsThroughRestarts(t *testing.T) {
 	}()
 	server.Stop()
 	server.Restart()
+	reconnect(t, client)
 	add(t, client, "t", "last")
 	if got := <-scanned; !got.ok || got.body != "last" {
 		t.Errorf("after the last restart: %+v, %v", got, s.Err())
