@@ -7,10 +7,10 @@ import (
 	"net"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/socket"
 )
 
 // conn drives the session of one connection, with a goroutine. All but Wake and
@@ -19,8 +19,8 @@ type conn struct {
 	session
 	nc   net.Conn
 	in   input
-	sock output
-	read deadline
+	sock socket.Writer
+	read socket.Deadline
 
 	// started is when the request that is arriving was begun; zero when none is.
 	started time.Time
@@ -38,14 +38,10 @@ var aLongTimeAgo = time.Unix(1, 0)
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{nc: nc, woken: make(chan struct{}, 1)}
 	c.caller = s.newCaller(nc.RemoteAddr())
-	c.read.set = nc.SetReadDeadline
-	c.sock.write.set = nc.SetWriteDeadline
-	// Only a bare TCP connection is used by its descriptor: what wraps one, as
-	// TLS does, has bytes of its own to add.
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			c.useDescriptor(raw)
-		}
+	c.read.Set = nc.SetReadDeadline
+	c.sock.Init(nc, s.o.Timeout, &s.counters.out, c.moved)
+	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
+		c.in.readFn = c.readReady
 	}
 	return c
 }
@@ -61,11 +57,6 @@ func (c *conn) moved(n int) {
 		c.turn = 0
 		runtime.Gosched()
 	}
-}
-
-func (c *conn) useDescriptor(raw syscall.RawConn) {
-	c.in.raw, c.sock.raw = raw, raw
-	c.in.readFn, c.sock.sendFn, c.sock.fileFn = c.readReady, c.sendReady, c.fileReady
 }
 
 func (c *conn) releaseBuffers() {
@@ -103,7 +94,7 @@ func (c *conn) serve() {
 			c.srv.log.Debug("connection ended", "remote", c.from(), "err", err)
 		}
 	} else if c.flush(false) == nil {
-		linger(c.nc)
+		socket.Linger(c.nc)
 	}
 }
 
@@ -170,11 +161,11 @@ func (c *conn) await() error {
 			const grace = 100 * time.Millisecond
 			if c.drainUntil.IsZero() {
 				c.drainUntil = now.Add(grace)
-				c.read.forget()
+				c.read.Forget()
 			}
 			timeout, want = grace, c.drainUntil
 		}
-		c.read.by(want, timeout/32)
+		c.read.By(want, timeout/32)
 		if c.draining.Load() && c.drainUntil.IsZero() {
 			continue // drain has set its deadline before ours
 		}
@@ -195,7 +186,7 @@ func (c *conn) await() error {
 			}
 			return err
 		default:
-			c.read.forget() // a wake-up for a wait that is over, or drain
+			c.read.Forget() // a wake-up for a wait that is over, or drain
 		}
 	}
 }
@@ -215,7 +206,7 @@ func (c *conn) wait() error {
 	default:
 	}
 	until := c.reading.until
-	c.read.forget()
+	c.read.Forget()
 	c.nc.SetReadDeadline(until)
 	if c.draining.Load() || c.ctx.Err() != nil {
 		c.stopWaiting()

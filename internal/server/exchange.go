@@ -62,7 +62,7 @@ func (s *Server) MaxRequest() int64 {
 }
 
 // Sent counts bytes of answers that a responder has sent.
-func (s *Server) Sent(n int) { s.counters.bytesOut.Add(int64(n)) }
+func (s *Server) Sent(n int) { s.counters.out.Bytes.Add(int64(n)) }
 
 // parse checks that b is one whole request and nothing else.
 func (x *exchange) parse(b []byte) *protocol.Error {

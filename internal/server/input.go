@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -153,25 +152,6 @@ func (c *conn) awaitHangUp() error {
 	}
 	return err
 }
-
-// deadline is one of a connection's deadlines. Setting one costs a timer, so
-// it is set somewhat later than asked for and left alone while it is late
-// enough.
-type deadline struct {
-	at  time.Time
-	set func(time.Time) error
-}
-
-// by sees to it that the deadline is at want or up to slack later.
-func (d *deadline) by(want time.Time, slack time.Duration) {
-	if d.at.Before(want) || d.at.After(want.Add(slack)) {
-		d.at = want.Add(slack / 2)
-		d.set(d.at) // fails only on a closed connection, as what follows will
-	}
-}
-
-// forget makes the next call of by set the deadline.
-func (d *deadline) forget() { d.at = time.Time{} }
 
 // isTimeout reports whether err is a deadline that has passed.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

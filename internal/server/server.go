@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/socket"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -246,7 +247,7 @@ func (s *Server) refuse(nc net.Conn) {
 		defer func() { <-s.refusals }()
 		nc.SetWriteDeadline(time.Now().Add(time.Second))
 		nc.Write(protocol.AppendError(nil, protocol.ErrBusy))
-		linger(nc)
+		socket.Linger(nc)
 	})
 }
 
@@ -329,22 +330,4 @@ func (s *Server) address() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.host
-}
-
-// linger closes a connection so that what was sent last arrives: closing with
-// input unread would reset it. It waits a moment for the client to close.
-func linger(nc net.Conn) {
-	const wait, most = time.Second, 4 << 20
-	if w, ok := nc.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
-		nc.SetReadDeadline(time.Now().Add(wait))
-		b := make([]byte, 4096)
-		for n := 0; n < most; {
-			m, err := nc.Read(b)
-			if err != nil {
-				break
-			}
-			n += m
-		}
-	}
-	nc.Close()
 }

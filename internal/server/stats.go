@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/socket"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -15,9 +16,9 @@ import (
 type counters struct {
 	active, total     atomic.Int64 // connections
 	refused, panics   atomic.Int64
-	bytesIn, bytesOut atomic.Int64
+	bytesIn           atomic.Int64
+	out               socket.Counters
 	batches, messages atomic.Int64 // appended
-	sentFiles         atomic.Int64 // sendfile calls
 	waiting           atomic.Int64 // readers at the end of a log
 	httpWaiting       atomic.Int64 // those of them over HTTP
 	requests, errors  [protocol.NumCommands]atomic.Int64
@@ -91,9 +92,9 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Connections: c.active.Load(), ConnectionsTotal: c.total.Load(),
 		ConnectionsRefused: c.refused.Load(), Panics: c.panics.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.out.Bytes.Load(),
 		Batches: c.batches.Load(), Messages: c.messages.Load(),
-		Sendfiles: c.sentFiles.Load(), WaitingReads: c.waiting.Load(),
+		Sendfiles: c.out.Sendfiles.Load(), WaitingReads: c.waiting.Load(),
 	}
 	for i := range c.requests {
 		st.Requests[i] = c.requests[i].Load()
