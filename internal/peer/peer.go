@@ -16,7 +16,8 @@
 //	ERR <reason>\r\n            to either; see the Reasons
 //
 // On control and data connections the one who dialed sends frames from then on, and
-// the other nothing: there are connections in each direction. Little endian:
+// the other nothing but perhaps a refusal of START, the line above, and then the end:
+// there are connections in each direction. Little endian:
 //
 //	0  4  length of the message       10  2  group
 //	4  4  CRC-32C of all bytes of     12  4  length of the body

@@ -151,17 +151,13 @@ func TestReader(t *testing.T) {
 			}
 
 			r = reader("append", "append", "table")
-			body := make([]byte, 5)
 			f, err = r.Next(Data, 5)
-			if err2 := r.Body(body); err != nil || err2 != nil || string(body) != "bytes" || string(f.Message) != "entry" || f.Group != 63 {
+			body, err2 := r.Body([]byte("the "))
+			if err != nil || err2 != nil || string(body) != "the bytes" || string(f.Message) != "entry" || f.Group != 63 {
 				t.Errorf("append: %+v, %q, %v, %v", f, body, err, err2)
 			}
-			f, err = r.Next(Data, 5) // of the second a part is skipped
-			if err2 := r.Body(body[:2]); err != nil || err2 != nil || string(body[:2]) != "by" {
-				t.Errorf("append: %+v, %q, %v, %v", f, body, err, err2)
-			}
-			if err := r.Body(make([]byte, 4)); !errors.Is(err, ErrInvalid) {
-				t.Errorf("more than the body: %v", err)
+			if f, err = r.Next(Data, 5); err != nil { // the body of the second is skipped
+				t.Errorf("append: %+v, %v", f, err)
 			}
 			if f, err = r.Next(Data, 5); err != nil || f.Kind != KindTable || string(f.Message) != "table" {
 				t.Errorf("table: %+v, %v", f, err)
@@ -169,7 +165,7 @@ func TestReader(t *testing.T) {
 
 			r = reader("parts", "gone", "sums", "gone")
 			p, err := r.Fetched(&Fetch{id, 100, 1000})
-			if err2 := r.Body(make([]byte, 50)); err != nil || err2 != nil || !reflect.DeepEqual(*p, parts) {
+			if body, err2 := r.Body(nil); err != nil || err2 != nil || len(body) != 50 || !reflect.DeepEqual(*p, parts) {
 				t.Errorf("parts: %+v, %v, %v", p, err, err2)
 			}
 			gone := func(err error) {
@@ -367,6 +363,20 @@ func TestMemory(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 2*chunk {
 		t.Errorf("%d bytes of memory for 1000 of a message", n)
 	}
+
+	b := AppendFrame(nil, &Frame{Kind: KindAppend, Body: 1 << 30})
+	runtime.ReadMemStats(&before)
+	r := NewReader(bytes.NewReader(append(b, make([]byte, 1000)...)))
+	if _, err := r.Next(Data, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Body(nil); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2*chunk {
+		t.Errorf("%d bytes of memory for 1000 of a body", n)
+	}
 }
 
 // In steady state a frame takes no memory.
@@ -381,7 +391,8 @@ func TestFrameAllocs(t *testing.T) {
 		if _, err := r.Next(Data, 5); err != nil {
 			t.Fatal(err)
 		}
-		check(t, r.Body(body))
+		_, err := r.Body(body[:0])
+		check(t, err)
 		dst = AppendFrame(dst[:0], &f)
 	}); n != 0 {
 		t.Errorf("%v allocations for a frame", n)

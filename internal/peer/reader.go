@@ -171,11 +171,11 @@ func (r *Reader) Next(use Use, maxBody uint32) (f Frame, err error) {
 	return f, nil
 }
 
-// read appends n bytes to dst, for which it takes memory as they arrive.
+// read appends n bytes to dst, beyond whose capacity it takes memory as they arrive.
 func (r *Reader) read(dst []byte, n int) ([]byte, error) {
 	for n > 0 {
-		part := min(n, max(chunk, len(dst)))
 		start := len(dst)
+		part := min(n, max(chunk, start, cap(dst)-start))
 		if cap(dst)-start < part {
 			dst = append(make([]byte, 0, start+part), dst...)
 		}
@@ -188,15 +188,18 @@ func (r *Reader) read(dst []byte, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// Body fills p with bytes of the body of the last frame, of which there must be as
-// many left.
-func (r *Reader) Body(p []byte) error {
-	if len(p) > int(r.body) {
-		return ErrInvalid
-	}
-	n, err := io.ReadFull(r.r, p)
-	r.body -= uint32(n)
-	return unexpected(err)
+// Wait waits until something has arrived, or the connection ends.
+func (r *Reader) Wait() error {
+	_, err := r.r.Peek(1)
+	return err
+}
+
+// Body appends what is left of the body of the last frame to dst. Beyond the
+// capacity of dst, memory is taken as bytes arrive.
+func (r *Reader) Body(dst []byte) ([]byte, error) {
+	n := int(r.body)
+	r.body = 0 // after an error nothing more is read
+	return r.read(dst, n)
 }
 
 // Part is where something begins in a range of a topic: batches of another append
