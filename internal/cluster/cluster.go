@@ -275,6 +275,10 @@ func (n *Node) Close() error {
 	return n.disk.close()
 }
 
+// Position returns up to where the member log is on stable storage, in bytes that were
+// ever appended to it. It never goes back, also not by a restart.
+func (n *Node) Position() uint64 { return n.disk.position.Load() }
+
 // Bodies returns the bytes that the entries of a MsgApp name, for who sends it. ok is
 // false if some are not there, or damaged: then it is not sent. The caller closes
 // the views.
@@ -310,21 +314,35 @@ func (n *Node) Bodies(group int, m *pb.Message) (views []View, ok bool) {
 // Receive takes what another member has said of a group. bodies are what came with a
 // MsgApp, in the order of its runs. A message whose bytes are not what it says is
 // dropped, as one that was lost: they may have been cut off while they were sent.
-func (n *Node) Receive(from uint64, number int, m *pb.Message, bodies []byte) {
+//
+// done, if there is one, is called once, when the memory of bodies is not needed any
+// more but for what finds no room on the disk: so the caller may bound it.
+func (n *Node) Receive(from uint64, number int, m *pb.Message, bodies []byte, done func()) {
+	if done == nil {
+		done = func() {}
+	}
 	if number < 0 || number >= len(n.core.groups) || m.GetFrom() != from || m.GetTo() != n.member.ID {
+		done()
 		return
 	}
 	parts, err := splitBodies(m, bodies)
 	switch {
 	case errors.Is(err, entry.ErrNewer):
 		n.fail(err)
+		done()
 		return
 	case err != nil:
 		n.log.Debug("message dropped", "from", from, "group", number, "err", err)
+		done()
 		return
 	}
 	n.core.post(func() {
 		n.core.groups[number].g.Step(m, parts)
 		n.core.take(number)
+		if len(bodies) == 0 {
+			done() // a disk that hangs is no reason not to take what has no bytes
+			return
+		}
+		n.disk.post(done) // behind the task that writes them
 	})
 }

@@ -267,10 +267,14 @@ func (c *core) beat() {
 	}
 }
 
-// ReceiveBeat takes what another member says at each tick.
-func (n *Node) ReceiveBeat(from uint64, b *peer.Beat) {
+// ReceiveBeat takes what another member says at each tick, but for the messages that
+// are in it. done, if there is one, is called once, when that is done.
+func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 	groups := slices.Clone(b.Groups)
 	n.core.post(func() {
+		if done != nil {
+			defer done()
+		}
 		for _, gb := range groups {
 			if int(gb.Group) >= len(n.core.groups) {
 				continue
@@ -283,6 +287,19 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat) {
 				i = len(cg.peers) - 1
 			}
 			cg.peers[i].settled = gb.Change
+		}
+	})
+}
+
+// Unreachable tells that a message of a group, or of all for a number of -1, did not
+// get to a member: what was sent to it is sent again.
+func (n *Node) Unreachable(id uint64, number int) {
+	n.core.post(func() {
+		for i, cg := range n.core.groups {
+			if i == number || number == -1 {
+				cg.g.Unreachable(id)
+				n.core.take(i)
+			}
 		}
 	})
 }

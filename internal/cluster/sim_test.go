@@ -330,7 +330,7 @@ func (s *sim) deliver() {
 		return
 	}
 	if l.beat != nil {
-		to.node.ReceiveBeat(l.from, l.beat)
+		to.node.ReceiveBeat(l.from, l.beat, nil)
 		return
 	}
 	views, ok := from.node.Bodies(l.group, l.m)
@@ -344,7 +344,7 @@ func (s *sim) deliver() {
 	if err != nil {
 		return
 	}
-	to.node.Receive(l.from, l.group, l.m, body)
+	to.node.Receive(l.from, l.group, l.m, body, nil)
 }
 
 // work lets an actor of a member do the next thing, and looks at what that has changed.
