@@ -72,6 +72,7 @@ var mayImport = map[string][]string{
 	"internal/cluster": {
 		"internal/batch", "internal/entry", "internal/group", "internal/grouplog", "internal/peer", "internal/storage", "internal/topic", "internal/vfs",
 	},
+	"internal/peernet": {"internal/cluster", "internal/peer", "internal/socket"},
 
 	"internal/topic":           {"internal/batch"},
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
