@@ -63,8 +63,11 @@ func (in *input) forEver() {
 type member struct {
 	number   uint64 // of its start; 0 until it has said one
 	position uint64 // the highest that was heard
-	examined int    // starts that may be a second one
 	conns    [peer.ForFetch + 1]*inbound
+
+	examined int           // control connections that may be a second start's
+	decided  chan struct{} // closed when there is none
+	refused  int           // how many were one's
 
 	control, data *semaphore.Weighted
 }
@@ -165,9 +168,9 @@ func (c *inbound) join(r *peer.Join) {
 }
 
 var (
-	errMembers  = errors.New("peernet: too many members have dialed")
-	errExamined = errors.New("peernet: another start of the member has dialed")
-	errGone     = errors.New("peernet: ended while another connection was looked at")
+	errMembers = errors.New("peernet: too many members have dialed")
+	errRefused = errors.New("peernet: another start of the member was refused")
+	errGone    = errors.New("peernet: ended while another connection was looked at")
 )
 
 // hello serves a connection of a member.
@@ -191,25 +194,73 @@ func (c *inbound) hello(h *peer.Hello) error {
 		t.mu.Unlock()
 		return errMembers
 	}
-	examined := m.examined > 0
-	if !examined && h.Use != peer.Control {
-		m.take(h.Use, c)
+	if h.Use == peer.Control {
+		if m.examined++; m.examined == 1 {
+			m.decided = make(chan struct{})
+		}
+		t.mu.Unlock()
+		start, err := c.start()
+		reason := ""
+		t.mu.Lock()
+		if err == nil {
+			reason, err = c.begin(m, start)
+		}
+		if reason != "" {
+			m.refused++
+		}
+		if m.examined--; m.examined == 0 {
+			close(m.decided)
+		}
+		t.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			return c.refuse(reason)
+		}
+		defer t.leave(m, h.Use, c)
+		return c.control(h.From, m)
 	}
+	// Who dials this has had its control connection taken, but that may yet be refused.
+	// If one is, nobody knows whose this is.
+	for refused := m.refused; m.examined > 0; {
+		decided := m.decided
+		t.mu.Unlock()
+		select {
+		case <-decided:
+		case <-c.ctx.Done():
+		}
+		t.mu.Lock()
+		if m.refused != refused || c.ctx.Err() != nil {
+			t.mu.Unlock()
+			return errRefused
+		}
+	}
+	m.take(h.Use, c)
 	t.mu.Unlock()
-	if examined && h.Use != peer.Control {
-		return errExamined // it may be a second one's
-	}
 	defer t.leave(m, h.Use, c)
 	if _, err := c.nc.Write([]byte("OK\r\n")); err != nil {
 		return err
 	}
-	switch h.Use {
-	case peer.Control:
-		return c.control(h.From, m)
-	case peer.Data:
+	if h.Use == peer.Data {
 		return c.data(h.From, m)
 	}
 	return c.fetches()
+}
+
+// start takes a control connection, up to its first frame.
+func (c *inbound) start() (s peer.Start, err error) {
+	if _, err := c.nc.Write([]byte("OK\r\n")); err != nil {
+		return s, err
+	}
+	f, err := c.reader.Next(peer.Control, 0)
+	switch {
+	case err != nil:
+		return s, err
+	case f.Kind != peer.KindStart:
+		return s, peer.ErrInvalid
+	}
+	return peer.ParseStart(f.Message)
 }
 
 // take makes a connection the member's one of its use, in place of any other.
@@ -234,12 +285,9 @@ func (t *Transport) leave(m *member, use peer.Use, c *inbound) {
 }
 
 // begin makes a connection the control connection of a member, unless it is refused.
+// Caller holds mu, which is let go of meanwhile.
 func (c *inbound) begin(m *member, s peer.Start) (reason string, err error) {
 	t := c.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	m.examined++
-	defer func() { m.examined-- }()
 	grace := max(2*t.o.Tick, 100*time.Millisecond)
 	for drained := false; ; drained = true {
 		if s.Position < m.position {

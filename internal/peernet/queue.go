@@ -16,9 +16,9 @@ type letter struct {
 	m     *pb.Message
 }
 
-// size is about how much memory it has.
+// size is about how much memory it has, but for a table.
 func (l *letter) size() int {
-	n := len(l.m.GetContext()) + len(l.m.GetSnapshot().GetData())
+	n := len(l.m.GetContext())
 	for _, e := range l.m.GetEntries() {
 		n += len(e.GetData())
 	}
@@ -49,16 +49,17 @@ func (q *queue) signal() {
 	}
 }
 
-// put adds a message, and reports whether there was room for it. One that is alone may
-// have any size.
+// put adds a message, and reports whether there was room for it. Of each group there
+// may be one table, of any size.
 func (q *queue) put(l letter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := l.size()
-	if !q.open || len(q.letters) == maxLetters || len(q.letters) > 0 && q.bytes+n > maxLetterBytes {
+	table := l.m.GetType() == pb.MsgSnap
+	if !q.open || len(q.letters) == maxLetters || q.bytes+n > maxLetterBytes || table && slices.Contains(q.tables, l.group) {
 		return false
 	}
-	if l.m.GetType() == pb.MsgSnap {
+	if table {
 		q.tables = append(q.tables, l.group)
 	}
 	q.letters = append(q.letters, l)
@@ -127,9 +128,7 @@ func (q *queue) sent(l letter) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i := slices.Index(q.tables, l.group); i >= 0 {
-		q.tables = slices.Delete(q.tables, i, i+1)
-	}
+	q.tables = slices.DeleteFunc(q.tables, func(group uint16) bool { return group == l.group })
 }
 
 func (q *queue) sending(group uint16) bool {

@@ -13,27 +13,9 @@ import (
 	"github.com/logd-dev/logd/internal/peer"
 )
 
-// control receives on a control connection.
+// control receives on a control connection, after the first frame.
 func (c *inbound) control(from uint64, m *member) error {
 	t := c.t
-	f, err := c.reader.Next(peer.Control, 0)
-	if err != nil {
-		return err
-	}
-	if f.Kind != peer.KindStart {
-		return peer.ErrInvalid
-	}
-	start, err := peer.ParseStart(f.Message)
-	if err != nil {
-		return err
-	}
-	reason, err := c.begin(m, start)
-	switch {
-	case err != nil:
-		return err
-	case reason != "":
-		return c.refuse(reason)
-	}
 	if r := t.remote(from); r != nil {
 		select {
 		case r.wake <- struct{}{}:
