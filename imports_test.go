@@ -70,7 +70,11 @@ var mayImport = map[string][]string{
 	"internal/group":    {"internal/entry"},
 	"internal/peer":     {"internal/entry"},
 	"internal/cluster": {
-		"internal/batch", "internal/entry", "internal/group", "internal/grouplog", "internal/peer", "internal/storage", "internal/topic", "internal/vfs",
+		"internal/group", "internal/grouplog", "internal/peer", "internal/entry", "internal/storage", "internal/topic", "internal/batch", "internal/vfs",
+	},
+	"internal/cluster/clustertest": {
+		"internal/cluster", "internal/peernet", "internal/grouplog", "internal/entry", "internal/storage", "internal/topic", "internal/batch", "internal/vfs",
+		"internal/testkit",
 	},
 	"internal/peernet": {"internal/cluster", "internal/peer", "internal/socket"},
 
@@ -147,7 +151,7 @@ var mustNotReach = map[string][]string{
 }
 
 // forTests are the packages that only tests import.
-var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "logdtest", "logdtest/memnet", "logdtest/script", "internal/testkit", "testing"}
+var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "internal/cluster/clustertest", "logdtest", "logdtest/memnet", "logdtest/script", "internal/testkit", "testing"}
 
 // goPackage is what this test wants to know from go list.
 type goPackage struct {

@@ -144,6 +144,15 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 	cg.seenLeader.Store(&leader{id: id, addr: c.groups[0].g.Member(id).Addr, ready: ready})
 }
 
+// Leader returns who leads a group, 0 if nobody is known to; ready is true if it is
+// this member, and it takes batches.
+func (n *Node) Leader(number int) (id uint64, ready bool) {
+	if l := n.core.groups[number].seenLeader.Load(); l != nil {
+		return l.id, l.ready
+	}
+	return 0, false
+}
+
 // expect returns the verdict of an entry that was proposed here.
 func (cg *coreGroup) expect(index, term uint64) *verdict {
 	k := verdictKey{index, term}
