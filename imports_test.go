@@ -140,6 +140,8 @@ var mustNotReach = map[string][]string{
 	"internal/group":    {"net/http", "flag"},
 	"internal/peer":     {"net", "os"},
 	"internal/cluster":  {"net", "flag"},
+	"internal/peernet":  {"net/http", "flag"},
+	"internal/socket":   {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},

@@ -72,6 +72,10 @@ type member struct {
 	control, data *semaphore.Weighted
 }
 
+func newMember() *member {
+	return &member{control: semaphore.NewWeighted(controlBytes), data: semaphore.NewWeighted(dataBytes)}
+}
+
 // accept takes connections until the listener is closed.
 func (t *Transport) accept(l net.Listener) {
 	var p pause
@@ -187,7 +191,7 @@ func (c *inbound) hello(h *peer.Hello) error {
 	t.mu.Lock()
 	m := t.members[h.From]
 	if m == nil && len(t.members) < peer.MaxMembers {
-		m = &member{control: semaphore.NewWeighted(controlBytes), data: semaphore.NewWeighted(dataBytes)}
+		m = newMember()
 		t.members[h.From] = m
 	}
 	if m == nil {

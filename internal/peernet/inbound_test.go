@@ -88,6 +88,17 @@ func TestHandshakeDeadline(t *testing.T) {
 				t.Errorf("%q is waited for %v", line, d)
 			}
 		}
+		c := rawDial(t, network, both[2])
+		began := time.Now()
+		for range 100 { // a byte now and then
+			if _, err := io.WriteString(c, "P"); err != nil {
+				break
+			}
+			time.Sleep(time.Second / 2)
+		}
+		if d := time.Since(began); d > handshake+time.Second {
+			t.Errorf("what comes a byte at a time is waited for %v", d)
+		}
 	})
 }
 

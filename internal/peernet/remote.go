@@ -210,9 +210,11 @@ func (r *remote) speak(ctx context.Context, nc net.Conn) error {
 			if message, err = (proto.MarshalOptions{}).MarshalAppend(message[:0], l.m); err != nil {
 				return err
 			}
-			if len(message) <= peer.MaxMessage {
-				buf = peer.AppendFrame(buf, &peer.Frame{Kind: peer.KindMessage, Group: l.group, Message: message})
+			if len(message) > peer.MaxMessage {
+				r.t.tooLarge(l, len(message), 0)
+				continue
 			}
+			buf = peer.AppendFrame(buf, &peer.Frame{Kind: peer.KindMessage, Group: l.group, Message: message})
 		}
 		if len(buf) > 0 {
 			if err := w.Write(buf, false); err != nil {
@@ -286,6 +288,11 @@ func (r *remote) feedAll(ctx context.Context, nc net.Conn) error {
 	}
 }
 
+// tooLarge tells that a message is dropped which no member would take.
+func (t *Transport) tooLarge(l letter, message int, body int64) {
+	t.log.Error("message is too large for other members", "group", l.group, "type", l.m.GetType(), "message", message, "body", body)
+}
+
 // feeder sends messages with the bytes of topics.
 type feeder struct {
 	r            *remote
@@ -318,7 +325,11 @@ func (f *feeder) send(l letter) (err error) {
 	if kind == peer.KindTable {
 		most = peer.MaxTable
 	}
-	if !ok || body > maxBody || len(f.message) > most {
+	if body > maxBody || len(f.message) > most {
+		f.r.t.tooLarge(l, len(f.message), body)
+		ok = false
+	}
+	if !ok {
 		f.r.t.node.Unreachable(f.r.id, int(l.group))
 		return nil
 	}

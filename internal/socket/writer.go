@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendChunk is how much of a file is sent under one deadline: who takes less than
-// this in the timeout is cut.
+// sendChunk is how much is sent under one deadline: who takes less than this in the
+// timeout is cut.
 const sendChunk = 512 << 10
 
 // Counters count what Writers write.
@@ -58,6 +58,16 @@ func (w *Writer) Raw() syscall.RawConn { return w.raw }
 
 // Write writes all of p. With more, what follows at once is sent along with it.
 func (w *Writer) Write(p []byte, more bool) error {
+	for len(p) > sendChunk {
+		if err := w.write(p[:sendChunk], true); err != nil {
+			return err
+		}
+		p = p[sendChunk:]
+	}
+	return w.write(p, more)
+}
+
+func (w *Writer) write(p []byte, more bool) error {
 	w.extend()
 	var err error
 	if w.raw == nil {

@@ -219,6 +219,19 @@ func (c *Cluster) Append(name string, bodies ...string) {
 	}
 }
 
+// Log returns the files of a topic, once the member has it.
+func (m *Member) Log(name string) (l *storage.Log) {
+	m.c.t.Helper()
+	testkit.Eventually(m.c.t, func() string {
+		var err error
+		if l, err = m.Store.Log([]byte(name)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return l
+}
+
 // Stored waits until a member can read a topic up to an offset, and returns all that it
 // can read.
 func (m *Member) Stored(name string, end int64) []byte {
