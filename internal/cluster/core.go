@@ -37,6 +37,7 @@ type coreGroup struct {
 	logBytes int64  // of its entries in the member log
 	peers    []told // what others have said of the group, by member
 	stalled  bool   // the table that is taken over may be of no use
+	orphanOf uint64 // the leader whose process is gone; 0: none
 }
 
 // told is what a member says of a group in its beats.
@@ -314,12 +315,31 @@ func (n *Node) Unreachable(id uint64, number int) {
 }
 
 // PeerGone tells that the process of a member is gone: its connections are closed, and
-// it takes no new ones. The groups that it led elect another.
+// it takes no new ones. The groups that it led forget it, so that another may be
+// elected at once.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
 			if leader, _ := cg.g.Leader(); leader == id {
+				cg.orphanOf = id
 				cg.g.Forget()
+				n.core.take(i)
+			}
+		}
+	})
+}
+
+// Campaign has the groups campaign that have lost their leader as PeerGone has told, and
+// have no other yet. It is called once, some moments later, which are others on each
+// member: else all would campaign at once, and nobody be elected.
+func (n *Node) Campaign(gone uint64) {
+	n.core.post(func() {
+		for i, cg := range n.core.groups {
+			if cg.orphanOf != gone {
+				continue
+			}
+			cg.orphanOf = 0
+			if leader, _ := cg.g.Leader(); leader == 0 {
 				cg.g.Campaign()
 				n.core.take(i)
 			}

@@ -29,6 +29,7 @@ type fakeNode struct {
 	beats       []peer.Beat
 	from        []uint64 // of beats
 	gone        []uint64
+	campaigns   []uint64
 	unreachable []int // groups
 	position    uint64
 	keep        bool // done is called by release
@@ -102,6 +103,18 @@ func (n *fakeNode) PeerGone(id uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = append(n.gone, id)
+}
+
+func (n *fakeNode) Campaign(id uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.campaigns = append(n.campaigns, id)
+}
+
+func (n *fakeNode) hasCampaigned() []uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.campaigns)
 }
 
 func (n *fakeNode) Position() uint64 { return n.position }

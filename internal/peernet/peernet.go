@@ -30,9 +30,9 @@
 // # Is a member gone?
 //
 // One whose control connection has ended, and who refuses another, has no process any
-// more: the node is told once, after 10 to 100 ms, so that not all members campaign at
-// once. Where nothing refuses, the host is gone or cut off, and the election timeout
-// decides.
+// more: the node is told once, at once, and again after 10 to 100 ms, when it is to
+// campaign: so not all members do at the same time. Where nothing refuses, the host is
+// gone or cut off, and the election timeout decides.
 //
 // # A member that has gone back, or is there twice
 //
@@ -69,6 +69,7 @@ type Node interface {
 	Sums(topic peer.ID, from, to int64) ([]uint32, error)
 	Unreachable(id uint64, group int)
 	PeerGone(id uint64)
+	Campaign(gone uint64)
 	Position() uint64
 }
 

@@ -111,12 +111,13 @@ func (r *remote) run() {
 
 // gone tells the node that the member's process is gone.
 func (r *remote) gone() {
+	r.t.node.PeerGone(r.id)
 	r.t.wg.Go(func() {
 		timer := time.NewTimer(10*time.Millisecond + rand.N(90*time.Millisecond))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			r.t.node.PeerGone(r.id)
+			r.t.node.Campaign(r.id)
 		case <-r.ctx.Done():
 		}
 	})
