@@ -92,6 +92,7 @@ type Node struct {
 	lost   map[entry.ID][]storage.Range // runs that are named and not there; while it is opened
 	failed atomic.Pointer[error]        // why the node can't go on
 	stop   chan struct{}
+	closed chan struct{} // when nobody works any more
 	wg     sync.WaitGroup
 }
 
@@ -267,11 +268,13 @@ func (n *Node) Run(tick time.Duration) {
 	})
 }
 
-// Close ends a node that runs. The store and what was written stay as they are.
+// Close ends a node that runs. The store and what was written stay as they are. Who
+// waits for the node gets topic.ErrClosed, or topic.ErrInDoubt where it was proposed.
 func (n *Node) Close() error {
 	close(n.stop)
 	n.wg.Wait()
 	n.core.end()
+	close(n.closed)
 	return n.disk.close()
 }
 

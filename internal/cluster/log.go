@@ -56,7 +56,15 @@ func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (
 	})
 	// What was handed over is answered, come what may: data is the caller's only then.
 	for _, r := range requests {
-		<-r.done
+		select {
+		case <-r.done:
+		case <-l.n.closed:
+			select {
+			case <-r.done:
+			default:
+				r.err = topic.ErrClosed // it was not proposed
+			}
+		}
 	}
 	return l.join(requests)
 }
@@ -130,7 +138,7 @@ func (l *Log) Commit(ctx context.Context, a topic.Appended) error {
 	}
 	select {
 	case <-v.done:
-		return v.err(l.n.notLeader(l.group))
+		return v.err(l.n.notLeader(l.group)) // the end of the node gives all verdicts
 	case <-ctx.Done():
 		return errors.Join(topic.ErrInDoubt, ctx.Err())
 	}
@@ -210,7 +218,12 @@ func (t Topics) Create(ctx context.Context, name []byte) (topic.Log, error) {
 	t.n.propose(number, func(g *group.Group) (entry.Data, error) {
 		return entry.Create{Topic: g.NextTopic(), ID: id, Name: string(name), Time: t.n.o.Now().UnixMilli()}, nil
 	}, func(v *verdict, err error) { proposed <- answer{v, err} })
-	a := <-proposed
+	var a answer
+	select {
+	case a = <-proposed:
+	case <-t.n.closed:
+		return nil, topic.ErrClosed
+	}
 	switch {
 	case errors.Is(a.err, group.ErrNotLeader):
 		return nil, t.n.notLeader(number)
@@ -253,5 +266,7 @@ func (n *Node) Fresh(ctx context.Context, number int) error {
 		return nil
 	case <-ctx.Done():
 		return n.notLeader(number)
+	case <-n.closed:
+		return topic.ErrClosed
 	}
 }

@@ -44,7 +44,7 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
+	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
 	n.core = core{actor: newActor(), n: n}
 	n.disk = disk{actor: newActor(), n: n, doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
