@@ -719,9 +719,9 @@ var storagePlaces = []seededPlace{
 
 	// The client's Writer.
 	// Logs that are copies of others.
-	{"internal/storage/run.go",
-		`		if offset < l.Readable() {`,
-		`		if offset < l.Readable() && !bug("a run takes the place of what is readable") {`, byRuns},
+	{"internal/storage/truncate.go",
+		`	case how.unread && offset < l.Readable():`,
+		`	case how.unread && offset < l.Readable() && !bug("a run takes the place of what is readable"):`, byRuns},
 	{"internal/storage/run.go",
 		`join: !r.Roll}`,
 		`join: !r.Roll && !bug("a partition stays that was begun for a run which is void")}`, byRuns},

@@ -60,7 +60,7 @@ type sim struct {
 	trimmed map[entry.ID]int64
 	cuts    map[entry.ID]map[int64]bool // where leaders have had partitions begin
 
-	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips int }
+	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes int }
 }
 
 type letter struct {
@@ -708,7 +708,11 @@ func (s *sim) step() {
 		m.start()
 	case s.quiet:
 	case k < 915:
-		s.admin(m)
+		if r.IntN(3) > 0 {
+			s.admin(m)
+		} else {
+			s.changeMembers(m)
+		}
 	case k < 920:
 		if m.up() && r.IntN(4) == 0 {
 			g := r.IntN(simGroups)
@@ -762,8 +766,19 @@ func (s *sim) fault(m *simMember) {
 // damage flips bits on one disk, in what it is known to have on stable storage: of a
 // minority, as all damage that members repair from each other.
 func (s *sim) damage(m *simMember) {
-	if len(s.members) < 3 || s.hurt != 0 && s.hurt != m.id {
+	if s.hurt != 0 && s.hurt != m.id {
 		return
+	}
+	change, _, _ := m.node.core.groups[0].g.Members()
+	for _, o := range s.members {
+		if !o.up() {
+			return
+		}
+		for _, cg := range o.node.core.groups { // a change may be under way that leaves fewer
+			if conf, c := cg.g.Conf(); len(conf.Voters) < 3 || len(conf.Outgoing) > 0 || c != change || s.changing(change) {
+				return
+			}
+		}
 	}
 	for _, cg := range m.node.core.groups {
 		for _, t := range cg.g.Topics() {
@@ -903,6 +918,56 @@ func (s *sim) admin(m *simMember) {
 		}
 		return entry.Trim{Topic: t.Number, Offset: offset}, nil
 	}, func(*verdict, error) {})
+}
+
+// changing reports whether a change of members is proposed that is newer than that.
+func (s *sim) changing(change uint64) bool {
+	return slices.ContainsFunc(s.members, func(m *simMember) bool {
+		if !m.up() {
+			return true
+		}
+		c, _, _ := m.node.core.groups[0].g.Members()
+		return c > change || m.node.core.groups[0].g.Changing()
+	})
+}
+
+// changeMembers has other members vote, when all have everything and the change before
+// is done.
+func (s *sim) changeMembers(lead *simMember) {
+	if !lead.up() || s.hurt != 0 {
+		return
+	}
+	if _, ready := lead.node.core.groups[0].g.Leads(); !ready {
+		return
+	}
+	change, _, _ := lead.node.core.groups[0].g.Members()
+	for i, cg := range lead.node.core.groups {
+		if change > 0 && !lead.node.core.settled(cg, change) {
+			return
+		}
+		for _, m := range s.members {
+			if !m.up() {
+				return
+			}
+			g := m.node.core.groups[i].g
+			if _, index := g.TakingOver(); index != 0 || g.Applied()+3 < cg.g.Applied() || g.Failed() {
+				return
+			}
+		}
+	}
+	voters := 1 + 2*s.r.IntN((len(s.members)+1)/2)
+	members := entry.Members{}
+	for i, k := range s.r.Perm(len(s.members)) {
+		e := lead.node.core.groups[0].g.Member(uint64(k) + 1)
+		e.Role = entry.Learner
+		if i < voters {
+			e.Role = entry.Voter
+		}
+		members.Members = append(members.Members, e)
+	}
+	slices.SortFunc(members.Members, func(a, b entry.Member) int { return cmp.Compare(a.ID, b.ID) })
+	s.stats.changes++
+	lead.node.propose(0, func(*group.Group) (entry.Data, error) { return members, nil }, func(*verdict, error) {})
 }
 
 // converged returns what is still to come, or nothing.

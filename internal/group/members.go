@@ -260,6 +260,16 @@ func (g *Group) Members() (change uint64, voters, learners []uint64) {
 	return g.st.membersAt, voters, learners
 }
 
+// Changing reports whether the log has a Members entry that is not applied.
+func (g *Group) Changing() bool {
+	for i := range g.log.entries {
+		if _, ok := g.log.entries[i].Decoded.(entry.Members); ok && g.log.entries[i].Index > max(g.applied, g.known) {
+			return true
+		}
+	}
+	return false
+}
+
 // Member returns a member by its id; one without a name if there is none. It is of
 // group 0.
 func (g *Group) Member(id uint64) entry.Member {

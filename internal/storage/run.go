@@ -46,9 +46,6 @@ func (l *Log) makeWay(ctx context.Context, offset int64, how cutting) error {
 		return ErrOffset
 	}
 	if l.hasAt(offset, how) {
-		if offset < l.Readable() {
-			return fmt.Errorf("%w: a run at %d, and readable up to %d", ErrOffset, offset, l.Readable())
-		}
 		if err := l.truncate(ctx, offset, how); err != nil {
 			return err
 		}

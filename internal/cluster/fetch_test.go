@@ -1,0 +1,39 @@
+package cluster
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/peer"
+)
+
+// TestServe: what is missing here is not said to be trimmed, and what is trimmed is.
+func TestServe(t *testing.T) {
+	s := newSim(t, 1, 1)
+	m := s.members[0]
+	var topics []topicFile
+	for len(topics) == 0 || topics[0].log.Readable() == 0 {
+		m.work(Actor(s.r.IntN(int(Actors))))
+		s.clients[s.r.IntN(len(s.clients))].step()
+		if s.r.IntN(20) == 0 {
+			m.node.Tick()
+		}
+		topics = m.node.topics.all()
+	}
+	l := topics[0].log
+	if got, err := m.node.Serve(l.ID(), 0, l.Readable()); err != nil || int64(len(got.Data)) != l.Readable() {
+		t.Fatalf("%d bytes, %v", len(got.Data), err)
+	}
+	end := l.Readable()
+	if err := l.Reset(t.Context(), end); err != nil { // as if the files were lost
+		t.Fatal(err)
+	}
+	if _, err := m.node.Serve(l.ID(), 0, end); !errors.Is(err, ErrNotHere) {
+		t.Errorf("what is missing: %v", err)
+	}
+	m.node.topics.trimmed(l.ID(), end)
+	var gone *peer.GoneError
+	if _, err := m.node.Serve(l.ID(), 0, end); !errors.As(err, &gone) || gone.Oldest != end {
+		t.Errorf("what is trimmed: %v", err)
+	}
+}
