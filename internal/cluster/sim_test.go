@@ -1144,18 +1144,19 @@ func (s *sim) final() {
 
 // TestSimulation lets clusters run, with everything that can happen to them, and then
 // in peace: all members come to have the same, which has all that was acknowledged,
-// once, in order. LOGD_SIM_RUNS asks for so many other runs than the usual ones,
-// LOGD_SEED for one.
+// once, in order. It is the same runs each time: LOGD_SIM_RUNS asks for more,
+// LOGD_RUNS_FROM for others, LOGD_SEED for one.
 func TestSimulation(t *testing.T) {
-	var seeds []uint64
-	for i := range uint64(20) {
-		seeds = append(seeds, i+1)
+	n, from := 20, uint64(1)
+	if k, err := strconv.Atoi(os.Getenv("LOGD_SIM_RUNS")); err == nil {
+		n = k
 	}
-	if n, err := strconv.Atoi(os.Getenv("LOGD_SIM_RUNS")); err == nil {
-		seeds = nil
-		for range n {
-			seeds = append(seeds, mrand.Uint64())
-		}
+	if k, err := strconv.ParseUint(os.Getenv("LOGD_RUNS_FROM"), 10, 64); err == nil {
+		from = k
+	}
+	var seeds []uint64
+	for i := range uint64(n) {
+		seeds = append(seeds, from+i)
 	}
 	if s := os.Getenv("LOGD_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)

@@ -899,11 +899,13 @@ func count(t *testing.T, name string, n int) int {
 }
 
 // TestRandom lets members of a group run, crash, join and leave, and clients write,
-// create, trim and delete, over a network that loses, repeats and reorders.
+// create, trim and delete, over a network that loses, repeats and reorders. It is the
+// same runs each time: LOGD_GROUP_RUNS asks for more, LOGD_RUNS_FROM for others,
+// LOGD_SEED for one.
 func TestRandom(t *testing.T) {
 	seeds := make([]uint64, count(t, "LOGD_GROUP_RUNS", 300))
 	for i := range seeds {
-		seeds[i] = mrand.Uint64()
+		seeds[i] = uint64(count(t, "LOGD_RUNS_FROM", 1) + i)
 	}
 	if s := os.Getenv("LOGD_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
