@@ -201,6 +201,9 @@ func (d *numbered) look() error {
 
 // stop ends the sending because of err, unless there was a failure before.
 func (d *numbered) stop(err error) error {
+	if errors.Is(err, logd.ErrFailing) {
+		d.close() // so that all is told of why
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err == nil {
