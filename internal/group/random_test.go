@@ -515,7 +515,12 @@ func (m *member) put(f *file, at int64, b []byte) {
 			m.w.t.Fatalf("member %d: %v is cut off at %d, and may be read up to %d", m.id, id, at, m.ends[id])
 		}
 	}
-	f.bytes = append(f.bytes[:at-f.base:at-f.base], b...)
+	f.bytes = f.bytes[: at-f.base : at-f.base]
+	if len(f.bad) > 0 { // what was missing behind it is so no more
+		f.clip()
+		m.g.SetDamage(f.number, f.bad)
+	}
+	f.bytes = append(f.bytes, b...)
 	f.synced = min(f.synced, at)
 }
 
