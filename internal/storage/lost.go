@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/logd-dev/logd/internal/storage/index"
@@ -22,63 +21,43 @@ import (
 //
 // With an error, some of it may be noted already. ErrReadOnly is one of room, or of a log that
 // has failed.
-func (l *Log) Lost(ctx context.Context, from, to int64) (err error) {
+func (l *Log) Lost(ctx context.Context, from, to int64) error {
 	if from < 0 || to <= from {
 		return fmt.Errorf("%w: nothing is lost from %d to %d", ErrOffset, from, to)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	l.trimming.Lock() // nothing is removed or cut off meanwhile
-	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
-	if l.Deleted() {
-		return ErrDeleted
-	}
-	// A sync that is under way may count only what it began with as synced.
-	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
-		return err
-	}
-	defer func() {
-		if l.syncFailed.Load() == nil {
-			l.syncing.Done(nil) // an error that concerns this call alone
-			return
-		}
-		l.syncing.Done(err)
-	}()
-	defer l.failOnPanic("set aside")
-	// What is before a partition that begins behind the end counts as synced.
-	if err := l.sync(); err != nil {
-		return err
-	}
-	if err := l.removeCondemned(); err != nil {
-		return refillError(err)
-	}
-	r := layout.Range{From: min(from, l.next.Load()), To: to}
-	if begin := l.begin(); from < begin {
-		r.To = max(to, begin)
-		if err := l.beginBefore(layout.Range{From: from, To: begin}); err != nil {
+	return l.alone(ctx, "set aside", func() (err error) {
+		// What is before a partition that begins behind the end counts as synced.
+		if err := l.sync(); err != nil {
 			return err
 		}
-	}
-	for _, p := range l.partitions() {
-		part := layout.Range{From: max(r.From, p.base), To: min(r.To, p.end.Load())}
-		if part.From < part.To {
-			if err := l.loseOf(p, part); err != nil {
+		if err := l.removeCondemned(); err != nil {
+			return refillError(err)
+		}
+		r := layout.Range{From: min(from, l.next.Load()), To: to}
+		if begin := l.begin(); from < begin {
+			r.To = max(to, begin)
+			if err := l.beginBefore(layout.Range{From: from, To: begin}); err != nil {
 				return err
 			}
 		}
-	}
-	if err := l.noteLost(r); err != nil {
-		return err
-	}
-	if err := l.goOnAt(r.To); err != nil {
-		return err
-	}
-	l.store.log.Error("bytes that the topic should have are not there: they are set aside until another copy has put them back",
-		"topic", l.name, "offset", r.From, "bytes", r.To-r.From)
-	return nil
+		for _, p := range l.partitions() {
+			part := layout.Range{From: max(r.From, p.base), To: min(r.To, p.end.Load())}
+			if part.From < part.To {
+				if err := l.loseOf(p, part); err != nil {
+					return err
+				}
+			}
+		}
+		if err := l.noteLost(r); err != nil {
+			return err
+		}
+		if err := l.goOnAt(r.To); err != nil {
+			return err
+		}
+		l.store.log.Error("bytes that the topic should have are not there: they are set aside until another copy has put them back",
+			"topic", l.name, "offset", r.From, "bytes", r.To-r.From)
+		return nil
+	})
 }
 
 // beginBefore has the log begin where a range does that is lost, and that ends at its oldest

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -16,59 +15,39 @@ import (
 //
 // The error is ErrReadOnly, and nothing was changed, if there is no room for the
 // journal, or if the log has failed.
-func (l *Log) Reset(ctx context.Context, base int64) (err error) {
+func (l *Log) Reset(ctx context.Context, base int64) error {
 	if base < 0 {
 		return fmt.Errorf("%w: a log that begins at %d", ErrOffset, base)
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
-	if l.Deleted() {
-		return ErrDeleted
-	}
-	// No sync may be under way: what it began with is gone when it ends.
-	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
-		return err
-	}
-	defer func() {
-		if l.syncFailed.Load() == nil {
-			l.syncing.Done(nil) // an error that concerns this call alone
-			return
+	return l.alone(ctx, "reset", func() (err error) {
+		l.writer.Lock()
+		defer l.writer.Unlock()
+		if e := l.failed.Load(); e != nil {
+			return readOnly(e)
 		}
-		l.syncing.Done(err)
-	}()
-	defer l.failOnPanic("reset")
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if e := l.failed.Load(); e != nil {
-		return readOnly(e)
-	}
-	old := slices.Concat(l.condemned, l.partitions())
-	for _, p := range old {
-		p.loading.Lock() // nobody makes its index anew while it goes
-		defer p.loading.Unlock()
-	}
-	head := l.newPartition(base, base)
-	head.ready.Store(true)
-	if err := l.announceReset(head); err != nil {
-		return err
-	}
-	l.condemned = nil
-	l.headSum, l.lastMillis, l.timesKept = journal.Totals{}, 0, nil
-	l.uncheckedBefore = -1
-	l.numbers.letGo()
-	l.numbers.cuts.Add(1)
-	err = l.finishReset(head, old)
-	l.watchers.wake() // the readable end is another one
-	if err != nil {
-		return l.fail("reset", head.file.Name(), base, err)
-	}
-	l.store.log.Info("topic emptied", "topic", l.name, "files", len(old), "offset", base)
-	return nil
+		old := slices.Concat(l.condemned, l.partitions())
+		for _, p := range old {
+			p.loading.Lock() // nobody makes its index anew while it goes
+			defer p.loading.Unlock()
+		}
+		head := l.newPartition(base, base)
+		head.ready.Store(true)
+		if err := l.announceReset(head); err != nil {
+			return err
+		}
+		l.condemned = nil
+		l.headSum, l.lastMillis, l.timesKept = journal.Totals{}, 0, nil
+		l.uncheckedBefore = -1
+		l.numbers.letGo()
+		l.numbers.cuts.Add(1)
+		err = l.finishReset(head, old)
+		l.watchers.wake() // the readable end is another one
+		if err != nil {
+			return l.fail("reset", head.file.Name(), base, err)
+		}
+		l.store.log.Info("topic emptied", "topic", l.name, "files", len(old), "offset", base)
+		return nil
+	})
 }
 
 // announceReset gives the log a journal by which all that it has is being cut off,

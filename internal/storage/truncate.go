@@ -41,7 +41,10 @@ func (l *Log) headAt(parts []*partition, offset int64, how cutting) int {
 	return i
 }
 
-func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err error) {
+// alone does something to the log that nobody may remove from, cut off, sync or write a
+// cache of meanwhile: a sync that was under way would count what it began with.
+// Appends are the caller's to keep out.
+func (l *Log) alone(ctx context.Context, op string, f func() error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -52,8 +55,6 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 	if l.Deleted() {
 		return ErrDeleted
 	}
-	// No sync may be under way: it would count what it began with as synced
-	// after that was cut off.
 	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
 		return err
 	}
@@ -64,54 +65,60 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) (err erro
 		}
 		l.syncing.Done(err)
 	}()
-	defer l.failOnPanic("truncate")
-	if offset > l.next.Load() {
-		return ErrNotFound
-	}
-	// What is kept will be marked as synced.
-	if err := l.sync(); err != nil {
-		return err
-	}
-	if !l.hasAt(offset, how) {
-		return nil // it ends there
-	}
-	// What is before offset does not change meanwhile.
-	var at index.Entry
-	if err := retryOnce(func() (err error) {
-		at, err = l.stateBefore(offset, how)
-		return err
-	}); err != nil {
-		return err
-	}
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	defer l.failOnPanic("truncate")
-	if e := l.failed.Load(); e != nil {
-		return readOnly(e)
-	}
-	parts := l.partitions()
-	i := l.headAt(parts, offset, how)
-	switch {
-	case i < 0:
-		return ErrNotFound
-	case offset == l.next.Load() && i == len(parts)-1:
+	defer l.failOnPanic(op)
+	return f()
+}
+
+func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
+	return l.alone(ctx, "truncate", func() (err error) {
+		if offset > l.next.Load() {
+			return ErrNotFound
+		}
+		// What is kept will be marked as synced.
+		if err := l.sync(); err != nil {
+			return err
+		}
+		if !l.hasAt(offset, how) {
+			return nil // it ends there
+		}
+		// What is before offset does not change meanwhile.
+		var at index.Entry
+		if err := retryOnce(func() (err error) {
+			at, err = l.stateBefore(offset, how)
+			return err
+		}); err != nil {
+			return err
+		}
+		l.writer.Lock()
+		defer l.writer.Unlock()
+		defer l.failOnPanic("truncate")
+		if e := l.failed.Load(); e != nil {
+			return readOnly(e)
+		}
+		parts := l.partitions()
+		i := l.headAt(parts, offset, how)
+		switch {
+		case i < 0:
+			return ErrNotFound
+		case offset == l.next.Load() && i == len(parts)-1:
+			return nil
+		case how.unread && offset < l.Readable():
+			return fmt.Errorf("%w: cut off at %d, and readable up to %d", ErrOffset, offset, l.Readable())
+		}
+		p := parts[i]
+		if offset == p.base {
+			at = index.Entry{} // begun since, perhaps
+		}
+		if err := l.announceCut(offset); err != nil {
+			return err
+		}
+		// From here on a failure leaves a truncation that only opening the log again
+		// can finish.
+		if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
+			return l.fail("truncate", p.file.Name(), offset, err)
+		}
 		return nil
-	case how.unread && offset < l.Readable():
-		return fmt.Errorf("%w: cut off at %d, and readable up to %d", ErrOffset, offset, l.Readable())
-	}
-	p := parts[i]
-	if offset == p.base {
-		at = index.Entry{} // begun since, perhaps
-	}
-	if err := l.announceCut(offset); err != nil {
-		return err
-	}
-	// From here on a failure leaves a truncation that only opening the log again
-	// can finish.
-	if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
-		return l.fail("truncate", p.file.Name(), offset, err)
-	}
-	return nil
+	})
 }
 
 // stateBefore returns the state, before offset, of the partition that is the head
