@@ -7,7 +7,7 @@ const (
 
 // clusterPlaces hold what clusters have lost data by, or could never agree again.
 var clusterPlaces = []seededPlace{
-	{"internal/group/group.go",
+	{"internal/group/store.go",
 		`	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil || len(p.responses) > 0
 `, `	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil || len(p.responses) > 0
 	if bug("what relies on a store is said before that is durable") || s.Hard && len(s.Entries) == 0 && bug("a vote is given before it is durable") {
