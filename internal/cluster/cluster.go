@@ -53,7 +53,6 @@ type Options struct {
 	Now       func() time.Time
 	NewID     func() entry.ID // of a topic
 	Boot      uint64          // another number each time that the machine starts
-	Start     uint64          // another number each time that the process does
 }
 
 // Transport carries what members say. Nothing of it has to arrive, and none of its

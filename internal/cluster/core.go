@@ -21,7 +21,6 @@ type core struct {
 	actor
 	n      *Node
 	groups []*coreGroup
-	ticks  int
 }
 
 // coreGroup is a group and who waits for it.
@@ -198,7 +197,6 @@ func (c *core) proposed(number int, p *group.Proposed) {
 func (n *Node) Tick() { n.core.post(n.core.tick) }
 
 func (c *core) tick() {
-	c.ticks++
 	c.members()
 	for i, cg := range c.groups {
 		for _, id := range c.others(cg) {

@@ -174,7 +174,7 @@ func (m *simMember) start() {
 	}
 	m.store = store
 	m.node, err = Open(Options{
-		FS: m.proc, Store: store, Transport: simNet{m}, Now: s.now, NewID: s.newID, Boot: m.boot, Start: s.r.Uint64(),
+		FS: m.proc, Store: store, Transport: simNet{m}, Now: s.now, NewID: s.newID, Boot: m.boot,
 		Logger: simLogger(m.id),
 	})
 	if err != nil {

@@ -135,7 +135,7 @@ func (m *Member) Start() {
 	c.must(err)
 	m.Transport = peernet.New(peernet.Options{Cluster: c.id, ID: m.ID, Start: start, Tick: Tick, Logger: log})
 	m.Node, err = cluster.Open(cluster.Options{
-		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1, Start: start,
+		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 	})
 	c.must(err)
