@@ -13,11 +13,16 @@ package main
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 )
+
+// The kernel hands a signal to the first thread, and to no other one, also if a disk that does
+// not answer holds that thread: the first thread is kept for main, which waits for signals.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	// Whoever reads the logs may go away. That fails a write, and must not end
