@@ -178,9 +178,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.server.Store(server.New(server.Options{
 		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
-		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxBatchSize: c.BatchSize,
-		MaxMessages: int64(c.MaxMessages), MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
+		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
 		Settings: protocol.Settings{
+			MaxBatchSize: c.BatchSize, MaxMessages: int64(c.MaxMessages),
 			PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
 			FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
 			DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Version: n.o.Version,

@@ -45,6 +45,19 @@ var bodies = map[string]aBody{
 			return body
 		},
 	},
+	"cluster": {
+		func(b []byte) (any, error) { return protocol.ParseCluster(b) },
+		func(v any) []byte { c := v.(protocol.ClusterInfo); return protocol.AppendCluster(nil, &c) },
+	},
+	"groups": {
+		func(b []byte) (any, error) { return protocol.ParseGroups(b) },
+		func(v any) (body []byte) {
+			for _, g := range v.([]protocol.GroupInfo) {
+				body = protocol.AppendGroup(body, &g)
+			}
+			return body
+		},
+	},
 	"hooks": {
 		func(b []byte) (any, error) { return protocol.ParseHooks(b) },
 		func(v any) (body []byte) {
@@ -74,6 +87,13 @@ const anInfo = "Oldest: 5\r\nNext: 90\r\nPartitions: 2\r\nBytes: 80\r\nMessages:
 const aConfig = "Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 50000\r\n" +
 	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nVersion: 1.2.3 (x)\r\n"
 
+const aTopicInCluster = "Oldest: 0\r\nNext: 9\r\nPartitions: 1\r\nBytes: 9\r\nMessages: 1\r\nBatches: 1\r\n" +
+	"OldestTime: \r\nNewestTime: \r\nSynced: 0\r\nDamaged: 0\r\nRole: follower\r\nGroup: 3\r\nLeader: b:1774\r\nTerm: 7\r\n"
+
+const aCluster = "cluster=0f members=2 groups=8\r\n" +
+	"member=1 name=a addr=a:1774 peer=a:1776 role=voter state=up leads=8 lag-bytes=0 lag-ms=0 free=1000 version=1.0\r\n" +
+	"member=3 name=b addr=b:1774 peer=b:1776 role=learner state=down leads=0 lag-bytes=7 lag-ms=80 free=0 version=\r\n"
+
 // TestBodies has each body as it stands on the wire and as it is in memory.
 func TestBodies(t *testing.T) {
 	tests := []struct {
@@ -100,6 +120,22 @@ func TestBodies(t *testing.T) {
 			[]protocol.PendingHook{
 				{Topic: "a", End: 120, State: "running"},
 				{Topic: "b", Base: 7, End: 9, State: "failed", Attempts: 3, Next: at, Error: "no room at all"},
+			}},
+		{"info", aTopicInCluster, protocol.TopicInfo{Next: 9, Partitions: 1, Bytes: 9, Messages: 1, Batches: 1, Role: protocol.Follower, Group: 3, Leader: "b:1774", Term: 7}},
+		{"config", aConfig + "Node: a\r\nCluster: 0f\r\nElectionTimeout: 1s\r\n", protocol.Settings{
+			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
+			Node: "a", Cluster: "0f", ElectionTimeout: time.Second,
+		}},
+		{"cluster", aCluster, protocol.ClusterInfo{Cluster: "0f", Groups: 8, Members: []protocol.MemberInfo{
+			{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.0"},
+			{ID: 3, Name: "b", Addr: "b:1774", Peer: "b:1776", Role: "learner", State: "down", LagBytes: 7, LagMS: 80},
+		}}},
+		{"groups", "group=0 leader=a prefers=- term=2 index=9 commit=8 applied=7 topics=1 voters=a,b learners= damaged-bytes=0\r\n" +
+			"group=1 leader=- prefers=b term=0 index=0 commit=0 applied=0 topics=0 voters=a learners=b,c damaged-bytes=5\r\n",
+			[]protocol.GroupInfo{
+				{Leader: "a", Term: 2, Index: 9, Commit: 8, Applied: 7, Topics: 1, Voters: []string{"a", "b"}, Learners: []string{}},
+				{Group: 1, Prefers: "b", Voters: []string{"a"}, Learners: []string{"b", "c"}, DamagedBytes: 5},
 			}},
 		{"retention", "base=0 end=3 verdict=remove why=partitions messages=5 newest=2023-11-14T22:13:20.123Z\r\n" +
 			"base=3 end=50 verdict=keep after-partitions=1 after-bytes=2 at=2023-11-14T22:13:20.123Z\r\n",
@@ -163,6 +199,11 @@ func TestBadBodies(t *testing.T) {
 		{"hooks", "topic=a base=-1\r\n", `"base=-1" makes no sense in "topic=a base=-1"`},
 		{"hooks", "topic=a next=soon\r\n", `"next=soon"`},
 		{"retention", "base=1 keep\r\n", `"keep"`},
+		{"cluster", "", "not as many members"},
+		{"cluster", strings.Replace(aCluster, "members=2", "members=3", 1), "not as many members"},
+		{"cluster", strings.Replace(aCluster, "cluster=0f", "cluster=x", 1), "names no cluster"},
+		{"cluster", strings.Replace(aCluster, "member=3", "member=x", 1), `"member=x"`},
+		{"groups", "group=-1\r\n", `"group=-1"`},
 	}
 	for _, test := range tests {
 		if v, err := bodies[test.body].parse([]byte(test.wire)); err == nil || !strings.Contains(err.Error(), test.says) {
@@ -227,4 +268,9 @@ func FuzzHooks(f *testing.F) {
 
 func FuzzRetention(f *testing.F) {
 	fuzzBody(f, "retention", "base=0 end=1 verdict=keep why=x messages=0 newest=2023-11-14T22:13:20Z after-bytes=1 at=0001-01-01T00:00:00Z\r\n")
+}
+
+func FuzzCluster(f *testing.F) { fuzzBody(f, "cluster", aCluster, "cluster=0 members=0 groups=1\n") }
+func FuzzGroups(f *testing.F) {
+	fuzzBody(f, "groups", "group=0 leader=a prefers=- term=2 index=9 commit=8 applied=7 topics=1 voters=a,b learners= damaged-bytes=0\r\n", "group=1 leader= voters=,,-\n")
 }

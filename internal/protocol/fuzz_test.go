@@ -25,6 +25,7 @@ var (
 	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
 	naiveID     = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
 	naivePID    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+	naiveMember = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
 
@@ -35,16 +36,16 @@ var naiveCommands = map[string]struct {
 	keys    []string
 }{
 	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, []string{"pid", "seq"}},
-	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes", "verify"}},
-	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes"}},
+	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes", "verify", "fresh"}},
+	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes", "fresh"}},
 	"CONFIG": {protocol.Config, nil, nil},
 	"STATS":  {protocol.Stats, nil, nil},
 	"CLOSE":  {protocol.Close, nil, nil},
 	"PING":   {protocol.Ping, nil, nil},
-	"TOPICS": {protocol.Topics, nil, nil},
+	"TOPICS": {protocol.Topics, nil, []string{"fresh"}},
 	"HELP":   {protocol.Help, nil, nil},
-	"INFO":   {protocol.Info, []string{"topic"}, nil},
-	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, nil},
+	"INFO":   {protocol.Info, []string{"topic"}, []string{"fresh"}},
+	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, []string{"fresh"}},
 	"TIMES":  {protocol.Times, []string{"topic", "offset", "to"}, nil},
 	"HOOKS":  {protocol.Hooks, nil, nil},
 	"HOOK":   {protocol.Hook, []string{"topic", "offset", "action"}, nil},
@@ -53,6 +54,14 @@ var naiveCommands = map[string]struct {
 	"TRIM":   {protocol.Trim, []string{"topic", "offset"}, nil},
 
 	"RETENTION": {protocol.Retention, []string{"topic"}, []string{"partitions", "bytes", "age"}},
+
+	"CLUSTER":  {protocol.Cluster, nil, nil},
+	"GROUPS":   {protocol.Groups, nil, nil},
+	"TRANSFER": {protocol.Transfer, []string{"member"}, []string{"topic", "group"}},
+	"DRAIN":    {protocol.Drain, []string{"member"}, []string{"off"}},
+	"LEAVE":    {protocol.Leave, []string{"member"}, []string{"force"}},
+	"REPLACE":  {protocol.Replace, []string{"member", "with"}, nil},
+	"SETTING":  {protocol.Set, []string{"key", "value"}, nil},
 }
 
 func naiveParse(line string) (req protocol.Request, err error) {
@@ -90,6 +99,11 @@ func naiveParse(line string) (req protocol.Request, err error) {
 	if _, ok := values["id"]; c.command == protocol.Delete && !ok {
 		return req, protocol.ErrInvalidRequest
 	}
+	_, hasTopic := values["topic"]
+	_, hasGroup := values["group"]
+	if c.command == protocol.Transfer && hasTopic == hasGroup { // one of the two
+		return req, protocol.ErrInvalidRequest
+	}
 	if _, ok := values["pid"]; c.command == protocol.Batch && len(words) > 5 && (!ok || len(words) != 7 || !strings.HasPrefix(words[5], "pid=")) {
 		return req, protocol.ErrInvalidRequest // both or none, in this order
 	}
@@ -107,7 +121,16 @@ func naiveValue(name, word string) bool {
 	if name == "pid" {
 		return naivePID.MatchString(word)
 	}
-	if name == "now" {
+	if name == "member" || name == "with" {
+		return naiveMember.MatchString(word)
+	}
+	if name == "key" {
+		return word != ""
+	}
+	if name == "value" {
+		return true
+	}
+	if name == "now" || name == "fresh" || name == "off" || name == "force" {
 		return word == "1"
 	}
 	if name == "action" {
@@ -171,6 +194,17 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		req.MaxBytes = max(1, number("max-bytes"))
 	}
 	_, req.Verify = values["verify"]
+	_, req.Fresh = values["fresh"]
+	_, req.Off = values["off"]
+	_, req.Force = values["force"]
+	req.Member, req.With = []byte(values["member"]), []byte(values["with"])
+	req.Key, req.Value = []byte(values["key"]), []byte(values["value"])
+	if c == protocol.Transfer {
+		req.Group = number("group")
+		if _, ok := values["group"]; !ok {
+			req.Group = -1
+		}
+	}
 	return req
 }
 
@@ -180,7 +214,9 @@ func FuzzParseRequest(f *testing.F) {
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
-		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
+		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ t 0 1 fresh=1", "TOPICS fresh=1", "INFO t fresh=1", "INFO t fresh=0", "SEEK t 1 fresh=1", "TOPICS fresh=1 x",
+		"CLUSTER", "GROUPS", "TRANSFER a topic=t", "TRANSFER a group=3", "TRANSFER a", "TRANSFER a topic=t group=3", "DRAIN a off=1", "DRAIN a",
+		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))
 	}

@@ -25,7 +25,15 @@ func TestHelp(t *testing.T) {
 		seen[words[0]] = true
 		var positional int
 		var keys []string
+		var alternatives []string
 		for _, word := range words[1:] {
+			if strings.Contains(word, "=") {
+				alternatives = append(alternatives, strings.Split(word, "|")...)
+			} else {
+				alternatives = append(alternatives, word)
+			}
+		}
+		for _, word := range alternatives {
 			if key := regexp.MustCompile(`^\[?([a-z-]+)=`).FindStringSubmatch(word); key != nil {
 				keys = append(keys, key[1])
 			} else if len(keys) == 0 {
@@ -55,7 +63,7 @@ func TestHint(t *testing.T) {
 	for line, want := range map[string]string{
 		"ping":               "commands are in upper case: PING",
 		"help":               "commands are in upper case: HELP",
-		"info":               "commands are in upper case: INFO <topic>",
+		"info":               "commands are in upper case: INFO <topic> [fresh=1]",
 		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages> [pid=<id> seq=<n>]",
 		"quit":               "HELP lists the commands, CLOSE ends the connection",
 		"GET / HTTP/1.1":     "",

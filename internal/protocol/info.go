@@ -20,6 +20,12 @@ type TopicInfo struct {
 	State                  string    // Writable, or ReadOnly of the reason; empty if the server does not say
 	Synced                 int64     // offset: all before it is on stable storage
 	Damaged                int64     // bytes set aside
+	Role                   Role      // of the server for the topic; empty if it does not say
+
+	// Of a topic of a cluster, where Role is not Single.
+	Group  int64
+	Leader string // where clients find it; empty if nobody is known to lead
+	Term   int64
 
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it. DamagedIn are the names of the files in which
@@ -27,6 +33,17 @@ type TopicInfo struct {
 	DamagedAt [][2]int64
 	DamagedIn []string
 }
+
+// Role is what a server is to a topic.
+type Role string
+
+// The roles. Single is a server that is in no cluster.
+const (
+	Single   Role = "single"
+	Leads    Role = "leader"
+	Follower Role = "follower"
+	Learner  Role = "learner" // it follows and has no vote
+)
 
 // MaxRanges is how many damaged ranges INFO names at most.
 const MaxRanges = 1000
@@ -60,6 +77,14 @@ func AppendInfo(dst []byte, in *TopicInfo) []byte {
 		dst = AppendField(dst, "DamagedAt", formatRanges(in.DamagedAt[:min(len(in.DamagedAt), MaxRanges)]))
 		dst = AppendField(dst, "DamagedIn", strings.Join(in.DamagedIn[:min(len(in.DamagedIn), MaxRanges)], " "))
 	}
+	if in.Role != "" {
+		dst = AppendField(dst, "Role", string(in.Role))
+	}
+	if in.Role != "" && in.Role != Single {
+		number("Group", in.Group)
+		dst = AppendField(dst, "Leader", in.Leader)
+		number("Term", in.Term)
+	}
 	return dst
 }
 
@@ -90,6 +115,14 @@ func ParseInfo(body []byte) (TopicInfo, error) {
 			in.ID, ok = f.Value, ValidID(f.Value)
 		case "State":
 			in.State = f.Value
+		case "Role":
+			in.Role = Role(f.Value)
+		case "Group":
+			in.Group, ok = batch.ParseInt([]byte(f.Value))
+		case "Leader":
+			in.Leader = f.Value
+		case "Term":
+			in.Term, ok = batch.ParseInt([]byte(f.Value))
 		case "Synced":
 			in.Synced, ok = batch.ParseInt([]byte(f.Value))
 		case "Damaged":

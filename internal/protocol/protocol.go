@@ -54,6 +54,13 @@ const (
 	Trim
 	Times
 	Help
+	Cluster
+	Groups
+	Transfer
+	Drain
+	Leave
+	Replace
+	Set
 	numCommands
 )
 
@@ -66,6 +73,8 @@ var commandNames = [numCommands]string{
 	Close: "CLOSE", Ping: "PING", Topics: "TOPICS", Info: "INFO", Seek: "SEEK",
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
+	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING",
 }
 
 // String returns the command as it stands on the wire.
@@ -98,6 +107,16 @@ type Request struct {
 	Keep     Keep          // RETENTION
 	ID       []byte        // DELETE: hexadecimal digits; aliases the parsed line
 	Now      bool          // DELETE: keep no files
+	Fresh    bool          // READ, TAIL, INFO, SEEK, TOPICS: see all that was acknowledged before
+
+	// Of the commands of a cluster, aliasing the parsed line.
+	Member []byte // TRANSFER, DRAIN: a name; LEAVE, REPLACE: a name or an id
+	With   []byte // REPLACE: by whom
+	Group  int64  // TRANSFER, -1 if it names a topic
+	Off    bool   // DRAIN: no more
+	Force  bool   // LEAVE: although too few voters are left
+	Key    []byte // SETTING
+	Value  []byte // SETTING; may be empty
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -180,6 +199,20 @@ func commandOf(name []byte) (c Command, known bool) {
 		return Times, true
 	case "HELP":
 		return Help, true
+	case "CLUSTER":
+		return Cluster, true
+	case "GROUPS":
+		return Groups, true
+	case "TRANSFER":
+		return Transfer, true
+	case "DRAIN":
+		return Drain, true
+	case "LEAVE":
+		return Leave, true
+	case "REPLACE":
+		return Replace, true
+	case "SETTING":
+		return Set, true
 	}
 	for _, r := range reserved {
 		if string(name) == r {
@@ -196,13 +229,17 @@ func parseArguments(w words, req *Request) bool {
 	case Read, Tail:
 		return parseRead(w, req)
 	case Seek:
-		return parseNumbers(w, req, &req.Millis)
+		return parseNumbers(&w, req, &req.Millis) && parseFresh(w, req)
 	case Times:
-		return parseNumbers(w, req, &req.Offset, &req.To)
+		return parseNumbers(&w, req, &req.Offset, &req.To) && !w.more
 	case Trim:
-		return parseNumbers(w, req, &req.Offset)
+		return parseNumbers(&w, req, &req.Offset) && !w.more
 	case Info:
-		return parseNumbers(w, req)
+		return parseNumbers(&w, req) && parseFresh(w, req)
+	case Topics:
+		return parseFresh(w, req)
+	case Transfer, Drain, Leave, Replace, Set:
+		return parseClusterCommand(w, req)
 	case Hook:
 		return parseHook(w, req)
 	case Retention:
@@ -227,8 +264,8 @@ func parseBatch(line []byte, req *Request) error {
 	return nil
 }
 
-// parseNumbers parses a topic and then as many numbers, and nothing else.
-func parseNumbers(w words, req *Request, numbers ...*int64) bool {
+// parseNumbers parses a topic and then as many numbers.
+func parseNumbers(w *words, req *Request, numbers ...*int64) bool {
 	var ok bool
 	if req.Topic, ok = w.topic(); !ok {
 		return false
@@ -238,7 +275,17 @@ func parseNumbers(w words, req *Request, numbers ...*int64) bool {
 			return false
 		}
 	}
-	return !w.more
+	return true
+}
+
+// parseFresh parses fresh=1, or nothing.
+func parseFresh(w words, req *Request) bool {
+	if w.more {
+		word, _ := w.next()
+		req.Fresh = string(word) == "fresh=1"
+		return req.Fresh && !w.more
+	}
+	return true
 }
 
 // parseRead parses the arguments of READ and TAIL, which differ by the offset
@@ -271,6 +318,8 @@ func parseRead(w words, req *Request) bool {
 			req.MaxBytes = max(n, 1) // 0 would read as absent
 		case string(key) == "verify" && n == 1 && !req.Verify && req.Command == Read:
 			req.Verify = true
+		case string(key) == "fresh" && n == 1 && !req.Fresh:
+			req.Fresh = true
 		default:
 			return false
 		}

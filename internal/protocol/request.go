@@ -30,12 +30,18 @@ func AppendRequest(dst []byte, req *Request) []byte {
 	case Seek:
 		dst = appendTopic(dst, req)
 		dst = appendWord(dst, req.Millis)
+		dst = appendFresh(dst, req)
 	case Times:
 		dst = appendTopic(dst, req)
 		dst = appendWord(dst, req.Offset)
 		dst = appendWord(dst, req.To)
 	case Info:
 		dst = appendTopic(dst, req)
+		dst = appendFresh(dst, req)
+	case Topics:
+		dst = appendFresh(append(dst, req.Command.String()...), req)
+	case Transfer, Drain, Leave, Replace, Set:
+		dst = appendClusterCommand(dst, req)
 	case Delete:
 		dst = appendTopic(dst, req)
 		dst = append(dst, " id="...)
@@ -92,6 +98,13 @@ func appendReadArgs(dst []byte, req *Request) []byte {
 	}
 	if req.Verify {
 		dst = append(dst, " verify=1"...)
+	}
+	return appendFresh(dst, req)
+}
+
+func appendFresh(dst []byte, req *Request) []byte {
+	if req.Fresh {
+		dst = append(dst, " fresh=1"...)
 	}
 	return dst
 }

@@ -20,6 +20,11 @@ type Settings struct {
 	DeleteHook    bool  // there is one
 	Producers     int64 // how far back a numbered batch is known, in batches; 0 if there are none
 	Version       string
+
+	// Of a member of a cluster; else they are zero, and have no line.
+	Node            string
+	Cluster         string        // hexadecimal id
+	ElectionTimeout time.Duration // after how much silence of a leader another is elected
 }
 
 // SyncsFirst reports whether a batch is on stable storage when the server answers
@@ -40,7 +45,13 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 	dst = AppendField(dst, "FlushInterval", s.FlushInterval.String())
 	dst = AppendField(dst, "DeleteHook", strconv.FormatBool(s.DeleteHook))
 	number("Producers", s.Producers)
-	return AppendField(dst, "Version", s.Version)
+	dst = AppendField(dst, "Version", s.Version)
+	if s.Node != "" {
+		dst = AppendField(dst, "Node", s.Node)
+		dst = AppendField(dst, "Cluster", s.Cluster)
+		dst = AppendField(dst, "ElectionTimeout", s.ElectionTimeout.String())
+	}
+	return dst
 }
 
 // ParseSettings parses the body of CONFIG. What it has no line of is zero.
@@ -55,6 +66,7 @@ func ParseSettings(body []byte) (Settings, error) {
 		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
 		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
 		"Producers": &s.Producers, "Version": &s.Version,
+		"Node": &s.Node, "Cluster": &s.Cluster, "ElectionTimeout": &s.ElectionTimeout,
 	}
 	for _, f := range fields {
 		var err error

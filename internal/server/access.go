@@ -19,6 +19,7 @@ type access struct {
 type doors struct {
 	store       topic.Store
 	deleteHooks topic.Hooks
+	cluster     topic.Cluster
 	recalls     atomic.Uint64 // by Recall
 }
 
@@ -36,6 +37,7 @@ type found struct {
 	broken  *topic.Info // of a topic that is there and can't be opened
 	catalog topic.Catalog
 	hooks   topic.Hooks
+	cluster topic.Cluster
 }
 
 // lookup returns what a request of the command is about. Every request comes by
@@ -43,6 +45,8 @@ type found struct {
 // is where to ask whether the caller has a right to the command and the topic.
 func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) (f found, err error) {
 	switch cmd {
+	case protocol.Cluster, protocol.Groups, protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
+		f.cluster = a.cluster
 	case protocol.Batch, protocol.Read, protocol.Tail, protocol.Seek, protocol.Times, protocol.Trim, protocol.Retention:
 		f.log, err = a.log(ctx, name, cmd == protocol.Batch)
 	case protocol.Info:

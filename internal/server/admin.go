@@ -5,13 +5,11 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 )
 
-// settings returns the body of CONFIG.
-func (s *Server) settings() *protocol.Settings {
-	settings := s.o.Settings
+// configBody returns the body of CONFIG.
+func (s *Server) configBody() []byte {
+	settings := *s.settings.Load()
 	settings.Host = s.address()
-	settings.Timeout, settings.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
-	settings.MaxBatchSize, settings.MaxMessages = s.o.MaxBatchSize, s.o.MaxMessages
-	return &settings
+	return protocol.AppendSettings(nil, &settings)
 }
 
 // hooks answers HOOKS: a line for each partition that waits for its delete

@@ -68,7 +68,7 @@ func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error
 		return protocol.ErrInvalidRequest, false
 	case c.srv.tooLarge(h, perr):
 		return protocol.ErrTooLarge, false
-	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.o.Settings.Producers == 0:
+	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.settings.Load().Producers == 0:
 		return protocol.ErrInvalidRequest, true
 	}
 	return nil, false
@@ -78,7 +78,7 @@ func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error
 // form. Of an envelope that is wrong, for which perr is not nil, the size alone
 // counts.
 func (s *Server) tooLarge(h *batch.Header, perr error) bool {
-	limit := s.o.MaxBatchSize
+	limit := s.settings.Load().MaxBatchSize
 	return h.Size >= limit || perr == nil && h.Size > limit-int64(h.Len())
 }
 

@@ -281,7 +281,7 @@ func TestStoreErrors(t *testing.T) {
 // there or not.
 func TestTooLarge(t *testing.T) {
 	const limit = 2000
-	inBubble(t, server.Options{MaxBatchSize: limit}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+	inBubble(t, server.Options{Settings: protocol.Settings{MaxBatchSize: limit}}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
 		const rest = len("BATCH 1980 t 1234567890 1\r\n") + len("MSG 1900\r\n\r\n") // with a checksum of any length
 		longest := ""
 		for n := limit - rest; ; n++ {

@@ -43,6 +43,7 @@ type reading struct {
 	log    topic.Log
 	offset int64
 	until  time.Time // zero until it has begun to wait
+	beyond error     // the answer if it waits in vain for an offset that others may have; else nil
 }
 
 // outcome is what dispatch has come to.
@@ -70,11 +71,16 @@ func (c *caller) from() string {
 // perr is what ParseRequest said of it. Nothing is pending.
 func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outcome {
 	c.srv.counters.requests[req.Command].Add(1)
-	if perr == nil && (req.Command == protocol.Read || req.Command == protocol.Tail) && (req.Messages < 1 || req.Messages > c.srv.o.MaxMessages) {
+	if perr == nil && (req.Command == protocol.Read || req.Command == protocol.Tail) && (req.Messages < 1 || req.Messages > c.srv.settings.Load().MaxMessages) {
 		perr = protocol.ErrInvalidRequest
 	}
 	if perr != nil {
 		return c.refuseRequest(req, perr, to)
+	}
+	if req.Fresh {
+		if err := c.fresh(req); err != nil {
+			return c.refuseRequest(req, err, to)
+		}
 	}
 	f, err := c.lookup(c.ctx, req.Command, req.Topic)
 	if err != nil {
@@ -100,11 +106,17 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Retention:
 		retention(f.log, req, to)
 	case protocol.Config:
-		to.Body(protocol.AppendSettings(nil, c.srv.settings()))
+		to.Body(c.srv.configBody())
 	case protocol.Stats:
 		to.Body(protocol.AppendFields(nil, c.srv.statsFields(f.catalog.Counts())))
 	case protocol.Topics:
 		to.Body(protocol.AppendTopics(nil, f.catalog.Topics()))
+	case protocol.Cluster:
+		err = members(f.cluster, to)
+	case protocol.Groups:
+		err = groups(f.cluster, to)
+	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
+		err = c.changeCluster(f.cluster, req, to)
 	case protocol.Help:
 		to.Body(protocol.AppendHelp(nil))
 	case protocol.Ping:
@@ -170,6 +182,10 @@ func infoBody(in *topic.Info) *protocol.TopicInfo {
 		Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
 		ID: in.ID, State: protocol.Writable, Synced: in.Synced,
 		Damaged: in.Damaged, DamagedAt: in.DamagedAt, DamagedIn: in.DamagedIn,
+		Role: protocol.Role(in.Role), Group: in.Group, Leader: in.Leader, Term: in.Term,
+	}
+	if in.Role == "" {
+		w.Role = protocol.Single
 	}
 	if in.ReadOnly != nil {
 		w.State = protocol.ReadOnly(inWords(in.ReadOnly))
@@ -196,8 +212,12 @@ func (c *caller) tryRead(to Responder) outcome {
 			to.Batches(v)
 			return answered
 		}
+		r.beyond = nil
+		if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Beyond {
+			r.beyond = err
+		}
 		switch {
-		case errors.Is(err, topic.ErrEnd) && r.req.Waits:
+		case (r.beyond != nil || errors.Is(err, topic.ErrEnd)) && r.req.Waits:
 			if r.until.IsZero() {
 				r.until = time.Now().Add(r.req.Wait)
 			}
@@ -239,8 +259,11 @@ func (c *caller) resume(to Responder) outcome {
 	return c.tryRead(to)
 }
 
-// giveUp answers a read that waits with no batches.
+// giveUp answers a read that waits with no batches, or that others may have some.
 func (c *caller) giveUp(to Responder) outcome {
+	if err := c.reading.beyond; err != nil {
+		return c.refuseRequest(&c.reading.req, err, to)
+	}
 	to.Offset(c.reading.offset, 0)
 	return answered
 }

@@ -26,6 +26,7 @@ var answers = [...]struct {
 	{topic.ErrName, protocol.ErrInvalidRequest},
 	{topic.ErrClosed, protocol.ErrShuttingDown},
 	{topic.ErrConflict, protocol.ErrSequenceConflict},
+	{topic.ErrInvalid, protocol.ErrInvalidRequest},
 }
 
 // answerTo returns the protocol's answer to an error, or nil if it has none.
@@ -51,6 +52,9 @@ func answerTo(err error) *protocol.Error {
 // the error is logged.
 func (c *caller) answerTo(err error, op string, name []byte) *protocol.Error {
 	if perr := answerTo(err); perr != nil {
+		if errors.Is(err, topic.ErrInvalid) {
+			c.srv.log.Info("request refused", "op", op, "topic", string(name), "remote", c.from(), "err", err)
+		}
 		return perr
 	}
 	if c.ctx.Err() != nil {

@@ -58,7 +58,7 @@ func (s *Server) Do(ctx context.Context, remote string, request []byte, to Respo
 
 // MaxRequest bounds what one request has in bytes.
 func (s *Server) MaxRequest() int64 {
-	return s.o.MaxBatchSize + int64(protocol.MaxLine) + int64(len("\r\n"))
+	return s.settings.Load().MaxBatchSize + int64(protocol.MaxLine) + int64(len("\r\n"))
 }
 
 // Sent counts bytes of answers that a responder has sent.

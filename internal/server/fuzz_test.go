@@ -42,7 +42,7 @@ func FuzzConn(f *testing.F) {
 		store.MaxTopics = 4
 		log, logger := logBuffer()
 		s := server.New(server.Options{
-			Store: store, Logger: logger, MaxBatchSize: 16 << 10, MaxMessages: 100,
+			Store: store, Logger: logger, Settings: protocol.Settings{MaxBatchSize: 16 << 10, MaxMessages: 100},
 			Timeout: 10 * time.Second, IdleTimeout: 10 * time.Second,
 		})
 		nc, srv := net.Pipe()
@@ -241,7 +241,7 @@ func FuzzSession(f *testing.F) {
 		feed := func(piece int) (o outcome) {
 			store := topictest.NewMemory()
 			store.MaxTopics = 4
-			s := server.New(server.Options{Store: store, MaxBatchSize: 16 << 10, MaxMessages: 100})
+			s := server.New(server.Options{Store: store, Settings: protocol.Settings{MaxBatchSize: 16 << 10, MaxMessages: 100}})
 			defer s.Close()
 			nc := server.NewSession(s, piece)
 			nc.Write(data) // after the end of a session an error, which shows in the answers

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
@@ -146,7 +147,7 @@ func TestMemoryAfterALargeBatch(t *testing.T) {
 		{16 << 20, 20, 64 << 10},
 		{200 << 10, 20, 64 << 10},
 	} {
-		s := server.New(server.Options{Store: discardStore{}, MaxBatchSize: 32 << 20})
+		s := server.New(server.Options{Store: discardStore{}, Settings: protocol.Settings{MaxBatchSize: 32 << 20}})
 		nc := dialAddr(t, serveTCP(t, s))
 		nc.SetDeadline(time.Now().Add(time.Minute))
 		before := inUse()

@@ -24,6 +24,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -37,18 +38,19 @@ var ErrServerClosed = errors.New("server: closed")
 // Options are the settings of a server. Store is required; the zero value of
 // every other field is its default.
 type Options struct {
-	Store  topic.Store
-	Hooks  topic.Hooks  // default: none
-	Logger *slog.Logger // default: discard
+	Store topic.Store
+	Hooks topic.Hooks // default: none
+	// Cluster is the cluster that the Store is of. Default: none.
+	Cluster topic.Cluster
+	Logger  *slog.Logger // default: discard
 
 	Timeout        time.Duration // a request from its first byte to its end, and each response write; default 15s
 	IdleTimeout    time.Duration // a connection without a request; default 30s
-	MaxBatchSize   int64         // envelope and data, bytes; default 65536
-	MaxMessages    int64         // of a READ or TAIL; default 50000
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
-	// Settings are what CONFIG tells, but for what is said above and the address.
+	// Settings are what CONFIG tells, but for what is said above and the address:
+	// see SetSettings.
 	Settings protocol.Settings
 }
 
@@ -59,17 +61,14 @@ func (o *Options) setDefaults() {
 	if o.Hooks == nil {
 		o.Hooks = noHooks{}
 	}
+	if o.Cluster == nil {
+		o.Cluster = noCluster{}
+	}
 	if o.Timeout <= 0 {
 		o.Timeout = 15 * time.Second
 	}
 	if o.IdleTimeout <= 0 {
 		o.IdleTimeout = 30 * time.Second
-	}
-	if o.MaxBatchSize <= 0 {
-		o.MaxBatchSize = protocol.DefaultMaxBatchSize
-	}
-	if o.MaxMessages <= 0 {
-		o.MaxMessages = 50000
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10000
@@ -86,6 +85,7 @@ type Server struct {
 	log      *slog.Logger
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused
+	settings atomic.Pointer[protocol.Settings]
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context
@@ -123,13 +123,28 @@ const parallelRefusals = 64
 func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
-		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks}, log: o.Logger,
+		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster}, log: o.Logger,
 		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.SetSettings(o.Settings)
 	return s
+}
+
+// SetSettings says what CONFIG tells, but for timeouts and the address, and with it
+// what requests are held to: MaxBatchSize, envelope and data, in bytes (0: 65536),
+// MaxMessages of a READ or TAIL (0: 50000), and Producers (0: no numbered batches).
+func (s *Server) SetSettings(p protocol.Settings) {
+	if p.MaxBatchSize <= 0 {
+		p.MaxBatchSize = protocol.DefaultMaxBatchSize
+	}
+	if p.MaxMessages <= 0 {
+		p.MaxMessages = 50000
+	}
+	p.Timeout, p.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
+	s.settings.Store(&p)
 }
 
 // Serve accepts connections on l until Shutdown or Close, and then returns

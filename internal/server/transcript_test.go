@@ -144,11 +144,11 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 		n, _ := strconv.Atoi(value)
 		switch name {
 		case "batch-size":
-			o.MaxBatchSize = int64(n)
+			o.Settings.MaxBatchSize = int64(n)
 		case "producers":
 			o.Settings.Producers = int64(n)
 		case "max-messages":
-			o.MaxMessages = int64(n)
+			o.Settings.MaxMessages = int64(n)
 		case "topics":
 			store.MaxTopics = n
 		case "allow":

@@ -48,6 +48,8 @@ var (
 	// ErrDeleted is the use of a log whose topic was deleted. Nothing of the call
 	// is stored; another topic may have the name by now.
 	ErrDeleted = errors.New("storage: topic was deleted")
+	// ErrInvalid is what can't be done in a cluster as it is. What wraps it says why.
+	ErrInvalid = errors.New("storage: it can't be")
 	// ErrInDoubt is returned for batches that may be stored or not: they were
 	// written, and it failed, or nobody waited, to make them durable or to take them
 	// back. It is to be tested for before its cause, which it may wrap.
@@ -58,6 +60,9 @@ var (
 // can. Nothing of the call is stored.
 type NotLeaderError struct {
 	Addr string // where clients find the leader; empty if nobody is known to lead
+	// Beyond is set for a read of an offset beyond the readable end here: it may be
+	// that the batch is there, and it may come here yet. Watch tells.
+	Beyond bool
 }
 
 // Error tells where to go.
@@ -268,12 +273,28 @@ type Info struct {
 	ID           string // hexadecimal; empty if there is none
 	ReadOnly     error  // why the topic takes no appends, or nil
 
+	// Of a topic of a cluster; else Role is empty.
+	Role   Role
+	Group  int64
+	Leader string // where clients find it; empty if nobody is known to lead
+	Term   int64
+
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it.
 	DamagedAt [][2]int64
 	// DamagedIn are the names of the files in which these ranges begin.
 	DamagedIn []string
 }
+
+// Role is what a member of a cluster is to a topic.
+type Role string
+
+// The roles.
+const (
+	Leader   Role = "leader"
+	Follower Role = "follower"
+	Learner  Role = "learner" // it follows and has no vote
+)
 
 // Limits say what is kept of a topic. A field that is 0 is no limit, a negative
 // one stands for the store's own.
@@ -337,4 +358,67 @@ type Hook struct {
 	Attempts  int
 	Next      time.Time // of the next attempt; zero if none is foreseen
 	Err       error     // of the last attempt
+}
+
+// Cluster is what operators ask of a member of a cluster, and clients that ask any
+// member. Besides those that are named the errors are a *NotLeaderError, where another
+// member has to be asked, and ErrBusy if ctx is done first: what was begun goes on.
+// One that wraps ErrInvalid says why it can't be.
+type Cluster interface {
+	// Fresh returns when this member knows all of a topic, or of all topics if name is
+	// nil, that any member has acknowledged before the call.
+	Fresh(ctx context.Context, name []byte) error
+	// Members and Groups tell what this member sees.
+	Members() Members
+	Groups() []Group
+	// Transfer has a member lead a group, now, and whenever it can from now on. A
+	// group of -1 is that of the topic.
+	Transfer(ctx context.Context, member string, group int64, name []byte) error
+	// Drain has a member lead nothing until its next start, or until off is set.
+	Drain(ctx context.Context, member string, off bool) error
+	// Leave removes a member. Unless force is set as many voters are left as a cluster
+	// should have.
+	Leave(ctx context.Context, member string, force bool) error
+	// Replace has one member vote in the place of another, which is removed.
+	Replace(ctx context.Context, old, with string) error
+	// Set gives a setting of the cluster a value. It returns when that is in force
+	// here, for good.
+	Set(ctx context.Context, key, value string) error
+}
+
+// Members is a cluster as a member sees it.
+type Members struct {
+	Cluster string // hexadecimal id
+	Groups  int64
+	Members []Member // by id
+}
+
+// Member is a member as another one sees it.
+type Member struct {
+	ID       int64
+	Name     string
+	Addr     string // for clients
+	Peer     string // for the other members
+	Role     string // voter, learner, joining or leaving
+	State    string // up, down, failed or full
+	Leads    int64  // of how many groups it is the leader
+	LagBytes int64  // bytes that the one that was asked has stored and this one not yet
+	LagMS    int64  // for how long it has lagged behind, in milliseconds
+	Free     int64  // bytes of room on its disk
+	Version  string
+}
+
+// Group is a group of topics as a member sees it.
+type Group struct {
+	Group        int64
+	Leader       string // the name of who leads; empty if nobody is known to
+	Prefers      string // who is to lead; empty if that is nobody
+	Term         int64
+	Index        int64 // of the newest entry
+	Commit       int64
+	Applied      int64
+	Topics       int64
+	Voters       []string // names
+	Learners     []string
+	DamagedBytes int64 // set aside here
 }

@@ -192,7 +192,7 @@ func TestLogRequests(t *testing.T) {
 	store.MaxTopics, store.Allowed = 2, []string{"t", "u", "v"}
 	b := testkit.Batch("t", "one")
 	reply := func(reason string) string { return "ERR " + reason + "\r\n" }
-	inBubble(t, server.Options{Store: store, MaxBatchSize: 1000, MaxMessages: 10}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Store: store, Settings: protocol.Settings{MaxBatchSize: 1000, MaxMessages: 10}}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
 		c := dial()
 		for _, test := range []struct {
 			request string
@@ -586,7 +586,7 @@ func (v shortView) Section(int) (io.ReaderAt, int64, int64) {
 func TestLogFileShorterThanPromised(t *testing.T) {
 	b := testkit.Batch("t", strings.Repeat("0123456789", 20_000))
 	store := &shortStore{Memory: topictest.NewMemory(), data: b}
-	inBubble(t, server.Options{Store: store, MaxBatchSize: 1 << 20}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Store: store, Settings: protocol.Settings{MaxBatchSize: 1 << 20}}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 		c := dial()
 		store.Create(t.Context(), []byte("t"))
 		c.post(protocol.ContentType, b)
@@ -646,7 +646,7 @@ func TestLogInDoubt(t *testing.T) {
 // TestLogTooLarge: what is too large is said to be so from the first line, whether
 // the data is there or not.
 func TestLogTooLarge(t *testing.T) {
-	inBubble(t, server.Options{MaxBatchSize: 2000}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
+	inBubble(t, server.Options{Settings: protocol.Settings{MaxBatchSize: 2000}}, func(t *testing.T, s *server.Server, _ *topictest.Memory, dial func() *client) {
 		for _, line := range []string{
 			"BATCH 2000 t 1 1\r\n", "BATCH 1983 t 1 1\r\n", "BATCH 1983 t 1 1\n", "BATCH 2000 t 1 0\r\n", "BATCH 2000 / 1 1\r\n",
 			"BATCH 9223372036854775807 t 1 1\r\n",
