@@ -8,7 +8,7 @@
 //	                 messages  │ ▼                           round (sync)
 //	                        Transport
 //
-// Each of core, disk, round and fetcher does one thing at a time. In a running node
+// Each of core, disk, round, fetcher and keeper does one thing at a time. In a running node
 // each has a goroutine ([Node.Run]); a simulation has all of them in one, and steps
 // one or another as it likes ([Node.Step]): the code is the same.
 //
@@ -19,6 +19,7 @@
 //     all topics written since the last one. What is durable by it is told to the core.
 //   - The fetcher gets bytes that this member lacks: for a table that is taken over,
 //     and for what is damaged.
+//   - The keeper decides what of the topics is to go that this member leads.
 package cluster
 
 import (
@@ -44,15 +45,39 @@ import (
 // not go on under its id.
 var ErrLostLog = errors.New("cluster: the member log was lost, in part or as a whole")
 
-// Options are what a node is made of. All but Logger are required.
+// Options are what a node is made of. Those of the first part are required, but for the
+// Logger and Now.
 type Options struct {
 	FS        vfs.FS         // the work directory
 	Store     *storage.Store // of FS, Managed
 	Transport Transport
 	Logger    *slog.Logger
-	Now       func() time.Time
+	Now       func() time.Time // nil: time.Now
 	NewID     func() entry.ID // of a topic
 	Boot      uint64          // another number each time that the machine starts
+	Start     uint64          // another number each time that the process starts
+	Tick      time.Duration   // a tenth of the election timeout
+
+	// Addr and PeerAddr are where this member is found; if they are other ones than what
+	// the cluster knows it is told.
+	Addr, PeerAddr string
+	Version        string        // what runs; a word, which others are told
+	Timeout        time.Duration // of the creation of a topic
+	DeleteAfter    time.Duration // for so long a DELETE that is said again is answered as before
+
+	// Changed is told what group 0 says, at first when the node is opened, and whenever
+	// that has changed, or who was removed has. It must not block.
+	Changed func(*Said)
+	// CheckSetting returns why a setting can't have a value, beside what is said.
+	CheckSetting func(key, value string, s *Said) error
+	// Limits returns the settings by which topics are kept; nil: nothing goes by itself.
+	Limits func() Limits
+	// PartitionSize returns what a partition does not pass; nil: the store's.
+	PartitionSize func() int64
+	// MayCreate returns why a topic can't be made when there are so many; nil: any may be.
+	MayCreate func(name string, topics int) error
+	// Holder is asked before partitions are removed, on the member that leads; nil: nobody.
+	Holder storage.Holder
 }
 
 // Transport carries what members say. Nothing of it has to arrive, and none of its
@@ -63,6 +88,8 @@ type Transport interface {
 	Send(to uint64, group int, m *pb.Message)
 	// Beat sends what is said at each tick.
 	Beat(to uint64, b *peer.Beat)
+	// Suggest sends an entry that who leads group 0 is to propose.
+	Suggest(to uint64, data []byte)
 	// Sending reports whether a table is on its way to a member.
 	Sending(to uint64, group int) bool
 	// Fetch gets bytes of a topic from a member, up to so many: what is stored from
@@ -86,8 +113,17 @@ type Node struct {
 	disk    disk
 	round   round
 	fetcher fetcher
+	keeper  keeper
 
 	topics topics
+	names  names
+	said   atomic.Pointer[Said]
+	out    atomic.Pointer[[]uint64] // who was removed
+	ticks  atomic.Int64             // as the core counts them
+	clock  atomic.Int64             // the time by which topics are kept, in ms
+	free   atomic.Int64             // how much room a majority has
+	making making
+	counts counts
 	lost   map[entry.ID][]storage.Range // runs that are named and not there; while it is opened
 	failed atomic.Pointer[error]        // why the node can't go on
 	stop   chan struct{}
@@ -119,6 +155,7 @@ func (n *Node) fail(err error) {
 type topics struct {
 	mu   sync.RWMutex
 	of   map[topicKey]*storage.Log
+	gen  uint64 // another one when of has changed
 	keys map[*storage.Log]topicKey
 	from map[entry.ID]int64 // the oldest offset, as the log of the group says it
 }
@@ -145,6 +182,7 @@ func (t *topics) set(group int, number uint32, l *storage.Log) {
 	if old == l {
 		return
 	}
+	t.gen++
 	if old != nil {
 		delete(t.keys, old)
 		delete(t.from, old.ID())
@@ -172,12 +210,11 @@ func (t *topics) oldest(id entry.ID) int64 {
 	return t.from[id]
 }
 
-// number returns the number of a topic, if it is of the group.
-func (t *topics) number(group int, l *storage.Log) (uint32, bool) {
+// generation returns another number whenever topics have come or gone.
+func (t *topics) generation() uint64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	k, ok := t.keys[l]
-	return k.number, ok && k.group == group
+	return t.gen
 }
 
 // topicFile is a topic and its files.
@@ -231,6 +268,7 @@ const (
 	Disk
 	Round
 	Fetcher
+	Keeper
 	Actors // how many there are
 )
 
@@ -244,17 +282,19 @@ func (n *Node) Step(a Actor) bool {
 		return n.disk.step()
 	case Round:
 		return n.round.step()
+	case Fetcher:
+		return n.fetcher.step()
 	}
-	return n.fetcher.step()
+	return n.keeper.step()
 }
 
-// Run has the node work until Close. tick is a tenth of the election timeout.
-func (n *Node) Run(tick time.Duration) {
-	for _, a := range []*actor{&n.core.actor, &n.disk.actor, &n.round.actor, &n.fetcher.actor} {
+// Run has the node work until Close.
+func (n *Node) Run() {
+	for _, a := range []*actor{&n.core.actor, &n.disk.actor, &n.round.actor, &n.fetcher.actor, &n.keeper.actor} {
 		n.wg.Go(func() { a.run(n.stop) })
 	}
 	n.wg.Go(func() {
-		t := time.NewTicker(tick)
+		t := time.NewTicker(n.o.Tick)
 		defer t.Stop()
 		for {
 			select {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
-	"github.com/logd-dev/logd/internal/peer"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -21,6 +20,16 @@ type core struct {
 	actor
 	n      *Node
 	groups []*coreGroup
+	ticks  int
+
+	peers     map[uint64]*peerState
+	waiters   []*waiter
+	looking   bool // at waiters
+	again     bool // something has happened meanwhile
+	handsOver bool // this member is to lead nothing more
+
+	troubled []topicFile // topics of which bytes are set aside, or that have failed
+	troubles [2]uint64   // what the store and topics have said when that was looked at
 }
 
 // coreGroup is a group and who waits for it.
@@ -34,15 +43,11 @@ type coreGroup struct {
 	seen map[uint32][]storage.Range // damage that the group was told of, by topic
 
 	logBytes int64  // of its entries in the member log
-	peers    []told // what others have said of the group, by member
 	stalled  bool   // the table that is taken over may be of no use
 	orphanOf uint64 // the leader whose process is gone; 0: none
-}
 
-// told is what a member says of a group in its beats.
-type told struct {
-	id      uint64
-	settled uint64
+	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
+	handUntil int
 }
 
 type verdictKey struct{ index, term uint64 }
@@ -78,13 +83,35 @@ func (r *request) answer(err error) {
 }
 
 // submit has a request stored, or refused. It is called in the core.
-func (c *core) submit(number int, topic uint32, r *request) {
+func (c *core) submit(number int, to uint32, r *request) {
 	var bytes int64
 	for i := range r.part.Extents {
 		bytes += r.part.Extents[i].Len
 	}
-	c.groups[number].g.Submit(&group.Request{Topic: topic, Bytes: bytes, Batches: len(r.part.Extents), Data: r})
+	if way := c.onWay(); way > 0 {
+		// TRIM comes behind what is on its way: that must find room.
+		if free := c.n.free.Load(); free >= 0 && way+bytes > free/10 {
+			r.answer(topic.ErrReadOnly)
+			return
+		}
+		if way+bytes > maxOnWay {
+			r.answer(topic.ErrBusy)
+			return
+		}
+	}
+	c.groups[number].g.Submit(&group.Request{Topic: to, Bytes: bytes, Batches: len(r.part.Extents), Data: r})
 	c.take(number)
+}
+
+// maxOnWay bounds the bytes of all groups that wait to be written or applied.
+const maxOnWay = 256 << 20
+
+// onWay returns how many bytes wait to be written or applied.
+func (c *core) onWay() (bytes int64) {
+	for _, cg := range c.groups {
+		bytes += cg.g.OnWay()
+	}
+	return bytes
 }
 
 // take does what a group wants done.
@@ -103,6 +130,24 @@ func (c *core) take(number int) {
 	}
 	for _, m := range out.Send {
 		c.n.o.Transport.Send(m.GetTo(), number, m)
+	}
+	for i := range out.Made {
+		c.n.made(number, &out.Made[i])
+	}
+	for i := range out.Removed {
+		c.n.names.remove(&out.Removed[i], c.n.o.Now(), c.n.o.DeleteAfter)
+		delete(cg.seen, out.Removed[i].Number)
+	}
+	if out.Reset {
+		c.n.nameAll(number)
+	}
+	for _, l := range out.Leaders {
+		if int(l.Group) < len(c.groups) && l.Member != 0 {
+			c.handOver(int(l.Group), l.Member)
+		}
+	}
+	if number == 0 {
+		c.publish(out.Reset)
 	}
 	for _, e := range out.Ends {
 		c.n.topics.trimmed(e.ID, e.Oldest)
@@ -132,16 +177,24 @@ func (c *core) take(number int) {
 			done(f.Err)
 		}
 	}
+	if len(c.waiters) > 0 {
+		c.lookAtWaiters()
+	}
 }
 
 // lookAtLeader notes who leads, for others than the core.
 func (c *core) lookAtLeader(cg *coreGroup) {
-	id, _ := cg.g.Leader()
+	id, term := cg.g.Leader()
 	_, ready := cg.g.Leads()
-	if seen := cg.seenLeader.Load(); seen != nil && seen.id == id && seen.ready == ready {
+	conf, _ := cg.g.Conf()
+	now := leader{id: id, term: term, ready: ready, learner: !slices.Contains(conf.Voters, c.n.member.ID)}
+	if seen := cg.seenLeader.Load(); seen != nil && *seen == now {
 		return
 	}
-	cg.seenLeader.Store(&leader{id: id, addr: c.groups[0].g.Member(id).Addr, ready: ready})
+	if seen := cg.seenLeader.Load(); seen != nil && seen.id != id && id != 0 {
+		c.n.counts.leaderChanges.Add(1)
+	}
+	cg.seenLeader.Store(&now)
 }
 
 // Leader returns who leads a group, 0 if nobody is known to; ready is true if it is
@@ -197,12 +250,17 @@ func (c *core) proposed(number int, p *group.Proposed) {
 func (n *Node) Tick() { n.core.post(n.core.tick) }
 
 func (c *core) tick() {
+	c.ticks++
+	c.n.ticks.Store(int64(c.ticks))
+	c.n.clock.Store(c.clockNow().UnixMilli())
+	c.n.free.Store(c.majorityFree())
+	c.lookAtPeers()
 	c.members()
+	c.lookForTrouble()
 	for i, cg := range c.groups {
 		for _, id := range c.others(cg) {
 			cg.g.TableOf(id, 0, 0, c.n.o.Transport.Sending(id, i))
 		}
-		c.lookForDamage(i)
 		cg.g.Tick()
 		if cg.logBytes > compactBytes {
 			cg.g.Compact()
@@ -210,9 +268,16 @@ func (c *core) tick() {
 		}
 		c.take(i)
 	}
+	c.lead()
+	c.promote()
+	c.sayWhere()
+	c.noteRemoved()
 	c.beat()
 	c.n.disk.post(c.n.disk.tick)
-	c.n.fetcher.post(c.n.fetcher.lookForDamage)
+	troubled := c.troubled
+	c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
+	c.n.keeper.post(c.n.keeper.tick)
+	c.lookAtWaiters()
 }
 
 // others returns the other members of a group.
@@ -228,75 +293,40 @@ func (c *core) others(cg *coreGroup) (ids []uint64) {
 	return ids
 }
 
-// lookForDamage tells a group which bytes of its topics are not there.
-func (c *core) lookForDamage(number int) {
-	cg := c.groups[number]
-	for _, t := range cg.g.Topics() {
-		l := c.n.topics.get(number, t.Number)
-		if l == nil {
-			continue
+// lookForTrouble tells groups which bytes of their topics are not there. As long as the
+// store says nothing it looks at those alone that lack some.
+func (c *core) lookForTrouble() {
+	now := [2]uint64{c.n.o.Store.Troubles(), c.n.topics.generation()}
+	look := c.troubled
+	if now != c.troubles {
+		c.troubles, look = now, c.n.topics.all()
+	}
+	var troubled []topicFile
+	for _, t := range look {
+		if c.lookForDamage(t) || t.log.Failed() != nil {
+			troubled = append(troubled, t)
 		}
-		damaged := c.n.damage(l)
-		if len(damaged) == 0 && len(cg.seen[t.Number]) == 0 || slices.Equal(damaged, cg.seen[t.Number]) {
-			continue
+	}
+	c.troubled = troubled
+}
+
+// lookForDamage tells a group which bytes of a topic are not there, and reports whether
+// there are any.
+func (c *core) lookForDamage(t topicFile) bool {
+	cg := c.groups[t.group]
+	damaged := c.n.damage(t.log)
+	if !slices.Equal(damaged, cg.seen[t.number]) {
+		cg.seen[t.number] = damaged
+		if len(damaged) == 0 {
+			delete(cg.seen, t.number)
 		}
-		cg.seen[t.Number] = damaged
 		var ranges []group.Range
 		for _, r := range damaged {
 			ranges = append(ranges, group.Range{From: r.From, To: r.To})
 		}
-		cg.g.SetDamage(t.Number, ranges)
+		cg.g.SetDamage(t.number, ranges)
 	}
-}
-
-// beat tells the others what they want to know at each tick.
-func (c *core) beat() {
-	beats := make(map[uint64]*peer.Beat)
-	var ids []uint64
-	for i, cg := range c.groups {
-		for _, id := range c.others(cg) {
-			b := beats[id]
-			if b == nil {
-				b = &peer.Beat{Position: c.n.disk.position.Load(), Clock: c.n.o.Now().UnixMilli(), Free: c.n.disk.free.Load()}
-				beats[id] = b
-				ids = append(ids, id)
-			}
-			term, index := cg.g.TakingOver()
-			if cg.stalled {
-				term, index = 0, 0
-			}
-			if settled := cg.g.Settled(); settled != 0 || index != 0 {
-				b.Groups = append(b.Groups, peer.GroupBeat{Group: uint16(i), Change: settled, TableTerm: term, TableIndex: index})
-			}
-		}
-	}
-	for _, id := range ids {
-		c.n.o.Transport.Beat(id, beats[id])
-	}
-}
-
-// ReceiveBeat takes what another member says at each tick, but for the messages that
-// are in it. done, if there is one, is called once, when that is done.
-func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
-	groups := slices.Clone(b.Groups)
-	n.core.post(func() {
-		if done != nil {
-			defer done()
-		}
-		for _, gb := range groups {
-			if int(gb.Group) >= len(n.core.groups) {
-				continue
-			}
-			cg := n.core.groups[gb.Group]
-			cg.g.TableOf(from, gb.TableTerm, gb.TableIndex, false)
-			i := slices.IndexFunc(cg.peers, func(p told) bool { return p.id == from })
-			if i < 0 {
-				cg.peers = append(cg.peers, told{id: from})
-				i = len(cg.peers) - 1
-			}
-			cg.peers[i].settled = gb.Change
-		}
-	})
+	return len(damaged) > 0
 }
 
 // Unreachable tells that a message of a group, or of all for a number of -1, did not
@@ -345,45 +375,6 @@ func (n *Node) Campaign(gone uint64) {
 	})
 }
 
-// members sees to it that each group has the members that group 0 says: group 0 comes
-// last.
-func (c *core) members() {
-	change, voters, learners := c.groups[0].g.Members()
-	if change == 0 {
-		return
-	}
-	done := true
-	for i, cg := range c.groups {
-		if i == 0 {
-			continue
-		}
-		cg.g.SetMembers(change, voters, learners)
-		done = done && c.settled(cg, change)
-	}
-	if done {
-		c.groups[0].g.SetMembers(change, voters, learners)
-	}
-}
-
-// settled reports whether a change is done in a group: a majority of the voters that
-// are to be would know it after a start.
-func (c *core) settled(cg *coreGroup, change uint64) bool {
-	conf, has := cg.g.Conf()
-	if has < change || len(conf.Outgoing) > 0 {
-		return false
-	}
-	k := 0
-	for _, id := range conf.Voters {
-		if id == c.n.member.ID && cg.g.Settled() >= change {
-			k++
-		}
-		if i := slices.IndexFunc(cg.peers, func(p told) bool { return p.id == id }); i >= 0 && cg.peers[i].settled >= change {
-			k++
-		}
-	}
-	return 2*k > len(conf.Voters)
-}
-
 // end tells all who wait that nobody will know.
 func (c *core) end() {
 	for _, cg := range c.groups {
@@ -394,23 +385,13 @@ func (c *core) end() {
 	}
 }
 
-// Propose proposes what is no batch to a group, and calls done with how it ended: nil
-// when it is applied here. done must not block.
-func (n *Node) propose(number int, d func(g *group.Group) (entry.Data, error), done func(v *verdict, err error)) {
-	n.core.post(func() {
-		cg := n.core.groups[number]
-		data, err := d(cg.g)
-		if err != nil {
-			done(nil, err)
-			return
-		}
-		index, term, err := cg.g.Propose(data)
-		if err != nil {
-			done(nil, err)
-			return
-		}
-		v := cg.expect(index, term)
-		n.core.take(number)
-		done(v, nil)
-	})
+// proposeTo proposes what is no batch to a group, and returns its verdict.
+func (c *core) proposeTo(number int, d entry.Data) (*verdict, error) {
+	index, term, err := c.groups[number].g.Propose(d)
+	if err != nil {
+		return nil, err
+	}
+	v := c.groups[number].expect(index, term)
+	c.take(number)
+	return v, nil
 }

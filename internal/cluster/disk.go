@@ -37,6 +37,7 @@ type disk struct {
 
 	position atomic.Uint64 // as others are told
 	free     atomic.Int64
+	noRoom   atomic.Bool // full, for others than the disk
 }
 
 type diskTask struct {
@@ -67,6 +68,7 @@ func (d *disk) tick() {
 	}
 	d.full = false
 	d.work()
+	d.noRoom.Store(d.full)
 }
 
 // work does tasks as long as there is room.
@@ -79,6 +81,7 @@ func (d *disk) work() {
 		err := d.try(t)
 		if noRoom(err) {
 			d.full = true
+			d.noRoom.Store(true)
 			d.n.log.Warn("no room: nothing is acknowledged until there is", "group", t.group, "err", err)
 			return
 		}
@@ -317,7 +320,10 @@ func (d *disk) write(number int, w *group.Write) {
 			runs[i].Err = group.ErrBusy
 			continue
 		}
-		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.o.Now().UnixMilli()}
+		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.clock.Load()}
+		if size := d.n.o.PartitionSize; size != nil {
+			led.PartitionSize = size()
+		}
 		for _, q := range run.Requests {
 			led.Parts = append(led.Parts, q.Data.(*request).part)
 		}
@@ -330,6 +336,9 @@ func (d *disk) write(number int, w *group.Write) {
 			continue
 		}
 		d.wrote(number, l)
+		if result.Roll {
+			d.n.keeper.soon()
+		}
 		for k, q := range run.Requests {
 			q.Data.(*request).result = result.Parts[k]
 		}
@@ -360,6 +369,7 @@ func (d *disk) refuse(number int, w *group.Write, err error) {
 
 // carry does what is certain.
 func (d *disk) carry(number int, c group.Carry) error {
+	defer d.n.core.post(d.n.core.lookAtWaiters)
 	l := d.n.topics.get(number, c.Topic.Number)
 	if l == nil {
 		return nil
@@ -428,7 +438,7 @@ func (d *disk) giveUp(number int, g group.GiveUp) error {
 		}
 	}
 	d.n.core.post(func() {
-		d.n.core.lookForDamage(number)
+		d.n.core.lookForTrouble()
 		d.n.core.groups[number].g.GaveUp()
 		d.n.core.take(number)
 	})
@@ -465,6 +475,7 @@ func (d *disk) taken(number int, t group.Taken) error {
 		d.n.topics.set(number, p.Number, l)
 		l.SetReadable(p.End)
 	}
+	d.n.core.post(func() { d.n.nameAll(number) })
 	return nil
 }
 

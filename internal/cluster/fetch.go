@@ -170,6 +170,7 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 	if job.tries = 0; job.stalled {
 		f.stall(job, false)
 	}
+	f.n.counts.fetched.Add(int64(len(got.Data)))
 	for i, part := range got.Parts {
 		end := from + int64(len(got.Data))
 		if i+1 < len(got.Parts) {
@@ -231,13 +232,13 @@ func whole(got *Fetched, from, to int64) bool {
 
 // lookForDamage refills some of what is set aside, and goes on with what found
 // nobody.
-func (f *fetcher) lookForDamage() {
+func (f *fetcher) lookForDamage(troubled []topicFile) {
 	for _, job := range f.jobs {
 		if job != nil {
 			f.goOn(job)
 		}
 	}
-	for _, t := range f.n.topics.all() {
+	for _, t := range troubled {
 		if err := t.log.Failed(); err != nil {
 			f.n.disk.post(func() { f.n.disk.failed(t.group, err) })
 			continue
@@ -315,7 +316,9 @@ func (f *fetcher) refill(number int, l *storage.Log, conf *entry.Conf, runs []en
 	}
 	if err := l.Refill(ctx, r.From, r.From+int64(len(got.Data)), got.Data, times); err != nil {
 		f.n.log.Warn("damage is not refilled", "topic", l.Name(), "offset", r.From, "err", err)
+		return
 	}
+	f.n.counts.refilled.Add(int64(len(got.Data)))
 }
 
 // confirmed reports whether no run of the own log that lies within the bytes says that

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/entry"
@@ -16,25 +17,29 @@ type Log struct {
 	n      *Node
 	group  int
 	number uint32
+	gone   atomic.Bool // it is deleted, or another topic has its name
 	*storage.Log
 }
+
+// Deleted reports whether the topic was deleted.
+func (l *Log) Deleted() bool { return l.gone.Load() || l.Log.Deleted() }
 
 var _ topic.Log = (*Log)(nil)
 
 // notLeader is the answer to what only the leader of a group can do.
-func (n *Node) notLeader(number int) error {
+func (n *Node) notLeader(number int) *topic.NotLeaderError {
 	e := &topic.NotLeaderError{}
-	if lead := n.core.groups[number].seenLeader.Load(); lead != nil && lead.id != n.member.ID {
-		e.Addr = lead.addr
+	if id, _ := n.Leader(number); id != n.member.ID {
+		e.Addr = n.Said().addr(id)
 	}
 	return e
 }
 
 // leader is who leads a group, as others than the core are told.
 type leader struct {
-	id    uint64
-	addr  string // for clients
-	ready bool   // it is this member, and takes requests
+	id, term uint64
+	ready    bool // it is this member, and takes requests
+	learner  bool // this member has no vote
 }
 
 // Append appends batches if this member leads the topic's group: see topic.Appender.
@@ -147,12 +152,18 @@ func (l *Log) Commit(ctx context.Context, a topic.Appended) error {
 // Read is that of topic.Reader. What this member can't know of is no topic.ErrNotFound
 // but a NotLeaderError.
 func (l *Log) Read(offset, messages, maxBytes int64) (topic.View, error) {
+	if l.Deleted() {
+		return nil, topic.ErrDeleted
+	}
 	v, err := l.Log.Read(offset, messages, maxBytes)
 	return v, l.unknown(offset, err)
 }
 
 // Verify is Read of batches that are checked first.
 func (l *Log) Verify(offset, messages, maxBytes int64) (topic.View, error) {
+	if l.Deleted() {
+		return nil, topic.ErrDeleted
+	}
 	v, err := l.Log.Verify(offset, messages, maxBytes)
 	return v, l.unknown(offset, err)
 }
@@ -171,85 +182,41 @@ func (l *Log) unknown(offset int64, err error) error {
 	switch {
 	case damaged && leads:
 		return topic.ErrBusy // it is being fetched from others
-	case damaged, offset > l.Readable() && !leads:
+	case damaged:
 		return l.n.notLeader(l.group)
+	case offset > l.Readable() && !leads:
+		e := l.n.notLeader(l.group)
+		e.Beyond = true
+		return e
 	}
 	return err
 }
 
-// Topics is the topics of the cluster, as this member knows them: a topic.Topics.
-type Topics struct{ n *Node }
-
-// Topics returns the topics.
-func (n *Node) Topics() Topics { return Topics{n} }
-
-// Log returns the log of a topic. Of one that is not known here only the leader says
-// that there is none.
-func (t Topics) Log(name []byte) (topic.Log, error) {
-	number := GroupOf(string(name), t.n.member.Groups)
-	l, err := t.n.o.Store.Log(name)
+// Info describes the topic as it is here: see topic.Admin.
+func (l *Log) Info(ctx context.Context) (topic.Info, error) {
+	if l.Deleted() {
+		return topic.Info{}, topic.ErrDeleted
+	}
+	in, err := l.Log.Info(ctx)
 	if err != nil {
-		lead := t.n.core.groups[number].seenLeader.Load()
-		if errors.Is(err, storage.ErrNotFound) && (lead == nil || !lead.ready) {
-			err = t.n.notLeader(number)
+		return in, err
+	}
+	in.Role, in.Group = topic.Follower, int64(l.group)
+	if lead := l.n.core.groups[l.group].seenLeader.Load(); lead != nil {
+		in.Leader, in.Term = l.n.Said().addr(lead.id), int64(lead.term)
+		switch {
+		case lead.id == l.n.member.ID:
+			in.Role = topic.Leader
+		case lead.learner:
+			in.Role = topic.Learner
 		}
-		return nil, err
 	}
-	n, ok := t.n.topics.number(number, l)
-	if !ok {
-		return nil, t.n.notLeader(number)
-	}
-	return &Log{t.n, number, n, l}, nil
+	return in, nil
 }
 
-// Create returns the log of a topic, which is made if need be: on all members. It
-// returns when that is committed.
-func (t Topics) Create(ctx context.Context, name []byte) (topic.Log, error) {
-	if l, err := t.Log(name); err == nil || !errors.Is(err, storage.ErrNotFound) {
-		return l, err
-	}
-	number := GroupOf(string(name), t.n.member.Groups)
-	type answer struct {
-		v   *verdict
-		err error
-	}
-	proposed := make(chan answer, 1)
-	id := t.n.o.NewID()
-	t.n.propose(number, func(g *group.Group) (entry.Data, error) {
-		return entry.Create{Topic: g.NextTopic(), ID: id, Name: string(name), Time: t.n.o.Now().UnixMilli()}, nil
-	}, func(v *verdict, err error) { proposed <- answer{v, err} })
-	var a answer
-	select {
-	case a = <-proposed:
-	case <-t.n.closed:
-		return nil, topic.ErrClosed
-	}
-	switch {
-	case errors.Is(a.err, group.ErrNotLeader):
-		return nil, t.n.notLeader(number)
-	case a.err != nil:
-		return nil, topic.ErrBusy
-	}
-	select {
-	case <-a.v.done:
-		if err := a.v.err(t.n.notLeader(number)); err != nil {
-			return nil, err
-		}
-	case <-ctx.Done():
-		return nil, topic.ErrBusy // it goes on
-	}
-	// Its folder was made before its entry could be stored.
-	l := t.n.o.Store.ByID(id)
-	topicNumber, ok := t.n.topics.number(number, l)
-	if !ok {
-		return nil, topic.ErrDeleted
-	}
-	return &Log{t.n, number, topicNumber, l}, nil
-}
-
-// Fresh returns when this member knows all that was answered by any member before the
-// call.
-func (n *Node) Fresh(ctx context.Context, number int) error {
+// freshGroup returns when this member knows all of a group that was answered by any
+// member before the call.
+func (n *Node) freshGroup(ctx context.Context, number int) error {
 	done := make(chan error, 1)
 	n.core.post(func() {
 		cg := n.core.groups[number]

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"sync/atomic"
+
 	"github.com/logd-dev/logd/internal/grouplog"
 	"github.com/logd-dev/logd/internal/storage"
 )
@@ -10,7 +12,8 @@ import (
 type round struct {
 	actor
 	n     *Node
-	under bool // one is under way; of the disk
+	under bool         // one is under way; of the disk
+	since atomic.Int64 // tick at which it has begun; 0: none
 }
 
 // begin begins a round, unless one is under way: the next one begins when it ends.
@@ -21,6 +24,7 @@ func (r *round) begin() {
 		return
 	}
 	r.under, d.asked = true, false
+	r.since.Store(max(r.n.ticks.Load(), 1))
 	pos := d.log.End()
 	file := d.log.File()
 	logs, in := d.dirty, d.dirtyIn
@@ -39,6 +43,7 @@ func (r *round) begin() {
 func (r *round) end(pos grouplog.Pos, in []int, errs []error, logErr error) {
 	d := &r.n.disk
 	r.under = false
+	r.since.Store(0)
 	if logErr != nil {
 		d.log.Fail(logErr)
 		d.failed(-1, logErr)

@@ -293,6 +293,8 @@ func (n simNet) Beat(to uint64, b *peer.Beat) {
 	n.m.s.net = append(n.m.s.net, letter{from: n.m.id, to: to, beat: b})
 }
 
+func (n simNet) Suggest(uint64, []byte) {}
+
 func (n simNet) Sending(to uint64, number int) bool {
 	return slices.ContainsFunc(n.m.s.net, func(l letter) bool {
 		return l.from == n.m.id && l.to == to && l.group == number && l.m != nil && l.m.GetType() == pb.MsgSnap
@@ -516,9 +518,10 @@ func (c *simClient) step() {
 			return
 		}
 		if s.r.IntN(3) == 0 {
-			c.node.propose(number, func(g *group.Group) (entry.Data, error) {
-				return entry.Create{Topic: g.NextTopic(), ID: s.newID(), Name: c.name, Time: s.now().UnixMilli()}, nil
-			}, func(*verdict, error) {})
+			core := &c.node.core
+			core.post(func() {
+				core.proposeTo(number, entry.Create{Topic: core.groups[number].g.NextTopic(), ID: s.newID(), Name: c.name, Time: s.now().UnixMilli()})
+			})
 		}
 		c.silence++
 		return
@@ -903,21 +906,22 @@ func (s *sim) admin(m *simMember) {
 	}
 	t := topics[s.r.IntN(len(topics))]
 	del := s.r.IntN(8) == 0
-	m.node.propose(g, func(gr *group.Group) (entry.Data, error) {
+	m.node.core.post(func() {
 		if del {
-			return entry.Delete{Topic: t.Number}, nil
+			m.node.core.proposeTo(g, entry.Delete{Topic: t.Number})
+			return
 		}
 		l := m.node.topics.get(g, t.Number)
 		if l == nil {
-			return nil, group.ErrUnknown
+			return
 		}
 		parts := l.Plan(topic.Limits{})
 		offset := min(parts[s.r.IntN(len(parts))].Base, t.End)
 		if !s.cuts[t.ID][offset] {
-			return nil, group.ErrBusy // only here files are cut so: see "What is not refilled" in docs/design/replication.md
+			return // only here files are cut so: see "What is not refilled" in docs/design/replication.md
 		}
-		return entry.Trim{Topic: t.Number, Offset: offset}, nil
-	}, func(*verdict, error) {})
+		m.node.core.proposeTo(g, entry.Trim{Topic: t.Number, Offset: offset})
+	})
 }
 
 // changing reports whether a change of members is proposed that is newer than that.
@@ -942,7 +946,7 @@ func (s *sim) changeMembers(lead *simMember) {
 	}
 	change, _, _ := lead.node.core.groups[0].g.Members()
 	for i, cg := range lead.node.core.groups {
-		if change > 0 && !lead.node.core.settled(cg, change) {
+		if change > 0 && !lead.node.core.settled(i, change) {
 			return
 		}
 		for _, m := range s.members {
@@ -967,7 +971,7 @@ func (s *sim) changeMembers(lead *simMember) {
 	}
 	slices.SortFunc(members.Members, func(a, b entry.Member) int { return cmp.Compare(a.ID, b.ID) })
 	s.stats.changes++
-	lead.node.propose(0, func(*group.Group) (entry.Data, error) { return members, nil }, func(*verdict, error) {})
+	lead.node.core.post(func() { lead.node.core.proposeTo(0, members) })
 }
 
 // converged returns what is still to come, or nothing.

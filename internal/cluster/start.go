@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
@@ -41,13 +42,28 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Tick <= 0 {
+		o.Tick = 100 * time.Millisecond
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 15 * time.Second
+	}
+	if o.DeleteAfter <= 0 {
+		o.DeleteAfter = 24 * time.Hour
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
-	n.core = core{actor: newActor(), n: n}
+	n.core = core{actor: newActor(), n: n, peers: make(map[uint64]*peerState)}
+	n.clock.Store(o.Now().UnixMilli())
+	n.free.Store(-1)
 	n.disk = disk{actor: newActor(), n: n, doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
+	n.keeper = keeper{actor: newActor(), n: n}
 	n.fetcher = fetcher{actor: newActor(), n: n, jobs: make([]*takeJob, rec.Member.Groups)}
 
 	for i := range rec.Groups {
@@ -89,8 +105,14 @@ func Open(o Options) (*Node, error) {
 		return nil, err
 	}
 	n.lost = nil
+	n.disk.free.Store(-1)
+	if free, err := o.FS.Free(); err == nil {
+		n.disk.free.Store(free)
+	}
+	n.core.publish(true)
+	n.core.lookForTrouble()
 	for i := range n.core.groups {
-		n.core.lookForDamage(i)
+		n.nameAll(i)
 		n.core.take(i)
 	}
 	return n, nil

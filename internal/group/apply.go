@@ -89,14 +89,18 @@ func (g *Group) applyData(e *Entry) {
 		}
 	case entry.Create:
 		if t, ok := g.st.topic(d.Topic); ok && t.ID == d.ID {
+			g.out.Made = append(g.out.Made, t)
 			carry(t)
 		}
 		delete(g.lead.creating, d.Name)
 	case entry.Delete:
 		if topic.Name != "" {
+			g.out.Removed = append(g.out.Removed, topic)
 			carry(topic)
 		}
 		delete(g.damage, d.Topic)
+	case entry.Leader:
+		g.out.Leaders = append(g.out.Leaders, d)
 	case entry.Trim:
 		if t, ok := g.st.topic(d.Topic); ok {
 			carry(t)

@@ -194,6 +194,21 @@ func (g *Group) Leads() (leads, ready bool) {
 	return g.role == raft.StateLeader, g.lead.ready && !g.failed && g.silent == 0
 }
 
+// Status is what operators want to know of a group.
+type Status struct {
+	Term, Last, Commit, Applied uint64
+	Topics                      int
+	Stored                      int64 // the sum of the ends of topics
+}
+
+// Status returns how far the group is here.
+func (g *Group) Status() Status {
+	return Status{g.term, g.log.last(), max(g.rn.BasicStatus().GetCommit(), g.known), max(g.applied, g.known), len(g.st.topics), g.st.stored}
+}
+
+// Stored returns the sum of the ends of topics. It grows as they do.
+func (g *Group) Stored() int64 { return g.st.stored }
+
 // Applied returns the index up to which entries were applied.
 func (g *Group) Applied() uint64 { return g.applied }
 

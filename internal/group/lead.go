@@ -275,6 +275,17 @@ func (g *Group) Propose(d entry.Data) (index, term uint64, err error) {
 		if _, ok := g.st.topic(d.Topic); !ok {
 			return 0, 0, ErrUnknown
 		}
+	case entry.Roll:
+		if _, ok := g.st.topic(d.Topic); !ok {
+			return 0, 0, ErrUnknown
+		}
+		if g.writes(d.Topic) || l.deleting[d.Topic] || d.Offset != l.ends[d.Topic] {
+			return 0, 0, ErrBusy // it has another end by now
+		}
+	case entry.Members:
+		if g.Changing() {
+			return 0, 0, ErrBusy
+		}
 	}
 	index, ok := g.propose(d)
 	if !ok {
@@ -293,6 +304,15 @@ func (g *Group) Propose(d entry.Data) (index, term uint64, err error) {
 	g.drain()
 	return index, term, nil
 }
+
+// End returns where the next run of a topic goes, if this member leads.
+func (g *Group) End(topic uint32) int64 { return g.lead.ends[topic] }
+
+// Creating returns how many topics are being made.
+func (g *Group) Creating() int { return len(g.lead.creating) }
+
+// OnWay returns how many bytes wait to be written or applied.
+func (g *Group) OnWay() int64 { return g.lead.bytes }
 
 // NextTopic returns the number that the next Create has to have.
 func (g *Group) NextTopic() uint32 { return g.lead.next }

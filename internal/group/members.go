@@ -260,6 +260,24 @@ func (g *Group) Members() (change uint64, voters, learners []uint64) {
 	return g.st.membersAt, voters, learners
 }
 
+// Said is what the entries of group 0 add up to for all groups.
+type Said struct {
+	Version    uint64 // another one when anything of it has changed
+	MembersAt  uint64 // the Members entry that the members come from; 0: a new cluster's
+	NextMember uint64 // the id that the next member gets
+	Members    []entry.Member
+	Settings   []entry.Setting // by key
+	Leaders    []entry.Leader  // by group
+}
+
+// Said returns it. It is not to be changed. It is of group 0.
+func (g *Group) Said() Said {
+	return Said{g.st.version, g.st.membersAt, g.st.nextMember, g.st.members, g.st.settings, g.st.leaders}
+}
+
+// SaidVersion returns the Version of what Said returns.
+func (g *Group) SaidVersion() uint64 { return g.st.version }
+
 // Changing reports whether the log has a Members entry that is not applied.
 func (g *Group) Changing() bool {
 	for i := range g.log.entries {

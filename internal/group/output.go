@@ -15,6 +15,12 @@ type Output struct {
 	Tasks []Task
 	// Ends are new readable ends, to be told before the verdicts.
 	Ends []End
+	// Made are topics that are certain now, and Removed those that are none any more.
+	// With Reset all topics are others: see Topics.
+	Made, Removed []entry.Topic
+	Reset         bool
+	// Leaders are the entries applied that say who is to lead a group. It is of group 0.
+	Leaders []entry.Leader
 	// Proposed says which entry a write became, Refused that it became none.
 	Proposed []Proposed
 	Refused  []Refused

@@ -12,6 +12,8 @@ import (
 // alone, so that it is the same on every member.
 type state struct {
 	topics     map[uint32]*entry.Topic // by number
+	stored     int64                   // the sum of their ends
+	version    uint64                  // another one when what is said of members, settings and leaders has changed
 	names      map[string]uint32
 	nextTopic  uint32
 	membersAt  uint64 // index of the newest Members entry
@@ -28,8 +30,9 @@ func newState(t *entry.Table) *state {
 	}
 	for _, p := range t.Topics {
 		s.topics[p.Number], s.names[p.Name] = &p, p.Number
+		s.stored += p.End
 	}
-	s.nextTopic, s.membersAt, s.nextMember = t.NextTopic, t.MembersAt, t.NextMember
+	s.nextTopic, s.membersAt, s.nextMember, s.version = t.NextTopic, t.MembersAt, t.NextMember, t.Index
 	s.members, s.settings, s.leaders = slices.Clone(t.Members), slices.Clone(t.Settings), slices.Clone(t.Leaders)
 	return s
 }
@@ -56,7 +59,9 @@ func (s *state) apply(e *Entry) {
 	case *entry.Round:
 		for i := range d.Runs {
 			if t := s.topics[d.Runs[i].Topic]; t != nil {
-				t.End = max(t.End, d.Runs[i].End())
+				end := max(t.End, d.Runs[i].End())
+				s.stored += end - t.End
+				t.End = end
 			}
 		}
 	case entry.Create:
@@ -71,19 +76,23 @@ func (s *state) apply(e *Entry) {
 				delete(s.names, t.Name)
 			}
 			delete(s.topics, d.Topic)
+			s.stored -= t.End
 		}
 	case entry.Trim:
 		if t := s.topics[d.Topic]; t != nil {
 			t.Oldest = max(t.Oldest, min(d.Offset, t.End))
 		}
 	case entry.Members:
+		s.version = e.Index
 		s.membersAt, s.members = e.Index, d.Members
 		for i := range d.Members {
 			s.nextMember = max(s.nextMember, d.Members[i].ID+1)
 		}
 	case entry.Setting:
+		s.version = e.Index
 		s.settings = put(s.settings, d, func(a, b entry.Setting) int { return cmp.Compare(a.Key, b.Key) })
 	case entry.Leader:
+		s.version = e.Index
 		s.leaders = put(s.leaders, d, func(a, b entry.Leader) int { return cmp.Compare(a.Group, b.Group) })
 	}
 }

@@ -299,6 +299,7 @@ func (g *Group) tableTaken() {
 	for _, p := range t.Topics {
 		g.out.Ends = append(g.out.Ends, endOf(&p))
 	}
+	g.out.Reset = true
 	g.out.Tasks = append(g.out.Tasks, Taken{t, g.Logged()})
 	// Nobody here can say what became of what the table covers.
 	g.giveVerdict(func(p *proposal) (Fate, bool) { return InDoubt, p.index <= t.Index })

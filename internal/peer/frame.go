@@ -15,6 +15,7 @@ const (
 	KindMessage
 	KindAppend
 	KindTable
+	KindSuggest
 )
 
 // Frame is a frame without the bytes of its body, which follow it.
@@ -41,7 +42,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (k Kind) fits(use Use, message, body, maxBody uint32) error {
 	on, most := Control, uint32(MaxMessage)
 	switch k {
-	case KindStart, KindBeat, KindMessage:
+	case KindStart, KindBeat, KindMessage, KindSuggest:
 		maxBody = 0
 	case KindAppend:
 		on = Data
@@ -81,45 +82,72 @@ func checksum(header, message []byte) uint32 {
 // Start is the message of the first frame on control: which start of the member this
 // is, by a number that is another one each time, and up to where its member log is
 // on stable storage. So a peer knows one that has gone back, or that is there twice.
-type Start struct{ Number, Position uint64 }
+// Version is what the member runs, of at most MaxVersion bytes.
+type Start struct {
+	Number, Position uint64
+	Version          string
+}
+
+// MaxVersion is the length of the longest Version. A longer one is cut off.
+const MaxVersion = 64
 
 // Append appends the message.
 func (s Start) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, s.Number)
-	return binary.LittleEndian.AppendUint64(dst, s.Position)
+	dst = binary.LittleEndian.AppendUint64(dst, s.Position)
+	return append(dst, s.Version[:min(len(s.Version), MaxVersion)]...)
 }
 
 // ParseStart parses the message.
 func ParseStart(b []byte) (s Start, err error) {
-	if len(b) != 16 {
+	if len(b) < 16 || len(b) > 16+MaxVersion {
 		return s, ErrInvalid
 	}
-	return Start{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, nil
+	for _, c := range b[16:] {
+		if c <= ' ' || c > '~' {
+			return s, ErrInvalid // it is a word of CLUSTER
+		}
+	}
+	return Start{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), string(b[16:])}, nil
 }
 
 // Beat is the message of what is said at a tick: of the member 8 position · 8 clock
-// · 8 free · 2 number of groups, and of each group, in order,
+// · 8 free · 1 flags · 2 number of groups, and of each group, in order,
 //
-//	2 group · 8 change · 8 term and 8 index of the table · 4 length, message
+//	2 group · 8 change · 8 applied · 8 stored · 8 term and 8 index of the table ·
+//	4 length, message
 type Beat struct {
 	Position uint64 // as in Start
 	Clock    int64  // milliseconds since 1970
 	Free     int64  // bytes of room
+	Flags    Flags
 	Groups   []GroupBeat
 }
 
-// GroupBeat is what a beat says of a group, if there is anything to say.
+// Flags say what state a member is in.
+type Flags uint8
+
+// The flags. A bit that is none of them says nothing to this version.
+const (
+	Failed   Flags = 1 << iota // a write or sync of a group has failed
+	Full                       // there is no room
+	Draining                   // it is to lead nothing
+)
+
+// GroupBeat is what a beat says of a group.
 type GroupBeat struct {
-	Group  uint16
-	Change uint64 // the Members entry whose change was applied, and that is on stable storage
+	Group   uint16
+	Change  uint64 // the Members entry whose change was applied, and that is on stable storage
+	Applied uint64 // index of the newest entry that was applied
+	Stored  int64  // the sum of the ends of topics
 	// TableTerm and TableIndex name the table that is being taken over; 0: none.
 	TableTerm, TableIndex uint64
 	Message               []byte // a heartbeat, or the answer to one; empty: none
 }
 
 const (
-	beatLen      = 26
-	groupBeatLen = 30
+	beatLen      = 27
+	groupBeatLen = 46
 	maxGroups    = 64
 )
 
@@ -131,11 +159,14 @@ func (b *Beat) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, b.Position)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Clock))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(b.Free))
+	dst = append(dst, byte(b.Flags))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(b.Groups)))
 	for i := range b.Groups {
 		g := &b.Groups[i]
 		dst = binary.LittleEndian.AppendUint16(dst, g.Group)
 		dst = binary.LittleEndian.AppendUint64(dst, g.Change)
+		dst = binary.LittleEndian.AppendUint64(dst, g.Applied)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(g.Stored))
 		dst = binary.LittleEndian.AppendUint64(dst, g.TableTerm)
 		dst = binary.LittleEndian.AppendUint64(dst, g.TableIndex)
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(g.Message)))
@@ -153,7 +184,8 @@ func (b *Beat) Parse(p []byte) error {
 	b.Position = binary.LittleEndian.Uint64(p)
 	b.Clock = int64(binary.LittleEndian.Uint64(p[8:]))
 	b.Free = int64(binary.LittleEndian.Uint64(p[16:]))
-	n := int(binary.LittleEndian.Uint16(p[24:]))
+	b.Flags = Flags(p[24])
+	n := int(binary.LittleEndian.Uint16(p[25:]))
 	p = p[beatLen:]
 	b.Groups = b.Groups[:0]
 	if n > maxGroups || b.Clock < 0 || b.Free < 0 {
@@ -166,9 +198,11 @@ func (b *Beat) Parse(p []byte) error {
 		g := GroupBeat{
 			Group:     binary.LittleEndian.Uint16(p),
 			Change:    binary.LittleEndian.Uint64(p[2:]),
-			TableTerm: binary.LittleEndian.Uint64(p[10:]), TableIndex: binary.LittleEndian.Uint64(p[18:]),
+			Applied:   binary.LittleEndian.Uint64(p[10:]),
+			Stored:    int64(binary.LittleEndian.Uint64(p[18:])),
+			TableTerm: binary.LittleEndian.Uint64(p[26:]), TableIndex: binary.LittleEndian.Uint64(p[34:]),
 		}
-		size := binary.LittleEndian.Uint32(p[26:])
+		size := binary.LittleEndian.Uint32(p[42:])
 		p = p[groupBeatLen:]
 		if int64(size) > int64(len(p)) || i > 0 && g.Group <= b.Groups[i-1].Group {
 			return ErrInvalid

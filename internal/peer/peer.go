@@ -30,11 +30,12 @@
 // go from file to socket as they are, and have their checksums in the runs. The
 // kinds are
 //
-//	1 START    control, first and once: 8 start · 8 position          [Start]
+//	1 START    control, first and once                                 [Start]
 //	2 BEAT     control: what is said at every tick                     [Beat]
 //	3 MESSAGE  control: a message of the group
 //	4 APPEND   data: a message of the group, and the bytes of its runs
 //	5 TABLE    data: a message of the group, with a table in it
+//	6 SUGGEST  control: an entry that who leads group 0 is to propose
 //
 // On a fetch connection requests follow, and each is answered before the next is
 // read; see [Fetch] and [Sum].

@@ -43,8 +43,8 @@ var members = []entry.Member{
 	{ID: 12, Name: "b", Addr: "b:1", PeerAddr: "b:2"},
 }
 
-var beat = Beat{Position: 7<<32 | 5, Clock: 1_700_000_000_000, Free: 1 << 33, Groups: []GroupBeat{
-	{Group: 0, Change: 9, Message: []byte("heartbeat")},
+var beat = Beat{Position: 7<<32 | 5, Clock: 1_700_000_000_000, Free: 1 << 33, Flags: Full | Draining, Groups: []GroupBeat{
+	{Group: 0, Change: 9, Applied: 77, Stored: 1<<33 + 5, Message: []byte("heartbeat")},
 	{Group: 5, TableTerm: 2, TableIndex: 70},
 }}
 
@@ -59,7 +59,7 @@ func golden() (names []string, said map[string][]byte) {
 	}
 	add("refusal", AppendRefusal(nil, NotLeader+" a:2"))
 	add("welcome", AppendWelcome(nil, 13, members))
-	add("start", AppendFrame(nil, &Frame{Kind: KindStart, Message: Start{1 << 63, 7<<32 | 5}.Append(nil)}))
+	add("start", AppendFrame(nil, &Frame{Kind: KindStart, Message: Start{1 << 63, 7<<32 | 5, "1.2.3"}.Append(nil)}))
 	add("beat", AppendFrame(nil, &Frame{Kind: KindBeat, Message: beat.Append(nil)}))
 	add("message", AppendFrame(nil, &Frame{Kind: KindMessage, Group: 3, Message: []byte("vote")}))
 	add("append", append(AppendFrame(nil, &Frame{Kind: KindAppend, Group: 63, Message: []byte("entry"), Body: 5}), "bytes"...))
@@ -135,7 +135,7 @@ func TestReader(t *testing.T) {
 
 			r = reader("start", "beat", "message")
 			f, err := r.Next(Control, 0)
-			if s, err2 := ParseStart(f.Message); err != nil || err2 != nil || s != (Start{1 << 63, 7<<32 | 5}) {
+			if s, err2 := ParseStart(f.Message); err != nil || err2 != nil || s != (Start{1 << 63, 7<<32 | 5, "1.2.3"}) {
 				t.Errorf("start: %+v, %+v, %v, %v", f, s, err, err2)
 			}
 			f, err = r.Next(Control, 0)

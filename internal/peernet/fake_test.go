@@ -32,6 +32,8 @@ type fakeNode struct {
 	campaigns   []uint64
 	unreachable []int // groups
 	position    uint64
+	suggested   []string
+	met         []string
 	keep        bool // done is called by release
 	held        []func()
 	hang        chan struct{} // beats are not taken until it is closed, if there is one
@@ -57,6 +59,18 @@ func (n *fakeNode) Receive(from uint64, group int, m *pb.Message, body []byte, d
 	}
 	n.mu.Unlock()
 	done()
+}
+
+func (n *fakeNode) Suggested(from uint64, data []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.suggested = append(n.suggested, string(data))
+}
+
+func (n *fakeNode) Met(id, start uint64, version string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.met = append(n.met, fmt.Sprint(id, " ", start, " ", version))
 }
 
 func (n *fakeNode) ReceiveBeat(from uint64, b *peer.Beat, done func()) {

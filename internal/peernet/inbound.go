@@ -21,6 +21,7 @@ type inbound struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	frames atomic.Uint64 // that have arrived on a control connection
+	from   uint64        // the member that it is of, once it is taken; the Transport's mu guards it
 
 	in     input
 	reader *peer.Reader
@@ -30,6 +31,13 @@ type inbound struct {
 func (c *inbound) end() {
 	c.cancel()
 	c.nc.Close()
+}
+
+// expel ends a connection of a member that is to be none, with a reason.
+func (c *inbound) expel(reason string) {
+	c.nc.SetWriteDeadline(time.Now().Add(handshake))
+	c.nc.Write(peer.AppendRefusal(nil, reason))
+	c.end()
 }
 
 // input is the side of a connection that reads, with a deadline for each read if there
@@ -207,7 +215,7 @@ func (c *inbound) hello(h *peer.Hello) error {
 		reason := ""
 		t.mu.Lock()
 		if err == nil {
-			reason, err = c.begin(m, start)
+			reason, err = c.begin(h.From, m, start)
 		}
 		if reason != "" {
 			m.refused++
@@ -290,7 +298,7 @@ func (t *Transport) leave(m *member, use peer.Use, c *inbound) {
 
 // begin makes a connection the control connection of a member, unless it is refused.
 // Caller holds mu, which is let go of meanwhile.
-func (c *inbound) begin(m *member, s peer.Start) (reason string, err error) {
+func (c *inbound) begin(from uint64, m *member, s peer.Start) (reason string, err error) {
 	t := c.t
 	grace := max(2*t.o.Tick, 100*time.Millisecond)
 	for drained := false; ; drained = true {
@@ -301,6 +309,8 @@ func (c *inbound) begin(m *member, s peer.Start) (reason string, err error) {
 		if old == nil || s.Number == m.number {
 			m.number, m.position = s.Number, s.Position
 			m.take(peer.Control, c)
+			c.from = from
+			t.node.Met(from, s.Number, s.Version)
 			return "", nil
 		}
 		// Another start has a connection. If its process has died, it ends as soon as

@@ -67,6 +67,8 @@ type Node interface {
 	Bodies(group int, m *pb.Message) (views []cluster.View, ok bool)
 	Serve(topic peer.ID, from, to int64) (cluster.Fetched, error)
 	Sums(topic peer.ID, from, to int64) ([]uint32, error)
+	Suggested(from uint64, data []byte)
+	Met(id, start uint64, version string)
 	Unreachable(id uint64, group int)
 	PeerGone(id uint64)
 	Campaign(gone uint64)
@@ -79,6 +81,7 @@ type Options struct {
 	ID      uint64        // of this member
 	Start   uint64        // another number each time that the process starts
 	Tick    time.Duration // how often the node has a beat sent
+	Version string        // what runs, as others are told
 
 	// Dial connects to a member; nil is a net.Dialer's.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -161,13 +164,24 @@ func (t *Transport) Start(node Node, l net.Listener) {
 }
 
 // SetMembers says where the members are: peer addresses by id. Who is not among them
-// is not spoken to.
+// is not spoken to. Connections of those that Admit refuses by now are ended, with the
+// reason.
 func (t *Transport) SetMembers(addrs map[uint64]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.addrs = maps.Clone(addrs)
 	delete(t.addrs, t.o.ID)
 	t.connect()
+	if t.o.Admit == nil {
+		return
+	}
+	for c := range t.conns {
+		if c.from != 0 {
+			if reason := t.o.Admit(c.from); reason != "" {
+				t.wg.Go(func() { c.expel(reason) })
+			}
+		}
+	}
 }
 
 // connect makes there be a remote for each member. Caller holds mu.
@@ -214,10 +228,17 @@ func (t *Transport) Close() error {
 // remote returns a member to speak to, or nil.
 func (t *Transport) remote(id uint64) *remote { return (*t.remotes.Load())[id] }
 
+// Suggest sends an entry that who leads group 0 is to propose, or drops it.
+func (t *Transport) Suggest(to uint64, data []byte) {
+	if r := t.remote(to); r != nil {
+		r.control.put(letter{suggested: data})
+	}
+}
+
 // Send sends raft's message for a group, or drops it.
 func (t *Transport) Send(to uint64, group int, m *pb.Message) {
 	if r := t.remote(to); r != nil {
-		r.send(letter{uint16(group), m})
+		r.send(letter{group: uint16(group), m: m})
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 
 // letter is a message to be sent.
 type letter struct {
-	group uint16
-	m     *pb.Message
+	group     uint16
+	m         *pb.Message
+	suggested []byte // an entry, where there is no message
 }
 
 // size is about how much memory it has, but for a table.
 func (l *letter) size() int {
-	n := len(l.m.GetContext())
+	n := len(l.m.GetContext()) + len(l.suggested)
 	for _, e := range l.m.GetEntries() {
 		n += len(e.GetData())
 	}

@@ -1,6 +1,7 @@
 package peernet
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,9 @@ func (c *inbound) control(from uint64, m *member) error {
 			if p, err = parse(f.Message, f.Kind); err == nil {
 				t.node.Receive(from, int(f.Group), p, nil, done)
 			}
+		case peer.KindSuggest:
+			t.node.Suggested(from, bytes.Clone(f.Message))
+			done()
 		default:
 			err = peer.ErrInvalid
 		}

@@ -191,7 +191,7 @@ const batchBytes = 64 << 10
 func (r *remote) speak(ctx context.Context, nc net.Conn) error {
 	var w socket.Writer
 	w.Init(nc, r.t.silence, &r.counters, func(int) {})
-	start := peer.Start{Number: r.t.o.Start, Position: r.t.node.Position()}
+	start := peer.Start{Number: r.t.o.Start, Position: r.t.node.Position(), Version: r.t.o.Version}
 	buf := peer.AppendFrame(nil, &peer.Frame{Kind: peer.KindStart, Message: start.Append(nil)})
 	var message []byte
 	for {
@@ -206,6 +206,10 @@ func (r *remote) speak(ctx context.Context, nc net.Conn) error {
 			l, ok := r.control.take()
 			if !ok {
 				break
+			}
+			if l.m == nil {
+				buf = peer.AppendFrame(buf, &peer.Frame{Kind: peer.KindSuggest, Message: l.suggested})
+				continue
 			}
 			var err error
 			if message, err = (proto.MarshalOptions{}).MarshalAppend(message[:0], l.m); err != nil {

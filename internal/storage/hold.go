@@ -36,11 +36,40 @@ func (s *Store) Release(topic string, base int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.markHooked(base); err != nil {
+	oldest, err := l.Released(base)
+	if err != nil {
 		return err
 	}
-	oldest, _ := l.released()
 	return l.AdvanceOldest(oldest)
+}
+
+// Released is Release for who removes partitions by AdvanceOldest: it returns the
+// offset up to which they may go.
+func (l *Log) Released(base int64) (oldest int64, err error) {
+	if err := l.markHooked(base); err != nil {
+		return 0, err
+	}
+	oldest, _ = l.released()
+	return oldest, nil
+}
+
+// Hold has the Holder told of the partitions before offset, and of those that were due
+// before. It returns the offset up to which they may go already, and those that wait.
+func (l *Log) Hold(offset int64) (oldest int64, held []Held, err error) {
+	if err := l.setDue(offset); err != nil {
+		return 0, nil, err
+	}
+	// None is released meanwhile: what the holder is told of is there.
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	if l.Deleted() {
+		return 0, nil, ErrDeleted
+	}
+	oldest, held = l.released()
+	for _, h := range held {
+		l.store.o.Holder.Hold(h)
+	}
+	return oldest, held, nil
 }
 
 // markHooked notes that a partition that is held need not be any more.
@@ -72,20 +101,10 @@ func (l *Log) markHooked(base int64) error {
 // removeHeld has the partitions before offset held, and those that were due
 // before, and removes the oldest ones that were released.
 func (l *Log) removeHeld(offset int64) error {
-	if err := l.setDue(offset); err != nil {
+	oldest, held, err := l.Hold(offset)
+	if err != nil {
 		return err
 	}
-	// None is released meanwhile: what the holder is told of is there.
-	l.trimming.Lock()
-	if l.Deleted() {
-		l.trimming.Unlock()
-		return ErrDeleted
-	}
-	oldest, held := l.released()
-	for _, h := range held {
-		l.store.o.Holder.Hold(h)
-	}
-	l.trimming.Unlock()
 	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.o.KeepFree == 0 {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 type LedRun struct {
 	// Offset and Millis are as a Run has them.
 	Offset, Millis int64
+	// PartitionSize is what a partition does not pass; 0: the store's.
+	PartitionSize int64
 	// Parts are the batches, those of each caller by themselves.
 	Parts []Part
 }
@@ -41,6 +43,8 @@ type LedResult struct {
 	// Millis is the time that the batches have: that of the run, but never before
 	// that of the batch before it.
 	Millis int64
+
+	partitionSize int64
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -61,7 +65,10 @@ func (l *Log) AppendLed(ctx context.Context, r *LedRun) (LedResult, error) {
 	if err := l.makeWay(ctx, r.Offset, cutting{unread: true}); err != nil {
 		return LedResult{}, err
 	}
-	result := LedResult{Offset: r.Offset, Millis: r.Millis}
+	result := LedResult{Offset: r.Offset, Millis: r.Millis, partitionSize: r.PartitionSize}
+	if result.partitionSize == 0 {
+		result.partitionSize = l.store.o.PartitionSize
+	}
 	if len(r.Parts) == 0 {
 		return result, nil
 	}
@@ -130,7 +137,7 @@ func (l *Log) rollsFor(r *appendRequest, bytes int64) bool {
 		return false
 	}
 	size := l.next.Load() - l.head().base
-	return size > 0 && size+bytes > l.store.o.PartitionSize
+	return size > 0 && size+bytes > r.led.partitionSize
 }
 
 // note notes what was written of a run, before it is published. Caller holds writer.

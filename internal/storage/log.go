@@ -215,6 +215,7 @@ func (l *Log) fail(op, file string, offset int64, err error) error {
 func (l *Log) failWrite(op, file string, offset int64, err error) error {
 	e := &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err}
 	if l.failed.CompareAndSwap(nil, e) {
+		l.store.troubles.Add(1)
 		l.store.log.Error("topic is read only until logd is restarted: what is on disk is not known",
 			"topic", l.name, "file", file, "offset", offset, "op", op, "err", err)
 	}
@@ -312,6 +313,7 @@ func newLog(s *Store, dir string) *Log {
 	l.syncing = syncs.Group{Queue: s.syncs, Synced: &l.synced, Failed: l.unsyncable}
 	l.member.Sync, l.member.Parent = l.syncFiles, path.Dir(dir)
 	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = l.file(layout.JournalFile("")), l.unsyncable, l.syncFolder
+	l.journal.Changed = func() { l.store.troubles.Add(1) }
 	l.journal.Failed = func(err error) error { return l.fail("sync", l.journal.File.Name(), -1, err) }
 	l.journal.Load(journal.NewState(), 0)
 	return l

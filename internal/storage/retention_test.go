@@ -283,25 +283,27 @@ func TestManagedRetention(t *testing.T) {
 		l := mustCreate(t, s, "t")
 		at := fill(t, l, 4)
 		l.SetReadable(l.Next())
-		decided := func(want int64) {
+		decided := func(want int64, wantAll bool) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))
 			synctest.Wait()
-			if got, err := l.Decide(time.Now()); err != nil || got != want {
-				t.Errorf("decided %d (%v), want %d", got, err, want)
+			if got, all, err := l.Decide(l.limits(), time.Now()); err != nil || got != want || all != wantAll {
+				t.Errorf("decided %d, all %v (%v), want %d and %v", got, all, err, want, wantAll)
 			}
 		}
-		decided(at[2])
+		decided(at[2], false)
 		if l.Oldest() != 0 {
 			t.Fatalf("oldest %d, and nobody has agreed to it", l.Oldest())
 		}
 		if err := l.AdvanceOldest(at[1]); err != nil || l.Oldest() != at[1] {
 			t.Fatalf("oldest %d (%v), want %d", l.Oldest(), err, at[1])
 		}
-		decided(at[2])
+		decided(at[2], false)
 		next := l.Next()
 		time.Sleep(2 * time.Hour)
-		decided(next)
+		decided(at[3], true)
+		must(t, l.Roll(t.Context(), next))
+		decided(next, false)
 		if l.Oldest() != at[1] {
 			t.Fatalf("oldest %d, and nobody has agreed to it", l.Oldest())
 		}
@@ -335,7 +337,13 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 					return l.Next()
 				}
 				next := old()
-				oldest, err := l.Decide(time.Now())
+				_, all, err := l.Decide(l.limits(), time.Now())
+				if err != nil || !all {
+					t.Fatalf("decided that all is to go: %v (%v)", all, err)
+				}
+				begun, err := l.retireHead(l.limits(), time.Now())
+				must(t, err)
+				oldest := l.upTo(begun, time.Now())
 				if err != nil || oldest != next || l.head().base != next || l.begin() != 0 {
 					t.Fatalf("decided %d (%v) of a log from %d to %d, want %d", oldest, err, l.begin(), l.head().base, next)
 				}
@@ -347,7 +355,7 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 
 				// Between the partition that is begun for the decision, and the decision.
 				next = old()
-				begun, err := l.retireHead(l.partitions(), l.limits(), time.Now())
+				begun, err = l.retireHead(l.limits(), time.Now())
 				if err != nil || begun != next {
 					t.Fatalf("begun at %d (%v), want %d", begun, err, next)
 				}

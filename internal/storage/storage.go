@@ -244,6 +244,7 @@ type Store struct {
 	disallowed atomic.Int64
 	misses     atomic.Int64
 	duplicates atomic.Int64
+	troubles   atomic.Uint64
 	forced     atomic.Int64 // partitions removed although they were held
 
 	closing atomic.Bool // Close was called: nothing is begun, or gone on with, that may take long
@@ -619,3 +620,7 @@ func (s *Store) sleep(d time.Duration) {
 	over, _ := s.after(d)
 	<-over
 }
+
+// Troubles returns another number whenever something was set aside of a log, or put
+// back, and when a log has failed, since it was called last.
+func (s *Store) Troubles() uint64 { return s.troubles.Load() }

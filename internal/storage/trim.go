@@ -38,6 +38,15 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 	return l.Oldest(), nil
 }
 
+// TrimPoint returns the offset up to which Trim would remove partitions that are
+// complete, and whether all would go if another partition was begun.
+func (l *Log) TrimPoint(offset int64) (to int64, all bool) {
+	parts := l.partitions()
+	k := completeBefore(parts, min(offset, l.Readable()))
+	head := parts[len(parts)-1]
+	return parts[k].base, offset >= head.end.Load() && head.end.Load() > head.base && k == len(parts)-1
+}
+
 // trimError says what an error of Trim means.
 func (l *Log) trimError(err error) error {
 	switch {

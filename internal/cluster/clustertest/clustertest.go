@@ -135,7 +135,7 @@ func (m *Member) Start() {
 	c.must(err)
 	m.Transport = peernet.New(peernet.Options{Cluster: c.id, ID: m.ID, Start: start, Tick: Tick, Logger: log})
 	m.Node, err = cluster.Open(cluster.Options{
-		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1,
+		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1, Start: start, Tick: Tick,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 	})
 	c.must(err)
@@ -145,7 +145,7 @@ func (m *Member) Start() {
 	}
 	m.Transport.SetMembers(addrs)
 	m.Transport.Start(m.Node, l)
-	m.Node.Run(Tick)
+	m.Node.Run()
 }
 
 // Up reports whether the member runs.

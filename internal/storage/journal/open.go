@@ -24,6 +24,9 @@ type Journal struct {
 	Unsyncable func() error
 	// Failed is told of a sync that has failed. What it returns is the error then.
 	Failed func(error) error
+	// Changed is called when what is set aside has become other ranges; nil for nobody.
+	// It must not use the journal.
+	Changed func()
 	// SyncFolder makes the names in the folder of the file durable.
 	SyncFolder func() error
 
@@ -86,6 +89,9 @@ func (j *Journal) publish() {
 	if known := j.damaged.Load(); known == nil || !slices.Equal(*known, ranges) {
 		ranges = slices.Clone(ranges)
 		j.damaged.Store(&ranges)
+		if j.Changed != nil && (known != nil || len(ranges) > 0) {
+			j.Changed()
+		}
 	}
 	if known := j.held.Load(); known == nil || known.Due != j.state.Due || !maps.Equal(known.Hooked, j.state.Hooked) {
 		j.held.Store(&Held{Due: j.state.Due, Hooked: maps.Clone(j.state.Hooked)})

@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"slices"
+
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/group"
+)
+
+// Said is what group 0 says of the cluster: see [group.Said].
+type Said struct{ group.Said }
+
+// Said returns what is known here. It is not to be changed.
+func (n *Node) Said() *Said {
+	if s := n.said.Load(); s != nil {
+		return s
+	}
+	return &Said{}
+}
+
+// setting returns the value of a setting, or nothing.
+func (s *Said) setting(key string) string {
+	v, _ := s.Setting(key)
+	return v
+}
+
+// Setting returns the value of a setting, and whether it has one.
+func (s *Said) Setting(key string) (value string, ok bool) {
+	for _, p := range s.Settings {
+		if p.Key == key {
+			return p.Value, true
+		}
+	}
+	return "", false
+}
+
+// member returns a member by its id.
+func (s *Said) member(id uint64) (m entry.Member, ok bool) {
+	i := slices.IndexFunc(s.Members, func(m entry.Member) bool { return m.ID == id })
+	if i < 0 {
+		return m, false
+	}
+	return s.Members[i], true
+}
+
+// addr returns where clients find a member, or nothing.
+func (s *Said) addr(id uint64) string {
+	m, _ := s.member(id)
+	return m.Addr
+}
+
+// active reports whether a member is one, or is to be.
+func active(m *entry.Member) bool { return m.Role != entry.Gone && m.Role != entry.Leaving }
+
+// publish shows what group 0 says, if that has changed.
+func (c *core) publish(always bool) {
+	g := c.groups[0].g
+	if old := c.n.said.Load(); !always && old != nil && old.Version == g.SaidVersion() {
+		return
+	}
+	s := &Said{g.Said()}
+	c.n.said.Store(s)
+	if c.n.o.Changed != nil {
+		c.n.o.Changed(s)
+	}
+}
+
+// Removed reports whether a member was removed, for good, as far as is known here: who
+// knows it is who led group 0 when that was done.
+func (n *Node) Removed(id uint64) bool {
+	out := n.out.Load()
+	return out != nil && slices.Contains(*out, id)
+}
+
+// noteRemoved notes who was removed, once that is done.
+func (c *core) noteRemoved() {
+	s := c.n.Said()
+	if _, ready := c.groups[0].g.Leads(); !ready || !c.idle() {
+		return
+	}
+	var out []uint64
+	for id := uint64(1); id < s.NextMember; id++ {
+		if m, ok := s.member(id); !ok || !active(&m) {
+			out = append(out, id)
+		}
+	}
+	if old := c.n.out.Load(); old != nil && slices.Equal(*old, out) {
+		return
+	}
+	c.n.out.Store(&out)
+	if c.n.o.Changed != nil {
+		c.n.o.Changed(s)
+	}
+}
