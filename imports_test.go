@@ -85,9 +85,9 @@ var mayImport = map[string][]string{
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
-	"internal/config":          {"internal/batch", "internal/hook"},
+	"internal/config":          {"internal/batch", "internal/entry", "internal/hook"},
 	"internal/node": {
-		"internal/batch", "internal/protocol", "internal/vfs",
+		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
 		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
 	},
 	"internal/version": {},

@@ -53,10 +53,10 @@ type Options struct {
 	Transport Transport
 	Logger    *slog.Logger
 	Now       func() time.Time // nil: time.Now
-	NewID     func() entry.ID // of a topic
-	Boot      uint64          // another number each time that the machine starts
-	Start     uint64          // another number each time that the process starts
-	Tick      time.Duration   // a tenth of the election timeout
+	NewID     func() entry.ID  // of a topic
+	Boot      uint64           // another number each time that the machine starts
+	Start     uint64           // another number each time that the process starts
+	Tick      time.Duration    // a tenth of the election timeout
 
 	// Addr and PeerAddr are where this member is found; if they are other ones than what
 	// the cluster knows it is told.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/grouplog"
+	"github.com/logd-dev/logd/internal/peer"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -70,6 +72,32 @@ func Init(ctx context.Context, fsys vfs.FS, store *storage.Store, f First) error
 		return err
 	}
 	return l.Close()
+}
+
+// Admitted makes a work directory that of a member which was admitted to a cluster as w
+// says. It must have no topics. The member is one when it returns nil.
+func Admitted(fsys vfs.FS, m grouplog.Member, boot uint64, w *peer.Welcome) error {
+	if err := grouplog.NotePeers(fsys, peer.AppendWelcome(nil, w)); err != nil {
+		return err
+	}
+	l, err := grouplog.Create(fsys, m, boot, nil)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// admittedBy returns those who were members when this one was admitted, or nobody.
+func admittedBy(fsys vfs.FS) []entry.Member {
+	b, err := grouplog.Peers(fsys)
+	if err != nil {
+		return nil
+	}
+	w, err := peer.NewReader(bytes.NewReader(b)).Welcome()
+	if err != nil {
+		return nil
+	}
+	return w.Members
 }
 
 // Single makes a single node of a member, and returns the id of the cluster that it was

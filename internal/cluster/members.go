@@ -353,5 +353,5 @@ func (n *Node) Join(ctx context.Context, j *peer.Join) []byte {
 		return peer.AppendRefusal(nil, err.Error())
 	}
 	members := slices.DeleteFunc(slices.Clone(n.Said().Members), func(m entry.Member) bool { return !active(&m) })
-	return peer.AppendWelcome(nil, id, members)
+	return peer.AppendWelcome(nil, &peer.Welcome{ID: id, Groups: n.member.Groups, Members: members})
 }

@@ -129,6 +129,26 @@ type Config struct {
 	// 1,000,000; default 1024.
 	OpenFiles int
 
+	// Node is the name of a member of a cluster: 1 to 32 bytes of A-Z a-z 0-9 . _ -.
+	// Empty, the default: the server is in none, and what follows does not count.
+	Node string
+	// PeerHost is the address of the listener for the other members. Default
+	// 127.0.0.1:1776.
+	PeerHost string
+	// Advertise and PeerAdvertise are where clients and the other members find this
+	// one; empty, the default, for Host and PeerHost.
+	Advertise, PeerAdvertise string
+	// Join are peer addresses of members, and Cluster the hexadecimal id of their
+	// cluster, to which this one is to be admitted; nil and empty by default.
+	Join    []string
+	Cluster string
+	// ElectionTimeout is after how much silence of a leader another is elected. 200ms to
+	// 1m; default 1s.
+	ElectionTimeout time.Duration
+	// CatchUpRate is the number of bytes a second at which a member fetches what it
+	// lacks. 1 KiB to 1 TiB, or 0 for no limit; default 100 MB.
+	CatchUpRate int64
+
 	// LogFormat is FormatText, the default, or FormatJSON.
 	LogFormat string
 	// LogLevel is the lowest level that is logged: debug, info, warn or error;
@@ -196,6 +216,39 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 	if c.KeepFree > 0 && c.DeleteHook == "" && !bad["keep-free"] && !bad["delete-hook"] {
 		problems = append(problems, conflict(c, o, "keep-free", "without ", "delete-hook",
 			"it says when partitions go although their hook has not succeeded", ""))
+	}
+	if c.Node == "" {
+		for _, key := range []string{"join", "cluster"} {
+			if s, _ := Lookup(key); s.Value(c) != "" && !bad[key] && !bad["node"] {
+				problems = append(problems, conflict(c, o, key, "without ", "node", "a member of a cluster has a name", ""))
+			}
+		}
+	} else {
+		own := func(listens, advertises, value string) {
+			if !bad[listens] && !bad[advertises] && value != "" && unspecified(value) {
+				problems = append(problems, conflict(c, o, listens, "without ", advertises,
+					"nobody can dial that address: "+advertises+" is what others are told", ""))
+			}
+		}
+		if c.Advertise == "" {
+			own("host", "advertise", c.Host)
+		}
+		if c.PeerAdvertise == "" {
+			own("peer-host", "peer-advertise", c.PeerHost)
+		}
+		if (len(c.Join) > 0) != (c.Cluster != "") && !bad["join"] && !bad["cluster"] {
+			key, other := "join", "cluster"
+			if c.Cluster != "" {
+				key, other = other, key
+			}
+			problems = append(problems, conflict(c, o, key, "without ", other, "both say which cluster it is", ""))
+		}
+		for _, other := range []string{"host", "http-host"} {
+			s, _ := Lookup(other)
+			if sameListener(c.PeerHost, s.Value(c)) && !bad["peer-host"] && !bad[other] {
+				problems = append(problems, conflict(c, o, "peer-host", "the same address as ", other, "each listener needs its own port", ""))
+			}
+		}
 	}
 	if sameListener(c.Host, c.HTTPHost) && !bad["host"] && !bad["http-host"] {
 		problems = append(problems, conflict(c, o, "http-host", "the same address as ", "host",

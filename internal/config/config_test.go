@@ -21,7 +21,8 @@ func TestDefault(t *testing.T) {
 		FlushInterval: time.Second,
 		ScrubRate:     20 << 20,
 		Producers:     262144,
-		Topics:        1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
+		PeerHost:      "127.0.0.1:1776", ElectionTimeout: time.Second, CatchUpRate: 100_000_000,
+		Topics: 1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
 		LogFormat: "text", LogLevel: slog.LevelInfo,
 	}
 	got := Default()
@@ -70,6 +71,8 @@ var samples = map[string]string{
 	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000",
 	"flush-batches": "1", "flush-interval": "-1ns",
 	"topics": "0", "topics-whitelist": "a,b", "max-messages": "10", "max-connections": "5", "open-files": "16",
+	"node": "a", "peer-host": "127.0.0.1:0", "advertise": "a:1774", "peer-advertise": "a:1776", "join": "b:1776,[::1]:1776",
+	"cluster": "000102030405060708090a0b0c0d0e0f", "election-timeout": "2s", "catch-up-rate": "0",
 	"log-format": "json", "log-level": "warn", "verbose": "true",
 }
 

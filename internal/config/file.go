@@ -20,8 +20,8 @@ const maxFile = 1 << 20
 // byteOrderMark is what some editors put before a text in UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// entry is one key of a file and its value as texts.
-type entry struct {
+// pair is one key of a file and its value as texts.
+type pair struct {
 	setting Setting
 	texts   []string
 	written string // the value for error messages
@@ -52,7 +52,7 @@ func readFile(path string) ([]byte, error) {
 // Package toml checks the syntax, keys that are there twice included; its
 // parser then gives each key with its line, which decoding into a struct or a
 // map would lose.
-func decode(path string, data []byte) (entries []entry, problems []error) {
+func decode(path string, data []byte) (entries []pair, problems []error) {
 	if err := toml.Unmarshal(data, new(map[string]any)); err != nil {
 		return nil, []error{syntaxError(path, data, err)}
 	}
@@ -81,7 +81,7 @@ func decode(path string, data []byte) (entries []entry, problems []error) {
 			problems = append(problems, s.problem(origin, written, err))
 			continue
 		}
-		entries = append(entries, entry{setting: s, texts: texts, written: written, line: line})
+		entries = append(entries, pair{setting: s, texts: texts, written: written, line: line})
 	}
 	if err := p.Error(); err != nil {
 		problems = append(problems, syntaxError(path, data, err))
@@ -194,7 +194,7 @@ func (k Kind) toml() string {
 	switch k {
 	case Number:
 		return "a number without quotes"
-	case Names, Hosts:
+	case Names, Hosts, Addresses:
 		return "an array of texts in quotes"
 	case Switch:
 		return "true or false without quotes"

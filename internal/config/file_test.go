@@ -90,7 +90,7 @@ func tomlLiteral(s Setting, c *Config) string {
 	switch text := s.Value(c); s.Kind {
 	case Number, Switch:
 		return text
-	case Names, Hosts:
+	case Names, Hosts, Addresses:
 		var items []string
 		for _, name := range s.texts(c) {
 			items = append(items, literal(name))

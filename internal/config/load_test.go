@@ -328,7 +328,7 @@ func TestLoadProblems(t *testing.T) {
 		}, {
 			name: "retention below a partition",
 			env:  []string{"LOGD_RETENTION_BYTES=1GB"},
-			want: `environment LOGD_RETENTION_BYTES: retention-bytes = "1000000000": smaller than partition-size = "2000MiB" (default): ` +
+			want: `environment LOGD_RETENTION_BYTES: retention-bytes = "1GB": smaller than partition-size = "2000MiB" (default): ` +
 				`only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size; ` +
 				`allowed: 128 to 1PiB, or 0 (off) and at least partition-size`,
 		}, {

@@ -46,13 +46,16 @@ func parseSize(text string) (int64, error) {
 	return n * factor, nil
 }
 
-// formatSize returns n with the largest unit of 1024s that leaves a whole
-// number: the text that parseSize makes n of.
+// formatSize returns n with the largest unit that leaves a whole number: of 1024s, or
+// else of millions. It is the text that parseSize makes n of.
 func formatSize(n int64) string {
-	units := [...]string{"", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	units, step := []string{"", "KiB", "MiB", "GiB", "TiB", "PiB"}, int64(1024)
+	if n%1024 != 0 && n%1e6 == 0 {
+		n, units, step = n/1e6, []string{"MB", "GB", "TB", "PB"}, 1000
+	}
 	i := 0
-	for n != 0 && n%1024 == 0 && i < len(units)-1 {
-		n /= 1024
+	for n != 0 && n%step == 0 && i < len(units)-1 {
+		n /= step
 		i++
 	}
 	return strconv.FormatInt(n, 10) + units[i]

@@ -30,26 +30,29 @@ type Kind int
 
 // The kinds of values.
 const (
-	Address  Kind = iota // HOST:PORT
-	Folder               // the path of a folder
-	Mode                 // permission bits in octal
-	Duration             // 1s, 250ms, 168h
-	Size                 // bytes, or with a unit: 64KiB
-	Number               // a whole number
-	Names                // any number of topic names
-	Hosts                // any number of host names
-	Choice               // one of a few words
-	Switch               // true or false
-	Program              // a program and its arguments
+	Address   Kind = iota // HOST:PORT
+	Folder                // the path of a folder
+	Mode                  // permission bits in octal
+	Duration              // 1s, 250ms, 168h
+	Size                  // bytes, or with a unit: 64KiB
+	Number                // a whole number
+	Names                 // any number of topic names
+	Hosts                 // any number of host names
+	Choice                // one of a few words
+	Switch                // true or false
+	Program               // a program and its arguments
+	Addresses             // any number of HOST:PORT
+	Member                // the name of a member
+	ID                    // hexadecimal digits
 )
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID"}[k]
 }
 
 // many reports whether a value of this kind is any number of texts.
-func (k Kind) many() bool { return k == Names || k == Hosts }
+func (k Kind) many() bool { return k == Names || k == Hosts || k == Addresses }
 
 // envPrefix begins the name of every environment variable that is a setting.
 const envPrefix = "LOGD_"
@@ -172,6 +175,38 @@ var settings = []Setting{{
 	Usage: "descriptors kept open for the files of topics",
 	value: field(func(c *Config) *int { return &c.OpenFiles }, number(bounds[int]{min: 16, max: 1_000_000})),
 }, {
+	Name: "node", Kind: Member, Default: "",
+	Usage: "name of this member of a cluster; none for a server that is in no cluster",
+	value: field(func(c *Config) *string { return &c.Node }, memberName),
+}, {
+	Name: "peer-host", Kind: Address, Default: "127.0.0.1:1776",
+	Usage: "address of the listener for the other members of the cluster",
+	value: field(func(c *Config) *string { return &c.PeerHost }, address(false)),
+}, {
+	Name: "advertise", Kind: Address, Default: "",
+	Usage: "where clients find this member; empty for what host says",
+	value: field(func(c *Config) *string { return &c.Advertise }, advertised),
+}, {
+	Name: "peer-advertise", Kind: Address, Default: "",
+	Usage: "where the other members find this one; empty for what peer-host says",
+	value: field(func(c *Config) *string { return &c.PeerAdvertise }, advertised),
+}, {
+	Name: "join", Kind: Addresses, Default: "",
+	Usage: "peer address of a member to ask for admission, as long as the work directory is no member's; can be repeated",
+	value: list{of: func(c *Config) *[]string { return &c.Join }, good: advertised.check, allows: "HOST:PORT of members"},
+}, {
+	Name: "cluster", Kind: ID, Default: "",
+	Usage: "id of the cluster to be admitted to, as logd cluster init has printed it",
+	value: field(func(c *Config) *string { return &c.Cluster }, clusterID),
+}, {
+	Name: "election-timeout", Kind: Duration, Default: "1s",
+	Usage: "after how much silence of a leader the others elect another one",
+	value: field(func(c *Config) *time.Duration { return &c.ElectionTimeout }, duration(bounds[time.Duration]{min: 200 * time.Millisecond, max: time.Minute})),
+}, {
+	Name: "catch-up-rate", Kind: Size, Default: "100MB",
+	Usage: "bytes a second at which a member that is far behind fetches what it lacks, 0 for no limit",
+	value: field(func(c *Config) *int64 { return &c.CatchUpRate }, size(bounds[int64]{min: 1024, max: 1 << 40, zero: "no limit"})),
+}, {
 	Name: "log-format", Kind: Choice, Default: FormatText,
 	Usage: "form of the lines logged to standard error",
 	value: field(func(c *Config) *string { return &c.LogFormat }, choice([]string{FormatText, FormatJSON}, []string{FormatText, FormatJSON})),
@@ -258,7 +293,7 @@ func (s Setting) quote(text string) string {
 	switch s.Kind {
 	case Number, Switch:
 		return shorten(text)
-	case Names, Hosts:
+	case Names, Hosts, Addresses:
 		return quoteAll(s.split(text))
 	default:
 		return shorten(strconv.Quote(text))

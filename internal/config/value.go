@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +13,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
-
+	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/hook"
 )
 
@@ -279,6 +280,59 @@ func address(optional bool) kindOf[string] {
 	}
 	k.parse = func(text string) (string, error) { return text, k.check(text) }
 	return k
+}
+
+// advertised is where somebody else finds this machine: an address that leads somewhere.
+var advertised = kindOf[string]{
+	parse:   parseText,
+	format:  func(s string) string { return s },
+	allowed: "HOST:PORT that others can dial, or empty",
+	check: func(s string) error {
+		if s == "" {
+			return nil
+		}
+		if err := checkAddress(s); err != nil {
+			return err
+		}
+		if unspecified(s) {
+			return errors.New("an address of every interface, or without a port, leads nowhere")
+		}
+		return nil
+	},
+}
+
+// unspecified reports whether a valid address is one that nobody can dial: of every
+// interface, or of any free port.
+func unspecified(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.Unmap().IsUnspecified() || anyPort(addr)
+}
+
+// memberName is the name of a member, or nothing.
+var memberName = kindOf[string]{
+	parse:   parseText,
+	format:  func(s string) string { return s },
+	allowed: "1 to 32 bytes of A-Z a-z 0-9 . _ -, or empty (none)",
+	check: func(s string) error {
+		if s != "" && !entry.ValidName(s) {
+			return errors.New("not a name of a member")
+		}
+		return nil
+	},
+}
+
+// clusterID is the id of a cluster, or nothing.
+var clusterID = kindOf[string]{
+	parse:   parseText,
+	format:  func(s string) string { return s },
+	allowed: "32 hexadecimal digits, or empty (none)",
+	check: func(s string) error {
+		if b, err := hex.DecodeString(s); s != "" && (err != nil || len(b) != 16) {
+			return errors.New("not the id of a cluster")
+		}
+		return nil
+	},
 }
 
 func checkAddress(s string) error {

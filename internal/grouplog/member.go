@@ -145,3 +145,24 @@ func makeDir(fsys vfs.FS, parent, name string) error {
 	}
 	return err
 }
+
+// peersFile has who was a member when this one was admitted, as long as no table says
+// who the members are.
+const peersFile = Dir + "/peers"
+
+// maxPeersLen is no less than the length of any list of members.
+const maxPeersLen = 1 << 20
+
+// NotePeers keeps what says where the other members are, for a member that is yet to be
+// made by Create without tables. It is on stable storage on return.
+func NotePeers(fsys vfs.FS, b []byte) error {
+	if err := makeDir(fsys, ".", Dir); err != nil {
+		return err
+	}
+	_, err := writeFile(fsys, Dir, peersFile[len(Dir)+1:], b)
+	return err
+}
+
+// Peers returns what NotePeers was given. The error is fs.ErrNotExist where it was not
+// called.
+func Peers(fsys vfs.FS) ([]byte, error) { return readFile(fsys, peersFile, maxPeersLen) }

@@ -12,7 +12,8 @@
 // line:
 //
 //	OK\r\n                      to PEER
-//	OK <id> <members>\r\n       to JOIN; then a line a member: <id> <name> <addr> <peer-addr>\r\n
+//	OK <id> <members> <groups>\r\n
+//	                            to JOIN; then a line a member: <id> <name> <addr> <peer-addr>\r\n
 //	ERR <reason>\r\n            to either; see the Reasons
 //
 // On control and data connections the one who dialed sends frames from then on, and
@@ -282,14 +283,22 @@ func AppendRefusal(dst []byte, reason string) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// Welcome is the answer to a Join: the id that the member gets, the number of groups,
+// and all members. What is not in their lines, the role above all, is not said.
+type Welcome struct {
+	ID      uint64
+	Groups  int
+	Members []entry.Member
+}
+
 // AppendWelcome appends the answer to a Join. It panics if a member is not valid.
-// What is not in the lines, the role above all, is not said.
-func AppendWelcome(dst []byte, id uint64, members []entry.Member) []byte {
-	dst = strconv.AppendUint(append(dst, "OK "...), id, 10)
-	dst = strconv.AppendInt(append(dst, ' '), int64(len(members)), 10)
+func AppendWelcome(dst []byte, w *Welcome) []byte {
+	dst = strconv.AppendUint(append(dst, "OK "...), w.ID, 10)
+	dst = strconv.AppendInt(append(dst, ' '), int64(len(w.Members)), 10)
+	dst = strconv.AppendInt(append(dst, ' '), int64(w.Groups), 10)
 	dst = append(dst, "\r\n"...)
-	for i := range members {
-		m := &members[i]
+	for i := range w.Members {
+		m := &w.Members[i]
 		if m.ID == 0 || !entry.ValidName(m.Name) || !entry.ValidAddr(m.Addr) || !entry.ValidAddr(m.PeerAddr) {
 			panic(ErrInvalid)
 		}

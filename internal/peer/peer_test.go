@@ -58,7 +58,7 @@ func golden() (names []string, said map[string][]byte) {
 		add(fmt.Sprintf("request-%d", i), AppendRequest(nil, r))
 	}
 	add("refusal", AppendRefusal(nil, NotLeader+" a:2"))
-	add("welcome", AppendWelcome(nil, 13, members))
+	add("welcome", AppendWelcome(nil, &Welcome{13, 8, members}))
 	add("start", AppendFrame(nil, &Frame{Kind: KindStart, Message: Start{1 << 63, 7<<32 | 5, "1.2.3"}.Append(nil)}))
 	add("beat", AppendFrame(nil, &Frame{Kind: KindBeat, Message: beat.Append(nil)}))
 	add("message", AppendFrame(nil, &Frame{Kind: KindMessage, Group: 3, Message: []byte("vote")}))
@@ -122,10 +122,10 @@ func TestReader(t *testing.T) {
 				}
 			}
 			refused(r.Accepted())
-			if id, got, err := r.Welcome(); id != 13 || err != nil || !reflect.DeepEqual(got, members) {
+			if got, err := r.Welcome(); err != nil || !reflect.DeepEqual(got, &Welcome{13, 8, members}) {
 				t.Errorf("welcome: %d, %+v, %v", id, got, err)
 			}
-			_, _, err := r.Welcome()
+			_, err := r.Welcome()
 			refused(err)
 			_, err = r.Fetched(&Fetch{id, 0, 1})
 			refused(err)
@@ -228,7 +228,7 @@ func TestRequestInvalid(t *testing.T) {
 
 func TestAnswerInvalid(t *testing.T) {
 	long := fmt.Sprintf("OK 1 %d\r\n", MaxMembers+1)
-	welcome := func(r *Reader) error { _, _, err := r.Welcome(); return err }
+	welcome := func(r *Reader) error { _, err := r.Welcome(); return err }
 	fetched := func(r *Reader) error { _, err := r.Fetched(&Fetch{id, 10, 20}); return err }
 	sums := func(r *Reader) error { _, err := r.Sums(&Sum{id, 10, 20}); return err }
 	whole := (&Parts{From: 10, Bytes: 5, Parts: []Part{{10, 0, false}}}).Append(nil)
@@ -253,10 +253,10 @@ func TestAnswerInvalid(t *testing.T) {
 		{"OK 1 0 0\r\n", welcome, ErrInvalid},
 		{"OK 1 9223372036854775808\r\n", welcome, ErrInvalid},
 		{long, welcome, ErrTooLong},
-		{"OK 1 1\r\n", welcome, io.ErrUnexpectedEOF},
-		{"OK 1 1\r\n1 a a:1\r\n", welcome, ErrInvalid},
-		{"OK 1 1\r\n0 a a:1 a:2\r\n", welcome, ErrInvalid},
-		{"OK 1 1\r\n01 a a:1 a:2\r\n", welcome, ErrInvalid},
+		{"OK 1 1 8\r\n", welcome, io.ErrUnexpectedEOF},
+		{"OK 1 1 8\r\n1 a a:1\r\n", welcome, ErrInvalid},
+		{"OK 1 1 8\r\n0 a a:1 a:2\r\n", welcome, ErrInvalid},
+		{"OK 1 1 8\r\n01 a a:1 a:2\r\n", welcome, ErrInvalid},
 		{"OK 11 1\r\n", fetched, ErrTooLong},
 		{"OK 1 65537\r\n", fetched, ErrTooLong},
 		{"OK 1 0\r\n\x00\x00\x00\x00", fetched, ErrInvalid},
@@ -280,7 +280,7 @@ func TestAnswerInvalid(t *testing.T) {
 		t.Errorf("refusal of %d bytes: %q", len(b), b[:20])
 	}
 	for what, f := range map[string]func(){
-		"a member without a name":   func() { AppendWelcome(nil, 1, []entry.Member{{ID: 1}}) },
+		"a member without a name":   func() { AppendWelcome(nil, &Welcome{1, 1, []entry.Member{{ID: 1}}}) },
 		"no sums":                   func() { AppendSums(nil, nil) },
 		"no parts":                  func() { (&Parts{From: 1, Bytes: 1}).Append(nil) },
 		"parts out of order":        func() { (&Parts{From: 1, Bytes: 9, Parts: []Part{{Offset: 1}, {Offset: 1}}}).Append(nil) },
@@ -431,7 +431,7 @@ func FuzzReader(f *testing.F) {
 		case 1:
 			r.Accepted()
 		case 2:
-			if id, members, err := r.Welcome(); err == nil && !bytes.HasPrefix(b, AppendWelcome(nil, id, members)) {
+			if w, err := r.Welcome(); err == nil && !bytes.HasPrefix(b, AppendWelcome(nil, w)) {
 				t.Fatalf("%q is read as %d, %+v", b, id, members)
 			}
 		case 3:

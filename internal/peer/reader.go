@@ -8,7 +8,6 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/logd-dev/logd/internal/entry"
 )
 
 // Reader reads what a peer says. It is for one goroutine. An error is the
@@ -54,7 +53,7 @@ func (r *Reader) Request() (Request, error) {
 
 // answer reads the line of an answer and returns the numbers behind OK, of which
 // there must be as many as asked for, or another word.
-func (r *Reader) answer(numbers int, word string) (n [2]uint64, other bool, err error) {
+func (r *Reader) answer(numbers int, word string) (n [3]uint64, other bool, err error) {
 	line, err := r.line()
 	if err != nil {
 		if err == io.EOF {
@@ -101,29 +100,30 @@ func (r *Reader) Accepted() error {
 }
 
 // Welcome reads the answer to a Join.
-func (r *Reader) Welcome() (id uint64, members []entry.Member, err error) {
-	n, _, err := r.answer(2, "")
+func (r *Reader) Welcome() (*Welcome, error) {
+	n, _, err := r.answer(3, "")
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	if n[0] == 0 {
-		return 0, nil, ErrInvalid
+	if n[0] == 0 || n[2] == 0 || n[2] > maxGroups {
+		return nil, ErrInvalid
 	}
 	if n[1] > MaxMembers {
-		return 0, nil, ErrTooLong
+		return nil, ErrTooLong
 	}
+	w := &Welcome{ID: n[0], Groups: int(n[2])}
 	for range n[1] {
 		line, err := r.line()
 		if err != nil {
-			return 0, nil, unexpected(err)
+			return nil, unexpected(err)
 		}
 		m, err := parseMember(line)
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
-		members = append(members, m)
+		w.Members = append(w.Members, m)
 	}
-	return n[0], members, nil
+	return w, nil
 }
 
 func unexpected(err error) error {
