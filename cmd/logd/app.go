@@ -83,7 +83,7 @@ that order of strength. logd config show tells what each is and why.`,
 	a.settingFlags(root.PersistentFlags())
 	root.Flags().StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile of the run to `FILE`")
 	root.Flags().StringVar(&a.traceFile, "trace", "", "write an execution trace of the run to `FILE`")
-	root.AddCommand(a.configCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.configCommand(), a.clusterCommand(), a.versionCommand(), a.completionCommand())
 	completeFlags(root)
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false

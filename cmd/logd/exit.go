@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -24,6 +25,12 @@ func exitCode(err error) int {
 // explainStart turns an error of starting a node into one that says what to
 // do.
 func explainStart(err error, c *config.Config, o config.Origins) error {
+	switch {
+	case errors.Is(err, node.ErrMembership), errors.Is(err, node.ErrInUse):
+		return exit.With(exit.Config, err)
+	case errors.Is(err, node.ErrRemoved):
+		return exit.With(exit.Refused, err)
+	}
 	if errors.Is(err, vfs.ErrLocked) {
 		return fmt.Errorf("the work directory %s is in use by another logd: stop that one, or give this one a folder of its own with --workdir",
 			absolute(c.WorkDir))
@@ -53,6 +60,9 @@ func explainListen(op *net.OpError, c *config.Config, o config.Origins) error {
 		reason = errno // without the name of the system call
 	}
 	name := "host"
+	if op.Addr != nil && sameAddress(c.PeerHost, op.Addr) {
+		name = "peer-host"
+	}
 	if op.Addr != nil && sameAddress(c.HTTPHost, op.Addr) {
 		name = "http-host"
 	}

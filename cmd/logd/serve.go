@@ -61,7 +61,8 @@ func (a *app) serve([]string) (err error) {
 		select {
 		case err := <-ended:
 			if err != nil {
-				return fmt.Errorf("stopped by a failure: %w", err)
+				err = fmt.Errorf("stopped by a failure: %w", err)
+				return explainStart(err, &c, origins)
 			}
 			return nil
 		case s := <-signals:
@@ -168,7 +169,11 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 	}
 	a.logger.Info("logd takes requests", "version", version.String(), "addr", n.Addr().String(), "http", http,
 		"workdir", absolute(c.WorkDir), "config", file)
-	a.logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
+	if c.Node != "" {
+		a.logger.Info(c.Durability(), "node", c.Node)
+	} else {
+		a.logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
+	}
 	if w := a.person(c); w != nil {
 		io.WriteString(w, tryIt(n.Addr(), c, sourceTree(".")))
 	}

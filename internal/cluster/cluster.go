@@ -63,11 +63,14 @@ type Options struct {
 	Addr, PeerAddr string
 	Version        string        // what runs; a word, which others are told
 	Timeout        time.Duration // of the creation of a topic
+	CatchUpRate    int64         // bytes a second; 0: no limit
 	DeleteAfter    time.Duration // for so long a DELETE that is said again is answered as before
 
 	// Changed is told what group 0 says, at first when the node is opened, and whenever
 	// that has changed, or who was removed has. It must not block.
 	Changed func(*Said)
+	// Failed is told why the node can't go on. It must not block.
+	Failed func(error)
 	// CheckSetting returns why a setting can't have a value, beside what is said.
 	CheckSetting func(key, value string, s *Said) error
 	// Limits returns the settings by which topics are kept; nil: nothing goes by itself.
@@ -115,20 +118,23 @@ type Node struct {
 	fetcher fetcher
 	keeper  keeper
 
-	topics topics
-	names  names
-	said   atomic.Pointer[Said]
-	out    atomic.Pointer[[]uint64] // who was removed
-	ticks  atomic.Int64             // as the core counts them
-	clock  atomic.Int64             // the time by which topics are kept, in ms
-	free   atomic.Int64             // how much room a majority has
-	making making
-	counts counts
-	lost   map[entry.ID][]storage.Range // runs that are named and not there; while it is opened
-	failed atomic.Pointer[error]        // why the node can't go on
-	stop   chan struct{}
-	closed chan struct{} // when nobody works any more
-	wg     sync.WaitGroup
+	topics  topics
+	names   names
+	unready atomic.Pointer[error]
+	said    atomic.Pointer[Said]
+	// admitted are those who were members when this one was admitted, until a table tells.
+	admitted []entry.Member
+	out      atomic.Pointer[[]uint64] // who was removed
+	ticks    atomic.Int64             // as the core counts them
+	clock    atomic.Int64             // the time by which topics are kept, in ms
+	free     atomic.Int64             // how much room a majority has
+	making   making
+	counts   counts
+	lost     map[entry.ID][]storage.Range // runs that are named and not there; while it is opened
+	failed   atomic.Pointer[error]        // why the node can't go on
+	stop     chan struct{}
+	closed   chan struct{} // when nobody works any more
+	wg       sync.WaitGroup
 }
 
 // ID returns the member's id.
@@ -148,6 +154,9 @@ func (n *Node) Err() error {
 func (n *Node) fail(err error) {
 	if n.failed.CompareAndSwap(nil, &err) {
 		n.log.Error("member can't go on", "err", err)
+		if n.o.Failed != nil {
+			n.o.Failed(err)
+		}
 	}
 }
 
@@ -293,6 +302,7 @@ func (n *Node) Run() {
 	for _, a := range []*actor{&n.core.actor, &n.disk.actor, &n.round.actor, &n.fetcher.actor, &n.keeper.actor} {
 		n.wg.Go(func() { a.run(n.stop) })
 	}
+	n.core.post(n.core.alone)
 	n.wg.Go(func() {
 		t := time.NewTicker(n.o.Tick)
 		defer t.Stop()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
@@ -46,6 +47,8 @@ type coreGroup struct {
 	stalled  bool   // the table that is taken over may be of no use
 	orphanOf uint64 // the leader whose process is gone; 0: none
 
+	leaderAt  int    // tick at which it had a leader last
+	campaigns int    // as the group counts them
 	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
 	handUntil int
 }
@@ -54,8 +57,9 @@ type verdictKey struct{ index, term uint64 }
 
 // verdict is what becomes of an entry that was proposed here, once done is closed.
 type verdict struct {
-	done chan struct{}
-	fate group.Fate
+	done  chan struct{}
+	fate  group.Fate
+	since time.Time
 }
 
 // err returns what those are told whose batches are in the entry.
@@ -159,6 +163,7 @@ func (c *core) take(number int) {
 		c.proposed(number, &out.Proposed[i])
 	}
 	for _, r := range out.Refused {
+		c.n.counts.dropped.Add(int64(len(r.Requests)))
 		for _, q := range r.Requests {
 			q.Data.(*request).answer(r.Err)
 		}
@@ -167,6 +172,13 @@ func (c *core) take(number int) {
 		k := verdictKey{v.Index, v.Term}
 		if w := cg.verdicts[k]; w != nil {
 			w.fate = v.Fate
+			switch v.Fate {
+			case group.Stored:
+				c.n.counts.commits.Add(1)
+				c.n.counts.commitTime.Add(int64(time.Since(w.since)))
+			case group.InDoubt:
+				c.n.counts.inDoubt.Add(1)
+			}
 			close(w.done)
 			delete(cg.verdicts, k)
 		}
@@ -194,6 +206,10 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 	if seen := cg.seenLeader.Load(); seen != nil && seen.id != id && id != 0 {
 		c.n.counts.leaderChanges.Add(1)
 	}
+	if cg.g.Campaigns() > cg.campaigns {
+		c.n.counts.elections.Add(int64(cg.g.Campaigns() - cg.campaigns))
+		cg.campaigns = cg.g.Campaigns()
+	}
 	cg.seenLeader.Store(&now)
 }
 
@@ -211,7 +227,7 @@ func (cg *coreGroup) expect(index, term uint64) *verdict {
 	k := verdictKey{index, term}
 	v := cg.verdicts[k]
 	if v == nil {
-		v = &verdict{done: make(chan struct{})}
+		v = &verdict{done: make(chan struct{}), since: time.Now()}
 		cg.verdicts[k] = v
 	}
 	return v
@@ -272,6 +288,7 @@ func (c *core) tick() {
 	c.promote()
 	c.sayWhere()
 	c.noteRemoved()
+	c.lookWhetherReady()
 	c.beat()
 	c.n.disk.post(c.n.disk.tick)
 	troubled := c.troubled

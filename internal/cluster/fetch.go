@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
@@ -21,6 +22,7 @@ type fetcher struct {
 	actor
 	n    *Node
 	jobs []*takeJob // by group; nil where no table is taken over
+	room int64      // how many bytes may be fetched until the next tick
 	look int
 }
 
@@ -67,6 +69,9 @@ func (f *fetcher) drop(number int) {
 func (f *fetcher) goOn(job *takeJob) {
 	if job.dropped || f.n.Err() != nil {
 		return
+	}
+	if f.n.o.CatchUpRate > 0 && f.room <= 0 {
+		return // until the next tick
 	}
 	done, err := f.piece(job)
 	switch {
@@ -171,6 +176,7 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 		f.stall(job, false)
 	}
 	f.n.counts.fetched.Add(int64(len(got.Data)))
+	f.room -= int64(len(got.Data))
 	for i, part := range got.Parts {
 		end := from + int64(len(got.Data))
 		if i+1 < len(got.Parts) {
@@ -233,6 +239,8 @@ func whole(got *Fetched, from, to int64) bool {
 // lookForDamage refills some of what is set aside, and goes on with what found
 // nobody.
 func (f *fetcher) lookForDamage(troubled []topicFile) {
+	each := f.n.o.CatchUpRate * int64(f.n.o.Tick) / int64(time.Second)
+	f.room = min(f.room+each, max(each, fetchBytes))
 	for _, job := range f.jobs {
 		if job != nil {
 			f.goOn(job)

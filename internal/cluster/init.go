@@ -54,12 +54,13 @@ func Init(ctx context.Context, fsys vfs.FS, store *storage.Store, f First) error
 	if errs, _ := store.SyncTogether(logs, nil); errors.Join(errs...) != nil {
 		return errors.Join(errs...)
 	}
+	settings := slices.SortedFunc(slices.Values(f.Settings), func(a, b entry.Setting) int { return strings.Compare(a.Key, b.Key) })
 	self := entry.Member{ID: 1, Role: entry.Voter, Name: f.Name, Addr: f.Addr, PeerAddr: f.PeerAddr}
 	tables := make([]*entry.Table, f.Groups)
 	for i := range tables {
 		tables[i] = &entry.Table{Group: uint16(i), Index: 1, Term: 1, Conf: entry.Conf{Voters: []uint64{self.ID}}, NextTopic: 1}
 	}
-	tables[0].Members, tables[0].NextMember, tables[0].Settings = []entry.Member{self}, self.ID+1, f.Settings
+	tables[0].Members, tables[0].NextMember, tables[0].Settings = []entry.Member{self}, self.ID+1, settings
 	for _, l := range logs {
 		t := tables[GroupOf(l.Name(), f.Groups)]
 		t.Topics = append(t.Topics, entry.Topic{

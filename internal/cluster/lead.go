@@ -79,6 +79,17 @@ func (c *core) steady(id uint64) bool {
 	return time.Duration(c.ticks-p.steadySince)*c.n.o.Tick >= wait
 }
 
+// alone has this member lead the groups in which nobody else votes, and nobody has to be
+// waited for.
+func (c *core) alone() {
+	for i, cg := range c.groups {
+		if conf, _ := cg.g.Conf(); len(conf.Outgoing) == 0 && len(conf.Voters) == 1 && conf.Voters[0] == c.n.member.ID {
+			cg.g.Campaign()
+			c.take(i)
+		}
+	}
+}
+
 // best returns another voter to lead a group, or 0.
 func (c *core) best(number int) uint64 {
 	conf, _ := c.groups[number].g.Conf()

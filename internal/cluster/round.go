@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/logd-dev/logd/internal/grouplog"
 	"github.com/logd-dev/logd/internal/storage"
@@ -30,11 +31,16 @@ func (r *round) begin() {
 	logs, in := d.dirty, d.dirtyIn
 	d.dirty, d.dirtyIn = nil, nil
 	r.post(func() {
+		began := time.Now()
 		var logErr error
 		errs := r.n.syncTogether(logs, func() error {
 			logErr = file.Sync()
 			return logErr
 		})
+		k := &r.n.counts
+		k.rounds.Add(1)
+		k.roundTime.Add(int64(time.Since(began)))
+		k.roundFiles.Add(int64(len(logs)) + 1)
 		d.post(func() { r.end(pos, in, errs, logErr) })
 	})
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/grouplog"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // Said is what group 0 says of the cluster: see [group.Said].
@@ -16,6 +18,20 @@ func (n *Node) Said() *Said {
 		return s
 	}
 	return &Said{}
+}
+
+// Saved returns what group 0 says as far as the work directory knows it: nothing if that
+// is no member's, or can't be read. It is for what has to be known before Open.
+func Saved(fsys vfs.FS) *Said {
+	rec, err := grouplog.Open(fsys)
+	if err != nil {
+		return &Said{}
+	}
+	s, err := stateOf(rec, 0)
+	if err != nil {
+		return &Said{}
+	}
+	return &Said{group.New(group.Config{ID: rec.Member.ID}, s).Said()}
 }
 
 // setting returns the value of a setting, or nothing.
@@ -59,6 +75,9 @@ func (c *core) publish(always bool) {
 		return
 	}
 	s := &Said{g.Said()}
+	if len(s.Members) == 0 {
+		s.Members = c.n.admitted
+	}
 	c.n.said.Store(s)
 	if c.n.o.Changed != nil {
 		c.n.o.Changed(s)

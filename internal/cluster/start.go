@@ -109,6 +109,7 @@ func Open(o Options) (*Node, error) {
 	if free, err := o.FS.Free(); err == nil {
 		n.disk.free.Store(free)
 	}
+	n.admitted = admittedBy(o.FS)
 	n.core.publish(true)
 	n.core.lookForTrouble()
 	for i := range n.core.groups {

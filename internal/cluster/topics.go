@@ -161,8 +161,11 @@ func (t Topics) Counts() topic.Counts {
 
 // counts are kept for STATS and metrics.
 type counts struct {
-	disallowed, leaderChanges atomic.Int64
-	refilled, fetched         atomic.Int64 // bytes
+	disallowed, leaderChanges, elections, inDoubt, dropped atomic.Int64
+
+	refilled, fetched             atomic.Int64 // bytes
+	rounds, roundTime, roundFiles atomic.Int64
+	commits, commitTime           atomic.Int64
 }
 
 func parseID(s string) (id entry.ID, ok bool) {

@@ -5,6 +5,9 @@ import "fmt"
 // Durability says in one sentence what these settings promise of batches that
 // were acknowledged.
 func (c *Config) Durability() string {
+	if c.Node != "" {
+		return "acknowledged batches are on stable storage on a majority of the members that vote"
+	}
 	if c.FlushBatches == 1 {
 		return "acknowledged batches survive a power cut: each one is on stable storage before its OK"
 	}

@@ -259,6 +259,15 @@ func (s Setting) Parse(text string) error {
 	return nil
 }
 
+// Set gives c the value that a text says, as it would be written in the environment. With
+// an error c is as it was.
+func (s Setting) Set(c *Config, text string) error {
+	if err := s.set(c, s.split(text)); err != nil {
+		return fmt.Errorf("%s = %s: %w; allowed: %s", s.Name, shorten(strconv.Quote(text)), err, s.Allowed())
+	}
+	return nil
+}
+
 // set parses texts, checks the range, and only then sets the field in c.
 func (s Setting) set(c *Config, texts []string) error {
 	var scratch Config

@@ -76,11 +76,12 @@ type Group struct {
 	pending []proposal
 	lostAt  int // tick at which the lead was lost
 
-	ticks    int
-	noLeader int // ticks since there was one
-	stuck    int // ticks for which the leader could not send what others need
-	silent   int // ticks for which nothing is said
-	damage   map[uint32][]Range
+	ticks     int
+	noLeader  int // ticks since there was one
+	campaigns int // elections in which this member stood
+	stuck     int // ticks for which the leader could not send what others need
+	silent    int // ticks for which nothing is said
+	damage    map[uint32][]Range
 
 	seq     uint64 // of the newest store
 	durable uint64
@@ -187,6 +188,9 @@ func (g *Group) Failed() bool { return g.failed }
 
 // Leader returns who leads, as far as is known, or 0, and the term.
 func (g *Group) Leader() (id, term uint64) { return g.leader, g.term }
+
+// Campaigns returns in how many elections this member has stood.
+func (g *Group) Campaigns() int { return g.campaigns }
 
 // Leads reports whether this member leads, and ready whether it takes requests:
 // it has applied an entry of its own term.
@@ -509,6 +513,9 @@ func (g *Group) send(m *pb.Message) {
 func (g *Group) lookAtRole() {
 	st := g.rn.BasicStatus()
 	was, wasTerm := g.role, g.term
+	if st.RaftState == raft.StateCandidate && (was != raft.StateCandidate || st.GetTerm() != wasTerm) {
+		g.campaigns++
+	}
 	g.role, g.term, g.leader = st.RaftState, st.GetTerm(), st.Lead
 	if g.leader != 0 {
 		g.noLeader = 0

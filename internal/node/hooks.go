@@ -17,8 +17,13 @@ import (
 type hooks struct {
 	queue   *hook.Queue
 	workDir string        // absolute
-	opened  chan struct{} // closed when store is set
-	store   *storage.Store
+	opened  chan struct{} // closed when from is set
+	from    releaser
+}
+
+// releaser lets partitions go whose hook has succeeded.
+type releaser interface {
+	Release(topic string, base int64) error
 }
 
 // newHooks returns what runs the delete hook of c, or nil if there is none.
@@ -52,10 +57,10 @@ func newHooks(c *config.Config, log *slog.Logger) (*hooks, error) {
 	return h, nil
 }
 
-// begin tells which store's partitions they are.
-func (h *hooks) begin(s *storage.Store) {
+// begin tells whose partitions they are.
+func (h *hooks) begin(r releaser) {
 	if h != nil {
-		h.store = s
+		h.from = r
 		close(h.opened)
 	}
 }
@@ -112,7 +117,7 @@ func (h *hooks) Gone(p storage.Held) { h.queue.Drop(p.Topic, p.Base) }
 
 func (h *hooks) release(p hook.Partition) error {
 	<-h.opened
-	err := h.store.Release(p.Topic, p.Base)
+	err := h.from.Release(p.Topic, p.Base)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil // removed by other means
 	}

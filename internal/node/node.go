@@ -50,7 +50,8 @@ type Node struct {
 	store   atomic.Pointer[storage.Store] // nil while it is being recovered
 	server  atomic.Pointer[server.Server] // nil until requests are taken
 	web     *web.Server
-	hooks   *hooks // nil if there is no delete hook
+	hooks   *hooks                 // nil if there is no delete hook
+	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors
 
 	listener, httpListener net.Listener
@@ -148,6 +149,20 @@ func (n *Node) start(ctx context.Context) error {
 	if n.hooks, err = newHooks(c, n.log); err != nil {
 		return fmt.Errorf("delete hook: %w", err)
 	}
+	who, is, err := n.checkMembership()
+	if err != nil {
+		return err
+	}
+	var m *member
+	if c.Node != "" {
+		m, err = n.newMember(ctx, who, is)
+		if m != nil {
+			n.member.Store(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	options := storage.Options{
 		FS: n.fs, Logger: n.log, Observer: n.metrics, FileMode: c.FileMode,
 		PartitionSize: c.PartitionSize, Partitions: c.Partitions,
@@ -167,26 +182,53 @@ func (n *Node) start(ctx context.Context) error {
 	if n.hooks != nil {
 		options.Holder = n.hooks
 	}
+	if m != nil {
+		// Topics are kept, and made, as the cluster decides.
+		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
+		options.MaxTopics, options.AllowedTopics, options.KeepFree = 0, nil, 0
+		if options.Producers = m.producers; options.Producers == 0 {
+			options.Producers = -1
+		}
+	}
 	store, err := storage.Open(ctx, options)
 	if err != nil {
 		return fmt.Errorf("open work directory %s: %w", c.WorkDir, err)
 	}
 	n.store.Store(store)
-	n.hooks.begin(store)
+	if m != nil {
+		if err := m.open(store); err != nil {
+			return err
+		}
+		n.hooks.begin(m.node)
+	} else {
+		n.hooks.begin(store)
+	}
 	if err := store.Announce(n.listener.Addr().String()); err != nil {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
-	n.server.Store(server.New(server.Options{
+	so := server.Options{
 		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
-		Settings: protocol.Settings{
-			MaxBatchSize: c.BatchSize, MaxMessages: int64(c.MaxMessages),
-			PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
-			FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
-			DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Version: n.o.Version,
-		},
-	}))
+		Settings: n.settings(c),
+	}
+	if m != nil {
+		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
+	}
+	n.server.Store(server.New(so))
+	if m != nil {
+		m.run()
+	}
 	return nil
+}
+
+// settings returns what CONFIG tells of a configuration.
+func (n *Node) settings(c *config.Config) protocol.Settings {
+	return protocol.Settings{
+		MaxBatchSize: c.BatchSize, MaxMessages: int64(c.MaxMessages),
+		PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
+		FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
+		DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Version: n.o.Version,
+	}
 }
 
 // newWeb returns the server of HTTP, which is there before the store is.
@@ -285,6 +327,10 @@ func flushInterval(c *config.Config) time.Duration {
 // release takes apart what start has put together, in the opposite order.
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
+	m := n.member.Load()
+	if m != nil && m.node != nil {
+		m.handOver(ctx)
+	}
 	if s := n.server.Load(); s != nil {
 		err := s.Shutdown(ctx)
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
@@ -312,6 +358,9 @@ func (n *Node) release(ctx context.Context) error {
 		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
 	n.metrics.topics.end()
+	if m != nil {
+		errs = append(errs, m.end())
+	}
 	if s := n.store.Load(); s != nil {
 		if err := s.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close work directory: %w", err))
@@ -333,6 +382,9 @@ func (n *Node) Ready() error {
 		return errors.New("recovering the work directory")
 	case s.Draining():
 		return errors.New("shutting down")
+	}
+	if m := n.member.Load(); m != nil {
+		return m.ready()
 	}
 	for name, err := range store.Broken() {
 		return fmt.Errorf("topic %s can't be opened: %w", name, err)

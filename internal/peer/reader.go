@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
-
 )
 
 // Reader reads what a peer says. It is for one goroutine. An error is the
