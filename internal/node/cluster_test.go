@@ -573,7 +573,9 @@ func TestClusterHooks(t *testing.T) {
 	if err := os.Remove(ran + ".stop"); err != nil {
 		t.Fatal(err)
 	}
-	c.do("HOOK t 0 retry")
+	if line, _ := c.ask("c", "HOOK t 0 retry"); line != "OK" {
+		t.Errorf("HOOK: %q", line)
+	}
 	for _, name := range []string{"a", "b", "c"} {
 		c.wait(name, "INFO t", func(b string) bool { return field(b, "Partitions") == "3" })
 	}
