@@ -66,6 +66,8 @@ type Options struct {
 	CatchUpRate    int64         // bytes a second; 0: no limit
 	DeleteAfter    time.Duration // for so long a DELETE that is said again is answered as before
 
+	// Observer is told what is measured; nil: nobody is.
+	Observer Observer
 	// Changed is told what group 0 says, at first when the node is opened, and whenever
 	// that has changed, or who was removed has. It must not block.
 	Changed func(*Said)
@@ -82,6 +84,21 @@ type Options struct {
 	// Holder is asked before partitions are removed, on the member that leads; nil: nobody.
 	Holder storage.Holder
 }
+
+// Observer is told what is measured. Its methods must not block; they are called
+// concurrently.
+type Observer interface {
+	// SyncRound is called after each sync of the member log and so many topics.
+	SyncRound(took time.Duration, files int)
+	// Committed is called when an entry that was proposed here is known to be stored on a
+	// majority.
+	Committed(took time.Duration)
+}
+
+type noObserver struct{}
+
+func (noObserver) SyncRound(time.Duration, int) {}
+func (noObserver) Committed(time.Duration)      {}
 
 // Transport carries what members say. Nothing of it has to arrive, and none of its
 // methods blocks but Fetch and Sum.

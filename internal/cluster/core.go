@@ -174,8 +174,7 @@ func (c *core) take(number int) {
 			w.fate = v.Fate
 			switch v.Fate {
 			case group.Stored:
-				c.n.counts.commits.Add(1)
-				c.n.counts.commitTime.Add(int64(time.Since(w.since)))
+				c.n.o.Observer.Committed(time.Since(w.since))
 			case group.InDoubt:
 				c.n.counts.inDoubt.Add(1)
 			}

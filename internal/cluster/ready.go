@@ -68,18 +68,13 @@ type Stats struct {
 	Groups []GroupStats
 	Peers  []PeerStats
 
+	Elections     int64 // in which this member has stood
 	LeaderChanges int64
 	Uncommitted   int64 // bytes
 	Refilled      int64 // bytes that were damaged, and fetched from others
 	Fetched       int64 // bytes that were fetched to catch up
 	InDoubt       int64 // entries of which nobody here knows what became of them
-	Dropped       int64 // proposals that were not taken
-	Rounds        int64 // of syncs
-	RoundSeconds  float64
-	RoundFiles    int64
-	Commits       int64 // entries that were proposed here, and are stored
-	CommitSeconds float64
-	Elections     int64 // that this member has stood in
+	Dropped       int64 // requests of which nothing was proposed
 }
 
 // GroupStats is what is counted of a group.
@@ -91,6 +86,7 @@ type GroupStats struct {
 
 // PeerStats is what is known of another member.
 type PeerStats struct {
+	ID       uint64
 	Name     string
 	Up       bool
 	LagBytes int64
@@ -110,14 +106,12 @@ func (n *Node) Stats() (s Stats) {
 				continue
 			}
 			v := c.see(&m)
-			s.Peers = append(s.Peers, PeerStats{v.Name, v.State == "up", v.LagBytes, time.Duration(v.LagMS) * time.Millisecond})
+			s.Peers = append(s.Peers, PeerStats{m.ID, v.Name, v.State == "up", v.LagBytes, time.Duration(v.LagMS) * time.Millisecond})
 		}
 		s.Uncommitted = c.onWay()
 	})
 	k := &n.counts
 	s.LeaderChanges, s.Refilled, s.Fetched = k.leaderChanges.Load(), k.refilled.Load(), k.fetched.Load()
 	s.InDoubt, s.Dropped, s.Elections = k.inDoubt.Load(), k.dropped.Load(), k.elections.Load()
-	s.Rounds, s.RoundFiles, s.RoundSeconds = k.rounds.Load(), k.roundFiles.Load(), time.Duration(k.roundTime.Load()).Seconds()
-	s.Commits, s.CommitSeconds = k.commits.Load(), time.Duration(k.commitTime.Load()).Seconds()
 	return s
 }

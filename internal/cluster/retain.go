@@ -240,13 +240,13 @@ func (l *Log) later(err error) error {
 
 // Delete deletes a topic on all members: see topic.Catalog.
 func (t Topics) Delete(ctx context.Context, name, id string, now bool) error {
-	want, ok := parseID(id)
-	if !ok {
-		return topic.ErrNotFound
-	}
 	number := GroupOf(name, t.n.member.Groups)
 	if _, ready := t.n.Leader(number); !ready {
 		return t.n.notLeader(number)
+	}
+	want, ok := parseID(id)
+	if !ok {
+		return topic.ErrNotFound
 	}
 	l := t.n.names.get(name)
 	if l == nil || entry.ID(l.ID()) != want {

@@ -37,10 +37,7 @@ func (r *round) begin() {
 			logErr = file.Sync()
 			return logErr
 		})
-		k := &r.n.counts
-		k.rounds.Add(1)
-		k.roundTime.Add(int64(time.Since(began)))
-		k.roundFiles.Add(int64(len(logs)) + 1)
+		r.n.o.Observer.SyncRound(time.Since(began), len(logs)+1)
 		d.post(func() { r.end(pos, in, errs, logErr) })
 	})
 }

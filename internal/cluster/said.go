@@ -82,6 +82,7 @@ func (c *core) publish(always bool) {
 	if c.n.o.Changed != nil {
 		c.n.o.Changed(s)
 	}
+	c.n.keeper.soon() // it may be kept by other settings
 }
 
 // Removed reports whether a member was removed, for good, as far as is known here: who

@@ -54,6 +54,9 @@ func Open(o Options) (*Node, error) {
 	if o.DeleteAfter <= 0 {
 		o.DeleteAfter = 24 * time.Hour
 	}
+	if o.Observer == nil {
+		o.Observer = noObserver{}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

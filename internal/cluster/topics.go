@@ -163,9 +163,7 @@ func (t Topics) Counts() topic.Counts {
 type counts struct {
 	disallowed, leaderChanges, elections, inDoubt, dropped atomic.Int64
 
-	refilled, fetched             atomic.Int64 // bytes
-	rounds, roundTime, roundFiles atomic.Int64
-	commits, commitTime           atomic.Int64
+	refilled, fetched atomic.Int64 // bytes
 }
 
 func parseID(s string) (id entry.ID, ok bool) {

@@ -439,6 +439,7 @@ func (g *Group) Durable(seq uint64) {
 	}
 	g.drain()
 	g.lookAtTakeover()
+	g.write() // what had to wait until a joint configuration was left
 }
 
 // respond delivers what raft says to itself and others.

@@ -133,7 +133,7 @@ func (g *Group) Submit(r *Request) {
 // in the order of the first request.
 func (g *Group) write() {
 	l := &g.lead
-	if !l.ready || l.writing != nil || len(l.queue) == 0 || g.leavingJoint() {
+	if g.stopped() || !l.ready || l.writing != nil || len(l.queue) == 0 || g.leavingJoint() {
 		return
 	}
 	w := &Write{term: g.term}
@@ -184,8 +184,12 @@ func (g *Group) Written(w *Write, runs []WrittenRun) {
 	}
 	if g.stopped() || !l.ready || w.term != g.term || g.leavingJoint() {
 		// It is a tail that nobody names: the next run there cuts it off.
+		err := ErrNotLeader
+		if l.ready && w.term == g.term && !g.stopped() {
+			err = ErrBusy
+		}
 		for i := range w.Runs {
-			g.refuse(w.Runs[i].Requests, ErrNotLeader)
+			g.refuse(w.Runs[i].Requests, err)
 			l.bytes = max(l.bytes-size(w.Runs[i].Requests), 0)
 		}
 		g.write()

@@ -188,8 +188,8 @@ func (m *member) open(store *storage.Store) error {
 		FS: n.fs, Store: store, Transport: m.transport, Logger: n.log, Boot: boot(), Start: m.start, Tick: tick,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 		Addr:  m.addr, PeerAddr: m.peerAddr, Version: word(n.o.Version), Timeout: c.Timeout, DeleteAfter: c.DeleteAfter,
-		CatchUpRate: c.CatchUpRate,
-		Changed:     m.apply, Failed: n.fail, CheckSetting: m.checkSetting,
+		CatchUpRate: c.CatchUpRate, Observer: n.metrics,
+		Changed: m.apply, Failed: n.fail, CheckSetting: m.checkSetting,
 		Limits: func() cluster.Limits {
 			k := m.limits.Load()
 			return cluster.Limits{

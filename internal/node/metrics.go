@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ type metrics struct {
 	registry *prometheus.Registry
 	appends  prometheus.Histogram
 	syncs    prometheus.Histogram
+	rounds   prometheus.Histogram
+	files    prometheus.Histogram
+	commits  prometheus.Histogram
 	topics   topicInfos
 
 	desc map[string]*prometheus.Desc
@@ -40,6 +44,15 @@ func newMetrics(n *Node) *metrics {
 	})
 	m.syncs = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "logd_sync_duration_seconds", Help: "Time to make what was appended to a topic durable.", Buckets: durations,
+	})
+	m.rounds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_sync_round_seconds", Help: "Time to make durable what all groups of the member had written.", Buckets: durations,
+	})
+	m.files = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_sync_round_files", Help: "Files that such a sync was of.", Buckets: []float64{1, 2, 3, 4, 8, 16, 64, 256, 1024},
+	})
+	m.commits = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_commit_seconds", Help: "Time from when an entry was proposed here until a majority had stored it.", Buckets: durations,
 	})
 	for _, d := range []struct {
 		name, help string
@@ -72,6 +85,22 @@ func newMetrics(n *Node) *metrics {
 		{"logd_scrub_bytes_total", "Bytes that were checked on the disk.", nil},
 		{"logd_scrub_damage_total", "Places where that has found damage.", nil},
 		{"logd_scrub_passed_timestamp_seconds", "When all that is stored was last checked, since 1970; 0 for never.", nil},
+		{"logd_group_leader", "1 if this member leads the group, else 0.", []string{"group"}},
+		{"logd_group_term", "Term of the group, as this member knows it.", []string{"group"}},
+		{"logd_group_commit_index", "Newest entry of the group that is known to be stored on a majority.", []string{"group"}},
+		{"logd_group_applied_index", "Newest entry of the group that readers here see.", []string{"group"}},
+		{"logd_group_log_bytes", "Bytes that the entries of the group have in the member log.", []string{"group"}},
+		{"logd_elections_total", "Elections in which this member has stood.", nil},
+		{"logd_leader_changes_total", "Changes of a group's leader that this member has seen.", nil},
+		{"logd_peer_up", "1 if another member was heard lately, else 0.", []string{"peer"}},
+		{"logd_peer_lag_bytes", "Bytes that this member has and another one does not have yet.", []string{"peer"}},
+		{"logd_peer_lag_seconds", "For how long another member has not had all.", []string{"peer"}},
+		{"logd_peer_sent_bytes_total", "Bytes sent to another member.", []string{"peer"}},
+		{"logd_uncommitted_bytes", "Bytes that wait to be stored on a majority.", nil},
+		{"logd_refilled_bytes_total", "Bytes that were damaged or missing here, and fetched from other members.", nil},
+		{"logd_catch_up_bytes_total", "Bytes that were fetched from other members to catch up.", nil},
+		{"logd_in_doubt_total", "Entries proposed here of which this member can't tell whether they are stored.", nil},
+		{"logd_proposals_dropped_total", "Requests that were not taken as this member did not lead, or had too much to do.", nil},
 		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
 		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
 		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
@@ -85,6 +114,9 @@ func newMetrics(n *Node) *metrics {
 	} {
 		m.desc[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
 	}
+	if n.o.Config.Node != "" {
+		m.registry.MustRegister(m.rounds, m.files, m.commits)
+	}
 	m.registry.MustRegister(m, m.appends, m.syncs, collectors.NewGoCollector(),
 		withoutNetwork{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})})
 	return m
@@ -95,6 +127,14 @@ func (m *metrics) Appended(took time.Duration, _, _, _ int64) { m.appends.Observ
 
 // Synced implements storage.Observer.
 func (m *metrics) Synced(took time.Duration) { m.syncs.Observe(took.Seconds()) }
+
+// SyncRound and Committed implement cluster.Observer.
+func (m *metrics) SyncRound(took time.Duration, files int) {
+	m.rounds.Observe(took.Seconds())
+	m.files.Observe(float64(files))
+}
+
+func (m *metrics) Committed(took time.Duration) { m.commits.Observe(took.Seconds()) }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
@@ -127,6 +167,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		out.counter("logd_delete_hooks_total", ended.Succeeded, "succeeded")
 		out.counter("logd_delete_hooks_total", ended.Failed, "failed")
 		out.counter("logd_delete_hooks_total", ended.Skipped, "skipped")
+	}
+	if c := m.node.member.Load(); c != nil && c.node != nil {
+		out.member(c)
 	}
 	known := m.topics.look(store, m.node.fs, st.Topics)
 	if known.free >= 0 && known.topics != nil {
@@ -204,6 +247,43 @@ func (out sample) store(st *storage.Stats) {
 		passed = st.ScrubPassed.Unix()
 	}
 	out.gauge("logd_scrub_passed_timestamp_seconds", passed)
+}
+
+func (out sample) member(m *member) {
+	st := m.node.Stats()
+	flag := func(is bool) int64 {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	for i, g := range st.Groups {
+		name := strconv.Itoa(i)
+		out.gauge("logd_group_leader", flag(g.Leads), name)
+		out.gauge("logd_group_term", int64(g.Term), name)
+		out.gauge("logd_group_commit_index", int64(g.Commit), name)
+		out.gauge("logd_group_applied_index", int64(g.Applied), name)
+		out.gauge("logd_group_log_bytes", g.LogBytes, name)
+	}
+	names := make(map[string]bool)
+	for _, p := range st.Peers {
+		name := p.Name
+		if names[name] { // another one has taken its place
+			name += "-" + strconv.FormatUint(p.ID, 10)
+		}
+		names[name] = true
+		out.gauge("logd_peer_up", flag(p.Up), name)
+		out.gauge("logd_peer_lag_bytes", p.LagBytes, name)
+		out.value("logd_peer_lag_seconds", prometheus.GaugeValue, p.Lag.Seconds(), []string{name})
+		out.counter("logd_peer_sent_bytes_total", m.transport.Sent(p.ID), name)
+	}
+	out.counter("logd_elections_total", st.Elections)
+	out.counter("logd_leader_changes_total", st.LeaderChanges)
+	out.gauge("logd_uncommitted_bytes", st.Uncommitted)
+	out.counter("logd_refilled_bytes_total", st.Refilled)
+	out.counter("logd_catch_up_bytes_total", st.Fetched)
+	out.counter("logd_in_doubt_total", st.InDoubt)
+	out.counter("logd_proposals_dropped_total", st.Dropped)
 }
 
 func (out sample) topic(t *storage.TopicStats) {

@@ -255,6 +255,15 @@ func (t *Transport) Sending(to uint64, group int) bool {
 	return r != nil && r.data.sending(uint16(group))
 }
 
+// Sent returns how many bytes were sent to a member since it has its address.
+func (t *Transport) Sent(to uint64) int64 {
+	r := t.remote(to)
+	if r == nil {
+		return 0
+	}
+	return r.counters.Bytes.Load()
+}
+
 // kindOf returns the kind of frame that a message goes in, or 0 for what no member
 // sends to another. All of MsgApp is data, also what has no entries: it would be
 // refused if it came before those that it builds upon.

@@ -84,6 +84,9 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	}
 	f, err := c.lookup(c.ctx, req.Command, req.Topic)
 	if err != nil {
+		if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); elsewhere && req.Fresh {
+			err = protocol.ErrNotFound // what there is, is known here
+		}
 		return c.refuseRequest(req, err, to)
 	}
 	switch req.Command {
@@ -214,7 +217,11 @@ func (c *caller) tryRead(to Responder) outcome {
 		}
 		r.beyond = nil
 		if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Beyond {
-			r.beyond = err
+			if r.req.Fresh {
+				err = protocol.ErrNotFound
+			} else {
+				r.beyond = err
+			}
 		}
 		switch {
 		case (r.beyond != nil || errors.Is(err, topic.ErrEnd)) && r.req.Waits:
