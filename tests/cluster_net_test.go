@@ -44,8 +44,7 @@ type loopback struct{ prefix string }
 var loopbacks atomic.Uint32
 
 func newLoopback() *loopback {
-	pid := os.Getpid()
-	return &loopback{fmt.Sprintf("127.%d.%d", 1+pid/100%200, pid%100+100*int(loopbacks.Add(1)%2))}
+	return &loopback{fmt.Sprintf("127.%d.%d", 1+os.Getpid()%250, loopbacks.Add(1)%250)}
 }
 
 func (l *loopback) host(n int) (string, []string) { return fmt.Sprintf("%s.%d", l.prefix, n), nil }
