@@ -53,7 +53,7 @@ func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (
 			break
 		}
 	}
-	requests := split(data, extents)
+	requests := split(data, extents, l.n.maxRound())
 	l.n.core.post(func() {
 		for _, r := range requests {
 			l.n.core.submit(l.group, l.number, r)
@@ -74,11 +74,20 @@ func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (
 	return l.join(requests)
 }
 
+// maxRound returns how many bytes a round may have that has more than one batch: what
+// fits into a partition.
+func (n *Node) maxRound() int64 {
+	if n.o.PartitionSize == nil {
+		return entry.MaxRoundBytes
+	}
+	return min(n.o.PartitionSize(), entry.MaxRoundBytes)
+}
+
 // split cuts a run into parts of which each fits into a round.
-func split(data []byte, extents []batch.Extent) (requests []*request) {
+func split(data []byte, extents []batch.Extent, most int64) (requests []*request) {
 	for len(extents) > 0 {
 		n, bytes := 0, int64(0)
-		for n < len(extents) && (n == 0 || bytes+extents[n].Len <= entry.MaxRoundBytes) {
+		for n < len(extents) && (n == 0 || bytes+extents[n].Len <= most) {
 			bytes += extents[n].Len
 			n++
 		}
@@ -190,6 +199,18 @@ func (l *Log) unknown(offset int64, err error) error {
 		return e
 	}
 	return err
+}
+
+// Watch is that of topic.Reader.
+func (l *Log) Watch(offset int64, w topic.Waker) bool {
+	if !l.Log.Watch(offset, w) {
+		return false
+	}
+	if l.Deleted() { // since
+		l.Unwatch(w)
+		return false
+	}
+	return true
 }
 
 // Info describes the topic as it is here: see topic.Admin.

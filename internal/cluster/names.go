@@ -34,6 +34,7 @@ func (t *names) set(name string, l *Log) {
 	defer t.mu.Unlock()
 	if old := t.of[name]; old != nil {
 		old.gone.Store(true)
+		old.Wake()
 	}
 	if l == nil {
 		delete(t.of, name)

@@ -250,7 +250,7 @@ func (t Topics) Delete(ctx context.Context, name, id string, now bool) error {
 	}
 	l := t.n.names.get(name)
 	if l == nil || entry.ID(l.ID()) != want {
-		if t.n.names.wasRemoved(name, want) {
+		if l == nil && t.n.names.wasRemoved(name, want) {
 			return nil
 		}
 		return topic.ErrNotFound

@@ -82,6 +82,9 @@ func (c *core) publish(always bool) {
 	if c.n.o.Changed != nil {
 		c.n.o.Changed(s)
 	}
+	for _, cg := range c.groups {
+		cg.g.SetMaxRound(c.n.maxRound())
+	}
 	c.n.keeper.soon() // it may be kept by other settings
 }
 

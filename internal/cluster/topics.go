@@ -7,8 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -58,7 +60,8 @@ type creation struct {
 // returns when that is committed.
 func (t Topics) Create(ctx context.Context, name []byte) (topic.Log, error) {
 	l, err := t.log(string(name))
-	if errors.Is(err, topic.ErrNotFound) {
+	_, elsewhere := errors.AsType[*topic.NotLeaderError](err)
+	if elsewhere || errors.Is(err, topic.ErrNotFound) {
 		l, err = t.create(ctx, string(name))
 	}
 	if err != nil {
@@ -118,11 +121,17 @@ func (t Topics) make(ctx context.Context, name string) (*Log, error) {
 				return false, nil
 			}
 		}
-		if _, ready := g.Leads(); !ready {
+		switch leads, ready := g.Leads(); {
+		case !leads:
 			return false, t.n.notLeader(number)
+		case !ready:
+			return false, nil // it will be, or lead no more
 		}
 		if found = t.n.names.get(name); found != nil {
 			return true, nil
+		}
+		if !batch.ValidTopic(name) || len(name) > storage.MaxNewName {
+			return false, topic.ErrName
 		}
 		if t.n.o.MayCreate != nil {
 			topics := t.n.names.count()

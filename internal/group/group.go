@@ -69,12 +69,13 @@ type Group struct {
 	noted   uint64 // the newest COMMIT that was written
 	tabled  uint64 // index of the newest table that was written
 
-	role    raft.StateType
-	term    uint64
-	leader  uint64
-	lead    lead
-	pending []proposal
-	lostAt  int // tick at which the lead was lost
+	role     raft.StateType
+	term     uint64
+	leader   uint64
+	lead     lead
+	pending  []proposal
+	maxRound int64
+	lostAt   int // tick at which the lead was lost
 
 	ticks     int
 	noLeader  int // ticks since there was one
@@ -130,7 +131,7 @@ type Range struct{ From, To int64 }
 // New returns the group as its log says it is. It panics if the log is not one
 // that a group can have written.
 func New(cfg Config, s State) *Group {
-	g := &Group{cfg: cfg, st: newState(s.Table), blank: s.Table == nil && len(s.Entries) == 0}
+	g := &Group{maxRound: entry.MaxRoundBytes, cfg: cfg, st: newState(s.Table), blank: s.Table == nil && len(s.Entries) == 0}
 	g.log.snapshot = g.snapshot
 	if s.Table != nil {
 		g.log.restart(s.Table)

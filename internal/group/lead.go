@@ -114,6 +114,10 @@ func (g *Group) refuse(requests []*Request, err error) {
 	}
 }
 
+// SetMaxRound says how many bytes the rounds have at most that this member proposes, unless
+// they are of one batch: entry.MaxRoundBytes or less.
+func (g *Group) SetMaxRound(bytes int64) { g.maxRound = min(bytes, entry.MaxRoundBytes) }
+
 // Submit asks for a request to be stored. It is answered by Refused, or by Proposed
 // and a verdict.
 func (g *Group) Submit(r *Request) {
@@ -153,7 +157,7 @@ func (g *Group) write() {
 			continue
 		}
 		i, has := at[r.Topic]
-		if bytes+r.Bytes > entry.MaxRoundBytes && batches > 0 || !has && len(at) == entry.MaxRuns {
+		if bytes+r.Bytes > g.maxRound && batches > 0 || !has && len(at) == entry.MaxRuns {
 			break
 		}
 		if !has {

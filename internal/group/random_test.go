@@ -274,7 +274,11 @@ func (m *member) refill() {
 	}
 	for _, t := range m.g.Topics() {
 		f := m.files[t.ID]
-		if f == nil || len(f.bad) == 0 {
+		if f == nil {
+			continue
+		}
+		m.g.SetDamage(t.Number, f.bad) // which may have been removed, or cut off, since
+		if len(f.bad) == 0 {
 			continue
 		}
 		r := f.bad[0]

@@ -367,8 +367,6 @@ func (m *member) checkSetting(key, value string, s *cluster.Said) error {
 func (m *member) mayCreate(name string, topics int) error {
 	c := m.limits.Load()
 	switch {
-	case !batch.ValidTopic(name):
-		return topic.ErrName
 	case len(c.TopicsWhitelist) > 0 && !contains(c.TopicsWhitelist, name):
 		return topic.ErrNotAllowed
 	case c.Topics > 0 && topics >= c.Topics:

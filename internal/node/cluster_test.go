@@ -360,7 +360,9 @@ func TestClusterCommands(t *testing.T) {
 	})
 	t.Run("drain", func(t *testing.T) {
 		c.do("DRAIN a")
-		c.wait("b", "CLUSTER", func(b string) bool { return strings.Contains(b, "name=a addr="+c.configs["a"].Host) && strings.Contains(b, "leads=0") })
+		c.wait("b", "CLUSTER", func(b string) bool {
+			return strings.Contains(b, "name=a addr="+c.configs["a"].Host) && strings.Contains(b, "leads=0")
+		})
 		line, _ := askLine(c, "TRANSFER a group=1")
 		if line != "ERR invalid request" {
 			t.Errorf("TRANSFER to a member that is drained: %q", line)
@@ -498,7 +500,9 @@ func TestClusterMembers(t *testing.T) {
 
 	// Down to one.
 	c.do("LEAVE d force=1")
-	c.wait("a", "CLUSTER", func(b string) bool { return strings.Count(b, "role=voter") == 1 && strings.Count(b, "role=learner") == 1 })
+	c.wait("a", "CLUSTER", func(b string) bool {
+		return strings.Count(b, "role=voter") == 1 && strings.Count(b, "role=learner") == 1
+	})
 	c.removed("d")
 	c.write("t0", "three")
 	c.do("LEAVE c force=1")

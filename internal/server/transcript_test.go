@@ -78,7 +78,12 @@ func TestTranscripts(t *testing.T) {
 			{"memory-pipe", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialPipe) }},
 			{"memory-tcp", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialTCP) }},
 			{"node", startNode},
+			{"cluster of one", func(t testing.TB, set map[string]string) dialer { return startCluster(t, set, 1) }},
+			{"cluster of three", func(t testing.TB, set map[string]string) dialer { return startCluster(t, set, 3) }},
 		} {
+			if strings.HasPrefix(impl.name, "cluster") && (strings.HasPrefix(name, "single") || name == "config-stats") {
+				continue // it is about a server that is in none, or that has no other connections
+			}
 			t.Run(name+"/"+impl.name, func(t *testing.T) {
 				play(t, string(text), impl.start(t, settings(t, string(text))), false)
 			})
@@ -164,6 +169,68 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 
 // startNode starts a whole node, with its data in files.
 func startNode(t testing.TB, set map[string]string) dialer {
+	c := nodeConfig(t, set)
+	addr := startWith(t, c)
+	return func(t testing.TB) net.Conn { return dialAddr(t, addr) }
+}
+
+func startWith(t testing.TB, c config.Config) (addr string) {
+	t.Helper()
+	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close node: %v", err)
+		}
+	})
+	return n.Addr().String()
+}
+
+// startCluster starts so many nodes that are a cluster, and leads to the one that leads
+// all topics.
+func startCluster(t testing.TB, set map[string]string, members int) dialer {
+	first := memberConfig(t, set, "a")
+	id, err := node.InitCluster(t.Context(), &first, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := startWith(t, first)
+	for i := 1; i < members; i++ {
+		c := memberConfig(t, set, string(rune('a'+i)))
+		c.Join, c.Cluster = []string{first.PeerHost}, id
+		startWith(t, c)
+	}
+	testkit.Eventually(t, func() string {
+		c := dialAddr(t, addr)
+		defer c.Close()
+		io.WriteString(c, "GROUPS\r\nTOPICS fresh=1\r\nCLOSE\r\n")
+		b, err := io.ReadAll(c)
+		if bytes.Contains(b, []byte("ERR")) {
+			return fmt.Sprintf("the cluster is not there yet: %s", b)
+		}
+		all := strings.Repeat(",", members-1)
+		if err != nil || len(regexp.MustCompile(`leader=a [^\n]* voters=\w`+strings.ReplaceAll(all, ",", `,\w`)+` `).FindAll(b, -1)) != 2 {
+			return fmt.Sprintf("the cluster is not there yet: %s %v", b, err)
+		}
+		return ""
+	})
+	return func(t testing.TB) net.Conn { return dialAddr(t, addr) }
+}
+
+func memberConfig(t testing.TB, set map[string]string, name string) config.Config {
+	c := nodeConfig(t, set)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c.Node, c.PeerHost, c.ElectionTimeout, c.ScrubRate = name, l.Addr().String(), 200*time.Millisecond, 0
+	return c
+}
+
+func nodeConfig(t testing.TB, set map[string]string) config.Config {
 	c := config.Default()
 	c.Host, c.HTTPHost, c.WorkDir = "127.0.0.1:0", "", t.TempDir()
 	for name, value := range set {
@@ -184,16 +251,7 @@ func startNode(t testing.TB, set map[string]string) dialer {
 			c.Partitions = 1000
 		}
 	}
-	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Errorf("close node: %v", err)
-		}
-	})
-	return func(t testing.TB) net.Conn { return dialAddr(t, n.Addr().String()) }
+	return c
 }
 
 // settings returns the lines "set NAME VALUE".
@@ -309,6 +367,7 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^(\d+) \d{13}\r$`), "$1 *\r"}, // of TIMES
 	{regexp.MustCompile(`(?m)^Id: [0-9a-f]{32}\r$`), "Id: *\r"},
 	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
+	{regexp.MustCompile(`(?m)^Role: \w+\r\n(Group: \d+\r\nLeader: .*\r\nTerm: \d+\r\n)?`), "Role: *\r\n"},
 	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's
 }
 

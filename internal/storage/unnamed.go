@@ -44,7 +44,7 @@ func (l *Log) Named() bool { return !layout.IsNew(l.dir()) }
 // ErrReadOnly.
 func (s *Store) CreateAs(name string, id [16]byte, base, millis int64) (*Log, error) {
 	dir := layout.NewFolder(name, id)
-	if !batch.ValidTopic(name) || len(path.Base(dir)) > maxFileName {
+	if !batch.ValidTopic(name) || len(name) > MaxNewName {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
 	s.creating.Lock()
@@ -71,6 +71,10 @@ func (s *Store) CreateAs(name string, id [16]byte, base, millis int64) (*Log, er
 
 // maxFileName is how long the name of a file may be.
 const maxFileName = 255
+
+// MaxNewName is the length of the longest name that CreateAs takes: the name of the
+// folder has the id, too.
+const MaxNewName = maxFileName - len(".") - 2*len(journal.ID{})
 
 // createNew makes the folder and the first partition of a topic that does not have its
 // name, or opens what is there. Caller holds creating.

@@ -44,6 +44,10 @@ func (l *Log) Unwatch(w Waker) {
 	ws.waiting.Store(int64(len(ws.list)))
 }
 
+// Wake wakes all who wait, as the deletion of the topic does: it is for who knows that
+// it will be deleted.
+func (l *Log) Wake() { l.watchers.wake() }
+
 // wake wakes everybody. It takes no lock while nobody waits.
 func (ws *watchers) wake() {
 	if ws.waiting.Load() == 0 {

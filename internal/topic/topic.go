@@ -101,7 +101,8 @@ type Catalog interface {
 	BrokenInfo(name string) (Info, bool)
 	// Delete deletes the topic that has the id, in hexadecimal, for good when it
 	// returns nil; its files are kept for a while unless now is set. The error is
-	// ErrNotFound if there is none. A done ctx ends the waiting for what else is
+	// ErrNotFound if there is none; of one that it has deleted a while ago a store may
+	// return nil again. A done ctx ends the waiting for what else is
 	// done to the topic.
 	Delete(ctx context.Context, name, id string, now bool) error
 	// Counts returns what is counted over all topics.
