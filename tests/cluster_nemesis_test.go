@@ -110,13 +110,14 @@ var nemeses = []nemesis{
 		}
 		e.voters(5)
 		leaving := e.live()[e.r.IntN(5)]
-		e.command("LEAVE %s force=1", leaving.name)
-		e.gone(leaving)
+		if e.r.IntN(2) == 0 { // who leads the change is out of the groups before it is done
+			leaving = e.named(e.table("GROUPS")[0]["leader"])
+		}
+		e.remove(leaving, "LEAVE %s force=1", leaving.name)
 		e.voters(3)
 		for _, m := range e.table("CLUSTER") {
 			if m["role"] == "learner" {
-				e.command("LEAVE %s force=1", m["name"])
-				e.gone(e.named(m["name"]))
+				e.remove(e.named(m["name"]), "LEAVE %s force=1", m["name"])
 			}
 		}
 		e.voters(3)
@@ -125,8 +126,7 @@ var nemeses = []nemesis{
 		old := e.live()[e.r.IntN(3)]
 		m := e.place(e.newName())
 		m.start()
-		e.command("REPLACE %s %s", old.name, m.name)
-		e.gone(old)
+		e.remove(old, "REPLACE %s %s", old.name, m.name)
 		e.voters(3)
 	}},
 	{"a lost disk", false, func(e *episode) {
@@ -138,7 +138,10 @@ var nemeses = []nemesis{
 			e.t.Fatal(err)
 		}
 		m.start()
-		e.command("REPLACE %s %s", old, e.newest(m.name, old))
+		id := e.newest(m.name, old)
+		e.commandUntil(func() bool {
+			return !slices.ContainsFunc(e.table("CLUSTER"), func(row map[string]string) bool { return row["member"] == old })
+		}, "REPLACE %s %s", old, id)
 		e.voters(3)
 	}},
 	{"kills while catching up", false, func(e *episode) {
@@ -167,8 +170,7 @@ var nemeses = []nemesis{
 				return row["name"] == m.name && row["role"] == "learner" && row["state"] == "up"
 			})
 		})
-		e.command("LEAVE %s force=1", m.name)
-		e.gone(m)
+		e.remove(m, "LEAVE %s force=1", m.name)
 	}},
 	{"flipped bits on one that is down", false, func(e *episode) {
 		e.recut = true // what is refilled may be one file where others have two
@@ -275,9 +277,10 @@ func (e *episode) named(name string) *member {
 	return nil
 }
 
-// gone waits for the end of a member that was removed.
-func (e *episode) gone(m *member) {
+// remove has a member be removed, and waits for its end.
+func (e *episode) remove(m *member, format string, args ...any) {
 	e.t.Helper()
+	e.commandUntil(func() bool { return !m.running() }, format, args...)
 	m.out = true
 	if code := m.s.wait(); code != 5 {
 		e.t.Errorf("exit code %d of %s, which was removed, want 5", code, m)

@@ -180,9 +180,15 @@ func (m *member) ask(format string, args ...any) (string, error) {
 	return c.answer()
 }
 
-// command has the cluster do something, asking whoever may do it until it is done, and
-// returns how long the last try took.
-func (c *cluster) command(format string, args ...any) time.Duration {
+// command has the cluster do something, asking whoever may do it until it is done.
+func (c *cluster) command(format string, args ...any) {
+	c.t.Helper()
+	c.commandUntil(func() bool { return false }, format, args...)
+}
+
+// commandUntil is command that also ends when done says so: where the answer was lost a
+// second try may be refused, since it is done.
+func (c *cluster) commandUntil(done func() bool, format string, args ...any) {
 	c.t.Helper()
 	line := fmt.Sprintf(format, args...)
 	var last error
@@ -191,10 +197,9 @@ func (c *cluster) command(format string, args ...any) time.Duration {
 			if !m.running() || m.stopped || m.out {
 				continue
 			}
-			now := time.Now()
 			_, err := m.ask("%s", line)
 			if err == nil {
-				return time.Since(now)
+				return
 			}
 			var r refusal
 			if errors.As(err, &r) && strings.HasPrefix(string(r), "not leader") && last != nil {
@@ -202,10 +207,12 @@ func (c *cluster) command(format string, args ...any) time.Duration {
 			}
 			last = err
 		}
+		if done() {
+			return
+		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	c.t.Fatalf("%s: after %v still %v", line, patience, last)
-	return 0
+	c.t.Fatalf("%s: after %v still %v\n%v\n%v", line, patience, last, c.table("CLUSTER"), c.table("GROUPS"))
 }
 
 // words are the words "key=value" of a line.
