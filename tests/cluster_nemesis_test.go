@@ -1,62 +1,40 @@
 package tests
 
 import (
-	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
-	"testing"
 	"time"
 )
 
-// episode is a cluster under traffic to which something happens.
-type episode struct {
-	t testing.TB
-	*cluster
-	l     *traffic
-	r     *rand.Rand
-	gaps  []gapMark
-	recut bool // files may be cut at other places on other members
-}
-
-// gapMark is a time in which answers may stop.
-type gapMark struct {
-	what, topic string
-	from, to    int64
-}
-
-// topic returns one of the topics.
-func (e *episode) topic() string { return e.l.topics[e.r.IntN(len(e.l.topics))] }
-
-// during has something happen to a topic's leader, and waits until the topic goes on.
-func (e *episode) during(what, topic string, f func(leader *member)) {
-	e.t.Helper()
-	leader := e.leader(topic)
-	mark := gapMark{what: what, topic: topic, from: e.l.now()}
-	f(leader)
-	e.l.goesOn(5)
-	mark.to = e.l.now()
-	e.gaps = append(e.gaps, mark)
-}
-
 // nemesis is something that happens to a cluster of three members.
 type nemesis struct {
-	name string
-	cuts bool // it needs a network that can be cut
-	run  func(e *episode)
+	name  string
+	needs needs
+	run   func(e *episode)
 }
 
+// needs is what a nemesis can't do without.
+type needs int
+
+const (
+	needsNothing needs = iota
+	needsRoot
+	needsCuts // a network that can be cut
+)
+
 var nemeses = []nemesis{
-	{"kill the leader", false, func(e *episode) {
+	{"kill the leader", needsNothing, func(e *episode) {
 		e.during("kill -9 of the leader", e.topic(), func(m *member) { m.kill() })
 		e.restart()
 	}},
-	{"kill a follower", false, func(e *episode) {
-		m := e.cluster.follower(e.topic())
+	{"kill a follower", needsNothing, func(e *episode) {
+		m := e.follower(e.topic())
 		m.kill()
 		e.l.goesOn(10)
 		m.start()
 	}},
-	{"kill all", false, func(e *episode) {
+	{"kill all", needsNothing, func(e *episode) {
 		for _, m := range e.live() {
 			m.kill()
 		}
@@ -67,21 +45,21 @@ var nemeses = []nemesis{
 			m.s.await("logd takes requests")
 		}
 	}},
-	{"a short stop of the leader", false, func(e *episode) {
+	{"a short stop of the leader", needsNothing, func(e *episode) {
 		e.during("SIGSTOP for half an election timeout", e.topic(), func(m *member) {
 			m.pause()
 			time.Sleep(e.et / 2)
 			m.resume()
 		})
 	}},
-	{"a long stop of the leader", false, func(e *episode) {
+	{"a long stop of the leader", needsNothing, func(e *episode) {
 		e.during("SIGSTOP", e.topic(), func(m *member) {
 			m.pause()
 			e.l.goesOn(5)
 			m.resume()
 		})
 	}},
-	{"transfers", false, func(e *episode) {
+	{"transfers", needsNothing, func(e *episode) {
 		for range 5 {
 			topic := e.topic()
 			e.during("TRANSFER", topic, func(leader *member) {
@@ -90,20 +68,20 @@ var nemeses = []nemesis{
 			})
 		}
 	}},
-	{"drains", false, func(e *episode) {
+	{"drains", needsNothing, func(e *episode) {
 		for _, m := range e.live() {
 			e.during("DRAIN", e.topic(), func(*member) { e.command("DRAIN %s", m.name) })
 			e.command("DRAIN %s off=1", m.name)
 		}
 	}},
-	{"a rolling restart", false, func(e *episode) {
+	{"a rolling restart", needsNothing, func(e *episode) {
 		for _, m := range e.live() {
 			e.during("restart", e.topic(), func(*member) { m.s.stop() })
 			m.start()
 			e.voters(3)
 		}
 	}},
-	{"join and leave", false, func(e *episode) {
+	{"join and leave", needsNothing, func(e *episode) {
 		for range 2 {
 			e.place(e.newName()).start()
 			e.l.goesOn(5)
@@ -122,14 +100,14 @@ var nemeses = []nemesis{
 		}
 		e.voters(3)
 	}},
-	{"replace a member that runs", false, func(e *episode) {
+	{"replace a member that runs", needsNothing, func(e *episode) {
 		old := e.live()[e.r.IntN(3)]
 		m := e.place(e.newName())
 		m.start()
 		e.remove(old, "REPLACE %s %s", old.name, m.name)
 		e.voters(3)
 	}},
-	{"a lost disk", false, func(e *episode) {
+	{"a lost disk", needsNothing, func(e *episode) {
 		m := e.live()[e.r.IntN(3)]
 		old := e.idOf(m.name)
 		m.kill()
@@ -144,8 +122,8 @@ var nemeses = []nemesis{
 		}, "REPLACE %s %s", old, id)
 		e.voters(3)
 	}},
-	{"kills while catching up", false, func(e *episode) {
-		m := e.cluster.follower(e.topic())
+	{"kills while catching up", needsNothing, func(e *episode) {
+		m := e.follower(e.topic())
 		m.kill()
 		e.l.goesOn(200)
 		for range 3 {
@@ -155,7 +133,7 @@ var nemeses = []nemesis{
 		}
 		m.start()
 	}},
-	{"kills of a new member while it catches up", false, func(e *episode) {
+	{"kills of a new member while it catches up", needsNothing, func(e *episode) {
 		m := e.place(e.newName())
 		m.start()
 		for range 3 {
@@ -172,14 +150,39 @@ var nemeses = []nemesis{
 		})
 		e.remove(m, "LEAVE %s force=1", m.name)
 	}},
-	{"flipped bits on one that is down", false, func(e *episode) {
+	{"flipped bits on one that is down", needsNothing, func(e *episode) {
 		e.recut = true // what is refilled may be one file where others have two
-		m := e.cluster.follower(e.topic())
+		m := e.follower(e.topic())
 		m.kill()
 		flipBits(e.t, m, e.r, e.l.topics)
 		m.start()
+		e.eventually("all that was damaged is there again", func() bool { return m.whole(e.l.topics) })
 	}},
-	{"the leader is cut off", true, func(e *episode) {
+	{"a full disk", needsRoot, func(e *episode) {
+		topic := e.topic()
+		old := e.follower(topic)
+		d := newDisk(e.t, "tmpfs", "64m")
+		m := e.place(e.newName())
+		m.dir = filepath.Join(d.dir, m.name)
+		m.start()
+		e.remove(old, "REPLACE %s %s", old.name, m.name)
+		e.voters(3)
+		e.during("a full disk", topic, func(*member) {
+			e.command("TRANSFER %s topic=%s", m.name, topic)
+			d.fill()
+			e.l.goesOn(20)
+		})
+		d.empty()
+		e.eventually("the member goes on", func() bool {
+			for _, row := range e.table("CLUSTER") {
+				if row["state"] != "up" || row["lag-bytes"] != "0" {
+					return false
+				}
+			}
+			return true
+		})
+	}},
+	{"the leader is cut off", needsCuts, func(e *episode) {
 		e.during("the leader is cut off", e.topic(), func(leader *member) {
 			for _, m := range e.live() {
 				e.cutBoth(leader, m)
@@ -189,7 +192,7 @@ var nemeses = []nemesis{
 			e.heal()
 		})
 	}},
-	{"the leader is cut off from members only", true, func(e *episode) {
+	{"the leader is cut off from members only", needsCuts, func(e *episode) {
 		e.during("the leader is cut off from members", e.topic(), func(leader *member) {
 			for _, m := range e.live() {
 				e.cutBoth(leader, m)
@@ -198,7 +201,7 @@ var nemeses = []nemesis{
 			e.heal()
 		})
 	}},
-	{"the leader is not heard", true, func(e *episode) {
+	{"the leader is not heard", needsCuts, func(e *episode) {
 		e.during("the leader is not heard", e.topic(), func(leader *member) {
 			for _, m := range e.live() {
 				e.cut(leader.host, m.host, dropAll)
@@ -207,7 +210,7 @@ var nemeses = []nemesis{
 			e.heal()
 		})
 	}},
-	{"the leader hears nobody", true, func(e *episode) {
+	{"the leader hears nobody", needsCuts, func(e *episode) {
 		e.during("the leader hears nobody", e.topic(), func(leader *member) {
 			for _, m := range e.live() {
 				e.cut(m.host, leader.host, dropAll)
@@ -216,7 +219,7 @@ var nemeses = []nemesis{
 			e.heal()
 		})
 	}},
-	{"two followers do not hear each other", true, func(e *episode) {
+	{"two followers do not hear each other", needsCuts, func(e *episode) {
 		leader := e.leader(e.topic())
 		var others []*member
 		for _, m := range e.live() {
@@ -228,7 +231,7 @@ var nemeses = []nemesis{
 		e.l.goesOn(20)
 		e.heal()
 	}},
-	{"a fifth of all packets is lost", true, func(e *episode) {
+	{"a fifth of all packets is lost", needsCuts, func(e *episode) {
 		for _, from := range e.live() {
 			for _, to := range e.live() {
 				if from != to {
@@ -239,7 +242,7 @@ var nemeses = []nemesis{
 		e.l.goesOn(10)
 		e.heal()
 	}},
-	{"connections of the leader are reset", true, func(e *episode) {
+	{"connections of the leader are reset", needsCuts, func(e *episode) {
 		e.during("connections of the leader are reset", e.topic(), func(leader *member) {
 			for _, m := range e.live() {
 				if m != leader {
@@ -251,163 +254,4 @@ var nemeses = []nemesis{
 			e.heal()
 		})
 	}},
-}
-
-// restart starts what was killed.
-func (e *episode) restart() {
-	e.t.Helper()
-	for _, m := range e.live() {
-		if !m.running() {
-			m.start()
-		}
-	}
-}
-
-// newName returns a name that no member has had.
-func (e *episode) newName() string { return string(rune('a' + len(e.members))) }
-
-func (e *episode) named(name string) *member {
-	e.t.Helper()
-	for _, m := range e.live() {
-		if m.name == name {
-			return m
-		}
-	}
-	e.t.Fatalf("there is no member %s", name)
-	return nil
-}
-
-// remove has a member be removed, and waits for its end.
-func (e *episode) remove(m *member, format string, args ...any) {
-	e.t.Helper()
-	e.commandUntil(func() bool { return !m.running() }, format, args...)
-	m.out = true
-	if code := m.s.wait(); code != 5 {
-		e.t.Errorf("exit code %d of %s, which was removed, want 5", code, m)
-	}
-}
-
-// idOf returns the id of the voter of that name.
-func (e *episode) idOf(name string) (id string) {
-	e.t.Helper()
-	e.eventually("an id of "+name, func() bool {
-		for _, m := range e.table("CLUSTER") {
-			if m["name"] == name && m["role"] == "voter" {
-				id = m["member"]
-			}
-		}
-		return id != ""
-	})
-	return id
-}
-
-// newest waits until there is a learner of that name with another id, and returns it.
-func (e *episode) newest(name, old string) (id string) {
-	e.t.Helper()
-	e.eventually("a new "+name, func() bool {
-		for _, m := range e.table("CLUSTER") {
-			if m["name"] == name && m["member"] != old && m["role"] == "learner" {
-				id = m["member"]
-			}
-		}
-		return id != ""
-	})
-	return id
-}
-
-func (e *episode) cut(from, to int, how string) {
-	e.t.Helper()
-	if from == to {
-		return
-	}
-	if err := e.net.cut(from, to, how); err != nil {
-		e.t.Fatal(err)
-	}
-}
-
-func (e *episode) cutBoth(a, b *member) {
-	e.t.Helper()
-	e.cut(a.host, b.host, dropAll)
-	e.cut(b.host, a.host, dropAll)
-}
-
-func (e *episode) heal() {
-	e.t.Helper()
-	if err := e.net.heal(); err != nil {
-		e.t.Fatal(err)
-	}
-}
-
-// flipBits damages partition files of a member that does not run.
-func flipBits(t testing.TB, m *member, r *rand.Rand, topics []string) {
-	t.Helper()
-	for _, topic := range topics {
-		bases := partitions(t, m.dir, topic)
-		for range 3 {
-			name := partitionFile(m.dir, topic, bases[r.IntN(len(bases))])
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(b) == 0 {
-				continue
-			}
-			b[r.IntN(len(b))] ^= 1 << r.IntN(8)
-			if err := os.WriteFile(name, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
-// runNemesis starts a cluster and traffic, has something happen, and checks all.
-func runNemesis(t *testing.T, net network, et time.Duration, all ...nemesis) {
-	t.Helper()
-	c := newCluster(t, net, 3, et)
-	r := random(t)
-	e := &episode{t: t, cluster: c, r: r, l: startTraffic(c, r)}
-	e.l.goesOn(20)
-	for _, n := range all {
-		begun := time.Now()
-		n.run(e)
-		e.l.goesOn(5)
-		t.Logf("%s: %v", n.name, time.Since(begun).Round(time.Millisecond))
-	}
-	h := c.finish(e.l, e.recut)
-	for _, g := range e.gaps {
-		t.Logf("gap: %s: %v", g.what, h.gap(g.topic, g.from, g.to).Round(time.Millisecond))
-	}
-	n := 0
-	for _, s := range h.stored {
-		n += len(s)
-	}
-	t.Logf("%d batches, %d stored, %d reads of %d readers, %d looks", len(h.writes), n, len(slices.Concat(h.reads...)), len(h.reads), len(h.looks))
-}
-
-// TestCluster has things happen to clusters on the loopback network.
-func TestCluster(t *testing.T) {
-	t.Parallel()
-	for _, n := range nemeses {
-		if n.cuts {
-			continue
-		}
-		t.Run(n.name, func(t *testing.T) {
-			t.Parallel()
-			runNemesis(t, newLoopback(), 500*time.Millisecond, n)
-		})
-	}
-}
-
-// TestClusterNetwork has things happen to clusters whose members have a network namespace each.
-func TestClusterNetwork(t *testing.T) {
-	t.Parallel()
-	for _, n := range nemeses {
-		if !n.cuts && os.Getenv("LOGD_CLUSTER_ALL") == "" {
-			continue
-		}
-		t.Run(n.name, func(t *testing.T) {
-			t.Parallel()
-			runNemesis(t, newNamespaces(t, "logd"), 500*time.Millisecond, n)
-		})
-	}
 }

@@ -105,7 +105,7 @@ func (c *cluster) same(topic string, end int64) (all []batch) {
 }
 
 // readAll reads a topic up to its end.
-func (m *member) readAll(topic string, end int64) (all []batch, err error) {
+func (m *member) readAll(topic string, end int64, words ...string) (all []batch, err error) {
 	nc, err := dialFor(m.c.net, m.addr(), time.Second)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (m *member) readAll(topic string, end int64) (all []batch, err error) {
 	c := &conn{in: bufio.NewReaderSize(nc, 64<<10)}
 	for next, busy := int64(0), 0; next < end; {
 		nc.SetDeadline(time.Now().Add(patience))
-		if _, err := fmt.Fprintf(nc, "READ %s %d 1000\r\n", topic, next); err != nil {
+		if _, err := fmt.Fprintln(nc, strings.Join(append([]string{"READ", topic, fmt.Sprint(next), "1000"}, words...), " ")+"\r"); err != nil {
 			return nil, err
 		}
 		_, got, err := c.batches()
@@ -130,6 +130,24 @@ func (m *member) readAll(topic string, end int64) (all []batch, err error) {
 		next = got[len(got)-1].end()
 	}
 	return all, nil
+}
+
+// whole reports whether the member has all of the topics, checked batch by batch.
+func (m *member) whole(topics []string) bool {
+	for _, topic := range topics {
+		body, err := m.ask("INFO %s", topic)
+		if err == refusal("not found") {
+			continue
+		}
+		next, e := decimal(fields(body)["Next"])
+		if err != nil || e != nil {
+			return false
+		}
+		if _, err := m.readAll(topic, next, "verify=1"); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // stopAll ends all members in order, at once.
