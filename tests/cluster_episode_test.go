@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -155,29 +157,49 @@ func flipBits(t testing.TB, m *member, r *rand.Rand, topics []string) {
 	}
 }
 
-// runNemesis starts a cluster and traffic, has something happen, and checks all.
-func runNemesis(t *testing.T, net network, et time.Duration, all ...nemesis) {
+// runNemeses starts a cluster and traffic, has things happen, and checks all. It returns
+// how long there were no answers, by what happened.
+func runNemeses(t *testing.T, net network, et time.Duration, r *rand.Rand, all ...nemesis) map[string][]time.Duration {
 	t.Helper()
 	c := newCluster(t, net, 3, et)
-	r := random(t)
 	e := &episode{t: t, cluster: c, r: r, l: startTraffic(c, r)}
 	e.l.goesOn(20)
-	for _, n := range all {
+	for i, n := range all {
+		if i > 0 { // each finds a cluster that is whole
+			e.voters(3)
+		}
 		begun := time.Now()
 		n.run(e)
 		e.l.goesOn(5)
 		t.Logf("%s: %v", n.name, time.Since(begun).Round(time.Millisecond))
 	}
 	h := c.finish(e.l, e.recut)
+	gaps := make(map[string][]time.Duration)
 	for _, g := range e.gaps {
-		t.Logf("gap: %s: %v", g.what, h.gap(g.topic, g.from, g.to).Round(time.Millisecond))
+		gaps[g.what] = append(gaps[g.what], h.gap(g.topic, g.from, g.to))
 	}
-	n := 0
+	stored := 0
 	for _, s := range h.stored {
-		n += len(s)
+		stored += len(s)
 	}
-	t.Logf("%d batches, %d stored, %d reads of %d readers, %d looks", len(h.writes), n, len(slices.Concat(h.reads...)), len(h.reads), len(h.looks))
+	t.Logf("%d batches, of which %d are stored; %d reads by %d readers, %d looks", len(h.writes), stored, len(slices.Concat(h.reads...)), len(h.reads), len(h.looks))
+	return gaps
 }
+
+// logGaps tells how long there were no answers.
+func logGaps(t *testing.T, gaps map[string][]time.Duration) {
+	for _, what := range slices.Sorted(maps.Keys(gaps)) {
+		all := gaps[what]
+		slices.Sort(all)
+		at := func(share float64) time.Duration {
+			return all[int(share*float64(len(all)-1)+0.5)].Round(time.Millisecond)
+		}
+		t.Logf("no answers after %s: p50 %v, p99 %v, of %d", what, at(0.5), at(0.99), len(all))
+	}
+}
+
+// The election timeout of tests that do not measure: much happens in a short time.
+const shortTimeout = 500 * time.Millisecond
 
 // TestCluster has things happen to clusters on the loopback network.
 func TestCluster(t *testing.T) {
@@ -188,12 +210,13 @@ func TestCluster(t *testing.T) {
 		}
 		t.Run(n.name, func(t *testing.T) {
 			t.Parallel()
-			runNemesis(t, newLoopback(), 500*time.Millisecond, n)
+			logGaps(t, runNemeses(t, newLoopback(), shortTimeout, random(t), n))
 		})
 	}
 }
 
-// TestClusterNetwork has things happen to clusters whose members have a network namespace each.
+// TestClusterNetwork has things happen to clusters whose members have a network
+// namespace each: those for which that is needed, and with LOGD_CLUSTER_ALL all.
 func TestClusterNetwork(t *testing.T) {
 	t.Parallel()
 	for _, n := range nemeses {
@@ -202,7 +225,57 @@ func TestClusterNetwork(t *testing.T) {
 		}
 		t.Run(n.name, func(t *testing.T) {
 			t.Parallel()
-			runNemesis(t, newNamespaces(t, "logd"), 500*time.Millisecond, n)
+			logGaps(t, runNemeses(t, newNamespaces(t, "logd"), shortTimeout, random(t), n))
 		})
 	}
+}
+
+// TestClusterGaps measures how long there are no answers, with the default election
+// timeout: LOGD_CLUSTER_GAPS times.
+func TestClusterGaps(t *testing.T) {
+	t.Parallel()
+	n := int(setting(t, "LOGD_CLUSTER_GAPS", 1))
+	var all []nemesis
+	for range n {
+		for _, n := range nemeses {
+			if slices.Contains([]string{"kill the leader", "a long stop of the leader", "transfers", "drains"}, n.name) {
+				all = append(all, n)
+			}
+		}
+	}
+	logGaps(t, runNemeses(t, newLoopback(), time.Second, random(t), all...))
+}
+
+// TestClusterSoak has things happen to one cluster after the other, several to each, in
+// a random order, for LOGD_CLUSTER_SOAK seconds.
+func TestClusterSoak(t *testing.T) {
+	seconds := setting(t, "LOGD_CLUSTER_SOAK", 0)
+	if seconds == 0 {
+		t.Skip("LOGD_CLUSTER_SOAK is how many seconds it takes")
+	}
+	r := random(t)
+	gaps := make(map[string][]time.Duration)
+	for i, begun := 1, time.Now(); time.Since(begun) < time.Duration(seconds)*time.Second && !t.Failed(); i++ {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			var net network
+			if os.Geteuid() == 0 {
+				net = newNamespaces(t, "soak")
+			} else {
+				net = newLoopback()
+			}
+			var all []nemesis
+			for len(all) < 6 {
+				n := nemeses[r.IntN(len(nemeses))]
+				if n.needs == needsNothing || os.Geteuid() == 0 {
+					all = append(all, n)
+				}
+			}
+			et := 300*time.Millisecond + time.Duration(r.IntN(8))*100*time.Millisecond
+			t.Logf("election timeout %v", et)
+			for what, some := range runNemeses(t, net, et, r, all...) {
+				gaps[what] = append(gaps[what], some...)
+			}
+		})
+	}
+	logGaps(t, gaps)
 }
