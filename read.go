@@ -133,7 +133,7 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 }
 
 func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.Request) (*Result, error) {
-	call := c.link.ReadCall(topic, req)
+	call := c.pool.Home().ReadCall(topic, req)
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return nil, err
 	}
@@ -170,14 +170,19 @@ func (c *Client) readVerified(ctx context.Context, op, topic string, req *protoc
 
 // Seek returns the offset of the first batch stored at or after the time, by
 // the server's clock, or the offset that the next batch will get if there is
-// none. The error is ErrNoTopic if there is no such topic.
+// none. The error is ErrNoTopic if there is no such topic. In a cluster, Seek sees every
+// batch that was stored before.
 func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset int64, err error) {
 	const op = "seek"
 	if err := checkTopic(topic); err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err}
 	}
-	call := c.link.Call(link.AnswerOffset, &protocol.Request{
-		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0),
+	fresh, err := c.inCluster(ctx)
+	if err != nil {
+		return 0, err
+	}
+	call := c.pool.Home().Call(link.AnswerOffset, &protocol.Request{
+		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0), Fresh: fresh,
 	})
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return 0, noTopic(err)

@@ -65,7 +65,7 @@ func newFetcher(s *Scanner, client *Client) *fetcher {
 	if p, ok := s.cfg.Progress.(TopicProgress); ok {
 		f.topic = topicWatch{wanted: true, id: p.TopicID()}
 	}
-	f.unlink = client.link.AfterClose(func() { s.end(ErrClosed) })
+	f.unlink = client.pool.Home().AfterClose(func() { s.end(ErrClosed) })
 	return f
 }
 
@@ -234,7 +234,7 @@ func (f *fetcher) rest(asked time.Time) error {
 		return nil
 	}
 	addr := f.client.Addr()
-	if f.pause(followRest) != nil || f.client.link.Connected() {
+	if f.pause(followRest) != nil || f.client.pool.Route(f.s.topic).Connected() {
 		return nil // why the pause has ended is the error of the next read
 	}
 	return &OpError{Op: "read", Topic: f.s.topic, Addr: addr, Err: fmt.Errorf("%w: closed by the server", ErrConnectionLost)}
@@ -432,7 +432,7 @@ func (f *fetcher) again(err error) error {
 	if f.failures == 1 && (named || errors.Is(err, ErrConnectionLost)) {
 		return nil // connecting has pauses of its own
 	}
-	return f.pause(f.client.link.Backoff(f.failures - 1))
+	return f.pause(f.client.pool.Backoff(f.failures - 1))
 }
 
 // answered notes that the server answers all that has to be known: not before the

@@ -208,7 +208,7 @@ func (w *Writer) delay() {
 	w.reconnect.On(outage.PauseEnds)
 	if w.failures > 1 {
 		w.reconnect.On(outage.PauseBegins)
-		w.pause.Reset(w.client.link.Backoff(w.failures - 2))
+		w.pause.Reset(w.client.pool.Backoff(w.failures - 2))
 	}
 }
 
@@ -228,7 +228,7 @@ func (w *Writer) advance() {
 	case !closing && w.reconnect == outage.Idle:
 		w.startProbe()
 	case closing && backlogged: // Close has one more attempt
-		w.client.link.SkipPause()
+		w.client.pool.Route(w.topic).SkipPause()
 		w.startProbe()
 		w.reconnect.On(outage.NoneFollows)
 	}

@@ -52,7 +52,7 @@ func (w *Writer) send() {
 			return
 		}
 		w.encode(s)
-		if !w.client.tryAppend(w.topic, s.raw, &s.pending, w.only()) {
+		if !w.client.tryAppend(w.topic, w.via, s.raw, &s.pending, w.only(), s.encoded.Seq != 0) {
 			w.noConnection()
 			return
 		}
