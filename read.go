@@ -64,7 +64,7 @@ func (o *ReadOptions) validate() error {
 // where what is stored goes on. It is what was met, ErrCorrupt or ErrBadAnswer, if the
 // server can't do that.
 func (c *Client) Read(ctx context.Context, topic string, offset int64, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts)
+	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts, false)
 	if e, ok := err.(*OpError); ok && e.Err == ErrNotFound {
 		e.Err = c.whichNotFound(ctx, topic)
 	}
@@ -86,11 +86,11 @@ func (c *Client) whichNotFound(ctx context.Context, topic string) error {
 // Tail is Read from the oldest offset that the topic still has and that is not
 // damaged. The Result names it.
 func (c *Client) Tail(ctx context.Context, topic string, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts)
+	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts, false)
 	return res, noTopic(err)
 }
 
-func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions) (*Result, error) {
+func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions, fresh bool) (*Result, error) {
 	if err := checkTopic(topic); err != nil {
 		return nil, &OpError{Op: op, Topic: topic, Err: err}
 	}
@@ -112,6 +112,7 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		// own, apart from all that is not found.
 		Waits: true,
 		Wait:  opts.Wait,
+		Fresh: fresh,
 	}
 	for past := int64(-1); ; {
 		res, err := c.readOnce(ctx, op, topic, &req)

@@ -29,6 +29,7 @@ type sender struct {
 	since    time.Time   // when sending again began; zero if all is well
 	reason   error       // why what is in line was sent in vain, the last time
 	patience *time.Timer // ends when the Writer may fail for that
+	sentOn   bool        // reason is a server that has named another one
 
 	reconnect outage.Reconnect // changed by its method On alone
 	probed    chan error

@@ -230,7 +230,7 @@ func (p *Pool) Do(ctx context.Context, topic string, cl *Call) *Failure {
 // failover is Do after the first attempt, over l, has failed. The call is the caller's
 // if mine is true. It returns the Link over which the call was answered.
 func (p *Pool) failover(ctx context.Context, topic string, cl *Call, l *Link, f *Failure, mine bool) (*Failure, *Link) {
-	for n := 0; ; n++ {
+	for n, named := 0, false; ; {
 		p.Failed(topic, l, f)
 		if !mine {
 			return f, l
@@ -243,12 +243,15 @@ func (p *Pool) failover(ctx context.Context, topic string, cl *Call, l *Link, f 
 			p.Refresh(ctx, l)
 		}
 		// Servers that name each other are not to be asked in a tight loop.
-		if p.servers.Cluster() && (n > 0 || f.named() == "") {
+		sentOn := !named && f.named() != ""
+		named = f.named() != ""
+		if !sentOn {
 			if err := p.pause(ctx, n); err != nil {
 				cl.Release()
 				f.Err = fmt.Errorf("%w: %w", err, f.Err)
 				return f, l
 			}
+			n++
 		}
 		if topic != "" {
 			l = p.Route(topic)
@@ -298,7 +301,11 @@ func (p *Pool) mayTry(n int) bool {
 // Backoff returns how long to pause after so many failures in a row, and one.
 func (p *Pool) Backoff(failures int) time.Duration { return p.home.Backoff(failures) }
 
+// pause waits before the next attempt in a cluster. Otherwise home does that.
 func (p *Pool) pause(ctx context.Context, failures int) error {
+	if !p.servers.Cluster() {
+		return ctx.Err()
+	}
 	timer := time.NewTimer(p.Backoff(failures))
 	defer timer.Stop()
 	select {
