@@ -1,6 +1,6 @@
 // Package admin is what an operator asks of a logd server, and has it do, over
 // the protocol: settings and counters, what is stored of a topic, retention and
-// delete hooks, and the end of topics.
+// delete hooks, the end of topics, and the members of a cluster.
 //
 //	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{addr}})
 //	if err != nil {
