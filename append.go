@@ -26,6 +26,9 @@ func (c *Client) AppendMessage(ctx context.Context, topic string, body []byte) (
 // A batch that is longer than the server's MaxBatchSize is not sent: the error is
 // ErrTooLarge. The Client asks for the limit once for each connection.
 //
+// In a cluster the batch is sent again, if need be to another member, for as long as it is
+// certainly not stored: see [Client].
+//
 // Of a non-nil error exactly one of [IsNotStored] and [IsUnknown] is true. The
 // batch is the caller's again in any case; it is not changed.
 func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int64, err error) {
@@ -59,6 +62,9 @@ type Pending struct {
 // StartAppend waits only if a connection has to be made, or has not yet learnt
 // how large a batch the server takes; once StartAppend has returned, ctx has no
 // meaning for the append.
+//
+// StartAppend sends nothing again. If the server does not lead the topic, the next append
+// goes to the one that does.
 //
 // The batch belongs to the Client until p is over. How many appends are under
 // way is limited by nothing but the caller's Pendings and Batches.

@@ -44,7 +44,9 @@ import (
 // the connection was lost, or the server is busy, shutting down, read only or not the
 // leader. The Writer waits for the answers to all that it has sent, reconnects, and
 // goes on with the first batch that is not stored, with a pause before the second
-// attempt and those that follow. If that lasts for longer than WriterConfig.Patience,
+// attempt and those that follow. In a cluster it goes to the member that was named, or
+// else to the next, and takes a leader that is silent for one and a half election
+// timeouts for cut off. If that lasts for longer than WriterConfig.Patience,
 // the batch has failed. Without numbers (see below) it has failed at once.
 //
 // A batch fails, too, when the server refuses it for any other reason. From then on

@@ -14,6 +14,14 @@
 // It knows nothing of messages: to write and read them, and to list topics, is for
 // package logd.
 //
+// # Clusters
+//
+// TransferTopic, TransferGroup, Drain, Undrain, Leave, Replace and Set change a cluster,
+// and return when that is done. Any member can be asked: the request goes on to the one
+// that can do it. If the error is logd.ErrBusy, or the connection is lost, the cluster may
+// be still about it. If a server is in no cluster, or a change can't be made, the error is
+// logd.ErrInvalidRequest.
+//
 // # Errors
 //
 // Every error is a [*logd.OpError], to be tested as those of package logd are:

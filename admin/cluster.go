@@ -65,7 +65,7 @@ type Group struct {
 }
 
 // Cluster returns the members of the cluster. The error is logd.ErrInvalidRequest if
-// the server is in none, as it is of all methods that are about a cluster.
+// the server is in none.
 func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	info, err := body(ctx, c, "cluster", &protocol.Request{Command: protocol.Cluster}, protocol.ParseCluster)
 	cluster := Cluster{ID: info.Cluster, Groups: info.Groups}
@@ -87,10 +87,6 @@ func (c *Client) Groups(ctx context.Context) ([]Group, error) {
 	}
 	return groups, err
 }
-
-// The methods that follow return when what they ask for is done. They go to the member
-// that can do it. If the error is logd.ErrBusy, or the connection is lost, the cluster
-// may be still about it.
 
 // TransferTopic has the member, by name, lead the topic's group, and with it all other
 // topics of that group, now and from now on. The error is logd.ErrInvalidRequest if the

@@ -86,9 +86,11 @@ func TestClusterCommands(t *testing.T) {
 		"no topic":      func(ctx context.Context, c *admin.Client) error { return c.TransferTopic(ctx, "b", "") },
 		"TransferGroup": func(ctx context.Context, c *admin.Client) error { return c.TransferGroup(ctx, "b", -1) },
 		"Drain":         func(ctx context.Context, c *admin.Client) error { return c.Drain(ctx, "") },
-		"Leave":         func(ctx context.Context, c *admin.Client) error { return c.Leave(ctx, "b force=1", admin.LeaveOptions{}) },
-		"Replace":       func(ctx context.Context, c *admin.Client) error { return c.Replace(ctx, "b", "d e") },
-		"Set":           func(ctx context.Context, c *admin.Client) error { return c.Set(ctx, "partitions", "9 8") },
+		"Leave": func(ctx context.Context, c *admin.Client) error {
+			return c.Leave(ctx, "b force=1", admin.LeaveOptions{})
+		},
+		"Replace": func(ctx context.Context, c *admin.Client) error { return c.Replace(ctx, "b", "d e") },
+		"Set":     func(ctx context.Context, c *admin.Client) error { return c.Set(ctx, "partitions", "9 8") },
 	} {
 		if err := f(t.Context(), c); !errors.Is(err, logd.ErrInvalidRequest) || len(*requests) > 0 {
 			t.Errorf("%s: %v, %q", name, err, *requests)
