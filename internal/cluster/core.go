@@ -365,6 +365,7 @@ func (n *Node) Unreachable(id uint64, number int) {
 // elected at once.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
+		n.core.peer(id).heard = 0
 		for i, cg := range n.core.groups {
 			if leader, _ := cg.g.Leader(); leader == id {
 				cg.orphanOf = id
