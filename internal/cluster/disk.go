@@ -321,7 +321,7 @@ func (d *disk) write(number int, w *group.Write) {
 			runs[i].Err = group.ErrBusy
 			continue
 		}
-		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.clock.Load()}
+		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.now()}
 		if size := d.n.o.PartitionSize; size != nil {
 			led.PartitionSize = size()
 		}
@@ -439,6 +439,7 @@ func (d *disk) giveUp(number int, g group.GiveUp) error {
 		}
 	}
 	d.n.core.post(func() {
+		d.n.nameAll(number)
 		d.n.core.lookForTrouble()
 		d.n.core.groups[number].g.GaveUp()
 		d.n.core.take(number)
