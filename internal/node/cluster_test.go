@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -532,4 +533,54 @@ func TestClusterRetention(t *testing.T) {
 	}
 	c.write("t", "after")
 	c.same("t")
+}
+
+// The hook runs on the member that leads, before anything goes, on any member; and on the
+// next one if that has not seen to it.
+func TestClusterHooks(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	hook := func(g *config.Config) {
+		g.DeleteHook = fmt.Sprintf("/bin/sh -c 'test -f %s.stop && exit 1; echo $LOGD_NODE $LOGD_HOOK_TOPIC $LOGD_HOOK_BASE >>%s' sh", ran, ran)
+		g.PartitionSize, g.BatchSize, g.Partitions = 1000, 500, 3
+	}
+	c := beginCluster(t, t.TempDir(), hook)
+	for _, name := range []string{"b", "c"} {
+		g := c.config(name, t.TempDir())
+		hook(&g)
+		g.Join, g.Cluster = []string{c.configs["a"].PeerHost}, c.id
+		c.configs[name] = g
+		c.start(name)
+	}
+	c.wait("a", "CLUSTER", func(body string) bool { return strings.Count(body, "role=voter state=up") == 3 })
+	c.write("t", "first")
+	c.do("TRANSFER b topic=t")
+	if err := os.WriteFile(ran+".stop", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		c.write("t", fmt.Sprintf("%d %s", i, strings.Repeat("x", 300)))
+	}
+	c.wait("b", "HOOKS", func(b string) bool { return strings.Contains(b, "topic=t base=0 ") })
+	for _, name := range []string{"a", "b", "c"} {
+		c.wait(name, "INFO t", func(b string) bool { return field(b, "Oldest") == "0" })
+	}
+	if _, body := c.ask("c", "HOOKS"); body != "\r\n" {
+		t.Errorf("hooks of a member that does not lead: %q", body)
+	}
+	c.do("TRANSFER c topic=t")
+	c.wait("c", "HOOKS", func(b string) bool { return strings.Contains(b, "topic=t base=0 ") })
+	c.wait("b", "HOOKS", func(b string) bool { return !strings.Contains(b, "topic=t") })
+	if err := os.Remove(ran + ".stop"); err != nil {
+		t.Fatal(err)
+	}
+	if line, _ := c.ask("c", "HOOK t 0 retry"); line != "OK" {
+		t.Errorf("HOOK: %q", line)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		c.wait(name, "INFO t", func(b string) bool { return field(b, "Partitions") == "3" })
+	}
+	got, err := os.ReadFile(ran)
+	if err != nil || !strings.Contains(string(got), "c t 0\n") || strings.Count(string(got), "c t ") != strings.Count(string(got), "\n") {
+		t.Errorf("hooks ran: %q, %v", got, err)
+	}
 }
