@@ -53,7 +53,8 @@ type member struct {
 	addr      string // where clients find it
 	peerAddr  string
 
-	producers int64 // as the store was opened
+	producers int64        // as the store was opened
+	warned    atomic.Int64 // the value of producers that was last heard of
 	said      atomic.Pointer[cluster.Said]
 	limits    atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
 }
@@ -133,6 +134,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	}
 	said := cluster.Saved(n.fs)
 	m.producers = m.configOf(said).producers()
+	m.warned.Store(m.producers)
 	m.apply(said)
 	return m, nil
 }
@@ -309,7 +311,7 @@ func (m *member) apply(s *cluster.Said) {
 			}
 		}
 	}
-	if now := m.configOf(s).producers(); now != m.producers && len(s.Settings) > 0 {
+	if now := m.configOf(s).producers(); m.warned.Swap(now) != now && now != m.producers && len(s.Settings) > 0 {
 		m.n.log.Warn("the setting takes effect when this member is started the next time", "setting", "producers", "value", now, "now", m.producers)
 	}
 	m.limits.Store(&c)
