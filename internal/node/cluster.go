@@ -334,6 +334,9 @@ func (m *member) settings() protocol.Settings {
 	s := m.n.settings(m.limits.Load())
 	s.FlushBatches, s.FlushInterval = 1, 0 // what is acknowledged is synced, on a majority
 	s.Node, s.Cluster, s.ElectionTimeout = m.who.Name, hex.EncodeToString(m.who.Cluster[:]), m.n.o.Config.ElectionTimeout
+	c := m.limits.Load()
+	s.RetentionAge, s.RetentionBytes, s.KeepFree = c.RetentionAge, c.RetentionBytes, c.KeepFree
+	s.Topics, s.TopicsWhitelist = int64(c.Topics), strings.Join(c.TopicsWhitelist, ",")
 	return s
 }
 

@@ -356,6 +356,10 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("bad settings: %q, %q", line, other)
 		}
 		c.do("SETTING topics-whitelist t,u")
+		c.do("SETTING retention-age 24h")
+		if _, body := c.do("CONFIG"); field(body, "TopicsWhitelist") != "t,u" || field(body, "RetentionAge") != "24h0m0s" {
+			t.Errorf("CONFIG does not show what was set: %q", body)
+		}
 		c.write("u", "x")
 		if line, _ := askLine(c, batchLines("w", "x")); line != "ERR topic not allowed" {
 			t.Errorf("a topic that is not listed: %q", line)
