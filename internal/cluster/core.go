@@ -367,9 +367,7 @@ func (n *Node) Unreachable(id uint64, number int) {
 // raft gives that up.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
-		if p := n.core.peers[id]; p != nil {
-			p.heard = 0
-		}
+		n.core.peer(id).heard = 0
 		for i, cg := range n.core.groups {
 			if leader, _ := cg.g.Leader(); leader == id {
 				cg.orphanOf = id

@@ -601,3 +601,57 @@ func TestClusterHooks(t *testing.T) {
 		t.Errorf("hooks ran: %q, %v", got, err)
 	}
 }
+
+// A member that has lost its log comes back under another id, with the topics that the
+// others say are right, and votes again.
+func TestClusterLostLog(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), nil)
+	c.join("b", "c")
+	for i := range 30 {
+		c.write(fmt.Sprintf("t%d", i%3), strings.Repeat("x", 1000))
+	}
+	c.same("t0")
+	c.same("t1")
+	c.same("t2")
+	for _, lost := range []string{"log", "member"} {
+		c.stop("c")
+		dir := filepath.Join(c.configs["c"].WorkDir, ".cluster")
+		files, _ := filepath.Glob(filepath.Join(dir, "log", "*"))
+		if lost == "member" {
+			files = []string{filepath.Join(dir, "member")}
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[len(b)/2] ^= 1
+			if err := os.WriteFile(f, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.write("t0", "while it was away")
+		before := c.nodes["a"].member.Load().node.Said().NextMember
+		n := c.start("c")
+		body := c.wait("a", "CLUSTER", func(b string) bool {
+			return strings.Count(b, "role=voter state=up") == 3 && strings.Count(b, "member=") == 3 ||
+				lost == "member" && strings.Contains(b, "role=learner state=up")
+		})
+		if !strings.Contains(body, fmt.Sprintf("member=%d name=c ", before)) {
+			t.Errorf("lost %s: %s", lost, body)
+		}
+		if lost == "member" { // who it was can't be known: that is for the operator
+			m := regexp.MustCompile(`member=(\d+) name=c [^\r]*role=voter state=down`).FindStringSubmatch(body)
+			if m == nil {
+				t.Fatal(body)
+			}
+			c.do(fmt.Sprintf("REPLACE %s %d", m[1], before))
+		}
+		if fetched := n.member.Load().node.Stats().Fetched; fetched > 2000 {
+			t.Errorf("lost %s: %d bytes were fetched", lost, fetched)
+		}
+		for i := range 3 {
+			c.same(fmt.Sprintf("t%d", i))
+		}
+	}
+}

@@ -63,6 +63,9 @@ type NotLeaderError struct {
 	// Beyond is set for a read of an offset beyond the readable end here: it may be
 	// that the batch is there, and it may come here yet. Watch tells.
 	Beyond bool
+	// Leads is set where this member leads as far as it knows: if it still does after
+	// Cluster.Fresh, there is no such batch.
+	Leads bool
 }
 
 // Error tells where to go.
