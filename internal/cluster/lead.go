@@ -20,7 +20,16 @@ const drainPrefix = "~drain/"
 
 // draining reports whether this member is to lead nothing.
 func (c *core) draining() bool {
-	return c.handsOver || c.n.Said().setting(drainKey(c.n.member.ID)) == drainValue(c.n.o.Start)
+	return c.handsOver || c.drained(c.n.member.ID)
+}
+
+// drained reports whether a member was told to lead nothing.
+func (c *core) drained(id uint64) bool {
+	start := c.n.o.Start
+	if id != c.n.member.ID {
+		start = c.peer(id).start
+	}
+	return start != 0 && c.n.Said().setting(drainKey(id)) == drainValue(start)
 }
 
 func drainKey(id uint64) string      { return drainPrefix + strconv.FormatUint(id, 10) }

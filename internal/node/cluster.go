@@ -58,7 +58,8 @@ type member struct {
 	stopping  chan struct{}
 	peerAddr  string
 
-	producers int64 // as the store was opened
+	producers int64        // as the store was opened
+	warned    atomic.Int64 // the value of producers that was last heard of
 	said      atomic.Pointer[cluster.Said]
 	limits    atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
 }
@@ -142,6 +143,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	}
 	said := cluster.Saved(n.fs)
 	m.producers = m.configOf(said).producers()
+	m.warned.Store(m.producers)
 	m.apply(said)
 	return m, nil
 }
@@ -410,7 +412,7 @@ func (m *member) apply(s *cluster.Said) {
 			}
 		}
 	}
-	if now := m.configOf(s).producers(); now != m.producers && len(s.Settings) > 0 {
+	if now := m.configOf(s).producers(); m.warned.Swap(now) != now && now != m.producers && len(s.Settings) > 0 {
 		m.n.log.Warn("the setting takes effect when this member is started the next time", "setting", "producers", "value", now, "now", m.producers)
 	}
 	m.limits.Store(&c)
@@ -433,6 +435,9 @@ func (m *member) settings() protocol.Settings {
 	s := m.n.settings(m.limits.Load())
 	s.FlushBatches, s.FlushInterval = 1, 0 // what is acknowledged is synced, on a majority
 	s.Node, s.Cluster, s.ElectionTimeout = m.who.Name, hex.EncodeToString(m.who.Cluster[:]), m.n.o.Config.ElectionTimeout
+	c := m.limits.Load()
+	s.RetentionAge, s.RetentionBytes, s.KeepFree = c.RetentionAge, c.RetentionBytes, c.KeepFree
+	s.Topics, s.TopicsWhitelist = int64(c.Topics), strings.Join(c.TopicsWhitelist, ",")
 	return s
 }
 
