@@ -154,7 +154,7 @@ func (m *member) whole(topics []string) bool {
 func (c *cluster) stopAll() {
 	c.t.Helper()
 	for _, m := range c.live() {
-		m.s.signal(syscall.SIGTERM)
+		m.signal(syscall.SIGTERM)
 	}
 	for _, m := range c.live() {
 		if code := m.s.wait(); code != 0 {
