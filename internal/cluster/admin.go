@@ -214,6 +214,9 @@ func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byt
 		if preferred && leader == target {
 			return true, nil
 		}
+		if target != n.member.ID && !c.up(target) {
+			return false, invalid("%s has gone down", name)
+		}
 		if said < 0 || c.ticks-said >= 2 {
 			said = c.ticks
 			c.suggest(entry.Leader{Group: uint16(g), Member: target})

@@ -209,7 +209,9 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 		c.n.counts.elections.Add(int64(cg.g.Campaigns() - cg.campaigns))
 		cg.campaigns = cg.g.Campaigns()
 	}
-	cg.seenLeader.Store(&now)
+	if seen := cg.seenLeader.Swap(&now); seen == nil || seen.ready != ready {
+		c.n.keeper.soon() // another member decides what goes
+	}
 }
 
 // Leader returns who leads a group, 0 if nobody is known to; ready is true if it is
@@ -363,6 +365,7 @@ func (n *Node) Unreachable(id uint64, number int) {
 // elected at once.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
+		n.core.peer(id).heard = 0
 		for i, cg := range n.core.groups {
 			if leader, _ := cg.g.Leader(); leader == id {
 				cg.orphanOf = id

@@ -35,6 +35,7 @@ type disk struct {
 	waiting []written      // stores that are to be made durable, in order
 	asked   bool           // somebody waits for a round
 
+	peers    string        // what notePeers has noted
 	position atomic.Uint64 // as others are told
 	free     atomic.Int64
 	noRoom   atomic.Bool // full, for others than the disk

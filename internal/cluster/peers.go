@@ -19,6 +19,7 @@ type peerState struct {
 	heard   int // tick at which it said anything last; 0: never
 	clock   int64
 	clockAt time.Time // when it said so, by the own clock
+	differs bool      // from the own clock, by much
 	free    int64
 	flags   peer.Flags
 	groups  []told
@@ -158,6 +159,7 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 		c := &n.core
 		p := c.peer(from)
 		p.heard, p.clock, p.clockAt, p.free, p.flags = c.ticks, beat.Clock, n.o.Now(), beat.Free, beat.Flags
+		c.compareClocks(from, p)
 		for _, gb := range beat.Groups {
 			if int(gb.Group) >= len(c.groups) {
 				continue
@@ -175,6 +177,22 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 			t.asked, t.askedAt = own, c.ticks
 		}
 	})
+}
+
+// compareClocks logs when the clock of another member begins to differ from the own one, and
+// when it does so no more.
+func (c *core) compareClocks(id uint64, p *peerState) {
+	by := time.UnixMilli(p.clock).Sub(p.clockAt)
+	differs := by.Abs() > maxAhead
+	if differs == p.differs {
+		return
+	}
+	p.differs = differs
+	if name := c.n.Said().name(id); differs {
+		c.n.log.Warn("the clocks of two members differ: batches get the time of most, or what is close to it", "member", name, "ahead", by.Round(time.Millisecond))
+	} else {
+		c.n.log.Info("the clocks of two members agree again", "member", name)
+	}
 }
 
 // Met tells that a member has connected: the number of its process, and what it runs.

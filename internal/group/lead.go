@@ -11,6 +11,11 @@ const (
 	// MaxUncommitted bounds the bytes that wait to be written or applied.
 	MaxUncommitted = 64 << 20
 	maxQueued      = 1 << 16 // requests
+
+	// While so many rounds wait for a sync, requests are gathered up to so many bytes: a
+	// round costs the same however small it is.
+	fewRounds   = 2
+	gatherBytes = 64 << 10
 )
 
 // Request is batches of one topic that a client wants stored. It is the caller's
@@ -66,6 +71,7 @@ type Refused struct {
 type lead struct {
 	ready    bool // an entry of its term was applied: all ends are known
 	queue    []*Request
+	queued   int64            // bytes of queue
 	bytes    int64            // of queue, and of what was written and is not applied
 	writing  *Write           // is under way
 	ends     map[uint32]int64 // where the next run of a topic goes
@@ -81,9 +87,9 @@ func (l *lead) reset() {
 // becomeReady has the leader take requests: all before its term is applied, or
 // void for good.
 func (g *Group) becomeReady() {
-	queue, bytes, writing := g.lead.queue, g.lead.bytes, g.lead.writing
+	old := g.lead
 	g.lead.reset()
-	g.lead.ready, g.lead.queue, g.lead.bytes, g.lead.writing = true, queue, bytes, writing
+	g.lead.ready, g.lead.queue, g.lead.queued, g.lead.bytes, g.lead.writing = true, old.queue, old.queued, old.bytes, old.writing
 	g.lead.next = g.st.nextTopic
 	for _, n := range g.st.numbers() {
 		g.lead.ends[n] = g.st.topics[n].End
@@ -129,6 +135,7 @@ func (g *Group) Submit(r *Request) {
 	default:
 		g.lead.queue = append(g.lead.queue, r)
 		g.lead.bytes += r.Bytes
+		g.lead.queued += r.Bytes
 		g.write()
 	}
 }
@@ -139,6 +146,9 @@ func (g *Group) write() {
 	l := &g.lead
 	if g.stopped() || !l.ready || l.writing != nil || len(l.queue) == 0 || g.leavingJoint() {
 		return
+	}
+	if len(g.spans) >= fewRounds && l.queued < gatherBytes {
+		return // until a sync has ended: what comes meanwhile goes into the same round
 	}
 	w := &Write{term: g.term}
 	at := make(map[uint32]int)
@@ -169,6 +179,9 @@ func (g *Group) write() {
 		bytes += r.Bytes
 		batches += int64(r.Batches)
 		n++
+	}
+	for _, r := range l.queue[:n] {
+		l.queued -= r.Bytes
 	}
 	clear(l.queue[:n])
 	if l.queue = l.queue[n:]; len(l.queue) == 0 {

@@ -196,7 +196,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.store.Store(store)
 	if m != nil {
-		if err := m.open(store); err != nil {
+		if err := m.openAnew(ctx, store); err != nil {
 			return err
 		}
 		n.hooks.begin(m.node)
