@@ -140,7 +140,7 @@ func New(cfg Config, s State) *Group {
 	if len(s.Entries) > 0 {
 		g.log.append(s.Entries)
 	}
-	g.known = max(g.known, min(s.Commit, g.log.last()))
+	g.known = max(g.known, min(s.Commit, g.log.last()), g.certainConf())
 	g.noted = g.known
 	for i := range g.log.entries {
 		if e := &g.log.entries[i]; e.Index <= g.known {
