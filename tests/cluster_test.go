@@ -118,22 +118,40 @@ func (m *member) begin() {
 // running reports whether the process runs, stopped or not.
 func (m *member) running() bool { return m.s != nil && m.s.running() }
 
+func (m *member) signal(sig syscall.Signal) {
+	m.c.t.Helper()
+	if err := m.c.net.signal(m.host, m.s, sig); err != nil {
+		m.c.t.Fatalf("signal %v to %s: %v", sig, m, err)
+	}
+}
+
+// kill ends the process without asking.
 func (m *member) kill() {
 	m.c.t.Helper()
-	m.s.kill()
+	m.signal(syscall.SIGKILL)
+	m.s.wait()
 	m.stopped = false
+}
+
+// stop ends the process in order.
+func (m *member) stop() {
+	m.c.t.Helper()
+	m.signal(syscall.SIGTERM)
+	if code := m.s.wait(); code != 0 {
+		m.c.t.Errorf("exit code %d of %s after SIGTERM, want 0", code, m)
+	}
 }
 
 // pause stops the process as a machine does that hangs.
 func (m *member) pause() {
 	m.c.t.Helper()
-	m.s.signal(syscall.SIGSTOP)
+	m.signal(syscall.SIGSTOP)
 	m.stopped = true
 }
 
 func (m *member) resume() {
 	m.c.t.Helper()
-	m.s.signal(syscall.SIGCONT)
+	m.signal(syscall.SIGCONT)
 	m.stopped = false
 }
 
@@ -141,7 +159,9 @@ func (m *member) resume() {
 func (c *cluster) end() {
 	for _, m := range c.members {
 		if m.running() {
-			m.s.cmd.Process.Kill()
+			if err := c.net.signal(m.host, m.s, syscall.SIGKILL); err != nil {
+				c.t.Errorf("kill %s: %v", m, err)
+			}
 			m.s.awaited = true
 		} else if m.s != nil && !m.s.awaited {
 			c.t.Errorf("%s has ended by itself: %v", m, m.s.cmd.ProcessState)

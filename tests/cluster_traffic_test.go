@@ -28,13 +28,15 @@ type traffic struct {
 
 	writers []*sender
 	readers []*follower
+	program *program
 	acks    []atomic.Int64 // by topic: how many there were
 }
 
 // trafficTopics are led, of eight groups, by different members.
 var trafficTopics = []string{"t0", "t1", "t2", "t3"}
 
-// startTraffic starts eight writers, two of which have no numbers, and four readers.
+// startTraffic starts eight writers, two of which have no numbers, four readers, and a
+// program with a Writer and a Scanner.
 func startTraffic(c *cluster, r *rand.Rand) *traffic {
 	l := &traffic{c: c, topics: trafficTopics, begun: time.Now(), stop: make(chan struct{}), acks: make([]atomic.Int64, len(trafficTopics))}
 	for i := range 8 {
@@ -42,6 +44,7 @@ func startTraffic(c *cluster, r *rand.Rand) *traffic {
 		l.writers = append(l.writers, s)
 		l.workers.Go(s.run)
 	}
+	l.program = startProgram(c, r, l.stop)
 	for i := range 4 {
 		f := &follower{l: l, topic: l.topics[i%len(l.topics)], rng: rand.New(rand.NewPCG(r.Uint64(), 2))}
 		l.readers = append(l.readers, f)
@@ -83,6 +86,7 @@ func (l *traffic) end() *history {
 	l.c.t.Helper()
 	close(l.stop)
 	l.workers.Wait()
+	l.program.end()
 	h := &history{stored: make(map[string][]found)}
 	for _, s := range l.writers {
 		for _, p := range s.problems {

@@ -145,7 +145,7 @@ type Node struct {
 	admitted []entry.Member
 	out      atomic.Pointer[[]uint64] // who was removed
 	ticks    atomic.Int64             // as the core counts them
-	clock    atomic.Int64             // the time by which topics are kept, in ms
+	ahead    atomic.Int64             // how far the own clock is not believed, in ms
 	free     atomic.Int64             // how much room a majority has
 	making   making
 	counts   counts

@@ -49,6 +49,8 @@ type coreGroup struct {
 
 	leaderAt  int    // tick at which it had a leader last
 	campaigns int    // as the group counts them
+	asked     uint64 // who was asked to take the lead last, and when
+	askedAt   int
 	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
 	handUntil int
 }
@@ -269,7 +271,7 @@ func (n *Node) Tick() { n.core.post(n.core.tick) }
 func (c *core) tick() {
 	c.ticks++
 	c.n.ticks.Store(int64(c.ticks))
-	c.n.clock.Store(c.clockNow().UnixMilli())
+	c.n.ahead.Store(c.clockAhead().Milliseconds())
 	c.n.free.Store(c.majorityFree())
 	c.lookAtPeers()
 	c.members()

@@ -57,10 +57,21 @@ func (c *core) lead() {
 			continue
 		}
 		if to != 0 {
-			cg.g.Transfer(to)
-			c.take(i)
+			c.transfer(i, to)
 		}
 	}
+}
+
+// transfer asks a member to take a lead. As long as it may be about to it is not asked
+// again: nothing is taken meanwhile.
+func (c *core) transfer(number int, to uint64) {
+	cg := c.groups[number]
+	if to == cg.asked && c.ticks-cg.askedAt <= 2*group.ElectionTicks {
+		return
+	}
+	cg.asked, cg.askedAt = to, c.ticks
+	cg.g.Transfer(to)
+	c.take(number)
 }
 
 // preferred returns who is to lead a group when it can, or 0.
@@ -122,8 +133,8 @@ func (c *core) handOver(number int, to uint64) {
 	cg := c.groups[number]
 	cg.handTo, cg.handUntil = to, c.ticks+2*group.ElectionTicks
 	if leads, _ := cg.g.Leads(); leads && to != c.n.member.ID && c.fit(to, number) {
-		cg.g.Transfer(to)
-		c.take(number)
+		cg.asked = 0 // it is asked now
+		c.transfer(number, to)
 	}
 }
 

@@ -103,6 +103,9 @@ func (c *core) flags() (f peer.Flags) {
 	if c.draining() {
 		f |= peer.Draining
 	}
+	if slices.ContainsFunc(c.groups, func(cg *coreGroup) bool { return cg.g.Lacks() }) {
+		f |= peer.Lacking
+	}
 	return f
 }
 
@@ -230,9 +233,9 @@ func (c *core) lookAtPeers() {
 // maxAhead is how far ahead of the others a clock is believed.
 const maxAhead = 10 * time.Second
 
-// clockNow returns the time that a leader gives to batches, and that retention goes by:
-// the own clock's, but not far ahead of what most voters say.
-func (c *core) clockNow() time.Time {
+// clockAhead returns how far the own clock is ahead of what is believed: it may not be far
+// ahead of what most voters say.
+func (c *core) clockAhead() time.Duration {
 	now := c.n.o.Now()
 	conf, _ := c.groups[0].g.Conf()
 	times := []int64{now.UnixMilli()}
@@ -242,11 +245,12 @@ func (c *core) clockNow() time.Time {
 		}
 	}
 	slices.Sort(times)
-	if most := time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead); now.After(most) {
-		return most
-	}
-	return now
+	return max(now.Sub(time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead)), 0)
 }
+
+// now returns the time that a leader gives to batches, and that retention goes by, in
+// milliseconds since 1970.
+func (n *Node) now() int64 { return n.o.Now().UnixMilli() - n.ahead.Load() }
 
 // majorityFree returns how much room there is, at least, on so many voters as are a
 // majority, this one among them.

@@ -76,15 +76,15 @@ func (n *Node) checkMembership() (who grouplog.Member, is bool, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if c.Node != "" && len(c.Join) == 0 {
-			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: --join and --cluster. To run without one: leave out --node",
-				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node)
+			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: logd --workdir %s --node %s --join HOST:PORT --cluster ID. To run without one: leave out --node",
+				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node, c.WorkDir, c.Node)
 		}
 		return who, false, nil
 	case err != nil:
 		return who, false, err
 	case c.Node == "":
-		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: --node %s. To make it a server of its own again: logd cluster single --workdir %s",
-			ErrMembership, c.WorkDir, who.Name, who.Name, c.WorkDir)
+		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: logd --workdir %s --node %s. To make it a server of its own again: logd cluster single --workdir %s",
+			ErrMembership, c.WorkDir, who.Name, c.WorkDir, who.Name, c.WorkDir)
 	case c.Node != who.Name:
 		return who, true, fmt.Errorf("%w: %s is member %s of a cluster, and --node is %s", ErrMembership, c.WorkDir, who.Name, c.Node)
 	case c.Cluster != "" && !strings.EqualFold(c.Cluster, hex.EncodeToString(who.Cluster[:])):
