@@ -220,7 +220,7 @@ func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byt
 			switch conf, _ := c.groups[g].g.Conf(); {
 			case !slices.Contains(conf.Voters, m.ID):
 				return false, invalid("%s does not vote in group %d", name, g)
-			case m.ID != n.member.ID && !c.fit(m.ID, g):
+			case m.ID != n.member.ID && !c.fit(m.ID, g) || c.drained(m.ID):
 				return false, invalid("%s is not up, or has not caught up, or is drained, in group %d", name, g)
 			}
 			target = m.ID
