@@ -36,6 +36,7 @@ type core struct {
 // coreGroup is a group and who waits for it.
 type coreGroup struct {
 	g          *group.Group
+	number     int
 	verdicts   map[verdictKey]*verdict
 	fresh      map[uint64]func(error)
 	nextFresh  uint64
@@ -147,11 +148,6 @@ func (c *core) take(number int) {
 	if out.Reset {
 		c.n.nameAll(number)
 	}
-	for _, l := range out.Leaders {
-		if int(l.Group) < len(c.groups) && l.Member != 0 {
-			c.handOver(int(l.Group), l.Member)
-		}
-	}
 	if number == 0 {
 		c.publish(out.Reset)
 	}
@@ -190,6 +186,11 @@ func (c *core) take(number int) {
 			done(f.Err)
 		}
 	}
+	for _, l := range out.Leaders {
+		if int(l.Group) < len(c.groups) && l.Member != 0 {
+			c.handOver(int(l.Group), l.Member)
+		}
+	}
 	if len(c.waiters) > 0 {
 		c.lookAtWaiters()
 	}
@@ -213,6 +214,9 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 	}
 	if seen := cg.seenLeader.Swap(&now); seen == nil || seen.ready != ready {
 		c.n.keeper.soon() // another member decides what goes
+		if ready {
+			c.n.log.Info("this member leads a group", "group", cg.number, "term", term)
+		}
 	}
 }
 
@@ -381,19 +385,21 @@ func (n *Node) PeerGone(id uint64) {
 }
 
 // Campaign has the groups campaign that have lost their leader as PeerGone has told, and
-// have no other yet. It is called once, some moments later, which are others on each
-// member: else all would campaign at once, and nobody be elected.
+// have no other yet. It is called some moments later, which are others on each member: else
+// all would campaign at once, and nobody be elected. If that happens all the same it is
+// called again.
 func (n *Node) Campaign(gone uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
 			if cg.orphanOf != gone {
 				continue
 			}
-			cg.orphanOf = 0
-			if leader, _ := cg.g.Leader(); leader == 0 {
-				cg.g.Campaign()
-				n.core.take(i)
+			if leader, _ := cg.g.Leader(); leader != 0 {
+				cg.orphanOf = 0
+				continue
 			}
+			cg.g.Campaign()
+			n.core.take(i)
 		}
 	})
 }

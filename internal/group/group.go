@@ -46,6 +46,7 @@ var ErrLostLog = errors.New("group: the log is shorter than what was told of it"
 type Config struct {
 	Number uint16
 	ID     uint64
+	Start  uint64 // another number each time that the member starts
 }
 
 // State is what a member log says of the group.
