@@ -26,6 +26,9 @@ func (c *Client) AppendMessage(ctx context.Context, topic string, body []byte) (
 // A batch that is longer than the server's MaxBatchSize is not sent: the error is
 // ErrTooLarge. The Client asks for the limit once for each connection.
 //
+// In a cluster the batch is sent again, if need be to another member, for as long as it is
+// certainly not stored: see [Client].
+//
 // Of a non-nil error exactly one of [IsNotStored] and [IsUnknown] is true. The
 // batch is the caller's again in any case; it is not changed.
 func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int64, err error) {
@@ -34,7 +37,7 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 	if err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err, Outcome: OutcomeNotStored}
 	}
-	call := c.link.AppendCall(out)
+	call := c.pool.Home().AppendCall(out)
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return 0, err
 	}
@@ -49,6 +52,8 @@ func (c *Client) Append(ctx context.Context, topic string, b *Batch) (offset int
 type Pending struct {
 	link  link.Pending
 	topic string
+	pool  *link.Pool
+	via   *link.Link // over which it was sent
 }
 
 // StartAppend begins to append the batch to the topic and returns without
@@ -58,18 +63,21 @@ type Pending struct {
 // how large a batch the server takes; once StartAppend has returned, ctx has no
 // meaning for the append.
 //
+// StartAppend sends nothing again. If the server does not lead the topic, the next append
+// goes to the one that does.
+//
 // The batch belongs to the Client until p is over. How many appends are under
 // way is limited by nothing but the caller's Pendings and Batches.
 //
 // An error means that the append did not begin: the batch is not stored, and
 // p is free.
 func (c *Client) StartAppend(ctx context.Context, topic string, b *Batch, p *Pending) error {
-	p.topic = topic
+	p.topic, p.pool, p.via = topic, c.pool, c.pool.Home()
 	var f *link.Failure
 	if out, err := b.finish(topic); err != nil {
 		f = p.link.Refuse(err)
 	} else {
-		f = c.link.Start(ctx, out, &p.link)
+		p.via, f = c.pool.Start(ctx, topic, out, &p.link)
 	}
 	if f != nil {
 		return p.failed(f)
@@ -85,13 +93,14 @@ func (c *Client) AppendAsync(ctx context.Context, topic string, b *Batch) *Pendi
 	return p
 }
 
-// tryAppend begins to append the finished batch, and reports false if there is
-// no connection to send it on, or none whose server is known to take it: then p
-// is free. It does not wait. The batch's bytes belong to the Client until p is
-// over. If only is not 0, no connection counts but the one with that number.
-func (c *Client) tryAppend(topic string, out []byte, p *Pending, only int64) bool {
-	p.topic = topic
-	return c.link.TryStart(out, &p.link, only)
+// tryAppend begins to append the finished batch over the link, and reports false if
+// there is no connection to send it on, or none whose server is known to take it: then
+// p is free. It does not wait. The batch's bytes belong to the Client until p is
+// over. If only is not 0, no connection counts but the one with that number. Numbered
+// tells that the batch has a number.
+func (c *Client) tryAppend(topic string, via *link.Link, out []byte, p *Pending, only int64, numbered bool) bool {
+	p.topic, p.pool, p.via = topic, c.pool, via
+	return via.TryStart(out, &p.link, only, numbered)
 }
 
 // abandon gives up waiting, because of cause, and returns what Wait would, as
@@ -127,4 +136,10 @@ func (p *Pending) Ready() bool { return p.link.Ready() }
 // ever begun.
 func (p *Pending) Done() <-chan struct{} { return p.link.Done() }
 
-func (p *Pending) failed(f *link.Failure) *OpError { return failed("append", p.topic, f) }
+// failed returns the error of the append, from which the next one learns where to go.
+func (p *Pending) failed(f *link.Failure) *OpError {
+	if p.pool != nil {
+		p.pool.Failed(p.topic, p.via, f)
+	}
+	return failed("append", p.topic, f)
+}

@@ -10,6 +10,21 @@ import (
 // more if there are reads beside other calls; see the package comment. All methods
 // are safe for concurrent use.
 //
+// # Clusters
+//
+// If the servers are a cluster, ClientConfig.Addrs are where the Client begins: it asks
+// for the other members by itself, and again after each failure. It has a connection to
+// each member that it needs, and remembers which one leads a topic. If a member can't
+// be reached, is silent, busy or shutting down, or does not lead, a call is sent to the
+// member that was named, or else to the next: until its context ends, or all members
+// have had it ClientConfig.ReconnectAttempts times. Between attempts there are pauses of
+// 5 ms to 500 ms. What may have been done and must not be done twice is not sent again:
+// an append without a number after the connection was lost, say, whose error is
+// [IsUnknown].
+//
+// The Client learns that there is a cluster when a server sends it on, and when it asks
+// for CONFIG: for a Writer, a Scanner, Info, Seek, and a batch of more than 128 bytes.
+//
 // A context that ends during a call ends the call at once; only an append
 // whose batch is just being written waits for the end of that, for at most a
 // second. The connection goes on: the answer to a request that was sent is
@@ -17,7 +32,7 @@ import (
 // dropped instead.
 type Client struct {
 	cfg  ClientConfig
-	link *link.Link
+	pool *link.Pool
 }
 
 // NewClient returns a Client that connects when it is first used.
@@ -27,12 +42,12 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	full := cfg.withDefaults()
 	full.serializeCallbacks()
-	return &Client{cfg: full, link: link.New(full.options())}, nil
+	return &Client{cfg: full, pool: link.NewPool(full.options())}, nil
 }
 
 // sibling returns a Client of the same configuration, hooks included, that is
 // not connected. It is closed apart.
-func (c *Client) sibling() *Client { return &Client{cfg: c.cfg, link: c.link.Sibling()} }
+func (c *Client) sibling() *Client { return &Client{cfg: c.cfg, pool: c.pool.Sibling()} }
 
 // Dial returns a Client that is connected. It gives up after as many attempts
 // as cfg says, or when ctx ends.
@@ -41,7 +56,7 @@ func Dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.link.Connect(ctx); err != nil {
+	if err := c.pool.Home().Connect(ctx); err != nil {
 		c.Close()
 		return nil, &OpError{Op: "connect", Err: err}
 	}
@@ -52,18 +67,18 @@ func Dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 // and waits for the Client's goroutines. Only the first call does anything; it
 // always returns nil.
 func (c *Client) Close() error {
-	c.link.Close()
+	c.pool.Close()
 	return nil
 }
 
-// Addr returns the address that the Client is connected to, and "" if it is
+// Addr returns an address that the Client is connected to, and "" if it is
 // not.
-func (c *Client) Addr() string { return c.link.Addr() }
+func (c *Client) Addr() string { return c.pool.Addr() }
 
 // do sends the call and waits until it is over. If it returns nil the call has
 // its answer and is the caller's, to be released.
 func (c *Client) do(ctx context.Context, op, topic string, call *link.Call) error {
-	if f := c.link.Do(ctx, call); f != nil {
+	if f := c.pool.Do(ctx, topic, call); f != nil {
 		return failed(op, topic, f)
 	}
 	return nil

@@ -56,8 +56,6 @@ func TestErrorAnswers(t *testing.T) {
 		{"ERR topic not allowed", ErrTopicNotAllowed, false, false},
 		{"ERR unauthorized", ErrUnauthorized, false, false},
 		{"ERR unsupported codec", ErrUnsupportedCodec, false, false},
-		{"ERR not leader 10.0.0.1:1774", ErrNotLeader, true, true}, // the client goes there
-		{"ERR not leader", ErrNotLeader, true, false},
 		{"ERR busy", ErrBusy, true, false},
 		{"ERR shutting down", ErrShuttingDown, true, true},
 		{"ERR read only", ErrReadOnly, true, false},
@@ -98,9 +96,6 @@ func TestErrorAnswers(t *testing.T) {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%q does not name %q", err, part)
 				}
-			}
-			if e, ok := errors.AsType[*NotLeaderError](err); ok != strings.Contains(tt.answer, "10.0") || ok && e.Addr != "10.0.0.1:1774" {
-				t.Errorf("NotLeaderError = %v, %v", e, ok)
 			}
 			if err := c.Ping(t.Context()); err != nil {
 				t.Errorf("Ping after the answer = %v", err)
@@ -205,15 +200,10 @@ func TestAddressesInTurn(t *testing.T) {
 	}
 	f.serve("b:1", nil)
 	close(drop)
-	for range 2 { // the first may meet the end of the connection
-		if err := c.Ping(t.Context()); err == nil {
-			break
-		}
+	if err := c.Ping(t.Context()); err != nil || c.Addr() != "c:1" {
+		t.Errorf("Ping at %q = %v, want c:1", c.Addr(), err)
 	}
-	if got := c.Addr(); got != "c:1" {
-		t.Errorf("connected to %q, want c:1", got)
-	}
-	if got, want := f.dialed(), "a:1 b:1 b:1 c:1"; got != want {
+	if got, want := f.dialed(), "a:1 b:1 c:1"; got != want { // those that have failed are not next
 		t.Errorf("dialed %q, want %q", got, want)
 	}
 }
@@ -229,9 +219,6 @@ func TestShuttingDownMovesOn(t *testing.T) {
 	})
 	f.serve("b:1", logServer())
 	c := dialTest(t, cfg)
-	if _, err := c.Append(t.Context(), "t", batchOf("x")); !errors.Is(err, ErrShuttingDown) {
-		t.Errorf("Append = %v, want shutting down", err)
-	}
 	if _, err := c.Append(t.Context(), "t", batchOf("x")); err != nil || c.Addr() != "b:1" {
 		t.Errorf("Append at %q = %v, want b:1", c.Addr(), err)
 	}

@@ -27,10 +27,10 @@ type Reply struct {
 //
 // The request goes over the Client's connection in its turn, and counts as any
 // other call: the answer must begin within ReadTimeout, and a body is at most
-// MaxReplySize long. If the server names the leader, the error is a
-// [*NotLeaderError] and the Client's next connection is made there. Command
-// repeats nothing that may change something: if the error is ErrConnectionLost, or
-// ctx ends, the server may have done what was asked for.
+// MaxReplySize long. If the server does not lead, the request is sent to the one that
+// does. Command repeats nothing that the server may have done and that may change
+// something: if the error is ErrConnectionLost, or ctx ends, the server may have done
+// what was asked for.
 //
 // The error is ErrInvalidRequest, and nothing is sent, if the line can't be such a
 // request: it is longer than 1,024 bytes, has a line break or another control
@@ -50,10 +50,10 @@ func (c *Client) Command(ctx context.Context, line string) (Reply, error) {
 	if err := checkCommand(line, word); err != nil {
 		return Reply{}, &OpError{Op: "command", Err: err}
 	}
-	call := c.link.LineCall(line)
+	call, topic := c.pool.Home().LineCall(line)
 	call.MaxBody = c.cfg.MaxReplySize
-	if err := c.do(ctx, strings.ToLower(word), "", call); err != nil {
-		return Reply{}, err
+	if f := c.pool.Do(ctx, topic, call); f != nil {
+		return Reply{}, failed(strings.ToLower(word), "", f)
 	}
 	defer call.Release()
 	reply := Reply{Offset: -1, Addr: call.Addr}

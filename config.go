@@ -31,16 +31,17 @@ const Unlimited = -1
 // value of every field is its documented default.
 type ClientConfig struct {
 	// Addrs are the servers' addresses, HOST:PORT. The Client stays with one
-	// for as long as it can be reached, then takes the next in turn. Default:
-	// DefaultAddr alone.
+	// for as long as it can be reached, then takes the next in turn. Of a cluster they
+	// are where to begin: see [Client]. Default: DefaultAddr alone.
 	Addrs []string
 
 	// Dial opens a connection, for TLS ((*tls.Dialer).DialContext), a proxy or
 	// a test. It must return when ctx ends. Default: TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// ConnectTimeout bounds one attempt to reach one address. Default 5s;
-	// Unlimited: no limit.
+	// ConnectTimeout bounds one attempt to reach one address. In a cluster it is at most
+	// one and a half of its election timeouts, and so is ReadTimeout for what can be asked
+	// of another member. Default 5s; Unlimited: no limit.
 	ConnectTimeout time.Duration
 	// ReadTimeout is how long the server may be silent while an answer is
 	// awaited; a waiting read's Wait comes on top. Then the connection is
@@ -58,11 +59,12 @@ type ClientConfig struct {
 	// ReconnectMin is about how long the first pause between two rounds of
 	// attempts is; each further one is about twice as long, up to ReconnectMax.
 	// Every pause is shortened by a random part of up to a half, so that many
-	// clients do not come back at once. Defaults 50ms and 5s.
+	// clients do not come back at once. In a cluster the first pause is 5ms and the
+	// longest 500ms, if these are less. Defaults 50ms and 5s.
 	ReconnectMin, ReconnectMax time.Duration
-	// ReconnectAttempts is how many rounds through Addrs a call makes before it
-	// fails with ErrConnect. Default 5; Unlimited: until the call's context
-	// ends.
+	// ReconnectAttempts is how many rounds through Addrs, or the members of a cluster, a
+	// call makes before it fails. If none could be reached, the error is ErrConnect.
+	// Default 5; Unlimited: until the call's context ends.
 	ReconnectAttempts int
 
 	// MaxReplySize bounds one answer, in bytes, so that a server gone wrong

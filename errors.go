@@ -40,9 +40,10 @@ var (
 	// ErrUnsupportedCodec: the batch is compressed in a way that this client
 	// did not offer to read.
 	ErrUnsupportedCodec error = protocol.ErrUnsupportedCodec
-	// ErrNotLeader: another node leads. The error is a *NotLeaderError where
-	// the server said which. The Client's next connection is made there, or else to
-	// the next of its addresses, as soon as nothing else is under way on this one.
+	// ErrNotLeader: another member of the cluster leads, or none. The error is a
+	// *NotLeaderError where the server said which. The Client goes there, or else to the
+	// next member: a call has this error when its attempts are over, and a Pending at
+	// once.
 	ErrNotLeader error = protocol.ErrNotLeader
 	// ErrBusy: a limit on connections or queued work was reached.
 	ErrBusy error = protocol.ErrBusy
@@ -108,7 +109,7 @@ func noTopic(err error) error {
 	return err
 }
 
-// NotLeaderError tells which node leads. It is ErrNotLeader to errors.Is.
+// NotLeaderError tells which member of a cluster leads. It is ErrNotLeader to errors.Is.
 type NotLeaderError struct {
 	// Addr is the leader's HOST:PORT.
 	Addr string

@@ -11,7 +11,7 @@ import (
 
 // Ping asks the server for an answer.
 func (c *Client) Ping(ctx context.Context) error {
-	call := c.link.Call(link.AnswerOK, &protocol.Request{Command: protocol.Ping})
+	call := c.pool.Home().Call(link.AnswerOK, &protocol.Request{Command: protocol.Ping})
 	if err := c.do(ctx, "ping", "", call); err != nil {
 		return err
 	}
@@ -82,19 +82,31 @@ func (info *TopicInfo) damagedFile(i int) string {
 }
 
 // Info describes a topic. The error is ErrNoTopic if there is none of that
-// name.
+// name. In a cluster, Info sees every batch that was stored before.
 func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
+	if err := checkTopic(topic); err != nil {
+		return TopicInfo{}, &OpError{Op: "info", Topic: topic, Err: err}
+	}
+	servers := c.pool.Servers()
+	asked := servers.Cluster()
+	info, err := c.info(ctx, topic, asked)
+	if !asked && servers.Cluster() { // which the answer has told
+		info, err = c.info(ctx, topic, true)
+	}
+	return info, err
+}
+
+// info is Info of what one server knows, or with fresh of what the leader does.
+func (c *Client) info(ctx context.Context, topic string, fresh bool) (TopicInfo, error) {
 	const op = "info"
 	var info TopicInfo
-	if err := checkTopic(topic); err != nil {
-		return info, &OpError{Op: op, Topic: topic, Err: err}
-	}
-	req := &protocol.Request{Command: protocol.Info, Topic: []byte(topic)}
+	req := &protocol.Request{Command: protocol.Info, Topic: []byte(topic), Fresh: fresh}
 	_, err := c.body(ctx, op, req, maxFields, func(body []byte) error {
 		in, err := protocol.ParseInfo(body)
 		if err != nil {
 			return err
 		}
+		c.pool.Servers().Learn(in.Role)
 		info = TopicInfo{
 			Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes,
 			Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
@@ -118,6 +130,37 @@ func (c *Client) settings(ctx context.Context) (s protocol.Settings, connection 
 	return s, connection, err
 }
 
+// settingsOver is settings of the server that the link is to, which a Writer of the
+// topic is about to use. It makes one attempt to connect.
+func (c *Client) settingsOver(ctx context.Context, topic string, via *link.Link) (s protocol.Settings, connection int64, err error) {
+	if err := via.ConnectOnce(ctx); err != nil {
+		c.pool.Failed(topic, via, &link.Failure{Err: err})
+		return s, 0, &OpError{Op: "connect", Err: err}
+	}
+	call := via.Call(link.AnswerBody, &protocol.Request{Command: protocol.Config})
+	call.MaxBody = maxFields
+	if f := via.Do(ctx, call); f != nil {
+		c.pool.Failed(topic, via, f)
+		return s, 0, failed("config", "", f)
+	}
+	defer call.Release()
+	if s, err = protocol.ParseSettings(call.Body); err != nil {
+		return s, 0, &OpError{Op: "config", Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
+	}
+	return s, call.Connection, nil
+}
+
+// inCluster reports whether the servers are a cluster, which it asks if nobody has.
+func (c *Client) inCluster(ctx context.Context) (bool, error) {
+	servers := c.pool.Servers()
+	if !servers.Known() {
+		if _, _, err := c.settings(ctx); err != nil {
+			return false, err
+		}
+	}
+	return servers.Cluster(), nil
+}
+
 // maxFields is the length of the longest body of fields, which take many times
 // as much memory as the body does.
 const maxFields = 1 << 20
@@ -125,7 +168,7 @@ const maxFields = 1 << 20
 // body asks for a body of at most max bytes, which parse must not keep. It returns
 // the number of the connection over which it came: see link.Call.
 func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) (connection int64, err error) {
-	call := c.link.Call(link.AnswerBody, req)
+	call := c.pool.Home().Call(link.AnswerBody, req)
 	call.MaxBody = max
 	if err := c.do(ctx, op, string(req.Topic), call); err != nil {
 		return 0, err

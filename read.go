@@ -64,7 +64,7 @@ func (o *ReadOptions) validate() error {
 // where what is stored goes on. It is what was met, ErrCorrupt or ErrBadAnswer, if the
 // server can't do that.
 func (c *Client) Read(ctx context.Context, topic string, offset int64, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts)
+	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts, false)
 	if e, ok := err.(*OpError); ok && e.Err == ErrNotFound {
 		e.Err = c.whichNotFound(ctx, topic)
 	}
@@ -86,11 +86,11 @@ func (c *Client) whichNotFound(ctx context.Context, topic string) error {
 // Tail is Read from the oldest offset that the topic still has and that is not
 // damaged. The Result names it.
 func (c *Client) Tail(ctx context.Context, topic string, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts)
+	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts, false)
 	return res, noTopic(err)
 }
 
-func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions) (*Result, error) {
+func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions, fresh bool) (*Result, error) {
 	if err := checkTopic(topic); err != nil {
 		return nil, &OpError{Op: op, Topic: topic, Err: err}
 	}
@@ -112,6 +112,7 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		// own, apart from all that is not found.
 		Waits: true,
 		Wait:  opts.Wait,
+		Fresh: fresh,
 	}
 	for past := int64(-1); ; {
 		res, err := c.readOnce(ctx, op, topic, &req)
@@ -133,7 +134,7 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 }
 
 func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.Request) (*Result, error) {
-	call := c.link.ReadCall(topic, req)
+	call := c.pool.Home().ReadCall(topic, req)
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return nil, err
 	}
@@ -170,14 +171,19 @@ func (c *Client) readVerified(ctx context.Context, op, topic string, req *protoc
 
 // Seek returns the offset of the first batch stored at or after the time, by
 // the server's clock, or the offset that the next batch will get if there is
-// none. The error is ErrNoTopic if there is no such topic.
+// none. The error is ErrNoTopic if there is no such topic. In a cluster, Seek sees every
+// batch that was stored before.
 func (c *Client) Seek(ctx context.Context, topic string, at time.Time) (offset int64, err error) {
 	const op = "seek"
 	if err := checkTopic(topic); err != nil {
 		return 0, &OpError{Op: op, Topic: topic, Err: err}
 	}
-	call := c.link.Call(link.AnswerOffset, &protocol.Request{
-		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0),
+	fresh, err := c.inCluster(ctx)
+	if err != nil {
+		return 0, err
+	}
+	call := c.pool.Home().Call(link.AnswerOffset, &protocol.Request{
+		Command: protocol.Seek, Topic: []byte(topic), Millis: max(millisUp(at), 0), Fresh: fresh,
 	})
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return 0, noTopic(err)

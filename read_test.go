@@ -482,6 +482,8 @@ func TestReadsThatWaitAreApart(t *testing.T) {
 
 func TestSeek(t *testing.T) {
 	_, cfg := fake(t, func(p *script.Peer) {
+		p.Expect("CONFIG") // whether it is in a cluster
+		p.AnswerConfig(DefaultMaxBatchSize)
 		p.Exchange("SEEK t 1700000000001", "OK 512 0\r\n")
 		p.Exchange("SEEK t 0", "OK 0 0\r\n")
 		p.Exchange("SEEK t 0", "ERR not found\r\n")

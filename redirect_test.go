@@ -1,8 +1,8 @@
 package logd
 
 import (
+	"context"
 	"errors"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +23,8 @@ func follows(answer string) func(*script.Peer) {
 				return
 			case line == "CONFIG":
 				p.AnswerConfig(DefaultMaxBatchSize)
+			case line == "CLUSTER":
+				p.Answer("ERR invalid request\r\n")
 			default:
 				p.Answer("%s\r\n", answer)
 			}
@@ -30,9 +32,9 @@ func follows(answer string) func(*script.Peer) {
 	}
 }
 
-// A Scanner and an append that is tried again go where the server says the leader
-// is, also if that is none of ClientConfig.Addrs, and at once; without an address
-// they go to the next node after a pause.
+// An append goes where the server says that the leader is, also if that is none of
+// ClientConfig.Addrs, and at once; without an address it goes to the next server after
+// a pause. The next one goes there, too.
 func TestNotLeaderGoesThere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string
@@ -45,7 +47,6 @@ func TestNotLeaderGoesThere(t *testing.T) {
 		"not named":       {"ERR not leader", []string{fakeAddr, leaderAddr}, fakeAddr + " " + leaderAddr, time.Second},
 		"itself":          {"ERR not leader " + fakeAddr, []string{fakeAddr, leaderAddr}, fakeAddr + " " + leaderAddr, time.Second},
 		"no address":      {"ERR not leader somewhere", []string{fakeAddr, leaderAddr}, fakeAddr + " " + leaderAddr, time.Second},
-		"away":            {"ERR not leader away:1", []string{fakeAddr, leaderAddr}, fakeAddr + " away:1 " + leaderAddr, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,23 +55,58 @@ func TestNotLeaderGoesThere(t *testing.T) {
 				cfg.Addrs = tt.addrs
 				c := dialTest(t, cfg)
 				start := time.Now()
-				if _, err := c.AppendMessage(t.Context(), "t", []byte("a")); !errors.Is(err, ErrNotLeader) || !IsNotStored(err) {
-					t.Errorf("the first append: %v", err)
-				}
-				_, err := c.AppendMessage(t.Context(), "t", []byte("a"))
-				took := time.Since(start)
-				if name == "away" { // the list is tried from where the Client was
-					if net.dialed() != fakeAddr+" away:1 "+fakeAddr || !errors.Is(err, ErrNotLeader) {
-						t.Errorf("dialed %s, %v", net.dialed(), err)
+				for range 2 {
+					if _, err := c.AppendMessage(t.Context(), "t", []byte("a")); err != nil {
+						t.Error(err)
 					}
-					return
 				}
-				if err != nil || net.dialed() != tt.dials || took > tt.most || tt.most > 0 && took == 0 {
-					t.Errorf("%v; dialed %s after %v, want %s", err, net.dialed(), took, tt.dials)
+				if took := time.Since(start); net.dialed() != tt.dials || took > tt.most {
+					t.Errorf("dialed %s after %v, want %s", net.dialed(), took, tt.dials)
 				}
 			})
 		})
 	}
+}
+
+// If nobody leads, an append is tried until its attempts are over, and is not stored.
+func TestNotLeaderAnywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, cfg := fake(t, follows("ERR not leader away:1"))
+		net.serve(leaderAddr, follows("ERR not leader"))
+		cfg.Addrs = []string{fakeAddr, leaderAddr}
+		c := dialTest(t, cfg)
+		start := time.Now()
+		_, err := c.AppendMessage(t.Context(), "t", []byte("a"))
+		if took := time.Since(start); !IsRetryable(err) || !IsNotStored(err) || took < time.Second/2 || took > 10*time.Second {
+			t.Errorf("%v after %v; dialed %s", err, took, net.dialed())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = c.AppendMessage(ctx, "t", []byte("a"))
+		if !errors.Is(err, context.DeadlineExceeded) || !IsNotStored(err) || IsRetryable(err) {
+			t.Errorf("until the context ends: %v", err)
+		}
+	})
+}
+
+// A Pending says that its batch is not stored, and the next one goes to the leader.
+func TestPendingLearnsTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, cfg := fake(t, follows("ERR not leader "+leaderAddr))
+		net.serve(leaderAddr, logServer())
+		c := dialTest(t, cfg)
+		var p Pending
+		if err := c.StartAppend(t.Context(), "t", batchOf("a"), &p); err != nil {
+			t.Fatal(err)
+		}
+		_, err := p.Wait(t.Context())
+		if leads, ok := errors.AsType[*NotLeaderError](err); !ok || leads.Addr != leaderAddr || !IsNotStored(err) || !IsRetryable(err) {
+			t.Errorf("the first: %v", err)
+		}
+		if _, err := c.AppendAsync(t.Context(), "t", batchOf("a")).Wait(t.Context()); err != nil {
+			t.Errorf("the second: %v", err)
+		}
+	})
 }
 
 // A Scanner reads on at the leader, without a pause.
@@ -111,45 +147,50 @@ func TestNotLeaderLoop(t *testing.T) {
 		cfg.ReconnectAttempts = 4
 		c := dialTest(t, cfg)
 		start := time.Now()
-		for range 6 {
-			if err := c.Ping(t.Context()); !errors.Is(err, ErrNotLeader) {
-				t.Fatal(err)
-			}
+		if _, err := c.AppendMessage(t.Context(), "t", []byte("a")); !errors.Is(err, ErrNotLeader) {
+			t.Error(err)
 		}
-		if took := time.Since(start); took < 4*c.cfg.ReconnectMin/2 {
-			t.Errorf("6 requests took %v: %s", took, net.dialed())
+		if took := time.Since(start); took < 100*time.Millisecond || net.count() != 2 {
+			t.Errorf("it took %v: %s", took, net.dialed())
 		}
 	})
 }
 
-// What else is under way on the connection gets its answers before the Client
-// leaves.
-func TestNotLeaderWaitsForOthers(t *testing.T) {
+// What else is under way on the connection gets its answers there.
+func TestNotLeaderLeavesOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, cfg := fake(t, func(p *script.Peer) {
-			p.Expect("PING")
+			p.Expect("TRIM led")
 			p.Expect("BATCH ")
 			p.Answer("ERR not leader %s\r\n", leaderAddr)
 			time.Sleep(time.Second)
 			p.Answer("OK 0 1\r\n")
+			p.Exchange("CLUSTER", "ERR invalid request\r\n")
+			p.AwaitClose()
+		})
+		net.serve(leaderAddr, func(p *script.Peer) {
+			p.Exchange("TRIM led", "OK 7 0\r\n")
 			p.AwaitClose()
 		})
 		c := dialTest(t, cfg)
 		var appended Pending
-		pinged := make(chan error)
-		go func() { pinged <- c.Ping(t.Context()) }()
+		trimmed := make(chan error)
+		go func() {
+			_, err := c.Command(t.Context(), "TRIM led 7")
+			trimmed <- err
+		}()
 		synctest.Wait()
 		if err := c.StartAppend(t.Context(), "other", batchOf("x"), &appended); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-pinged; !errors.Is(err, ErrNotLeader) {
+		if err := <-trimmed; err != nil {
 			t.Error(err)
 		}
 		if _, err := appended.Wait(t.Context()); err != nil {
 			t.Errorf("the append beside it: %v", err)
 		}
-		if strings.Contains(net.dialed(), leaderAddr) {
-			t.Errorf("dialed %s", net.dialed())
+		if c.Addr() != fakeAddr {
+			t.Errorf("the Client is at %q", c.Addr())
 		}
 	})
 }

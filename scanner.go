@@ -33,12 +33,17 @@ import (
 // ReconnectAttempts, so a program that is to follow a topic through a longer
 // absence of its server makes that negative.
 //
+// In a cluster the Scanner reads on at its offset on any member that has it. If it ends with
+// the log, it ends with what was stored when it came there, also on a member that is
+// behind.
+//
 // If a batch is damaged on the server's disk, the Scanner delivers what comes
 // before and has the server set that batch aside, and nothing but it. It goes on
 // behind it where ScannerConfig.OnGone says so. That holds for the oldest batches
 // of the topic as for all others.
 //
-// A Scanner that follows, or asks for times, has a connection of its own, made as
+// A Scanner that follows, or asks for times, has a connection of its own, to one member of
+// a cluster at a time, made as
 // the Client's is, with its hooks and its Logger: what it waits for holds up
 // nobody else. Other Scanners read over the Client's connection. Closing the
 // Client ends both.

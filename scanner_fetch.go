@@ -19,6 +19,9 @@ const (
 	followRest = time.Millisecond
 	// awaitPause is between two questions whether a topic is there.
 	awaitPause = time.Second
+	// learnAfter is how long a Scanner reads before it asks whether its server is in a
+	// cluster.
+	learnAfter = 2 * time.Second
 	// fromOldest is the fetcher's offset before it knows one.
 	fromOldest = -1
 )
@@ -46,18 +49,21 @@ type fetcher struct {
 	delta  int64 // where in the batch there, which is the first
 	after  bool  // behind the message at delta
 	begun  bool  // batches have come
+	fresh  bool  // the next read is to see all that was stored before it
 	left   int64 // how many messages are still wanted; 0 for all
 	page   int64 // how many messages to ask for at once
 
-	failures int  // in a row
-	asked    bool // the server was asked how many messages it allows
-	timeless bool // the server does not know TIMES
+	since    time.Time // when reading began
+	learned  bool      // it was asked whether there is a cluster
+	failures int       // in a row
+	asked    bool      // the server was asked how many messages it allows
+	timeless bool      // the server does not know TIMES
 
 	topic topicWatch
 }
 
 func newFetcher(s *Scanner, client *Client) *fetcher {
-	f := &fetcher{s: s, ctx: s.ctx, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages}
+	f := &fetcher{s: s, ctx: s.ctx, client: client, own: s.cfg.Follow || s.cfg.Times, left: s.cfg.Limit, page: DefaultReadMessages, since: time.Now()}
 	if f.own {
 		f.client = client.sibling()
 	}
@@ -65,7 +71,7 @@ func newFetcher(s *Scanner, client *Client) *fetcher {
 	if p, ok := s.cfg.Progress.(TopicProgress); ok {
 		f.topic = topicWatch{wanted: true, id: p.TopicID()}
 	}
-	f.unlink = client.link.AfterClose(func() { s.end(ErrClosed) })
+	f.unlink = client.pool.Home().AfterClose(func() { s.end(ErrClosed) })
 	return f
 }
 
@@ -175,6 +181,7 @@ func (f *fetcher) fetch() arrival {
 	for {
 		var gone *GoneError
 		asked := time.Now()
+		f.learn()
 		result, err := f.read()
 		if err == nil && f.offset == fromOldest && result.Offset > 0 {
 			var gone *GoneError
@@ -211,6 +218,9 @@ func (f *fetcher) fetch() arrival {
 				if err = f.rest(asked); err == nil {
 					continue
 				}
+			} else if !f.fresh && f.client.pool.Servers().Cluster() {
+				f.fresh = true // this may be where the member ends, and not the log
+				continue
 			} else if end, err = f.nothing(); err == nil {
 				f.answered()
 				return arrival{end: end}
@@ -234,10 +244,19 @@ func (f *fetcher) rest(asked time.Time) error {
 		return nil
 	}
 	addr := f.client.Addr()
-	if f.pause(followRest) != nil || f.client.link.Connected() {
+	if f.pause(followRest) != nil || f.client.pool.Route(f.s.topic).Connected() {
 		return nil // why the pause has ended is the error of the next read
 	}
 	return &OpError{Op: "read", Topic: f.s.topic, Addr: addr, Err: fmt.Errorf("%w: closed by the server", ErrConnectionLost)}
+}
+
+// learn asks whether there is a cluster, so that the other servers are known when this
+// one goes. A Scanner that is over soon has no need to know.
+func (f *fetcher) learn() {
+	if !f.learned && f.failures == 0 && time.Since(f.since) >= learnAfter {
+		f.learned = true
+		f.client.inCluster(f.ctx) // if it fails, the next read meets that, too
+	}
 }
 
 func (f *fetcher) read() (*Result, error) {
@@ -249,9 +268,10 @@ func (f *fetcher) read() (*Result, error) {
 		opts.Wait = followWait
 	}
 	if f.offset == fromOldest {
-		return f.client.Tail(f.ctx, f.s.topic, opts)
+		res, err := f.client.read(f.ctx, "tail", f.s.topic, -1, protocol.Tail, opts, f.fresh)
+		return res, noTopic(err)
 	}
-	return f.client.read(f.ctx, "read", f.s.topic, f.offset, protocol.Read, opts) // locate asks for what was not found
+	return f.client.read(f.ctx, "read", f.s.topic, f.offset, protocol.Read, opts, f.fresh) // locate asks for what was not found
 }
 
 // accept takes batches.
@@ -265,7 +285,7 @@ func (f *fetcher) accept(result *Result) arrival {
 		}
 		f.delta, f.after = 0, false
 	}
-	f.begun = true
+	f.begun, f.fresh = true, false
 	f.offset = result.Next
 	if f.left > 0 {
 		got := -a.skip
@@ -398,7 +418,7 @@ func (f *fetcher) locate(cause error) (*GoneError, error) {
 // damagedBefore returns the gap if the oldest batches of the topic are damaged,
 // so that the first one which is not is at the offset.
 func (f *fetcher) damagedBefore(offset int64) (*GoneError, error) {
-	info, err := f.client.Info(f.ctx, f.s.topic)
+	info, err := f.client.info(f.ctx, f.s.topic, false) // of the server that was read from
 	if err != nil {
 		return nil, err
 	}
@@ -432,7 +452,7 @@ func (f *fetcher) again(err error) error {
 	if f.failures == 1 && (named || errors.Is(err, ErrConnectionLost)) {
 		return nil // connecting has pauses of its own
 	}
-	return f.pause(f.client.link.Backoff(f.failures - 1))
+	return f.pause(f.client.pool.Backoff(f.failures - 1))
 }
 
 // answered notes that the server answers all that has to be known: not before the

@@ -163,7 +163,7 @@ func (f *fetcher) eachBatch(info *TopicInfo, offset int64, yield func(b *StoredB
 			continue
 		}
 		opts := ReadOptions{Messages: f.page, MaxBytes: f.s.cfg.ReadBytes}
-		result, err := f.client.read(f.ctx, "read", f.s.topic, offset, protocol.Read, opts)
+		result, err := f.client.read(f.ctx, "read", f.s.topic, offset, protocol.Read, opts, false)
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,10 @@ func oneByOne(messages <-chan string) func(*script.Peer) {
 		for {
 			r, ok := p.Request()
 			line := r.Line
+			if line == "CONFIG" {
+				p.AnswerConfig(DefaultMaxBatchSize)
+				continue
+			}
 			if !ok || !strings.HasPrefix(line, "READ t ") {
 				return
 			}

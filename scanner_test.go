@@ -143,6 +143,8 @@ func TestScannerAwaitsTopic(t *testing.T) {
 							return
 						}
 						switch there := time.Since(begin) >= time.Hour; {
+						case line == "CONFIG":
+							p.AnswerConfig(DefaultMaxBatchSize)
 						case there && strings.HasPrefix(line, "TAIL t "):
 							p.Answer("%s", "OK 0 1\r\n"+stored("t", "first"))
 						case there:

@@ -48,7 +48,14 @@ func (f *fetcher) look(result *Result) (*GoneError, error) {
 	if !f.topic.due() {
 		return nil, nil
 	}
-	info, err := f.client.Info(f.ctx, f.s.topic)
+	info, err := f.client.info(f.ctx, f.s.topic, false) // of the server that was read from
+	if err == nil && f.topic.id != "" && info.ID != f.topic.id && f.client.pool.Servers().Cluster() {
+		// Another topic has the name, or has had it, and that server does not know yet.
+		info, err = f.client.Info(f.ctx, f.s.topic)
+		if err == nil && info.ID == f.topic.id {
+			err = &OpError{Op: "read", Topic: f.s.topic, Err: ErrNotLeader}
+		}
+	}
 	switch {
 	case errors.Is(err, ErrInvalidProtocol), errors.Is(err, ErrInvalidRequest):
 		f.topic.unknown = true // it does not know INFO

@@ -23,7 +23,7 @@ func (c *Client) times(ctx context.Context, topic string, from, to int64) ([]tim
 	const op = "times"
 	asked := protocol.NewTimesRange(topic, from, to)
 	for more := true; more; {
-		call := c.link.Call(link.AnswerBody, asked.Request())
+		call := c.pool.Home().Call(link.AnswerBody, asked.Request())
 		call.MaxBody = c.cfg.MaxReplySize
 		if err := c.do(ctx, op, topic, call); err != nil {
 			return nil, err

@@ -9,6 +9,8 @@ import (
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/link"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Writer writes messages to one topic: one Write is one message. It collects
@@ -42,7 +44,9 @@ import (
 // the connection was lost, or the server is busy, shutting down, read only or not the
 // leader. The Writer waits for the answers to all that it has sent, reconnects, and
 // goes on with the first batch that is not stored, with a pause before the second
-// attempt and those that follow. If that lasts for longer than WriterConfig.Patience,
+// attempt and those that follow. In a cluster it goes to the member that was named, or
+// else to the next, and takes a leader that is silent for one and a half election
+// timeouts for cut off. If that lasts for longer than WriterConfig.Patience,
 // the batch has failed. Without numbers (see below) it has failed at once.
 //
 // A batch fails, too, when the server refuses it for any other reason. From then on
@@ -146,6 +150,8 @@ type Writer struct {
 	backlogged bool  // the backlog holds something
 	account    account
 
+	via *link.Link // to the server that is asked, or was: the probe's while one is running, then the goroutine's
+
 	sender // the goroutine's own
 }
 
@@ -181,7 +187,7 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		return nil, fail(err)
 	}
 	w := &Writer{
-		client: c, topic: topic, cfg: cfg.withDefaults(),
+		client: c, topic: topic, cfg: cfg.withDefaults(), via: c.pool.Home(),
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	w.backlog = w.cfg.Backlog
@@ -234,13 +240,20 @@ func bare(err error) error {
 // probe makes sure that there is a connection to a server that takes the
 // Writer's batches.
 func (w *Writer) probe(ctx context.Context) error {
-	if err := w.client.link.ConnectOnce(ctx); err != nil {
-		return &OpError{Op: "connect", Err: err}
+	var server protocol.Settings
+	var connection int64
+	var err error
+	for range w.client.pool.Servers().Len() {
+		w.via = w.client.pool.Route(w.topic)
+		server, connection, err = w.client.settingsOver(ctx, w.topic, w.via)
+		if !errors.Is(err, ErrConnectionLost) || ctx.Err() != nil {
+			break // else the server may have hung up on all, and the next one not
+		}
 	}
-	server, connection, err := w.client.settings(ctx)
 	if err != nil {
 		return err
 	}
+	w.client.pool.Refresh(ctx, w.via)
 	if limit := server.MaxBatchSize; limit > 0 && limit < w.cfg.BatchBytes {
 		err := fmt.Errorf("%w: WriterConfig.BatchBytes is %d, and this server takes batches of up to %d", ErrTooLarge, w.cfg.BatchBytes, limit)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}

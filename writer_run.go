@@ -29,6 +29,7 @@ type sender struct {
 	since    time.Time   // when sending again began; zero if all is well
 	reason   error       // why what is in line was sent in vain, the last time
 	patience *time.Timer // ends when the Writer may fail for that
+	sentOn   bool        // reason is a server that has named another one
 
 	reconnect outage.Reconnect // changed by its method On alone
 	probed    chan error
@@ -208,7 +209,7 @@ func (w *Writer) delay() {
 	w.reconnect.On(outage.PauseEnds)
 	if w.failures > 1 {
 		w.reconnect.On(outage.PauseBegins)
-		w.pause.Reset(w.client.link.Backoff(w.failures - 2))
+		w.pause.Reset(w.client.pool.Backoff(w.failures - 2))
 	}
 }
 
@@ -228,7 +229,7 @@ func (w *Writer) advance() {
 	case !closing && w.reconnect == outage.Idle:
 		w.startProbe()
 	case closing && backlogged: // Close has one more attempt
-		w.client.link.SkipPause()
+		w.client.pool.Route(w.topic).SkipPause()
 		w.startProbe()
 		w.reconnect.On(outage.NoneFollows)
 	}

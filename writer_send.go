@@ -52,7 +52,7 @@ func (w *Writer) send() {
 			return
 		}
 		w.encode(s)
-		if !w.client.tryAppend(w.topic, s.raw, &s.pending, w.only()) {
+		if !w.client.tryAppend(w.topic, w.via, s.raw, &s.pending, w.only(), s.encoded.Seq != 0) {
 			w.noConnection()
 			return
 		}
@@ -283,8 +283,14 @@ func (w *Writer) inDoubt(s *slot) {
 }
 
 // tryAgain has what is in line sent again after a pause, because of err. If that goes
-// on for too long the Writer fails.
+// on for too long the Writer fails. There is no pause before a server that another one
+// has named, unless it was itself named: they may name each other.
 func (w *Writer) tryAgain(err error) {
+	op, _ := err.(*OpError)
+	leads, named := errors.AsType[*NotLeaderError](err)
+	named = named && op != nil && leads.Addr != op.Addr
+	sentOn := named && !w.sentOn
+	w.sentOn = named
 	w.failures++
 	w.reason = err
 	w.again = true
@@ -294,7 +300,11 @@ func (w *Writer) tryAgain(err error) {
 			w.patience.Reset(w.cfg.Patience)
 		}
 	}
-	w.delay()
+	if sentOn {
+		w.reconnect.On(outage.PauseEnds)
+	} else {
+		w.delay()
+	}
 	w.report(err)
 }
 

@@ -1,6 +1,6 @@
 // Package admin is what an operator asks of a logd server, and has it do, over
 // the protocol: settings and counters, what is stored of a topic, retention and
-// delete hooks, and the end of topics.
+// delete hooks, the end of topics, and the members of a cluster.
 //
 //	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{addr}})
 //	if err != nil {
@@ -13,6 +13,14 @@
 // A [Client] asks over the connection of a [logd.Client], which it does not own.
 // It knows nothing of messages: to write and read them, and to list topics, is for
 // package logd.
+//
+// # Clusters
+//
+// TransferTopic, TransferGroup, Drain, Undrain, Leave, Replace and Set change a cluster,
+// and return when that is done. Any member can be asked: the request goes on to the one
+// that can do it. If the error is logd.ErrBusy, or the connection is lost, the cluster may
+// be still about it. If a server is in no cluster, or a change can't be made, the error is
+// logd.ErrInvalidRequest.
 //
 // # Errors
 //

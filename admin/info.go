@@ -33,6 +33,14 @@ type TopicInfo struct {
 	// DamagedAt where. Of more than a thousand ranges the server names the first ones.
 	Damaged   int64
 	DamagedAt []DamagedRange
+	// Role is what the server is to the topic: "single" if it is in no cluster, else
+	// "leader", "follower" or "learner"; empty if the server does not say. In a cluster,
+	// Group is the topic's, Leader where clients find that group's leader, empty if none
+	// is known, and Term how often one was to be elected.
+	Role   string
+	Group  int64
+	Leader string
+	Term   int64
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -66,6 +74,7 @@ func parseInfo(body []byte) (info TopicInfo, err error) {
 	info = TopicInfo{
 		Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes, Messages: in.Messages, Batches: in.Batches,
 		OldestTime: in.OldestTime, NewestTime: in.NewestTime, ID: in.ID, State: in.State, Synced: in.Synced, Damaged: in.Damaged,
+		Role: string(in.Role), Group: in.Group, Leader: in.Leader, Term: in.Term,
 		Fields: fields,
 	}
 	for i, r := range in.DamagedAt {

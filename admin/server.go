@@ -63,6 +63,11 @@ type ServerConfig struct {
 	Producers int64
 	// Version is the server's, "" if it does not say.
 	Version string
+	// Node is the server's name in the cluster with the id Cluster, and ElectionTimeout
+	// after how much silence of a leader another one is elected there. They are zero if
+	// it is in no cluster.
+	Node, Cluster   string
+	ElectionTimeout time.Duration
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -88,7 +93,7 @@ func parseConfig(body []byte) (*ServerConfig, error) {
 	return &ServerConfig{
 		Host: s.Host, Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, MaxBatchSize: s.MaxBatchSize, MaxMessages: s.MaxMessages,
 		PartitionSize: s.PartitionSize, Partitions: s.Partitions, FlushBatches: s.FlushBatches, FlushInterval: s.FlushInterval,
-		DeleteHook: s.DeleteHook, Producers: s.Producers, Version: s.Version, Fields: fields,
+		DeleteHook: s.DeleteHook, Producers: s.Producers, Version: s.Version, Node: s.Node, Cluster: s.Cluster, ElectionTimeout: s.ElectionTimeout, Fields: fields,
 	}, nil
 }
 

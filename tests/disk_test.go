@@ -67,6 +67,30 @@ func (d *disk) must(program string, args ...string) {
 	}
 }
 
+// fill takes all the room that there is, and empty gives it back.
+func (d *disk) fill() {
+	d.t.Helper()
+	f, err := os.Create(filepath.Join(d.dir, "filler"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	for b := make([]byte, 64<<10); len(b) > 0; {
+		if _, err := f.Write(b); errors.Is(err, unix.ENOSPC) {
+			b = b[:len(b)/2]
+		} else if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func (d *disk) empty() {
+	d.t.Helper()
+	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // cutPower makes the file system drop what is not on stable storage, and fail
 // from then on (ioctl FS_IOC_SHUTDOWN, without a flush of the log).
 func (d *disk) cutPower() error {

@@ -41,6 +41,24 @@ func start(t testing.TB, dir string, flags ...string) *server {
 // there is one, is what runs logd.
 func launch(t testing.TB, command []string, dir string, flags ...string) *server {
 	t.Helper()
+	s := launchLoose(t, command, dir, flags...)
+	t.Cleanup(func() {
+		running := s.running()
+		if running {
+			s.stop()
+		}
+		if s.log.contains("panic") {
+			t.Errorf("logd panicked:\n%s", s.log.tail())
+		} else if t.Failed() && (running || !s.awaited) {
+			t.Logf("the log of logd on %s:\n%s", s.addr, s.log.tail())
+		}
+	})
+	return s
+}
+
+// launchLoose is launch of a process that the caller ends.
+func launchLoose(t testing.TB, command []string, dir string, flags ...string) *server {
+	t.Helper()
 	s := &server{t: t, log: newServerLog()}
 	args := append(command, built.logd, "--config", built.noConfig, "--host", "127.0.0.1:0", "--http-host", "127.0.0.1:0",
 		"--workdir", dir, "--log-format", "json")
@@ -57,17 +75,6 @@ func launch(t testing.TB, command []string, dir string, flags ...string) *server
 		defer close(s.log.ended)
 		s.cmd.Wait() // how it ended is for whoever ends it
 	}()
-	t.Cleanup(func() {
-		running := s.running()
-		if running {
-			s.stop()
-		}
-		if s.log.contains("panic") {
-			t.Errorf("logd panicked:\n%s", s.log.tail())
-		} else if t.Failed() && (running || !s.awaited) {
-			t.Logf("the log of logd on %s:\n%s", s.addr, s.log.tail())
-		}
-	})
 	return s
 }
 

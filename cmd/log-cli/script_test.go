@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 //	fake ANSWER…             start a server that does nothing but answer, one
 //	                         ANSWER to each BATCH: "ok", "drop" to close the
 //	                         connection, or the words of an error with dashes
+//	cluster [end]            start a cluster of three members that do no more than
+//	                         answer, or end the follower: see cluster_test.go
+//	asked MEMBER REQUEST     such a request was sent to that member of it
 //	waiting N                wait until the server has N reads that wait
 //	pending N                wait until N partitions have a hook that failed
 //	code N PROGRAM ARG…      run the program, which must exit with N
@@ -60,6 +63,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"server":  scriptServer,
 			"fake":    scriptFake,
+			"cluster": scriptCluster,
+			"asked":   scriptAsked,
 			"code":    scriptCode,
 			"waiting": scriptWaiting,
 			"pending": scriptPending,

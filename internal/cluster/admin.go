@@ -179,8 +179,18 @@ func (n *Node) Groups() (all []topic.Group) {
 // Transfer has a member lead a group: see topic.Cluster.
 func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byte) error {
 	if number < 0 {
-		if _, err := n.Topics().Log(of); err == topic.ErrNotFound {
+		_, err := n.Topics().Log(of)
+		if err != nil && err != topic.ErrNotFound {
+			// Another member leads the group, and knows.
+			if err = n.Fresh(ctx, of); err == nil && n.names.get(string(of)) == nil {
+				err = topic.ErrNotFound
+			}
+		}
+		switch {
+		case err == topic.ErrNotFound:
 			return invalid("there is no topic %s", of)
+		case err != nil:
+			return err
 		}
 		number = int64(GroupOf(string(of), n.member.Groups))
 	}
@@ -214,6 +224,9 @@ func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byt
 		if preferred && leader == target {
 			return true, nil
 		}
+		if target != n.member.ID && !c.up(target) {
+			return false, invalid("%s has gone down", name)
+		}
 		if said < 0 || c.ticks-said >= 2 {
 			said = c.ticks
 			c.suggest(entry.Leader{Group: uint16(g), Member: target})
@@ -245,9 +258,9 @@ func (n *Node) Drain(ctx context.Context, name string, off bool) error {
 			case !c.up(found.ID) || start == 0:
 				return false, invalid("%s is down", name)
 			case !slices.ContainsFunc(n.Said().Members, func(o entry.Member) bool {
-				return o.Role == entry.Voter && o.ID != found.ID && c.up(o.ID)
+				return o.Role == entry.Voter && o.ID != found.ID && c.up(o.ID) && !c.drained(o.ID)
 			}):
-				return false, invalid("no other voter is up that could lead")
+				return false, invalid("no other voter could lead: they are down or drained")
 			default:
 				value = drainValue(start)
 			}

@@ -101,7 +101,7 @@ func (noObserver) SyncRound(time.Duration, int) {}
 func (noObserver) Committed(time.Duration)      {}
 
 // Transport carries what members say. Nothing of it has to arrive, and none of its
-// methods blocks but Fetch and Sum.
+// methods blocks but Fetch and Sums.
 type Transport interface {
 	// Send sends raft's message for a group. With a MsgApp go the bytes that its
 	// entries name: see Node.Bodies.
@@ -115,6 +115,8 @@ type Transport interface {
 	// Fetch gets bytes of a topic from a member, up to so many: what is stored from
 	// an offset on. The error is a *peer.GoneError if they were trimmed there.
 	Fetch(from uint64, topic entry.ID, offset, end int64) (Fetched, error)
+	// Sums gets the CRC-32C of each MiB of a topic from a member: see Node.Sums.
+	Sums(from uint64, topic entry.ID, offset, end int64) ([]uint32, error)
 }
 
 // Fetched is bytes of a topic as another member has them.
@@ -143,7 +145,7 @@ type Node struct {
 	admitted []entry.Member
 	out      atomic.Pointer[[]uint64] // who was removed
 	ticks    atomic.Int64             // as the core counts them
-	clock    atomic.Int64             // the time by which topics are kept, in ms
+	ahead    atomic.Int64             // how far the own clock is not believed, in ms
 	free     atomic.Int64             // how much room a majority has
 	making   making
 	counts   counts

@@ -51,6 +51,8 @@ type coreGroup struct {
 
 	leaderAt  int    // tick at which it had a leader last
 	campaigns int    // as the group counts them
+	asked     uint64 // who was asked to take the lead last, and when
+	askedAt   int
 	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
 	handUntil int
 }
@@ -226,7 +228,9 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 		c.n.counts.elections.Add(int64(cg.g.Campaigns() - cg.campaigns))
 		cg.campaigns = cg.g.Campaigns()
 	}
-	cg.seenLeader.Store(&now)
+	if seen := cg.seenLeader.Swap(&now); seen == nil || seen.ready != ready {
+		c.n.keeper.soon() // another member decides what goes
+	}
 }
 
 // Leader returns who leads a group, 0 if nobody is known to; ready is true if it is
@@ -284,7 +288,7 @@ func (n *Node) Tick() { n.core.post(n.core.tick) }
 func (c *core) tick() {
 	c.ticks++
 	c.n.ticks.Store(int64(c.ticks))
-	c.n.clock.Store(c.clockNow().UnixMilli())
+	c.n.ahead.Store(c.clockAhead().Milliseconds())
 	c.n.free.Store(c.majorityFree())
 	c.lookAtPeers()
 	c.members()
@@ -377,7 +381,9 @@ func (n *Node) Unreachable(id uint64, number int) {
 
 // PeerGone tells that the process of a member is gone: its connections are closed, and
 // it takes no new ones. The groups that it led forget it, so that another may be
-// elected at once.
+// elected at once, and it is down until its next process is heard: who is elected would
+// else hand the lead back to it, if it is the one that is preferred, and take no batches until
+// raft gives that up.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
 		p := n.core.peer(id)

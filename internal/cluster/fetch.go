@@ -139,6 +139,9 @@ func (f *fetcher) makeFit(job *takeJob, p *entry.Topic) (*storage.Log, error) {
 	if l == nil {
 		return f.n.o.Store.CreateAs(p.Name, p.ID, p.Oldest, p.Time)
 	}
+	if job.task.Old == nil {
+		return l, f.confirm(job, p, l)
+	}
 	i := slices.IndexFunc(job.task.Old, func(o entry.Topic) bool { return o.ID == p.ID })
 	if i < 0 || l.Begin() > p.Oldest || l.Next() < p.Oldest {
 		// Nothing of it is known to be what the others have.
@@ -153,6 +156,63 @@ func (f *fetcher) makeFit(job *takeJob, p *entry.Topic) (*storage.Log, error) {
 		return l, l.Reset(ctx, p.Oldest)
 	}
 	return l, l.AdvanceOldest(p.Oldest)
+}
+
+// confirm keeps of a topic what another member says is the same there: nothing else tells
+// whether what is here is what the cluster has.
+func (f *fetcher) confirm(job *takeJob, p *entry.Topic, l *storage.Log) error {
+	ctx := context.Background()
+	from, to := max(l.Begin(), p.Oldest), min(l.Next(), p.End)
+	if l.Begin() > p.Oldest || to <= from || !f.same(job, p.ID, l, from, to) {
+		return l.Reset(ctx, p.Oldest)
+	}
+	if l.Next() > p.End {
+		if err := l.TruncateTo(ctx, p.End); errors.Is(err, storage.ErrNotFound) {
+			return l.Reset(ctx, p.Oldest) // no batch ends there: these are others
+		} else if err != nil {
+			return err
+		}
+	}
+	return l.AdvanceOldest(p.Oldest)
+}
+
+// same reports whether a member has the same bytes of a topic.
+func (f *fetcher) same(job *takeJob, id entry.ID, l *storage.Log, from, to int64) bool {
+	own := func(from, to int64) (uint32, bool) {
+		v, err := l.Stored(from, to)
+		if err != nil {
+			return 0, false
+		}
+		b, err := ReadViews(nil, []View{v})
+		return crc32.Checksum(b, castagnoli), err == nil
+	}
+	for from < to {
+		sums := f.sums(job, id, from, to)
+		if len(sums) == 0 {
+			return false
+		}
+		for _, sum := range sums {
+			end := min(from+peer.SumBytes, to)
+			if has, ok := own(from, end); !ok || has != sum {
+				return false
+			}
+			from = end
+		}
+	}
+	return true
+}
+
+// sums asks the other members for sums, one after another.
+func (f *fetcher) sums(job *takeJob, id entry.ID, from, to int64) []uint32 {
+	for _, m := range job.task.Table.Conf.Voters {
+		if m == f.n.member.ID {
+			continue
+		}
+		if sums, err := f.n.o.Transport.Sums(m, id, from, to); err == nil {
+			return sums
+		}
+	}
+	return nil
 }
 
 // fetchNext gets the next bytes of a topic from whoever has them.

@@ -94,6 +94,30 @@ func Admitted(fsys vfs.FS, m grouplog.Member, boot uint64, w *peer.Welcome) erro
 	return l.Close()
 }
 
+// notePeers keeps who the members are where it is found without the member log: a member
+// that has lost that log asks them to be admitted anew.
+func (d *disk) notePeers(members []entry.Member) {
+	w := &peer.Welcome{ID: d.n.member.ID, Groups: d.n.member.Groups}
+	for _, m := range members {
+		if active(&m) {
+			w.Members = append(w.Members, m)
+		}
+	}
+	b := peer.AppendWelcome(nil, w)
+	if string(b) == d.peers {
+		return
+	}
+	if err := grouplog.NotePeers(d.n.o.FS, b); err != nil {
+		d.n.log.Warn("where the other members are is not noted", "err", err)
+		return
+	}
+	d.peers = string(b)
+}
+
+// Peers returns who was a member when this one last knew it, as far as the work directory
+// says: for who has lost the member log.
+func Peers(fsys vfs.FS) []entry.Member { return admittedBy(fsys) }
+
 // admittedBy returns those who were members when this one was admitted, or nobody.
 func admittedBy(fsys vfs.FS) []entry.Member {
 	b, err := grouplog.Peers(fsys)

@@ -193,9 +193,9 @@ func (l *Log) unknown(offset int64, err error) error {
 		return topic.ErrBusy // it is being fetched from others
 	case damaged:
 		return l.n.notLeader(l.group)
-	case offset > l.Readable() && !leads:
+	case offset > l.Readable():
 		e := l.n.notLeader(l.group)
-		e.Beyond = true
+		e.Beyond, e.Leads = true, leads
 		return e
 	}
 	return err

@@ -39,23 +39,20 @@ func (c *core) members() {
 }
 
 // settled reports whether a change is done in a group: a majority of the voters that
-// are to be would know it after a start.
+// are to be would know it after a start. It goes by what they say: this member may be
+// out of the group, and then hears of its leaving perhaps never.
 func (c *core) settled(number int, change uint64) bool {
-	cg := c.groups[number]
-	conf, has := cg.g.Conf()
-	if has < change || len(conf.Outgoing) > 0 {
-		return false
-	}
+	_, voters, _ := c.groups[0].g.Members()
 	k := 0
-	for _, id := range conf.Voters {
-		if id == c.n.member.ID && cg.g.Settled() >= change {
+	for _, id := range voters {
+		if id == c.n.member.ID && c.groups[number].g.Settled() >= change {
 			k++
 		}
 		if p := c.peers[id]; p != nil && p.groups[number].settled >= change {
 			k++
 		}
 	}
-	return 2*k > len(conf.Voters)
+	return 2*k > len(voters)
 }
 
 // idle reports whether no change of members is under way.

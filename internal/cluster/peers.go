@@ -22,6 +22,7 @@ type peerState struct {
 	heard   int // tick at which it said anything last; 0: never
 	clock   int64
 	clockAt time.Time // when it said so, by the own clock
+	differs bool      // from the own clock, by much
 	free    int64
 	flags   peer.Flags
 	groups  []told
@@ -110,6 +111,9 @@ func (c *core) flags() (f peer.Flags) {
 	if c.draining() {
 		f |= peer.Draining
 	}
+	if slices.ContainsFunc(c.groups, func(cg *coreGroup) bool { return cg.g.Lacks() }) {
+		f |= peer.Lacking
+	}
 	return f
 }
 
@@ -166,6 +170,7 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 		c := &n.core
 		p := c.peer(from)
 		p.heard, p.clock, p.clockAt, p.free, p.flags = c.ticks, beat.Clock, n.o.Now(), beat.Free, beat.Flags
+		c.compareClocks(from, p)
 		for _, gb := range beat.Groups {
 			if int(gb.Group) >= len(c.groups) {
 				continue
@@ -183,6 +188,22 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 			t.asked, t.askedAt = own, c.ticks
 		}
 	})
+}
+
+// compareClocks logs when the clock of another member begins to differ from the own one, and
+// when it does so no more.
+func (c *core) compareClocks(id uint64, p *peerState) {
+	by := time.UnixMilli(p.clock).Sub(p.clockAt)
+	differs := by.Abs() > maxAhead
+	if differs == p.differs {
+		return
+	}
+	p.differs = differs
+	if name := c.n.Said().name(id); differs {
+		c.n.log.Warn("the clocks of two members differ: batches get the time of most, or what is close to it", "member", name, "ahead", by.Round(time.Millisecond))
+	} else {
+		c.n.log.Info("the clocks of two members agree again", "member", name)
+	}
 }
 
 // Met tells that a member has connected: the number of its process, and what it runs.
@@ -220,9 +241,9 @@ func (c *core) lookAtPeers() {
 // maxAhead is how far ahead of the others a clock is believed.
 const maxAhead = 10 * time.Second
 
-// clockNow returns the time that a leader gives to batches, and that retention goes by:
-// the own clock's, but not far ahead of what most voters say.
-func (c *core) clockNow() time.Time {
+// clockAhead returns how far the own clock is ahead of what is believed: it may not be far
+// ahead of what most voters say.
+func (c *core) clockAhead() time.Duration {
 	now := c.n.o.Now()
 	conf, _ := c.groups[0].g.Conf()
 	times := []int64{now.UnixMilli()}
@@ -232,11 +253,12 @@ func (c *core) clockNow() time.Time {
 		}
 	}
 	slices.Sort(times)
-	if most := time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead); now.After(most) {
-		return most
-	}
-	return now
+	return max(now.Sub(time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead)), 0)
 }
+
+// now returns the time that a leader gives to batches, and that retention goes by, in
+// milliseconds since 1970.
+func (n *Node) now() int64 { return n.o.Now().UnixMilli() - n.ahead.Load() }
 
 // majorityFree returns how much room there is, at least, on so many voters as are a
 // majority, this one among them.

@@ -59,6 +59,9 @@ func (s *Said) member(id uint64) (m entry.Member, ok bool) {
 	return s.Members[i], true
 }
 
+// Member returns a member by its id, and whether there is one.
+func (s *Said) Member(id uint64) (entry.Member, bool) { return s.member(id) }
+
 // addr returns where clients find a member, or nothing.
 func (s *Said) addr(id uint64) string {
 	m, _ := s.member(id)
@@ -81,6 +84,9 @@ func (c *core) publish(always bool) {
 	c.n.said.Store(s)
 	if c.n.o.Changed != nil {
 		c.n.o.Changed(s)
+	}
+	if len(g.Said().Members) > 0 {
+		c.n.disk.post(func() { c.n.disk.notePeers(s.Members) })
 	}
 	for _, cg := range c.groups {
 		cg.g.SetMaxRound(c.n.maxRound())

@@ -295,6 +295,14 @@ func (n simNet) Beat(to uint64, b *peer.Beat) {
 
 func (n simNet) Suggest(uint64, []byte) {}
 
+func (n simNet) Sums(from uint64, id entry.ID, offset, end int64) ([]uint32, error) {
+	o := n.m.s.members[from-1]
+	if !o.up() || !n.m.s.linked(n.m.id, from) {
+		return nil, ErrNotHere
+	}
+	return o.node.Sums(id, offset, end)
+}
+
 func (n simNet) Sending(to uint64, number int) bool {
 	return slices.ContainsFunc(n.m.s.net, func(l letter) bool {
 		return l.from == n.m.id && l.to == to && l.group == number && l.m != nil && l.m.GetType() == pb.MsgSnap

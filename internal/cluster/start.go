@@ -62,7 +62,6 @@ func Open(o Options) (*Node, error) {
 	}
 	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
 	n.core = core{actor: newActor(), n: n, peers: make(map[uint64]*peerState)}
-	n.clock.Store(o.Now().UnixMilli())
 	n.free.Store(-1)
 	n.disk = disk{actor: newActor(), n: n, doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}

@@ -416,6 +416,10 @@ func (g *Group) Unreachable(id uint64) {
 	}
 }
 
+// Lacks reports whether the member lacks bytes of its own log, or soon will: it does not
+// campaign.
+func (g *Group) Lacks() bool { return g.lacks() }
+
 // lacks reports whether the member lacks bytes of its own log, or soon will.
 func (g *Group) lacks() bool { return len(g.damage) > 0 || g.takeover != nil }
 

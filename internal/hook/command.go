@@ -30,6 +30,8 @@ type Command struct {
 	// Timeout is how long the program may run before it and all that it has
 	// started are killed; 0 for no limit.
 	Timeout time.Duration
+	// Node is the member of a cluster that runs it: LOGD_NODE. Empty: none.
+	Node string
 	// Logger gets what the program writes, line by line.
 	Logger *slog.Logger
 }
@@ -68,6 +70,9 @@ func (c *Command) Run(ctx context.Context, p Partition) error {
 	out := &lineLogger{log: c.Logger.With("topic", p.Topic, "partition", p.Path)}
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Env = environment(p)
+	if c.Node != "" {
+		cmd.Env = append(cmd.Env, "LOGD_NODE="+c.Node)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ type request struct {
 
 	config  bool // the request is CONFIG, whose answer the connection looks at
 	asks    bool // and was sent for that alone
-	repeats bool // it does no harm to send the request again
+	repeats bool // it does no harm to send the request again, to this server or another one
 	waited  bool // the caller does nothing but wait for the answer
 }
 
@@ -83,7 +84,7 @@ type answer struct {
 
 	batches *Batches
 	err     error  // why there is no answer of the right kind
-	leader  string // the address that err names, if it names the leader
+	leader  string // as Failure.Leader
 	refused bool   // the server certainly did not do what was asked for
 	cut     bool   // batches ends before a batch that can't be taken
 	torn    error  // the stream has ended in the answer: the *DamageError of where
@@ -113,15 +114,17 @@ func (l *Link) Call(kind AnswerKind, req *protocol.Request) *Call {
 }
 
 // LineCall returns a call with AnswerAny for a request line, given without its line
-// end. The request has no data after it, and its answer no batches.
-func (l *Link) LineCall(line string) *Call {
-	cl := l.calls.get(AnswerAny)
+// end, and the topic that it is about, if any. The request has no data after it, and
+// its answer no batches.
+func (l *Link) LineCall(line string) (cl *Call, topic string) {
+	cl = l.calls.get(AnswerAny)
 	cl.line = append(cl.line[:0], line...)
 	var req protocol.Request
 	protocol.ParseRequest(cl.line, &req) // for the command; what is wrong with it is for the server to say
+	topic = string(req.Topic)
 	cl.line = append(cl.line, "\r\n"...)
 	cl.sends(req.Command)
-	return cl
+	return cl, topic
 }
 
 // sends notes that the call's line is the request, of that command.
@@ -130,7 +133,7 @@ func (cl *Call) sends(c protocol.Command) {
 	cl.config = c == protocol.Config
 	switch c {
 	case protocol.Read, protocol.Tail, protocol.Config, protocol.Stats, protocol.Ping, protocol.Topics, protocol.Info,
-		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention, protocol.Help:
+		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention, protocol.Help, protocol.Cluster, protocol.Groups:
 		cl.repeats = true
 	}
 }
@@ -203,3 +206,11 @@ func (cl *Call) Release() {
 
 // outcome returns what the call's failure means for the batch it appends.
 func (cl *Call) outcome() Outcome { return outcomeFor(cl.kind, cl.refused || cl.unsent) }
+
+// failure returns why the call, which went to the server at addr, has failed.
+func (cl *Call) failure(addr string) *Failure {
+	return &Failure{
+		Addr: addr, Err: cl.err, Outcome: cl.outcome(), Undone: cl.refused || cl.unsent,
+		Answered: cl.refused && !errors.Is(cl.err, ErrConnectionLost), Leader: cl.leader,
+	}
+}

@@ -36,14 +36,15 @@ const (
 // A conn takes calls until it has ended. Every call that it took is over, or
 // was given to it, when run returns.
 type conn struct {
-	nc     net.Conn
-	addr   string
-	number int64 // see Link.Connection
-	opts   *Options
-	alone  bool   // see Link.alone
-	proved func() // called once, at the first answer of a server that serves
-	reader replyReader
-	gone   chan struct{} // closed by the Link, after run and all that follows it
+	nc      net.Conn
+	addr    string
+	number  int64 // see Link.Connection
+	opts    *Options
+	servers *Servers
+	alone   bool   // see Link.alone
+	proved  func() // called once, at the first answer of a server that serves
+	reader  replyReader
+	gone    chan struct{} // closed by the Link, after run and all that follows it
 
 	wake chan struct{} // wakes the writer; holds one
 	turn chan struct{} // gives the reader its role back; holds one
@@ -51,18 +52,19 @@ type conn struct {
 	quiet func() socketState // how the socket is; nil where that can't be asked
 
 	mu       sync.Mutex
-	purpose  purpose     // what it is for
-	reads    int         // how many were taken and are not over
-	others   int         // calls, likewise
-	waits    int         // those of the reads that wait
-	left     bool        // it ends with the read that waits
-	queue    Queue[Call] // not yet written
-	sent     Queue[Call] // being written or written, and not yet answered
-	ended    error       // why no more calls are taken; nil for as long as they are
-	closed   bool        // the server announced that it answers no more
-	sleeping bool        // the writer waits for wake
-	armed    bool        // the reader's deadline is set
-	lastUsed time.Time   // when something was last sent or awaited
+	purpose  purpose       // what it is for
+	reads    int           // how many were taken and are not over
+	others   int           // calls, likewise
+	waits    int           // those of the reads that wait
+	left     bool          // it ends with the read that waits
+	queue    Queue[Call]   // not yet written
+	sent     Queue[Call]   // being written or written, and not yet answered
+	ended    error         // why no more calls are taken; nil for as long as they are
+	closed   bool          // the server announced that it answers no more
+	sleeping bool          // the writer waits for wake
+	armed    bool          // the reader's deadline is set
+	silent   time.Duration // how long the server may be silent until then
+	lastUsed time.Time     // when something was last sent or awaited
 
 	role       role
 	direct     *Call           // the call whose caller has the role, nil if it is nobody's or the goroutine's
@@ -73,9 +75,6 @@ type conn struct {
 	limitAsked bool          // CONFIG was sent for limit
 	limited    chan struct{} // closed when limit is known, or never will be
 	limit      atomic.Int64  // the server's MaxBatchSize, or unlimited; 0 if it is not known
-
-	redirected bool   // it was made because another server named this one
-	leader     string // another server that this one named: the connection has ended for that
 
 	proven atomic.Bool // proved was called; set by whoever has the role of the reader
 
@@ -89,12 +88,12 @@ type conn struct {
 	rest     net.Buffers // what WriteTo has left of bufs; a field so as not to escape
 }
 
-func newConn(nc net.Conn, addr string, opts *Options, proved func()) *conn {
+func newConn(nc net.Conn, addr string, l *Link, proved func()) *conn {
 	cn := &conn{
-		nc: nc, addr: addr, opts: opts, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
+		nc: nc, addr: addr, opts: &l.opts, servers: l.servers, number: made.Add(1), alone: l.alone, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: socketOf(nc),
 	}
-	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), opts: opts}
+	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), opts: &l.opts}
 	return cn
 }
 
@@ -379,9 +378,6 @@ func (cn *conn) readAnswer() error {
 		cn.closed = true
 		err = fmt.Errorf("%w after answering: %w", err, cl.err)
 	}
-	if err == nil && cl.err != nil && cn.sent.Len() == 1 && cn.queue.Len() == 0 && cn.elsewhere(cl) {
-		err, cn.leader = cl.err, cl.leader
-	}
 	if err == nil && cn.left {
 		err = errLeft
 	}
@@ -397,7 +393,9 @@ func (cn *conn) readAnswer() error {
 // silence says what a deadline that passed means.
 func (cn *conn) silence(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("the server was silent for %v: %w", cn.opts.ReadTimeout, os.ErrDeadlineExceeded)
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		return fmt.Errorf("the server was silent for %v: %w", cn.silent, os.ErrDeadlineExceeded)
 	}
 	return err
 }
@@ -407,9 +405,6 @@ func (cn *conn) silence(err error) error {
 func (cn *conn) unasked(line []byte) error {
 	cl := &Call{}
 	if cn.reader.answer(line, cl); cl.refused {
-		cn.mu.Lock()
-		defer cn.mu.Unlock()
-		cn.leader = cl.leader
 		return cl.err
 	}
 	return fmt.Errorf("%w: %q answers no request", ErrBadAnswer, line)
@@ -475,9 +470,13 @@ func (r armingReader) Read(p []byte) (int, error) {
 func (cn *conn) arm() {
 	cn.armed = true
 	cn.lastUsed = time.Now()
-	limit := cn.opts.ReadTimeout
+	limit, cl := cn.opts.ReadTimeout, cn.sent.Peek()
+	if p := cn.servers.Patience(); p > 0 && cl.repeats && (limit < 0 || p < limit) {
+		limit = p // another server is asked then
+	}
 	if limit < 0 {
 		return
 	}
-	cn.nc.SetReadDeadline(cn.lastUsed.Add(limit + cn.sent.Peek().wait))
+	cn.silent = limit
+	cn.nc.SetReadDeadline(cn.lastUsed.Add(limit + cl.wait))
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -188,12 +189,13 @@ func (l *Link) SkipPause() {
 	}
 }
 
-// pause waits until the next round may begin.
+// pause waits until the next round may begin. Who asks for a pinned Link pauses by
+// itself.
 func (l *Link) pause(ctx context.Context, e *effort) error {
 	l.mu.Lock()
 	wait := time.Until(l.notBefore)
 	l.mu.Unlock()
-	if wait <= 0 {
+	if wait <= 0 || l.pinned {
 		return ctx.Err()
 	}
 	timer := time.NewTimer(wait)
@@ -208,28 +210,23 @@ func (l *Link) pause(ctx context.Context, e *effort) error {
 	}
 }
 
-// tryAll tries the leader, if one was named, and every address once.
+// tryAll tries every address once.
 func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 	var reasons Errors
-	if leader := l.takeLeader(); leader != "" {
-		nc, err := l.dial(ctx, leader)
-		if err == nil {
-			return nc, leader, nil
-		}
-		reasons = append(reasons, err)
-	}
 	l.mu.Lock()
 	first := l.addr
 	l.mu.Unlock()
-	for i := range l.opts.Addrs {
-		which := (first + i) % len(l.opts.Addrs)
-		addr := l.opts.Addrs[which]
+	all := l.addrs()
+	for _, addr := range l.servers.order(all, first) {
 		nc, err := l.dial(ctx, addr)
 		if err == nil {
 			l.mu.Lock()
-			l.addr = which
+			l.addr = slices.Index(all, addr)
 			l.mu.Unlock()
 			return nc, addr, nil
+		}
+		if ctx.Err() == nil {
+			l.servers.lost(addr)
 		}
 		reasons = append(reasons, err)
 	}
@@ -237,14 +234,18 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 }
 
 func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
-	if limit := l.opts.ConnectTimeout; limit > 0 {
+	limit := l.opts.ConnectTimeout
+	if p := l.servers.Patience(); p > 0 && (limit < 0 || p < limit) {
+		limit = p
+	}
+	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	nc, err := l.opts.Dial(ctx, "tcp", addr)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("%s: no connection within %v", addr, l.opts.ConnectTimeout)
+		return nil, fmt.Errorf("%s: no connection within %v", addr, limit)
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		err = errors.New(err.Error()) // it is not the caller's context that has ended
@@ -265,13 +266,18 @@ func (l *Link) failed(err error) (pause time.Duration) {
 }
 
 // Backoff returns how long to pause after so many failures in a row, and one:
-// twice as long each time, between Options.ReconnectMin and ReconnectMax.
+// twice as long each time, between Options.ReconnectMin and ReconnectMax. In a
+// cluster, where another server takes over soon, the bounds are lower.
 func (l *Link) Backoff(failures int) time.Duration {
-	pause := l.opts.ReconnectMax
-	if failures < 32 { // no shift beyond that is less than ReconnectMax
-		pause = min(l.opts.ReconnectMin<<failures, pause)
-		if pause < l.opts.ReconnectMin {
-			pause = l.opts.ReconnectMax // shifted out
+	least, most := l.opts.ReconnectMin, l.opts.ReconnectMax
+	if l.servers.Cluster() {
+		least, most = min(least, 5*time.Millisecond), min(most, 500*time.Millisecond)
+	}
+	pause := most
+	if failures < 32 { // no shift beyond that is less than most
+		pause = min(least<<failures, most)
+		if pause < least {
+			pause = most // shifted out
 		}
 	}
 	return pause - rand.N(pause/2+1)
@@ -300,12 +306,11 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		return context.Canceled
 	}
 	proved := false
-	cn := newConn(nc, addr, &l.opts, func() {
+	cn := newConn(nc, addr, l, func() {
 		proved = true
 		l.proved()
+		l.servers.answered(addr)
 	})
-	cn.number, cn.alone = made.Add(1), l.alone
-	cn.redirected, l.trying = addr == l.trying, ""
 	if l.reads.Load() != nil {
 		cn.purpose = forOthers
 	}
@@ -314,13 +319,15 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		l.opts.Logger.Debug("connected", slog.String("remote", addr))
 		l.opts.OnConnect(addr)
 		reason := cn.run()
-		if own := errors.Is(reason, errIdle) || errors.Is(reason, errAbandoned) || errors.Is(reason, errLeft); !proved && !own {
+		own := slices.ContainsFunc([]error{errIdle, errAbandoned, errLeft, errDropped, ErrClosed}, func(own error) bool { return errors.Is(reason, own) })
+		if !own {
+			l.servers.lost(addr)
+		}
+		if !proved && !own {
 			l.failed(reason)
 			l.nextAddr()
 		} else if errors.Is(reason, protocol.ErrShuttingDown) {
 			l.nextAddr()
-		} else if errors.Is(reason, protocol.ErrNotLeader) {
-			l.redirect(cn, reason)
 		}
 		l.opts.Logger.Debug("disconnected", slog.String("remote", addr), slog.Any("reason", reason))
 		l.opts.OnDisconnect(addr, reason)
@@ -333,5 +340,5 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 func (l *Link) nextAddr() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.addr = (l.addr + 1) % len(l.opts.Addrs)
+	l.addr = (l.addr + 1) % len(l.addrs())
 }

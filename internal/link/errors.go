@@ -21,6 +21,10 @@ type Failure struct {
 	Addr    string // the server's address, empty when there was no connection
 	Err     error
 	Outcome Outcome
+
+	Answered bool   // Err is the server's answer
+	Undone   bool   // the server certainly did not do what was asked for
+	Leader   string // the address that Err names, if it names the leader
 }
 
 // Outcome is what is known of a failed append.

@@ -112,11 +112,14 @@ func (l *Link) askLimit(cn *conn) bool {
 	return ok
 }
 
-// learn takes the limit from the answer to CONFIG. A server that gives none is
-// taken for one that has none.
+// learn takes the limit from the answer to CONFIG, and what there is about a cluster.
+// A server that gives no limit is taken for one that has none.
 func (cn *conn) learn(cl *Call) {
 	limit := int64(unlimited)
 	if cl.err == nil {
+		if settings, err := protocol.ParseSettings(cl.Body); err == nil {
+			cn.servers.learn(&settings)
+		}
 		for line := range bytes.Lines(cl.Body) {
 			name, value, _ := bytes.Cut(line, []byte(":"))
 			if string(name) != "MaxBatchSize" {

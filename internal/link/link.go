@@ -56,11 +56,13 @@ var made atomic.Int64
 // read and thrown away when it comes. The connection of a read that waits is dropped
 // instead.
 type Link struct {
-	opts  Options
-	alone bool            // it has one caller at a time: a read that waits holds up nobody
-	life  context.Context // ends with Close; the parent of connecting
-	stop  context.CancelFunc
-	wg    sync.WaitGroup // connections, and connecting
+	opts    Options
+	servers *Servers
+	alone   bool            // it has one caller at a time: a read that waits holds up nobody
+	pinned  bool            // it is to the one server of opts.Addrs alone, of those that are known
+	life    context.Context // ends with Close; the parent of connecting
+	stop    context.CancelFunc
+	wg      sync.WaitGroup // connections, and connecting
 
 	calls callPool
 
@@ -72,9 +74,7 @@ type Link struct {
 	mu         sync.Mutex
 	closed     bool
 	connecting *effort   // nil if nobody is at it
-	addr       int       // which of opts.Addrs is tried first
-	leader     string    // is tried before opts.Addrs, once, because a server named it
-	trying     string    // leader, while a round tries it
+	addr       int       // which of the addresses is tried first
 	failures   int       // in a row, since the last answer that was no error
 	notBefore  time.Time // when the next round may begin
 	lastErr    error     // why the last round failed
@@ -84,20 +84,31 @@ type Link struct {
 }
 
 // New returns a Link that connects when it is first used.
-func New(o Options) *Link {
-	l := &Link{opts: o}
+func New(o Options) *Link { return newLink(o, newServers(o.Addrs)) }
+
+func newLink(o Options, servers *Servers) *Link {
+	l := &Link{opts: o, servers: servers}
 	l.life, l.stop = context.WithCancel(context.Background())
 	return l
 }
 
-// Sibling returns a Link of the same options, callbacks included, that is not
-// connected. It is closed apart. It is for one caller at a time: its reads that wait
-// have no connections of their own.
-func (l *Link) Sibling() *Link {
-	s := New(l.opts)
-	s.alone = true
-	return s
+// addrs returns the addresses that the Link tries, which must not be changed.
+func (l *Link) addrs() []string {
+	if l.pinned {
+		return l.opts.Addrs
+	}
+	return l.servers.all()
 }
+
+// drop ends the connection, if there is one, for a caller who asks another server.
+func (l *Link) drop() {
+	if cn := l.conn.Load(); cn != nil {
+		cn.end(errDropped)
+	}
+}
+
+// errDropped ends a connection whose only caller asks another server.
+var errDropped = errors.New("another server is asked")
 
 // Close ends the connection and all calls under way, whose error is ErrClosed,
 // and waits for the Link's goroutines. Only the first call does anything.
@@ -158,7 +169,7 @@ func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bo
 	// A connection may end between its making and its first call, but trying
 	// on is of no use if it happens again and again.
 	unasked := 0
-	for range 3 + len(l.opts.Addrs) {
+	for range 3 + len(l.addrs()) {
 		if cl.kind == AnswerBatches {
 			if reads := l.reads.Load(); reads != nil {
 				return reads.send(ctx, cl, enqueue)
@@ -178,7 +189,7 @@ func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bo
 		case l.apart(cl):
 			return nil, errApart
 		case err == errUnasked && !cn.live():
-			if unasked++; unasked >= len(l.opts.Addrs) {
+			if unasked++; unasked >= len(l.addrs()) {
 				return nil, cn.whyUnasked()
 			}
 		case err != nil && err != errUnasked:
@@ -191,51 +202,56 @@ func (l *Link) send(ctx context.Context, cl *Call, enqueue func(*conn, *Call) bo
 // Do sends the call and waits until it is over. If it returns nil the call has
 // its answer and is the caller's, to be released; otherwise the call is gone.
 func (l *Link) Do(ctx context.Context, cl *Call) *Failure {
+	f, mine := l.attempt(ctx, cl)
+	if f != nil && mine {
+		cl.Release()
+	}
+	return f
+}
+
+// attempt is Do, and leaves a call that has failed to its caller, if mine is true.
+func (l *Link) attempt(ctx context.Context, cl *Call) (f *Failure, mine bool) {
 	for try := 1; ; try++ {
 		if l.apart(cl) {
-			return l.doApart(ctx, cl)
+			return l.attemptApart(ctx, cl)
 		}
-		if again, failure := l.try(ctx, cl, try); !again {
-			return failure
+		again, f, mine := l.try(ctx, cl, try)
+		if !again {
+			return f, mine
 		}
 	}
 }
 
-// try is Do, once. With again the call is ready to be sent anew: a read that was
-// lost to another one, or a call that does no harm and went to a host that has
-// closed the connection before it ever answered, and there are other hosts.
-func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure *Failure) {
+// try is attempt, once. With again the call is ready to be sent anew: a read that was
+// lost to another one.
+func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure *Failure, mine bool) {
 	const maxLost = 10
 	kind := cl.kind
 	cn, err := l.send(ctx, cl, (*conn).enqueueDirect)
 	if err == errApart {
-		return true, nil
+		return true, nil, true
 	}
 	if err != nil {
-		cl.Release()
-		return false, &Failure{Err: err, Outcome: outcomeFor(kind, true)}
+		return false, &Failure{Err: err, Outcome: outcomeFor(kind, true), Undone: true}, true
 	}
 	cn.readDirect(ctx, cl)
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
 		if over, outcome := cn.abandon(cl, ctx.Err()); !over {
-			return false, &Failure{Addr: cn.addr, Err: ctx.Err(), Outcome: outcome}
+			return false, &Failure{Addr: cn.addr, Err: ctx.Err(), Outcome: outcome}, false
 		}
 	}
 	if errors.Is(cl.err, errAbandoned) && ctx.Err() != nil {
 		cl.err = ctx.Err() // which is what has ended the connection
 	}
 	if cl.err != nil {
-		elsewhere := cl.repeats && !cn.proven.Load() && errors.Is(cl.err, ErrConnectionLost) && ctx.Err() == nil
-		if try < maxLost && cl.lostToAnother() || try < len(l.opts.Addrs) && elsewhere {
+		if try < maxLost && cl.lostToAnother() {
 			cl.again()
-			return true, nil
+			return true, nil, true
 		}
-		failure := &Failure{Addr: cn.addr, Err: cl.err, Outcome: cl.outcome()}
-		cl.Release()
-		return false, failure
+		return false, cl.failure(cn.addr), true
 	}
 	cl.Addr, cl.Connection = cn.addr, cn.number
-	return false, nil
+	return false, nil, true
 }

@@ -30,8 +30,10 @@ func (l *Link) Start(ctx context.Context, out []byte, p *Pending) *Failure {
 // TryStart is Start, but does not wait. It reports false if there is no connection
 // to send the batch on, or none whose server is known to take it: then p is free.
 // If only is not 0, no connection counts but the one with that number.
-func (l *Link) TryStart(out []byte, p *Pending, only int64) bool {
+// Numbered tells that the batch has a number, so that it can be sent again.
+func (l *Link) TryStart(out []byte, p *Pending, only int64, numbered bool) bool {
 	p.begin(out)
+	p.cl.repeats = numbered
 	if cn := l.conn.Load(); cn != nil && (only == 0 || cn.number == only) {
 		known, err := cn.admits(int64(len(out)))
 		if err != nil { // as if the server had said so
@@ -155,9 +157,13 @@ func (p *Pending) Answered() <-chan struct{} { return p.cl.done }
 func (p *Pending) Taken() { p.over = true }
 
 func (p *Pending) failure(err error, o Outcome) *Failure {
-	f := &Failure{Err: err, Outcome: o}
+	f := &Failure{}
+	if p.over { // else the call is the connection's
+		f = p.cl.failure("")
+	}
 	if p.cn != nil {
 		f.Addr = p.cn.addr
 	}
+	f.Err, f.Outcome = err, o
 	return f
 }

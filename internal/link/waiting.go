@@ -37,15 +37,14 @@ func (cn *conn) leave() bool {
 // reads, with their connections for as long as the server keeps those.
 const maxRested = 4
 
-// doApart is Do for a read that waits, over a Link for itself.
-func (l *Link) doApart(ctx context.Context, cl *Call) *Failure {
+// attemptApart is attempt for a read that waits, over a Link for itself.
+func (l *Link) attemptApart(ctx context.Context, cl *Call) (f *Failure, mine bool) {
 	r, err := l.borrow()
 	if err != nil {
-		cl.Release()
-		return &Failure{Err: err}
+		return &Failure{Err: err}, true
 	}
 	defer l.giveBack(r)
-	return r.Do(ctx, cl)
+	return r.attempt(ctx, cl)
 }
 
 // borrow returns a Link for one read that waits.
@@ -84,10 +83,7 @@ func (l *Link) giveBack(r *Link) {
 // another returns a Link of the same options that goes first to the server that l
 // has now. Caller holds mu.
 func (l *Link) another() *Link {
-	r := New(l.opts)
-	r.addr = l.addr
-	if cn := l.conn.Load(); cn != nil && cn.live() && !slices.Contains(l.opts.Addrs, cn.addr) {
-		r.leader = cn.addr
-	}
+	r := newLink(l.opts, l.servers)
+	r.addr, r.pinned = l.addr, l.pinned
 	return r
 }

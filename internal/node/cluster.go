@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -12,6 +13,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,9 +54,12 @@ type member struct {
 	who       grouplog.Member
 	start     uint64
 	addr      string // where clients find it
+	replaces  uint64 // the id that it had before it lost its log; 0: none
+	stopping  chan struct{}
 	peerAddr  string
 
-	producers int64 // as the store was opened
+	producers int64        // as the store was opened
+	warned    atomic.Int64 // the value of producers that was last heard of
 	said      atomic.Pointer[cluster.Said]
 	limits    atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
 }
@@ -63,18 +69,22 @@ type member struct {
 func (n *Node) checkMembership() (who grouplog.Member, is bool, err error) {
 	c := &n.o.Config
 	who, err = grouplog.ReadMember(n.fs)
+	if errors.Is(err, grouplog.ErrDamaged) && c.Node != "" && c.Cluster != "" && len(c.Join) > 0 {
+		n.log.Error("it can't be read who this member is: it asks to be admitted anew", "err", err)
+		return who, false, nil
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if c.Node != "" && len(c.Join) == 0 {
-			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: --join and --cluster. To run without one: leave out --node",
-				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node)
+			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: logd --workdir %s --node %s --join HOST:PORT --cluster ID. To run without one: leave out --node",
+				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node, c.WorkDir, c.Node)
 		}
 		return who, false, nil
 	case err != nil:
 		return who, false, err
 	case c.Node == "":
-		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: --node %s. To make it a server of its own again: logd cluster single --workdir %s",
-			ErrMembership, c.WorkDir, who.Name, who.Name, c.WorkDir)
+		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: logd --workdir %s --node %s. To make it a server of its own again: logd cluster single --workdir %s",
+			ErrMembership, c.WorkDir, who.Name, c.WorkDir, who.Name, c.WorkDir)
 	case c.Node != who.Name:
 		return who, true, fmt.Errorf("%w: %s is member %s of a cluster, and --node is %s", ErrMembership, c.WorkDir, who.Name, c.Node)
 	case c.Cluster != "" && !strings.EqualFold(c.Cluster, hex.EncodeToString(who.Cluster[:])):
@@ -119,7 +129,7 @@ func advertised(setting, host string, l net.Listener) string {
 // which may take until another one admits it.
 func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*member, error) {
 	c := &n.o.Config
-	m := &member{n: n, who: who, start: random()}
+	m := &member{n: n, who: who, start: random(), stopping: make(chan struct{})}
 	var err error
 	if m.listener, err = listen(c.PeerHost); err != nil {
 		return nil, fmt.Errorf("listen for the other members (peer-host): %w", err)
@@ -133,6 +143,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	}
 	said := cluster.Saved(n.fs)
 	m.producers = m.configOf(said).producers()
+	m.warned.Store(m.producers)
 	m.apply(said)
 	return m, nil
 }
@@ -144,8 +155,9 @@ func (m *member) join(ctx context.Context) (who grouplog.Member, err error) {
 	if err != nil {
 		return who, err
 	}
+	was := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == grouplog.Dir })
 	for _, e := range entries {
-		if e.IsDir() && batch.ValidTopic(e.Name()) {
+		if !was && e.IsDir() && batch.ValidTopic(e.Name()) {
 			return who, fmt.Errorf("%w: %s has topics, %s for one, and only an empty work directory can join a cluster", ErrMembership, c.WorkDir, e.Name())
 		}
 	}
@@ -153,17 +165,25 @@ func (m *member) join(ctx context.Context) (who grouplog.Member, err error) {
 	if err != nil {
 		return who, err
 	}
-	who = grouplog.Member{Cluster: [16]byte(id), Name: c.Node}
-	n.log.Info("asking to be admitted to the cluster", "cluster", c.Cluster, "join", strings.Join(c.Join, ","))
+	return m.admitted(ctx, [16]byte(id), c.Join)
+}
+
+// admitted has the members at some addresses admit this one, and makes the work directory
+// that of the member that it is then.
+func (m *member) admitted(ctx context.Context, id [16]byte, addrs []string) (who grouplog.Member, err error) {
+	n, c := m.n, &m.n.o.Config
+	who = grouplog.Member{Cluster: id, Name: c.Node}
+	name := hex.EncodeToString(id[:])
+	n.log.Info("asking to be admitted to the cluster", "cluster", name, "join", strings.Join(addrs, ","))
 	last := ""
-	w, err := peernet.Join(ctx, c.Join, &peer.Join{Cluster: who.Cluster, Name: c.Node, Addr: m.addr, PeerAddr: m.peerAddr}, func(addr string, err error) {
+	w, err := peernet.Join(ctx, addrs, &peer.Join{Cluster: who.Cluster, Name: c.Node, Addr: m.addr, PeerAddr: m.peerAddr}, func(addr string, err error) {
 		if s := addr + err.Error(); s != last { // once, and not each half second
 			last = s
 			n.log.Warn("not admitted yet", "by", addr, "err", err)
 		}
 	})
 	if _, refused := errors.AsType[*peer.Refused](err); refused {
-		return who, fmt.Errorf("%w: the members at %s are not of cluster %s: %w", ErrMembership, strings.Join(c.Join, ","), c.Cluster, err)
+		return who, fmt.Errorf("%w: the members at %s are not of cluster %s: %w", ErrMembership, strings.Join(addrs, ","), name, err)
 	}
 	if err != nil {
 		return who, fmt.Errorf("join the cluster: %w", err)
@@ -172,8 +192,93 @@ func (m *member) join(ctx context.Context) (who grouplog.Member, err error) {
 	if err := cluster.Admitted(n.fs, who, boot(), w); err != nil {
 		return who, fmt.Errorf("join the cluster: %w", err)
 	}
-	n.log.Info("admitted to the cluster", "cluster", c.Cluster, "id", w.ID)
+	n.log.Info("admitted to the cluster", "cluster", name, "id", w.ID)
 	return who, nil
+}
+
+// openAnew is open. A member that has lost a part of its log must not go on under its id,
+// since it has promised what it does not know any more: it asks to be admitted under
+// another one, and to vote in its own place again when it has what the others have.
+func (m *member) openAnew(ctx context.Context, store *storage.Store) error {
+	err := m.open(store)
+	if !errors.Is(err, cluster.ErrLostLog) {
+		return err
+	}
+	n, old := m.n, m.who
+	n.log.Error("this member has lost a part of what it has promised, and asks to be admitted under a new id", "id", old.ID, "err", err)
+	addrs := slices.Clone(n.o.Config.Join)
+	for _, p := range cluster.Peers(n.fs) {
+		if p.ID != old.ID {
+			addrs = append(addrs, p.PeerAddr)
+		}
+	}
+	if len(addrs) == 0 {
+		return fmt.Errorf("%w; nobody is known who could admit it: --join names another member", err)
+	}
+	if m.who, err = m.admitted(ctx, old.Cluster, addrs); err != nil {
+		return err
+	}
+	m.replaces = old.ID
+	return m.open(store)
+}
+
+// takeItsPlace has this member vote in the place of the one that it was, once it has all.
+func (m *member) takeItsPlace() {
+	if m.replaces == 0 {
+		return
+	}
+	m.n.group.Go(func() {
+		tick := time.NewTicker(m.n.o.Config.ElectionTimeout)
+		defer tick.Stop()
+		for {
+			select {
+			case <-m.n.cut.Done():
+				return
+			case <-m.n.quit:
+				return
+			case <-m.stopping:
+				return
+			case <-tick.C:
+			}
+			old, there := m.node.Said().Member(m.replaces)
+			if self, ok := m.node.Said().Member(m.who.ID); !ok || m.node.Ready() != nil || self.Role == entry.Joining {
+				continue
+			}
+			if !there || old.Role != entry.Voter {
+				return
+			}
+			ctx, cancel := context.WithTimeout(m.n.cut, m.n.o.Config.Timeout)
+			err := m.node.Replace(ctx, strconv.FormatUint(m.replaces, 10), strconv.FormatUint(m.who.ID, 10))
+			if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Addr != "" {
+				err = replaceAt(ctx, e.Addr, m.replaces, m.who.ID)
+			}
+			cancel()
+			m.n.log.Info("asked to vote in the place of the member that this one was", "old", m.replaces, "id", m.who.ID, "err", err)
+		}
+	})
+}
+
+// replaceAt asks a member for REPLACE as an operator would.
+func replaceAt(ctx context.Context, addr string, old, id uint64) error {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	req := protocol.Request{Command: protocol.Replace, Member: strconv.AppendUint(nil, old, 10), With: strconv.AppendUint(nil, id, 10)}
+	if _, err := nc.Write(protocol.AppendRequest(nil, &req)); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(nc).ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	reply, err := protocol.ParseReply(bytes.TrimRight(line, "\r\n"))
+	if err == nil && reply.Kind == protocol.ReplyError {
+		err = errors.New(string(reply.Reason))
+	}
+	return err
 }
 
 // open makes the member of what is stored.
@@ -204,10 +309,6 @@ func (m *member) open(store *storage.Store) error {
 		o.Holder = n.hooks
 	}
 	node, err := cluster.Open(o)
-	if errors.Is(err, cluster.ErrLostLog) {
-		return fmt.Errorf("%w. This member has lost a part of what it has promised, and must not go on under its id. "+
-			"If the others have a majority, start it with an empty work directory, --join and --cluster, and then: log-cli cluster replace %s NEW-ID", err, m.who.Name)
-	}
 	if err != nil {
 		return err
 	}
@@ -223,11 +324,13 @@ func word(version string) string { return strings.ReplaceAll(strings.TrimSpace(v
 func (m *member) run() {
 	m.transport.Start(m.node, m.listener)
 	m.node.Run()
+	m.takeItsPlace()
 }
 
 // end stops the member.
 func (m *member) end() error {
 	var errs []error
+	close(m.stopping)
 	if m.node != nil {
 		errs = append(errs, m.transport.Close(), m.node.Close())
 	} else if m.listener != nil {
@@ -309,7 +412,7 @@ func (m *member) apply(s *cluster.Said) {
 			}
 		}
 	}
-	if now := m.configOf(s).producers(); now != m.producers && len(s.Settings) > 0 {
+	if now := m.configOf(s).producers(); m.warned.Swap(now) != now && now != m.producers && len(s.Settings) > 0 {
 		m.n.log.Warn("the setting takes effect when this member is started the next time", "setting", "producers", "value", now, "now", m.producers)
 	}
 	m.limits.Store(&c)
@@ -332,6 +435,9 @@ func (m *member) settings() protocol.Settings {
 	s := m.n.settings(m.limits.Load())
 	s.FlushBatches, s.FlushInterval = 1, 0 // what is acknowledged is synced, on a majority
 	s.Node, s.Cluster, s.ElectionTimeout = m.who.Name, hex.EncodeToString(m.who.Cluster[:]), m.n.o.Config.ElectionTimeout
+	c := m.limits.Load()
+	s.RetentionAge, s.RetentionBytes, s.KeepFree = c.RetentionAge, c.RetentionBytes, c.KeepFree
+	s.Topics, s.TopicsWhitelist = int64(c.Topics), strings.Join(c.TopicsWhitelist, ",")
 	return s
 }
 
@@ -367,21 +473,12 @@ func (m *member) checkSetting(key, value string, s *cluster.Said) error {
 func (m *member) mayCreate(name string, topics int) error {
 	c := m.limits.Load()
 	switch {
-	case len(c.TopicsWhitelist) > 0 && !contains(c.TopicsWhitelist, name):
+	case len(c.TopicsWhitelist) > 0 && !slices.Contains(c.TopicsWhitelist, name):
 		return topic.ErrNotAllowed
 	case c.Topics > 0 && topics >= c.Topics:
 		return topic.ErrMaxTopics
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // InitCluster makes the work directory of c that of the first member of a new cluster,

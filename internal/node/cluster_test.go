@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -289,7 +290,15 @@ func TestClusterCommands(t *testing.T) {
 				t.Errorf("%s leads, want %s", got, to)
 			}
 		}
-		c.do("TRANSFER b group=2")
+		for g := range 4 { // also who does not lead the group knows that there is no such topic
+			c.do(fmt.Sprintf("TRANSFER b group=%d", g))
+		}
+		c.do("TRANSFER a group=0")
+		if line, _ := askLine(c, "TRANSFER c topic=nothing"); line != "ERR invalid request" {
+			t.Errorf("TRANSFER for a topic that is not there: %q", line)
+		}
+		c.do("TRANSFER a topic=t")
+		c.wait("b", "INFO t", func(b string) bool { return field(b, "Leader") == c.configs["a"].Host })
 		c.wait("b", "GROUPS", func(b string) bool { return strings.Contains(b, "group=2 leader=b prefers=b ") })
 	})
 	t.Run("not here", func(t *testing.T) {
@@ -347,6 +356,10 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("bad settings: %q, %q", line, other)
 		}
 		c.do("SETTING topics-whitelist t,u")
+		c.do("SETTING retention-age 24h")
+		if _, body := c.do("CONFIG"); field(body, "TopicsWhitelist") != "t,u" || field(body, "RetentionAge") != "24h0m0s" {
+			t.Errorf("CONFIG does not show what was set: %q", body)
+		}
 		c.write("u", "x")
 		if line, _ := askLine(c, batchLines("w", "x")); line != "ERR topic not allowed" {
 			t.Errorf("a topic that is not listed: %q", line)
@@ -367,6 +380,11 @@ func TestClusterCommands(t *testing.T) {
 		if line != "ERR invalid request" {
 			t.Errorf("TRANSFER to a member that is drained: %q", line)
 		}
+		c.do("DRAIN b")
+		if line, _ := askLine(c, "DRAIN c"); line != "ERR invalid request" {
+			t.Errorf("DRAIN of the last one that may lead: %q", line)
+		}
+		c.do("DRAIN b off=1")
 		c.do("DRAIN a off=1")
 		c.do("TRANSFER a group=1")
 	})
@@ -532,4 +550,108 @@ func TestClusterRetention(t *testing.T) {
 	}
 	c.write("t", "after")
 	c.same("t")
+}
+
+// The hook runs on the member that leads, before anything goes, on any member; and on the
+// next one if that has not seen to it.
+func TestClusterHooks(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	hook := func(g *config.Config) {
+		g.DeleteHook = fmt.Sprintf("/bin/sh -c 'test -f %s.stop && exit 1; echo $LOGD_NODE $LOGD_HOOK_TOPIC $LOGD_HOOK_BASE >>%s' sh", ran, ran)
+		g.PartitionSize, g.BatchSize, g.Partitions = 1000, 500, 3
+	}
+	c := beginCluster(t, t.TempDir(), hook)
+	for _, name := range []string{"b", "c"} {
+		g := c.config(name, t.TempDir())
+		hook(&g)
+		g.Join, g.Cluster = []string{c.configs["a"].PeerHost}, c.id
+		c.configs[name] = g
+		c.start(name)
+	}
+	c.wait("a", "CLUSTER", func(body string) bool { return strings.Count(body, "role=voter state=up") == 3 })
+	c.write("t", "first")
+	c.do("TRANSFER b topic=t")
+	if err := os.WriteFile(ran+".stop", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		c.write("t", fmt.Sprintf("%d %s", i, strings.Repeat("x", 300)))
+	}
+	c.wait("b", "HOOKS", func(b string) bool { return strings.Contains(b, "topic=t base=0 ") })
+	for _, name := range []string{"a", "b", "c"} {
+		c.wait(name, "INFO t", func(b string) bool { return field(b, "Oldest") == "0" })
+	}
+	if _, body := c.ask("c", "HOOKS"); body != "\r\n" {
+		t.Errorf("hooks of a member that does not lead: %q", body)
+	}
+	c.do("TRANSFER c topic=t")
+	c.wait("c", "HOOKS", func(b string) bool { return strings.Contains(b, "topic=t base=0 ") })
+	c.wait("b", "HOOKS", func(b string) bool { return !strings.Contains(b, "topic=t") })
+	if err := os.Remove(ran + ".stop"); err != nil {
+		t.Fatal(err)
+	}
+	if line, _ := c.ask("c", "HOOK t 0 retry"); line != "OK" {
+		t.Errorf("HOOK: %q", line)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		c.wait(name, "INFO t", func(b string) bool { return field(b, "Partitions") == "3" })
+	}
+	got, err := os.ReadFile(ran)
+	if err != nil || !strings.Contains(string(got), "c t 0\n") || strings.Count(string(got), "c t ") != strings.Count(string(got), "\n") {
+		t.Errorf("hooks ran: %q, %v", got, err)
+	}
+}
+
+// A member that has lost its log comes back under another id, with the topics that the
+// others say are right, and votes again.
+func TestClusterLostLog(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), nil)
+	c.join("b", "c")
+	for i := range 30 {
+		c.write(fmt.Sprintf("t%d", i%3), strings.Repeat("x", 1000))
+	}
+	c.same("t0")
+	c.same("t1")
+	c.same("t2")
+	for _, lost := range []string{"log", "member"} {
+		c.stop("c")
+		dir := filepath.Join(c.configs["c"].WorkDir, ".cluster")
+		files, _ := filepath.Glob(filepath.Join(dir, "log", "*"))
+		if lost == "member" {
+			files = []string{filepath.Join(dir, "member")}
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[len(b)/2] ^= 1
+			if err := os.WriteFile(f, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.write("t0", "while it was away")
+		before := c.nodes["a"].member.Load().node.Said().NextMember
+		n := c.start("c")
+		body := c.wait("a", "CLUSTER", func(b string) bool {
+			return strings.Count(b, "role=voter state=up") == 3 && strings.Count(b, "member=") == 3 ||
+				lost == "member" && strings.Contains(b, "role=learner state=up")
+		})
+		if !strings.Contains(body, fmt.Sprintf("member=%d name=c ", before)) {
+			t.Errorf("lost %s: %s", lost, body)
+		}
+		if lost == "member" { // who it was can't be known: that is for the operator
+			m := regexp.MustCompile(`member=(\d+) name=c [^\r]*role=voter state=down`).FindStringSubmatch(body)
+			if m == nil {
+				t.Fatal(body)
+			}
+			c.do(fmt.Sprintf("REPLACE %s %d", m[1], before))
+		}
+		if fetched := n.member.Load().node.Stats().Fetched; fetched > 2000 {
+			t.Errorf("lost %s: %d bytes were fetched", lost, fetched)
+		}
+		for i := range 3 {
+			c.same(fmt.Sprintf("t%d", i))
+		}
+	}
 }

@@ -40,7 +40,7 @@ func newHooks(c *config.Config, log *slog.Logger) (*hooks, error) {
 		return nil, err
 	}
 	h := &hooks{workDir: dir, opened: make(chan struct{})}
-	command := &hook.Command{Args: words, Timeout: c.DeleteHookTimeout, Logger: log}
+	command := &hook.Command{Args: words, Timeout: c.DeleteHookTimeout, Node: c.Node, Logger: log}
 	h.queue = hook.NewQueue(hook.Options{
 		Run: func(ctx context.Context, p hook.Partition) error {
 			select {

@@ -196,7 +196,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.store.Store(store)
 	if m != nil {
-		if err := m.open(store); err != nil {
+		if err := m.openAnew(ctx, store); err != nil {
 			return err
 		}
 		n.hooks.begin(m.node)
@@ -328,7 +328,7 @@ func flushInterval(c *config.Config) time.Duration {
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
 	m := n.member.Load()
-	if m != nil && m.node != nil {
+	if m != nil && m.node != nil && ctx.Err() == nil {
 		m.handOver(ctx)
 	}
 	if s := n.server.Load(); s != nil {

@@ -35,7 +35,7 @@ func TestHandshake(t *testing.T) {
 		{"GET / HTTP/1.1", ""},
 		{strings.Repeat("x", 5000), ""},
 		{"", ""},
-		{"JOIN " + id + " c h:1 h:2", "OK 7 0\r\n"},
+		{"JOIN " + id + " c h:1 h:2", "OK 7 0 1\r\n"},
 		{"JOIN " + id + " busy h:1 h:2", "ERR not leader h:9\r\n"},
 		{"JOIN " + strings.Repeat("0", 32) + " c h:1 h:2", "ERR wrong cluster\r\n"},
 	} {
@@ -52,7 +52,7 @@ func TestHandshake(t *testing.T) {
 				if j.Name == "busy" {
 					return peer.AppendRefusal(nil, peer.NotLeader+" h:9")
 				}
-				return peer.AppendWelcome(nil, 7, nil)
+				return peer.AppendWelcome(nil, &peer.Welcome{ID: 7, Groups: 1})
 			}
 			start(t, network, o, both, new(fakeNode))
 			c := rawDial(t, network, both[2])

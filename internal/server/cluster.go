@@ -15,6 +15,9 @@ func (c *caller) fresh(req *protocol.Request) error {
 	if req.Command == protocol.Topics {
 		name = nil
 	}
+	if c.cluster == topic.Cluster(noCluster{}) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.srv.o.Timeout)
 	defer cancel()
 	return c.cluster.Fresh(ctx, name)

@@ -83,6 +83,12 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 		}
 	}
 	f, err := c.lookup(c.ctx, req.Command, req.Topic)
+	if errors.Is(err, topic.ErrNotFound) && !req.Fresh {
+		// Who leads may have been replaced, and not know it yet.
+		if err = c.fresh(req); err == nil {
+			f, err = c.lookup(c.ctx, req.Command, req.Topic)
+		}
+	}
 	if err != nil {
 		if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); elsewhere && req.Fresh {
 			err = protocol.ErrNotFound // what there is, is known here
@@ -217,10 +223,16 @@ func (c *caller) tryRead(to Responder) outcome {
 		}
 		r.beyond = nil
 		if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Beyond {
-			if r.req.Fresh {
+			switch {
+			case r.req.Fresh:
 				err = protocol.ErrNotFound
-			} else {
+			case !e.Leads:
 				r.beyond = err
+			default: // it may have been replaced, and not know it yet
+				if err = c.fresh(&r.req); err == nil {
+					r.req.Fresh = true
+					continue
+				}
 			}
 		}
 		switch {

@@ -48,8 +48,8 @@ type App struct {
 
 	Format Format // the value of -o, if the command has FormatFlag
 
-	host                    string
-	hostFrom                string // the environment variable that it is from
+	hosts                   hosts
+	hostFrom                string // the environment variable that they are from
 	timeout, connectTimeout time.Duration
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
@@ -179,28 +179,32 @@ func (a *App) ClientConfig() logd.ClientConfig {
 		}
 		return d
 	}
-	addrs := strings.Split(a.host, ",")
-	for i := range addrs {
-		addrs[i] = strings.TrimSpace(addrs[i])
-	}
 	return logd.ClientConfig{
-		Addrs:             addrs,
-		ConnectTimeout:    or(a.connectTimeout),
-		ReadTimeout:       or(a.readTimeout),
-		WriteTimeout:      or(a.writeTimeout),
-		ReconnectAttempts: 1,
+		Addrs:          a.hosts.addrs(),
+		ConnectTimeout: or(a.connectTimeout),
+		ReadTimeout:    or(a.readTimeout),
+		WriteTimeout:   or(a.writeTimeout),
 	}
 }
 
-// Dial connects to the server that the flags name.
+// Dial connects to the first server that answers, of those that the flags name. If none
+// does it fails at once. What comes later is tried for as long as a cluster may take to
+// have a leader again.
 func (a *App) Dial(ctx context.Context) (*logd.Client, error) {
 	cfg := a.ClientConfig()
 	if err := cfg.Validate(); err != nil && a.hostFrom != "" {
-		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", a.hostFrom, a.host))
+		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", a.hostFrom, &a.hosts))
 	} else if err != nil {
-		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT", a.host))
+		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT", &a.hosts))
 	}
-	return logd.Dial(ctx, cfg)
+	dialing, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	cfg.OnConnectFailed = func(err error, _ time.Duration) { end(err) }
+	client, err := logd.Dial(dialing, cfg)
+	if cause := context.Cause(dialing); err != nil && errors.Is(cause, logd.ErrConnect) {
+		err = &logd.OpError{Op: "connect", Err: cause}
+	}
+	return client, err
 }
 
 // WithClient runs f with a connection. The error of a topic that is read only says

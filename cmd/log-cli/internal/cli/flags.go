@@ -23,7 +23,8 @@ func (a *App) online(cmds ...*cobra.Command) []*cobra.Command {
 	for _, cmd := range cmds {
 		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 		flags.SortFlags = false
-		flags.StringVar(&a.host, "host", logd.DefaultAddr, "ask the server at `HOST:PORT`; of several, with commas between, the first that answers (environment: "+CLIHostEnv+", else "+HostEnv+")")
+		a.hosts.text = logd.DefaultAddr
+		flags.Var(&a.hosts, "host", "ask the server at `HOST:PORT`; of several, with commas between or the flag repeated, the first that answers (environment: "+CLIHostEnv+", else "+HostEnv+")")
 		flags.DurationVar(&a.timeout, "timeout", 15*time.Second, "`TIME` for each of the three below")
 		flags.DurationVar(&a.connectTimeout, "connect-timeout", 0, "wait this `TIME` for a connection")
 		flags.DurationVar(&a.readTimeout, "read-timeout", 0, "wait this `TIME` for the server to go on answering")
@@ -44,10 +45,40 @@ func (a *App) resolveHost(cmd *cobra.Command) {
 	}
 	for _, name := range []string{CLIHostEnv, HostEnv} {
 		if env := a.Getenv(name); env != "" {
-			a.host, a.hostFrom = env, name
+			a.hosts.text, a.hostFrom = env, name
 			return
 		}
 	}
+}
+
+// hosts is the value of --host: addresses with commas between.
+type hosts struct {
+	text  string
+	given bool
+}
+
+// Set takes more addresses.
+func (h *hosts) Set(text string) error {
+	if h.given {
+		text = h.text + "," + text
+	}
+	h.text, h.given = text, true
+	return nil
+}
+
+func (h *hosts) String() string { return h.text }
+
+// Type is asked for by pflag.
+func (h *hosts) Type() string { return "HOST:PORT" }
+
+// addrs returns the addresses, each once.
+func (h *hosts) addrs() (addrs []string) {
+	for addr := range strings.SplitSeq(h.text, ",") {
+		if addr = strings.TrimSpace(addr); !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
 }
 
 // checkTimeouts refuses timeouts that would never wait.

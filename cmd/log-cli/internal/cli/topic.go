@@ -60,6 +60,20 @@ func OnlyTopic(t *Topic) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error { return t.Only(args) }
 }
 
+// OneWord makes a command take one word, which is a name of what it says.
+func OneWord(word *string, name, ofWhat string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 || args[0] == "":
+			return fmt.Errorf("want the %s %s", name, ofWhat)
+		case len(args) > 1:
+			return fmt.Errorf("%q is one word too many: the %s is %q", args[1], name, args[0])
+		}
+		*word = args[0]
+		return nil
+	}
+}
+
 // Set takes the value of --topic.
 func (t *Topic) Set(name string) error {
 	if t.flag && name != t.Name {

@@ -1,6 +1,6 @@
 // Package operate has the commands of log-cli with which a person looks after a
-// server: what it stores, its settings and counters, retention, delete hooks, and
-// the end of topics. What they ask and have done is in package admin.
+// server: what it stores, its settings and counters, retention, delete hooks, the
+// end of topics, and the members of its cluster. What they ask and have done is in package admin.
 package operate
 
 import (
@@ -13,6 +13,6 @@ import (
 func Commands(a *cli.App) []*cobra.Command {
 	return []*cobra.Command{
 		topicsCommand(a), infoCommand(a), deleteCommand(a), trimCommand(a), statsCommand(a), configCommand(a), pingCommand(a),
-		hooksCommand(a), retentionCommand(a),
+		hooksCommand(a), retentionCommand(a), clusterCommand(a),
 	}
 }

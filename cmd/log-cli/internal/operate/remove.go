@@ -57,6 +57,7 @@ func confirmed(a *cli.App, r *removal, what string) (bool, error) {
 func deleteCommand(a *cli.App) *cobra.Command {
 	var r removal
 	var now bool
+	var id string
 	cmd := &cobra.Command{
 		Use:        "delete TOPIC [flags]",
 		SuggestFor: []string{"remove", "rm", "drop"},
@@ -66,16 +67,25 @@ the files for a while (its setting delete-after, 24h unless changed) under
 .deleted in its work directory. With --now, and if the disk is full, it removes
 them at once. Delete hooks are not run.
 
+The topic that has the name now is deleted. With --id it is deleted only if its
+Id is that, as log-cli info shows it. In a cluster it is gone on all members.
+
 On a terminal it asks. Elsewhere it wants --yes.`,
 		Example: `  log-cli delete greetings --dry-run
   log-cli delete greetings --yes
   log-cli delete greetings --now`,
-		Args:    cli.OnlyTopic(&r.topic),
-		PreRunE: func(*cobra.Command, []string) error { return mayRemove(a, &r) },
+		Args: cli.OnlyTopic(&r.topic),
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("id") && strings.Trim(id, "0123456789abcdef") != "" || cmd.Flags().Changed("id") && id == "" {
+				return fmt.Errorf("--id is %q: want the hexadecimal digits of the topic's Id, as log-cli info shows it", id)
+			}
+			return mayRemove(a, &r)
+		},
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
-			return deleteTopic(ctx, a, client, &r, now)
+			return deleteTopic(ctx, a, client, &r, id, now)
 		}),
 	}
+	cmd.Flags().StringVar(&id, "id", "", "only the topic with this `ID`")
 	cmd.Flags().BoolVar(&now, "now", false, "remove the files at once, too")
 	removalFlags(a, cmd, &r)
 	a.FormatFlag(cmd)
@@ -116,7 +126,7 @@ func bases(offsets []int64) string {
 	return b.String()
 }
 
-func deleteTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal, now bool) error {
+func deleteTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal, id string, now bool) error {
 	name := r.topic.Name
 	info, err := client.Info(ctx, name)
 	if errors.Is(err, logd.ErrNotFound) {
@@ -124,6 +134,9 @@ func deleteTopic(ctx context.Context, a *cli.App, client *logd.Client, r *remova
 	}
 	if err != nil {
 		return err
+	}
+	if id != "" && info.ID != id {
+		return exit.With(exit.NotFound, fmt.Errorf("topic %q has the id %s, not %s", name, info.ID, id))
 	}
 	gone := &jsonRemoved{Topic: name, DryRun: r.dryRun, Partitions: info.Partitions, Messages: info.Messages, Bytes: info.Bytes}
 	if r.dryRun {

@@ -23,10 +23,13 @@ type ledger struct {
 	note   func(format string, args ...any) // tells the user something
 	life   context.Context                  // ends when nothing more is to be waited for
 	retry  time.Duration                    // how long to wait for a server that went away; less than 0 for ever
-	topic  string
-	limit  int64 // the largest batch that the server takes
-	target int64 // the largest batch to make if it can be helped
-	count  int64 // how many messages make a batch full; 0 for any number
+	// election is after how much silence of a leader a cluster elects another one; 0 for
+	// a server that is in none.
+	election time.Duration
+	topic    string
+	limit    int64 // the largest batch that the server takes
+	target   int64 // the largest batch to make if it can be helped
+	count    int64 // how many messages make a batch full; 0 for any number
 
 	messages int64 // how many messages there were so far
 
@@ -86,6 +89,7 @@ func (d *ledger) ask(ctx context.Context) (limit int64, numbers bool, err error)
 	if err != nil {
 		return 0, false, err
 	}
+	d.election = conf.ElectionTimeout
 	if limit = conf.MaxBatchSize; limit <= 0 {
 		limit = logd.DefaultMaxBatchSize
 	}

@@ -77,6 +77,10 @@ func (d *numbered) open(path string) error {
 	return nil
 }
 
+// patientElections is for how many election timeouts a cluster may be without a leader
+// before the user is told.
+const patientElections = 4
+
 // begin makes a Writer.
 func (d *numbered) begin() (err error) {
 	cfg := logd.WriterConfig{
@@ -85,9 +89,12 @@ func (d *numbered) begin() (err error) {
 	}
 	if d.retry == 0 {
 		cfg.StopOnError = true
-		cfg.NoSequence = d.disk == nil // nothing is ever sent again
+		cfg.NoSequence = d.disk == nil && d.election == 0 // nothing is ever sent again
 	} else {
 		cfg.WriteWhileFailing, cfg.Patience = true, time.Millisecond // the user is told soon
+	}
+	if d.election > 0 {
+		cfg.Patience = patientElections * d.election
 	}
 	d.mu.Lock()
 	d.next = 0

@@ -196,7 +196,7 @@ func newSender(ctx context.Context, a *cli.App, client *logd.Client, f *writeFla
 		p := &delivery{last: -1}
 		d, l = p, &p.ledger
 	}
-	l.client, l.note, l.life, l.retry = client, a.Note, ctx, f.retry.or(endless)
+	l.client, l.note, l.life, l.retry, l.election = client, a.Note, ctx, f.retry.or(endless), asked.election
 	l.topic, l.count, l.json, l.limit, l.target = f.topic.Name, f.count, a.JSON(), limit, int64(f.batchSize)
 	switch {
 	case l.target > limit:
