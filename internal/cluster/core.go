@@ -381,9 +381,9 @@ func (n *Node) Unreachable(id uint64, number int) {
 
 // PeerGone tells that the process of a member is gone: its connections are closed, and
 // it takes no new ones. The groups that it led forget it, so that another may be
-// elected at once, and it is down until its next process is heard: who is elected would
-// else hand the lead back to it, if it is the one that is preferred, and take no batches until
-// raft gives that up.
+// elected at once, and it is down until its next process has connected: who is elected
+// would else hand the lead back to it, if it is the one that is preferred, and take no
+// batches until raft gives that up.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
 		p := n.core.peer(id)
