@@ -32,6 +32,9 @@ func TestParse(t *testing.T) {
 	if o, err = parse([]string{"-short", "-rounds", "7"}, io.Discard); err != nil || o.rounds != 7 {
 		t.Errorf("got %+v, error %v: want what was given to be stronger than -short", o, err)
 	}
+	if o, err = parse([]string{"-works", "C1", "-cases", "kill"}, io.Discard); err != nil || !slices.Equal(o.works, []string{work.Cluster}) || !o.cases.MatchString("kill -9") || o.cases.MatchString("cold") {
+		t.Errorf("got %+v, error %v", o, err)
+	}
 	for _, bad := range []string{
 		"-systems kafka", "-works W9", "-works W1,", "-rounds 0", "-rounds 101", "-duration 1us", "-duration 11m", "-limit 0s", "W1", "-none", "-cases (",
 	} {

@@ -408,7 +408,12 @@ func (n *Node) Receive(from uint64, number int, m *pb.Message, bodies []byte, do
 		return
 	}
 	n.core.post(func() {
-		n.core.groups[number].g.Step(m, parts)
+		cg := n.core.groups[number]
+		if cg.orphan.late(m, n.core.ticks) {
+			done()
+			return
+		}
+		cg.g.Step(m, parts)
 		n.core.take(number)
 		if len(bodies) == 0 {
 			done() // a disk that hangs is no reason not to take what has no bytes

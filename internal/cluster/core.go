@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/storage"
@@ -44,9 +46,9 @@ type coreGroup struct {
 
 	seen map[uint32][]storage.Range // damage that the group was told of, by topic
 
-	logBytes int64  // of its entries in the member log
-	stalled  bool   // the table that is taken over may be of no use
-	orphanOf uint64 // the leader whose process is gone; 0: none
+	logBytes int64 // of its entries in the member log
+	stalled  bool  // the table that is taken over may be of no use
+	orphan   orphan
 
 	leaderAt  int    // tick at which it had a leader last
 	campaigns int    // as the group counts them
@@ -54,6 +56,21 @@ type coreGroup struct {
 	askedAt   int
 	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
 	handUntil int
+}
+
+// orphan is what is left of a leader whose process is gone.
+type orphan struct {
+	of      uint64 // the leader; 0: none
+	term    uint64 // in which it led
+	until   int    // tick up to which nothing of that term is taken from it
+	waiting bool   // this member has not campaigned yet
+}
+
+// late reports whether a message is what a leader that is gone had sent before: it was
+// in sockets and queues. The group would have a leader again that is none, and would
+// neither campaign nor vote for an election timeout.
+func (o *orphan) late(m *pb.Message, tick int) bool {
+	return o.of != 0 && m.GetFrom() == o.of && m.GetTerm() == o.term && tick <= o.until
 }
 
 type verdictKey struct{ index, term uint64 }
@@ -368,15 +385,16 @@ func (n *Node) Unreachable(id uint64, number int) {
 
 // PeerGone tells that the process of a member is gone: its connections are closed, and
 // it takes no new ones. The groups that it led forget it, so that another may be
-// elected at once, and it is down until it is heard again: who is elected would else hand
-// the lead back to it, if it is the one that is preferred, and take no batches until
-// raft gives that up.
+// elected at once, and it is down until its next process has connected: who is elected
+// would else hand the lead back to it, if it is the one that is preferred, and take no
+// batches until raft gives that up.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
-		n.core.peer(id).heard = 0
+		p := n.core.peer(id)
+		p.gone, p.goneUntil = p.start, n.core.ticks+group.ElectionTicks
 		for i, cg := range n.core.groups {
-			if leader, _ := cg.g.Leader(); leader == id {
-				cg.orphanOf = id
+			if leader, term := cg.g.Leader(); leader == id {
+				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true}
 				cg.g.Forget()
 				n.core.take(i)
 			}
@@ -391,15 +409,18 @@ func (n *Node) PeerGone(id uint64) {
 func (n *Node) Campaign(gone uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
-			if cg.orphanOf != gone {
+			if cg.orphan.of != gone {
 				continue
 			}
-			if leader, _ := cg.g.Leader(); leader != 0 {
-				cg.orphanOf = 0
-				continue
+			first := cg.orphan.waiting
+			cg.orphan.waiting = false
+			// In a newer term another one is being elected, maybe by this one's vote: to
+			// stand against it would end its term as soon as it has begun. If it has not been
+			// elected by the next time, nobody will.
+			if leader, term := cg.g.Leader(); leader == 0 && (term == cg.orphan.term || !first) {
+				cg.g.Campaign()
+				n.core.take(i)
 			}
-			cg.g.Campaign()
-			n.core.take(i)
 		}
 	})
 }

@@ -16,6 +16,9 @@ type peerState struct {
 	start   uint64 // the number of its process; 0 until it was heard of
 	version string
 
+	gone      uint64 // the number of a process of it that has ended
+	goneUntil int    // tick up to which that is believed: it may still be heard, late
+
 	heard   int // tick at which it said anything last; 0: never
 	clock   int64
 	clockAt time.Time // when it said so, by the own clock
@@ -58,13 +61,18 @@ func (c *core) peer(id uint64) *peerState {
 	return p
 }
 
-// up reports whether a member was heard within an election timeout.
+// up reports whether a member was heard within an election timeout, and its process is
+// not known to have ended since. INVARIANT: nobody hands its lead to one that has ended:
+// it would take no batches for an election timeout.
 func (c *core) up(id uint64) bool {
 	if id == c.n.member.ID {
 		return true
 	}
 	p := c.peers[id]
-	return p != nil && p.heard > 0 && c.ticks-p.heard <= group.ElectionTicks
+	if p == nil || p.heard == 0 || p.gone == p.start && c.ticks <= p.goneUntil {
+		return false
+	}
+	return c.ticks-p.heard <= group.ElectionTicks
 }
 
 // caughtUp reports whether a member has, but for a little, what this one has of a group.

@@ -88,6 +88,7 @@ type Group struct {
 	seq     uint64 // of the newest store
 	durable uint64
 	stores  []promise // what is to be said when stores are durable, in order
+	awaited uint64    // the newest store that somebody waits for
 	entries uint64    // the newest store that has entries
 	todo    []todo    // what is to be carried out, in order
 	spans   []span    // which stores wrote the entries that are not durable

@@ -16,11 +16,12 @@ import (
 
 // Clusters are the sizes of C1.
 type Clusters struct {
-	Kills     int   // of a leader by kill -9
-	Pauses    int   // of a leader by SIGSTOP, and as many moves and drains
-	GapTopics []int // numbers of topics with which leaders are killed
-	Topics    int   // of the idle cluster
-	Bytes     int64 // that a new member catches up
+	Kills     int           // of a leader by kill -9
+	Pauses    int           // of a leader by SIGSTOP, and as many moves and drains
+	GapTopics []int         // numbers of topics with which leaders are killed
+	Topics    int           // of the idle cluster
+	Idle      time.Duration // for which each of its members is looked at
+	Bytes     int64         // that a new member catches up
 }
 
 // Cluster is the name of the work whose servers are several.
@@ -85,14 +86,17 @@ func (s *Sizes) clusters() Work {
 	add(clusterCase{name: "cold read, from a follower", share: report.Bytes, bytes: 8 * s.ReadBytes, skip: fromReads, run: s.runFollowerRead})
 	add(clusterCase{name: "delivery", fits: severalMembers, skip: fromReads, run: s.runDelivery})
 	add(clusterCase{name: fmt.Sprintf("%d topics", c.Topics), share: report.Memory, limit: 5 * time.Minute, skip: onlyHere, run: s.runIdle})
+	few := 1
+	if len(c.GapTopics) > 0 {
+		few = c.GapTopics[0]
+	}
 	for _, n := range c.GapTopics {
 		skip := map[string]string{}
-		if n > c.GapTopics[0] {
+		if n > few {
 			skip["nats"] = "a topic is a subject there, which costs nothing"
 		}
 		add(clusterCase{name: fmt.Sprintf("kill -9 of the leader, %d topics", n), limit: 10 * time.Minute, fits: severalMembers, skip: skip, run: s.gaps(n, c.Kills, kill)})
 	}
-	few := c.GapTopics[0]
 	add(clusterCase{name: "SIGSTOP of the leader", fits: severalMembers, run: s.gaps(few, c.Pauses, pause)})
 	add(clusterCase{name: "TRANSFER of the topic", fits: severalMembers, run: s.gaps(few, c.Kills, move)})
 	add(clusterCase{name: "DRAIN of the leader", fits: severalMembers, skip: onlyHere, run: s.gaps(few, c.Kills, drainLeader)})
@@ -360,7 +364,7 @@ func (s *Sizes) runIdle(ctx context.Context, r *clusterRun) (report.Values, erro
 	if err := errors.Join(r.Whole(ctx), r.trial.settle()); err != nil {
 		return nil, err
 	}
-	pauseFor(ctx, 3*time.Second) // what is synced and written in the background
+	pauseFor(ctx, s.Clusters.Idle) // what is synced and written in the background
 	members := r.Members()
 	var idle float64
 	for _, m := range members { // at different times: looking costs, too
@@ -369,7 +373,7 @@ func (s *Sizes) runIdle(ctx context.Context, r *clusterRun) (report.Values, erro
 			return nil, err
 		}
 		began := time.Now()
-		pauseFor(ctx, max(s.Duration, 3*time.Second))
+		pauseFor(ctx, s.Clusters.Idle)
 		after, err := m.Process().Usage()
 		if err != nil {
 			return nil, err
@@ -450,7 +454,6 @@ func (s *Sizes) runJoin(ctx context.Context, r *clusterRun) (report.Values, erro
 	rate := float64(s.Clusters.Bytes) / 1e6 / took.Seconds()
 	cp := report.Values{report.CatchUp: float64(s.Clusters.Bytes) / 1e6 / copied.Seconds()}
 	r.trial.Record(r.name+": cp", cp)
-	before[report.WriteP99] = before[report.P99]
 	r.trial.Record(r.name+", before", report.Values{report.WriteP99: before[report.P99]})
 	v[report.CatchUp], v[report.WriteP99], v[report.Ratio] = rate, v[report.P99], rate/cp[report.CatchUp]
 	return v, nil

@@ -21,6 +21,8 @@ const (
 	gapLimit = 40 * time.Second
 	// probePause is how long a probe waits before it tries again.
 	probePause = time.Millisecond
+	// gapsLimit ends a case before all its gaps were made.
+	gapsLimit = 80 * time.Second
 	// calm is how long acknowledgements come again before a gap is over, and before
 	// the next one is made.
 	calm = 400 * time.Millisecond
@@ -145,7 +147,7 @@ func (s *Sizes) gaps(topics, times int, e event) func(ctx context.Context, r *cl
 		latency := newLatencies(1)
 		var longest time.Duration
 		n := 0
-		for began := time.Now(); n < times && time.Since(began) < 3*time.Minute; n++ {
+		for began := time.Now(); n < times && time.Since(began) < gapsLimit; n++ {
 			if err := errors.Join(r.Whole(ctx), r.Lead(ctx, 0), p.steady(ctx)); err != nil {
 				return nil, fmt.Errorf("before gap %d: %w", n+1, err)
 			}

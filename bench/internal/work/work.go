@@ -30,7 +30,7 @@ func Full() Sizes {
 	return Sizes{
 		Duration: 5 * time.Second, WriteBytes: 4 << 30, ReadBytes: 1 << 30,
 		Topics: []int{1000, 10000}, StartBytes: []int64{2e9, 10e9}, LimitBytes: 2 << 30,
-		Clusters: Clusters{Kills: 20, Pauses: 5, GapTopics: []int{10, 1000, 10000}, Topics: 10000, Bytes: 2e9},
+		Clusters: Clusters{Kills: 20, Pauses: 5, GapTopics: []int{10, 1000, 10000}, Topics: 10000, Idle: 5 * time.Second, Bytes: 2e9},
 	}
 }
 
@@ -39,7 +39,7 @@ func Short() Sizes {
 	return Sizes{
 		Duration: time.Second, WriteBytes: 1 << 30, ReadBytes: 128 << 20,
 		Topics: []int{1000}, StartBytes: []int64{256e6}, LimitBytes: 256 << 20,
-		Clusters: Clusters{Kills: 20, Pauses: 3, GapTopics: []int{10, 1000}, Topics: 1000, Bytes: 256e6},
+		Clusters: Clusters{Kills: 20, Pauses: 3, GapTopics: []int{10, 1000}, Topics: 1000, Idle: 3 * time.Second, Bytes: 256e6},
 	}
 }
 
