@@ -59,9 +59,10 @@ type sim struct {
 	doubted map[string]bool
 	trimmed map[entry.ID]int64
 	cuts    map[entry.ID]map[int64]bool // where leaders have had partitions begin
+	looks   []*look                     // requests with fresh=1
 	change  *change                     // a member that comes or goes; nil: none does
 
-	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes, joins, outs int }
+	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes, joins, outs, fresh int }
 }
 
 type letter struct {
@@ -689,6 +690,7 @@ func (s *sim) step() {
 	r := s.r
 	s.micros.Add(int64(r.IntN(3)) * 1000)
 	s.lookAtChange()
+	s.lookAtFresh()
 	m := s.members[r.IntN(len(s.members))]
 	switch k := r.IntN(1000); {
 	case k < 300:
@@ -713,8 +715,12 @@ func (s *sim) step() {
 		if m.up() && r.IntN(4) == 0 {
 			m.node.Tick()
 		}
-	case k < 900:
+	case k < 890:
 		s.clients[r.IntN(len(s.clients))].step()
+	case k < 900:
+		if m.up() {
+			s.askFresh(m)
+		}
 	case k < 901:
 		if s.hurt != 0 && r.IntN(3) == 0 {
 			s.heal()
