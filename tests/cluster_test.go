@@ -22,6 +22,9 @@ type cluster struct {
 	dir   string
 	flags []string // of all members
 
+	begun  time.Time // of traffic
+	events []string  // what happened to members, to be told if the test fails
+
 	mu      sync.Mutex
 	members []*member
 }
@@ -38,6 +41,11 @@ type member struct {
 	s       *server // nil if nothing runs
 	stopped bool    // by a SIGSTOP
 	out     bool    // it is no part of the cluster, or not any more
+}
+
+// note notes what happens to a member, with the time of the traffic's clock.
+func (c *cluster) note(m *member, what string) {
+	c.events = append(c.events, fmt.Sprintf("%v %s %s", time.Since(c.begun).Round(time.Millisecond), m, what))
 }
 
 func (m *member) addr() string { return m.ip + ":1774" }
@@ -97,6 +105,7 @@ func (m *member) start() {
 	m.c.t.Helper()
 	m.begin()
 	m.s.await("logd takes requests")
+	m.c.note(m, "takes requests")
 }
 
 // begin is start that does not wait.
@@ -111,6 +120,7 @@ func (m *member) begin() {
 	if len(m.c.members) > 1 {
 		flags = append(flags, "--cluster", m.c.id)
 	}
+	m.c.note(m, "starts")
 	m.s = launchLoose(m.c.t, m.command, m.dir, flags...)
 	m.out = false
 }
@@ -120,6 +130,7 @@ func (m *member) running() bool { return m.s != nil && m.s.running() }
 
 func (m *member) signal(sig syscall.Signal) {
 	m.c.t.Helper()
+	m.c.note(m, sig.String())
 	if err := m.c.net.signal(m.host, m.s, sig); err != nil {
 		m.c.t.Fatalf("signal %v to %s: %v", sig, m, err)
 	}
@@ -166,6 +177,9 @@ func (c *cluster) end() {
 		} else if m.s != nil && !m.s.awaited {
 			c.t.Errorf("%s has ended by itself: %v", m, m.s.cmd.ProcessState)
 		}
+	}
+	if c.t.Failed() {
+		c.t.Logf("what happened:\n%s", strings.Join(c.events, "\n"))
 	}
 	for _, m := range c.members {
 		if m.s == nil {

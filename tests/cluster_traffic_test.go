@@ -44,6 +44,7 @@ func startTraffic(c *cluster, r *rand.Rand) *traffic {
 		l.writers = append(l.writers, s)
 		l.workers.Go(s.run)
 	}
+	c.begun = l.begun
 	l.program = startProgram(c, r, l.stop)
 	for i := range 4 {
 		f := &follower{l: l, topic: l.topics[i%len(l.topics)], rng: rand.New(rand.NewPCG(r.Uint64(), 2))}
@@ -306,6 +307,7 @@ type follower struct {
 	topic    string
 	rng      *rand.Rand
 	next     int64
+	at       string // the member that it asks
 	seen     []reading
 	looks    []look
 	problems []string
@@ -327,6 +329,7 @@ func (f *follower) run() {
 // use reads over a connection.
 func (f *follower) use(nc net.Conn, at *router) (hint string, ok bool) {
 	c := &conn{in: bufio.NewReader(nc)}
+	f.at = nc.RemoteAddr().String()
 	ask := func(format string, args ...any) error {
 		nc.SetDeadline(time.Now().Add(200*time.Millisecond + 2*f.l.c.et))
 		_, err := fmt.Fprintf(nc, format+"\r\n", args...)
@@ -415,7 +418,7 @@ func (f *follower) look(c *conn, ask func(string, ...any) error) error {
 	}
 	body, err := c.body()
 	if err == refusal("not found") {
-		f.looks = append(f.looks, look{f.topic, call, f.l.now(), 0})
+		f.looks = append(f.looks, look{f.topic, call, f.l.now(), 0, f.at})
 		return nil
 	}
 	if err != nil {
@@ -426,7 +429,7 @@ func (f *follower) look(c *conn, ask func(string, ...any) error) error {
 		f.problem("INFO: %v", err)
 		return nil
 	}
-	f.looks = append(f.looks, look{f.topic, call, f.l.now(), next})
+	f.looks = append(f.looks, look{f.topic, call, f.l.now(), next, f.at})
 	return nil
 }
 

@@ -113,9 +113,10 @@ func prepare(dir string) error {
 }
 
 // environment returns the whole environment of a program: nothing of the
-// tester's settings reaches it.
+// tester's settings reaches it, but which bug it is to have, of those that tests put into
+// copies of the source.
 func environment(more ...string) []string {
-	return append([]string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + built.coverDir}, more...)
+	return append([]string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + built.coverDir, "SEEDED_BUG=" + os.Getenv("SEEDED_BUG")}, more...)
 }
 
 // setting returns a number from the environment.

@@ -26,11 +26,7 @@ type waiter struct {
 // now and whenever something has happened. If ctx is done first the error is
 // topic.ErrBusy.
 func (n *Node) await(ctx context.Context, try func(c *core) (done bool, err error)) error {
-	w := &waiter{try: try, done: make(chan error, 1)}
-	n.core.post(func() {
-		n.core.waiters = append(n.core.waiters, w)
-		n.core.lookAtWaiters()
-	})
+	w := n.begin(try)
 	select {
 	case err := <-w.done:
 		return err
@@ -40,6 +36,16 @@ func (n *Node) await(ctx context.Context, try func(c *core) (done bool, err erro
 	case <-n.closed:
 		return topic.ErrClosed
 	}
+}
+
+// begin has the core try something until it is done.
+func (n *Node) begin(try func(c *core) (done bool, err error)) *waiter {
+	w := &waiter{try: try, done: make(chan error, 1)}
+	n.core.post(func() {
+		n.core.waiters = append(n.core.waiters, w)
+		n.core.lookAtWaiters()
+	})
+	return w
 }
 
 // lookAtWaiters asks what is waited for. What a try does may have something happen: that
@@ -214,7 +220,7 @@ func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byt
 			switch conf, _ := c.groups[g].g.Conf(); {
 			case !slices.Contains(conf.Voters, m.ID):
 				return false, invalid("%s does not vote in group %d", name, g)
-			case m.ID != n.member.ID && !c.fit(m.ID, g):
+			case m.ID != n.member.ID && !c.fit(m.ID, g) || c.drained(m.ID):
 				return false, invalid("%s is not up, or has not caught up, or is drained, in group %d", name, g)
 			}
 			target = m.ID

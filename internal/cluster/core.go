@@ -38,6 +38,7 @@ type core struct {
 // coreGroup is a group and who waits for it.
 type coreGroup struct {
 	g          *group.Group
+	number     int
 	verdicts   map[verdictKey]*verdict
 	fresh      map[uint64]func(error)
 	nextFresh  uint64
@@ -62,7 +63,10 @@ type orphan struct {
 	of      uint64 // the leader; 0: none
 	term    uint64 // in which it led
 	until   int    // tick up to which nothing of that term is taken from it
-	waiting bool   // this member has not campaigned yet
+	waiting bool   // nobody leads since
+
+	seen      uint64 // the term when this member looked last whether to campaign
+	campaigns int    // and how often it had stood by then
 }
 
 // late reports whether a message is what a leader that is gone had sent before: it was
@@ -164,11 +168,6 @@ func (c *core) take(number int) {
 	if out.Reset {
 		c.n.nameAll(number)
 	}
-	for _, l := range out.Leaders {
-		if int(l.Group) < len(c.groups) && l.Member != 0 {
-			c.handOver(int(l.Group), l.Member)
-		}
-	}
 	if number == 0 {
 		c.publish(out.Reset)
 	}
@@ -207,6 +206,11 @@ func (c *core) take(number int) {
 			done(f.Err)
 		}
 	}
+	for _, l := range out.Leaders {
+		if int(l.Group) < len(c.groups) && l.Member != 0 {
+			c.handOver(int(l.Group), l.Member)
+		}
+	}
 	if len(c.waiters) > 0 {
 		c.lookAtWaiters()
 	}
@@ -230,6 +234,9 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 	}
 	if seen := cg.seenLeader.Swap(&now); seen == nil || seen.ready != ready {
 		c.n.keeper.soon() // another member decides what goes
+		if ready {
+			c.n.log.Info("this member leads a group", "group", cg.number, "term", term)
+		}
 	}
 }
 
@@ -390,7 +397,7 @@ func (n *Node) PeerGone(id uint64) {
 		p.gone, p.goneUntil = p.start, n.core.ticks+group.ElectionTicks
 		for i, cg := range n.core.groups {
 			if leader, term := cg.g.Leader(); leader == id {
-				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true}
+				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true, seen: term, campaigns: cg.g.Campaigns()}
 				cg.g.Forget()
 				n.core.take(i)
 			}
@@ -399,18 +406,25 @@ func (n *Node) PeerGone(id uint64) {
 }
 
 // Campaign has the groups campaign that have lost their leader as PeerGone has told, and
-// have no other yet. It is called once, some moments later, which are others on each
-// member: else all would campaign at once, and nobody be elected.
+// have no other yet. It is called some moments later, which are others on each member: else
+// all would campaign at once, and nobody be elected. If that happens all the same it is
+// called again.
 func (n *Node) Campaign(gone uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
 			if cg.orphan.of != gone || !cg.orphan.waiting {
 				continue
 			}
-			cg.orphan.waiting = false
-			// In a newer term another one is being elected, maybe by this one's vote: to
-			// stand against it would end its term as soon as it has begun.
-			if leader, term := cg.g.Leader(); leader == 0 && term == cg.orphan.term {
+			leader, term := cg.g.Leader()
+			// In a newer term, which is not its own, another one is being elected, maybe by
+			// this one's vote: to stand against it would end its term as soon as it begins.
+			other := term != cg.orphan.seen && cg.g.Campaigns() == cg.orphan.campaigns
+			cg.orphan.seen, cg.orphan.campaigns = term, cg.g.Campaigns()
+			if leader != 0 {
+				cg.orphan.waiting = false
+				continue
+			}
+			if !other {
 				cg.g.Campaign()
 				n.core.take(i)
 			}

@@ -87,7 +87,8 @@ func Open(o Options) (*Node, error) {
 	var touched []*storage.Log
 	for i, state := range states {
 		cg := &coreGroup{
-			g:        group.New(group.Config{Number: uint16(i), ID: n.member.ID}, state),
+			number:   i,
+			g:        group.New(group.Config{Number: uint16(i), ID: n.member.ID, Start: o.Start}, state),
 			verdicts: make(map[verdictKey]*verdict), fresh: make(map[uint64]func(error)), seen: make(map[uint32][]storage.Range),
 		}
 		n.core.groups = append(n.core.groups, cg)

@@ -46,6 +46,7 @@ var ErrLostLog = errors.New("group: the log is shorter than what was told of it"
 type Config struct {
 	Number uint16
 	ID     uint64
+	Start  uint64 // another number each time that the member starts
 }
 
 // State is what a member log says of the group.
@@ -141,7 +142,7 @@ func New(cfg Config, s State) *Group {
 	if len(s.Entries) > 0 {
 		g.log.append(s.Entries)
 	}
-	g.known = max(g.known, min(s.Commit, g.log.last()))
+	g.known = max(g.known, min(s.Commit, g.log.last()), g.certainConf())
 	g.noted = g.known
 	for i := range g.log.entries {
 		if e := &g.log.entries[i]; e.Index <= g.known {

@@ -56,6 +56,7 @@ type member struct {
 	addr      string // where clients find it
 	replaces  uint64 // the id that it had before it lost its log; 0: none
 	stopping  chan struct{}
+	refusal   atomic.Pointer[string] // the last one that was logged
 	peerAddr  string
 
 	producers int64        // as the store was opened
@@ -364,7 +365,9 @@ func (m *member) refused(by uint64, reason string) {
 	case peer.GoneBack:
 		m.n.fail(ErrGoneBack)
 	default:
-		m.n.log.Warn("refused by another member", "id", by, "reason", reason)
+		if last := m.refusal.Swap(&reason); last == nil || *last != reason {
+			m.n.log.Warn("refused by another member", "id", by, "reason", reason)
+		}
 	}
 }
 
