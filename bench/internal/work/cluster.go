@@ -175,7 +175,7 @@ func (cc *clusterCase) one(ctx context.Context, t *Trial, setup system.Setup, di
 }
 
 // begin makes a topic with one message in it, and finds out who leads it. Where a disk
-// hangs the lead may just be moving.
+// hangs the lead may just be moving: what is refused is written again.
 func (r *clusterRun) begin(ctx context.Context) error {
 	server := r.Members()[0]
 	name, err := topic(ctx, server)
@@ -188,12 +188,17 @@ func (r *clusterRun) begin(ctx context.Context) error {
 		return err
 	}
 	defer caller.Close()
+	if err := callAgain(ctx, caller, name, newBodies(small, 0).next()); err != nil {
+		return err
+	}
+	return r.roles(ctx)
+}
+
+// callAgain writes a message, and again if it is refused, for a while.
+func callAgain(ctx context.Context, c system.Caller, topic string, body []byte) error {
 	for began := time.Now(); ; {
-		err := caller.Call(ctx, name, newBodies(small, 0).next())
-		if err == nil {
-			return r.roles(ctx)
-		}
-		if time.Since(began) > 10*time.Second {
+		err := c.Call(ctx, topic, body)
+		if err == nil || time.Since(began) > 10*time.Second {
 			return err
 		}
 		pauseFor(ctx, 100*time.Millisecond)
@@ -340,7 +345,7 @@ func manyTopics(ctx context.Context, server system.Server, n int) ([]string, err
 	return topics, parallel(ctx, len(callers), func(ctx context.Context, i int) error {
 		b := newBodies(small, i)
 		for k := i; k < n; k += len(callers) {
-			if err := callers[i].Call(ctx, topics[k], b.next()); err != nil {
+			if err := callAgain(ctx, callers[i], topics[k], b.next()); err != nil {
 				return err
 			}
 		}
