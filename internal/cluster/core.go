@@ -63,7 +63,10 @@ type orphan struct {
 	of      uint64 // the leader; 0: none
 	term    uint64 // in which it led
 	until   int    // tick up to which nothing of that term is taken from it
-	waiting bool   // this member has not campaigned yet
+	waiting bool   // nobody leads since
+
+	seen      uint64 // the term when this member looked last whether to campaign
+	campaigns int    // and how often it had stood by then
 }
 
 // late reports whether a message is what a leader that is gone had sent before: it was
@@ -394,7 +397,7 @@ func (n *Node) PeerGone(id uint64) {
 		p.gone, p.goneUntil = p.start, n.core.ticks+group.ElectionTicks
 		for i, cg := range n.core.groups {
 			if leader, term := cg.g.Leader(); leader == id {
-				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true}
+				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true, seen: term, campaigns: cg.g.Campaigns()}
 				cg.g.Forget()
 				n.core.take(i)
 			}
@@ -409,15 +412,19 @@ func (n *Node) PeerGone(id uint64) {
 func (n *Node) Campaign(gone uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
-			if cg.orphan.of != gone {
+			if cg.orphan.of != gone || !cg.orphan.waiting {
 				continue
 			}
-			first := cg.orphan.waiting
-			cg.orphan.waiting = false
-			// In a newer term another one is being elected, maybe by this one's vote: to
-			// stand against it would end its term as soon as it has begun. If it has not been
-			// elected by the next time, nobody will.
-			if leader, term := cg.g.Leader(); leader == 0 && (term == cg.orphan.term || !first) {
+			leader, term := cg.g.Leader()
+			// In a newer term, which is not its own, another one is being elected, maybe by
+			// this one's vote: to stand against it would end its term as soon as it begins.
+			other := term != cg.orphan.seen && cg.g.Campaigns() == cg.orphan.campaigns
+			cg.orphan.seen, cg.orphan.campaigns = term, cg.g.Campaigns()
+			if leader != 0 {
+				cg.orphan.waiting = false
+				continue
+			}
+			if !other {
 				cg.g.Campaign()
 				n.core.take(i)
 			}
