@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"math"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/retain"
@@ -59,7 +58,7 @@ func (l *Log) findLastTime() {
 	}
 	if p := beforeHead(parts); p != nil && p.sum.Load() == nil {
 		if _, err := l.totals(p, p.end.Load()); err != nil {
-			l.store.log.Warn("the time of the newest batch is not known: the next one may get an earlier one", "topic", l.name, "err", err)
+			l.store.Logger.Warn("the time of the newest batch is not known: the next one may get an earlier one", "topic", l.name, "err", err)
 		}
 	}
 }
@@ -79,7 +78,7 @@ func (l *Log) keepTimes(now int64) {
 	}
 	ix := head.index()
 	if err := ix.Settle(); err != nil {
-		l.store.log.Warn("the clock has gone back, and the times of batches before that are not written: a crash may lose them",
+		l.store.Logger.Warn("the clock has gone back, and the times of batches before that are not written: a crash may lose them",
 			"topic", l.name, "file", ix.File.Name(), "err", err)
 		return
 	}
@@ -97,14 +96,9 @@ func (l *Log) lookAtClock(now int64) {
 		return
 	}
 	l.clockBehind = true
-	l.store.log.Warn("the clock is behind the time of the topic's newest batch, so one of the two is wrong; "+
+	l.store.Logger.Warn("the clock is behind the time of the topic's newest batch, so one of the two is wrong; "+
 		"batches get the newest time until a partition begins, which has the clock's again",
-		"topic", l.name, "behind", millisDuration(behind), "newest", time.UnixMilli(l.lastMillis).UTC())
-}
-
-// millisDuration returns milliseconds as a duration, the longest for too many.
-func millisDuration(n int64) time.Duration {
-	return time.Duration(min(n, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		"topic", l.name, "behind", retain.Duration(behind), "newest", time.UnixMilli(l.lastMillis).UTC())
 }
 
 // adoptedWith reports whether a partition may have been there before the journal,
@@ -120,7 +114,7 @@ func (l *Log) latestTime(p *partition, changed int64) int64 {
 	case l.adoptedWith(p):
 		return l.created
 	}
-	return max(l.store.o.Clock.Now().UnixMilli(), changed, 0) // the clock may be further behind than it was
+	return max(l.store.Clock.Now().UnixMilli(), changed, 0) // the clock may be further behind than it was
 }
 
 // lastTime returns the recorded time of a partition's newest batch, and 0 where
@@ -156,7 +150,7 @@ func (l *Log) ages(parts []*partition, now int64) *retain.View {
 		Now:        now,
 		Created:    l.created,
 		Removed:    l.newestRemoved.Load(),
-		Unsure:     l.store.ageHeld.Load(),
+		Unsure:     l.store.AgeHeld.Load(),
 		Traces:     traces{l, parts},
 	}
 	for i, p := range parts {
@@ -176,7 +170,7 @@ func (t traces) First(i int) int64 { return firstTime(t.parts[i]) }
 
 // Changed implements retain.Traces.
 func (t traces) Changed(i int) (millis int64, ok bool) {
-	st, err := t.log.store.fs.Stat(t.parts[i].file.Name())
+	st, err := t.log.store.FS.Stat(t.parts[i].file.Name())
 	if err != nil {
 		return 0, false
 	}
@@ -204,7 +198,7 @@ type doubt struct {
 // sensible returns the times of a log's first and last batch as they can have
 // been, as far as that is known, where they are ahead of the clock.
 func (l *Log) sensible(parts []*partition, first, last int64) (int64, int64) {
-	now := l.store.o.Clock.Now().UnixMilli()
+	now := l.store.Clock.Now().UnixMilli()
 	if first <= now && last <= now {
 		return first, last
 	}
@@ -218,7 +212,7 @@ func (l *Log) sensible(parts []*partition, first, last int64) (int64, int64) {
 // noteRemoved keeps in mind how new what retention removes is, which is a bound
 // for what comes after it.
 func (l *Log) noteRemoved(gone []*partition) {
-	now := l.store.o.Clock.Now().UnixMilli()
+	now := l.store.Clock.Now().UnixMilli()
 	for _, p := range gone {
 		if t := lastTime(p); t <= now {
 			l.newestRemoved.Store(max(t, l.newestRemoved.Load()))

@@ -98,9 +98,9 @@ func (l *Log) append(ctx context.Context, run *Run, placed bool) (Appended, erro
 		return Appended{}, err
 	}
 	if e := l.failed.Load(); e != nil {
-		return Appended{}, readOnly(e)
+		return Appended{}, ReadOnly(e)
 	}
-	numbered := run.Offset < 0 && l.store.o.Producers > 0 && hasNumbered(run.Extents)
+	numbered := run.Offset < 0 && l.store.Producers > 0 && hasNumbered(run.Extents)
 	if numbered {
 		if err := l.readyNumbers(ctx); err != nil {
 			return Appended{}, err
@@ -112,7 +112,7 @@ func (l *Log) append(ctx context.Context, run *Run, placed bool) (Appended, erro
 
 	q := &l.queue
 	q.mu.Lock()
-	if q.bytes+int64(len(data)) > l.store.o.QueueBytes && q.bytes > 0 {
+	if q.bytes+int64(len(data)) > l.store.QueueBytes && q.bytes > 0 {
 		q.mu.Unlock()
 		l.store.requests.free(r)
 		return Appended{}, ErrBusy
@@ -187,7 +187,7 @@ func (l *Log) lead(own *appendRequest) {
 		}
 	}()
 	if rest := l.writeAndUnlock(group, true); len(rest) > 0 {
-		l.store.interval.makeRoom() // without writer: the syncs may want it
+		l.store.Owner.FreeFiles() // without writer: the syncs may want it
 		l.writer.Lock()
 		l.writeAndUnlock(rest, false)
 	}
@@ -231,7 +231,7 @@ func (q *commitQueue) answer(group []*appendRequest, own *appendRequest) {
 // of refusing them. Caller holds writer.
 func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRequest) {
 	if e := l.failed.Load(); e != nil {
-		l.refuse(group, readOnly(e))
+		l.refuse(group, ReadOnly(e))
 		return nil
 	}
 	l.checkNumbers()
@@ -245,7 +245,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	if err != nil {
 		return l.refusePassing("append", group, patient, err)
 	}
-	start := l.store.o.Clock.Now()
+	start := l.store.Clock.Now()
 	now := max(start.UnixMilli(), 0)
 	l.lookAtClock(now)
 	l.keepTimes(now)
@@ -294,14 +294,14 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		if len(group) == 0 {
 			l.accepting()
 		}
-		l.store.o.Observer.Appended(l.store.o.Clock.Now().Sub(start), next-before, batches, messages)
-		if !l.store.policy().syncsFirst() {
+		l.store.Observer.Appended(l.store.Clock.Now().Sub(start), next-before, batches, messages)
+		if !l.store.Policy.SyncsFirst() {
 			l.grown(before)
 		}
-		l.store.interval.arm()
+		l.store.Unsynced.Arm()
 	}
 	if rotated {
-		l.store.retention.kick(l) // now that what was to be written counts
+		l.store.Owner.Begun(l) // now that what was to be written counts
 	}
 	return rest
 }
@@ -390,7 +390,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			}
 			// A batch of its own is written however large it is, so that every
 			// batch has a place.
-			if used := size + bytes; !r.placed && used+x.Len > l.store.o.PartitionSize && used > 0 {
+			if used := size + bytes; !r.placed && used+x.Len > l.store.PartitionSize && used > 0 {
 				full = true
 				break
 			}
@@ -442,7 +442,7 @@ func (l *Log) writeHead(f vfs.File) error {
 	head := l.head()
 	pos := l.next.Load() - head.base
 	if e := l.failed.Load(); e != nil {
-		return readOnly(e)
+		return ReadOnly(e)
 	}
 	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil {
@@ -473,17 +473,17 @@ func (l *Log) passingRefusal(op string, err error) error {
 	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name(), Offset: l.next.Load(), Err: err}
 	if l.lastRefusal.Swap(e) == nil {
 		if files.NoRoom(err) {
-			l.store.retention.makeRoom()
+			l.store.Owner.FreeRoom()
 		}
-		l.store.log.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
+		l.store.Logger.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
 	}
-	return readOnly(e)
+	return ReadOnly(e)
 }
 
 // accepting notes that appends succeed.
 func (l *Log) accepting() {
 	if l.lastRefusal.Load() != nil && l.lastRefusal.Swap(nil) != nil {
-		l.store.log.Info("appends are taken again", "topic", l.name)
+		l.store.Logger.Info("appends are taken again", "topic", l.name)
 	}
 }
 
@@ -573,6 +573,6 @@ func (l *Log) indexBatch(head *partition, pos, millis int64) {
 	}
 	err := head.index().Add(index.Entry{Pos: pos, Messages: l.headSum.Messages, Batches: l.headSum.Batches, Millis: millis})
 	if err != nil {
-		l.store.log.Warn("index entry not written", "file", head.index().File.Name(), "err", err)
+		l.store.Logger.Warn("index entry not written", "file", head.index().File.Name(), "err", err)
 	}
 }

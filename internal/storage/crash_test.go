@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -49,7 +50,7 @@ func firstSeed(t *testing.T) uint64 {
 // kill ends a store as kill -9 ends its process: nothing more is written, and
 // nothing that was is taken back.
 func kill(s *Store) {
-	s.closing.Store(true)
+	s.shared.Closing.Store(true)
 	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()
@@ -353,7 +354,7 @@ func (r *crashRun) delete(m *model) error {
 	r.mu.Lock()
 	m.deleting = true
 	r.mu.Unlock()
-	if err := r.s.Delete(context.Background(), m.topic, hexID(l.id), now); err != nil {
+	if err := r.s.Delete(context.Background(), m.topic, layout.HexID(l.id), now); err != nil {
 		return err
 	}
 	r.mu.Lock()

@@ -27,22 +27,6 @@ type Held struct {
 	Base, End int64  // its first offset, and the offset after its last
 }
 
-// Release lets a partition go that was held. When it returns nil that is
-// durable, and the partition is removed if all before it were released, else
-// with the last of them. The error is ErrNotFound if the topic does not hold
-// such a partition.
-func (s *Store) Release(topic string, base int64) error {
-	l, err := s.Log([]byte(topic))
-	if err != nil {
-		return err
-	}
-	oldest, err := l.Released(base)
-	if err != nil {
-		return err
-	}
-	return l.AdvanceOldest(oldest)
-}
-
 // Released is Release for who removes partitions by AdvanceOldest: it returns the
 // offset up to which they may go.
 func (l *Log) Released(base int64) (oldest int64, err error) {
@@ -67,7 +51,7 @@ func (l *Log) Hold(offset int64) (oldest int64, held []Held, err error) {
 	}
 	oldest, held = l.released()
 	for _, h := range held {
-		l.store.o.Holder.Hold(h)
+		l.store.Holder.Hold(h)
 	}
 	return oldest, held, nil
 }
@@ -105,7 +89,7 @@ func (l *Log) removeHeld(offset int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.o.KeepFree == 0 {
+	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.KeepFree == 0 {
 		return err
 	}
 	return l.removeByForce(held)
@@ -156,14 +140,14 @@ func (l *Log) removeByForce(held []Held) error {
 	// later: it counts from its removal on.
 	var before, removed int64
 	for i, h := range held {
-		free, err := s.fs.Free()
+		free, err := s.FS.Free()
 		if err != nil {
 			return fmt.Errorf("free space of the work directory: %w", err)
 		}
 		if i == 0 {
 			before = free
 		}
-		if max(free, before+removed) >= s.o.KeepFree {
+		if max(free, before+removed) >= s.KeepFree {
 			return nil
 		}
 		parts := l.partitions()
@@ -179,10 +163,10 @@ func (l *Log) removeByForce(held []Held) error {
 			return nil // it may not go yet
 		}
 		removed += h.End - h.Base
-		s.log.Error("partition was removed although its delete hook has not succeeded: the disk is short of space",
-			"topic", l.name, "file", h.File, "free", free, "keep-free", s.o.KeepFree)
-		s.forced.Add(1)
-		s.o.Holder.Gone(h)
+		s.Logger.Error("partition was removed although its delete hook has not succeeded: the disk is short of space",
+			"topic", l.name, "file", h.File, "free", free, "keep-free", s.KeepFree)
+		s.Forced.Add(1)
+		s.Holder.Gone(h)
 	}
 	return nil
 }

@@ -424,7 +424,7 @@ func TestKeepFreeCountsWhatReadersHold(t *testing.T) {
 			t.Fatalf("the log begins at %d with room enough", l.Oldest())
 		}
 		disk.free = 999 // one partition has more than what is missing
-		l.store.retention.kick(l)
+		l.store.Owner.Begun(l)
 		synctest.Wait()
 		if l.Oldest() != at[1] || !slices.Equal(n.gone, at[:1]) {
 			t.Errorf("the log begins at %d, %v are gone; want the first alone of %v", l.Oldest(), n.gone, at)

@@ -21,7 +21,7 @@ func (l *Log) setTotals(p *partition, sum journal.Totals) {
 	end := journal.PartitionEnd{End: p.end.Load(), Totals: sum}
 	if err := l.journal.Complete(p.base, end, func() bool { return l.lost(p) }); err != nil {
 		// The totals can be had from the partition itself.
-		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
+		l.store.Logger.Warn("journal record not written", "topic", l.name, "err", err)
 	}
 }
 
@@ -29,7 +29,7 @@ func (l *Log) setTotals(p *partition, sum journal.Totals) {
 // start that finds otherwise counts it anew.
 func (l *Log) recounts() {
 	if err := l.journal.Recount(); err != nil {
-		l.store.log.Warn("journal record not written", "topic", l.name, "err", err)
+		l.store.Logger.Warn("journal record not written", "topic", l.name, "err", err)
 	}
 }
 
@@ -84,11 +84,11 @@ func (l *Log) mark(now time.Time, synced int64) {
 	}
 	l.lastMark = now
 	if err := l.journal.Note(journal.Synced, synced); err != nil {
-		l.store.log.Warn("journal record not written; a restart will scan more", "topic", l.name, "err", err)
+		l.store.Logger.Warn("journal record not written; a restart will scan more", "topic", l.name, "err", err)
 		return
 	}
-	if err := l.journal.Compact(l.store.o.journalCompact, l.renewJournal); err != nil {
-		l.store.log.Warn("journal not compacted", "topic", l.name, "err", err)
+	if err := l.journal.Compact(l.store.JournalCompact, l.renewJournal); err != nil {
+		l.store.Logger.Warn("journal not compacted", "topic", l.name, "err", err)
 	}
 	// The times of recent appends are in the index alone. Writing its open
 	// block along with each mark bounds how many a crash forgets.
@@ -104,5 +104,5 @@ func (l *Log) renewJournal(s *journal.State) (size int64, err error) {
 		return 0, err
 	}
 	defer l.folder.Leave()
-	return journal.Renew(l.store.fs, l.store.o.FileMode, l.dir(), s)
+	return journal.Renew(l.store.FS, l.store.FileMode, l.dir(), s)
 }

@@ -67,7 +67,7 @@ func (l *Log) AppendLed(ctx context.Context, r *LedRun) (LedResult, error) {
 	}
 	result := LedResult{Offset: r.Offset, Millis: r.Millis, partitionSize: r.PartitionSize}
 	if result.partitionSize == 0 {
-		result.partitionSize = l.store.o.PartitionSize
+		result.partitionSize = l.store.PartitionSize
 	}
 	if len(r.Parts) == 0 {
 		return result, nil
@@ -75,7 +75,7 @@ func (l *Log) AppendLed(ctx context.Context, r *LedRun) (LedResult, error) {
 	group := l.ledGroup(r, &result)
 	rest, err := l.writeLed(r, group, true)
 	if len(rest) > 0 {
-		l.store.interval.makeRoom() // without writer: the syncs may want it
+		l.store.Owner.FreeFiles() // without writer: the syncs may want it
 		_, err = l.writeLed(r, group, false)
 	}
 	if err == nil {
@@ -104,7 +104,7 @@ func (l *Log) ledGroup(r *LedRun, result *LedResult) []*appendRequest {
 		numbered = numbered || hasNumbered(part.Extents)
 	}
 	for _, g := range group {
-		g.numbered = numbered && l.store.o.Producers > 0 // all of them, so that all are refused
+		g.numbered = numbered && l.store.Producers > 0 // all of them, so that all are refused
 	}
 	return group
 }
@@ -156,7 +156,7 @@ func (res *LedResult) note(l *Log, bytes int64) {
 // AppendLed needs it. The error is ErrBusy if that takes long, or can't be done: with
 // Options.Managed, because some of the batches are set aside that it would know.
 func (l *Log) ReadyNumbers(ctx context.Context) error {
-	if l.store.o.Producers <= 0 {
+	if l.store.Producers <= 0 {
 		return nil
 	}
 	return l.readyNumbers(ctx)

@@ -8,10 +8,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -19,12 +17,18 @@ import (
 	"github.com/logd-dev/logd/internal/storage/syncs"
 )
 
+// ErrOffset is an append at an offset that is not the log's next.
+var ErrOffset = errors.New("storage: not the next offset")
+
+// Error is a failure at a place: which topic and partition file, and where.
+type Error = layout.Error
+
 // Log is the log of one topic.
 type Log struct {
-	store  *Store
+	store  *Shared
 	name   string
 	id     journal.ID
-	made   bool // since the store was opened
+	made   bool // since the store was opened, with its name
 	folder *files.Folder
 
 	// writer is held by whoever changes the log: the leader of a group of
@@ -139,7 +143,7 @@ func (l *Log) newIndex(p *partition) *index.Index {
 
 // file returns a file in the topic's folder.
 func (l *Log) file(name string) *files.File {
-	return l.store.files.FileIn(l.folder, name)
+	return l.store.Files.FileIn(l.folder, name)
 }
 
 // lost reports whether a partition is not one of the log's any more.
@@ -203,6 +207,16 @@ func (l *Log) readOnly() error {
 	return nil
 }
 
+// LacksRoom reports whether the last append was refused for want of room.
+func (l *Log) LacksRoom() bool {
+	e := l.lastRefusal.Load()
+	return e != nil && files.NoRoom(e)
+}
+
+// Forgive forgets why the last append was refused: until the next one the log counts as
+// one that takes appends.
+func (l *Log) Forgive() { l.lastRefusal.Store(nil) }
+
 // fail ends writing to the log for good and returns err with its place. The
 // first cause is kept.
 func (l *Log) fail(op, file string, offset int64, err error) error {
@@ -215,75 +229,42 @@ func (l *Log) fail(op, file string, offset int64, err error) error {
 func (l *Log) failWrite(op, file string, offset int64, err error) error {
 	e := &Error{Op: op, Topic: l.name, File: file, Offset: offset, Err: err}
 	if l.failed.CompareAndSwap(nil, e) {
-		l.store.troubles.Add(1)
-		l.store.log.Error("topic is read only until logd is restarted: what is on disk is not known",
+		l.store.Troubles.Add(1)
+		l.store.Logger.Error("topic is read only until logd is restarted: what is on disk is not known",
 			"topic", l.name, "file", file, "offset", offset, "op", op, "err", err)
 	}
-	return readOnly(e)
+	return ReadOnly(e)
 }
 
-// unsyncable returns why a sync would tell nothing, or nil.
-func (l *Log) unsyncable() error {
+// Unsyncable returns why a sync would tell nothing, or nil.
+func (l *Log) Unsyncable() error {
 	if e := l.syncFailed.Load(); e != nil {
-		return readOnly(e)
+		return ReadOnly(e)
 	}
 	return nil
 }
 
-// readOnly makes an error that is ErrReadOnly and keeps its cause.
-func readOnly(cause error) error { return fmt.Errorf("%w: %w", ErrReadOnly, cause) }
+// ReadOnly makes an error that is ErrReadOnly and keeps its cause.
+func ReadOnly(cause error) error { return fmt.Errorf("%w: %w", ErrReadOnly, cause) }
 
-// createLog makes the folder and first partition of a new topic. If that fails
-// it takes them away again. Caller holds creating.
-func createLog(s *Store, name string) (*Log, error) {
-	wrap := func(file string, err error) error {
-		return readOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
+// Create makes the first partition of a new topic, which begins at base, in the folder
+// dir, which is there, and its journal. It returns where it has failed; what it has made
+// then is the caller's to remove. rootSeen is for NameMade.
+func Create(s *Shared, dir string, id journal.ID, base, millis, rootSeen int64) (l *Log, file string, err error) {
+	l = newLog(s, dir)
+	if file, err := l.start(id, base, millis); err != nil {
+		return nil, file, err
 	}
-	rootSeen := s.syncs.RootFailures()
-	switch err := s.fs.Mkdir(name, 0o700); {
-	case errors.Is(err, fs.ErrExist):
-		if left, err := s.deleted.FinishLeft(name); err != nil {
-			return nil, wrap(name, err)
-		} else if left {
-			return createLog(s, name)
-		}
-		rootSeen = 0 // since when its name is there is not known
-		// What somebody has put there since the start is not overwritten. What a
-		// creation has left is used again.
-		switch found, err := diagnose.ContentsOf(s.fs, name); {
-		case errors.Is(err, layout.ErrLinked):
-			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
-		case err != nil:
-			return nil, wrap("", err)
-		case found == diagnose.Topic:
-			l, err := openLog(s, name)
-			switch {
-			case err == nil:
-				l.member.RootSeen = rootSeen
-				l.member.RootDirty.Store(true)
-			case errors.Is(err, ErrDeleted):
-				return createLog(s, name) // it is gone now
-			case files.Shortage(err):
-				err = readOnly(err)
-			}
-			return l, err
-		}
-		if err := s.fs.Remove(layout.JournalFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, wrap(layout.JournalFile(name), err)
-		}
-	case err != nil:
-		return nil, wrap("", err)
-	}
-	l := newLog(s, name)
-	if file, err := l.start(journal.NewID(), 0, s.o.Clock.Now().UnixMilli()); err != nil {
-		s.unmake(name)
-		return nil, wrap(file, err)
-	}
+	l.NameMade(rootSeen)
+	l.made = l.Named()
+	return l, "", nil
+}
+
+// NameMade notes that the name of the log's folder is to be synced: rootSeen syncs of
+// what it is in had failed when it was made, see syncs.Member.
+func (l *Log) NameMade(rootSeen int64) {
 	l.member.RootSeen = rootSeen
-	delete(s.halfMade, name)
 	l.member.RootDirty.Store(true)
-	l.made = true
-	return l, nil
 }
 
 // start writes the journal and makes the first partition of a new topic, which begins
@@ -308,12 +289,12 @@ func (l *Log) start(id journal.ID, base, created int64) (file string, err error)
 }
 
 // newLog returns the log of the topic whose folder dir is.
-func newLog(s *Store, dir string) *Log {
+func newLog(s *Shared, dir string) *Log {
 	l := &Log{store: s, name: layout.TopicOf(dir), folder: files.NewFolder(dir), uncheckedBefore: -1}
-	l.syncing = syncs.Group{Queue: s.syncs, Synced: &l.synced, Failed: l.unsyncable}
+	l.syncing = syncs.Group{Queue: s.Syncs, Synced: &l.synced, Failed: l.Unsyncable}
 	l.member.Sync, l.member.Parent = l.syncFiles, path.Dir(dir)
-	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = l.file(layout.JournalFile("")), l.unsyncable, l.syncFolder
-	l.journal.Changed = func() { l.store.troubles.Add(1) }
+	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = l.file(layout.JournalFile("")), l.Unsyncable, l.syncFolder
+	l.journal.Changed = func() { l.store.Troubles.Add(1) }
 	l.journal.Failed = func(err error) error { return l.fail("sync", l.journal.File.Name(), -1, err) }
 	l.journal.Load(journal.NewState(), 0)
 	return l
@@ -355,18 +336,9 @@ func (l *Log) makeFile(p *partition) error {
 
 // locate notes where a partition is.
 func (l *Log) locate(st fs.FileInfo) {
-	if device(st) != l.store.device {
+	if DeviceOf(st) != l.store.Device {
 		l.member.OtherDevice.Store(true)
 	}
-}
-
-// device returns the number of the device that a file is on, or 0 where there
-// is no such thing.
-func device(st fs.FileInfo) uint64 {
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		return uint64(sys.Dev)
-	}
-	return 0
 }
 
 // rotate completes the head partition and begins a new one at next. Caller
@@ -388,7 +360,7 @@ func (l *Log) rotateTo(offset int64) error {
 	l.addPartition(p)
 	l.next.Store(offset)
 	l.setTotals(old, sum)
-	l.store.log.Debug("partition begun", "topic", l.name, "base", p.base)
+	l.store.Logger.Debug("partition begun", "topic", l.name, "base", p.base)
 	return nil
 }
 
@@ -403,12 +375,24 @@ func (l *Log) addPartition(p *partition) {
 // flushIndex writes what the index has in memory alone. Caller holds writer.
 func (l *Log) flushIndex(p *partition) {
 	if err := p.index().Flush(); err != nil {
-		l.store.log.Warn("index not written; it will be rebuilt when it is needed",
+		l.store.Logger.Warn("index not written; it will be rebuilt when it is needed",
 			"file", p.index().File.Name(), "err", err)
 	}
 }
 
-func (l *Log) stats() TopicStats {
+// TopicStats is the state of one topic at a moment.
+type TopicStats struct {
+	Topic        string
+	Oldest, Next int64
+	Partitions   int
+	Bytes        int64 // that can be read
+	Unsynced     int64 // bytes appended and not yet on stable storage
+	Damaged      int64 // bytes set aside
+	Err          error // why the topic takes no appends, or nil
+}
+
+// Stats returns the state of the log at a moment. It reads no files.
+func (l *Log) Stats() TopicStats {
 	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.readOnly()}
 	parts := l.partitions()
 	st.Oldest, st.Partitions = l.Oldest(), len(parts)
@@ -420,11 +404,11 @@ func (l *Log) stats() TopicStats {
 	return st
 }
 
-// close syncs the log and marks it as closed cleanly.
-func (l *Log) close() error {
+// Close syncs the log and marks it as closed cleanly. It takes no appends any more.
+func (l *Log) Close() error {
 	err := l.Failed()
 	if l.syncFailed.Load() == nil {
-		err = errors.Join(err, l.syncAll())
+		err = errors.Join(err, l.SyncAll())
 	}
 	l.writer.Lock()
 	defer l.writer.Unlock()

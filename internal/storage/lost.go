@@ -54,7 +54,7 @@ func (l *Log) Lost(ctx context.Context, from, to int64) error {
 		if err := l.goOnAt(r.To); err != nil {
 			return err
 		}
-		l.store.log.Error("bytes that the topic should have are not there: they are set aside until another copy has put them back",
+		l.store.Logger.Error("bytes that the topic should have are not there: they are set aside until another copy has put them back",
 			"topic", l.name, "offset", r.From, "bytes", r.To-r.From)
 		return nil
 	})
@@ -125,7 +125,7 @@ func (l *Log) goOnAt(offset int64) error {
 		return nil
 	}
 	if e := l.failed.Load(); e != nil {
-		return readOnly(e)
+		return ReadOnly(e)
 	}
 	err := l.readyHead()
 	if err == nil {

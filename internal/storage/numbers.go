@@ -68,7 +68,7 @@ func (l *Log) readyNumbers(ctx context.Context) error {
 	nb.mu.Lock()
 	if nb.loading == nil {
 		over := make(chan struct{})
-		if !l.store.keeper.goLoad(func() {
+		if !l.store.Owner.Go(func() {
 			l.loadNumbers()
 			nb.mu.Lock()
 			defer nb.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *Log) readyNumbers(ctx context.Context) error {
 	over := nb.loading
 	nb.mu.Unlock()
 	late := make(chan struct{})
-	timer := l.store.o.Clock.AfterFunc(loadPatience, func() { close(late) })
+	timer := l.store.Clock.AfterFunc(loadPatience, func() { close(late) })
 	defer timer.Stop()
 	select {
 	case <-over:
@@ -92,7 +92,7 @@ func (l *Log) readyNumbers(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if e := l.failed.Load(); e != nil {
-		return readOnly(e) // it was deleted, perhaps
+		return ReadOnly(e) // it was deleted, perhaps
 	}
 	if !l.hasNumbers() {
 		return ErrBusy
@@ -119,7 +119,7 @@ func (l *Log) ask(b *producers.Batch, before int64) (o topic.Outcome, store bool
 	case producers.Next:
 		return topic.Outcome{}, true
 	case producers.Duplicate:
-		l.store.duplicates.Add(1)
+		l.store.Duplicates.Add(1)
 	case producers.Conflict:
 		o.Err = topic.ErrConflict
 	case producers.OutOfOrder:
@@ -153,7 +153,7 @@ func (l *Log) settleNumbers(numbered bool, millis int64) {
 	if numbered {
 		nb.numbered = max(millis, 1)
 		nb.used.Store(millis)
-		l.store.keeper.arm()
+		l.store.Numbered.Arm()
 	}
 }
 

@@ -1,12 +1,8 @@
 package storage
 
 import (
-	"cmp"
 	"errors"
 	"io/fs"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/producers"
@@ -28,113 +24,28 @@ import (
 const (
 	keepBytes = 16 << 20
 	keepAfter = 5 * time.Second
-	keepEvery = time.Second // how often to look
 )
 
-// keeper writes the caches of the logs' tables of numbered batches, and bounds
-// the memory for tables: those that were not used for longest go.
-type keeper struct {
-	store *Store
-	timer Timer
-	armed atomic.Bool // timer will fire
-
-	passing sync.Mutex // held during a pass
-	mu      sync.Mutex
-	stopped bool           // guarded by mu
-	loads   sync.WaitGroup // grows under mu
+// NumbersUsed returns when the table was last used, in ms, and whether there is one.
+func (l *Log) NumbersUsed() (millis int64, has bool) {
+	return l.numbers.used.Load(), l.numbers.made.Load() != nil
 }
 
-func newKeeper(s *Store) *keeper {
-	k := &keeper{store: s}
-	k.timer = s.o.Clock.AfterFunc(keepEvery, k.pass)
-	k.timer.Stop()
-	return k
-}
-
-// arm asks for a pass.
-func (k *keeper) arm() {
-	if !k.armed.Load() && k.armed.CompareAndSwap(false, true) {
-		k.timer.Reset(keepEvery)
-	}
-}
-
-// goLoad runs f in a goroutine of its own, or reports false if the store is being
-// closed.
-func (k *keeper) goLoad(f func()) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.stopped {
+// DropNumbers lets go of the table, unless somebody is writing: then it returns false.
+func (l *Log) DropNumbers() bool {
+	if !l.writer.TryLock() {
 		return false
 	}
-	k.loads.Go(f)
+	defer l.writer.Unlock()
+	l.numbers.letGo()
 	return true
 }
 
-// stop ends the passes and waits for what is under way.
-func (k *keeper) stop() {
-	k.mu.Lock()
-	k.stopped = true
-	k.mu.Unlock()
-	k.timer.Stop()
-	k.loads.Wait()
-	k.passing.Lock()
-	defer k.passing.Unlock()
-}
-
-func (k *keeper) pass() {
-	k.passing.Lock()
-	defer k.passing.Unlock()
-	k.armed.Store(false)
-	k.mu.Lock()
-	stopped := k.stopped
-	k.mu.Unlock()
-	if stopped {
-		return
-	}
-	now := k.store.o.Clock.Now()
-	var total int64
-	var tables []keptTable
-	for _, l := range k.store.All() {
-		if l.numbers.made.Load() == nil {
-			continue
-		}
-		bytes, again := l.keepNumbers(now, false)
-		if again {
-			k.arm()
-		}
-		total += bytes
-		tables = append(tables, keptTable{l, bytes, l.numbers.used.Load()})
-	}
-	if total <= k.store.o.numberBytes {
-		return
-	}
-	slices.SortFunc(tables, func(a, b keptTable) int { return cmp.Compare(a.used, b.used) })
-	for _, t := range tables[:max(len(tables)-1, 0)] {
-		if total <= k.store.o.numberBytes {
-			break
-		}
-		t.log.keepNumbers(now, true)
-		if !t.log.writer.TryLock() {
-			k.arm()
-			continue
-		}
-		t.log.numbers.letGo()
-		t.log.writer.Unlock()
-		total -= t.bytes
-	}
-}
-
-type keptTable struct {
-	log   *Log
-	bytes int64
-	used  int64
-}
-
-// keepNumbers writes the cache of the log's table if it is time to, or anyway if
+// KeepNumbers writes the cache of the log's table if it is time to, or anyway if
 // there is something new. It returns the memory that the table takes, and whether
 // to look again: it does not wait for who writes to the log, whose disk may hang
 // while those of others do not.
-func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) {
+func (l *Log) KeepNumbers(now time.Time, anyway bool) (bytes int64, again bool) {
 	nb := &l.numbers
 	if !nb.keeping.TryLock() {
 		return nb.bytes.Load(), true
@@ -168,7 +79,7 @@ func (l *Log) keepNumbers(now time.Time, anyway bool) (bytes int64, again bool) 
 		return bytes, again
 	}
 	if err := l.writeNumbers(cache); err != nil {
-		l.store.log.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
+		l.store.Logger.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
 		return bytes, again
 	}
 	nb.saved.Store(max(nb.saved.Load(), at))
@@ -191,7 +102,7 @@ func (l *Log) closeNumbers() {
 		return
 	}
 	if err := l.writeNumbers(l.numbersCache()); err != nil {
-		l.store.log.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
+		l.store.Logger.Debug("cache of numbered batches not written", "topic", l.name, "err", err)
 	}
 	nb.letGo()
 }
@@ -203,8 +114,8 @@ func (l *Log) writeNumbers(b []byte) error {
 		return err
 	}
 	defer l.folder.Leave()
-	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
-	f, err := fsys.OpenFile(name+".new", vfs.ReadWrite|vfs.Create|vfs.Truncate, l.store.o.FileMode)
+	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
+	f, err := fsys.OpenFile(name+".new", vfs.ReadWrite|vfs.Create|vfs.Truncate, l.store.FileMode)
 	if err != nil {
 		return err
 	}
@@ -223,7 +134,7 @@ func (l *Log) writeNumbers(b []byte) error {
 // found, and removed, by the next start, and a power cut after it brings an empty
 // one back.
 func (l *Log) removeNumbers() error {
-	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
+	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotRegular) {
 		return nil
@@ -248,7 +159,7 @@ func (l *Log) removeNumbers() error {
 // not with the same batches.
 func (l *Log) checkCache() error {
 	name := layout.ProducersFile(l.dir())
-	head, err := readHead(l.store.fs, name, producers.HeaderLen)
+	head, err := readHead(l.store.FS, name, producers.HeaderLen)
 	if files.Shortage(err) {
 		return err
 	}
@@ -259,11 +170,11 @@ func (l *Log) checkCache() error {
 	next := l.next.Load()
 	switch {
 	case err != nil:
-		l.store.log.Debug("cache of numbered batches is removed: it can't be read", "topic", l.name, "file", name, "err", err)
+		l.store.Logger.Debug("cache of numbered batches is removed: it can't be read", "topic", l.name, "file", name, "err", err)
 	case o.Offset <= next && o.Topic == l.id:
 		return nil
 	default:
-		l.store.log.Warn("cache of numbered batches is removed, and they are read from the log: it is of a longer log, or of another one",
+		l.store.Logger.Warn("cache of numbered batches is removed, and they are read from the log: it is of a longer log, or of another one",
 			"topic", l.name, "file", name, "offset", o.Offset, "next", next)
 	}
 	return l.removeNumbers()

@@ -24,7 +24,7 @@ var (
 // wantsNumbers returns nil while somebody may use the table that is being made. To
 // read the log for it may take long: it is asked between the reads.
 func (l *Log) wantsNumbers() error {
-	if l.store.closing.Load() || l.Deleted() {
+	if l.store.Closing.Load() || l.Deleted() {
 		return errNumbersUnwanted
 	}
 	return nil
@@ -40,13 +40,13 @@ func (l *Log) loadNumbers() {
 		}
 	}
 	if err != nil && !errors.Is(err, errNumbersLost) && l.wantsNumbers() == nil {
-		l.store.log.Error("numbered batches are refused: what the log has of them can't be read", "topic", l.name, "err", err)
+		l.store.Logger.Error("numbered batches are refused: what the log has of them can't be read", "topic", l.name, "err", err)
 	}
 }
 
 func (l *Log) tryNumbers(cached bool) error {
 	cuts, aside := l.numbers.cuts.Load(), l.journal.Damaged()
-	if l.store.o.Managed {
+	if l.store.Managed {
 		if err := l.lacksNumbers(*aside); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (l *Log) tryNumbers(cached bool) error {
 		if at, err = l.numbersFrom(); err != nil {
 			return err
 		}
-		table = producers.New(l.store.o.Producers)
+		table = producers.New(l.store.Producers)
 	}
 	// Most of it is read while others append.
 	const last = 1 << 20
@@ -110,9 +110,9 @@ func (l *Log) takeNumbers(table *producers.Table, at, saved int64, aside *[]layo
 	nb.table = table
 	nb.saved.Store(saved)
 	nb.bytes.Store(table.Bytes())
-	nb.used.Store(l.store.o.Clock.Now().UnixMilli())
+	nb.used.Store(l.store.Clock.Now().UnixMilli())
 	nb.made.Store(aside)
-	l.store.keeper.arm() // there may be too many now
+	l.store.Numbered.Arm() // there may be too many now
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (l *Log) readNumbers(aside []layout.Range) (*producers.Table, int64) {
 	}
 	defer l.folder.Leave()
 	name := layout.ProducersFile(l.dir())
-	b, err := vfs.ReadFile(l.store.fs, name, producers.MaxCacheLen(l.store.o.Producers))
+	b, err := vfs.ReadFile(l.store.FS, name, producers.MaxCacheLen(l.store.Producers))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0
 	}
@@ -155,21 +155,21 @@ func (l *Log) readNumbers(aside []layout.Range) (*producers.Table, int64) {
 	case err != nil:
 	case o.Topic != l.id:
 		err = errors.New("it is of another topic")
-	case o.Window != l.store.o.Producers:
+	case o.Window != l.store.Producers:
 		err = fmt.Errorf("it was made with %d batches", o.Window)
 	case o.Offset > l.next.Load() || o.Oldest > l.begin() || o.Damage != damageBefore(aside, o.Offset):
 		err = errors.New("the log is another one")
 	default:
 		return t, o.Offset
 	}
-	l.store.log.Debug("cache of numbered batches is not used", "topic", l.name, "file", name, "err", err)
+	l.store.Logger.Debug("cache of numbered batches is not used", "topic", l.name, "file", name, "err", err)
 	return nil, 0
 }
 
 // numbersFrom returns an offset from which on there are as many batches as the
 // table looks back, or at which the log begins.
 func (l *Log) numbersFrom() (int64, error) {
-	want := l.store.o.Producers
+	want := l.store.Producers
 	parts := l.partitions()
 	for i := len(parts) - 1; i >= 0; i-- {
 		p := parts[i]

@@ -127,7 +127,7 @@ func TestNumbersLoadEnds(t *testing.T) {
 					time.Sleep(time.Hour) // it is in the middle of a partition then
 					begun := time.Now()
 					if deleted {
-						must(t, s.Delete(t.Context(), "t", hexID(l.id), true))
+						must(t, s.Delete(t.Context(), "t", layout.HexID(l.id), true))
 					} else {
 						must(t, s.Close())
 					}

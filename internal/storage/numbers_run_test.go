@@ -25,7 +25,7 @@ import (
 // stored returns the batches in the partitions' files, up to the end of the log.
 func stored(l *Log) (found []producers.Batch, err error) {
 	for _, p := range l.partitions() {
-		b, err := vfs.ReadFile(l.store.fs, p.file.Name(), math.MaxInt64)
+		b, err := vfs.ReadFile(l.store.FS, p.file.Name(), math.MaxInt64)
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +61,7 @@ func rebuilt(l *Log) (*producers.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := producers.New(l.store.o.Producers)
+	t := producers.New(l.store.Producers)
 	for i := range found {
 		t.Add(&found[i])
 	}
@@ -177,7 +177,7 @@ func (r *numbersRun) step() error {
 		time.Sleep(d)
 		return nil
 	case n < 86:
-		return r.log().syncAll()
+		return r.log().SyncAll()
 	case n < 90 && r.cuts:
 		found, err := stored(r.log())
 		if err != nil || len(found) == 0 {

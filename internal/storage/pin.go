@@ -20,7 +20,7 @@ func (l *Log) pin(p *partition, patient bool) (vfs.File, error) {
 	if p.pinned {
 		return p.file.Held(), nil
 	}
-	if patient && l.store.files.Crowded() {
+	if patient && l.store.Files.Crowded() {
 		return nil, errCrowded
 	}
 	f, err := p.file.Acquire(files.ToWrite)
@@ -39,9 +39,9 @@ func (l *Log) isPinned(p *partition) bool {
 	return p.pinned
 }
 
-// unpin lets go of partitions that are wholly synced. The head is among them
+// Unpin lets go of partitions that are wholly synced. The head is among them
 // only when no write is under way; if one is, it stays.
-func (l *Log) unpin() {
+func (l *Log) Unpin() {
 	if !l.writer.TryLock() {
 		l.unpinTo(l.head().base - 1)
 		return

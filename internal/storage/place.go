@@ -11,8 +11,8 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
-// lookInterval is how often a log is looked at that nobody syncs.
-const lookInterval = 10 * time.Second
+// LookInterval is how often a log is looked at that nobody syncs.
+const LookInterval = 10 * time.Second
 
 // folderStamp is how a topic's folder looked when all of its files were in
 // place. While it looks the same nobody has removed or replaced any.
@@ -29,7 +29,7 @@ func (l *Log) inPlace(all bool) error {
 	if l.Deleted() {
 		return nil
 	}
-	st, err := l.store.fs.Stat(l.dir())
+	st, err := l.store.FS.Stat(l.dir())
 	if err != nil {
 		return l.displaced(l.dir(), err)
 	}
@@ -45,7 +45,7 @@ func (l *Log) inPlace(all bool) error {
 		}
 	}
 	if all {
-		if _, err := l.store.fs.Stat(l.journal.File.Name()); err != nil {
+		if _, err := l.store.FS.Stat(l.journal.File.Name()); err != nil {
 			return l.displaced(l.journal.File.Name(), err)
 		}
 		l.stamp = now
@@ -70,7 +70,7 @@ func (l *Log) partitionInPlace(p *partition, byName bool) error {
 		p.file.Release()
 	}
 	if err == nil && byName {
-		named, err = l.store.fs.Stat(p.file.Name())
+		named, err = l.store.FS.Stat(p.file.Name())
 	}
 	if err != nil {
 		return gone(err)
@@ -104,8 +104,8 @@ func (l *Log) displaced(file string, why error) error {
 	return l.fail("look at", file, -1, fmt.Errorf("%w: %w", layout.ErrDisplaced, why))
 }
 
-// look has a log that is not synced meanwhile looked at.
-func (l *Log) look() {
+// Look has a log that is not synced meanwhile looked at.
+func (l *Log) Look() {
 	if l.failed.Load() != nil || !l.syncing.Lead() {
 		return
 	}

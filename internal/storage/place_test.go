@@ -86,7 +86,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 					}
 					wait := 2 * time.Second
 					if how == "nobody writes" || how == "nobody syncs" {
-						wait = 2 * lookInterval
+						wait = 2 * LookInterval
 					}
 					time.Sleep(wait)
 					synctest.Wait()

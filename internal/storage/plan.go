@@ -10,8 +10,7 @@ import (
 
 // limits are what the log is kept by.
 func (l *Log) limits() topic.Limits {
-	o := &l.store.o
-	return topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge}
+	return l.store.Limits
 }
 
 // Plan returns what retention would do with each partition, oldest first, within
@@ -39,7 +38,7 @@ func (l *Log) Plan(k topic.Limits) []Planned {
 		waits[h.Base] = true
 	}
 	// Counting has made times known that were not.
-	v := l.ages(parts, l.store.o.Clock.Now().UnixMilli())
+	v := l.ages(parts, l.store.Clock.Now().UnixMilli())
 	head := len(parts) - 1
 	// Not headSum, for which it would wait for a write that is under way.
 	sum, err := l.totals(parts[head], parts[head].end.Load())

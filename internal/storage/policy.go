@@ -2,39 +2,32 @@ package storage
 
 import "time"
 
-// policy is what the store promises of batches: when they may be acknowledged,
+// Policy is what the store promises of batches: when they may be acknowledged,
 // and when readers may see them. All that depends on it asks here.
-type policy struct {
-	flush int           // Options.FlushBatches
-	every time.Duration // Options.FlushInterval
-	told  bool          // Options.TellReadable
+type Policy struct {
+	Flush int           // see Log.Commit
+	Every time.Duration // an append is synced so long after it; 0 or less for never
+	Told  bool          // nothing is readable beyond what SetReadable has told
 }
 
-func (s *Store) policy() policy {
-	if s.o.Managed {
-		return policy{told: true}
-	}
-	return policy{flush: s.o.FlushBatches, every: s.o.FlushInterval, told: s.o.TellReadable}
-}
-
-// syncsFirst reports whether a batch is acknowledged, and readable, only when it
+// SyncsFirst reports whether a batch is acknowledged, and readable, only when it
 // is on stable storage: no power cut takes back what anybody knows of.
-func (p policy) syncsFirst() bool { return p.flush == 1 }
+func (p Policy) SyncsFirst() bool { return p.Flush == 1 }
 
 // awaitsSync reports whether what was appended up to a batch may be acknowledged
 // only after a sync; durable is the last batch that is on stable storage, both
 // as Appended.Ordinal has them.
-func (p policy) awaitsSync(last, durable int64) bool {
-	return p.flush > 0 && (p.flush == 1 || last-durable >= int64(p.flush))
+func (p Policy) awaitsSync(last, durable int64) bool {
+	return p.Flush > 0 && (p.Flush == 1 || last-durable >= int64(p.Flush))
 }
 
-// interval is how long after an append it is synced at the latest, although nobody
+// Interval is how long after an append it is synced at the latest, although nobody
 // waits for that; 0 for never.
-func (p policy) interval() time.Duration {
-	if p.syncsFirst() {
+func (p Policy) Interval() time.Duration {
+	if p.SyncsFirst() {
 		return 0 // somebody waits for each
 	}
-	return max(p.every, 0)
+	return max(p.Every, 0)
 }
 
 // Readable returns the readable end: readers see what is before it. Where
@@ -44,10 +37,10 @@ func (p policy) interval() time.Duration {
 // told.
 func (l *Log) Readable() int64 {
 	end := l.next.Load()
-	if l.store.policy().syncsFirst() {
+	if l.store.Policy.SyncsFirst() {
 		end = l.synced.Load()
 	}
-	if l.store.policy().told {
+	if l.store.Policy.Told {
 		end = min(end, max(l.told.Load(), l.begin()))
 	}
 	return end
@@ -84,7 +77,7 @@ func (l *Log) untell(offset int64) {
 // grown wakes those who wait for the readable end to pass an offset, after what
 // bounds it besides SetReadable has moved on from before.
 func (l *Log) grown(before int64) {
-	if l.store.policy().told && l.told.Load() <= before {
+	if l.store.Policy.Told && l.told.Load() <= before {
 		return // still out of sight
 	}
 	l.watchers.wake()

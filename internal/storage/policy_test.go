@@ -22,7 +22,7 @@ func TestCommitAwaitsSync(t *testing.T) {
 		{1, 1, 0, true}, {1, 1, 1, true},
 		{3, 1, 0, false}, {3, 2, 0, false}, {3, 3, 0, true}, {3, 5, 3, false}, {3, 6, 3, true},
 	} {
-		if got := (policy{flush: test.flush}).awaitsSync(test.last, test.durable); got != test.want {
+		if got := (Policy{Flush: test.flush}).awaitsSync(test.last, test.durable); got != test.want {
 			t.Errorf("FlushBatches %d: batch %d, %d are durable: %t", test.flush, test.last, test.durable, got)
 		}
 	}
@@ -36,7 +36,7 @@ func TestInterval(t *testing.T) {
 	}{
 		{0, time.Second, time.Second}, {2, time.Second, time.Second}, {0, 0, 0}, {0, -1, 0}, {1, time.Second, 0}, {1, -1, 0},
 	} {
-		if got := (policy{flush: test.flush, every: test.every}).interval(); got != test.want {
+		if got := (Policy{Flush: test.flush, Every: test.every}).Interval(); got != test.want {
 			t.Errorf("FlushBatches %d, FlushInterval %v: %v, want %v", test.flush, test.every, got, test.want)
 		}
 	}

@@ -95,7 +95,7 @@ func (l *Log) view(offset, messages, maxBytes int64) (*View, error) {
 		return nil, ErrDeleted
 	}
 	if errors.Is(err, ErrNotFound) {
-		l.store.misses.Add(1)
+		l.store.Misses.Add(1)
 	}
 	return nil, err
 }
@@ -224,7 +224,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 	case errors.Is(err, fs.ErrNotExist) && l.lost(p):
 		return ErrNotFound // removed a moment ago
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, walk.ErrDamaged) || errors.Is(err, index.ErrUnfit) || errors.Is(err, io.ErrUnexpectedEOF):
-		l.store.log.Error("partition or its index is damaged; the partition is scanned",
+		l.store.Logger.Error("partition or its index is damaged; the partition is scanned",
 			"topic", l.name, "file", p.file.Name(), "offset", offset, "err", err)
 		err = errRescanned
 		if serr := l.rescan(p, ix); serr != nil {
@@ -238,7 +238,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 func (l *Log) Info(ctx context.Context) (Info, error) {
 	parts, damaged := l.partitions(), l.journal.Damaged()
 	begin := parts[0].base
-	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: hexID(l.id), ReadOnly: l.readOnly()}
+	in := Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: layout.HexID(l.id), ReadOnly: l.readOnly()}
 	in.Oldest = min(max(l.Oldest(), begin), in.Next)
 	for _, r := range *damaged {
 		if from := max(r.From, begin); r.To > from {
@@ -352,7 +352,7 @@ func (l *Log) Seek(t time.Time) (offset int64, err error) {
 func (l *Log) seek(millis int64) (int64, error) {
 	readable := l.Readable()
 	parts := l.partitions()
-	now := l.store.o.Clock.Now().UnixMilli()
+	now := l.store.Clock.Now().UnixMilli()
 	for i, p := range parts {
 		if sum := p.sum.Load(); sum != nil && (sum.Batches == 0 || sum.Last < millis) {
 			continue

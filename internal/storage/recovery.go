@@ -28,7 +28,7 @@ import (
 //  5. A cache of numbered batches that speaks of more than there is is removed.
 //
 // Older partitions are not read.
-func openLog(s *Store, dir string) (*Log, error) {
+func openLog(s *Shared, dir string) (*Log, error) {
 	l := newLog(s, dir)
 	l.member.FolderDirty.Store(true) // there may be names that were never synced
 	wrap := func(op, file string, err error) error {
@@ -63,7 +63,7 @@ func openLog(s *Store, dir string) (*Log, error) {
 			return nil, wrap("remove", layout.ProducersFile(dir), err)
 		}
 	}
-	l.lookAtClock(s.o.Clock.Now().UnixMilli())
+	l.lookAtClock(s.Clock.Now().UnixMilli())
 	return l, nil
 }
 
@@ -71,12 +71,12 @@ func openLog(s *Store, dir string) (*Log, error) {
 // of it goes on.
 func (l *Log) openJournal() error {
 	s := l.store
-	b, err := journal.Read(s.fs, l.dir())
+	b, err := journal.Read(s.FS, l.dir())
 	if err != nil {
 		return err
 	}
 	if journal.IsDeleted(b) {
-		if err := s.deleted.Finish(l.dir()); err != nil {
+		if err := s.Deleted.Finish(l.dir()); err != nil {
 			return fmt.Errorf("finish deletion: %w", err)
 		}
 		return ErrDeleted
@@ -86,13 +86,13 @@ func (l *Log) openJournal() error {
 		return err
 	}
 	anonymous := state.ID == (journal.ID{})
-	rewrite := err != nil || anonymous || size > s.o.journalCompact
+	rewrite := err != nil || anonymous || size > s.JournalCompact
 	if err != nil {
 		// A copy, so that at no time there is none: a topic without one is taken
 		// for one of the 0.3 layout.
 		kept := layout.JournalFile(l.dir()) + ".damaged"
-		s.log.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
-		if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {
+		s.Logger.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
+		if err := journal.WriteFile(s.FS, kept, s.FileMode, b); err != nil {
 			return err
 		}
 	}
@@ -104,14 +104,14 @@ func (l *Log) openJournal() error {
 		l.adopted = true
 		state.ID = journal.NewID()
 	case isNew && state.ID != id:
-		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, hexID(state.ID))
+		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, layout.HexID(state.ID))
 	}
 	if anonymous {
-		state.Created = s.o.Clock.Now().UnixMilli()
+		state.Created = s.Clock.Now().UnixMilli()
 	}
 	l.id, l.created = state.ID, state.Created
 	if rewrite {
-		if size, _, err = journal.Replace(s.fs, s.o.FileMode, l.dir(), &state); err != nil {
+		if size, _, err = journal.Replace(s.FS, s.FileMode, l.dir(), &state); err != nil {
 			return err
 		}
 	}
@@ -138,7 +138,7 @@ func (l *Log) writeJournalAgain(b []byte) error {
 // findPartitions lists the partition files, oldest first, each up to where the
 // next one begins. It tells whether there is a cache of numbered batches, too.
 func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
-	dir, err := l.store.fs.ReadDir(l.dir())
+	dir, err := l.store.FS.ReadDir(l.dir())
 	if err != nil {
 		return nil, false, err
 	}
@@ -151,7 +151,7 @@ func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 		}
 		base, ok := batch.ParseInt([]byte(num))
 		if !ok {
-			l.store.log.Warn("file is no partition: its name is no offset; left alone", "topic", l.name, "file", d.Name())
+			l.store.Logger.Warn("file is no partition: its name is no offset; left alone", "topic", l.name, "file", d.Name())
 			continue
 		}
 		st, err := d.Info()
@@ -187,7 +187,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
 			continue
 		}
-		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {
+		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {
 			return err
 		}
 		removed = true
@@ -195,7 +195,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 	if !removed {
 		return nil
 	}
-	return l.store.fs.SyncDir(l.dir())
+	return l.store.FS.SyncDir(l.dir())
 }
 
 // onDisk returns what is known of the log before its bytes are looked at. What is
@@ -277,7 +277,7 @@ func (l *Log) beginAnew() ([]*partition, error) {
 	disk := l.onDisk(nil)
 	base, _ := disk.GoesOn(nil)
 	if base > disk.Journal.Trimmed.Oldest {
-		l.store.log.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
+		l.store.Logger.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
 	}
 	p, err := l.createPartition(base)
 	if err != nil {

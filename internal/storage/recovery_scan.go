@@ -52,7 +52,7 @@ func (l *Log) recover() error {
 // ends before the mark, what is missing is set aside.
 func (l *Log) recoverEnd(disk *diagnose.Log) error {
 	if missing := disk.Missing(); missing.From < missing.To {
-		l.store.log.Error("synced data is missing at the end of the topic: the file was cut short by something else",
+		l.store.Logger.Error("synced data is missing at the end of the topic: the file was cut short by something else",
 			"topic", l.name, "file", l.head().file.Name(), "offset", missing.From, "missing", missing.To-missing.From)
 		l.setDamaged(missing, l.head())
 		return nil
@@ -128,7 +128,7 @@ func (l *Log) dropDeadHeads() error {
 			return nil
 		}
 		if size := head.end.Load() - head.base; size > 0 {
-			l.store.log.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
+			l.store.Logger.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
 				"topic", l.name, "file", head.file.Name(), "offset", head.base, "bytes", size)
 		}
 		if err := l.removeFiles(parts[n:]); err != nil {
@@ -160,7 +160,7 @@ func (l *Log) isAlive(p *partition) (bool, error) {
 func (l *Log) tellMissing() {
 	disk := l.onDisk(l.partitions())
 	for _, gone := range disk.Gone() {
-		l.store.log.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
+		l.store.Logger.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
 			"file", layout.Partition(l.dir(), gone.From), "offset", gone.From, "bytes", gone.To-gone.From, "oldest", disk.Parts[0].From)
 	}
 }
@@ -172,12 +172,12 @@ func (l *Log) closeGaps() {
 	for i, p := range parts[:len(parts)-1] {
 		switch joint, r := diagnose.Between(p.end.Load(), parts[i+1].base); joint {
 		case diagnose.Overlap:
-			l.store.log.Error("partition reaches into the next one; its bytes from there on are not served",
+			l.store.Logger.Error("partition reaches into the next one; its bytes from there on are not served",
 				"file", p.file.Name(), "size", r.To-p.base, "next", r.From)
 			p.end.Store(r.From)
 			p.sum.Store(nil)
 		case diagnose.Gap:
-			l.store.log.Error("bytes are missing at the end of a partition", "file", p.file.Name(), "offset", r.From, "missing", r.To-r.From)
+			l.store.Logger.Error("bytes are missing at the end of a partition", "file", p.file.Name(), "offset", r.From, "missing", r.To-r.From)
 			l.setDamaged(r, p)
 		}
 	}
@@ -230,12 +230,12 @@ func (l *Log) recoverPartition(p *partition, disk *diagnose.Log) error {
 // file a time before newest: the next recovery could not find the times again.
 func (l *Log) settleRecovered(p *partition, newest int64) error {
 	ix := p.index()
-	if !ix.Stale && l.store.o.Clock.Now().UnixMilli() >= newest {
+	if !ix.Stale && l.store.Clock.Now().UnixMilli() >= newest {
 		return nil
 	}
 	err := ix.Settle()
 	if files.Transient(err) { // it is stale until there is room: no append comes before that
-		l.store.log.Warn("index not written; it is tried again before an append", "topic", l.name, "file", ix.File.Name(), "err", err)
+		l.store.Logger.Warn("index not written; it is tried again before an append", "topic", l.name, "file", ix.File.Name(), "err", err)
 		return nil
 	}
 	return err
@@ -256,7 +256,7 @@ func (l *Log) recoverTail(p *partition, f vfs.File, tail int64, disk *diagnose.L
 		l.setAside(p, layout.Range{From: from, To: end})
 		return "", nil
 	}
-	l.store.log.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
+	l.store.Logger.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
 		"topic", l.name, "file", p.file.Name(), "offset", from, "bytes", end-from)
 	if err := f.Truncate(tail); err != nil {
 		return "cut torn tail of", err
@@ -277,7 +277,7 @@ func (l *Log) setAside(p *partition, r layout.Range) {
 	if !l.setDamaged(r, p) {
 		return
 	}
-	l.store.log.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
+	l.store.Logger.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
 		"topic", l.name, "file", p.file.Name(), "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
 }
 
@@ -290,7 +290,7 @@ func (l *Log) setDamaged(r layout.Range, p *partition) bool {
 		return false
 	}
 	if err != nil {
-		l.store.log.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
+		l.store.Logger.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
 	}
 	l.member.FolderDirty.Store(true)
 	return true

@@ -599,7 +599,7 @@ func TestFirstPartitionGone(t *testing.T) {
 			t.Errorf("oldest %d, want %d", l.Oldest(), at[1].Offset)
 		}
 		mustAppend(t, l, batchOf("t", "more"))
-		if err := l.retain(time.Now()); err != nil {
+		if err := l.Retain(time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

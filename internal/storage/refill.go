@@ -43,7 +43,7 @@ func (l *Log) Refill(ctx context.Context, from, to int64, data []byte, times []T
 	if l.Deleted() {
 		return ErrDeleted
 	}
-	if err := l.unsyncable(); err != nil {
+	if err := l.Unsyncable(); err != nil {
 		return err
 	}
 	defer l.failOnPanic("refill")
@@ -64,14 +64,14 @@ func (l *Log) Refill(ctx context.Context, from, to int64, data []byte, times []T
 			return err
 		}
 	}
-	l.store.log.Info("damage is repaired: the bytes are served again", "topic", l.name, "offset", from, "bytes", to-from)
+	l.store.Logger.Info("damage is repaired: the bytes are served again", "topic", l.name, "offset", from, "bytes", to-from)
 	return nil
 }
 
 // refillError is what Refill returns for an error that has done no harm.
 func refillError(err error) error {
 	if files.Transient(err) {
-		return readOnly(err)
+		return ReadOnly(err)
 	}
 	return err
 }

@@ -135,7 +135,7 @@ func (l *Log) fillIndex(p *partition, ix *index.Index, wanted func() error) erro
 	found, err := l.reindex(p, ix, f, size)
 	sum := &found.Totals
 	if err == nil && known != nil && (known.Messages != sum.Messages || known.Batches != sum.Batches) && found.Scanned < size {
-		l.store.log.Warn("index does not fit its partition and is rebuilt", "file", ix.File.Name(),
+		l.store.Logger.Warn("index does not fit its partition and is rebuilt", "file", ix.File.Name(),
 			"batches", sum.Batches, "want", known.Batches)
 		if err = ix.File.Remove(); err == nil {
 			ix = l.newIndex(p)
@@ -165,7 +165,7 @@ func (l *Log) adoptIndex(p *partition, ix *index.Index, found index.Rebuilt) {
 	}
 	if ix.Stale {
 		if err := ix.Settle(); err != nil {
-			l.store.log.Warn("entries of an index that are no longer true are not removed", "file", ix.File.Name(), "err", err)
+			l.store.Logger.Warn("entries of an index that are no longer true are not removed", "file", ix.File.Name(), "err", err)
 		}
 	}
 	if p == l.head() {
@@ -174,7 +174,7 @@ func (l *Log) adoptIndex(p *partition, ix *index.Index, found index.Rebuilt) {
 		l.setTotals(p, sum)
 		if found.Scanned > index.Interval {
 			if err := ix.Flush(); err != nil {
-				l.store.log.Warn("index not written; it will be rebuilt again", "file", ix.File.Name(), "err", err)
+				l.store.Logger.Warn("index not written; it will be rebuilt again", "file", ix.File.Name(), "err", err)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // remove has the partitions before offset removed, as AdvanceOldest does, but
 // after their hooks if the store has a Holder.
 func (l *Log) remove(offset int64) error {
-	if l.store.o.Holder != nil {
+	if l.store.Holder != nil {
 		return l.removeHeld(offset)
 	}
 	return l.AdvanceOldest(offset)
@@ -29,7 +29,7 @@ func (l *Log) AdvanceOldest(offset int64) error {
 		return ErrDeleted
 	}
 	l.trimmedTo.Store(max(l.trimmedTo.Load(), offset))
-	if l.store.o.Managed {
+	if l.store.Managed {
 		if err := l.splitHole(min(offset, l.Readable())); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	for _, p := range gone {
 		sum, err := l.totals(p, p.end.Load())
 		if err != nil {
-			l.store.log.Warn("partition is removed uncounted", "file", p.file.Name(), "err", err)
+			l.store.Logger.Warn("partition is removed uncounted", "file", p.file.Name(), "err", err)
 		}
 		messages += sum.Messages
 		batches += sum.Batches
@@ -136,7 +136,7 @@ func (l *Log) removeCondemned() error {
 		return err
 	}
 	l.condemned = nil
-	l.store.log.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", oldest)
+	l.store.Logger.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", oldest)
 	return nil
 }
 

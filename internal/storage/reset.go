@@ -23,7 +23,7 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 		l.writer.Lock()
 		defer l.writer.Unlock()
 		if e := l.failed.Load(); e != nil {
-			return readOnly(e)
+			return ReadOnly(e)
 		}
 		old := slices.Concat(l.condemned, l.partitions())
 		for _, p := range old {
@@ -45,7 +45,7 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 		if err != nil {
 			return l.fail("reset", head.file.Name(), base, err)
 		}
-		l.store.log.Info("topic emptied", "topic", l.name, "files", len(old), "offset", base)
+		l.store.Logger.Info("topic emptied", "topic", l.name, "files", len(old), "offset", base)
 		return nil
 	})
 }
@@ -68,7 +68,7 @@ func (l *Log) announceReset(head *partition) error {
 	}
 	err = &Error{Op: "reset", Topic: l.name, File: l.journal.File.Name(), Offset: head.base, Err: err}
 	if files.Transient(err) {
-		err = readOnly(err)
+		err = ReadOnly(err)
 	}
 	return err
 }

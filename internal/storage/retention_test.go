@@ -331,7 +331,7 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 				l := mustCreate(t, s, "t")
 				old := func() int64 {
 					fill(t, l, 3)
-					must(t, l.syncAll())
+					must(t, l.SyncAll())
 					l.SetReadable(l.Next())
 					time.Sleep(2 * time.Hour)
 					return l.Next()
@@ -360,7 +360,7 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 					t.Fatalf("begun at %d (%v), want %d", begun, err, next)
 				}
 				fill(t, l, 3)
-				must(t, l.syncAll())
+				must(t, l.SyncAll())
 				l.SetReadable(l.Next())
 				if got := l.upTo(begun, time.Now()); got != next {
 					t.Errorf("decided %d, want %d", got, next)

@@ -72,7 +72,7 @@ func (l *Log) hasAt(offset int64, how cutting) bool {
 func (l *Log) Roll(ctx context.Context, offset int64) error {
 	err := l.tryRoll(ctx, offset)
 	if files.NoDescriptor(err) {
-		l.store.interval.makeRoom()
+		l.store.Owner.FreeFiles()
 		err = l.tryRoll(ctx, offset)
 	}
 	return err
@@ -88,7 +88,7 @@ func (l *Log) tryRoll(ctx context.Context, offset int64) error {
 	head := l.head()
 	switch e := l.failed.Load(); {
 	case e != nil:
-		return readOnly(e)
+		return ReadOnly(e)
 	case offset != l.next.Load():
 		return fmt.Errorf("%w: a partition at %d of a log that ends at %d", ErrOffset, offset, l.next.Load())
 	case head.end.Load() == head.base:

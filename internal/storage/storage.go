@@ -68,38 +68,10 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// ErrOffset is an append at an offset that is not the log's next.
-var ErrOffset = errors.New("storage: not the next offset")
-
-// Error is a failure at a place: which topic and partition file, and where.
-type Error = layout.Error
-
-// Clock tells the time and runs functions later. Order and offsets never
-// depend on it.
-type Clock interface {
-	Now() time.Time
-	AfterFunc(d time.Duration, f func()) Timer
-}
-
-// Timer is what Clock.AfterFunc returns, as *time.Timer has it.
-type Timer interface {
-	Reset(d time.Duration) bool
-	Stop() bool
-}
-
 type systemClock struct{}
 
 func (systemClock) Now() time.Time                            { return time.Now() }
 func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
-
-// Observer is told what the store does. Its methods are called on the way of
-// the work and must not block; they are called concurrently.
-type Observer interface {
-	// Appended is called after each write of a group of appends.
-	Appended(took time.Duration, bytes, batches, messages int64)
-	// Synced is called after each sync of a log, failed or not.
-	Synced(took time.Duration)
-}
 
 type noObserver struct{}
 
@@ -229,26 +201,16 @@ const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
-	o        Options
-	fs       vfs.FS
-	log      *slog.Logger
-	files    *files.Cache
-	lock     *layout.Lock
-	allowed  map[string]bool // nil for any
-	syncs    *syncs.Queue
-	device   uint64 // that the work directory is on
-	marks    markLimit
-	lacks    lack
-	requests requestPool
+	o       Options
+	fs      vfs.FS
+	log     *slog.Logger
+	files   *files.Cache
+	lock    *layout.Lock
+	allowed map[string]bool // nil for any
+	syncs   *syncs.Queue
+	shared  Shared // by the logs
 
 	disallowed atomic.Int64
-	misses     atomic.Int64
-	duplicates atomic.Int64
-	troubles   atomic.Uint64
-	forced     atomic.Int64 // partitions removed although they were held
-
-	closing atomic.Bool // Close was called: nothing is begun, or gone on with, that may take long
-	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
 
 	creating sync.Mutex      // held while a topic is made; before mu
 	halfMade map[string]bool // folders that could not be removed yet; guarded by creating
@@ -321,12 +283,10 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.unlock())
 	}
-	s.device = device(dir)
+	s.shareWithLogs(dir)
 	if err := s.openLogs(ctx); err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
-	s.interval = newInterval(s)
-	s.keeper = newKeeper(s)
 	s.reopening = startReopening(s)
 	return s, nil
 }
@@ -377,12 +337,12 @@ func (s *Store) openLogs(ctx context.Context) error {
 // keep makes a log one of the store's. Caller holds mu.
 func (s *Store) keep(l *Log) {
 	if l.Named() {
-		s.logs[l.name] = l
+		s.logs[l.Name()] = l
 	} else {
 		s.new[l] = true
 	}
-	if s.ids[l.id] == nil {
-		s.ids[l.id] = l
+	if s.ids[l.ID()] == nil {
+		s.ids[l.ID()] = l
 	}
 }
 
@@ -446,10 +406,10 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}
-	l, err := createLog(s, name)
+	l, err := s.createLog(name)
 	if files.NoDescriptor(err) {
 		s.interval.makeRoom()
-		l, err = createLog(s, name)
+		l, err = s.createLog(name)
 	}
 	if err != nil {
 		if errors.Is(err, layout.ErrLinked) {
@@ -517,17 +477,6 @@ func (s *Store) All() []*Log {
 	return logs
 }
 
-// TopicStats is the state of one topic at a moment.
-type TopicStats struct {
-	Topic        string
-	Oldest, Next int64
-	Partitions   int
-	Bytes        int64 // that can be read
-	Unsynced     int64 // bytes appended and not yet on stable storage
-	Damaged      int64 // bytes set aside
-	Err          error // why the topic takes no appends, or nil
-}
-
 // Counts are the store's counts over all topics.
 type Counts struct {
 	Topics     int
@@ -545,8 +494,8 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(), Duplicates: s.duplicates.Load(),
-		OpenFiles: s.files.Count(), Forced: s.forced.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Duplicates.Load(),
+		OpenFiles: s.files.Count(), Forced: s.shared.Forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
 		n := sb.Counts()
@@ -567,7 +516,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{Counts: s.Counts()}
 	for _, l := range s.All() {
 		if l.Named() {
-			st.Topics = append(st.Topics, l.stats())
+			st.Topics = append(st.Topics, l.Stats())
 		}
 	}
 	return st
@@ -584,7 +533,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.closing.Store(true)
+	s.shared.Closing.Store(true)
 
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
@@ -599,7 +548,7 @@ func (s *Store) Close() error {
 	var errs []error
 	for _, l := range s.All() {
 		g.Go(func() error {
-			if err := l.close(); err != nil {
+			if err := l.Close(); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -615,12 +564,6 @@ func (s *Store) Close() error {
 // unlock closes what is open of the work directory and unlocks it.
 func (s *Store) unlock() error { return errors.Join(s.files.Close(), s.lock.Close()) }
 
-// sleep waits for d to go by on the store's clock.
-func (s *Store) sleep(d time.Duration) {
-	over, _ := s.after(d)
-	<-over
-}
-
 // Troubles returns another number whenever something was set aside of a log, or put
 // back, and when a log has failed, since it was called last.
-func (s *Store) Troubles() uint64 { return s.troubles.Load() }
+func (s *Store) Troubles() uint64 { return s.shared.Troubles.Load() }

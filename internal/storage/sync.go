@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -23,7 +24,7 @@ import (
 // The errors are those of SyncTo. Unless one is ErrInDoubt, the batches are not
 // stored.
 func (l *Log) Commit(ctx context.Context, a Appended) error {
-	if a.Batches == 0 || !l.store.policy().awaitsSync(a.Ordinal, l.appendedDurably.Load()) {
+	if a.Batches == 0 || !l.store.Policy.awaitsSync(a.Ordinal, l.appendedDurably.Load()) {
 		return nil
 	}
 	err := l.SyncTo(ctx, a.End)
@@ -83,7 +84,7 @@ func (l *Log) syncWhole() error {
 	if err := l.syncing.Claim(context.Background()); err != nil {
 		return err
 	}
-	if l.unsyncable() == nil && l.isSynced() {
+	if l.Unsyncable() == nil && l.isSynced() {
 		l.syncing.Done(nil)
 		return nil
 	}
@@ -96,16 +97,23 @@ func (l *Log) isSynced() bool {
 	return l.synced.Load() >= l.next.Load() && !l.member.FolderDirty.Load() && !l.member.RootDirty.Load()
 }
 
-func (l *Log) syncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
+// WantsSync reports whether there is something to sync, by which something is told.
+func (l *Log) WantsSync() bool { return l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() }
+
+// WantsNames reports whether what wants to be synced has names that do, too.
+func (l *Log) WantsNames() bool { return l.member.FolderDirty.Load() && l.WantsSync() }
+
+// SyncAll is SyncTo of all that is flushed.
+func (l *Log) SyncAll() error { return l.SyncTo(context.Background(), l.next.Load()) }
 
 // sync makes all that is flushed when it begins durable. Only the leader of
 // the sync group calls it.
 func (l *Log) sync() error {
-	if err := l.unsyncable(); err != nil {
+	if err := l.Unsyncable(); err != nil {
 		return err
 	}
 	u := l.unsynced()
-	return l.durable(u, l.store.syncs.Sync(&l.member, u.target))
+	return l.durable(u, l.store.Syncs.Sync(&l.member, u.target))
 }
 
 // unsynced is what a sync has to make durable.
@@ -115,7 +123,7 @@ type unsynced struct {
 }
 
 func (l *Log) unsynced() unsynced {
-	u := unsynced{begun: l.store.o.Clock.Now()}
+	u := unsynced{begun: l.store.Clock.Now()}
 	// In this order, see the fields' comment.
 	u.ordinal = l.appended.Load()
 	u.target = l.next.Load()
@@ -125,10 +133,10 @@ func (l *Log) unsynced() unsynced {
 // durable notes how a sync has ended, and returns its error. Only the leader of
 // the sync group calls it.
 func (l *Log) durable(u unsynced, err error) error {
-	now := l.store.o.Clock.Now()
-	l.store.o.Observer.Synced(now.Sub(u.begun))
+	now := l.store.Clock.Now()
+	l.store.Observer.Synced(now.Sub(u.begun))
 	if e := l.syncFailed.Load(); e != nil && err == nil {
-		err = readOnly(e) // another sync has failed meanwhile, and may have been told of this one's bytes
+		err = ReadOnly(e) // another sync has failed meanwhile, and may have been told of this one's bytes
 	}
 	if err == nil {
 		err = l.inPlace(false)
@@ -143,10 +151,10 @@ func (l *Log) durable(u unsynced, err error) error {
 	l.synced.Store(u.target)
 	l.appendedDurably.Store(u.ordinal)
 	l.mark(now, u.target)
-	if l.store.policy().syncsFirst() {
+	if l.store.Policy.SyncsFirst() {
 		l.grown(before)
 	}
-	l.unpin()
+	l.Unpin()
 	return nil
 }
 
@@ -186,7 +194,7 @@ func (l *Log) syncPartition(p *partition, from int64) error {
 func (l *Log) syncFile(f vfs.File, op string, of *files.File, offset int64) error {
 	l.fileSyncing.Lock()
 	defer l.fileSyncing.Unlock()
-	if err := l.unsyncable(); err != nil {
+	if err := l.Unsyncable(); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -200,7 +208,7 @@ func (l *Log) syncFile(f vfs.File, op string, of *files.File, offset int64) erro
 func (l *Log) syncFolder() error {
 	l.folderSyncing.Lock()
 	defer l.folderSyncing.Unlock()
-	if err := l.unsyncable(); err != nil {
+	if err := l.Unsyncable(); err != nil {
 		return err
 	}
 	return l.syncFolderLocked()
@@ -215,7 +223,7 @@ func (l *Log) syncRemoved() error {
 }
 
 func (l *Log) syncFolderLocked() error {
-	err := l.store.fs.SyncDir(l.dir())
+	err := l.store.FS.SyncDir(l.dir())
 	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync folder of", l.dir(), -1, err)
 	}
@@ -225,7 +233,7 @@ func (l *Log) syncFolderLocked() error {
 // syncRoot makes the name of the topic's folder durable. If it fails, that is so
 // for all topics whose folders were made before.
 func (l *Log) syncRoot() error {
-	err := l.store.syncs.SyncRootFor(&l.member)
+	err := l.store.Syncs.SyncRootFor(&l.member)
 	if err != nil && !files.NoDescriptor(err) {
 		err = l.fail("sync work directory for", l.member.Parent, -1, err)
 	}
@@ -240,7 +248,7 @@ func (l *Log) syncRoot() error {
 // and only the sync of that fails, they are reported as not stored. That is wrong
 // only if the disk wrote what it reported as failed, and then lost power.
 func (l *Log) dropUnacknowledged() {
-	if !l.store.policy().syncsFirst() {
+	if !l.store.Policy.SyncsFirst() {
 		return
 	}
 	l.writer.Lock() // no write is under way, and no other begins
@@ -263,7 +271,7 @@ func (l *Log) dropUnacknowledged() {
 			dropped = false
 		}
 		if err != nil {
-			l.store.log.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name(), "err", err)
+			l.store.Logger.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name(), "err", err)
 		}
 	}
 	l.dropped.Store(dropped)
@@ -291,11 +299,11 @@ func (l *Log) syncNames() error {
 	}
 	s := l.store
 	op, file, err := l.trySyncNames()
-	if files.NoDescriptor(err) && !l.member.OtherDevice.Load() && s.syncs.Alone(&l.member) {
+	if files.NoDescriptor(err) && !l.member.OtherDevice.Load() && s.Syncs.Alone(&l.member) {
 		l.member.RootDirty.Store(false)
 		return nil
 	}
-	for files.NoDescriptor(err) && s.policy().syncsFirst() && s.lacks.lately(s.o.Clock.Now()) {
+	for files.NoDescriptor(err) && s.Policy.SyncsFirst() && s.lacks.lately(s.Clock.Now()) {
 		s.sleep(namesPause)
 		op, file, err = l.trySyncNames()
 	}
@@ -304,11 +312,11 @@ func (l *Log) syncNames() error {
 		return err
 	}
 	l.member.FolderDirty.Store(true)
-	if s.policy().syncsFirst() {
-		s.reopening.arm()
+	if s.Policy.SyncsFirst() {
+		s.Owner.SyncLater()
 	}
-	s.log.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
-	return readOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
+	s.Logger.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)
+	return ReadOnly(&Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err})
 }
 
 // trySyncNames returns where it has failed. Unless it has found no descriptor
@@ -327,4 +335,33 @@ func (l *Log) trySyncNames() (op, file string, err error) {
 		l.member.RootDirty.Store(false)
 	}
 	return "", "", nil
+}
+
+// The names of topics are tried to sync each namesPause while descriptors are
+// missing, and for namesPatience: all topics together, so that the writers of
+// many do not wait for one after the other.
+const (
+	namesPause    = 10 * time.Millisecond
+	namesPatience = time.Second
+)
+
+// lack knows since when names could not be synced for want of descriptors.
+type lack struct{ since atomic.Pointer[time.Time] }
+
+// lately notes that descriptors are missing, and reports whether that is so for
+// less than namesPatience.
+func (k *lack) lately(now time.Time) bool {
+	since := k.since.Load()
+	if since == nil {
+		k.since.CompareAndSwap(nil, &now)
+		return true
+	}
+	return now.Sub(*since) < namesPatience
+}
+
+// over notes that they are not missing any more.
+func (k *lack) over() {
+	if k.since.Load() != nil {
+		k.since.Store(nil)
+	}
 }

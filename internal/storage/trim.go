@@ -25,7 +25,7 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 		return 0, l.trimError(err)
 	}
 	if all {
-		if l.store.policy().syncsFirst() {
+		if l.store.Policy.SyncsFirst() {
 			err = l.SyncTo(ctx, l.head().base) // only what is readable goes
 		}
 		if err == nil {
@@ -53,7 +53,7 @@ func (l *Log) trimError(err error) error {
 	case l.Deleted():
 		return ErrDeleted
 	case files.Transient(err):
-		return readOnly(err)
+		return ReadOnly(err)
 	}
 	return err
 }

@@ -93,7 +93,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 		defer l.writer.Unlock()
 		defer l.failOnPanic("truncate")
 		if e := l.failed.Load(); e != nil {
-			return readOnly(e)
+			return ReadOnly(e)
 		}
 		parts := l.partitions()
 		i := l.headAt(parts, offset, how)
@@ -144,7 +144,7 @@ func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
 func (l *Log) announceCut(offset int64) error {
 	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))
 	if err != nil && !written && files.Transient(err) {
-		return readOnly(&Error{Op: "truncate", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err})
+		return ReadOnly(&Error{Op: "truncate", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err})
 	}
 	if err != nil {
 		return l.fail("truncate", l.journal.File.Name(), offset, err)

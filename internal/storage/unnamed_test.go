@@ -98,7 +98,7 @@ func TestCreateAs(t *testing.T) {
 	}
 	l.SetReadable(l.Next())
 
-	must(t, s.Delete(t.Context(), "t", hexID(old.id), true))
+	must(t, s.Delete(t.Context(), "t", layout.HexID(old.id), true))
 	v, err := l.Read(1000, 1, 0)
 	must(t, err)
 	must(t, s.TakeName(l))
@@ -546,7 +546,7 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			case k < 9:
 				n.know(func() { nt.going = true })
 				if nt.named {
-					must(t, s.Delete(t.Context(), nt.name, hexID(nt.id), rng.IntN(2) == 0))
+					must(t, s.Delete(t.Context(), nt.name, layout.HexID(nt.id), rng.IntN(2) == 0))
 				} else {
 					must(t, s.DropNew(nt.l))
 				}
