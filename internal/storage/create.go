@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -86,7 +87,7 @@ func (s *Store) openFolder(name string) (*Log, error) {
 		}
 		return nil, nil
 	}
-	l, err := openLog(&s.shared, name)
+	l, err := commitlog.Open(&s.shared, name)
 	if errors.Is(err, ErrDeleted) {
 		return nil, nil
 	}
@@ -109,7 +110,7 @@ func (s *Store) noteBroken(topic string, err error) {
 // it takes them away again. Caller holds creating.
 func (s *Store) createLog(name string) (*Log, error) {
 	wrap := func(file string, err error) error {
-		return ReadOnly(&layout.Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
+		return commitlog.ReadOnly(&layout.Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
 	}
 	rootSeen := s.syncs.RootFailures()
 	switch err := s.fs.Mkdir(name, 0o700); {
@@ -128,14 +129,14 @@ func (s *Store) createLog(name string) (*Log, error) {
 		case err != nil:
 			return nil, wrap("", err)
 		case found == diagnose.Topic:
-			l, err := openLog(&s.shared, name)
+			l, err := commitlog.Open(&s.shared, name)
 			switch {
 			case err == nil:
 				l.NameMade(0) // since when its name is there is not known
 			case errors.Is(err, ErrDeleted):
 				return s.createLog(name) // it is gone now
 			case files.Shortage(err):
-				err = ReadOnly(err)
+				err = commitlog.ReadOnly(err)
 			}
 			return l, err
 		}
@@ -145,7 +146,7 @@ func (s *Store) createLog(name string) (*Log, error) {
 	case err != nil:
 		return nil, wrap("", err)
 	}
-	l, file, err := Create(&s.shared, name, journal.NewID(), 0, s.o.Clock.Now().UnixMilli(), rootSeen)
+	l, file, err := commitlog.Create(&s.shared, name, journal.NewID(), 0, s.o.Clock.Now().UnixMilli(), rootSeen)
 	if err != nil {
 		s.unmake(name)
 		return nil, wrap(file, err)

@@ -26,7 +26,7 @@ import (
 
 func mustDelete(t testing.TB, s *Store, topic string, now bool) {
 	t.Helper()
-	if err := s.Delete(t.Context(), topic, layout.HexID(mustLog(t, s, topic).id), now); err != nil {
+	if err := s.Delete(t.Context(), topic, layout.HexID(mustLog(t, s, topic).ID()), now); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -66,15 +66,15 @@ func TestDelete(t *testing.T) {
 			t.Fatal("there is more than was appended")
 		}
 
-		for _, id := range []string{"", "00", layout.HexID(journal.ID{}), layout.HexID(l.id)[1:], layout.HexID(l.id) + "0"} {
+		for _, id := range []string{"", "00", layout.HexID(journal.ID{}), layout.HexID(l.ID())[1:], layout.HexID(l.ID()) + "0"} {
 			if err := s.Delete(t.Context(), "t", id, true); !errors.Is(err, ErrNotFound) {
 				t.Fatalf("delete with the id %q: %v", id, err)
 			}
 		}
-		if err := s.Delete(t.Context(), "other", layout.HexID(l.id), true); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), "other", layout.HexID(l.ID()), true); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("delete of no topic: %v", err)
 		}
-		if err := s.Delete(t.Context(), "t", strings.ToUpper(layout.HexID(l.id)), false); err != nil {
+		if err := s.Delete(t.Context(), "t", strings.ToUpper(layout.HexID(l.ID())), false); err != nil {
 			t.Fatal(err)
 		}
 
@@ -89,13 +89,13 @@ func TestDelete(t *testing.T) {
 		if l.Watch(l.Next(), w) {
 			t.Error("a deleted topic is waited for")
 		}
-		if err := s.Delete(t.Context(), "t", layout.HexID(l.id), false); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), "t", layout.HexID(l.ID()), false); !errors.Is(err, ErrNotFound) {
 			t.Errorf("deleted twice: %v", err)
 		}
 
 		// Another topic of the name is none of the old log's business.
 		again := mustCreate(t, s, "t")
-		if again.id == l.id {
+		if again.ID() == l.ID() {
 			t.Error("the new topic has the old id")
 		}
 		mustAppend(t, again, batchOf("t", "four"))
@@ -131,17 +131,17 @@ func TestDelete(t *testing.T) {
 			t.Errorf("view of a deleted topic: %q, %v", b, err)
 		}
 		// Whoever is late finds none of its files, whose names others have now.
-		for _, p := range l.partitions() {
+		for _, p := range l.Partitions() {
 			for _, a := range []files.Access{files.ToRead, files.ToWrite, files.ToCreate} {
-				if _, err := p.file.Acquire(a); !errors.Is(err, ErrDeleted) {
-					t.Errorf("%s can be opened: %v", p.file.Name(), err)
+				if _, err := p.File().Acquire(a); !errors.Is(err, ErrDeleted) {
+					t.Errorf("%s can be opened: %v", p.File().Name(), err)
 				}
 			}
-			if err := p.file.Remove(); err != nil {
+			if err := p.File().Remove(); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := l.journal.Compact(0, l.renewJournal); !errors.Is(err, ErrDeleted) {
+		if err := l.Inside().Compact(); !errors.Is(err, ErrDeleted) {
 			t.Errorf("new journal: %v", err)
 		}
 		wantBodies(t, again, "four")
@@ -335,7 +335,7 @@ func prepareDelete(t *testing.T, disk *vfstest.FS, stays bool) (*Store, string) 
 	if stays {
 		disk.FailAt(1, vfstest.Fault{Err: syscall.EXDEV, Forever: true, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpRename }})
 	}
-	return s, layout.HexID(l.id)
+	return s, layout.HexID(l.ID())
 }
 
 // wholeOrGone opens what a crash has left: the topic with the id is whole or
@@ -356,7 +356,7 @@ func wholeOrGone(image *vfstest.FS, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if layout.HexID(l.id) != id {
+	if layout.HexID(l.ID()) != id {
 		return false, fmt.Errorf("a topic with another id")
 	}
 	if got, err := bodiesFrom(l, 0); err != nil || fmt.Sprint(got) != "[0 1 2]" {
@@ -593,7 +593,7 @@ func TestDeleteWhileASyncIsUnderWay(t *testing.T) {
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		l := mustCreate(t, s, "t")
 		mustAppend(t, l, batchOf("t", "zero"))
-		id := layout.HexID(l.id)
+		id := layout.HexID(l.ID())
 		syncing, goOn := make(chan struct{}), make(chan struct{})
 		hung := false
 		disk.BeforeOp(func(op vfstest.Op) {
@@ -686,7 +686,7 @@ func TestDeleteHoldsNoLockWhileItLooksForRoom(t *testing.T) {
 		l := mustCreate(t, s, "t")
 		hangs = true
 		done := make(chan error, 1)
-		go func() { done <- s.Delete(t.Context(), "t", layout.HexID(l.id), false) }()
+		go func() { done <- s.Delete(t.Context(), "t", layout.HexID(l.ID()), false) }()
 		synctest.Wait()
 		appended := make(chan error, 1)
 		go func() {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 )
 
 // interval syncs all logs that have batches which are not synced, a flush
@@ -11,7 +13,7 @@ import (
 // share a sync.
 type interval struct {
 	store *Store
-	alarm *Alarm
+	alarm *commitlog.Alarm
 
 	passing sync.Mutex   // held during a pass
 	passes  atomic.Int64 // that have ended
@@ -20,7 +22,7 @@ type interval struct {
 
 func newInterval(s *Store) *interval {
 	iv := &interval{store: s}
-	iv.alarm = NewAlarm(s.o.Clock, s.shared.Policy.Interval(), iv.pass)
+	iv.alarm = commitlog.NewAlarm(s.o.Clock, s.shared.Policy.Interval(), iv.pass)
 	return iv
 }
 
@@ -63,7 +65,7 @@ func (iv *interval) syncAll() {
 	defer iv.passes.Add(1)
 	var again atomic.Bool
 	logs := slices.DeleteFunc(iv.store.All(), func(l *Log) bool { return !l.WantsSync() })
-	SyncTogether(iv.store.syncs, logs, func(l *Log, err error) {
+	commitlog.SyncTogether(iv.store.syncs, logs, func(l *Log, err error) {
 		// What fails is logged and kept by the log itself.
 		if err != nil && l.Unsyncable() == nil {
 			again.Store(true)
@@ -91,7 +93,7 @@ func (s *Store) SyncTogether(logs []*Log, further func() error) (errs []error, f
 		at[l] = i
 	}
 	errs = make([]error, len(logs))
-	SyncTogether(s.syncs, logs, func(l *Log, err error) { errs[at[l]] = err })
+	commitlog.SyncTogether(s.syncs, logs, func(l *Log, err error) { errs[at[l]] = err })
 	g.Wait()
 	return errs, furtherErr
 }

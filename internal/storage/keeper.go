@@ -5,13 +5,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 )
 
 // keeper writes the caches of the logs' tables of numbered batches, and bounds
 // the memory for tables: those that were not used for longest go.
 type keeper struct {
 	store *Store
-	alarm *Alarm
+	alarm *commitlog.Alarm
 
 	passing sync.Mutex // held during a pass
 	mu      sync.Mutex
@@ -24,7 +26,7 @@ const keepEvery = time.Second
 
 func newKeeper(s *Store) *keeper {
 	k := &keeper{store: s}
-	k.alarm = NewAlarm(s.o.Clock, keepEvery, k.pass)
+	k.alarm = commitlog.NewAlarm(s.o.Clock, keepEvery, k.pass)
 	return k
 }
 

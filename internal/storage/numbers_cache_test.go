@@ -214,7 +214,7 @@ func TestNumbersCache(t *testing.T) {
 			t.Error("there is a cache after 4 seconds")
 		}
 		time.Sleep(3 * time.Second)
-		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.id {
+		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.ID() {
 			t.Errorf("after 7 seconds: %+v", o)
 		}
 		old, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)

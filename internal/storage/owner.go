@@ -3,6 +3,7 @@ package storage
 import (
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -12,12 +13,12 @@ func (s *Store) shareWithLogs(dir fs.FileInfo) {
 	sh.Clock, sh.Logger, sh.Observer, sh.Holder = o.Clock, s.log, o.Observer, o.Holder
 	sh.FileMode, sh.PartitionSize, sh.KeepFree, sh.Managed = o.FileMode, o.PartitionSize, o.KeepFree, o.Managed
 	sh.Limits = topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge}
-	sh.Policy = Policy{Flush: o.FlushBatches, Every: o.FlushInterval, Told: o.TellReadable}
+	sh.Policy = commitlog.Policy{Flush: o.FlushBatches, Every: o.FlushInterval, Told: o.TellReadable}
 	if o.Managed {
-		sh.Policy = Policy{Told: true}
+		sh.Policy = commitlog.Policy{Told: true}
 	}
 	sh.Producers, sh.QueueBytes, sh.JournalCompact = o.Producers, o.QueueBytes, o.journalCompact
-	sh.FS, sh.Files, sh.Syncs, sh.Deleted, sh.Device = s.fs, s.files, s.syncs, s.deleted, DeviceOf(dir)
+	sh.FS, sh.Files, sh.Syncs, sh.Deleted, sh.Device = s.fs, s.files, s.syncs, s.deleted, commitlog.DeviceOf(dir)
 	s.interval, s.keeper = newInterval(s), newKeeper(s)
 	sh.Owner, sh.Unsynced, sh.Numbered = owner{s}, s.interval.alarm, s.keeper.alarm
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/files"
 )
 
@@ -25,7 +26,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 	case !files.Shortage(err):
 		return l, err
 	}
-	l, err = openLog(&s.shared, topic)
+	l, err = commitlog.Open(&s.shared, topic)
 	switch {
 	case errors.Is(err, ErrDeleted):
 		s.mu.Lock()
@@ -38,7 +39,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 			s.noteBroken(topic, err)
 			return nil, err
 		}
-		return nil, ReadOnly(err)
+		return nil, commitlog.ReadOnly(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/retain"
 )
 
@@ -110,7 +111,7 @@ func (r *retention) run() {
 			}
 			r.timer.Reset(r.interval())
 		}
-		look := due && r.store.o.Clock.Now().Sub(looked) >= LookInterval
+		look := due && r.store.o.Clock.Now().Sub(looked) >= commitlog.LookInterval
 		if look {
 			looked = r.store.o.Clock.Now()
 		}

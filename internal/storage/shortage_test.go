@@ -315,14 +315,14 @@ func TestNamesWithoutDescriptors(t *testing.T) {
 		for i := range topics {
 			l := mustCreate(t, s, fmt.Sprint("t", i))
 			for _, body := range []string{"one", "two"} {
-				r := batchOf(l.name, body)
+				r := batchOf(l.Name(), body)
 				a, err := l.Append(t.Context(), r.data, r.extents)
 				if err != nil {
 					t.Fatal(err)
 				}
 				group.Go(func() {
 					if err := l.Commit(context.Background(), a); !errors.Is(err, ErrInDoubt) || !errors.Is(err, syscall.ENFILE) {
-						t.Errorf("commit to %s: %v", l.name, err)
+						t.Errorf("commit to %s: %v", l.Name(), err)
 					}
 				})
 			}

@@ -1,47 +1,24 @@
-// Package storage keeps the logs of topics on disk: partitions, their
-// indexes, the journal, recovery and retention. It knows nothing of networks,
-// flags or the protocol beyond the bytes of a batch.
+// Package storage keeps the logs of topics on disk: who has them, makes, opens, names
+// and deletes them, and passes over all of them, to sync, to remove what is old and to
+// look whether it is still what was written. What is in one log, and how it is written,
+// recovered and read, is package commitlog's. It knows nothing of networks, flags or the
+// protocol beyond the bytes of a batch.
 //
 // A [Store] is a work directory with a [Log] for each topic. A log is one
 // ordered sequence of batches, addressed by offset, in partition files that
 // hold the batches' wire bytes and nothing else (docs/format.md). The formats and
 // what decides about them are in the packages below this one.
 //
-// # Writing
-//
-// [Log.Append] hands batches to the operating system and returns where they
-// went; [Log.Commit] waits until they are as durable as the store's flush
-// settings ask before they may be acknowledged; [Log.SyncTo] waits until they
-// are on stable storage. Appends to one log are written in groups: whoever
-// finds no write under way writes for all who wait.
-//
-// After a write or a sync has failed, a log takes no more appends until the
-// store is opened again: what is on disk is then unknown, and trying the sync
-// again would report a success that isn't one. A full disk is not such a
-// failure: the partial write is cut off and later appends succeed when there
-// is room.
-//
 // A store that is [Options].Managed holds copies of logs that somebody replicates.
-// [Log.AppendRun] stores what a leader has decided, [Log.Stored] gives what another
-// copy needs, [Log.Refill] puts back what is damaged here, and
-// [Store.SyncTogether] makes what all of them have durable. One of the copies leads:
-// [Log.AppendLed]. A topic is made by [Store.CreateAs] before all agree that there is
-// one, and [Store.TakeName] shows it.
-//
-// # Reading
-//
-// [Log.Read] returns a [View]: sections of files, never past the readable end,
-// for the caller to send. Readers take no lock that a writer holds. A
-// partition that is removed under a View stays readable until it is closed.
+// A topic is made by [Store.CreateAs] before all agree that there is one, and
+// [Store.TakeName] shows it; [Store.SyncTogether] makes what all of them have durable.
 //
 // # Concurrency and lock order
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
-// this order: Store.creating, interval.passing, deleted.Topics, Log.trimming,
-// Log.writer, partition.loading, Log.syncing, journal.Journal,
-// files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
-// syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers,
-// Log.pinnedMu, files.Cache.
+// this order: reopening.passing, Store.creating, interval.passing, deleted.Topics, those
+// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu,
+// keeper.mu. A log calls its store, see commitlog.Owner, with what locks it says there.
 package storage
 
 import (
@@ -59,6 +36,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -208,7 +186,7 @@ type Store struct {
 	lock    *layout.Lock
 	allowed map[string]bool // nil for any
 	syncs   *syncs.Queue
-	shared  Shared // by the logs
+	shared  commitlog.Shared // by the logs
 
 	disallowed atomic.Int64
 

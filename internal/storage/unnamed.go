@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -77,7 +78,7 @@ const MaxNewName = maxFileName - len(".") - 2*len(journal.ID{})
 // name, or opens what is there. Caller holds creating.
 func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, error) {
 	wrap := func(file string, err error) error {
-		return ReadOnly(&layout.Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
+		return commitlog.ReadOnly(&layout.Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
 	}
 	if err := s.makeNew(); err != nil {
 		return nil, wrap(layout.New, err)
@@ -91,14 +92,14 @@ func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, 
 			l.NameMade(0) // since when its name is there is not known
 			return l, nil
 		case oerr != nil:
-			return nil, ReadOnly(oerr)
+			return nil, commitlog.ReadOnly(oerr)
 		}
 		err = s.fs.Mkdir(dir, 0o700) // it was half made, or deleted
 	}
 	if err != nil {
 		return nil, wrap(dir, err)
 	}
-	l, file, err := Create(&s.shared, dir, id, base, millis, rootSeen)
+	l, file, err := commitlog.Create(&s.shared, dir, id, base, millis, rootSeen)
 	if err != nil {
 		s.files.Evict(0) // what is open of it is nobody's
 		if uerr := unmakeNew(s.fs, dir); uerr != nil {
