@@ -73,7 +73,7 @@ func (s *Store) unmakeAll() bool {
 func (s *Store) openFolder(name string) (*Log, error) {
 	switch found, err := diagnose.ContentsOf(s.fs, name); {
 	case err != nil:
-		return nil, &layout.Error{Op: "open", Topic: layout.TopicOf(name), File: name, Offset: -1, Err: err}
+		return nil, &Error{Op: "open", Topic: layout.TopicOf(name), File: name, Offset: -1, Err: err}
 	case found == diagnose.Foreign:
 		s.log.Warn("folder in the work directory is no topic: it has neither partitions nor a journal; left alone", "folder", name)
 		return nil, nil
@@ -110,7 +110,7 @@ func (s *Store) noteBroken(topic string, err error) {
 // it takes them away again. Caller holds creating.
 func (s *Store) createLog(name string) (*Log, error) {
 	wrap := func(file string, err error) error {
-		return commitlog.ReadOnly(&layout.Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
+		return commitlog.ReadOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
 	}
 	rootSeen := s.syncs.RootFailures()
 	switch err := s.fs.Mkdir(name, 0o700); {
@@ -120,19 +120,19 @@ func (s *Store) createLog(name string) (*Log, error) {
 		} else if left {
 			return s.createLog(name)
 		}
-		rootSeen = 0 // as below
+		rootSeen = 0 // since when its name is there is not known
 		// What somebody has put there since the start is not overwritten. What a
 		// creation has left is used again.
 		switch found, err := diagnose.ContentsOf(s.fs, name); {
 		case errors.Is(err, layout.ErrLinked):
-			return nil, &layout.Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
+			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
 		case err != nil:
 			return nil, wrap("", err)
 		case found == diagnose.Topic:
 			l, err := commitlog.Open(&s.shared, name)
 			switch {
 			case err == nil:
-				l.NameMade(0) // since when its name is there is not known
+				l.NameMade(rootSeen)
 			case errors.Is(err, ErrDeleted):
 				return s.createLog(name) // it is gone now
 			case files.Shortage(err):

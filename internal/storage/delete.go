@@ -62,7 +62,7 @@ func (s *Store) deleteBroken(topic, id string, now bool) error {
 		s.mu.Unlock()
 	}
 	if err != nil {
-		return &layout.Error{Op: "delete", Topic: topic, File: topic, Offset: -1, Err: err}
+		return &Error{Op: "delete", Topic: topic, File: topic, Offset: -1, Err: err}
 	}
 	s.log.Info("topic deleted", "topic", topic, "id", layout.HexID(has), "kept", kept.String())
 	s.deleted.Discard(kept)

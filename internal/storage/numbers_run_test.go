@@ -387,19 +387,18 @@ func (r *numbersRun) send() error {
 // verify compares the table in memory with the stored bytes.
 func (r *numbersRun) verify() error {
 	l := r.log()
-	if !l.Inside().HasNumbers() {
+	o := producers.Origin{Offset: l.Next()}
+	var got []byte
+	if !l.Inside().Numbers(func(table, _ *producers.Table) *producers.Table {
+		got = table.AppendCache(nil, o)
+		return table
+	}) {
 		return nil
 	}
 	table, err := rebuilt(r.s, l)
 	if err != nil {
 		return err
 	}
-	o := producers.Origin{Offset: l.Next()}
-	var got []byte
-	l.Inside().Numbers(func(now, _ *producers.Table) *producers.Table {
-		got = now.AppendCache(nil, o)
-		return now
-	})
 	if want := table.AppendCache(nil, o); !bytes.Equal(got, want) {
 		return fmt.Errorf("the table is not what is stored:\n%x\n%x", got, want)
 	}

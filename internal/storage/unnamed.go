@@ -78,7 +78,7 @@ const MaxNewName = maxFileName - len(".") - 2*len(journal.ID{})
 // name, or opens what is there. Caller holds creating.
 func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, error) {
 	wrap := func(file string, err error) error {
-		return commitlog.ReadOnly(&layout.Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
+		return commitlog.ReadOnly(&Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
 	}
 	if err := s.makeNew(); err != nil {
 		return nil, wrap(layout.New, err)

@@ -10,7 +10,7 @@ import (
 )
 
 // Holder is asked before partitions are removed: it holds them until
-// [Store.Release].
+// [Log.Released].
 type Holder interface {
 	// Hold is told of each partition that is to be removed, again and again
 	// until it is released or gone: what it was told before a restart it is

@@ -75,14 +75,16 @@ func (in Inside) RetireHead(now time.Time) (begun int64, err error) {
 }
 func (in Inside) UpTo(base int64, now time.Time) int64 { return in.l.upTo(base, now) }
 
-// HasNumbers reports whether the table of numbered batches is in memory.
-func (in Inside) HasNumbers() bool { return in.l.hasNumbers() }
-
-// Numbers has f see the table of numbered batches, while nobody uses it, and takes
-// what it returns in its place. cached is the one that the cache has, or nil.
-func (in Inside) Numbers(f func(table, cached *producers.Table) *producers.Table) {
+// Numbers has f see the table of numbered batches, while nobody uses it, and takes what
+// it returns in its place. cached is the one that the cache has, or nil. It reports
+// whether the table is in memory, and is what the log says: else f is not called.
+func (in Inside) Numbers(f func(table, cached *producers.Table) *producers.Table) bool {
 	cached, _ := in.l.readNumbers(*in.l.journal.Damaged())
 	in.l.writer.Lock()
 	defer in.l.writer.Unlock()
+	if !in.l.hasNumbers() {
+		return false
+	}
 	in.l.numbers.table = f(in.l.numbers.table, cached)
+	return true
 }

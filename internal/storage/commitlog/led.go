@@ -155,7 +155,7 @@ func (res *LedResult) note(l *Log, bytes int64) {
 
 // ReadyNumbers returns when the table of the log's numbered batches is in memory, as
 // AppendLed needs it. The error is ErrBusy if that takes long, or can't be done: with
-// Options.Managed, because some of the batches are set aside that it would know.
+// Shared.Managed, because some of the batches are set aside that it would know.
 func (l *Log) ReadyNumbers(ctx context.Context) error {
 	if l.store.Producers <= 0 {
 		return nil

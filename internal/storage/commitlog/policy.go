@@ -33,7 +33,7 @@ func (p Policy) Interval() time.Duration {
 // Readable returns the readable end: readers see what is before it. Where
 // nothing is acknowledged before it is on stable storage, nothing is readable
 // before either, so that no reader acts on what a power cut takes back. With
-// Options.TellReadable, or Managed, nothing is readable beyond what SetReadable has
+// Policy.Told, or Managed, nothing is readable beyond what SetReadable has
 // told.
 func (l *Log) Readable() int64 {
 	end := l.next.Load()
@@ -47,7 +47,7 @@ func (l *Log) Readable() int64 {
 }
 
 // SetReadable tells how far readers may see, as an offset at which a batch ends.
-// It is for stores with Options.TellReadable, or Managed, in which a log that was opened
+// It is for stores with Policy.Told, or Managed, in which a log that was opened
 // begins with none of its batches readable. The offset may be beyond what is
 // stored: what comes there is readable at once. An offset before the one told
 // last is passed over; TruncateTo alone takes back what was told.
