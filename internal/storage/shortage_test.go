@@ -355,3 +355,25 @@ func TestNamesWithoutDescriptors(t *testing.T) {
 		wantBodies(t, mustLog(t, s, "t0"), "one", "two")
 	})
 }
+
+// TestOpenWithoutDescriptorsForNames: a topic whose names can't be synced for want of a
+// descriptor while it is opened is opened when there is one.
+func TestOpenWithoutDescriptorsForNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: -1})
+		mustAppend(t, mustCreate(t, s, "t"), batchOf("t", "one"))
+		kill(s)
+		disk.FailAt(1, vfstest.Fault{Err: syscall.ENFILE, Forever: true, Match: func(op vfstest.Op) bool {
+			return op.Kind == vfstest.OpSyncDir && op.Name == "t"
+		}})
+		s = openStore(t, Options{FS: apartFS{disk}, FlushBatches: 1})
+		defer s.Close()
+		if err := s.Broken()["t"]; !errors.Is(err, syscall.ENFILE) {
+			t.Errorf("it is opened: %v", err)
+		}
+		disk.ClearFaults()
+		time.Sleep(reopenInterval + time.Millisecond)
+		wantBodies(t, mustLog(t, s, "t"), "one")
+	})
+}
