@@ -40,9 +40,14 @@ var mayImport = map[string][]string{
 	// The rooms of storage, from the top down. Those who print or apply verdicts
 	// never see the store.
 	"internal/storage": {
-		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
+		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/commitlog", "internal/storage/diagnose",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
-		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub", "internal/producers",
+		"internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub",
+	},
+	"internal/storage/commitlog": {
+		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/diagnose", "internal/storage/scan",
+		"internal/storage/index", "internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
+		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
@@ -121,19 +126,20 @@ var mustNotReach = map[string][]string{
 	"internal/vfs":         {"net"},
 	"internal/vfs/vfstest": {"net"},
 
-	"internal/storage":          {"net", "flag"},
-	"internal/storage/fsck":     {"net", "flag", module + "/internal/storage"},
-	"internal/storage/diagnose": {"net", "flag", module + "/internal/storage"},
-	"internal/storage/scan":     {"net", "flag"},
-	"internal/storage/index":    {"net", "flag"},
-	"internal/storage/journal":  {"net", "flag"},
-	"internal/storage/files":    {"net", "flag"},
-	"internal/storage/layout":   {"net", "flag"},
-	"internal/storage/syncs":    {"net", "flag"},
-	"internal/storage/deleted":  {"net", "flag"},
-	"internal/storage/scrub":    {"net", "flag"},
-	"internal/storage/walk":     {"net", "flag"},
-	"internal/storage/retain":   {"net", "flag", "os", module + "/internal/vfs"},
+	"internal/storage":           {"net", "flag"},
+	"internal/storage/commitlog": {"net", "flag", module + "/internal/storage"},
+	"internal/storage/fsck":      {"net", "flag", module + "/internal/storage", module + "/internal/storage/commitlog"},
+	"internal/storage/diagnose":  {"net", "flag", module + "/internal/storage", module + "/internal/storage/commitlog"},
+	"internal/storage/scan":      {"net", "flag"},
+	"internal/storage/index":     {"net", "flag"},
+	"internal/storage/journal":   {"net", "flag"},
+	"internal/storage/files":     {"net", "flag"},
+	"internal/storage/layout":    {"net", "flag"},
+	"internal/storage/syncs":     {"net", "flag"},
+	"internal/storage/deleted":   {"net", "flag"},
+	"internal/storage/scrub":     {"net", "flag"},
+	"internal/storage/walk":      {"net", "flag"},
+	"internal/storage/retain":    {"net", "flag", "os", module + "/internal/vfs"},
 
 	"internal/entry":    {"net", "os"},
 	"internal/grouplog": {"net", "flag"},
@@ -175,7 +181,7 @@ func TestImports(t *testing.T) {
 		for _, problem := range p.problems() {
 			t.Error(problem)
 		}
-		for _, problem := range p.exits(t) {
+		for _, problem := range p.calls(t) {
 			t.Error(problem)
 		}
 	}
@@ -204,6 +210,9 @@ func TestImportsControl(t *testing.T) {
 	}
 	if !callsExit(file) {
 		t.Error("os.Exit was not found")
+	}
+	if !uses(file, func(_, name string) bool { return name == "Exit" }) || uses(file, func(_, name string) bool { return name == "Inside" }) {
+		t.Error("uses does not tell one selector from another")
 	}
 }
 
@@ -269,29 +278,44 @@ func (p *goPackage) problems() (found []string) {
 	return found
 }
 
-// exits returns the files outside commands that end the process.
-func (p *goPackage) exits(t *testing.T) (found []string) {
-	if self, _ := name(p.ImportPath); strings.HasPrefix(self, "cmd/") && strings.Count(self, "/") == 1 {
-		return nil
-	}
+// calls returns the files that end the process, outside commands, and those that look
+// inside a log, which is for tests.
+func (p *goPackage) calls(t *testing.T) (found []string) {
+	self, _ := name(p.ImportPath)
+	isCommand := strings.HasPrefix(self, "cmd/") && strings.Count(self, "/") == 1
 	for _, file := range p.GoFiles {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Error(err)
-		} else if callsExit(parsed) {
+			continue
+		}
+		if !isCommand && callsExit(parsed) {
 			found = append(found, fmt.Sprintf("%s/%s ends the process: only commands do", p.ImportPath, file))
+		}
+		if uses(parsed, func(_, name string) bool { return name == "Inside" }) {
+			found = append(found, fmt.Sprintf("%s/%s looks inside a log: only tests do", p.ImportPath, file))
 		}
 	}
 	return found
 }
 
 // callsExit reports whether the file has os.Exit or log.Fatal in it.
-func callsExit(file *ast.File) (found bool) {
+func callsExit(file *ast.File) bool {
+	return uses(file, func(of, name string) bool {
+		return of == "os" && name == "Exit" || of == "log" && strings.HasPrefix(name, "Fatal")
+	})
+}
+
+// uses reports whether the file has a selector for which is reports true: its name, and
+// of what it is one if that is a name.
+func uses(file *ast.File, is func(of, name string) bool) (found bool) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok {
-			if x, ok := sel.X.(*ast.Ident); ok {
-				found = found || x.Name == "os" && sel.Sel.Name == "Exit" || x.Name == "log" && strings.HasPrefix(sel.Sel.Name, "Fatal")
+			x, _ := sel.X.(*ast.Ident)
+			if x == nil {
+				x = &ast.Ident{}
 			}
+			found = found || is(x.Name, sel.Sel.Name)
 		}
 		return !found
 	})

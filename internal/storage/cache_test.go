@@ -48,7 +48,7 @@ func fillTwo(t *testing.T, o Options) *vfstest.FS {
 		for i := range 27 {
 			mustAppend(t, l, batchOf(topic, strings.Repeat(topic, 500), fmt.Sprint(i)))
 		}
-		if n := len(l.partitions()); n != 3 {
+		if n := len(l.Partitions()); n != 3 {
 			t.Fatalf("%d partitions", n)
 		}
 	}
@@ -66,9 +66,9 @@ func TestIndexIsACache(t *testing.T) {
 	s := openMem(t, disk.CrashKeepNothing(), o)
 	l := mustLog(t, s, "t")
 	want, bases := answers(t, l), []int64{}
-	others := mustLog(t, s, "u").partitions()
-	for _, p := range l.partitions() {
-		bases = append(bases, p.base)
+	others := mustLog(t, s, "u").Partitions()
+	for _, p := range l.Partitions() {
+		bases = append(bases, p.Base())
 	}
 	kill(s)
 	read := func(name string) []byte {
@@ -86,7 +86,7 @@ func TestIndexIsACache(t *testing.T) {
 		binary.LittleEndian.PutUint32(version[44:], crc32.ChecksumIEEE(version[:44]))
 		for name, b := range map[string][]byte{
 			"deleted": nil, "flipped": flipped, "short": own[:100], "newer": version, "text": []byte("no index"),
-			"another topic's": read(others[i].index().File.Name()), "another partition's": read(layout.Index("t", bases[(i+1)%3])),
+			"another topic's": read(layout.Index("u", others[i].Base())), "another partition's": read(layout.Index("t", bases[(i+1)%3])),
 			"with a block too many": append(bytes.Clone(own), own[index.HeaderLen:]...),
 		} {
 			image := disk.CrashKeepNothing()
@@ -208,7 +208,7 @@ func TestJournal(t *testing.T) {
 	}
 	s = openMem(t, image, o)
 	l := mustLog(t, s, "t")
-	err = l.journal.Compact(0, l.renewJournal)
+	err = l.Inside().Compact()
 	if err != nil {
 		t.Fatal(err)
 	}

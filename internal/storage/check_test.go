@@ -55,7 +55,7 @@ func lay(t testing.TB) (*vfstest.FS, []Appended) {
 	for range 9 {
 		all = append(all, mustAppend(t, l, batchOf("t", "body", "more of it")))
 	}
-	if n := len(l.partitions()); n != 3 {
+	if n := len(l.Partitions()); n != 3 {
 		t.Fatalf("%d partitions", n)
 	}
 	if err := s.Close(); err != nil {

@@ -40,7 +40,7 @@ func TestTimesLostWhileTheClockIsBehind(t *testing.T) {
 			func(r *clockRun) { r.s.o.PartitionSize = 1 },
 			(*clockRun).append,
 			func(r *clockRun) { r.s.o.PartitionSize = 1 << 20 },
-			func(r *clockRun) { must(r.t, r.l.AdvanceOldest(r.l.head().base)) },
+			func(r *clockRun) { must(r.t, r.l.AdvanceOldest(headOf(r.l).Base())) },
 			func(r *clockRun) { r.clock.set(-14 * time.Hour) },
 			(*clockRun).append, crash, (*clockRun).append, crash,
 		},
@@ -81,11 +81,8 @@ func (r *clockRun) append() {
 // begin begins a partition, whose times are the clock's again, and removes the
 // others.
 func (r *clockRun) begin() {
-	r.l.writer.Lock()
-	err := r.l.rotate()
-	r.l.writer.Unlock()
-	must(r.t, err)
-	must(r.t, r.l.AdvanceOldest(r.l.head().base))
+	must(r.t, r.l.Roll(r.t.Context(), r.l.Next()))
+	must(r.t, r.l.AdvanceOldest(headOf(r.l).Base()))
 }
 
 // A clock that goes further ahead is as new as one that goes ahead: nothing is

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -15,6 +16,29 @@ type (
 	Reason   = topic.Reason
 	TimeMark = topic.TimeMark
 	Waker    = topic.Waker
+)
+
+// A log, and what concerns one, is commitlog's.
+type (
+	Log        = commitlog.Log
+	Run        = commitlog.Run
+	LedRun     = commitlog.LedRun
+	LedResult  = commitlog.LedResult
+	Part       = commitlog.Part
+	Range      = commitlog.Range
+	Holder     = commitlog.Holder
+	Held       = commitlog.Held
+	TopicStats = commitlog.TopicStats
+	Clock      = commitlog.Clock
+	Timer      = commitlog.Timer
+	Observer   = commitlog.Observer
+	Error      = commitlog.Error
+)
+
+// Errors of a log that whoever replicates it branches on.
+var (
+	ErrOffset = commitlog.ErrOffset
+	ErrMisfit = commitlog.ErrMisfit
 )
 
 // Why a partition is to be removed.

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -49,7 +50,7 @@ func firstSeed(t *testing.T) uint64 {
 // kill ends a store as kill -9 ends its process: nothing more is written, and
 // nothing that was is taken back.
 func kill(s *Store) {
-	s.closing.Store(true)
+	s.shared.Closing.Store(true)
 	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()
@@ -178,7 +179,7 @@ func (r *crashRun) settle() {
 	defer r.mu.Unlock()
 	for _, m := range r.topics {
 		if l, err := r.s.Log([]byte(m.topic)); err == nil {
-			m.oldest, m.gone = l.begin(), l.begin()
+			m.oldest, m.gone = l.Begin(), l.Begin()
 			m.promised = max(m.promised, m.oldest)
 		}
 	}
@@ -317,8 +318,8 @@ func (r *crashRun) advance(m *model) error {
 	if err != nil {
 		return nil
 	}
-	parts := l.partitions()
-	offset := parts[r.rng.IntN(len(parts))].base + r.rng.Int64N(2)
+	parts := l.Partitions()
+	offset := parts[r.rng.IntN(len(parts))].Base() + r.rng.Int64N(2)
 	r.note("advance oldest of %s to %d", m.topic, offset)
 	return l.AdvanceOldest(offset)
 }
@@ -328,8 +329,8 @@ func (r *crashRun) trim(m *model) error {
 	if err != nil {
 		return nil
 	}
-	parts := l.partitions()
-	offset := parts[r.rng.IntN(len(parts))].base + r.rng.Int64N(2)
+	parts := l.Partitions()
+	offset := parts[r.rng.IntN(len(parts))].Base() + r.rng.Int64N(2)
 	if r.rng.IntN(3) == 0 {
 		offset = l.Next() + r.rng.Int64N(2)
 	}
@@ -353,7 +354,7 @@ func (r *crashRun) delete(m *model) error {
 	r.mu.Lock()
 	m.deleting = true
 	r.mu.Unlock()
-	if err := r.s.Delete(context.Background(), m.topic, hexID(l.id), now); err != nil {
+	if err := r.s.Delete(context.Background(), m.topic, layout.HexID(l.ID()), now); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -369,7 +370,7 @@ func (r *crashRun) truncate(m *model) error {
 	}
 	var starts []int64
 	for _, b := range m.batches {
-		if b.offset >= l.begin() {
+		if b.offset >= l.Begin() {
 			starts = append(starts, b.offset)
 		}
 	}
@@ -447,14 +448,14 @@ func (r *crashRun) powerCut() error {
 			continue
 		}
 		blurred := *m
-		blurred.oldest, blurred.exact = max(m.oldest, l.begin()), false
+		blurred.oldest, blurred.exact = max(m.oldest, l.Begin()), false
 		found, err := blurred.verify(l, r.rng, false)
 		if err != nil {
 			return fmt.Errorf("after a power cut, topic %s: %w", m.topic, err)
 		}
-		before, _ := l.trimmedBatches()
+		before := l.Inside().Trimmed()
 		r.mu.Lock()
-		m.survived(found, l.begin(), l.Next(), before)
+		m.survived(found, l.Begin(), l.Next(), before)
 		r.mu.Unlock()
 	}
 	return nil
@@ -542,7 +543,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 		oldest := m.oldest
 		if r.s != nil {
 			if l, err := r.s.Log([]byte(m.topic)); err == nil {
-				oldest = max(oldest, l.begin())
+				oldest = max(oldest, l.Begin())
 			}
 		}
 		l, err := s.Log([]byte(m.topic))
@@ -558,7 +559,7 @@ func (r *crashRun) survivors(image *vfstest.FS) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("topic %s: %w\nlogged:\n%s", m.topic, err, logged.String())
 		}
-		fmt.Fprintf(&all, "%s from %d to %d: %v; ", m.topic, l.begin(), l.Next(), offsetsOf(found))
+		fmt.Fprintf(&all, "%s from %d to %d: %v; ", m.topic, l.Begin(), l.Next(), offsetsOf(found))
 	}
 	return all.String(), nil
 }

@@ -5,8 +5,10 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -66,30 +68,6 @@ func (s *Store) unmakeAll() bool {
 	return len(s.halfMade) == 0
 }
 
-// abandon takes a topic away of which nothing was ever stored, when its first
-// append was refused. Whoever has the log gets ErrDeleted from it. The caller
-// leads the commit queue.
-func (l *Log) abandon() {
-	s := l.store
-	s.creating.Lock()
-	defer s.creating.Unlock()
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if l.next.Load() > 0 || l.failed.Load() != nil {
-		return
-	}
-	gone := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
-	l.folder.Take(func() bool { return true })
-	l.syncFailed.Store(gone)
-	l.failed.Store(gone)
-	s.forget(l)
-	l.letGo()
-	s.unmake(l.name)
-	l.watchers.wake()
-}
-
 // openFolder opens the topic that a folder in the work directory is, and returns
 // nil if it is none.
 func (s *Store) openFolder(name string) (*Log, error) {
@@ -109,7 +87,7 @@ func (s *Store) openFolder(name string) (*Log, error) {
 		}
 		return nil, nil
 	}
-	l, err := openLog(s, name)
+	l, err := commitlog.Open(&s.shared, name)
 	if errors.Is(err, ErrDeleted) {
 		return nil, nil
 	}
@@ -126,4 +104,53 @@ func (s *Store) noteBroken(topic string, err error) {
 		return
 	}
 	s.log.Error("topic can't be opened; the others are served", "topic", topic, "err", err)
+}
+
+// createLog makes the folder and first partition of a new topic. If that fails
+// it takes them away again. Caller holds creating.
+func (s *Store) createLog(name string) (*Log, error) {
+	wrap := func(file string, err error) error {
+		return commitlog.ReadOnly(&Error{Op: "create", Topic: name, File: file, Offset: 0, Err: err})
+	}
+	rootSeen := s.syncs.RootFailures()
+	switch err := s.fs.Mkdir(name, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		if left, err := s.deleted.FinishLeft(name); err != nil {
+			return nil, wrap(name, err)
+		} else if left {
+			return s.createLog(name)
+		}
+		rootSeen = 0 // since when its name is there is not known
+		// What somebody has put there since the start is not overwritten. What a
+		// creation has left is used again.
+		switch found, err := diagnose.ContentsOf(s.fs, name); {
+		case errors.Is(err, layout.ErrLinked):
+			return nil, &Error{Op: "create", Topic: name, File: name, Offset: -1, Err: err}
+		case err != nil:
+			return nil, wrap("", err)
+		case found == diagnose.Topic:
+			l, err := commitlog.Open(&s.shared, name)
+			switch {
+			case err == nil:
+				l.NameMade(rootSeen)
+			case errors.Is(err, ErrDeleted):
+				return s.createLog(name) // it is gone now
+			case files.Shortage(err):
+				err = commitlog.ReadOnly(err)
+			}
+			return l, err
+		}
+		if err := s.fs.Remove(layout.JournalFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, wrap(layout.JournalFile(name), err)
+		}
+	case err != nil:
+		return nil, wrap("", err)
+	}
+	l, file, err := commitlog.Create(&s.shared, name, journal.NewID(), 0, s.o.Clock.Now().UnixMilli(), rootSeen)
+	if err != nil {
+		s.unmake(name)
+		return nil, wrap(file, err)
+	}
+	delete(s.halfMade, name)
+	return l, nil
 }

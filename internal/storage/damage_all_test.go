@@ -195,8 +195,8 @@ func (m *smallLog) check(c change) error {
 	}
 	for _, scanned := range []bool{false, true} {
 		if scanned {
-			p := l.partitions()[0]
-			if err := l.rescan(p, p.index()); err != nil {
+			p := l.Partitions()[0]
+			if err := l.Inside().Rescan(p); err != nil {
 				return err
 			}
 		}

@@ -33,7 +33,7 @@ func newDamageLog(t *testing.T) *damageLog {
 		d.offsets = append(d.offsets, mustAppend(t, l, batchOf("t", body)).Offset)
 	}
 	d.offsets = append(d.offsets, l.Next())
-	d.second = l.partitions()[1].base
+	d.second = l.Partitions()[1].Base()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func (d *damageLog) check(t *testing.T, file string, content []byte, without str
 	if touched < 0 {
 		return nil
 	}
-	p := l.partitions()[findPartition(l.partitions(), touched)]
-	if err := l.rescan(p, p.index()); err != nil {
+	p := partitionAt(l, touched)
+	if err := l.Inside().Rescan(p); err != nil {
 		return err
 	}
 	for i := range d.bodies {

@@ -3,21 +3,11 @@ package storage
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"strings"
 
-	"github.com/logd-dev/logd/internal/storage/deleted"
-	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
-
-// Deleted reports whether the topic was deleted.
-func (l *Log) Deleted() bool { return l.folder.IsGone() }
-
-// hexID returns an id as INFO and Delete have it.
-func hexID(id journal.ID) string { return hex.EncodeToString(id[:]) }
 
 // Delete deletes the topic if it has the id, in hexadecimal, and otherwise
 // returns ErrNotFound. When it returns nil the topic is gone for good: no crash
@@ -36,14 +26,14 @@ func (s *Store) Delete(ctx context.Context, topic, id string, now bool) error {
 	if err != nil {
 		return s.deleteBroken(topic, id, now)
 	}
-	if !strings.EqualFold(id, hexID(l.id)) {
+	if !strings.EqualFold(id, layout.HexID(l.ID())) {
 		return ErrNotFound
 	}
-	kept, err := l.delete(ctx, now)
+	kept, err := l.Delete(ctx, now)
 	if err != nil {
 		return err
 	}
-	s.log.Info("topic deleted", "topic", topic, "id", hexID(l.id), "kept", kept.String())
+	s.log.Info("topic deleted", "topic", topic, "id", layout.HexID(l.ID()), "kept", kept.String())
 	s.deleted.Discard(kept)
 	return nil
 }
@@ -62,7 +52,7 @@ func (s *Store) deleteBroken(topic, id string, now bool) error {
 		return ErrNotFound
 	}
 	has := s.brokenID(topic)
-	if !strings.EqualFold(id, hexID(has)) {
+	if !strings.EqualFold(id, layout.HexID(has)) {
 		return ErrNotFound
 	}
 	kept, gone, err := s.deleted.Take(topic, has, now)
@@ -74,7 +64,7 @@ func (s *Store) deleteBroken(topic, id string, now bool) error {
 	if err != nil {
 		return &Error{Op: "delete", Topic: topic, File: topic, Offset: -1, Err: err}
 	}
-	s.log.Info("topic deleted", "topic", topic, "id", hexID(has), "kept", kept.String())
+	s.log.Info("topic deleted", "topic", topic, "id", layout.HexID(has), "kept", kept.String())
 	s.deleted.Discard(kept)
 	return nil
 }
@@ -102,7 +92,7 @@ func (s *Store) BrokenInfo(topic string) (Info, bool) {
 	if why == nil {
 		return Info{}, false
 	}
-	in := Info{ID: hexID(s.brokenID(topic)), ReadOnly: why}
+	in := Info{ID: layout.HexID(s.brokenID(topic)), ReadOnly: why}
 	entries, _ := s.fs.ReadDir(topic)
 	for _, e := range entries {
 		base, ok := layout.Base(e.Name())
@@ -120,87 +110,17 @@ func (s *Store) BrokenInfo(topic string) (Info, bool) {
 	return in, true
 }
 
-// delete takes the log from the store and its folder away. It returns where the
-// files are.
-func (l *Log) delete(ctx context.Context, now bool) (kept deleted.Kept, err error) {
-	// All who change the log or use names in its folder are kept out: retention,
-	// syncs, writers, and readers that open files.
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	if l.Deleted() {
-		return kept, ErrNotFound
-	}
-	if err := l.syncing.Claim(ctx); err != nil {
-		return kept, err
-	}
-	var told error // what those who wait for a sync are told
-	defer func() { l.syncing.Done(told) }()
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if e := l.failed.Load(); e != nil && errors.Is(e, ErrClosed) {
-		return kept, ErrClosed
-	}
-	_, held := l.released()
-
-	gone := false
-	l.folder.Take(func() bool {
-		kept, gone, err = l.store.deleted.Take(l.dir(), l.id, now)
-		return gone
-	})
-	if err != nil {
-		err = &Error{Op: "delete", Topic: l.name, File: l.dir(), Offset: -1, Err: err}
-		if files.Transient(err) {
-			err = readOnly(err)
-		}
-	}
-	if !gone {
-		// The sync that waiters want is still to be done, by one of them.
-		return kept, err
-	}
-	// Who waits for a sync is told that the batches are not stored, but not while
-	// a power cut may bring them back.
-	why := &Error{Op: "use", Topic: l.name, Offset: -1, Err: ErrDeleted}
-	told = readOnly(why)
-	if err != nil {
-		told = inDoubt(err)
-		l.syncFailed.Store(&Error{Op: "delete", Topic: l.name, Offset: -1, Err: err})
-	} else {
-		l.syncFailed.Store(why)
-	}
-	l.failed.Store(why)
-	l.store.forget(l)
-	l.letGo()
-	if h := l.store.o.Holder; h != nil {
-		for _, p := range held {
-			h.Gone(p)
-		}
-	}
-	l.watchers.wake()
-	return kept, err
-}
-
 // forget takes a log from the store.
 func (s *Store) forget(l *Log) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.logs[l.name] == l {
-		delete(s.logs, l.name)
+	if s.logs[l.Name()] == l {
+		delete(s.logs, l.Name())
 	}
 	delete(s.new, l)
-	if s.ids[l.id] == l {
-		delete(s.ids, l.id)
+	if s.ids[l.ID()] == l {
+		delete(s.ids, l.ID())
 	}
-}
-
-// letGo closes the files of a log that was deleted, but for those that somebody
-// reads. Caller holds writer and leads the sync group.
-func (l *Log) letGo() {
-	l.unpinIf(func(*partition) bool { return true })
-	for _, p := range append(l.partitions(), l.condemned...) {
-		p.file.Drop()
-		p.index().File.Drop()
-	}
-	l.journal.File.Drop()
 }
 
 // leastFree is the room below which a disk counts as full: nobody waits for a
@@ -211,7 +131,7 @@ const leastFree = 1 << 20
 // want of it, or there is less than is to be kept free.
 func (s *Store) isFull() bool {
 	for _, l := range s.All() {
-		if e := l.lastRefusal.Load(); e != nil && files.NoRoom(e) {
+		if l.LacksRoom() {
 			return true
 		}
 	}

@@ -19,13 +19,14 @@ import (
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
 func mustDelete(t testing.TB, s *Store, topic string, now bool) {
 	t.Helper()
-	if err := s.Delete(t.Context(), topic, hexID(mustLog(t, s, topic).id), now); err != nil {
+	if err := s.Delete(t.Context(), topic, layout.HexID(mustLog(t, s, topic).ID()), now); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,15 +66,15 @@ func TestDelete(t *testing.T) {
 			t.Fatal("there is more than was appended")
 		}
 
-		for _, id := range []string{"", "00", hexID(journal.ID{}), hexID(l.id)[1:], hexID(l.id) + "0"} {
+		for _, id := range []string{"", "00", layout.HexID(journal.ID{}), layout.HexID(l.ID())[1:], layout.HexID(l.ID()) + "0"} {
 			if err := s.Delete(t.Context(), "t", id, true); !errors.Is(err, ErrNotFound) {
 				t.Fatalf("delete with the id %q: %v", id, err)
 			}
 		}
-		if err := s.Delete(t.Context(), "other", hexID(l.id), true); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), "other", layout.HexID(l.ID()), true); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("delete of no topic: %v", err)
 		}
-		if err := s.Delete(t.Context(), "t", strings.ToUpper(hexID(l.id)), false); err != nil {
+		if err := s.Delete(t.Context(), "t", strings.ToUpper(layout.HexID(l.ID())), false); err != nil {
 			t.Fatal(err)
 		}
 
@@ -88,13 +89,13 @@ func TestDelete(t *testing.T) {
 		if l.Watch(l.Next(), w) {
 			t.Error("a deleted topic is waited for")
 		}
-		if err := s.Delete(t.Context(), "t", hexID(l.id), false); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), "t", layout.HexID(l.ID()), false); !errors.Is(err, ErrNotFound) {
 			t.Errorf("deleted twice: %v", err)
 		}
 
 		// Another topic of the name is none of the old log's business.
 		again := mustCreate(t, s, "t")
-		if again.id == l.id {
+		if again.ID() == l.ID() {
 			t.Error("the new topic has the old id")
 		}
 		mustAppend(t, again, batchOf("t", "four"))
@@ -123,24 +124,24 @@ func TestDelete(t *testing.T) {
 		if err := l.TruncateTo(t.Context(), 0); !errors.Is(err, ErrDeleted) {
 			t.Errorf("truncate: %v", err)
 		}
-		if err := l.retain(time.Now()); err != nil {
+		if err := l.Retain(time.Now()); err != nil {
 			t.Errorf("retain: %v", err)
 		}
 		if b, err := readView(view); err != nil || !strings.Contains(string(b), "three") {
 			t.Errorf("view of a deleted topic: %q, %v", b, err)
 		}
 		// Whoever is late finds none of its files, whose names others have now.
-		for _, p := range l.partitions() {
+		for _, p := range l.Partitions() {
 			for _, a := range []files.Access{files.ToRead, files.ToWrite, files.ToCreate} {
-				if _, err := p.file.Acquire(a); !errors.Is(err, ErrDeleted) {
-					t.Errorf("%s can be opened: %v", p.file.Name(), err)
+				if _, err := p.File().Acquire(a); !errors.Is(err, ErrDeleted) {
+					t.Errorf("%s can be opened: %v", p.File().Name(), err)
 				}
 			}
-			if err := p.file.Remove(); err != nil {
+			if err := p.File().Remove(); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := l.journal.Compact(0, l.renewJournal); !errors.Is(err, ErrDeleted) {
+		if err := l.Inside().Compact(); !errors.Is(err, ErrDeleted) {
 			t.Errorf("new journal: %v", err)
 		}
 		wantBodies(t, again, "four")
@@ -158,13 +159,13 @@ func TestDelete(t *testing.T) {
 func TestDeletedFilesAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
-		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + hexID(journal.ID{}), "t~tomorrow~" + hexID(journal.ID{})}
+		strange := []string{"notes", "t~now~", "t~20260101T000000.000Z~00", "a b~now~" + layout.HexID(journal.ID{}), "t~tomorrow~" + layout.HexID(journal.ID{})}
 		for _, name := range strange {
 			if err := disk.WriteFile(path.Join(deleted.Dir, name, "file"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := disk.WriteFile(path.Join(deleted.Dir, "t~now~"+hexID(journal.ID{1})), []byte("x")); err != nil {
+		if err := disk.WriteFile(path.Join(deleted.Dir, "t~now~"+layout.HexID(journal.ID{1})), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		const own = 6 // that are not ours
@@ -232,7 +233,7 @@ func TestDeletedFilesAndTheClock(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			disk := vfstest.New()
-			folder := "t~" + test.stamp + "~" + hexID(journal.ID{1})
+			folder := "t~" + test.stamp + "~" + layout.HexID(journal.ID{1})
 			if err := disk.WriteFile(path.Join(deleted.Dir, folder, "0.log"), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
@@ -334,7 +335,7 @@ func prepareDelete(t *testing.T, disk *vfstest.FS, stays bool) (*Store, string) 
 	if stays {
 		disk.FailAt(1, vfstest.Fault{Err: syscall.EXDEV, Forever: true, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpRename }})
 	}
-	return s, hexID(l.id)
+	return s, layout.HexID(l.ID())
 }
 
 // wholeOrGone opens what a crash has left: the topic with the id is whole or
@@ -355,7 +356,7 @@ func wholeOrGone(image *vfstest.FS, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if hexID(l.id) != id {
+	if layout.HexID(l.ID()) != id {
 		return false, fmt.Errorf("a topic with another id")
 	}
 	if got, err := bodiesFrom(l, 0); err != nil || fmt.Sprint(got) != "[0 1 2]" {
@@ -564,7 +565,7 @@ func TestDeleteBroken(t *testing.T) {
 			if _, ok := s.BrokenInfo("u"); ok {
 				t.Error("another topic is called broken")
 			}
-			if err := s.Delete(t.Context(), "t", hexID(journal.ID{1}), false); !errors.Is(err, ErrNotFound) {
+			if err := s.Delete(t.Context(), "t", layout.HexID(journal.ID{1}), false); !errors.Is(err, ErrNotFound) {
 				t.Errorf("delete with another id: %v", err)
 			}
 			if err := s.Delete(t.Context(), "t", in.ID, false); err != nil {
@@ -592,7 +593,7 @@ func TestDeleteWhileASyncIsUnderWay(t *testing.T) {
 		s := openMem(t, disk, Options{FlushBatches: 1})
 		l := mustCreate(t, s, "t")
 		mustAppend(t, l, batchOf("t", "zero"))
-		id := hexID(l.id)
+		id := layout.HexID(l.ID())
 		syncing, goOn := make(chan struct{}), make(chan struct{})
 		hung := false
 		disk.BeforeOp(func(op vfstest.Op) {
@@ -685,7 +686,7 @@ func TestDeleteHoldsNoLockWhileItLooksForRoom(t *testing.T) {
 		l := mustCreate(t, s, "t")
 		hangs = true
 		done := make(chan error, 1)
-		go func() { done <- s.Delete(t.Context(), "t", hexID(l.id), false) }()
+		go func() { done <- s.Delete(t.Context(), "t", layout.HexID(l.ID()), false) }()
 		synctest.Wait()
 		appended := make(chan error, 1)
 		go func() {

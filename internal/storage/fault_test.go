@@ -393,7 +393,7 @@ func (r *faultRun) check(full bool) error {
 		if _, err := l.Append(context.Background(), run.data, run.extents); !errors.Is(err, ErrReadOnly) {
 			return fmt.Errorf("append to a failed log: %v", err)
 		}
-		if e := l.failed.Load(); full && e.Op == "write" {
+		if e, _ := errors.AsType[*Error](l.Failed()); full && e.Op == "write" {
 			return fmt.Errorf("a full disk has failed the log: %w", e)
 		}
 	}

@@ -69,7 +69,7 @@ func FuzzRecoverPartition(f *testing.F) {
 			for offset := l.Oldest(); offset < l.Readable(); {
 				v, err := l.Read(offset, 1, 0)
 				if errors.Is(err, ErrNotFound) {
-					for _, r := range *l.journal.Damaged() {
+					for _, r := range *l.Damaged() {
 						if r.From <= offset && offset < r.To {
 							offset = r.To - 1
 						}

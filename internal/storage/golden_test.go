@@ -115,7 +115,7 @@ func TestGolden(t *testing.T) {
 					continue
 				}
 				got, err := disk.ReadFile(name)
-				if head := strings.HasPrefix(name, fmt.Sprintf("t/%d.", l.head().base)); err != nil || !head && string(got) != want {
+				if head := strings.HasPrefix(name, fmt.Sprintf("t/%d.", headOf(l).Base())); err != nil || !head && string(got) != want {
 					t.Errorf("%s was changed: %v", name, err)
 				}
 			}

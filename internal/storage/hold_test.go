@@ -312,7 +312,7 @@ func TestReleaseAfterFailedCompaction(t *testing.T) {
 					if err := l.Commit(t.Context(), a); err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(markInterval)
+					time.Sleep(time.Second)
 					synctest.Wait()
 				}
 				disk.ClearFaults()
@@ -344,8 +344,8 @@ type asking struct {
 }
 
 func (a *asking) Hold(h Held) {
-	if a.log.trimming.TryLock() {
-		a.log.trimming.Unlock()
+	if a.log.Inside().Trimming().TryLock() {
+		a.log.Inside().Trimming().Unlock()
 		a.free++
 	}
 	a.noter.Hold(h)
@@ -424,7 +424,7 @@ func TestKeepFreeCountsWhatReadersHold(t *testing.T) {
 			t.Fatalf("the log begins at %d with room enough", l.Oldest())
 		}
 		disk.free = 999 // one partition has more than what is missing
-		l.store.retention.kick(l)
+		s.retention.kick(l)
 		synctest.Wait()
 		if l.Oldest() != at[1] || !slices.Equal(n.gone, at[:1]) {
 			t.Errorf("the log begins at %d, %v are gone; want the first alone of %v", l.Oldest(), n.gone, at)

@@ -4,9 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/logd-dev/logd/internal/storage/syncs"
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 )
 
 // interval syncs all logs that have batches which are not synced, a flush
@@ -14,9 +13,7 @@ import (
 // share a sync.
 type interval struct {
 	store *Store
-	every time.Duration // 0 for never
-	timer Timer
-	armed atomic.Bool // timer will fire
+	alarm *commitlog.Alarm
 
 	passing sync.Mutex   // held during a pass
 	passes  atomic.Int64 // that have ended
@@ -24,19 +21,9 @@ type interval struct {
 }
 
 func newInterval(s *Store) *interval {
-	iv := &interval{store: s, every: s.policy().interval()}
-	if iv.every > 0 {
-		iv.timer = s.o.Clock.AfterFunc(iv.every, iv.pass)
-		iv.timer.Stop()
-	}
+	iv := &interval{store: s}
+	iv.alarm = commitlog.NewAlarm(s.o.Clock, s.shared.Policy.Interval(), iv.pass)
 	return iv
-}
-
-// arm sees to it that what was appended is synced within the flush interval.
-func (iv *interval) arm() {
-	if iv.every > 0 && !iv.armed.Load() && iv.armed.CompareAndSwap(false, true) {
-		iv.timer.Reset(iv.every)
-	}
 }
 
 // makeRoom syncs now what is written, so that the files of it need not stay open
@@ -50,15 +37,13 @@ func (iv *interval) makeRoom() {
 	}
 	iv.syncAll()
 	for _, l := range iv.store.All() {
-		l.unpin() // what was refused has nothing to sync
+		l.Unpin() // what was refused has nothing to sync
 	}
 }
 
 // stop ends the passes and waits for one that is under way.
 func (iv *interval) stop() {
-	if iv.timer != nil {
-		iv.timer.Stop()
-	}
+	iv.alarm.Stop()
 	iv.passing.Lock()
 	defer iv.passing.Unlock()
 	iv.stopped = true
@@ -69,7 +54,7 @@ func (iv *interval) pass() {
 	defer iv.passing.Unlock()
 	// In this order: who appends from here on arms the timer again, and what
 	// was appended before is seen.
-	iv.armed.Store(false)
+	iv.alarm.Rings()
 	if !iv.stopped {
 		iv.syncAll()
 	}
@@ -79,17 +64,15 @@ func (iv *interval) pass() {
 func (iv *interval) syncAll() {
 	defer iv.passes.Add(1)
 	var again atomic.Bool
-	logs := slices.DeleteFunc(iv.store.All(), func(l *Log) bool {
-		return l.syncFailed.Load() != nil || l.synced.Load() >= l.next.Load()
-	})
-	iv.store.syncTogether(logs, func(l *Log, err error) {
+	logs := slices.DeleteFunc(iv.store.All(), func(l *Log) bool { return !l.WantsSync() })
+	commitlog.SyncTogether(iv.store.syncs, logs, func(l *Log, err error) {
 		// What fails is logged and kept by the log itself.
-		if err != nil && l.syncFailed.Load() == nil {
+		if err != nil && l.Unsyncable() == nil {
 			again.Store(true)
 		}
 	})
 	if again.Load() {
-		iv.arm()
+		iv.alarm.Arm()
 	}
 }
 
@@ -110,35 +93,7 @@ func (s *Store) SyncTogether(logs []*Log, further func() error) (errs []error, f
 		at[l] = i
 	}
 	errs = make([]error, len(logs))
-	s.syncTogether(logs, func(l *Log, err error) { errs[at[l]] = err })
+	commitlog.SyncTogether(s.syncs, logs, func(l *Log, err error) { errs[at[l]] = err })
 	g.Wait()
 	return errs, furtherErr
-}
-
-// syncTogether syncs logs in one go, and tells done how that has ended for each. done
-// is called concurrently.
-func (s *Store) syncTogether(logs []*Log, done func(*Log, error)) {
-	var g sync.WaitGroup
-	var queued []*syncs.Waiting
-	for _, l := range logs {
-		if l.member.OtherDevice.Load() || !l.syncing.Lead() {
-			g.Go(func() { done(l, l.syncWhole()) }) // or somebody syncs it, but perhaps not all of it
-			continue
-		}
-		if err := l.unsyncable(); err != nil || l.isSynced() {
-			l.syncing.Done(err)
-			done(l, err)
-			continue
-		}
-		u := l.unsynced()
-		w := syncs.NewWaiting(&l.member, u.target)
-		queued = append(queued, w)
-		g.Go(func() {
-			err := l.durable(u, s.syncs.Await(w))
-			done(l, err)
-			l.syncing.Done(err)
-		})
-	}
-	s.syncs.Enqueue(queued...)
-	g.Wait()
 }

@@ -41,7 +41,7 @@ func TestJournalIsWrittenAgain(t *testing.T) {
 			t.Error("the journal is damaged")
 		}
 	}
-	if l.begin() < bases[2] || len(*l.journal.Damaged()) > 0 {
-		t.Errorf("it begins at %d, with damage %v", l.begin(), *l.journal.Damaged())
+	if l.Begin() < bases[2] || len(*l.Damaged()) > 0 {
+		t.Errorf("it begins at %d, with damage %v", l.Begin(), *l.Damaged())
 	}
 }

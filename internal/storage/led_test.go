@@ -43,7 +43,7 @@ func appendLed(l *Log, r *LedRun) (LedResult, error) {
 }
 
 // storedAs returns nil if a result says that the log has these bytes of a run.
-func (res *LedResult) storedAs(want []byte, batches int, roll bool, millis int64) error {
+func storedAs(res *LedResult, want []byte, batches int, roll bool, millis int64) error {
 	if res.Bytes != int64(len(want)) || res.Batches != int64(batches) || res.Messages != int64(batches) ||
 		res.CRC != crc32.Checksum(want, crc32.MakeTable(crc32.Castagnoli)) || res.Roll != roll || res.Millis != millis {
 		return fmt.Errorf("%+v, want %d bytes in %d batches at %d, roll %t", *res, len(want), batches, millis, roll)
@@ -75,9 +75,9 @@ func TestAppendLed(t *testing.T) {
 			want = millis
 			c.runs = append(c.runs, placed(at, millis, roll, stored))
 		}
-		must(t, res.storedAs(stored.data, len(stored.extents), roll, want))
+		must(t, storedAs(&res, stored.data, len(stored.extents), roll, want))
 		must(t, hasRuns(l, c.runs, c.next(), false))
-		l.told.Store(c.told)
+		l.Inside().Tell(c.told)
 		return res
 	}
 	both := func(runs ...run) (r run) {
@@ -124,7 +124,7 @@ func TestAppendLed(t *testing.T) {
 	store(at, 200, numbered(1, "other"), false, numbered(1, "other"))
 
 	// What is readable stays; what leaves a gap is refused.
-	l.told.Store(keep)
+	l.Inside().Tell(keep)
 	for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
 		if _, err := appendLed(l, &LedRun{Offset: at, Millis: 500, Parts: parts(one)}); !errors.Is(err, ErrOffset) {
 			t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
@@ -169,7 +169,7 @@ func TestAppendLedRefused(t *testing.T) {
 	res, err := l.AppendLed(t.Context(), numbers)
 	must(t, err)
 	c.runs = append(c.runs, &Run{Offset: numbers.Offset, Millis: 100, Roll: true, Data: bytes.Join([][]byte{numbers.Parts[0].Data, numbers.Parts[1].Data}, nil)})
-	must(t, res.storedAs(c.runs[1].Data, 2, true, 100))
+	must(t, storedAs(&res, c.runs[1].Data, 2, true, 100))
 	must(t, hasRuns(l, c.runs, c.next(), false))
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -257,7 +257,7 @@ func (c *copied) appendLed(l *Log, rng *rand.Rand, runs []*Run, at, millis int64
 			millis = max(millis, res.Millis)
 			c.runs[len(c.runs)-1].Millis = millis
 		}
-		err = res.storedAs(stored.data, len(stored.extents), roll, millis)
+		err = storedAs(&res, stored.data, len(stored.extents), roll, millis)
 	}
 	return err
 }

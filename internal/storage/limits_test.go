@@ -187,8 +187,8 @@ func TestConcurrency(t *testing.T) {
 	}
 	readers.Go(func() {
 		for {
-			if parts := l.partitions(); len(parts) > 3 {
-				if err := l.AdvanceOldest(parts[1].base); err != nil {
+			if parts := l.Partitions(); len(parts) > 3 {
+				if err := l.AdvanceOldest(parts[1].Base()); err != nil {
 					t.Error(err)
 					return
 				}

@@ -28,8 +28,8 @@ var losses = map[string]struct {
 	"newest":          {i: 38, j: 39},
 	"other bytes": {i: 12, j: 13, prepare: func(t *testing.T, m *refillLog, l *Log) {
 		b := batchOf("t", "12", strings.Repeat("y", 50+12))
-		p := l.partitions()[findPartition(l.partitions(), m.ends[11])]
-		must(t, m.disk.Corrupt(p.file.Name(), m.ends[11]-p.base, func(at []byte) { copy(at, b.data) }))
+		p := partitionAt(l, m.ends[11])
+		must(t, m.disk.Corrupt(p.File().Name(), m.ends[11]-p.Base(), func(at []byte) { copy(at, b.data) }))
 	}},
 	"damaged already": {i: 6, j: 10, prepare: func(t *testing.T, m *refillLog, l *Log) {
 		m.scribbleOn(8, 8)
@@ -114,21 +114,21 @@ func (m *refillLog) counted(l *Log) error {
 	}
 	var batches, start int64
 	for _, end := range m.ends {
-		if start >= l.begin() && end <= l.Next() && !layout.Contains(*l.journal.Damaged(), layout.Range{From: start, To: end}) {
+		if start >= l.Begin() && end <= l.Next() && !layout.Contains(*l.Damaged(), layout.Range{From: start, To: end}) {
 			batches++
 		}
 		start = end
 	}
 	if in.Batches != batches || in.Messages != 2*batches {
-		return fmt.Errorf("info counts %d batches with %d messages, there are %d; without %v", in.Batches, in.Messages, batches, *l.journal.Damaged())
+		return fmt.Errorf("info counts %d batches with %d messages, there are %d; without %v", in.Batches, in.Messages, batches, *l.Damaged())
 	}
 	return nil
 }
 
 // without returns nil if a log is without a range, and all else is as it was.
 func (m *refillLog) without(l *Log, r layout.Range) error {
-	if l.Next() != m.info.Next || l.begin() > r.From || !layout.Contains(*l.journal.Damaged(), r) {
-		return fmt.Errorf("from %d to %d, without %v; want none of %v", l.begin(), l.Next(), *l.journal.Damaged(), r)
+	if l.Next() != m.info.Next || l.Begin() > r.From || !layout.Contains(*l.Damaged(), r) {
+		return fmt.Errorf("from %d to %d, without %v; want none of %v", l.Begin(), l.Next(), *l.Damaged(), r)
 	}
 	return m.counted(l)
 }
@@ -144,12 +144,12 @@ func TestLost(t *testing.T) {
 					defer func() { kill(s) }()
 					l := m.mustLog(t, s)
 					r := m.lose(t, name, l)
-					parts := len(l.partitions())
+					parts := len(l.Partitions())
 					for range 2 {
 						must(t, l.Lost(t.Context(), r.From, r.To))
 						must(t, m.without(l, r))
 					}
-					if n := len(l.partitions()); n > parts+2 {
+					if n := len(l.Partitions()); n > parts+2 {
 						t.Errorf("%d partitions, and there were %d", n, parts)
 					}
 					must(t, agree(m.disk.CrashKeepNothing(), "t"))
@@ -194,21 +194,21 @@ func TestLostBehindTheEnd(t *testing.T) {
 			to = l.Next() // no more than it has
 		}
 		must(t, l.Lost(t.Context(), l.Next()-n, to))
-		if l.Next() != to || l.head().base != to || l.Readable() != 0 {
-			t.Errorf("it goes on at %d in the partition at %d", l.Next(), l.head().base)
+		if l.Next() != to || headOf(l).Base() != to || l.Readable() != 0 {
+			t.Errorf("it goes on at %d in the partition at %d", l.Next(), headOf(l).Base())
 		}
 		for roll := range 2 {
 			res, err := l.AppendRun(t.Context(), placed(to, 1, roll == 1, r))
-			if err != nil || res.Offset != to || l.head().base != to {
+			if err != nil || res.Offset != to || headOf(l).Base() != to {
 				t.Errorf("%+v, %v", res, err)
 			}
 		}
 		must(t, l.SyncTo(t.Context(), l.Next()))
 		next := l.Next()
 		image := disk.CrashKeepNothing()
-		must(t, agree(image, l.dir()))
+		must(t, agree(image, dirOf(l)))
 		s2 := openMem(t, image, c.o)
-		if l := s2.ByID([16]byte{1}); l.Next() != next || l.head().base != to {
+		if l := s2.ByID([16]byte{1}); l.Next() != next || headOf(l).Base() != to {
 			t.Errorf("after a power cut it goes on at %d, want %d", l.Next(), next)
 		}
 		kill(s2)
@@ -249,7 +249,7 @@ func crashLost(t *testing.T, name string, lie func(*vfstest.FS)) (failed error) 
 			if err != nil {
 				return err
 			}
-			switch aside := *l.journal.Damaged(); {
+			switch aside := *l.Damaged(); {
 			case back:
 				return m.whole(l)
 			case !noted && wrong && !layout.Contains(aside, r):
@@ -258,8 +258,8 @@ func crashLost(t *testing.T, name string, lie func(*vfstest.FS)) (failed error) 
 				if err := m.without(l, r); err != nil {
 					return err
 				}
-			case noted && (l.Next() != m.info.Next || l.begin() > r.From):
-				return fmt.Errorf("it reaches from %d to %d", l.begin(), l.Next())
+			case noted && (l.Next() != m.info.Next || l.Begin() > r.From):
+				return fmt.Errorf("it reaches from %d to %d", l.Begin(), l.Next())
 			}
 			if err := m.counted(l); err != nil {
 				return err
@@ -383,8 +383,8 @@ func TestLostPiece(t *testing.T) {
 		r := layout.Range{From: m.ends[4], To: m.bases[3]} // also what follows
 		for range 2 {
 			must(t, m.without(l, r))
-			if l.begin() != m.ends[4] || l.Oldest() != m.bases[3] {
-				t.Errorf("it begins at %d, and is there from %d on", l.begin(), l.Oldest())
+			if l.Begin() != m.ends[4] || l.Oldest() != m.bases[3] {
+				t.Errorf("it begins at %d, and is there from %d on", l.Begin(), l.Oldest())
 			}
 			image := m.disk.CrashKeepNothing()
 			must(t, agree(image, "t"))
@@ -478,13 +478,13 @@ func TestTrimmedHole(t *testing.T) {
 		wire = append(wire, r.data...)
 		ends = append(ends, l.Next())
 	}
-	last := l.head().base
+	last := headOf(l).Base()
 	must(t, l.Reset(t.Context(), last)) // as if the older files were gone
 	must(t, l.Lost(t.Context(), 0, int64(len(wire))))
 	l.SetReadable(int64(len(wire)))
 	must(t, l.AdvanceOldest(ends[4]))
-	if l.begin() != ends[4] {
-		t.Fatalf("it begins at %d, want %d", l.begin(), ends[4])
+	if l.Begin() != ends[4] {
+		t.Fatalf("it begins at %d, want %d", l.Begin(), ends[4])
 	}
 	for _, killed := range []bool{false, true} {
 		if killed {
@@ -493,8 +493,8 @@ func TestTrimmedHole(t *testing.T) {
 			l = s.ByID(l.ID())
 			l.SetReadable(int64(len(wire)))
 		}
-		if r := *l.Damaged(); l.begin() != ends[4] || len(r) != 1 || max(r[0].From, l.begin()) != ends[4] || r[0].To != int64(len(wire)) {
-			t.Fatalf("killed %v: it begins at %d, with %v set aside", killed, l.begin(), r)
+		if r := *l.Damaged(); l.Begin() != ends[4] || len(r) != 1 || max(r[0].From, l.Begin()) != ends[4] || r[0].To != int64(len(wire)) {
+			t.Fatalf("killed %v: it begins at %d, with %v set aside", killed, l.Begin(), r)
 		}
 	}
 	must(t, l.Refill(t.Context(), ends[4], int64(len(wire)), wire[ends[4]:], nil))

@@ -125,7 +125,7 @@ func (m *model) verify(l *Log, rng *rand.Rand, complete bool) ([]modelBatch, err
 	if m.cutting >= 0 {
 		promised = min(promised, m.cutting)
 	}
-	oldest, readable := l.begin(), l.Readable()
+	oldest, readable := l.Begin(), l.Readable()
 	if oldest < m.gone {
 		return nil, fmt.Errorf("oldest is %d, but all before %d was removed for good", oldest, m.gone)
 	}
@@ -163,7 +163,7 @@ func (m *model) walk(l *Log, oldest, readable int64) (found []modelBatch, err er
 	for offset := oldest; offset < readable; {
 		v, err := l.Read(offset, 1, 0)
 		if errors.Is(err, ErrNotFound) {
-			ranges := *l.journal.Damaged()
+			ranges := *l.Damaged()
 			i := slices.IndexFunc(ranges, func(r layout.Range) bool { return r.From <= offset && offset < r.To })
 			if i < 0 {
 				return nil, fmt.Errorf("read at %d, which is not damaged: %w (damage %v)", offset, err, ranges)
@@ -190,7 +190,7 @@ func (m *model) walk(l *Log, oldest, readable int64) (found []modelBatch, err er
 		end = offset
 	}
 	if end != readable && readable != m.cutting && readable != m.cutAt {
-		return nil, fmt.Errorf("log ends at %d, but nothing is served after %d (damage %v)", readable, end, *l.journal.Damaged())
+		return nil, fmt.Errorf("log ends at %d, but nothing is served after %d (damage %v)", readable, end, *l.Damaged())
 	}
 	return found, nil
 }
@@ -252,7 +252,7 @@ func (m *model) verifyNumbers(l *Log, rng *rand.Rand, found []modelBatch) error 
 		messages += b.messages
 		size += int64(len(b.data))
 	}
-	begin, oldest := l.begin(), l.Readable()
+	begin, oldest := l.Begin(), l.Readable()
 	if len(found) > 0 {
 		oldest = found[0].offset
 	}

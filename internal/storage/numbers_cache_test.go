@@ -105,9 +105,9 @@ func damagedEnd(t *testing.T, disk *vfstest.FS, numbered func(from, to int64) ru
 	s := openMem(t, disk, Options{FlushInterval: -1})
 	l := mustCreate(t, s, "t")
 	mustAppend(t, l, numbered(1, 1))
-	must(t, l.syncAll())
+	must(t, l.SyncAll())
 	mustAppend(t, l, numbered(2, 9))
-	must(t, l.syncAll()) // too soon for another mark
+	must(t, l.SyncAll()) // too soon for another mark
 	time.Sleep(time.Minute)
 	if _, err := disk.Stat(layout.ProducersFile("t")); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestNumbersCache(t *testing.T) {
 			t.Error("there is a cache after 4 seconds")
 		}
 		time.Sleep(3 * time.Second)
-		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.id {
+		if table, o := cache(); table == nil || o.Offset != l.Next() || o.Topic != l.ID() {
 			t.Errorf("after 7 seconds: %+v", o)
 		}
 		old, _ := vfs.ReadFile(disk, layout.ProducersFile("t"), math.MaxInt64)
@@ -273,7 +273,7 @@ func TestNumbersUnsynced(t *testing.T) {
 		if there() {
 			t.Error("there is a cache, and nothing is synced")
 		}
-		must(t, l.syncAll())
+		must(t, l.SyncAll())
 		time.Sleep(time.Minute)
 		if !there() {
 			t.Error("there is no cache")

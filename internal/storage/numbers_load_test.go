@@ -127,7 +127,7 @@ func TestNumbersLoadEnds(t *testing.T) {
 					time.Sleep(time.Hour) // it is in the middle of a partition then
 					begun := time.Now()
 					if deleted {
-						must(t, s.Delete(t.Context(), "t", hexID(l.id), true))
+						must(t, s.Delete(t.Context(), "t", layout.HexID(l.ID()), true))
 					} else {
 						must(t, s.Close())
 					}
@@ -194,7 +194,7 @@ func TestNumbersKeptBesideAHungDisk(t *testing.T) {
 		if !cached("b") {
 			t.Error("b has no cache when the write is done")
 		}
-		if n := len(slices.DeleteFunc(s.All(), func(l *Log) bool { return !l.hasNumbers() })); n != 1 {
+		if n := len(slices.DeleteFunc(s.All(), func(l *Log) bool { return !hasNumbers(l) })); n != 1 {
 			t.Errorf("%d tables are in memory, want 1", n)
 		}
 	})
@@ -216,7 +216,7 @@ func TestNumbersMemory(t *testing.T) {
 		}
 		inMemory := func() (n int) {
 			for _, l := range s.All() {
-				if l.hasNumbers() {
+				if hasNumbers(l) {
 					n++
 				}
 			}
@@ -232,7 +232,7 @@ func TestNumbersMemory(t *testing.T) {
 		if n := inMemory(); n != 3 { // of about 200 bytes each
 			t.Errorf("%d tables are in memory, want 3", n)
 		}
-		if !mustLog(t, s, "t9").hasNumbers() {
+		if !hasNumbers(mustLog(t, s, "t9")) {
 			t.Error("the one that was used last has gone")
 		}
 		for i := range topics {
@@ -274,4 +274,10 @@ func TestNumbersBusy(t *testing.T) {
 	if got := told(sent(l, r)); got != fmt.Sprint(3*len(batchOf("t", "x").data)) {
 		t.Errorf("then: %s", got)
 	}
+}
+
+// hasNumbers reports whether a log has a table of numbered batches in memory.
+func hasNumbers(l *Log) bool {
+	_, has := l.NumbersUsed()
+	return has
 }

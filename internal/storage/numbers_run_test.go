@@ -23,32 +23,32 @@ import (
 )
 
 // stored returns the batches in the partitions' files, up to the end of the log.
-func stored(l *Log) (found []producers.Batch, err error) {
-	for _, p := range l.partitions() {
-		b, err := vfs.ReadFile(l.store.fs, p.file.Name(), math.MaxInt64)
+func stored(fsys vfs.FS, l *Log) (found []producers.Batch, err error) {
+	for _, p := range l.Partitions() {
+		b, err := vfs.ReadFile(fsys, p.File().Name(), math.MaxInt64)
 		if err != nil {
 			return nil, err
 		}
-		for pos := int64(0); p.base+pos < min(l.next.Load(), p.end.Load()); {
-			if past := l.pastDamage(p.base + pos); past > p.base+pos {
-				pos = past - p.base
+		for pos := int64(0); p.Base()+pos < min(l.Next(), p.End()); {
+			if past := layout.Past(*l.Damaged(), p.Base()+pos); past > p.Base()+pos {
+				pos = past - p.Base()
 				continue
 			}
 			h, n, err := batch.Parse(b[pos:])
-			if err != nil && p.base < l.uncheckedBefore && l.pastDamage(p.base+pos) == p.base+pos {
+			if err != nil && l.Inside().Unchecked(p) && layout.Past(*l.Damaged(), p.Base()+pos) == p.Base()+pos {
 				// The journal was lost with its first record, so older partitions are taken
 				// as good until somebody meets what is not.
-				if err := l.rescan(p, p.index()); err != nil {
+				if err := l.Inside().Rescan(p); err != nil {
 					return nil, err
 				}
-				if l.pastDamage(p.base+pos) > p.base+pos {
+				if layout.Past(*l.Damaged(), p.Base()+pos) > p.Base()+pos {
 					continue
 				}
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s at %d: %w", p.file.Name(), pos, err)
+				return nil, fmt.Errorf("%s at %d: %w", p.File().Name(), pos, err)
 			}
-			found = append(found, producers.Batch{PID: h.PID, Seq: h.Seq, Offset: p.base + pos, Len: n, CRC: h.CRC})
+			found = append(found, producers.Batch{PID: h.PID, Seq: h.Seq, Offset: p.Base() + pos, Len: n, CRC: h.CRC})
 			pos += n
 		}
 	}
@@ -56,16 +56,16 @@ func stored(l *Log) (found []producers.Batch, err error) {
 }
 
 // rebuilt returns the table as the stored bytes have it.
-func rebuilt(l *Log) (*producers.Table, error) {
-	found, err := stored(l)
+func rebuilt(s *Store, l *Log) (*producers.Table, error) {
+	found, err := stored(s.fs, l)
 	if err != nil {
 		return nil, err
 	}
-	t := producers.New(l.store.o.Producers)
+	t := producers.New(s.o.Producers)
 	for i := range found {
 		t.Add(&found[i])
 	}
-	t.Trim(l.begin())
+	t.Trim(l.Begin())
 	return t, nil
 }
 
@@ -177,9 +177,9 @@ func (r *numbersRun) step() error {
 		time.Sleep(d)
 		return nil
 	case n < 86:
-		return r.log().syncAll()
+		return r.log().SyncAll()
 	case n < 90 && r.cuts:
-		found, err := stored(r.log())
+		found, err := stored(r.s.fs, r.log())
 		if err != nil || len(found) == 0 {
 			return err
 		}
@@ -298,14 +298,18 @@ func (r *numbersRun) send() error {
 			seq++
 		}
 	}
-	table, err := rebuilt(l)
+	table, err := rebuilt(r.s, l)
 	if err != nil {
 		return err
 	}
 	var want []string
 	next, data := l.Next(), run.data
 	for _, x := range run.extents {
-		b := numberOf(data[:x.Len], next)
+		h, _, err := batch.Parse(data[:x.Len])
+		if err != nil {
+			return err
+		}
+		b := producers.Batch{PID: h.PID, Seq: h.Seq, Offset: next, Len: x.Len, CRC: h.CRC}
 		data = data[x.Len:]
 		a := producers.Answer{Verdict: producers.Next}
 		if x.Numbered {
@@ -334,16 +338,16 @@ func (r *numbersRun) send() error {
 		return fmt.Errorf("answers %s, want %s", got, strings.Join(want, ", "))
 	}
 	synctest.Wait() // for retention
-	found, err := stored(l)
+	found, err := stored(r.s.fs, l)
 	if err != nil {
 		return err
 	}
 	for i, o := range out {
-		want := l.appended.Load()
+		want := l.Inside().Appended()
 		for j := len(found) - 1; j >= 0 && found[j].Offset >= o.End; j-- {
 			want--
 		}
-		if o.Ordinal != want && o.End > l.begin() {
+		if o.Ordinal != want && o.End > l.Begin() {
 			return fmt.Errorf("outcome %d is of the batch %d of those since the start, want %d: %+v", i, o.Ordinal, want, o)
 		}
 	}
@@ -383,18 +387,19 @@ func (r *numbersRun) send() error {
 // verify compares the table in memory with the stored bytes.
 func (r *numbersRun) verify() error {
 	l := r.log()
-	if !l.hasNumbers() {
+	o := producers.Origin{Offset: l.Next()}
+	var got []byte
+	if !l.Inside().Numbers(func(table, _ *producers.Table) *producers.Table {
+		got = table.AppendCache(nil, o)
+		return table
+	}) {
 		return nil
 	}
-	table, err := rebuilt(l)
+	table, err := rebuilt(r.s, l)
 	if err != nil {
 		return err
 	}
-	o := producers.Origin{Offset: l.Next()}
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	got, want := l.numbers.table.AppendCache(nil, o), table.AppendCache(nil, o)
-	if !bytes.Equal(got, want) {
+	if want := table.AppendCache(nil, o); !bytes.Equal(got, want) {
 		return fmt.Errorf("the table is not what is stored:\n%x\n%x", got, want)
 	}
 	return nil
@@ -404,7 +409,7 @@ func (r *numbersRun) verify() error {
 // where the answer said.
 func (r *numbersRun) accounts() error {
 	l := r.log()
-	found, err := stored(l)
+	found, err := stored(r.s.fs, l)
 	if err != nil {
 		return err
 	}
@@ -421,7 +426,7 @@ func (r *numbersRun) accounts() error {
 	for _, w := range r.writers {
 		for seq, offset := range w.told {
 			key := fmt.Sprintf("%s %d", w.id(), seq)
-			if offset >= l.begin() && !slices.Contains(at[key], offset) {
+			if offset >= l.Begin() && !slices.Contains(at[key], offset) {
 				return fmt.Errorf("%s was answered at %d, and is stored at %d", key, offset, at[key])
 			}
 		}
@@ -456,23 +461,23 @@ func TestNumbersPowerCut(t *testing.T) {
 // TestNumbersPowerCutControl makes sure that TestNumbersPowerCut sees it if a
 // restart forgets, or believes a cache that is not of this log.
 func TestNumbersPowerCutControl(t *testing.T) {
-	table := func(r *numbersRun, change func(*Log) *producers.Table) {
+	table := func(r *numbersRun, change func(table, cached *producers.Table) *producers.Table) {
 		l := r.log()
-		if err := l.readyNumbers(context.Background()); err != nil {
+		if err := l.ReadyNumbers(context.Background()); err != nil {
 			panic(err)
 		}
-		l.writer.Lock()
-		defer l.writer.Unlock()
-		l.numbers.table = change(l)
+		l.Inside().Numbers(change)
 	}
 	for name, broken := range map[string]func(*numbersRun){
-		"forgets": func(r *numbersRun) { table(r, func(*Log) *producers.Table { return producers.New(1 << 18) }) },
+		"forgets": func(r *numbersRun) {
+			table(r, func(_, _ *producers.Table) *producers.Table { return producers.New(1 << 18) })
+		},
 		"cache alone": func(r *numbersRun) {
-			table(r, func(l *Log) *producers.Table {
-				if t, _ := l.readNumbers(*l.journal.Damaged()); t != nil {
-					return t
+			table(r, func(table, cached *producers.Table) *producers.Table {
+				if cached != nil {
+					return cached
 				}
-				return l.numbers.table
+				return table
 			})
 		},
 	} {
@@ -561,7 +566,7 @@ func numberedUnderFaults(disk *vfstest.FS, o Options) (hit bool, err error) {
 	if err != nil {
 		return hit, err
 	}
-	found, err := stored(l)
+	found, err := stored(s.fs, l)
 	if err != nil {
 		return hit, err
 	}

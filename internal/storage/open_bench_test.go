@@ -33,8 +33,8 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				kill(s)
 				for _, l := range s.All() {
-					for _, p := range l.pinned {
-						p.file.Release()
+					for _, f := range l.Inside().Pinned() {
+						f.Release()
 					}
 				}
 				if err := s.files.Close(); err != nil {

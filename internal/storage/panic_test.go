@@ -44,8 +44,8 @@ func TestPanicFailsTheLog(t *testing.T) {
 			s := openMem(t, disk, Options{FlushBatches: 1})
 			l := mustCreate(t, s, "t")
 			mustAppend(t, l, batchOf("t", "one"))
-			l.member.FolderDirty.Store(true)
-			l.lastMark = time.Time{}
+			l.Inside().Member().FolderDirty.Store(true)
+			l.Inside().MarkNow()
 			disk.BeforeOp(func(op vfstest.Op) {
 				if op.Kind == test.on.Kind && (op.Name == test.on.Name || test.on.Name == "") {
 					panic("of the test")
@@ -109,8 +109,14 @@ func TestLastOffset(t *testing.T) {
 	}
 	before := disk.Ops()
 	run := batchOf("t", "one too many")
+	appendAt := func(ctx context.Context, expect int64) (Appended, error) {
+		if expect < 0 {
+			return l.Append(ctx, run.data, run.extents)
+		}
+		return l.AppendAt(ctx, expect, run.data, run.extents)
+	}
 	for _, expect := range []int64{-1, last, math.MaxInt64} {
-		a, err := l.append(t.Context(), &Run{Offset: expect, Data: run.data, Extents: run.extents}, false)
+		a, err := appendAt(t.Context(), expect)
 		if a.Batches != 0 || err == nil {
 			t.Errorf("append at %d: %+v, %v", expect, a, err)
 		}
@@ -173,8 +179,8 @@ func TestLastOffset(t *testing.T) {
 	must(t, l.TruncateTo(t.Context(), base+size))
 	mustAppend(t, l, batchOf("t", "new"))
 	check(l, "one", "new")
-	if len(l.pinned) > 0 {
-		t.Errorf("%d files are kept open, and all is synced", len(l.pinned))
+	if len(l.Inside().Pinned()) > 0 {
+		t.Errorf("%d files are kept open, and all is synced", len(l.Inside().Pinned()))
 	}
 	must(t, l.AdvanceOldest(math.MaxInt64))
 	must(t, s.Close())
@@ -189,7 +195,7 @@ func TestFrozenDiskIsLookedAt(t *testing.T) {
 			s := openMem(t, disk, Options{FlushBatches: 1})
 			l := mustCreate(t, s, "t")
 			mustAppend(t, l, batchOf("t", "one"))
-			l.lastMark = time.Time{}
+			l.Inside().MarkNow()
 			hangs, thaw := make(chan struct{}), make(chan struct{})
 			disk.BeforeOp(func(op vfstest.Op) {
 				if op.Kind == vfstest.OpWrite && op.Name == name {

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -70,8 +71,8 @@ func TestFilesOutOfPlace(t *testing.T) {
 					must(t, errors.Join(syncTogether(t, l, other)...))
 					time.Sleep(time.Second)
 					synctest.Wait()
-					if l.head().file.Name() != head {
-						t.Fatalf("the head is %s", l.head().file.Name())
+					if headOf(l).File().Name() != head {
+						t.Fatalf("the head is %s", headOf(l).File().Name())
 					}
 					change(t, disk)
 					if how != "nobody writes" {
@@ -86,7 +87,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 					}
 					wait := 2 * time.Second
 					if how == "nobody writes" || how == "nobody syncs" {
-						wait = 2 * lookInterval
+						wait = 2 * commitlog.LookInterval
 					}
 					time.Sleep(wait)
 					synctest.Wait()

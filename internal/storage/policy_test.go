@@ -8,39 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
-
-// TestCommitAwaitsSync has what Commit promises by the flush setting.
-func TestCommitAwaitsSync(t *testing.T) {
-	for _, test := range []struct {
-		flush         int
-		last, durable int64
-		want          bool
-	}{
-		{0, 1, 0, false}, {-1, 1, 0, false}, {0, 1000, 0, false},
-		{1, 1, 0, true}, {1, 1, 1, true},
-		{3, 1, 0, false}, {3, 2, 0, false}, {3, 3, 0, true}, {3, 5, 3, false}, {3, 6, 3, true},
-	} {
-		if got := (policy{flush: test.flush}).awaitsSync(test.last, test.durable); got != test.want {
-			t.Errorf("FlushBatches %d: batch %d, %d are durable: %t", test.flush, test.last, test.durable, got)
-		}
-	}
-}
-
-// Where nothing is acknowledged before it is synced, no interval has to do it.
-func TestInterval(t *testing.T) {
-	for _, test := range []struct {
-		flush       int
-		every, want time.Duration
-	}{
-		{0, time.Second, time.Second}, {2, time.Second, time.Second}, {0, 0, 0}, {0, -1, 0}, {1, time.Second, 0}, {1, -1, 0},
-	} {
-		if got := (policy{flush: test.flush, every: test.every}).interval(); got != test.want {
-			t.Errorf("FlushBatches %d, FlushInterval %v: %v, want %v", test.flush, test.every, got, test.want)
-		}
-	}
-}
 
 // countWakes is a Waker.
 type countWakes int
@@ -61,10 +31,10 @@ func TestSetReadable(t *testing.T) {
 			t.Helper()
 			in, err := l.Info(context.Background())
 			if err != nil || l.Readable() != want || in.Next != want {
-				t.Errorf("FlushBatches %d: the readable end is %d, and %d in Info (%v), want %d", flush, l.Readable(), in.Next, err, want)
+				t.Errorf("FlushBatches %d: the readable end is %d, and %d in topic.Info (%v), want %d", flush, l.Readable(), in.Next, err, want)
 			}
-			if _, err := l.Read(want, 1, 0); !errors.Is(err, ErrEnd) {
-				t.Errorf("FlushBatches %d: read at %d: %v, want ErrEnd", flush, want, err)
+			if _, err := l.Read(want, 1, 0); !errors.Is(err, topic.ErrEnd) {
+				t.Errorf("FlushBatches %d: read at %d: %v, want topic.ErrEnd", flush, want, err)
 			}
 		}
 		one, two := batchOf("t", "one"), batchOf("t", "two")
@@ -162,10 +132,10 @@ func TestManaged(t *testing.T) {
 					t.Errorf("readable up to %d, want %d", l.Readable(), a.End)
 				}
 				disk.FailSync("t/0.log")
-				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, ErrReadOnly) {
+				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, topic.ErrReadOnly) {
 					t.Errorf("sync: %v", err)
 				}
-				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, ErrReadOnly) {
+				if err := l.SyncTo(t.Context(), b.End); !errors.Is(err, topic.ErrReadOnly) {
 					t.Errorf("sync once more: %v", err)
 				}
 				want := string(one.data)

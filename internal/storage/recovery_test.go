@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -34,6 +35,30 @@ func openMem(t testing.TB, disk *vfstest.FS, o Options) *Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// headOf returns a log's newest partition.
+func headOf(l *Log) commitlog.Partition {
+	parts := l.Partitions()
+	return parts[len(parts)-1]
+}
+
+// partitionAt returns the partition that an offset is in.
+func partitionAt(l *Log, offset int64) (p commitlog.Partition) {
+	for _, at := range l.Partitions() {
+		if at.Base() <= offset {
+			p = at
+		}
+	}
+	return p
+}
+
+// dirOf returns the folder of a log.
+func dirOf(l *Log) string {
+	if l.Named() {
+		return l.Name()
+	}
+	return layout.NewFolder(l.Name(), l.ID())
 }
 
 func mustLog(t testing.TB, s *Store, topic string) *Log {
@@ -114,10 +139,7 @@ func TestBegunPartitionIsSyncedAfterKill(t *testing.T) {
 	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
 		t.Fatal(err)
 	}
-	l.writer.Lock()
-	err := l.rotate()
-	l.writer.Unlock()
-	if err != nil {
+	if err := l.Roll(t.Context(), l.Next()); err != nil {
 		t.Fatal(err)
 	}
 	kill(s)
@@ -147,7 +169,7 @@ func TestTrimIsFinishedWithoutTheNewOldest(t *testing.T) {
 	if err := l.SyncTo(t.Context(), l.Next()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.record(journal.Trim, second.Offset, 1, 1); err != nil {
+	if _, err := l.Inside().Journal().Record(journal.Append(nil, journal.Trim, second.Offset, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	kill(s)
@@ -242,7 +264,7 @@ func TestTotalsOfAnotherPartitionAreForgotten(t *testing.T) {
 				again := time.Now()
 				mustAppend(t, l, batchOf("t", "TWO"))
 				last := mustAppend(t, l, batchOf("t", strings.Repeat("x", 150)))
-				if parts := l.partitions(); len(parts) != 2 || parts[1].base != two.End {
+				if parts := l.Partitions(); len(parts) != 2 || parts[1].Base() != two.End {
 					t.Fatalf("%d partitions, want two, of which the first ends where it did", len(parts))
 				}
 				if err := l.SyncTo(t.Context(), last.End); err != nil {
@@ -467,8 +489,8 @@ func TestTornTailAfterKnownDamage(t *testing.T) {
 	s = openMem(t, disk, o)
 	defer s.Close()
 	l = mustLog(t, s, "t")
-	if want := []layout.Range{{From: second.Offset, To: second.End}}; !slices.Equal(*l.journal.Damaged(), want) || l.Next() != third.Offset {
-		t.Errorf("damage %v and end %d, want %v and %d", *l.journal.Damaged(), l.Next(), want, third.Offset)
+	if want := []layout.Range{{From: second.Offset, To: second.End}}; !slices.Equal(*l.Damaged(), want) || l.Next() != third.Offset {
+		t.Errorf("damage %v and end %d, want %v and %d", *l.Damaged(), l.Next(), want, third.Offset)
 	}
 	after := mustAppend(t, l, batchOf("t", "after"))
 	if v, err := l.Read(after.Offset, 1, 0); err != nil {
@@ -599,7 +621,7 @@ func TestFirstPartitionGone(t *testing.T) {
 			t.Errorf("oldest %d, want %d", l.Oldest(), at[1].Offset)
 		}
 		mustAppend(t, l, batchOf("t", "more"))
-		if err := l.retain(time.Now()); err != nil {
+		if err := l.Retain(time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

@@ -43,8 +43,8 @@ func newRefillLog(t *testing.T, damage func(m *refillLog)) *refillLog {
 		m.wire = append(m.wire, r.data...)
 		m.ends = append(m.ends, mustAppend(t, l, r).End)
 	}
-	for _, p := range l.partitions() {
-		m.bases = append(m.bases, p.base)
+	for _, p := range l.Partitions() {
+		m.bases = append(m.bases, p.Base())
 	}
 	m.note(t, l)
 	must(t, s.Close())
@@ -82,13 +82,13 @@ func (m *refillLog) scribbleOn(i, j int) {
 // readAll has all that is damaged found out, and returns nil if what is served is
 // what was written.
 func (m *refillLog) readAll(l *Log) error {
-	for offset := l.begin(); offset < l.Readable(); {
-		if past := l.pastDamage(offset); past > offset {
+	for offset := l.Begin(); offset < l.Readable(); {
+		if past := layout.Past(*l.Damaged(), offset); past > offset {
 			offset = past
 			continue
 		}
 		v, err := l.Verify(offset, 3, 0)
-		if errors.Is(err, ErrNotFound) && l.pastDamage(offset) > offset {
+		if errors.Is(err, ErrNotFound) && layout.Past(*l.Damaged(), offset) > offset {
 			continue
 		}
 		if err != nil {
@@ -105,8 +105,8 @@ func (m *refillLog) readAll(l *Log) error {
 
 // refill puts back all that is set aside, at most most bytes at once.
 func (m *refillLog) refill(l *Log, most int64) error {
-	for len(*l.journal.Damaged()) > 0 {
-		r := (*l.journal.Damaged())[0]
+	for len(*l.Damaged()) > 0 {
+		r := (*l.Damaged())[0]
 		for _, end := range m.ends {
 			if end > r.From && end < r.To && end-r.From > most {
 				r.To = end
@@ -209,7 +209,7 @@ func TestRefill(t *testing.T) {
 					defer func() { kill(s) }()
 					l := mustLog(t, s, "t")
 					must(t, m.readAll(l))
-					ranges := *l.journal.Damaged()
+					ranges := *l.Damaged()
 					if len(ranges) == 0 {
 						t.Fatal("nothing is damaged")
 					}
@@ -243,7 +243,7 @@ func TestRefillTimes(t *testing.T) {
 				must(t, m.readAll(l))
 				m.scribbleOn(batches[0], batches[1])
 				must(t, m.readAll(l))
-				if len(*l.journal.Damaged()) == 0 {
+				if len(*l.Damaged()) == 0 {
 					t.Fatal("nothing is damaged")
 				}
 				must(t, m.refill(l, 0))
@@ -296,7 +296,7 @@ func TestRefillMisfit(t *testing.T) {
 		defer s.Close()
 		l := mustLog(t, s, "t")
 		must(t, m.readAll(l))
-		ranges := *l.journal.Damaged()
+		ranges := *l.Damaged()
 		r := ranges[0]
 		whole := m.wire[r.From:r.To]
 		before := tree(t, m.disk)
@@ -592,8 +592,8 @@ func TestRefillMeanwhile(t *testing.T) {
 	})
 	for i := range 20 {
 		k := 990 - 45*i
-		p := l.partitions()[findPartition(l.partitions(), all[k].Offset)]
-		must(t, disk.Corrupt(p.file.Name(), all[k].Offset-p.base, func(b []byte) { b[0] = 'x' }))
+		p := partitionAt(l, all[k].Offset)
+		must(t, disk.Corrupt(p.File().Name(), all[k].Offset-p.Base(), func(b []byte) { b[0] = 'x' }))
 		if v, err := l.Verify(all[k].Offset, 1, 0); err == nil {
 			v.Close()
 			t.Fatal("the damage is not found")
@@ -617,7 +617,7 @@ func TestRefillNotedFirst(t *testing.T) {
 		defer func() { kill(s) }()
 		l := mustLog(t, s, "t")
 		must(t, m.readAll(l))
-		aside := *l.journal.Damaged()
+		aside := *l.Damaged()
 		written := 0
 		m.disk.BeforeOp(func(op vfstest.Op) {
 			if op.Kind != vfstest.OpWrite || !strings.HasSuffix(op.Name, ".log") {

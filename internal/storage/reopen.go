@@ -3,9 +3,9 @@ package storage
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/files"
 )
 
@@ -26,7 +26,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 	case !files.Shortage(err):
 		return l, err
 	}
-	l, err = openLog(s, topic)
+	l, err = commitlog.Open(&s.shared, topic)
 	switch {
 	case errors.Is(err, ErrDeleted):
 		s.mu.Lock()
@@ -39,7 +39,7 @@ func (s *Store) reopen(topic string) (*Log, error) {
 			s.noteBroken(topic, err)
 			return nil, err
 		}
-		return nil, readOnly(err)
+		return nil, commitlog.ReadOnly(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,43 +65,14 @@ func (s *Store) lacking() (names []string) {
 	return names
 }
 
-// The names of topics are tried to sync each namesPause while descriptors are
-// missing, and for namesPatience: all topics together, so that the writers of
-// many do not wait for one after the other.
-const (
-	namesPause    = 10 * time.Millisecond
-	namesPatience = time.Second
-)
-
-// lack knows since when names could not be synced for want of descriptors.
-type lack struct{ since atomic.Pointer[time.Time] }
-
-// lately notes that descriptors are missing, and reports whether that is so for
-// less than namesPatience.
-func (k *lack) lately(now time.Time) bool {
-	since := k.since.Load()
-	if since == nil {
-		k.since.CompareAndSwap(nil, &now)
-		return true
-	}
-	return now.Sub(*since) < namesPatience
-}
-
-// over notes that they are not missing any more.
-func (k *lack) over() {
-	if k.since.Load() != nil {
-		k.since.Store(nil)
-	}
-}
-
 // nameless returns the topics whose batches wait, in doubt, for their names to be
 // synced.
 func (s *Store) nameless() (logs []*Log) {
-	if !s.policy().syncsFirst() {
+	if !s.shared.Policy.SyncsFirst() {
 		return nil
 	}
 	for _, l := range s.All() {
-		if l.member.FolderDirty.Load() && l.syncFailed.Load() == nil && l.synced.Load() < l.next.Load() {
+		if l.WantsNames() {
 			logs = append(logs, l)
 		}
 	}
@@ -111,7 +82,7 @@ func (s *Store) nameless() (logs []*Log) {
 // syncNameless syncs them, and reports whether there are descriptors for that.
 func (s *Store) syncNameless() bool {
 	for _, l := range s.nameless() {
-		if files.NoDescriptor(l.syncAll()) {
+		if files.NoDescriptor(l.SyncAll()) {
 			return false // nor for the others
 		}
 	}

@@ -146,8 +146,8 @@ func kept(t testing.TB, disk *vfstest.FS, all []written, harms int) map[int64]st
 		return want
 	}
 	must(t, err)
-	for _, p := range l.partitions() {
-		must(t, l.rescan(p, p.index()))
+	for _, p := range l.Partitions() {
+		must(t, l.Inside().Rescan(p))
 	}
 	for offset := range want {
 		v, err := l.Read(offset, 1, 0)
@@ -599,8 +599,8 @@ func TestSeekBesideDamage(t *testing.T) {
 						all, times = append(all, mustAppend(t, l, batchOf("t", fmt.Sprint("message ", i)))), append(times, time.Now())
 					}
 					must(t, s.Close())
-					file := l.partitions()[findPartition(l.partitions(), all[damaged].Offset)]
-					must(t, disk.Corrupt(file.file.Name(), all[damaged].Offset-file.base, scribble))
+					file := partitionAt(l, all[damaged].Offset)
+					must(t, disk.Corrupt(file.File().Name(), all[damaged].Offset-file.Base(), scribble))
 					if repaired {
 						repair(t, disk, false)
 					}

@@ -159,10 +159,10 @@ func TestReportOfAnother(t *testing.T) {
 		"a sync of all for want of a descriptor": {Options{}, func(l *logs) {
 			mustAppend(l.t, l.late, batchOf("late", "two"))
 			l.disk.FailWriteback("late/0.log")
-			l.other.member.FolderDirty.Store(true)
+			l.other.Inside().Member().FolderDirty.Store(true)
 			l.s.files.Evict(0)
 			l.disk.SetMaxOpen(l.disk.Open()) // too few to open a folder
-			l.other.syncNames()
+			l.other.Inside().SyncNames()
 			l.disk.SetMaxOpen(-1)
 			if l.s.syncs.Failures() == 0 {
 				l.t.Error("there was no sync of all")
@@ -178,8 +178,8 @@ func TestReportOfAnother(t *testing.T) {
 			mustAppend(l.t, l.late, batchOf("late", "three")) // in a partition of its own
 			l.disk.FailWriteback(layout.Partition("late", two.End))
 			tellAll(l)
-			if err := l.s.syncs.Sync(&l.late.member, two.End); err == nil {
-				l.late.synced.Store(two.End) // as durable has it
+			if err := l.s.syncs.Sync(l.late.Inside().Member(), two.End); err == nil {
+				l.late.Inside().SetSynced(two.End) // as durable has it
 			}
 		}, func(l *logs) error {
 			for _, o := range l.rest {
@@ -210,7 +210,7 @@ func TestReportOfAnother(t *testing.T) {
 			}
 		}, alone},
 		"an index, and again": {Options{}, func(l *logs) {
-			l.late.head().index().Stale = true // as a start on a full disk leaves it
+			l.late.Inside().HeadIndex().Stale = true // as a start on a full disk leaves it
 			l.disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "late/0.idx" }})
 			r := batchOf("late", "two")
 			if _, err := l.late.Append(l.t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {
@@ -267,10 +267,11 @@ func TestReportUnderWay(t *testing.T) {
 			return err
 		}, sync},
 		"the names": {"t/journal", vfstest.Op{Kind: vfstest.OpSync, Name: "t/journal"}, sync, func(l *Log) error {
-			return l.record(journal.Due, 0)
+			_, err := l.Inside().Journal().Record(journal.Append(nil, journal.Due, 0))
+			return err
 		}},
 		"a removal": {"t", vfstest.Op{Kind: vfstest.OpSyncDir, Name: "t"}, func(l *Log) error {
-			return l.AdvanceOldest(l.head().base)
+			return l.AdvanceOldest(headOf(l).Base())
 		}, sync},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +281,7 @@ func TestReportUnderWay(t *testing.T) {
 			for _, body := range []string{"one", "two", "one"} { // two to a partition
 				mustAppend(t, l, batchOf("t", body))
 			}
-			if name := l.head().file.Name(); name != head {
+			if name := headOf(l).File().Name(); name != head {
 				t.Fatalf("the head is %s", name)
 			}
 			disk.FailWriteback(test.lost)
@@ -388,7 +389,7 @@ func TestReportsAtRandom(t *testing.T) {
 					t.Errorf("seed %d: %s was synced up to %d: %v", seed, name, end, err)
 					continue
 				}
-				for _, r := range append(*l.journal.Damaged(), layout.Range{From: l.Next()}) {
+				for _, r := range append(*l.Damaged(), layout.Range{From: l.Next()}) {
 					if r.From < end {
 						t.Errorf("seed %d: %s was synced up to %d, and is gone from %d on", seed, name, end, r.From)
 					}

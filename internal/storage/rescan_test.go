@@ -53,7 +53,7 @@ func TestRescanBesideReader(t *testing.T) {
 	for range 4000 {
 		all = append(all, mustAppend(t, l, batchOf("t", strings.Repeat("x", 5000))))
 	}
-	if n := l.head().index().BlockCount(); n < 2 {
+	if n := l.Inside().HeadIndex().BlockCount(); n < 2 {
 		t.Fatalf("%d blocks of the index are in its file alone, want some", n)
 	}
 	s.files.Evict(0)

@@ -20,8 +20,8 @@ import (
 // emptied returns nil if a log has nothing and begins at base.
 func emptied(l *Log, base int64) error {
 	in, err := l.Info(context.Background())
-	if err != nil || in.Next != base || in.Oldest != base || in.Batches != 0 || in.Damaged != 0 || l.Next() != base || l.begin() != base || l.Readable() != base {
-		return fmt.Errorf("info %+v (%w), next %d, begins at %d, want an empty log at %d", in, err, l.Next(), l.begin(), base)
+	if err != nil || in.Next != base || in.Oldest != base || in.Batches != 0 || in.Damaged != 0 || l.Next() != base || l.Begin() != base || l.Readable() != base {
+		return fmt.Errorf("info %+v (%w), next %d, begins at %d, want an empty log at %d", in, err, l.Next(), l.Begin(), base)
 	}
 	return nil
 }
@@ -33,14 +33,14 @@ func TestReset(t *testing.T) {
 	defer func() { kill(s) }()
 	l := mustCreateAs(t, s, "t", 1, 1000)
 	for _, base := range []int64{1000, 0, 1000, 1000, 1250, 1 << 40, 500} {
-		begin := l.begin()
+		begin := l.Begin()
 		for i := range 9 {
 			_, err := appendLed(l, &LedRun{Offset: l.Next(), Millis: 1e15, Parts: parts(numbered(int64(i+1), strings.Repeat("x", 100)))})
 			must(t, err)
 		}
 		l.SetReadable(l.Next())
-		must(t, disk.Corrupt(l.partitions()[1].file.Name(), 50, func(b []byte) { b[0] ^= 1 }))
-		if _, err := l.Verify(l.partitions()[1].base, 1, 0); !errors.Is(err, ErrNotFound) {
+		must(t, disk.Corrupt(l.Partitions()[1].File().Name(), 50, func(b []byte) { b[0] ^= 1 }))
+		if _, err := l.Verify(l.Partitions()[1].Base(), 1, 0); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
 		v, err := l.Read(begin, 1, 0)
@@ -60,7 +60,7 @@ func TestReset(t *testing.T) {
 			t.Errorf("files %s", names)
 		}
 		image := disk.CrashKeepNothing()
-		must(t, agree(image, l.dir()))
+		must(t, agree(image, dirOf(l)))
 		s2 := openMem(t, image, o)
 		must(t, emptied(s2.ByID(l.ID()), base))
 		kill(s2)
@@ -154,7 +154,7 @@ func crashReset(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error)
 		var wire []byte
 		synced := 0
 		survived := func(image *vfstest.FS) error {
-			if err := agree(image, l.dir()); err != nil {
+			if err := agree(image, dirOf(l)); err != nil {
 				return err
 			}
 			s, err := Open(context.Background(), withFS(o, image))
@@ -170,8 +170,8 @@ func crashReset(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed error)
 				return nil
 			}
 			b, err := wireOf(l)
-			if err != nil || l.begin() != base || len(b) < synced || !bytes.HasPrefix(wire, b) {
-				return fmt.Errorf("it begins at %d with %d bytes (%w), want %d at %d, or to be empty at %d", l.begin(), len(b), err, synced, base, to)
+			if err != nil || l.Begin() != base || len(b) < synced || !bytes.HasPrefix(wire, b) {
+				return fmt.Errorf("it begins at %d with %d bytes (%w), want %d at %d, or to be empty at %d", l.Begin(), len(b), err, synced, base, to)
 			}
 			return nil
 		}
@@ -271,7 +271,7 @@ func TestResetFaults(t *testing.T) {
 					t.Errorf("%s: %v, and %d bytes, %v", place, eerr, len(b), rerr)
 				}
 				kill(s)
-				must(t, agree(disk, l.dir()))
+				must(t, agree(disk, dirOf(l)))
 				if !hit {
 					break
 				}

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/retain"
-	"github.com/logd-dev/logd/internal/topic"
 )
 
 // retentionInterval is how often retention looks at every topic: often enough
@@ -111,16 +111,16 @@ func (r *retention) run() {
 			}
 			r.timer.Reset(r.interval())
 		}
-		look := due && r.store.o.Clock.Now().Sub(looked) >= lookInterval
+		look := due && r.store.o.Clock.Now().Sub(looked) >= commitlog.LookInterval
 		if look {
 			looked = r.store.o.Clock.Now()
 		}
 		for l := range logs {
 			if due {
-				l.lastRefusal.Store(nil)
+				l.Forgive()
 			}
 			if look {
-				l.look()
+				l.Look()
 			}
 			select {
 			case <-r.quit:
@@ -130,106 +130,40 @@ func (r *retention) run() {
 			if r.store.o.Managed {
 				continue
 			}
-			if err := l.retain(now); err != nil && !l.Deleted() {
-				r.store.log.Error("retention failed; it is tried again", "topic", l.name, "err", err)
+			if err := l.Retain(now); err != nil && !l.Deleted() {
+				r.store.log.Error("retention failed; it is tried again", "topic", l.Name(), "err", err)
 			}
 		}
 	}
 }
 
-// lookAtClock sets Store.ageHeld: nothing is removed by age while the clock is
+// lookAtClock sets Shared.AgeHeld: nothing is removed by age while the clock is
 // not to be believed. It returns what the clock said: what it says a moment later
 // may be another matter.
 func (r *retention) lookAtClock() time.Time {
 	s := r.store
 	now := s.o.Clock.Now()
 	ahead := r.clock.Look(time.Now(), now.UnixMilli())
-	if ahead > 0 && !s.ageHeld.Load() {
+	if ahead > 0 && !s.shared.AgeHeld.Load() {
 		s.log.Warn("the clock was set ahead: if it stays so, partitions are removed by age again when the time is over",
-			"by", millisDuration(ahead), "time", retain.ClockHold)
+			"by", retain.Duration(ahead), "time", retain.ClockHold)
 	}
-	s.ageHeld.Store(ahead > 0)
+	s.shared.AgeHeld.Store(ahead > 0)
 	return now
 }
 
-// retain removes what the store's retention settings say is to go, or has it
-// held first.
-func (l *Log) retain(now time.Time) error {
-	k := l.limits()
-	oldest, all, err := l.Decide(k, now)
-	if err == nil && all {
-		var begun int64
-		if begun, err = l.retireHead(k, now); begun >= 0 && err == nil {
-			oldest = l.upTo(begun, now)
-		}
-	}
-	switch {
-	case l.Deleted():
-		return nil
-	case err != nil:
+// Release lets a partition go that was held. When it returns nil that is
+// durable, and the partition is removed if all before it were released, else
+// with the last of them. The error is ErrNotFound if the topic does not hold
+// such a partition.
+func (s *Store) Release(topic string, base int64) error {
+	l, err := s.Log([]byte(topic))
+	if err != nil {
 		return err
 	}
-	return l.remove(oldest)
-}
-
-// Decide returns the offset at which the log should begin by some limits at a time of
-// the clock: what AdvanceOldest would be told. Nothing is changed. If age would have the
-// newest partition go as well, all is true: it can go when another was begun.
-func (l *Log) Decide(k topic.Limits, now time.Time) (oldest int64, all bool, err error) {
-	if l.Deleted() {
-		return 0, false, ErrDeleted
+	oldest, err := l.Released(base)
+	if err != nil {
+		return err
 	}
-	parts := l.partitions()
-	v := l.ages(parts, now.UnixMilli())
-	n := v.Expired(k)
-	if n == len(parts)-1 && k.Age > 0 && !v.Unsure {
-		l.writer.Lock()
-		defer l.writer.Unlock()
-		if all, err = l.headExpired(k, now); err != nil {
-			return 0, false, err
-		}
-	}
-	return v.Oldest(n), all, nil
-}
-
-// headExpired reports whether the newest batch of the head is older than what is kept,
-// with all before it gone. Caller holds writer.
-func (l *Log) headExpired(k topic.Limits, now time.Time) (bool, error) {
-	head := l.head()
-	if l.failed.Load() != nil || head.end.Load() == head.base {
-		return false, nil
-	}
-	if err := l.readyHead(); err != nil {
-		return false, err
-	}
-	parts := l.partitions()
-	v := l.ages(parts, now.UnixMilli())
-	v.Partitions[len(parts)-1].Last = l.headSum.Last
-	return v.Expired(k) == len(parts)-1 && v.HeadExpired(k), nil
-}
-
-// upTo returns the offset at which the log begins when all before a partition go
-// that are readable. Partitions that were begun since stay: nothing was decided
-// about them.
-func (l *Log) upTo(base int64, now time.Time) int64 {
-	v := l.ages(l.partitions(), now.UnixMilli())
-	n := 0
-	for v.Partitions[n].Base < base {
-		n++
-	}
-	return v.Oldest(n)
-}
-
-// retireHead begins a new partition if the head is expired, and returns its base, or -1
-// if it did not.
-func (l *Log) retireHead(k topic.Limits, now time.Time) (begun int64, err error) {
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if expired, err := l.headExpired(k, now); err != nil || !expired {
-		return -1, err
-	}
-	if err := l.rotate(); err != nil {
-		return -1, err
-	}
-	return l.head().base, l.syncFolder() // its name tells which offsets were given out
+	return l.AdvanceOldest(oldest)
 }

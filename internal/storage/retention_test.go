@@ -234,12 +234,12 @@ func TestRetentionAgeOfDamaged(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if l.begin() != 0 {
+		if l.Begin() != 0 {
 			t.Error("after an hour the partition is gone, with a retention age of a day")
 		}
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if l.begin() == 0 {
+		if l.Begin() == 0 {
 			t.Error("after a day the partition is there")
 		}
 	})
@@ -287,7 +287,7 @@ func TestManagedRetention(t *testing.T) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))
 			synctest.Wait()
-			if got, all, err := l.Decide(l.limits(), time.Now()); err != nil || got != want || all != wantAll {
+			if got, all, err := l.Decide(s.shared.Limits, time.Now()); err != nil || got != want || all != wantAll {
 				t.Errorf("decided %d, all %v (%v), want %d and %v", got, all, err, want, wantAll)
 			}
 		}
@@ -331,38 +331,38 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 				l := mustCreate(t, s, "t")
 				old := func() int64 {
 					fill(t, l, 3)
-					must(t, l.syncAll())
+					must(t, l.SyncAll())
 					l.SetReadable(l.Next())
 					time.Sleep(2 * time.Hour)
 					return l.Next()
 				}
 				next := old()
-				_, all, err := l.Decide(l.limits(), time.Now())
+				_, all, err := l.Decide(s.shared.Limits, time.Now())
 				if err != nil || !all {
 					t.Fatalf("decided that all is to go: %v (%v)", all, err)
 				}
-				begun, err := l.retireHead(l.limits(), time.Now())
+				begun, err := l.Inside().RetireHead(time.Now())
 				must(t, err)
-				oldest := l.upTo(begun, time.Now())
-				if err != nil || oldest != next || l.head().base != next || l.begin() != 0 {
-					t.Fatalf("decided %d (%v) of a log from %d to %d, want %d", oldest, err, l.begin(), l.head().base, next)
+				oldest := l.Inside().UpTo(begun, time.Now())
+				if err != nil || oldest != next || headOf(l).Base() != next || l.Begin() != 0 {
+					t.Fatalf("decided %d (%v) of a log from %d to %d, want %d", oldest, err, l.Begin(), headOf(l).Base(), next)
 				}
 				at := fill(t, l, 3)
 				must(t, l.AdvanceOldest(oldest))
-				if l.begin() != next || at[0] != next {
-					t.Fatalf("the log begins at %d, want %d", l.begin(), next)
+				if l.Begin() != next || at[0] != next {
+					t.Fatalf("the log begins at %d, want %d", l.Begin(), next)
 				}
 
 				// Between the partition that is begun for the decision, and the decision.
 				next = old()
-				begun, err = l.retireHead(l.limits(), time.Now())
+				begun, err = l.Inside().RetireHead(time.Now())
 				if err != nil || begun != next {
 					t.Fatalf("begun at %d (%v), want %d", begun, err, next)
 				}
 				fill(t, l, 3)
-				must(t, l.syncAll())
+				must(t, l.SyncAll())
 				l.SetReadable(l.Next())
-				if got := l.upTo(begun, time.Now()); got != next {
+				if got := l.Inside().UpTo(begun, time.Now()); got != next {
 					t.Errorf("decided %d, want %d", got, next)
 				}
 			})

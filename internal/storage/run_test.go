@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
@@ -57,7 +58,7 @@ func hasRuns(l *Log, runs []*Run, least int64, crashed bool) error {
 	if next < least {
 		return fmt.Errorf("it ends at %d, before %d", next, least)
 	}
-	begin := l.begin()
+	begin := l.Begin()
 	if begin > 0 && (least > 0 || !crashed) {
 		return fmt.Errorf("it begins at %d", begin)
 	}
@@ -75,7 +76,7 @@ func hasRuns(l *Log, runs []*Run, least int64, crashed bool) error {
 		}
 		for at := r.Offset; at < min(r.Offset+int64(len(r.Data)), next); {
 			v, err := l.Verify(at, 1, 0)
-			if errors.Is(err, ErrNotFound) && at >= least && l.pastDamage(at) > at {
+			if errors.Is(err, ErrNotFound) && at >= least && layout.Past(*l.Damaged(), at) > at {
 				return nil // not synced, and lost, but for what follows
 			}
 			if err != nil {
@@ -93,9 +94,9 @@ func hasRuns(l *Log, runs []*Run, least int64, crashed bool) error {
 		}
 	}
 	var got []int64
-	for _, p := range l.partitions() {
-		if p.base < next || p.base == 0 {
-			got = append(got, p.base)
+	for _, p := range l.Partitions() {
+		if p.Base() < next || p.Base() == 0 {
+			got = append(got, p.Base())
 		}
 	}
 	if next > 0 && fmt.Sprint(got) != fmt.Sprint(bases) {
@@ -123,7 +124,7 @@ func TestAppendRun(t *testing.T) {
 		if err := hasRuns(l, c.runs, c.next(), false); err != nil {
 			t.Fatal(err)
 		}
-		l.told.Store(c.told) // hasRuns has read all
+		l.Inside().Tell(c.told) // hasRuns has read all
 	}
 	store(0, 100, false, strings.Repeat("x", 500)) // larger than a partition
 	store(c.next(), 200, false, strings.Repeat("y", 500))
@@ -148,7 +149,7 @@ func TestAppendRun(t *testing.T) {
 	}
 
 	// What is readable stays; what leaves a gap is refused.
-	l.told.Store(keep)
+	l.Inside().Tell(keep)
 	for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
 		if _, err := l.AppendRun(t.Context(), placed(at, 500, false, batchOf("t", "no"))); !errors.Is(err, ErrOffset) {
 			t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
@@ -204,7 +205,7 @@ func (c *copied) survived(image *vfstest.FS) error {
 	if err != nil {
 		return err
 	}
-	if l.Readable() != l.begin() {
+	if l.Readable() != l.Begin() {
 		return fmt.Errorf("readable up to %d, and nobody has said so", l.Readable())
 	}
 	err = hasRuns(l, c.runs, c.told, true)
@@ -298,8 +299,8 @@ func crashCopied(t *testing.T, seed uint64, led bool, lie func(*vfstest.FS)) (fa
 				s = openMem(t, disk, c.o)
 				l = mustLog(t, s, "t")
 				c.bases = nil // one that had nothing yet may be gone
-				for _, p := range l.partitions() {
-					c.bases = append(c.bases, p.base)
+				for _, p := range l.Partitions() {
+					c.bases = append(c.bases, p.Base())
 				}
 				l.SetReadable(c.told)
 			}
@@ -354,7 +355,7 @@ func TestRoll(t *testing.T) {
 	disk.ClearFaults()
 	for range 2 {
 		must(t, l.Roll(t.Context(), c.next()))
-		if n := len(l.partitions()); n != 2 {
+		if n := len(l.Partitions()); n != 2 {
 			t.Fatalf("%d partitions", n)
 		}
 	}
@@ -369,7 +370,7 @@ func TestRoll(t *testing.T) {
 	}
 	l.SetReadable(l.Next())
 	must(t, l.AdvanceOldest(c.next()))
-	if l.begin() != c.next() {
-		t.Errorf("it begins at %d", l.begin())
+	if l.Begin() != c.next() {
+		t.Errorf("it begins at %d", l.Begin())
 	}
 }

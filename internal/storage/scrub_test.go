@@ -33,9 +33,8 @@ func TestScrub(t *testing.T) {
 		s, l := scrubbed(t, disk, Options{}, 350_000)
 		began := time.Now()
 		damage := func(offset int64) {
-			parts := l.partitions()
-			p := parts[findPartition(parts, offset)]
-			must(t, disk.Corrupt(p.file.Name(), offset-p.base, func(b []byte) { b[0] ^= 1 }))
+			p := partitionAt(l, offset)
+			must(t, disk.Corrupt(p.File().Name(), offset-p.Base(), func(b []byte) { b[0] ^= 1 }))
 		}
 		var before Counts // of the pass before
 		pass := func(damaged int) {
@@ -94,7 +93,7 @@ func TestScrubEnds(t *testing.T) {
 				}
 				switch end {
 				case "retention":
-					must(t, l.AdvanceOldest(l.head().base))
+					must(t, l.AdvanceOldest(headOf(l).Base()))
 					time.Sleep(10 * time.Second)
 					if s.Counts().ScrubPassed.IsZero() {
 						t.Error("the pass has no end")

@@ -315,14 +315,14 @@ func TestNamesWithoutDescriptors(t *testing.T) {
 		for i := range topics {
 			l := mustCreate(t, s, fmt.Sprint("t", i))
 			for _, body := range []string{"one", "two"} {
-				r := batchOf(l.name, body)
+				r := batchOf(l.Name(), body)
 				a, err := l.Append(t.Context(), r.data, r.extents)
 				if err != nil {
 					t.Fatal(err)
 				}
 				group.Go(func() {
 					if err := l.Commit(context.Background(), a); !errors.Is(err, ErrInDoubt) || !errors.Is(err, syscall.ENFILE) {
-						t.Errorf("commit to %s: %v", l.name, err)
+						t.Errorf("commit to %s: %v", l.Name(), err)
 					}
 				})
 			}
@@ -353,5 +353,27 @@ func TestNamesWithoutDescriptors(t *testing.T) {
 			t.Errorf("after a power cut there are %d topics", n)
 		}
 		wantBodies(t, mustLog(t, s, "t0"), "one", "two")
+	})
+}
+
+// TestOpenWithoutDescriptorsForNames: a topic whose names can't be synced for want of a
+// descriptor while it is opened is opened when there is one.
+func TestOpenWithoutDescriptorsForNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: -1})
+		mustAppend(t, mustCreate(t, s, "t"), batchOf("t", "one"))
+		kill(s)
+		disk.FailAt(1, vfstest.Fault{Err: syscall.ENFILE, Forever: true, Match: func(op vfstest.Op) bool {
+			return op.Kind == vfstest.OpSyncDir && op.Name == "t"
+		}})
+		s = openStore(t, Options{FS: apartFS{disk}, FlushBatches: 1})
+		defer s.Close()
+		if err := s.Broken()["t"]; !errors.Is(err, syscall.ENFILE) {
+			t.Errorf("it is opened: %v", err)
+		}
+		disk.ClearFaults()
+		time.Sleep(reopenInterval + time.Millisecond)
+		wantBodies(t, mustLog(t, s, "t"), "one")
 	})
 }

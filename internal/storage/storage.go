@@ -1,47 +1,24 @@
-// Package storage keeps the logs of topics on disk: partitions, their
-// indexes, the journal, recovery and retention. It knows nothing of networks,
-// flags or the protocol beyond the bytes of a batch.
+// Package storage keeps the logs of topics on disk: who has them, makes, opens, names
+// and deletes them, and passes over all of them, to sync, to remove what is old and to
+// look whether it is still what was written. What is in one log, and how it is written,
+// recovered and read, is package commitlog's. It knows nothing of networks, flags or the
+// protocol beyond the bytes of a batch.
 //
 // A [Store] is a work directory with a [Log] for each topic. A log is one
 // ordered sequence of batches, addressed by offset, in partition files that
 // hold the batches' wire bytes and nothing else (docs/format.md). The formats and
 // what decides about them are in the packages below this one.
 //
-// # Writing
-//
-// [Log.Append] hands batches to the operating system and returns where they
-// went; [Log.Commit] waits until they are as durable as the store's flush
-// settings ask before they may be acknowledged; [Log.SyncTo] waits until they
-// are on stable storage. Appends to one log are written in groups: whoever
-// finds no write under way writes for all who wait.
-//
-// After a write or a sync has failed, a log takes no more appends until the
-// store is opened again: what is on disk is then unknown, and trying the sync
-// again would report a success that isn't one. A full disk is not such a
-// failure: the partial write is cut off and later appends succeed when there
-// is room.
-//
 // A store that is [Options].Managed holds copies of logs that somebody replicates.
-// [Log.AppendRun] stores what a leader has decided, [Log.Stored] gives what another
-// copy needs, [Log.Refill] puts back what is damaged here, and
-// [Store.SyncTogether] makes what all of them have durable. One of the copies leads:
-// [Log.AppendLed]. A topic is made by [Store.CreateAs] before all agree that there is
-// one, and [Store.TakeName] shows it.
-//
-// # Reading
-//
-// [Log.Read] returns a [View]: sections of files, never past the readable end,
-// for the caller to send. Readers take no lock that a writer holds. A
-// partition that is removed under a View stays readable until it is closed.
+// A topic is made by [Store.CreateAs] before all agree that there is one, and
+// [Store.TakeName] shows it; [Store.SyncTogether] makes what all of them have durable.
 //
 // # Concurrency and lock order
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
-// this order: Store.creating, interval.passing, deleted.Topics, Log.trimming,
-// Log.writer, partition.loading, Log.syncing, journal.Journal,
-// files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those of
-// syncs.Queue, then the leaves: Store.mu, commitQueue, retention.mu, watchers,
-// Log.pinnedMu, files.Cache.
+// this order: reopening.passing, Store.creating, interval.passing, deleted.Topics, those
+// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu,
+// keeper.mu. A log calls its store, see commitlog.Owner, with what locks it says there.
 package storage
 
 import (
@@ -59,6 +36,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -68,38 +46,10 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// ErrOffset is an append at an offset that is not the log's next.
-var ErrOffset = errors.New("storage: not the next offset")
-
-// Error is a failure at a place: which topic and partition file, and where.
-type Error = layout.Error
-
-// Clock tells the time and runs functions later. Order and offsets never
-// depend on it.
-type Clock interface {
-	Now() time.Time
-	AfterFunc(d time.Duration, f func()) Timer
-}
-
-// Timer is what Clock.AfterFunc returns, as *time.Timer has it.
-type Timer interface {
-	Reset(d time.Duration) bool
-	Stop() bool
-}
-
 type systemClock struct{}
 
 func (systemClock) Now() time.Time                            { return time.Now() }
 func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
-
-// Observer is told what the store does. Its methods are called on the way of
-// the work and must not block; they are called concurrently.
-type Observer interface {
-	// Appended is called after each write of a group of appends.
-	Appended(took time.Duration, bytes, batches, messages int64)
-	// Synced is called after each sync of a log, failed or not.
-	Synced(took time.Duration)
-}
 
 type noObserver struct{}
 
@@ -229,26 +179,16 @@ const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
-	o        Options
-	fs       vfs.FS
-	log      *slog.Logger
-	files    *files.Cache
-	lock     *layout.Lock
-	allowed  map[string]bool // nil for any
-	syncs    *syncs.Queue
-	device   uint64 // that the work directory is on
-	marks    markLimit
-	lacks    lack
-	requests requestPool
+	o       Options
+	fs      vfs.FS
+	log     *slog.Logger
+	files   *files.Cache
+	lock    *layout.Lock
+	allowed map[string]bool // nil for any
+	syncs   *syncs.Queue
+	shared  commitlog.Shared // by the logs
 
 	disallowed atomic.Int64
-	misses     atomic.Int64
-	duplicates atomic.Int64
-	troubles   atomic.Uint64
-	forced     atomic.Int64 // partitions removed although they were held
-
-	closing atomic.Bool // Close was called: nothing is begun, or gone on with, that may take long
-	ageHeld atomic.Bool // nothing is removed by age: the clock may be wrong
 
 	creating sync.Mutex      // held while a topic is made; before mu
 	halfMade map[string]bool // folders that could not be removed yet; guarded by creating
@@ -321,12 +261,10 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look at work directory: %w", err), s.unlock())
 	}
-	s.device = device(dir)
+	s.shareWithLogs(dir)
 	if err := s.openLogs(ctx); err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
-	s.interval = newInterval(s)
-	s.keeper = newKeeper(s)
 	s.reopening = startReopening(s)
 	return s, nil
 }
@@ -377,12 +315,12 @@ func (s *Store) openLogs(ctx context.Context) error {
 // keep makes a log one of the store's. Caller holds mu.
 func (s *Store) keep(l *Log) {
 	if l.Named() {
-		s.logs[l.name] = l
+		s.logs[l.Name()] = l
 	} else {
 		s.new[l] = true
 	}
-	if s.ids[l.id] == nil {
-		s.ids[l.id] = l
+	if s.ids[l.ID()] == nil {
+		s.ids[l.ID()] = l
 	}
 }
 
@@ -446,10 +384,10 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}
-	l, err := createLog(s, name)
+	l, err := s.createLog(name)
 	if files.NoDescriptor(err) {
 		s.interval.makeRoom()
-		l, err = createLog(s, name)
+		l, err = s.createLog(name)
 	}
 	if err != nil {
 		if errors.Is(err, layout.ErrLinked) {
@@ -517,17 +455,6 @@ func (s *Store) All() []*Log {
 	return logs
 }
 
-// TopicStats is the state of one topic at a moment.
-type TopicStats struct {
-	Topic        string
-	Oldest, Next int64
-	Partitions   int
-	Bytes        int64 // that can be read
-	Unsynced     int64 // bytes appended and not yet on stable storage
-	Damaged      int64 // bytes set aside
-	Err          error // why the topic takes no appends, or nil
-}
-
 // Counts are the store's counts over all topics.
 type Counts struct {
 	Topics     int
@@ -545,8 +472,8 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.misses.Load(), Duplicates: s.duplicates.Load(),
-		OpenFiles: s.files.Count(), Forced: s.forced.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Duplicates.Load(),
+		OpenFiles: s.files.Count(), Forced: s.shared.Forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
 		n := sb.Counts()
@@ -567,7 +494,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{Counts: s.Counts()}
 	for _, l := range s.All() {
 		if l.Named() {
-			st.Topics = append(st.Topics, l.stats())
+			st.Topics = append(st.Topics, l.Stats())
 		}
 	}
 	return st
@@ -584,7 +511,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.closing.Store(true)
+	s.shared.Closing.Store(true)
 
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
@@ -599,7 +526,7 @@ func (s *Store) Close() error {
 	var errs []error
 	for _, l := range s.All() {
 		g.Go(func() error {
-			if err := l.close(); err != nil {
+			if err := l.Close(); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -615,12 +542,6 @@ func (s *Store) Close() error {
 // unlock closes what is open of the work directory and unlocks it.
 func (s *Store) unlock() error { return errors.Join(s.files.Close(), s.lock.Close()) }
 
-// sleep waits for d to go by on the store's clock.
-func (s *Store) sleep(d time.Duration) {
-	over, _ := s.after(d)
-	<-over
-}
-
 // Troubles returns another number whenever something was set aside of a log, or put
 // back, and when a log has failed, since it was called last.
-func (s *Store) Troubles() uint64 { return s.troubles.Load() }
+func (s *Store) Troubles() uint64 { return s.shared.Troubles.Load() }

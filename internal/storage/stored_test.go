@@ -23,8 +23,8 @@ func TestStored(t *testing.T) {
 		wire = append(wire, r.data...)
 		mustAppend(t, l, r)
 	}
-	if l.Readable() != 0 || len(l.partitions()) < 4 {
-		t.Fatalf("readable up to %d, %d partitions", l.Readable(), len(l.partitions()))
+	if l.Readable() != 0 || len(l.Partitions()) < 4 {
+		t.Fatalf("readable up to %d, %d partitions", l.Readable(), len(l.Partitions()))
 	}
 	same := func(from, to int64) {
 		t.Helper()
@@ -61,21 +61,21 @@ func TestStored(t *testing.T) {
 	none(-1, 5)
 
 	// What is set aside, cut off or removed is not there.
-	parts := l.partitions()
-	l.setDamaged(layout.Range{From: parts[1].base + 10, To: parts[1].base + 20}, parts[1])
-	none(parts[1].base, parts[1].base+11)
-	none(parts[1].base+19, next)
-	same(parts[1].base+20, next)
-	same(0, parts[1].base+10)
-	must(t, l.TruncateTo(t.Context(), parts[3].base))
-	none(parts[2].base, next)
-	same(parts[2].base, parts[3].base)
+	parts := l.Partitions()
+	l.Inside().SetAside(parts[1], layout.Range{From: parts[1].Base() + 10, To: parts[1].Base() + 20})
+	none(parts[1].Base(), parts[1].Base()+11)
+	none(parts[1].Base()+19, next)
+	same(parts[1].Base()+20, next)
+	same(0, parts[1].Base()+10)
+	must(t, l.TruncateTo(t.Context(), parts[3].Base()))
+	none(parts[2].Base(), next)
+	same(parts[2].Base(), parts[3].Base())
 	l.SetReadable(l.Next())
-	must(t, l.AdvanceOldest(parts[2].base))
-	none(0, parts[1].base)
-	same(parts[2].base, parts[3].base)
+	must(t, l.AdvanceOldest(parts[2].Base()))
+	none(0, parts[1].Base())
+	same(parts[2].Base(), parts[3].Base())
 	mustDelete(t, s, "t", true)
-	if _, err := l.Stored(parts[2].base, parts[3].base); !errors.Is(err, ErrDeleted) {
+	if _, err := l.Stored(parts[2].Base(), parts[3].Base()); !errors.Is(err, ErrDeleted) {
 		t.Errorf("of a deleted topic: %v", err)
 	}
 }
@@ -112,20 +112,20 @@ func TestCheckRun(t *testing.T) {
 	is(next, next+1, 0, false)
 	is(next-1, next+1, 0, false)
 
-	p := l.partitions()[1]
-	must(t, disk.Corrupt(p.file.Name(), ends[2]-p.base+5, func(b []byte) { b[0] ^= 1 }))
+	p := l.Partitions()[1]
+	must(t, disk.Corrupt(p.File().Name(), ends[2]-p.Base()+5, func(b []byte) { b[0] ^= 1 }))
 	is(ends[0], ends[5], sum(ends[0], ends[5]), false)
 	l.SetReadable(next)
 	if _, err := l.Verify(ends[2], 1, 0); !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
-	b, err := disk.ReadFile(p.file.Name())
+	b, err := disk.ReadFile(p.File().Name())
 	must(t, err)
-	copy(wire[p.base:], b)
+	copy(wire[p.Base():], b)
 	is(ends[0], ends[5], sum(ends[0], ends[5]), false) // set aside
 	is(ends[3], next, sum(ends[3], next), true)
 
-	must(t, disk.WriteFile(p.file.Name(), b[:20]))
+	must(t, disk.WriteFile(p.File().Name(), b[:20]))
 	is(ends[3], ends[4], sum(ends[3], ends[4]), false)
 	disk.FailAt(1, vfstest.Fault{Reads: true, Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpRead }})
 	if _, err := l.CheckRun(0, ends[0], 0); !errors.Is(err, syscall.EIO) {

@@ -95,8 +95,8 @@ func TestTimes(t *testing.T) {
 				defer s.Close()
 				l = mustLog(t, s, "t")
 				checkAllTimes(t, rng, l, all)
-				parts := l.partitions()
-				oldest := parts[len(parts)/2].base
+				parts := l.Partitions()
+				oldest := parts[len(parts)/2].Base()
 				if err := l.AdvanceOldest(oldest); err != nil {
 					t.Fatal(err)
 				}
@@ -122,17 +122,17 @@ func TestTimesOfDamage(t *testing.T) {
 		}
 		var whole []timedBatch
 		for i, b := range all {
-			p := l.partitions()[findPartition(l.partitions(), b.offset)]
-			if i%40 > 2 && b.offset != p.base {
+			p := partitionAt(l, b.offset)
+			if i%40 > 2 && b.offset != p.Base() {
 				whole = append(whole, b)
 				continue
 			}
-			if err := disk.Corrupt(p.file.Name(), b.offset-p.base, scribble); err != nil {
+			if err := disk.Corrupt(p.File().Name(), b.offset-p.Base(), scribble); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, p := range l.partitions() {
-			if err := l.rescan(p, p.index()); err != nil {
+		for _, p := range l.Partitions() {
+			if err := l.Inside().Rescan(p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -183,9 +183,9 @@ func TestTimesOfDamageInTheIndex(t *testing.T) {
 			a := mustAppend(t, l, batchOf("t", "x"))
 			all = append(all, timedBatch{a.Offset, a.End, time.Now().UnixMilli()})
 		}
-		l.setAside(l.head(), layout.Range{From: all[20].offset, To: all[30].offset})
-		l.setAside(l.head(), layout.Range{From: 0, To: all[3].offset})
-		l.setAside(l.head(), layout.Range{From: all[90].offset, To: all[99].end})
+		l.Inside().SetAside(headOf(l), layout.Range{From: all[20].offset, To: all[30].offset})
+		l.Inside().SetAside(headOf(l), layout.Range{From: 0, To: all[3].offset})
+		l.Inside().SetAside(headOf(l), layout.Range{From: all[90].offset, To: all[99].end})
 		left := slices.Concat(all[3:20], all[30:90])
 		for _, b := range all {
 			for _, from := range []int64{b.offset, b.offset + 1} {

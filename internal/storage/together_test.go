@@ -18,11 +18,14 @@ func TestSyncTogetherSyncsNames(t *testing.T) {
 		mustLog(t, s, "t")
 	}
 	for name, beside := range map[string]func(*Store, *Log, *vfstest.FS) (end func()){
-		"alone":             func(*Store, *Log, *vfstest.FS) func() { return func() {} },
-		"on another device": func(_ *Store, l *Log, _ *vfstest.FS) func() { l.member.OtherDevice.Store(true); return func() {} },
+		"alone": func(*Store, *Log, *vfstest.FS) func() { return func() {} },
+		"on another device": func(_ *Store, l *Log, _ *vfstest.FS) func() {
+			l.Inside().Member().OtherDevice.Store(true)
+			return func() {}
+		},
 		"beside a leader": func(_ *Store, l *Log, _ *vfstest.FS) func() {
-			l.syncing.Lead()
-			return func() { l.syncing.Done(nil) }
+			l.Inside().Group().Lead()
+			return func() { l.Inside().Group().Done(nil) }
 		},
 		"beside another who hangs": func(s *Store, l *Log, disk *vfstest.FS) func() {
 			thaw := make(chan struct{})

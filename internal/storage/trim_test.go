@@ -66,9 +66,7 @@ func TestTrimBehindRetention(t *testing.T) {
 	r := batchOf("t", "x")
 	a, err := l.Append(t.Context(), r.data, r.extents) // not synced
 	must(t, err)
-	l.writer.Lock()
-	must(t, l.rotate())
-	l.writer.Unlock()
+	must(t, l.Roll(t.Context(), l.Next()))
 	mustTrim(t, l, a.End, a.End)
 }
 
@@ -124,7 +122,7 @@ func TestTrimStopsAtTheReadableEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			mustTrim(t, l, l.head().base, 0)
+			mustTrim(t, l, headOf(l).Base(), 0)
 			if held := n.take(); len(held) > 0 {
 				t.Errorf("held %v", held)
 			}

@@ -101,8 +101,8 @@ func readable(t *testing.T, l *Log) (all []string) {
 	t.Helper()
 	for at := l.Oldest(); at < l.Next(); {
 		v, err := l.Read(at, 1, 0)
-		if errors.Is(err, ErrNotFound) && l.pastDamage(at) > at {
-			at = l.pastDamage(at)
+		if errors.Is(err, ErrNotFound) && layout.Past(*l.Damaged(), at) > at {
+			at = layout.Past(*l.Damaged(), at)
 			continue
 		}
 		must(t, err)

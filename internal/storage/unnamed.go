@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -30,9 +31,6 @@ func (s *Store) ByID(id [16]byte) *Log {
 	defer s.mu.RUnlock()
 	return s.ids[id]
 }
-
-// Named reports whether the log has its name: whether Store.Log finds it.
-func (l *Log) Named() bool { return !layout.IsNew(l.dir()) }
 
 // CreateAs makes a topic that does not have its name yet, and returns its log, which
 // begins at base. It is as old as millis says. Store.Log does not find it before
@@ -80,7 +78,7 @@ const MaxNewName = maxFileName - len(".") - 2*len(journal.ID{})
 // name, or opens what is there. Caller holds creating.
 func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, error) {
 	wrap := func(file string, err error) error {
-		return readOnly(&Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
+		return commitlog.ReadOnly(&Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
 	}
 	if err := s.makeNew(); err != nil {
 		return nil, wrap(layout.New, err)
@@ -91,27 +89,24 @@ func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, 
 		l, oerr := s.openFolder(dir)
 		switch {
 		case l != nil:
-			l.member.RootDirty.Store(true)
-			l.member.RootSeen = 0 // since when its name is there is not known
+			l.NameMade(0) // since when its name is there is not known
 			return l, nil
 		case oerr != nil:
-			return nil, readOnly(oerr)
+			return nil, commitlog.ReadOnly(oerr)
 		}
 		err = s.fs.Mkdir(dir, 0o700) // it was half made, or deleted
 	}
 	if err != nil {
 		return nil, wrap(dir, err)
 	}
-	l := newLog(s, dir)
-	if file, err := l.start(id, base, millis); err != nil {
+	l, file, err := commitlog.Create(&s.shared, dir, id, base, millis, rootSeen)
+	if err != nil {
 		s.files.Evict(0) // what is open of it is nobody's
 		if uerr := unmakeNew(s.fs, dir); uerr != nil {
 			s.log.Warn("what is left of a topic that could not be made is not removed; the next start does it", "folder", dir, "err", uerr)
 		}
 		return nil, wrap(file, err)
 	}
-	l.member.RootSeen = rootSeen
-	l.member.RootDirty.Store(true)
 	return l, nil
 }
 
@@ -171,7 +166,7 @@ func (s *Store) openNew(ctx context.Context) error {
 			continue
 		}
 		if l := s.ByID(id); l != nil {
-			s.log.Warn("a topic that has its name stands among new topics, too; left alone", "topic", l.name, "folder", folder)
+			s.log.Warn("a topic that has its name stands among new topics, too; left alone", "topic", l.Name(), "folder", folder)
 			continue
 		}
 		l, err := s.openFolder(folder)
@@ -194,59 +189,12 @@ func (s *Store) openNew(ctx context.Context) error {
 func (s *Store) TakeName(l *Log) error {
 	s.creating.Lock()
 	defer s.creating.Unlock()
-	// All who use names in its folder are kept out: what removes and cuts off, syncs,
-	// writers, and who opens files.
-	l.trimming.Lock()
-	defer l.trimming.Unlock()
-	if err := l.syncing.Claim(context.Background()); err != nil {
-		return err
-	}
-	defer l.syncing.Done(nil)
-	if l.Deleted() {
-		return ErrDeleted
-	}
-	if l.Named() && !l.member.RootDirty.Load() {
-		return nil
-	}
-	if err := l.sync(); err != nil || l.Named() {
-		return err
-	}
-	if err := s.freeName(l.name); err != nil {
-		return err
-	}
-	rootSeen := s.syncs.RootFailures()
-	if err := s.moveToName(l); err != nil {
-		err = &Error{Op: "name", Topic: l.name, File: l.dir(), Offset: -1, Err: err}
-		if files.Transient(err) {
-			err = readOnly(err)
-		}
-		return err
-	}
-	l.member.Parent, l.member.RootSeen = ".", rootSeen
-	l.member.RootDirty.Store(true)
-	err := l.syncRoot()
-	if err == nil {
-		err = s.syncs.SyncRoot(layout.New)
-	}
-	if err != nil {
-		return readOnly(err) // RootDirty: it is tried again, with the next sync if not before
-	}
-	l.member.RootDirty.Store(false)
-	return nil
-}
-
-// moveToName moves the folder of a log.
-func (s *Store) moveToName(l *Log) error {
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if err := l.folder.Move(l.name, func() error { return s.fs.Rename(l.dir(), l.name) }); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.new, l)
-	s.logs[l.name] = l
-	return nil
+	return l.TakeName(func() error { return s.freeName(l.Name()) }, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.new, l)
+		s.logs[l.Name()] = l
+	})
 }
 
 // freeName returns nil if no topic has the name, and nothing else is there. Caller
@@ -280,11 +228,11 @@ func (s *Store) DropNew(l *Log) error {
 	if l.Named() {
 		return ErrNamed
 	}
-	kept, err := l.delete(context.Background(), l.next.Load() == l.begin())
+	kept, err := l.Delete(context.Background(), l.Next() == l.Begin())
 	if err != nil {
 		return err
 	}
-	s.log.Info("new topic dropped", "topic", l.name, "id", hexID(l.id), "kept", kept.String())
+	s.log.Info("new topic dropped", "topic", l.Name(), "id", layout.HexID(l.ID()), "kept", kept.String())
 	s.deleted.Discard(kept)
 	return nil
 }

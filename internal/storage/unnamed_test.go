@@ -42,11 +42,11 @@ func mustRun(t testing.TB, l *Log, r run) {
 // wireOf returns all bytes of a log, up to what is set aside: not synced, and lost, but
 // for what follows.
 func wireOf(l *Log) ([]byte, error) {
-	end := layout.Clear(*l.journal.Damaged(), l.begin(), l.Next())
-	if end == l.begin() {
+	end := layout.Clear(*l.Damaged(), l.Begin(), l.Next())
+	if end == l.Begin() {
 		return nil, nil
 	}
-	v, err := l.Stored(l.begin(), end)
+	v, err := l.Stored(l.Begin(), end)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func TestCreateAs(t *testing.T) {
 	if again := mustCreateAs(t, s, "t", 7, 5); again != l || s.ByID([16]byte{7}) != l || s.ByID(old.ID()) != old || s.ByID([16]byte{8}) != nil {
 		t.Error("it is not found by its id")
 	}
-	if l.Named() || !old.Named() || l.Name() != "t" || l.ID() != [16]byte{7} || l.Next() != 1000 || l.Oldest() != 1000 || l.created != 1000 {
+	if l.Named() || !old.Named() || l.Name() != "t" || l.ID() != [16]byte{7} || l.Next() != 1000 || l.Oldest() != 1000 || l.Created() != 1000 {
 		t.Errorf("named %t, name %q, next %d", l.Named(), l.Name(), l.Next())
 	}
 	mustRun(t, l, batchOf("t", "new"))
@@ -93,12 +93,12 @@ func TestCreateAs(t *testing.T) {
 	}
 	s = openMem(t, disk, o)
 	l, old = s.ByID([16]byte{7}), mustLog(t, s, "t")
-	if l == nil || l.Named() || l.Next() == l.begin() || l.begin() != 1000 {
+	if l == nil || l.Named() || l.Next() == l.Begin() || l.Begin() != 1000 {
 		t.Fatalf("after a restart: %+v", l)
 	}
 	l.SetReadable(l.Next())
 
-	must(t, s.Delete(t.Context(), "t", hexID(old.id), true))
+	must(t, s.Delete(t.Context(), "t", layout.HexID(old.ID()), true))
 	v, err := l.Read(1000, 1, 0)
 	must(t, err)
 	must(t, s.TakeName(l))
@@ -106,8 +106,8 @@ func TestCreateAs(t *testing.T) {
 	if b, err := readView(v); err != nil || !bytes.Equal(b, batchOf("t", "new").data) {
 		t.Errorf("a reader has %q, %v", b, err)
 	}
-	if mustLog(t, s, "t") != l || !l.Named() || s.ByID(l.ID()) != l || l.head().file.Name() != "t/1000.log" {
-		t.Errorf("it has its name: %t, file %s", l.Named(), l.head().file.Name())
+	if mustLog(t, s, "t") != l || !l.Named() || s.ByID(l.ID()) != l || headOf(l).File().Name() != "t/1000.log" {
+		t.Errorf("it has its name: %t, file %s", l.Named(), headOf(l).File().Name())
 	}
 	if err := s.DropNew(l); !errors.Is(err, ErrNamed) {
 		t.Errorf("dropped with its name: %v", err)
@@ -200,7 +200,7 @@ func TestNewTopicDamaged(t *testing.T) {
 	disk, o := vfstest.New(), Options{Managed: true}
 	s := openMem(t, disk, o)
 	l := mustCreateAs(t, s, "t", 1, 50)
-	dir := l.dir()
+	dir := dirOf(l)
 	for range 3 {
 		mustRun(t, l, batchOf("t", strings.Repeat("x", 50)))
 	}
@@ -370,7 +370,7 @@ func TestNewTopicFaults(t *testing.T) {
 				switch {
 				case what == "drop" && got != nil:
 					t.Errorf("%s: it is still there", place)
-				case what != "drop" && (got == nil || got.begin() != 50):
+				case what != "drop" && (got == nil || got.Begin() != 50):
 					t.Errorf("%s: it is not there", place)
 				case what == "name" && err == nil && !got.Named():
 					t.Errorf("%s: it does not have its name", place)
@@ -451,8 +451,8 @@ func (nt *newTopic) survived(s *Store) error {
 		return nil
 	case nt.gone:
 		return errors.New("it has come back")
-	case l.Name() != nt.name || nt.sure && l.begin() != nt.base:
-		return fmt.Errorf("it is %q and begins at %d, not %d", l.Name(), l.begin(), nt.base)
+	case l.Name() != nt.name || nt.sure && l.Begin() != nt.base:
+		return fmt.Errorf("it is %q and begins at %d, not %d", l.Name(), l.Begin(), nt.base)
 	case l.Named() != nt.named && !nt.naming && !nt.going:
 		return fmt.Errorf("it has its name: %t", l.Named())
 	}
@@ -460,7 +460,7 @@ func (nt *newTopic) survived(s *Store) error {
 		return fmt.Errorf("its name leads elsewhere: %w", err)
 	}
 	b, err := wireOf(l)
-	lost := min(max(l.begin()-nt.base, 0), int64(len(nt.wire))) // the first files, of one that is not sure
+	lost := min(max(l.Begin()-nt.base, 0), int64(len(nt.wire))) // the first files, of one that is not sure
 	if err != nil || len(b) < nt.synced || !bytes.HasPrefix(nt.wire[lost:], b) {
 		return fmt.Errorf("%d bytes of %d, %d of which were synced: %w", len(b), len(nt.wire), nt.synced, err)
 	}
@@ -546,7 +546,7 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			case k < 9:
 				n.know(func() { nt.going = true })
 				if nt.named {
-					must(t, s.Delete(t.Context(), nt.name, hexID(nt.id), rng.IntN(2) == 0))
+					must(t, s.Delete(t.Context(), nt.name, layout.HexID(nt.id), rng.IntN(2) == 0))
 				} else {
 					must(t, s.DropNew(nt.l))
 				}
@@ -633,8 +633,8 @@ func TestCreateAsAgain(t *testing.T) {
 		t.Fatalf("%d logs, topics %q", len(s.All()), s.Topics())
 	}
 	l = mustCreateAs(t, s, "t", 1, 0)
-	if b, err := wireOf(l); err != nil || l.begin() != 50 || !bytes.Equal(b, batchOf("t", "x").data) {
-		t.Errorf("it begins at %d with %q, %v", l.begin(), b, err)
+	if b, err := wireOf(l); err != nil || l.Begin() != 50 || !bytes.Equal(b, batchOf("t", "x").data) {
+		t.Errorf("it begins at %d with %q, %v", l.Begin(), b, err)
 	}
 	synced := false
 	disk.OnOp(func(op vfstest.Op) { synced = synced || op.Kind == vfstest.OpSyncDir && op.Name == layout.New })

@@ -99,7 +99,7 @@ func recoveredEnd(disk *vfstest.FS, topic string) (logEnd, error) {
 	if err != nil {
 		return logEnd{}, err
 	}
-	return logEnd{l.Next(), *l.journal.Damaged()}, nil
+	return logEnd{l.Next(), *l.Damaged()}, nil
 }
 
 // Batches of another topic that stand where a torn tail would are damage for

@@ -46,9 +46,8 @@ func newVerifyLog(t *testing.T) *verifyLog {
 
 // file returns the partition that an offset is in, and the position there.
 func (v *verifyLog) file(offset int64) (string, int64) {
-	parts := v.log.partitions()
-	p := parts[findPartition(parts, offset)]
-	return p.file.Name(), offset - p.base
+	p := partitionAt(v.log, offset)
+	return p.File().Name(), offset - p.Base()
 }
 
 // check reads all of the log, and expects the batches that lie in the ranges, and
@@ -181,10 +180,10 @@ func TestVerifyDamage(t *testing.T) {
 		file, pos := v.file(at)
 		_, end := v.file(v.starts[len(v.starts)-1] - 1)
 		n := int64(100)
-		if last := v.log.partitions()[len(v.log.partitions())-1]; last.file.Name() == file {
+		if last := v.log.Partitions()[len(v.log.Partitions())-1]; last.File().Name() == file {
 			n = min(n, end+1-pos)
-		} else if next := v.log.partitions()[1]; at < next.base {
-			n = min(n, next.base-at)
+		} else if next := v.log.Partitions()[1]; at < next.Base() {
+			n = min(n, next.Base()-at)
 		}
 		if name, _ := v.file(at + n - 1); name != file {
 			n = 1
@@ -198,13 +197,12 @@ func TestVerifyDamage(t *testing.T) {
 		must(t, v.store.Close())
 
 		v = newVerifyLog(t)
-		parts := v.log.partitions()
-		i := findPartition(parts, at)
+		whole := partitionAt(v.log, at)
 		f, err := v.disk.OpenFile(file, vfs.ReadWrite, 0)
 		must(t, err)
 		must(t, f.Truncate(pos))
 		must(t, f.Close())
-		if err := v.check(t, layout.Range{From: at, To: parts[i].end.Load()}); err != nil {
+		if err := v.check(t, layout.Range{From: at, To: whole.End()}); err != nil {
 			t.Fatalf("%s cut at %d: %v", file, at, err)
 		}
 		v.store.Close() // the topic is read only: it may tell so

@@ -8,6 +8,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
 )
 
 // Dir is the folder that the files of deleted topics are kept in. No topic can have
@@ -47,7 +48,7 @@ func (k *Kept) path() string {
 	if !k.now {
 		when = k.at.UTC().Format(timeFormat)
 	}
-	return path.Join(Dir, k.topic[:min(len(k.topic), maxTopic)]+"~"+when+"~"+hex.EncodeToString(k.id[:]))
+	return path.Join(Dir, k.topic[:min(len(k.topic), maxTopic)]+"~"+when+"~"+layout.HexID(k.id))
 }
 
 // parseKept parses the name of a folder in .deleted. It reports false for

@@ -45,7 +45,7 @@ const idLen = 2 * 16
 // NewFolder returns the folder of a topic that does not have its name yet: another
 // may have it.
 func NewFolder(topic string, id [16]byte) string {
-	return path.Join(New, topic+"."+hex.EncodeToString(id[:]))
+	return path.Join(New, topic+"."+HexID(id))
 }
 
 // IsNew reports whether a topic's folder is that of one without its name.
@@ -74,6 +74,9 @@ func NewID(dir string) (id [16]byte, ok bool) {
 	_, id, ok = ParseNew(path.Base(dir))
 	return id, ok
 }
+
+// HexID returns an id as it is told, and as names have it.
+func HexID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 // TopicOf returns the name of the topic whose folder dir is.
 func TopicOf(dir string) string {

@@ -1,6 +1,9 @@
 package retain
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// Slack is how far the clock may go back without a word, in ms.
@@ -50,4 +53,9 @@ func (w *ClockWatch) Look(steady time.Time, wall int64) (ahead int64) {
 		return 0
 	}
 	return ahead
+}
+
+// Duration returns milliseconds as a duration, the longest for too many.
+func Duration(millis int64) time.Duration {
+	return time.Duration(min(millis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }

@@ -1,0 +1,579 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"sync"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/vfs"
+)
+
+// commitQueue holds the appends that wait for the one that is writing. Whoever
+// finds nobody leading leads: it takes the writer lock and writes all that
+// wait with as few system calls as it can, then hands the lead to the first
+// that came meanwhile. See docs/design/append-path.md for what was measured.
+type commitQueue struct {
+	mu      sync.Mutex
+	leading bool
+	waiting []*appendRequest
+	bytes   int64
+	group   []*appendRequest // the leader's; its memory is reused
+}
+
+// appendRequest is one call of Append on its way through the queue.
+type appendRequest struct {
+	data    []byte
+	extents []batch.Extent
+	expect  int64 // offset the run must get, or -1
+
+	placed bool       // it is a Run: written by itself, at a time and in a partition that it tells
+	roll   bool       // see Run
+	millis int64      // see Run
+	led    *LedResult // it is a part of this LedRun: placed, and written with the others
+
+	numbered bool // there are numbered batches in it
+	gathered int  // extents that were decided on: to be written, or not to be
+	done     int  // extents written, or passed over
+	length   int64
+	outcomes []topic.Outcome // one for each extent, once there was one that is not to be written
+	result   topic.Appended
+	err      error
+
+	promoted bool      // guarded by the queue's mu: turn has or had a false
+	turn     chan bool // true: answered; false: lead
+}
+
+// requestPool has what appends wait with, to be used again. Each store has its
+// own: a channel that was made in a bubble of package testing/synctest must not
+// get into another.
+type requestPool struct{ pool sync.Pool }
+
+func (p *requestPool) take() *appendRequest {
+	if r, ok := p.pool.Get().(*appendRequest); ok {
+		return r
+	}
+	return &appendRequest{turn: make(chan bool, 1)}
+}
+
+func (p *requestPool) free(r *appendRequest) {
+	*r = appendRequest{turn: r.turn}
+	p.pool.Put(r)
+}
+
+// Append appends a run of batches: data is their wire bytes one after another
+// in canonical form, extents their lengths and message counts, at least one.
+// The caller vouches that the batches are valid and for this topic.
+//
+// On return the batches are flushed: handed to the operating system, and safe
+// from a crash of this process. They may be acknowledged once Commit of the
+// result has returned nil. data belongs to the caller again.
+//
+// With an error, the first Appended.Batches of the run were appended all the
+// same and the others certainly not, unless the error is ErrInDoubt. The others
+// to test for are ErrDeleted, ErrReadOnly, ErrBusy and ErrClosed. Append blocks while the disk does; a done ctx ends
+// the waiting for other appends, not a write that has begun.
+func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	return l.append(ctx, &Run{Offset: -1, Data: data, Extents: extents}, false)
+}
+
+// AppendAt is Append of a run that must get the given offset. If the log's
+// next offset is another, nothing is appended and the error is ErrOffset.
+func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	return l.append(ctx, &Run{Offset: offset, Data: data, Extents: extents}, false)
+}
+
+// append appends a run, which is placed if all of it counts, and otherwise gets the
+// clock's time and the partition where it fits.
+func (l *Log) append(ctx context.Context, run *Run, placed bool) (topic.Appended, error) {
+	data := run.Data
+	if err := ctx.Err(); err != nil {
+		return topic.Appended{}, err
+	}
+	if e := l.failed.Load(); e != nil {
+		return topic.Appended{}, ReadOnly(e)
+	}
+	numbered := run.Offset < 0 && l.store.Producers > 0 && hasNumbered(run.Extents)
+	if numbered {
+		if err := l.readyNumbers(ctx); err != nil {
+			return topic.Appended{}, err
+		}
+	}
+	r := l.store.requests.take()
+	r.data, r.extents, r.expect, r.numbered = data, run.Extents, run.Offset, numbered
+	r.placed, r.roll, r.millis = placed, run.Roll, run.Millis
+
+	q := &l.queue
+	q.mu.Lock()
+	if q.bytes+int64(len(data)) > l.store.QueueBytes && q.bytes > 0 {
+		q.mu.Unlock()
+		l.store.requests.free(r)
+		return topic.Appended{}, topic.ErrBusy
+	}
+	q.waiting = append(q.waiting, r)
+	q.bytes += int64(len(data))
+	lead := !q.leading
+	q.leading = true
+	q.mu.Unlock()
+
+	if !lead {
+		select {
+		case answered := <-r.turn:
+			lead = !answered
+		case <-ctx.Done():
+			if q.withdraw(r) {
+				l.store.requests.free(r)
+				return topic.Appended{}, ctx.Err()
+			}
+			lead = !<-r.turn
+		}
+	}
+	if lead {
+		l.lead(r)
+	}
+	result, err := r.result, r.err
+	l.store.requests.free(r)
+	return result, err
+}
+
+func hasNumbered(extents []batch.Extent) bool {
+	for i := range extents {
+		if extents[i].Numbered {
+			return true
+		}
+	}
+	return false
+}
+
+// withdraw takes a request back that nobody has begun to write. It reports
+// false if it is too late for that, or if the request was told to lead.
+func (q *commitQueue) withdraw(r *appendRequest) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if r.promoted {
+		return false
+	}
+	for i, w := range q.waiting {
+		if w == r {
+			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			q.bytes -= int64(len(r.data))
+			return true
+		}
+	}
+	return false
+}
+
+// lead writes all that wait, own among it, and answers them.
+func (l *Log) lead(own *appendRequest) {
+	q := &l.queue
+	l.writer.Lock()
+	q.mu.Lock()
+	group := q.waiting
+	q.waiting, q.group = q.group[:0], nil
+	q.mu.Unlock()
+
+	defer q.answer(group, own)
+	defer func() {
+		if r := recover(); r != nil {
+			refuse(group, inDoubt(l.panicked("append", r)))
+			panic(r)
+		}
+	}()
+	if rest := l.writeAndUnlock(group, true); len(rest) > 0 {
+		l.store.Owner.FreeFiles() // without writer: the syncs may want it
+		l.writer.Lock()
+		l.writeAndUnlock(rest, false)
+	}
+	if l.made && l.next.Load() == 0 && files.Shortage(group[0].err) {
+		l.abandon()
+	}
+}
+
+// writeAndUnlock is writeGroup, after which writer is let go of, come what may.
+func (l *Log) writeAndUnlock(group []*appendRequest, patient bool) (rest []*appendRequest) {
+	defer l.writer.Unlock()
+	defer l.failOnPanic("append")
+	return l.writeGroup(group, patient)
+}
+
+// answer tells all of the group but own that they are answered, and hands the
+// lead on.
+func (q *commitQueue) answer(group []*appendRequest, own *appendRequest) {
+	var bytes int64
+	for i, r := range group {
+		bytes += int64(len(r.data))
+		group[i] = nil
+		if r != own {
+			r.turn <- true
+		}
+	}
+	q.mu.Lock()
+	q.bytes -= bytes
+	q.group = group[:0]
+	if len(q.waiting) > 0 {
+		q.waiting[0].promoted = true
+		q.waiting[0].turn <- false
+	} else {
+		q.leading = false
+	}
+	q.mu.Unlock()
+}
+
+// writeGroup writes the requests in order, filling partition after partition.
+// If patient is true it returns those for which a descriptor is missing, instead
+// of refusing them. Caller holds writer.
+func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRequest) {
+	if e := l.failed.Load(); e != nil {
+		l.refuse(group, ReadOnly(e))
+		return nil
+	}
+	l.checkNumbers()
+	err := l.readyHead()
+	if ix := l.head().index(); err == nil && ix.Stale {
+		if err = ix.Settle(); ix.Unsynced != nil {
+			l.refuse(group, l.failWrite("sync index of", ix.File.Name(), l.next.Load(), err))
+			return nil
+		}
+	}
+	if err != nil {
+		return l.refusePassing("append", group, patient, err)
+	}
+	start := l.store.Clock.Now()
+	now := max(start.UnixMilli(), 0)
+	l.lookAtClock(now)
+	l.keepTimes(now)
+	before := l.next.Load()
+	var batches, messages int64
+	rotated := false
+	for len(group) > 0 {
+		n, bytes, full := l.gather(group)
+		if n == 0 && full || bytes > 0 && l.rollsFor(group[0], bytes) {
+			if err := l.rotate(); err != nil {
+				rest = l.refusePassing("rotate", group, patient, err)
+				break
+			}
+			rotated = true
+			if bytes == 0 {
+				continue
+			}
+		}
+		if bytes > 0 {
+			f, err := l.pin(l.head(), patient)
+			if err != nil {
+				rest = l.refusePassing("append", group, patient, err)
+				break
+			}
+			if err := l.writeHead(f); err != nil {
+				l.refuse(group, err)
+				break
+			}
+			l.lastMillis = l.timeOf(group[0], now)
+			group[0].led.note(l, bytes)
+		}
+		b, m, hasNumbers := l.publish(group[:n], l.lastMillis)
+		if led := group[0].led; led != nil {
+			led.Batches, led.Messages = b, m
+		}
+		batches += b
+		messages += m
+		l.settleNumbers(hasNumbers, now)
+		// All but perhaps the last that was gathered are done.
+		for len(group) > 0 && (group[0].err != nil || group[0].done == len(group[0].extents)) {
+			group = group[1:]
+		}
+	}
+	clear(l.iovecs)
+	if next := l.next.Load(); next != before {
+		if len(group) == 0 {
+			l.accepting()
+		}
+		l.store.Observer.Appended(l.store.Clock.Now().Sub(start), next-before, batches, messages)
+		if !l.store.Policy.SyncsFirst() {
+			l.grown(before)
+		}
+		l.store.Unsynced.Arm()
+	}
+	if rotated {
+		l.store.Owner.Begun(l) // now that what was to be written counts
+	}
+	return rest
+}
+
+// refusePassing refuses a group because of an error that has done no harm. If
+// patient is true, and a descriptor is missing, it returns the group instead.
+func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err error) (rest []*appendRequest) {
+	if patient && files.NoDescriptor(err) {
+		l.ungather(group)
+		return group
+	}
+	l.refuse(group, l.passingRefusal(op, err))
+	return nil
+}
+
+// ungather takes back what gather has done with requests that were not written.
+func (l *Log) ungather(group []*appendRequest) {
+	l.numbers.unstage()
+	for _, r := range group {
+		r.err, r.length, r.gathered = nil, 0, r.done
+		for _, x := range r.extents[:r.done] {
+			r.length += x.Len
+		}
+		if r.outcomes != nil {
+			clear(r.outcomes[r.done:])
+		}
+	}
+}
+
+// errNoOffsets is an append whose end no number can tell.
+var errNoOffsets = fmt.Errorf("it would end behind the last offset there is, %d; smaller ones may fit", int64(math.MaxInt64))
+
+// gather fills iovecs with what of the group fits into the head partition. It
+// returns how many requests take part, how many bytes that is, and whether the
+// head is full before the group is at its end. Requests whose expected offset
+// is wrong, and those that pass the last offset, are given their error. Numbered
+// batches that are not to be stored get their outcome, and are passed over.
+func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
+	l.iovecs = l.iovecs[:0]
+	head := l.head()
+	next := l.next.Load()
+	size := next - head.base
+	table := l.numbers.table
+	var batches int64
+	for _, r := range group {
+		if n > 0 && r.led == nil && (r.placed || group[0].placed) {
+			break
+		}
+		if r.err != nil {
+			n++
+			continue
+		}
+		if r.done == 0 && r.expect >= 0 && r.expect != next+bytes {
+			r.err = ErrOffset
+			n++
+			continue
+		}
+		if r.done == 0 && int64(len(r.data)) > math.MaxInt64-next-bytes {
+			r.err = l.passingRefusal("append", errNoOffsets)
+			n++
+			continue
+		}
+		if r.numbered && table == nil {
+			r.err = topic.ErrBusy // it has gone out of memory a moment ago
+			n++
+			continue
+		}
+		if r.roll && r.done == 0 && size > 0 {
+			return n, bytes, true
+		}
+		before, piece := r.gathered, r.length
+		for r.gathered < len(r.extents) {
+			x := &r.extents[r.gathered]
+			var number producers.Batch
+			if table != nil && x.Numbered {
+				number = numberOf(r.data[r.length:][:x.Len], next+bytes)
+			}
+			if r.numbered && x.Numbered {
+				if o, store := l.ask(&number, batches); !store {
+					l.takePiece(r, piece)
+					r.length += x.Len
+					piece = r.length
+					r.passOver(o)
+					continue
+				}
+			}
+			// A batch of its own is written however large it is, so that every
+			// batch has a place.
+			if used := size + bytes; !r.placed && used+x.Len > l.store.PartitionSize && used > 0 {
+				full = true
+				break
+			}
+			if table != nil {
+				l.numbers.stage(&number)
+			}
+			r.length += x.Len
+			bytes += x.Len
+			batches++
+			r.gathered++
+		}
+		l.takePiece(r, piece)
+		if r.gathered > before {
+			n++
+		}
+		if full {
+			break
+		}
+	}
+	return n, bytes, full
+}
+
+// takePiece adds what was gathered of a request from a position in its data on to
+// what is to be written.
+func (l *Log) takePiece(r *appendRequest, from int64) {
+	if r.length > from {
+		l.iovecs = append(l.iovecs, r.data[from:r.length])
+	}
+}
+
+// passOver notes what became of the next batch that is gathered, and is not to be
+// written.
+func (r *appendRequest) passOver(o topic.Outcome) {
+	if r.outcomes == nil {
+		r.outcomes = make([]topic.Outcome, len(r.extents))
+		offset, ordinal := r.result.Offset, r.result.Ordinal-int64(r.done)
+		for i, x := range r.extents[:r.done] { // so far they followed one another
+			ordinal++
+			r.outcomes[i] = topic.Outcome{Offset: offset, End: offset + x.Len, Ordinal: ordinal}
+			offset += x.Len
+		}
+	}
+	r.outcomes[r.gathered] = o
+	r.gathered++
+}
+
+// writeHead writes iovecs to the end of the head partition, whose file f is.
+func (l *Log) writeHead(f vfs.File) error {
+	head := l.head()
+	pos := l.next.Load() - head.base
+	if e := l.failed.Load(); e != nil {
+		return ReadOnly(e)
+	}
+	n, err := f.WritevAt(l.iovecs, pos)
+	if err == nil {
+		return nil
+	}
+	// Whole batches may be among what was written. They are refused, and must
+	// not be there after a restart, nor after a power cut.
+	if n > 0 {
+		if terr := f.Truncate(pos); terr != nil {
+			return inDoubt(l.failWrite("truncate after a partial write", head.file.Name(), l.next.Load(), errors.Join(err, terr)))
+		}
+		if serr := l.syncFile(f, "sync after a partial write", head.file, l.next.Load()); serr != nil {
+			return errors.Join(serr, err)
+		}
+	}
+	if !files.Transient(err) {
+		return l.failWrite("write", head.file.Name(), l.next.Load(), err)
+	}
+	return l.passingRefusal("append", err)
+}
+
+// passingRefusal wraps an error that refuses appends for now and has done no
+// harm. The first of a row is logged.
+func (l *Log) passingRefusal(op string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
+		return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
+	}
+	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name(), Offset: l.next.Load(), Err: err}
+	if l.lastRefusal.Swap(e) == nil {
+		if files.NoRoom(err) {
+			l.store.Owner.FreeRoom()
+		}
+		l.store.Logger.Error("appends are refused; they are taken again when the cause is gone", "topic", l.name, "file", e.File, "err", err)
+	}
+	return ReadOnly(e)
+}
+
+// accepting notes that appends succeed.
+func (l *Log) accepting() {
+	if l.lastRefusal.Load() != nil && l.lastRefusal.Swap(nil) != nil {
+		l.store.Logger.Info("appends are taken again", "topic", l.name)
+	}
+}
+
+// refuse answers what is left of the group with err. Caller holds writer.
+func (l *Log) refuse(group []*appendRequest, err error) {
+	l.numbers.unstage()
+	refuse(group, err)
+}
+
+func refuse(group []*appendRequest, err error) {
+	for _, r := range group {
+		if r.err == nil && r.done < len(r.extents) {
+			r.err = err
+		}
+	}
+}
+
+// errPanic is why a log has failed in which somebody has panicked.
+var errPanic = errors.New("panic")
+
+// panicked ends writing to a log in the middle of whose change there was a panic:
+// what it has in memory is not known to fit what is on disk. What was written
+// before can still be synced.
+func (l *Log) panicked(op string, r any) error {
+	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
+}
+
+// failOnPanic is to be deferred by who changes the log. It is called before the
+// locks are let go of.
+func (l *Log) failOnPanic(op string) {
+	if r := recover(); r != nil {
+		l.panicked(op, r)
+		panic(r)
+	}
+}
+
+// publish makes what writeHead wrote part of the log: the index first, then
+// the end that readers look at.
+func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages int64, numbered bool) {
+	head := l.head()
+	next := l.next.Load()
+	for _, r := range group {
+		if r.err != nil {
+			continue
+		}
+		if r.done == 0 {
+			r.result.Offset = next
+		}
+		for ; r.done < r.gathered; r.done++ {
+			x := &r.extents[r.done]
+			if r.outcomes != nil {
+				o := &r.outcomes[r.done]
+				if o.Err != nil || o.End > 0 {
+					continue // passed over
+				}
+				*o = topic.Outcome{Offset: next, End: next + x.Len, Ordinal: l.appended.Load() + batches + 1}
+			}
+			l.indexBatch(head, next-head.base, millis)
+			l.headSum.Messages += int64(x.Messages)
+			l.headSum.Batches++
+			next += x.Len
+			batches++
+			messages += int64(x.Messages)
+			numbered = numbered || x.Numbered
+		}
+		r.result.Batches, r.result.End = r.done, next
+		r.result.Ordinal = l.appended.Load() + batches
+		if r.outcomes != nil {
+			r.result.Outcomes = r.outcomes[:r.done]
+		}
+	}
+	head.end.Store(next)
+	l.next.Store(next)
+	l.appended.Add(batches)
+	return batches, messages, numbered
+}
+
+// indexBatch notes the batch at pos in the head's totals and, if it wants an
+// entry, in its index.
+func (l *Log) indexBatch(head *partition, pos, millis int64) {
+	if l.headSum.Batches == 0 {
+		l.headSum.First = millis
+	}
+	l.headSum.Last = millis
+	if !head.index().Wants(pos, millis) {
+		return
+	}
+	err := head.index().Add(index.Entry{Pos: pos, Messages: l.headSum.Messages, Batches: l.headSum.Batches, Millis: millis})
+	if err != nil {
+		l.store.Logger.Warn("index entry not written", "file", head.index().File.Name(), "err", err)
+	}
+}

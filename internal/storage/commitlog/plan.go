@@ -1,0 +1,85 @@
+package commitlog
+
+import (
+	"math"
+	"time"
+
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// limits are what the log is kept by.
+func (l *Log) limits() topic.Limits {
+	return l.store.Limits
+}
+
+// Plan returns what retention would do with each partition, oldest first, within
+// the limits. It changes nothing.
+func (l *Log) Plan(k topic.Limits) []topic.Planned {
+	own := l.limits()
+	if k.Partitions < 0 {
+		k.Partitions = own.Partitions
+	}
+	k.Partitions = min(k.Partitions, math.MaxInt32)
+	if k.Bytes < 0 {
+		k.Bytes = own.Bytes
+	}
+	if k.Age < 0 {
+		k.Age = own.Age
+	}
+	parts := l.partitions()
+	plan := make([]topic.Planned, len(parts))
+	for i, p := range parts {
+		plan[i] = topic.Planned{Base: p.base, End: p.end.Load(), File: p.file.Name(), Head: i == len(parts)-1, Messages: l.countMessages(p)}
+	}
+	_, held := l.released()
+	waits := make(map[int64]bool, len(held))
+	for _, h := range held {
+		waits[h.Base] = true
+	}
+	// Counting has made times known that were not.
+	v := l.ages(parts, l.store.Clock.Now().UnixMilli())
+	head := len(parts) - 1
+	// Not headSum, for which it would wait for a write that is under way.
+	sum, err := l.totals(parts[head], parts[head].end.Load())
+	if err == nil {
+		v.Partitions[head].Last = sum.Last
+	}
+	expired := v.Expired(k)
+	for i := range plan {
+		p := &plan[i]
+		p.Held = waits[p.Base]
+		var newest int64
+		if i < head || err == nil && sum.Batches > 0 {
+			newest = v.Newest(i)
+		}
+		if newest > 0 {
+			p.Newest = time.UnixMilli(newest).UTC()
+		}
+		if i < expired {
+			p.Remove = v.Reason(i, k)
+			continue
+		}
+		p.NewPartitions, p.NewBytes, p.At = v.Foresee(i, newest, k)
+	}
+	return plan
+}
+
+// countMessages returns how many messages a partition has, -1 if that can't be
+// told.
+func (l *Log) countMessages(p *partition) int64 {
+	sum, err := l.totals(p, min(p.end.Load(), l.Readable()))
+	if err != nil {
+		return -1
+	}
+	return sum.Messages
+}
+
+// totals is partitionTotals, and once more if the partition was found damaged.
+func (l *Log) totals(p *partition, offset int64) (sum journal.Totals, err error) {
+	err = retryOnce(func() error {
+		sum, err = l.partitionTotals(p, offset)
+		return err
+	})
+	return sum, err
+}

@@ -1,0 +1,288 @@
+package commitlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/diagnose"
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// Open opens an existing topic's folder and recovers it:
+//
+//  1. The journal is read. Without one the folder is of the 0.3 layout, or new.
+//     If it says that the topic is deleted, that is finished: ErrDeleted.
+//  2. A removal or truncation that a crash interrupted is finished.
+//  3. What lies after the last synced mark is scanned. An invalid end that
+//     nothing valid follows is a torn tail and is cut off; anything else that
+//     is invalid is set aside, its bytes kept.
+//  4. What was scanned is written once more and synced (see rewrite), for it
+//     will be served.
+//  5. A cache of numbered batches that speaks of more than there is is removed.
+//
+// Older partitions are not read.
+func Open(s *Shared, dir string) (*Log, error) {
+	l := newLog(s, dir)
+	l.member.FolderDirty.Store(true) // there may be names that were never synced
+	wrap := func(op, file string, err error) error {
+		return &Error{Op: op, Topic: l.name, File: file, Offset: -1, Err: err}
+	}
+	if err := l.openJournal(); errors.Is(err, topic.ErrDeleted) {
+		return nil, err
+	} else if err != nil {
+		return nil, wrap("read journal of", layout.JournalFile(dir), err)
+	}
+	parts, cached, err := l.findPartitions()
+	if err != nil {
+		return nil, wrap("list partitions of", dir, err)
+	}
+	if parts, err = l.finishTrim(parts); err != nil {
+		return nil, wrap("finish removal in", "", err)
+	}
+	if parts, err = l.finishCut(parts); err != nil {
+		return nil, wrap("finish truncation of", "", err)
+	}
+	if len(parts) == 0 {
+		if parts, err = l.beginAnew(); err != nil {
+			return nil, wrap("create first partition of", "", err)
+		}
+	}
+	l.parts.Store(&parts)
+	if err := l.recover(); err != nil {
+		return nil, err
+	}
+	if cached {
+		if err := l.checkCache(); err != nil {
+			return nil, wrap("remove", layout.ProducersFile(dir), err)
+		}
+	}
+	l.lookAtClock(s.Clock.Now().UnixMilli())
+	return l, nil
+}
+
+// openJournal reads the journal. A damaged one is put aside and what was understood
+// of it goes on.
+func (l *Log) openJournal() error {
+	s := l.store
+	b, err := journal.Read(s.FS, l.dir())
+	if err != nil {
+		return err
+	}
+	if journal.IsDeleted(b) {
+		if err := s.Deleted.Finish(l.dir()); err != nil {
+			return fmt.Errorf("finish deletion: %w", err)
+		}
+		return topic.ErrDeleted
+	}
+	state, size, err := journal.Decode(b)
+	if errors.Is(err, journal.ErrNewer) {
+		return err
+	}
+	anonymous := state.ID == (journal.ID{})
+	rewrite := err != nil || anonymous || size > s.JournalCompact
+	if err != nil {
+		// A copy, so that at no time there is none: a topic without one is taken
+		// for one of the 0.3 layout.
+		kept := layout.JournalFile(l.dir()) + ".damaged"
+		s.Logger.Error("journal is damaged: it is kept and a new one begun with what is known", "topic", l.name, "kept", kept, "err", err)
+		if err := journal.WriteFile(s.FS, kept, s.FileMode, b); err != nil {
+			return err
+		}
+	}
+	id, isNew := layout.NewID(l.dir())
+	switch {
+	case anonymous && isNew: // not of the 0.3 layout: nothing of it is known to be synced
+		state.ID = id
+	case anonymous:
+		l.adopted = true
+		state.ID = journal.NewID()
+	case isNew && state.ID != id:
+		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, layout.HexID(state.ID))
+	}
+	if anonymous {
+		state.Created = s.Clock.Now().UnixMilli()
+	}
+	l.id, l.created = state.ID, state.Created
+	if rewrite {
+		if size, _, err = journal.Replace(s.FS, s.FileMode, l.dir(), &state); err != nil {
+			return err
+		}
+	}
+	l.journal.Load(state, size)
+	if rewrite || state.Clean {
+		return nil
+	}
+	return l.writeJournalAgain(b[:size])
+}
+
+// writeJournalAgain writes what the journal has once more, for the next sync: a record
+// whose sync has failed can be read, and counts as clean. It would be gone with the
+// power, and whatever was made durable behind it, too.
+func (l *Log) writeJournalAgain(b []byte) error {
+	f, err := l.journal.File.Acquire(files.ToWrite)
+	if err != nil {
+		return err
+	}
+	defer l.journal.File.Release()
+	_, err = f.WriteAt(b, 0)
+	return err
+}
+
+// findPartitions lists the partition files, oldest first, each up to where the
+// next one begins. It tells whether there is a cache of numbered batches, too.
+func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
+	dir, err := l.store.FS.ReadDir(l.dir())
+	if err != nil {
+		return nil, false, err
+	}
+	state := l.journal.State()
+	for _, d := range dir {
+		cached = cached || d.Name() == layout.Producers && d.Type().IsRegular()
+		num, ok := strings.CutSuffix(d.Name(), ".log")
+		if !ok || !d.Type().IsRegular() {
+			continue
+		}
+		base, ok := batch.ParseInt([]byte(num))
+		if !ok {
+			l.store.Logger.Warn("file is no partition: its name is no offset; left alone", "topic", l.name, "file", d.Name())
+			continue
+		}
+		st, err := d.Info()
+		if err != nil {
+			return nil, false, err
+		}
+		l.locate(st)
+		p := l.newPartition(base, base+st.Size())
+		if p.end.Load() < base {
+			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name())
+		}
+		if e, ok := state.Complete(base); ok && e.End == p.end.Load() {
+			sum := e.Totals
+			p.sum.Store(&sum)
+		}
+		parts = append(parts, p)
+	}
+	slices.SortFunc(parts, func(a, b *partition) int { return cmp.Compare(a.base, b.base) })
+	return parts, cached, l.removeOrphans(dir, parts)
+}
+
+// removeOrphans removes the indexes that have no partition, durably: a crash
+// has left them behind. When the offsets are given out again, and another crash
+// follows, they would be taken for the indexes of other batches.
+func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
+	removed := false
+	for _, d := range dir {
+		num, ok := strings.CutSuffix(d.Name(), ".idx")
+		base, isBase := batch.ParseInt([]byte(num))
+		if !ok || !isBase || !d.Type().IsRegular() {
+			continue
+		}
+		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
+			continue
+		}
+		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {
+			return err
+		}
+		removed = true
+	}
+	if !removed {
+		return nil
+	}
+	return l.store.FS.SyncDir(l.dir())
+}
+
+// onDisk returns what is known of the log before its bytes are looked at. What is
+// done about it, here as in a repair, is what package diagnose makes of that.
+func (l *Log) onDisk(parts []*partition) *diagnose.Log {
+	state := l.journal.State()
+	d := &diagnose.Log{Journal: &state, Adopted: l.adopted, Parts: make([]layout.Range, len(parts))}
+	for i, p := range parts {
+		d.Parts[i] = layout.Range{From: p.base, To: p.end.Load()}
+	}
+	return d
+}
+
+// finishTrim removes the partitions before the oldest offset that the journal
+// knows.
+func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
+	n := l.onDisk(parts).Trimmed()
+	if n == 0 {
+		return parts, nil
+	}
+	if err := l.journal.Sync(); err != nil { // which says so
+		return nil, err
+	}
+	if err := l.removeFiles(parts[:n]); err != nil {
+		return nil, err
+	}
+	return parts[n:], nil
+}
+
+// finishCut carries out a truncation that the journal announces.
+func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
+	disk := l.onDisk(parts)
+	keep, shorten, announced := disk.Cut()
+	if !announced {
+		return parts, nil
+	}
+	if err := l.journal.Sync(); err != nil { // which says so
+		return nil, err
+	}
+	if err := l.removeNumbers(); err != nil {
+		return nil, err
+	}
+	if err := l.removeFiles(parts[keep:]); err != nil {
+		return nil, err
+	}
+	parts = parts[:keep]
+	if keep == 0 {
+		p, err := l.createPartition(disk.Journal.Cut)
+		if err == nil {
+			err = l.syncFolder()
+		}
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, p)
+	}
+	if shorten {
+		if err := l.shorten(parts[keep-1], disk.Journal.Cut); err != nil {
+			return nil, err
+		}
+	}
+	return parts, l.record(journal.Synced, min(disk.Journal.Synced, disk.Journal.Cut))
+}
+
+// shorten cuts a partition and its index off at offset, durably.
+func (l *Log) shorten(p *partition, offset int64) error {
+	if err := files.Truncate(p.file, offset-p.base); err != nil {
+		return err
+	}
+	p.end.Store(offset)
+	p.sum.Store(nil)
+	return p.index().Cut(offset - p.base)
+}
+
+// beginAnew makes the first partition of a folder that has none: a new topic
+// whose creation was interrupted, or one whose files are gone. Offsets that
+// were given out are not given out again.
+func (l *Log) beginAnew() ([]*partition, error) {
+	disk := l.onDisk(nil)
+	base, _ := disk.GoesOn(nil)
+	if base > disk.Journal.Trimmed.Oldest {
+		l.store.Logger.Error("partition files are missing: the topic goes on after them", "topic", l.name, "offset", base)
+	}
+	p, err := l.createPartition(base)
+	if err != nil {
+		return nil, err
+	}
+	return []*partition{p}, nil
+}

@@ -1,0 +1,142 @@
+package commitlog
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/walk"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// Times returns when the batches from one offset up to another were appended,
+// as up to limit marks: one for the first batch at or after from, and one for
+// each at which the time changes. Nothing at or behind to, or behind the
+// readable end, is in them. They come from the index; the log itself is read
+// where from is no offset that the index knows, a few KiB.
+//
+// Offsets ascend. Times do within a partition; see Seek for how exact they are.
+func (l *Log) Times(from, to int64, limit int) (marks []topic.TimeMark, err error) {
+	err = retryOnce(func() error {
+		marks, err = l.times(from, to, limit)
+		return err
+	})
+	return marks, err
+}
+
+func (l *Log) times(from, to int64, limit int) ([]topic.TimeMark, error) {
+	var marks []topic.TimeMark
+	to = min(to, l.Readable())
+	for _, p := range l.partitions() {
+		if p.base >= to || len(marks) >= limit {
+			break
+		}
+		if p.end.Load() <= max(from, p.base) {
+			continue
+		}
+		n := len(marks)
+		if sum := p.sum.Load(); sum != nil && (sum.Batches == 0 ||
+			n > 0 && sum.First == marks[n-1].Millis && sum.Last == sum.First) {
+			continue
+		}
+		if err := l.ensureIndex(p); err != nil {
+			if l.justRemoved(p, err) {
+				continue
+			}
+			return nil, err
+		}
+		ix := p.index()
+		var err error
+		if marks, err = l.partitionTimes(marks, p, ix, from, to, limit); err != nil {
+			if l.justRemoved(p, err) {
+				continue
+			}
+			return nil, l.readError(p, ix, max(from, p.base), err)
+		}
+	}
+	return marks, nil
+}
+
+// justRemoved reports whether err says that retention has removed the partition
+// a moment ago.
+func (l *Log) justRemoved(p *partition, err error) bool {
+	return errors.Is(err, fs.ErrNotExist) && l.lost(p)
+}
+
+// partitionTimes is Times for one partition: it adds to marks.
+func (l *Log) partitionTimes(marks []topic.TimeMark, p *partition, ix *index.Index, from, to int64, limit int) ([]topic.TimeMark, error) {
+	pos, millis := int64(0), int64(-1)
+	if n := len(marks); n > 0 {
+		millis = marks[n-1].Millis
+	} else {
+		first, err := l.firstAt(p, ix, max(from, p.base), min(to, p.end.Load()))
+		if err != nil || first.Pos < 0 {
+			return marks, err
+		}
+		marks = append(marks, topic.TimeMark{Offset: p.base + first.Pos, Millis: first.Millis})
+		pos, millis = first.Pos+1, first.Millis
+	}
+	end := min(to, p.end.Load())
+	err := ix.Changes(pos, millis, func(e *index.Entry) bool {
+		offset := l.pastDamage(p.base + e.Pos)
+		if offset >= end {
+			return false
+		}
+		if n := len(marks); n > 0 && marks[n-1].Offset >= offset {
+			marks[n-1].Millis = e.Millis // both were in the same damage
+			return true
+		}
+		if len(marks) >= limit {
+			return false
+		}
+		marks = append(marks, topic.TimeMark{Offset: offset, Millis: e.Millis})
+		return true
+	})
+	return marks, err
+}
+
+// firstAt returns the position and time of a partition's first batch at or
+// behind offset and before end; position -1 stands for none.
+func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.Entry, error) {
+	none := index.Entry{Pos: -1}
+	at, next, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= offset-p.base })
+	if err != nil {
+		return none, err
+	}
+	if at.Pos < 0 {
+		if at = next; at.Pos < 0 {
+			return none, nil
+		}
+	}
+	known := at.Pos // the position up to which at's time holds
+	if past := l.pastDamage(p.base + at.Pos); past > p.base+at.Pos {
+		at.Pos = past - p.base
+	}
+	if p.base+at.Pos < offset {
+		f, err := p.file.Acquire(files.ToRead)
+		if err != nil {
+			return none, err
+		}
+		defer p.file.Release()
+		w := walk.New(f, l.name)
+		defer w.Free()
+		for p.base+at.Pos < min(offset, end) {
+			if err := w.Step(&at, l.segmentEnd(p, p.base+at.Pos)-p.base); err != nil {
+				return none, err
+			}
+			at.Pos = l.pastDamage(p.base+at.Pos) - p.base
+		}
+	}
+	if p.base+at.Pos >= end {
+		return none, nil
+	}
+	if at.Pos > known && next.Pos >= 0 && at.Pos >= next.Pos {
+		floor, _, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= at.Pos })
+		if err != nil {
+			return none, err
+		}
+		at.Millis = floor.Millis
+	}
+	return at, nil
+}

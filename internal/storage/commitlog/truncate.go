@@ -1,0 +1,213 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// TruncateTo cuts the log off at offset, where a batch begins, or a range that is
+// set aside, or which is next: what lies at and after it is gone for good when
+// TruncateTo returns nil, and offset is next. Offsets that it frees are given out
+// again. What it keeps is on stable storage then. The error is ErrNotFound for any
+// other offset, also within what is set aside, and for one before the log begins.
+func (l *Log) TruncateTo(ctx context.Context, offset int64) error {
+	return l.truncate(ctx, offset, cutting{})
+}
+
+// cutting is how a log is cut off.
+type cutting struct {
+	// unread refuses to take away what is readable: ErrOffset.
+	unread bool
+	// join has the log go on in the partition that ends where it is cut off,
+	// instead of one that begins there.
+	join bool
+}
+
+// headAt returns the index of the partition that is the head when the log is cut off
+// at offset, or -1.
+func (l *Log) headAt(parts []*partition, offset int64, how cutting) int {
+	i := findPartition(parts, offset)
+	if how.join && i > 0 && parts[i].base == offset && parts[i-1].end.Load() == offset && l.pastDamage(offset-1) < offset {
+		return i - 1 // and nothing at its end is set aside, which no batch may follow
+	}
+	return i
+}
+
+// alone does something to the log that nobody may remove from, cut off, sync or write a
+// cache of meanwhile: a sync that was under way would count what it began with.
+// Appends are the caller's to keep out.
+func (l *Log) alone(ctx context.Context, op string, f func() error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.trimming.Lock()
+	defer l.trimming.Unlock()
+	l.numbers.keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.keeping.Unlock()
+	if l.Deleted() {
+		return topic.ErrDeleted
+	}
+	if _, err := l.syncing.Join(ctx, math.MaxInt64); err != nil {
+		return err
+	}
+	defer func() {
+		if l.syncFailed.Load() == nil {
+			l.syncing.Done(nil) // an error that concerns this call alone
+			return
+		}
+		l.syncing.Done(err)
+	}()
+	defer l.failOnPanic(op)
+	return f()
+}
+
+func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
+	return l.alone(ctx, "truncate", func() (err error) {
+		if offset > l.next.Load() {
+			return topic.ErrNotFound
+		}
+		// What is kept will be marked as synced.
+		if err := l.sync(); err != nil {
+			return err
+		}
+		if !l.hasAt(offset, how) {
+			return nil // it ends there
+		}
+		// What is before offset does not change meanwhile.
+		var at index.Entry
+		if err := retryOnce(func() (err error) {
+			at, err = l.stateBefore(offset, how)
+			return err
+		}); err != nil {
+			return err
+		}
+		l.writer.Lock()
+		defer l.writer.Unlock()
+		defer l.failOnPanic("truncate")
+		if e := l.failed.Load(); e != nil {
+			return ReadOnly(e)
+		}
+		parts := l.partitions()
+		i := l.headAt(parts, offset, how)
+		switch {
+		case i < 0:
+			return topic.ErrNotFound
+		case offset == l.next.Load() && i == len(parts)-1:
+			return nil
+		case how.unread && offset < l.Readable():
+			return fmt.Errorf("%w: cut off at %d, and readable up to %d", ErrOffset, offset, l.Readable())
+		}
+		p := parts[i]
+		if offset == p.base {
+			at = index.Entry{} // begun since, perhaps
+		}
+		if err := l.roomForCut(p); err != nil {
+			return err
+		}
+		if err := l.announceCut(offset); err != nil {
+			return err
+		}
+		// From here on a failure leaves a truncation that only opening the log again
+		// can finish.
+		if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
+			return l.fail("truncate", p.file.Name(), offset, err)
+		}
+		return nil
+	})
+}
+
+// stateBefore returns the state, before offset, of the partition that is the head
+// when the log is cut off there.
+func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
+	parts := l.partitions()
+	i := l.headAt(parts, offset, how)
+	aside := layout.From(*l.journal.Damaged(), offset)
+	if i < 0 || aside >= 0 && aside < offset {
+		return index.Entry{}, topic.ErrNotFound
+	}
+	if p := parts[i]; aside < 0 && p.end.Load() > offset {
+		return l.stateAt(p, offset)
+	}
+	// No batch begins there, but one ends.
+	sum, err := l.partitionTotals(parts[i], offset)
+	return index.Entry{Messages: sum.Messages, Batches: sum.Batches}, errors.Join(err, l.ensureIndex(parts[i]))
+}
+
+// roomForCut has what a truncation writes to the index of p take its room before anything
+// is changed: what is written then stands where this does.
+func (l *Log) roomForCut(p *partition) error {
+	p.loading.Lock() // nobody makes its index anew
+	defer p.loading.Unlock()
+	ix := p.index()
+	if err := ix.Flush(); err != nil && files.Transient(err) {
+		return readOnly(&Error{Op: "truncate", Topic: l.name, File: ix.File.Name(), Offset: -1, Err: err})
+	}
+	return nil // of any other error the truncation tells
+}
+
+// announceCut records durably that the log is being cut off at offset. If it
+// can't tell whether the record will be found after a crash, the log takes no
+// more appends: they might be cut off with the rest.
+func (l *Log) announceCut(offset int64) error {
+	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))
+	if err != nil && !written && files.Transient(err) {
+		return ReadOnly(&Error{Op: "truncate", Topic: l.name, File: l.journal.File.Name(), Offset: offset, Err: err})
+	}
+	if err != nil {
+		return l.fail("truncate", l.journal.File.Name(), offset, err)
+	}
+	return nil
+}
+
+// cut takes from the log what TruncateTo gives up. Caller holds writer.
+func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
+	p := keep[len(keep)-1]
+	p.loading.Lock() // nobody makes its index anew
+	defer p.loading.Unlock()
+	l.untell(offset)
+	l.numbers.letGo()
+	l.numbers.cuts.Add(1)
+	if err := l.removeNumbers(); err != nil {
+		return err
+	}
+	l.next.Store(offset)
+	l.synced.Store(min(l.synced.Load(), offset))
+	p.end.Store(offset)
+	p.sum.Store(nil)
+	kept := slices.Clone(keep)
+	l.parts.Store(&kept)
+	if err := l.removeFiles(drop); err != nil {
+		return err
+	}
+	if err := files.Truncate(p.file, offset-p.base); err != nil {
+		return err
+	}
+	ix := p.index()
+	if err := ix.Truncate(offset - p.base); err != nil {
+		return err
+	}
+	if err := ix.Settle(); err != nil {
+		return err
+	}
+	p.counted.Store(nil)
+	l.headSum = journal.Totals{Messages: at.Messages, Batches: at.Batches, Last: ix.Last.Millis}
+	if first, err := ix.First(); err == nil && first.Pos >= 0 {
+		l.headSum.First = first.Millis
+	}
+	l.lastMillis = l.headSum.Last
+	if n := len(keep); n > 1 && l.headSum.Batches == 0 {
+		l.lastMillis = lastTime(keep[n-2])
+	}
+	l.synced.Store(offset)
+	l.journal.Grows(p.base)
+	return l.record(journal.Synced, offset)
+}

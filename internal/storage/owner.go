@@ -1,0 +1,58 @@
+package storage
+
+import (
+	"io/fs"
+
+	"github.com/logd-dev/logd/internal/storage/commitlog"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// shareWithLogs sets what the logs share. dir is the work directory.
+func (s *Store) shareWithLogs(dir fs.FileInfo) {
+	o, sh := &s.o, &s.shared
+	sh.Clock, sh.Logger, sh.Observer, sh.Holder = o.Clock, s.log, o.Observer, o.Holder
+	sh.FileMode, sh.PartitionSize, sh.KeepFree, sh.Managed = o.FileMode, o.PartitionSize, o.KeepFree, o.Managed
+	sh.Limits = topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge}
+	sh.Policy = commitlog.Policy{Flush: o.FlushBatches, Every: o.FlushInterval, Told: o.TellReadable}
+	if o.Managed {
+		sh.Policy = commitlog.Policy{Told: true}
+	}
+	sh.Producers, sh.QueueBytes, sh.JournalCompact = o.Producers, o.QueueBytes, o.journalCompact
+	sh.FS, sh.Files, sh.Syncs, sh.Deleted, sh.Device = s.fs, s.files, s.syncs, s.deleted, commitlog.DeviceOf(dir)
+	s.interval, s.keeper = newInterval(s), newKeeper(s)
+	sh.Owner, sh.Unsynced, sh.Numbered = owner{s}, s.interval.alarm, s.keeper.alarm
+}
+
+// owner is the store as its logs see it.
+type owner struct{ s *Store }
+
+// FreeFiles implements Owner.
+func (o owner) FreeFiles() { o.s.interval.makeRoom() }
+
+// FreeRoom implements Owner.
+func (o owner) FreeRoom() { o.s.retention.makeRoom() }
+
+// SyncLater implements Owner.
+func (o owner) SyncLater() {
+	if o.s.reopening != nil { // else the log is being opened, and can't be yet
+		o.s.reopening.arm()
+	}
+}
+
+// Begun implements Owner.
+func (o owner) Begun(l *Log) { o.s.retention.kick(l) }
+
+// Go implements Owner.
+func (o owner) Go(f func()) bool { return o.s.keeper.goLoad(f) }
+
+// Gone implements Owner.
+func (o owner) Gone(l *Log) { o.s.forget(l) }
+
+// Unmake implements Owner.
+func (o owner) Unmake(l *Log, gone func() bool) {
+	o.s.creating.Lock()
+	defer o.s.creating.Unlock()
+	if gone() {
+		o.s.unmake(l.Name())
+	}
+}
