@@ -149,7 +149,7 @@ func (l *Log) roomForCut(p *partition) error {
 	defer p.loading.Unlock()
 	ix := p.index()
 	if err := ix.Flush(); err != nil && files.Transient(err) {
-		return readOnly(&Error{Op: "truncate", Topic: l.name, File: ix.File.Name(), Offset: -1, Err: err})
+		return ReadOnly(&Error{Op: "truncate", Topic: l.name, File: ix.File.Name(), Offset: -1, Err: err})
 	}
 	return nil // of any other error the truncation tells
 }
