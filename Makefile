@@ -1,7 +1,7 @@
 # Shortcuts. Each is a command that can be typed as well.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak ci clean
+.PHONY: help build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak cluster-soak ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ cover: ## coverage of unit and system tests, merged, into cover/
 
 soak: ## the random tests for about an hour, or SOAK times that
 	.ci/soak
+
+cluster-soak: ## clusters of processes under load to which things happen, for an hour or SOAK seconds
+	.ci/cluster-soak $(SOAK)
 
 ci: ## all that must pass before a change lands
 	.ci/run

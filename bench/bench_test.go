@@ -32,8 +32,11 @@ func TestParse(t *testing.T) {
 	if o, err = parse([]string{"-short", "-rounds", "7"}, io.Discard); err != nil || o.rounds != 7 {
 		t.Errorf("got %+v, error %v: want what was given to be stronger than -short", o, err)
 	}
+	if o, err = parse([]string{"-works", "C1", "-cases", "kill"}, io.Discard); err != nil || !slices.Equal(o.works, []string{work.Cluster}) || !o.cases.MatchString("kill -9") || o.cases.MatchString("cold") {
+		t.Errorf("got %+v, error %v", o, err)
+	}
 	for _, bad := range []string{
-		"-systems kafka", "-works W9", "-works W1,", "-rounds 0", "-rounds 101", "-duration 1us", "-duration 11m", "-limit 0s", "W1", "-none",
+		"-systems kafka", "-works W9", "-works W1,", "-rounds 0", "-rounds 101", "-duration 1us", "-duration 11m", "-limit 0s", "W1", "-none", "-cases (",
 	} {
 		if _, err := parse(strings.Fields(bad), io.Discard); err == nil {
 			t.Errorf("no error for %s", bad)
@@ -104,6 +107,7 @@ func (b *broken) Start(_ context.Context, o system.Options) (system.Server, erro
 func newTestPlan(t *testing.T, systems ...system.System) *plan {
 	t.Helper()
 	o := &options{
+		cases: regexp.MustCompile(""),
 		works: []string{"W2", "S1"}, rounds: 2, limit: time.Minute, out: t.TempDir(), data: t.TempDir(), note: "A test.",
 		sizes: work.Sizes{Duration: time.Millisecond, WriteBytes: 1, ReadBytes: 1, Topics: []int{1}, StartBytes: []int64{1, 2}, LimitBytes: 1 << 16},
 	}

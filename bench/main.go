@@ -5,6 +5,7 @@
 //
 //	go run . -short
 //	go run . -systems logd,redis -works W1,W2 -rounds 3 -out results
+//	go run . -systems logd,nats -works C1 -short -limit 1h
 //
 // Run it in this folder: logd, nats-server and nsqd are built from source;
 // redis-server is taken from PATH. Servers listen on 127.0.0.1 alone and end
@@ -19,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +46,7 @@ func main() {
 // options are what the flags say.
 type options struct {
 	systems, works []string
+	cases          *regexp.Regexp
 	rounds         int
 	limit          time.Duration
 	out, data      string
@@ -83,7 +86,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	var names, works string
 	short := flags.Bool("short", false, "a look at everything within ten minutes: 3 rounds of smaller works")
 	flags.StringVar(&names, "systems", "all", "`LIST` of systems to measure: "+strings.Join(systemNames(), ","))
-	flags.StringVar(&works, "works", "all", "`LIST` of works: "+strings.Join(workNames(), ","))
+	flags.StringVar(&works, "works", "all", "`LIST` of works: "+strings.Join(workNames(), ",")+"; all is all but C1, which is of clusters")
+	cases := flags.String("cases", "", "only cases whose name matches the regular expression `RE`")
 	flags.IntVar(&o.rounds, "rounds", 5, "`N`umber of rounds (with -short 3)")
 	flags.DurationVar(&o.limit, "limit", 4*time.Hour, "begin nothing after so `LONG`, and say what is left out (with -short 9m)")
 	duration := flags.Duration("duration", 0, "how long each phase lasts that is measured for a `TIME` (default 5s, with -short 1s)")
@@ -117,6 +121,13 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	}
 	if o.works, err = choose("-works", works, workNames()); err != nil {
 		return nil, err
+	}
+	if works == "all" {
+		// C1 takes as long as all others, and tells something else.
+		o.works = slices.DeleteFunc(o.works, func(name string) bool { return name == work.Cluster })
+	}
+	if o.cases, err = regexp.Compile(*cases); err != nil {
+		return nil, fmt.Errorf("-cases: %w", err)
 	}
 	switch {
 	case o.rounds < 1 || o.rounds > 100:

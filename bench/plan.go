@@ -74,6 +74,9 @@ func (p *plan) run(ctx context.Context, command string) (err error) {
 		p.limits(ctx, round)
 		for _, w := range p.works {
 			for _, c := range w.Cases {
+				if !p.options.cases.MatchString(c.Name) {
+					continue
+				}
 				for i := range p.systems {
 					// Nobody is always first.
 					s := p.systems[(i+round-1)%len(p.systems)]
@@ -148,18 +151,19 @@ func (p *plan) trial(ctx context.Context, w work.Work, c work.Case, s system.Sys
 		}
 	}
 	p.inFolder(ctx, &sample, c.Limit, c.Bytes, func(ctx context.Context, dir string) error {
-		t := &work.Trial{
-			Case: c, System: s, Options: system.Options{Dir: dir, Sync: c.Sync},
-			Record: func(name string, v report.Values) {
-				s := sample
-				s.Case, s.Values = name, v
-				p.add(s)
-			},
-			Miss: func(name, reason string) {
-				s := sample
-				s.Case, s.Missing = name, reason
-				p.add(s)
-			},
+		t := &work.Trial{Case: c, System: s, Options: system.Options{Dir: dir, Sync: c.Sync}, Round: round}
+		t.Record = func(name string, v report.Values) {
+			s := sample
+			s.Case, s.Values = name, v
+			if t.Durability != "" {
+				s.Durability = t.Durability
+			}
+			p.add(s)
+		}
+		t.Miss = func(name, reason string) {
+			s := sample
+			s.Case, s.Missing = name, reason
+			p.add(s)
 		}
 		defer t.Close()
 		return c.Run(ctx, t)

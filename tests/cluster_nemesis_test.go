@@ -76,7 +76,7 @@ var nemeses = []nemesis{
 	}},
 	{"a rolling restart", needsNothing, func(e *episode) {
 		for _, m := range e.live() {
-			e.during("restart", e.topic(), func(*member) { m.s.stop() })
+			e.during("restart", e.topic(), func(*member) { m.stop() })
 			m.start()
 			e.voters(3)
 		}

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +29,19 @@ type network interface {
 	cut(from, to int, how string) error
 	// heal undoes all cuts.
 	heal() error
+	// signal sends a signal to what runs on a host.
+	signal(host int, s *server, sig syscall.Signal) error
+}
+
+// processes are what runs on this machine, and can be sent any signal.
+type processes struct{}
+
+func (processes) signal(_ int, s *server, sig syscall.Signal) error {
+	err := s.cmd.Process.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }
 
 // Ways to lose packets: all of them, a fifth, or with an end of the connection.
@@ -39,12 +54,15 @@ const (
 var errNoCuts = fmt.Errorf("this network can't be cut")
 
 // loopback is the machine's own network: hosts are addresses of 127.0.0.0/8.
-type loopback struct{ prefix string }
+type loopback struct {
+	processes
+	prefix string
+}
 
 var loopbacks atomic.Uint32
 
 func newLoopback() *loopback {
-	return &loopback{fmt.Sprintf("127.%d.%d", 1+os.Getpid()%250, loopbacks.Add(1)%250)}
+	return &loopback{prefix: fmt.Sprintf("127.%d.%d", 1+os.Getpid()%250, loopbacks.Add(1)%250)}
 }
 
 func (l *loopback) host(n int) (string, []string) { return fmt.Sprintf("%s.%d", l.prefix, n), nil }
@@ -61,6 +79,7 @@ func (l *loopback) heal() error                { return nil }
 // mount namespace has their names; so nothing is left behind, however it ends. The
 // addresses are of a block that is set aside for tests of networks.
 type namespaces struct {
+	processes
 	t     testing.TB
 	name  string
 	hosts map[int]bool
@@ -184,10 +203,13 @@ func (n *namespaces) dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 func (n *namespaces) cut(from, to int, how string) error {
-	rule := fmt.Sprintf("add table ip cut\nadd chain ip cut in { type filter hook input priority 0; }\nadd rule ip cut in ip saddr %s %s\n", n.address(from), how)
-	cmd := exec.Command("ip", "netns", "exec", n.ns(to), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(rule)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	return refusePackets(exec.Command("ip", "netns", "exec", n.ns(to), "nft", "-f", "-"), n.address(from), how)
+}
+
+// refusePackets gives nft a rule about packets from an address.
+func refusePackets(nft *exec.Cmd, from, how string) error {
+	nft.Stdin = strings.NewReader(fmt.Sprintf("add table ip cut\nadd chain ip cut in { type filter hook input priority 0; }\nadd rule ip cut in ip saddr %s %s\n", from, how))
+	if out, err := nft.CombinedOutput(); err != nil {
 		return fmt.Errorf("nft: %w: %s", err, out)
 	}
 	return nil

@@ -22,6 +22,9 @@ type cluster struct {
 	dir   string
 	flags []string // of all members
 
+	begun  time.Time // of traffic
+	events []string  // what happened to members, to be told if the test fails
+
 	mu      sync.Mutex
 	members []*member
 }
@@ -38,6 +41,11 @@ type member struct {
 	s       *server // nil if nothing runs
 	stopped bool    // by a SIGSTOP
 	out     bool    // it is no part of the cluster, or not any more
+}
+
+// note notes what happens to a member, with the time of the traffic's clock.
+func (c *cluster) note(m *member, what string) {
+	c.events = append(c.events, fmt.Sprintf("%v %s %s", time.Since(c.begun).Round(time.Millisecond), m, what))
 }
 
 func (m *member) addr() string { return m.ip + ":1774" }
@@ -97,6 +105,7 @@ func (m *member) start() {
 	m.c.t.Helper()
 	m.begin()
 	m.s.await("logd takes requests")
+	m.c.note(m, "takes requests")
 }
 
 // begin is start that does not wait.
@@ -111,6 +120,7 @@ func (m *member) begin() {
 	if len(m.c.members) > 1 {
 		flags = append(flags, "--cluster", m.c.id)
 	}
+	m.c.note(m, "starts")
 	m.s = launchLoose(m.c.t, m.command, m.dir, flags...)
 	m.out = false
 }
@@ -118,22 +128,41 @@ func (m *member) begin() {
 // running reports whether the process runs, stopped or not.
 func (m *member) running() bool { return m.s != nil && m.s.running() }
 
+func (m *member) signal(sig syscall.Signal) {
+	m.c.t.Helper()
+	m.c.note(m, sig.String())
+	if err := m.c.net.signal(m.host, m.s, sig); err != nil {
+		m.c.t.Fatalf("signal %v to %s: %v", sig, m, err)
+	}
+}
+
+// kill ends the process without asking.
 func (m *member) kill() {
 	m.c.t.Helper()
-	m.s.kill()
+	m.signal(syscall.SIGKILL)
+	m.s.wait()
 	m.stopped = false
+}
+
+// stop ends the process in order.
+func (m *member) stop() {
+	m.c.t.Helper()
+	m.signal(syscall.SIGTERM)
+	if code := m.s.wait(); code != 0 {
+		m.c.t.Errorf("exit code %d of %s after SIGTERM, want 0", code, m)
+	}
 }
 
 // pause stops the process as a machine does that hangs.
 func (m *member) pause() {
 	m.c.t.Helper()
-	m.s.signal(syscall.SIGSTOP)
+	m.signal(syscall.SIGSTOP)
 	m.stopped = true
 }
 
 func (m *member) resume() {
 	m.c.t.Helper()
-	m.s.signal(syscall.SIGCONT)
+	m.signal(syscall.SIGCONT)
 	m.stopped = false
 }
 
@@ -141,11 +170,16 @@ func (m *member) resume() {
 func (c *cluster) end() {
 	for _, m := range c.members {
 		if m.running() {
-			m.s.cmd.Process.Kill()
+			if err := c.net.signal(m.host, m.s, syscall.SIGKILL); err != nil {
+				c.t.Errorf("kill %s: %v", m, err)
+			}
 			m.s.awaited = true
 		} else if m.s != nil && !m.s.awaited {
 			c.t.Errorf("%s has ended by itself: %v", m, m.s.cmd.ProcessState)
 		}
+	}
+	if c.t.Failed() {
+		c.t.Logf("what happened:\n%s", strings.Join(c.events, "\n"))
 	}
 	for _, m := range c.members {
 		if m.s == nil {

@@ -28,13 +28,15 @@ type traffic struct {
 
 	writers []*sender
 	readers []*follower
+	program *program
 	acks    []atomic.Int64 // by topic: how many there were
 }
 
 // trafficTopics are led, of eight groups, by different members.
 var trafficTopics = []string{"t0", "t1", "t2", "t3"}
 
-// startTraffic starts eight writers, two of which have no numbers, and four readers.
+// startTraffic starts eight writers, two of which have no numbers, four readers, and a
+// program with a Writer and a Scanner.
 func startTraffic(c *cluster, r *rand.Rand) *traffic {
 	l := &traffic{c: c, topics: trafficTopics, begun: time.Now(), stop: make(chan struct{}), acks: make([]atomic.Int64, len(trafficTopics))}
 	for i := range 8 {
@@ -42,6 +44,8 @@ func startTraffic(c *cluster, r *rand.Rand) *traffic {
 		l.writers = append(l.writers, s)
 		l.workers.Go(s.run)
 	}
+	c.begun = l.begun
+	l.program = startProgram(c, r, l.stop)
 	for i := range 4 {
 		f := &follower{l: l, topic: l.topics[i%len(l.topics)], rng: rand.New(rand.NewPCG(r.Uint64(), 2))}
 		l.readers = append(l.readers, f)
@@ -83,6 +87,7 @@ func (l *traffic) end() *history {
 	l.c.t.Helper()
 	close(l.stop)
 	l.workers.Wait()
+	l.program.end()
 	h := &history{stored: make(map[string][]found)}
 	for _, s := range l.writers {
 		for _, p := range s.problems {
@@ -302,6 +307,7 @@ type follower struct {
 	topic    string
 	rng      *rand.Rand
 	next     int64
+	at       string // the member that it asks
 	seen     []reading
 	looks    []look
 	problems []string
@@ -323,6 +329,7 @@ func (f *follower) run() {
 // use reads over a connection.
 func (f *follower) use(nc net.Conn, at *router) (hint string, ok bool) {
 	c := &conn{in: bufio.NewReader(nc)}
+	f.at = nc.RemoteAddr().String()
 	ask := func(format string, args ...any) error {
 		nc.SetDeadline(time.Now().Add(200*time.Millisecond + 2*f.l.c.et))
 		_, err := fmt.Fprintf(nc, format+"\r\n", args...)
@@ -411,7 +418,7 @@ func (f *follower) look(c *conn, ask func(string, ...any) error) error {
 	}
 	body, err := c.body()
 	if err == refusal("not found") {
-		f.looks = append(f.looks, look{f.topic, call, f.l.now(), 0})
+		f.looks = append(f.looks, look{f.topic, call, f.l.now(), 0, f.at})
 		return nil
 	}
 	if err != nil {
@@ -422,7 +429,7 @@ func (f *follower) look(c *conn, ask func(string, ...any) error) error {
 		f.problem("INFO: %v", err)
 		return nil
 	}
-	f.looks = append(f.looks, look{f.topic, call, f.l.now(), next})
+	f.looks = append(f.looks, look{f.topic, call, f.l.now(), next, f.at})
 	return nil
 }
 

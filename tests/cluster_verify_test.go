@@ -30,17 +30,18 @@ func (c *cluster) finish(l *traffic, recut bool) *history {
 	}
 	l.goesOn(20)
 	h := l.end()
-	ends := c.settle(l.topics)
+	ends := c.settle(append(slices.Clone(l.topics), programTopic))
 	for _, topic := range l.topics {
 		if ends[topic] > 0 {
 			h.stored[topic] = founds(c.t, c.same(topic, ends[topic]))
 		}
 	}
+	l.program.stored(c.same(programTopic, ends[programTopic]))
 	for _, problem := range h.check() {
 		c.t.Error(problem)
 	}
 	c.stopAll()
-	for _, topic := range l.topics {
+	for topic := range ends {
 		c.sameFiles(topic, recut)
 	}
 	return h
@@ -154,7 +155,7 @@ func (m *member) whole(topics []string) bool {
 func (c *cluster) stopAll() {
 	c.t.Helper()
 	for _, m := range c.live() {
-		m.s.signal(syscall.SIGTERM)
+		m.signal(syscall.SIGTERM)
 	}
 	for _, m := range c.live() {
 		if code := m.s.wait(); code != 0 {

@@ -42,7 +42,7 @@ func goodHistory() *history {
 				}
 				offset += size
 				if w.fate == acked { // between this answer and the next call there is nothing else on its way
-					h.looks = append(h.looks, look{topic, clock + 16, clock + 18, offset})
+					h.looks = append(h.looks, look{topic, clock + 16, clock + 18, offset, "x"})
 					clock += 50
 				}
 			}
@@ -170,7 +170,7 @@ func TestHistory(t *testing.T) {
 			h.looks[9].next--
 		}, "where no batch ends"},
 		"fresh=1 of a topic that is not there": {func(h *history) {
-			h.looks = append(h.looks, look{"none", 1, 2, 3})
+			h.looks = append(h.looks, look{"none", 1, 2, 3, "x"})
 		}, "nothing of it is stored"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"time"
 )
 
 // A history is what clients of a cluster have sent, were told and have read, with times,
@@ -63,6 +64,7 @@ type look struct {
 	topic     string
 	call, ret int64
 	next      int64
+	by        string // who said so
 }
 
 var sumSeed = maphash.MakeSeed()
@@ -117,6 +119,7 @@ type order struct {
 	all     []found
 	at      map[int64]int // offset → index
 	called  []int64       // when it was sent; what was sent twice without an answer: first
+	acked   []int64       // when that was answered
 	decided []int64       // when somebody knew it to be stored
 	before  []int64       // the latest call of those before it
 	behind  []int64       // the first decision of it and those behind it
@@ -124,7 +127,7 @@ type order struct {
 
 // checkStored looks at the final read of a topic.
 func (h *history) checkStored(topic string, all []found, sent map[writeID]*write, known map[writeID]bool, report func(string, ...any)) *order {
-	o := &order{all: all, at: make(map[int64]int, len(all)), called: make([]int64, len(all)), decided: make([]int64, len(all))}
+	o := &order{all: all, at: make(map[int64]int, len(all)), called: make([]int64, len(all)), acked: make([]int64, len(all)), decided: make([]int64, len(all))}
 	last := make(map[string]int64)
 	var newest *write // the one that was sent last, of those that stand before
 	for i, f := range all {
@@ -157,7 +160,7 @@ func (h *history) checkStored(topic string, all []found, sent map[writeID]*write
 		}
 		o.called[i] = w.call
 		if w.fate == acked {
-			o.decided[i] = w.ret
+			o.acked[i], o.decided[i] = w.ret, w.ret
 			if newest != nil && w.ret < newest.call {
 				report("%s: %v was acknowledged before %s %d was sent, and stands behind it", topic, f, newest.writer, newest.n)
 			}
@@ -224,7 +227,16 @@ func (o *order) checkLook(l look, report func(string, ...any)) {
 	case !ok:
 		report("%s ends at %d, it was said, where no batch ends", l.topic, l.next)
 	case o.behind[i] < l.call:
-		report("%s ends at %d, it was said with fresh=1 after more of it was acknowledged or read", l.topic, l.next)
+		k := i
+		for o.decided[k] >= l.call {
+			k++
+		}
+		how := "read"
+		if o.decided[k] == o.acked[k] {
+			how = "acknowledged"
+		}
+		report("%s ends at %d, said %s with fresh=1, asked at %v and answered at %v, after more of it was acknowledged or read: %v, sent first at %v, was %s at %v",
+			l.topic, l.next, l.by, time.Duration(l.call), time.Duration(l.ret), o.all[k], time.Duration(o.called[k]), how, time.Duration(o.decided[k]))
 	case o.before[i] > l.ret:
 		report("%s ends at %d, it was said before what is there was sent", l.topic, l.next)
 	}

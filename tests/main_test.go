@@ -10,6 +10,10 @@
 //
 //	LOGD_E2E_BYTES    bytes that the end-to-end test stores, in all (64 MB)
 //	LOGD_KILL_CYCLES  times that the kill test kills the server
+//	LOGD_CLUSTER_ALL  everything that happens to clusters, also in network namespaces and
+//	                  in containers, as root
+//	LOGD_CLUSTER_SOAK seconds that things happen to clusters in a random order
+//	LOGD_CLUSTER_GAPS times that the gaps in the answers of a cluster are measured
 //	LOGD_SEED         seed of everything random, to repeat a run
 //	LOGD_BUILT        a folder with the programs, which are then not built
 package tests
@@ -109,9 +113,10 @@ func prepare(dir string) error {
 }
 
 // environment returns the whole environment of a program: nothing of the
-// tester's settings reaches it.
+// tester's settings reaches it, but which bug it is to have, of those that tests put into
+// copies of the source.
 func environment(more ...string) []string {
-	return append([]string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + built.coverDir}, more...)
+	return append([]string{"PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + built.coverDir, "SEEDED_BUG=" + os.Getenv("SEEDED_BUG")}, more...)
 }
 
 // setting returns a number from the environment.

@@ -1080,7 +1080,7 @@ func runSeeded(t *testing.T, dir, binary, bug, judges string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
 	cmd.Dir = filepath.Join("..", dir)
-	cmd.Env = environment("LOGD_SEEDED_BUG="+bug, "LOGD_CRASH_RUNS=60", "LOGD_SIM_RUNS=200", "LOGD_GROUP_RUNS=4000", "TMPDIR="+t.TempDir())
+	cmd.Env = environment("SEEDED_BUG="+bug, "LOGD_CRASH_RUNS=60", "LOGD_SIM_RUNS=200", "LOGD_GROUP_RUNS=4000", "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -1089,14 +1089,33 @@ func runSeeded(t *testing.T, dir, binary, bug, judges string) (string, error) {
 // all of them in it, and returns the binaries by the package's folder.
 func buildSeeded(t *testing.T) map[string]string {
 	t.Helper()
-	temp := t.TempDir()
+	temp, binaries := t.TempDir(), make(map[string]string)
+	overlay := plantSeeded(t, temp, seededPlaces)
+	for _, place := range seededPlaces {
+		dir := filepath.Dir(place.file)
+		if binaries[dir] != "" {
+			continue
+		}
+		binaries[dir] = filepath.Join(temp, strings.ReplaceAll(dir, "/", "-")+".test")
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binaries[dir], "./"+dir)
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s with bugs: %v\n%s", dir, err, out)
+		}
+	}
+	return binaries
+}
+
+// plantSeeded writes copies of the source with bugs into a folder, and returns the name of
+// a file that go build -overlay takes.
+func plantSeeded(t *testing.T, temp string, places []seededPlace) string {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sources := make(map[string]string)  // with the bugs, by name
-	binaries := make(map[string]string) // by folder
-	for _, place := range seededPlaces {
+	sources := make(map[string]string) // with the bugs, by name
+	for _, place := range places {
 		source, ok := sources[place.file]
 		if !ok {
 			whole, err := os.ReadFile(filepath.Join(root, place.file))
@@ -1104,13 +1123,11 @@ func buildSeeded(t *testing.T) map[string]string {
 				t.Fatal(err)
 			}
 			source = string(whole)
-			dir := filepath.Dir(place.file)
-			binaries[dir] = filepath.Join(temp, strings.ReplaceAll(dir, "/", "-")+".test")
 			name, _, _ := strings.Cut(source[strings.Index(source, "package "):], "\n")
-			sources[filepath.Join(dir, "seeded.go")] = name + `
+			sources[filepath.Join(filepath.Dir(place.file), "seeded.go")] = name + `
 import "os"
 
-var seededBug = os.Getenv("LOGD_SEEDED_BUG")
+var seededBug = os.Getenv("SEEDED_BUG")
 
 func bug(name string) bool { return name == seededBug }
 `
@@ -1120,7 +1137,7 @@ func bug(name string) bool { return name == seededBug }
 		}
 		sources[place.file] = strings.Replace(source, place.old, place.new, 1)
 	}
-	replace := make(map[string]string) // as go build -overlay has it
+	replace := make(map[string]string)
 	for name, source := range sources {
 		changed := filepath.Join(temp, fmt.Sprint(len(replace), ".go"))
 		replace[filepath.Join(root, name)] = changed
@@ -1136,12 +1153,5 @@ func bug(name string) bool { return name == seededBug }
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for dir, binary := range binaries {
-		cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, "./"+dir)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s with bugs: %v\n%s", dir, err, out)
-		}
-	}
-	return binaries
+	return overlay
 }

@@ -20,7 +20,7 @@ func TestDocs(t *testing.T) {
 	}
 	text := string(data)
 	var want []string
-	for _, code := range []int{exit.Done, exit.Failed, exit.Usage, exit.Temporary, exit.Config} {
+	for _, code := range []int{exit.Done, exit.Failed, exit.Usage, exit.Refused, exit.Temporary, exit.Config} {
 		want = append(want, fmt.Sprint(code))
 	}
 	var got []string

@@ -26,7 +26,7 @@ func exitCode(err error) int {
 // do.
 func explainStart(err error, c *config.Config, o config.Origins) error {
 	switch {
-	case errors.Is(err, node.ErrMembership), errors.Is(err, node.ErrInUse):
+	case errors.Is(err, node.ErrMembership), errors.Is(err, node.ErrInUse), errors.Is(err, node.ErrGoneBack):
 		return exit.With(exit.Config, err)
 	case errors.Is(err, node.ErrRemoved):
 		return exit.With(exit.Refused, err)

@@ -26,11 +26,7 @@ type waiter struct {
 // now and whenever something has happened. If ctx is done first the error is
 // topic.ErrBusy.
 func (n *Node) await(ctx context.Context, try func(c *core) (done bool, err error)) error {
-	w := &waiter{try: try, done: make(chan error, 1)}
-	n.core.post(func() {
-		n.core.waiters = append(n.core.waiters, w)
-		n.core.lookAtWaiters()
-	})
+	w := n.begin(try)
 	select {
 	case err := <-w.done:
 		return err
@@ -40,6 +36,16 @@ func (n *Node) await(ctx context.Context, try func(c *core) (done bool, err erro
 	case <-n.closed:
 		return topic.ErrClosed
 	}
+}
+
+// begin has the core try something until it is done.
+func (n *Node) begin(try func(c *core) (done bool, err error)) *waiter {
+	w := &waiter{try: try, done: make(chan error, 1)}
+	n.core.post(func() {
+		n.core.waiters = append(n.core.waiters, w)
+		n.core.lookAtWaiters()
+	})
+	return w
 }
 
 // lookAtWaiters asks what is waited for. What a try does may have something happen: that
@@ -179,8 +185,18 @@ func (n *Node) Groups() (all []topic.Group) {
 // Transfer has a member lead a group: see topic.Cluster.
 func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byte) error {
 	if number < 0 {
-		if _, err := n.Topics().Log(of); err == topic.ErrNotFound {
+		_, err := n.Topics().Log(of)
+		if err != nil && err != topic.ErrNotFound {
+			// Another member leads the group, and knows.
+			if err = n.Fresh(ctx, of); err == nil && n.names.get(string(of)) == nil {
+				err = topic.ErrNotFound
+			}
+		}
+		switch {
+		case err == topic.ErrNotFound:
 			return invalid("there is no topic %s", of)
+		case err != nil:
+			return err
 		}
 		number = int64(GroupOf(string(of), n.member.Groups))
 	}
@@ -204,7 +220,7 @@ func (n *Node) Transfer(ctx context.Context, name string, number int64, of []byt
 			switch conf, _ := c.groups[g].g.Conf(); {
 			case !slices.Contains(conf.Voters, m.ID):
 				return false, invalid("%s does not vote in group %d", name, g)
-			case m.ID != n.member.ID && !c.fit(m.ID, g):
+			case m.ID != n.member.ID && !c.fit(m.ID, g) || c.drained(m.ID):
 				return false, invalid("%s is not up, or has not caught up, or is drained, in group %d", name, g)
 			}
 			target = m.ID
@@ -248,9 +264,9 @@ func (n *Node) Drain(ctx context.Context, name string, off bool) error {
 			case !c.up(found.ID) || start == 0:
 				return false, invalid("%s is down", name)
 			case !slices.ContainsFunc(n.Said().Members, func(o entry.Member) bool {
-				return o.Role == entry.Voter && o.ID != found.ID && c.up(o.ID)
+				return o.Role == entry.Voter && o.ID != found.ID && c.up(o.ID) && !c.drained(o.ID)
 			}):
-				return false, invalid("no other voter is up that could lead")
+				return false, invalid("no other voter could lead: they are down or drained")
 			default:
 				value = drainValue(start)
 			}

@@ -145,7 +145,7 @@ type Node struct {
 	admitted []entry.Member
 	out      atomic.Pointer[[]uint64] // who was removed
 	ticks    atomic.Int64             // as the core counts them
-	clock    atomic.Int64             // the time by which topics are kept, in ms
+	ahead    atomic.Int64             // how far the own clock is not believed, in ms
 	free     atomic.Int64             // how much room a majority has
 	making   making
 	counts   counts
@@ -408,7 +408,12 @@ func (n *Node) Receive(from uint64, number int, m *pb.Message, bodies []byte, do
 		return
 	}
 	n.core.post(func() {
-		n.core.groups[number].g.Step(m, parts)
+		cg := n.core.groups[number]
+		if cg.orphan.late(m, n.core.ticks) {
+			done()
+			return
+		}
+		cg.g.Step(m, parts)
 		n.core.take(number)
 		if len(bodies) == 0 {
 			done() // a disk that hangs is no reason not to take what has no bytes

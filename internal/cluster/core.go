@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/storage"
@@ -36,6 +38,7 @@ type core struct {
 // coreGroup is a group and who waits for it.
 type coreGroup struct {
 	g          *group.Group
+	number     int
 	verdicts   map[verdictKey]*verdict
 	fresh      map[uint64]func(error)
 	nextFresh  uint64
@@ -43,14 +46,34 @@ type coreGroup struct {
 
 	seen map[uint32][]storage.Range // damage that the group was told of, by topic
 
-	logBytes int64  // of its entries in the member log
-	stalled  bool   // the table that is taken over may be of no use
-	orphanOf uint64 // the leader whose process is gone; 0: none
+	logBytes int64 // of its entries in the member log
+	stalled  bool  // the table that is taken over may be of no use
+	orphan   orphan
 
 	leaderAt  int    // tick at which it had a leader last
 	campaigns int    // as the group counts them
+	asked     uint64 // who was asked to take the lead last, and when
+	askedAt   int
 	handTo    uint64 // who is to be given the lead, up to a tick; 0: nobody
 	handUntil int
+}
+
+// orphan is what is left of a leader whose process is gone.
+type orphan struct {
+	of      uint64 // the leader; 0: none
+	term    uint64 // in which it led
+	until   int    // tick up to which nothing of that term is taken from it
+	waiting bool   // nobody leads since
+
+	seen      uint64 // the term when this member looked last whether to campaign
+	campaigns int    // and how often it had stood by then
+}
+
+// late reports whether a message is what a leader that is gone had sent before: it was
+// in sockets and queues. The group would have a leader again that is none, and would
+// neither campaign nor vote for an election timeout.
+func (o *orphan) late(m *pb.Message, tick int) bool {
+	return o.of != 0 && m.GetFrom() == o.of && m.GetTerm() == o.term && tick <= o.until
 }
 
 type verdictKey struct{ index, term uint64 }
@@ -145,11 +168,6 @@ func (c *core) take(number int) {
 	if out.Reset {
 		c.n.nameAll(number)
 	}
-	for _, l := range out.Leaders {
-		if int(l.Group) < len(c.groups) && l.Member != 0 {
-			c.handOver(int(l.Group), l.Member)
-		}
-	}
 	if number == 0 {
 		c.publish(out.Reset)
 	}
@@ -188,6 +206,11 @@ func (c *core) take(number int) {
 			done(f.Err)
 		}
 	}
+	for _, l := range out.Leaders {
+		if int(l.Group) < len(c.groups) && l.Member != 0 {
+			c.handOver(int(l.Group), l.Member)
+		}
+	}
 	if len(c.waiters) > 0 {
 		c.lookAtWaiters()
 	}
@@ -211,6 +234,9 @@ func (c *core) lookAtLeader(cg *coreGroup) {
 	}
 	if seen := cg.seenLeader.Swap(&now); seen == nil || seen.ready != ready {
 		c.n.keeper.soon() // another member decides what goes
+		if ready {
+			c.n.log.Info("this member leads a group", "group", cg.number, "term", term)
+		}
 	}
 }
 
@@ -269,7 +295,7 @@ func (n *Node) Tick() { n.core.post(n.core.tick) }
 func (c *core) tick() {
 	c.ticks++
 	c.n.ticks.Store(int64(c.ticks))
-	c.n.clock.Store(c.clockNow().UnixMilli())
+	c.n.ahead.Store(c.clockAhead().Milliseconds())
 	c.n.free.Store(c.majorityFree())
 	c.lookAtPeers()
 	c.members()
@@ -362,13 +388,16 @@ func (n *Node) Unreachable(id uint64, number int) {
 
 // PeerGone tells that the process of a member is gone: its connections are closed, and
 // it takes no new ones. The groups that it led forget it, so that another may be
-// elected at once.
+// elected at once, and it is down until its next process has connected: who is elected
+// would else hand the lead back to it, if it is the one that is preferred, and take no
+// batches until raft gives that up.
 func (n *Node) PeerGone(id uint64) {
 	n.core.post(func() {
-		n.core.peer(id).heard = 0
+		p := n.core.peer(id)
+		p.gone, p.goneUntil = p.start, n.core.ticks+group.ElectionTicks
 		for i, cg := range n.core.groups {
-			if leader, _ := cg.g.Leader(); leader == id {
-				cg.orphanOf = id
+			if leader, term := cg.g.Leader(); leader == id {
+				cg.orphan = orphan{of: id, term: term, until: n.core.ticks + group.ElectionTicks, waiting: true, seen: term, campaigns: cg.g.Campaigns()}
 				cg.g.Forget()
 				n.core.take(i)
 			}
@@ -377,16 +406,25 @@ func (n *Node) PeerGone(id uint64) {
 }
 
 // Campaign has the groups campaign that have lost their leader as PeerGone has told, and
-// have no other yet. It is called once, some moments later, which are others on each
-// member: else all would campaign at once, and nobody be elected.
+// have no other yet. It is called some moments later, which are others on each member: else
+// all would campaign at once, and nobody be elected. If that happens all the same it is
+// called again.
 func (n *Node) Campaign(gone uint64) {
 	n.core.post(func() {
 		for i, cg := range n.core.groups {
-			if cg.orphanOf != gone {
+			if cg.orphan.of != gone || !cg.orphan.waiting {
 				continue
 			}
-			cg.orphanOf = 0
-			if leader, _ := cg.g.Leader(); leader == 0 {
+			leader, term := cg.g.Leader()
+			// In a newer term, which is not its own, another one is being elected, maybe by
+			// this one's vote: to stand against it would end its term as soon as it begins.
+			other := term != cg.orphan.seen && cg.g.Campaigns() == cg.orphan.campaigns
+			cg.orphan.seen, cg.orphan.campaigns = term, cg.g.Campaigns()
+			if leader != 0 {
+				cg.orphan.waiting = false
+				continue
+			}
+			if !other {
 				cg.g.Campaign()
 				n.core.take(i)
 			}

@@ -44,7 +44,9 @@ type disk struct {
 type diskTask struct {
 	group int
 	task  group.Task
-	step  int // how far it was done before there was no room
+	// How far it was done before there was no room: what was written is not written again,
+	// which would cut it off first.
+	step, entries, runs int
 }
 
 // written is a store that is in the member log up to a position.
@@ -216,10 +218,11 @@ func (d *disk) store(t *diskTask, s *group.Store) error {
 		}
 		t.step = 2
 	}
-	for i := range s.Entries {
-		if err := d.entry(t.group, &s.Entries[i], s.Bodies[i]); err != nil {
+	for ; t.entries < len(s.Entries); t.entries++ {
+		if err := d.entry(t, &s.Entries[t.entries], s.Bodies[t.entries]); err != nil {
 			return err
 		}
+		t.runs = 0
 	}
 	records := make([]grouplog.Record, 0, len(s.Entries)+2)
 	for i := range s.Entries {
@@ -248,8 +251,8 @@ func (d *disk) store(t *diskTask, s *group.Store) error {
 }
 
 // entry writes what an entry names.
-func (d *disk) entry(number int, e *group.Entry, body group.Body) error {
-	ctx := context.Background()
+func (d *disk) entry(t *diskTask, e *group.Entry, body group.Body) error {
+	ctx, number := context.Background(), t.group
 	switch data := e.Decoded.(type) {
 	case entry.Create:
 		l, err := d.n.o.Store.CreateAs(data.Name, data.ID, 0, data.Time)
@@ -272,14 +275,14 @@ func (d *disk) entry(number int, e *group.Entry, body group.Body) error {
 		if !came {
 			return nil // the leader has written them
 		}
-		for i := range data.Runs {
-			run := &data.Runs[i]
+		for ; t.runs < len(data.Runs); t.runs++ {
+			run, body := &data.Runs[t.runs], &runs[t.runs]
 			l := d.n.topics.get(number, run.Topic)
 			if l == nil || run.End() <= l.Begin() {
 				continue // others have said that it is gone
 			}
 			_, err := l.AppendRun(ctx, &storage.Run{
-				Offset: run.Offset, Millis: run.Time, Roll: run.Roll, Data: runs[i].data, Extents: runs[i].extents,
+				Offset: run.Offset, Millis: run.Time, Roll: run.Roll, Data: body.data, Extents: body.extents,
 			})
 			if err != nil {
 				return final(l, err)
@@ -321,7 +324,7 @@ func (d *disk) write(number int, w *group.Write) {
 			runs[i].Err = group.ErrBusy
 			continue
 		}
-		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.clock.Load()}
+		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.now()}
 		if size := d.n.o.PartitionSize; size != nil {
 			led.PartitionSize = size()
 		}
@@ -439,6 +442,7 @@ func (d *disk) giveUp(number int, g group.GiveUp) error {
 		}
 	}
 	d.n.core.post(func() {
+		d.n.nameAll(number)
 		d.n.core.lookForTrouble()
 		d.n.core.groups[number].g.GaveUp()
 		d.n.core.take(number)

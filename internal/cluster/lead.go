@@ -20,7 +20,16 @@ const drainPrefix = "~drain/"
 
 // draining reports whether this member is to lead nothing.
 func (c *core) draining() bool {
-	return c.handsOver || c.n.Said().setting(drainKey(c.n.member.ID)) == drainValue(c.n.o.Start)
+	return c.handsOver || c.drained(c.n.member.ID)
+}
+
+// drained reports whether a member was told to lead nothing.
+func (c *core) drained(id uint64) bool {
+	start := c.n.o.Start
+	if id != c.n.member.ID {
+		start = c.peer(id).start
+	}
+	return start != 0 && c.n.Said().setting(drainKey(id)) == drainValue(start)
 }
 
 func drainKey(id uint64) string      { return drainPrefix + strconv.FormatUint(id, 10) }
@@ -48,10 +57,21 @@ func (c *core) lead() {
 			continue
 		}
 		if to != 0 {
-			cg.g.Transfer(to)
-			c.take(i)
+			c.transfer(i, to)
 		}
 	}
+}
+
+// transfer asks a member to take a lead. As long as it may be about to it is not asked
+// again: nothing is taken meanwhile.
+func (c *core) transfer(number int, to uint64) {
+	cg := c.groups[number]
+	if to == cg.asked && c.ticks-cg.askedAt <= 2*group.ElectionTicks {
+		return
+	}
+	cg.asked, cg.askedAt = to, c.ticks
+	cg.g.Transfer(to)
+	c.take(number)
 }
 
 // preferred returns who is to lead a group when it can, or 0.
@@ -113,8 +133,8 @@ func (c *core) handOver(number int, to uint64) {
 	cg := c.groups[number]
 	cg.handTo, cg.handUntil = to, c.ticks+2*group.ElectionTicks
 	if leads, _ := cg.g.Leads(); leads && to != c.n.member.ID && c.fit(to, number) {
-		cg.g.Transfer(to)
-		c.take(number)
+		cg.asked = 0 // it is asked now
+		c.transfer(number, to)
 	}
 }
 

@@ -203,12 +203,12 @@ func (c *core) named(name string, prefer func(*entry.Member) bool) (m entry.Memb
 
 func (c *core) isVoter(m *entry.Member) bool { return m.Role == entry.Voter }
 
-// changeMembers has other members, when the change before is done, and returns when this
-// one is. change returns them, and is asked again if who leads changes meanwhile.
-// Unless wait is set it returns as soon as the change is certain.
-func (n *Node) changeMembers(ctx context.Context, wait bool, change func(c *core, members []entry.Member) ([]entry.Member, error)) error {
+// changing is what is tried to have other members, when the change before is done. It is
+// done when this one is, or, unless wait is set, as soon as the change is certain. change
+// returns the members that there are to be.
+func (n *Node) changing(wait bool, change func(c *core, members []entry.Member) ([]entry.Member, error)) func(c *core) (bool, error) {
 	var index, term uint64
-	return n.await(ctx, func(c *core) (bool, error) {
+	return func(c *core) (bool, error) {
 		g := c.groups[0].g
 		if _, ready := g.Leads(); !ready {
 			return false, n.notLeader(0)
@@ -234,12 +234,16 @@ func (n *Node) changeMembers(ctx context.Context, wait bool, change func(c *core
 			err = nil // another time
 		}
 		return false, err
-	})
+	}
 }
 
 // Leave removes a member: see topic.Cluster.
 func (n *Node) Leave(ctx context.Context, name string, force bool) error {
-	return n.changeMembers(ctx, true, func(c *core, members []entry.Member) ([]entry.Member, error) {
+	return n.await(ctx, n.leaving(name, force))
+}
+
+func (n *Node) leaving(name string, force bool) func(c *core) (bool, error) {
+	return n.changing(true, func(c *core, members []entry.Member) ([]entry.Member, error) {
 		m, err := c.named(name, func(m *entry.Member) bool { return !c.up(m.ID) })
 		if err != nil {
 			return nil, err
@@ -282,7 +286,7 @@ func (n *Node) Leave(ctx context.Context, name string, force bool) error {
 
 // Replace has one member vote in the place of another: see topic.Cluster.
 func (n *Node) Replace(ctx context.Context, old, with string) error {
-	return n.changeMembers(ctx, true, func(c *core, members []entry.Member) ([]entry.Member, error) {
+	return n.await(ctx, n.changing(true, func(c *core, members []entry.Member) ([]entry.Member, error) {
 		out, err := c.named(old, c.isVoter)
 		if err != nil {
 			return nil, err
@@ -308,7 +312,7 @@ func (n *Node) Replace(ctx context.Context, old, with string) error {
 			}
 		}
 		return members, nil
-	})
+	}))
 }
 
 // errNameTaken is a name that a member has which is up.
@@ -318,7 +322,31 @@ var errNameTaken = errors.New("the name is another member's, which is up")
 // or a refusal is. Where it can't be said whether the member was admitted ctx is done.
 func (n *Node) Join(ctx context.Context, j *peer.Join) []byte {
 	var id uint64
-	err := n.changeMembers(ctx, false, func(c *core, members []entry.Member) ([]entry.Member, error) {
+	err := n.await(ctx, n.joining(j, &id))
+	if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); elsewhere {
+		reason := peer.NotLeader
+		if lead, _ := n.Leader(0); lead != 0 && lead != n.member.ID {
+			if m, ok := n.Said().member(lead); ok {
+				reason += " " + m.PeerAddr
+			}
+		}
+		return peer.AppendRefusal(nil, reason)
+	}
+	if err != nil {
+		return peer.AppendRefusal(nil, err.Error())
+	}
+	return peer.AppendWelcome(nil, n.welcome(id))
+}
+
+// welcome is what a member is told that was admitted.
+func (n *Node) welcome(id uint64) *peer.Welcome {
+	members := slices.DeleteFunc(slices.Clone(n.Said().Members), func(m entry.Member) bool { return !active(&m) })
+	return &peer.Welcome{ID: id, Groups: n.member.Groups, Members: members}
+}
+
+// joining is what is tried to admit a member, which has the id then.
+func (n *Node) joining(j *peer.Join, id *uint64) func(c *core) (bool, error) {
+	return n.changing(false, func(c *core, members []entry.Member) ([]entry.Member, error) {
 		for i := range members {
 			m := &members[i]
 			if m.Name != j.Name || !active(m) {
@@ -334,21 +362,7 @@ func (n *Node) Join(ctx context.Context, j *peer.Join) []byte {
 		if len(slices.DeleteFunc(slices.Clone(members), func(m entry.Member) bool { return !active(&m) })) >= entry.MaxMembers {
 			return nil, fmt.Errorf("there are %d members, which is the most", entry.MaxMembers)
 		}
-		id = n.Said().NextMember
-		return append(members, entry.Member{ID: id, Role: entry.Joining, Name: j.Name, Addr: j.Addr, PeerAddr: j.PeerAddr}), nil
+		*id = n.Said().NextMember
+		return append(members, entry.Member{ID: *id, Role: entry.Joining, Name: j.Name, Addr: j.Addr, PeerAddr: j.PeerAddr}), nil
 	})
-	if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); elsewhere {
-		reason := peer.NotLeader
-		if lead, _ := n.Leader(0); lead != 0 && lead != n.member.ID {
-			if m, ok := n.Said().member(lead); ok {
-				reason += " " + m.PeerAddr
-			}
-		}
-		return peer.AppendRefusal(nil, reason)
-	}
-	if err != nil {
-		return peer.AppendRefusal(nil, err.Error())
-	}
-	members := slices.DeleteFunc(slices.Clone(n.Said().Members), func(m entry.Member) bool { return !active(&m) })
-	return peer.AppendWelcome(nil, &peer.Welcome{ID: id, Groups: n.member.Groups, Members: members})
 }

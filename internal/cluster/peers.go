@@ -16,6 +16,9 @@ type peerState struct {
 	start   uint64 // the number of its process; 0 until it was heard of
 	version string
 
+	gone      uint64 // the number of a process of it that has ended
+	goneUntil int    // tick up to which that is believed: it may still be heard, late
+
 	heard   int // tick at which it said anything last; 0: never
 	clock   int64
 	clockAt time.Time // when it said so, by the own clock
@@ -58,13 +61,18 @@ func (c *core) peer(id uint64) *peerState {
 	return p
 }
 
-// up reports whether a member was heard within an election timeout.
+// up reports whether a member was heard within an election timeout, and its process is
+// not known to have ended since. INVARIANT: nobody hands its lead to one that has ended:
+// it would take no batches for an election timeout.
 func (c *core) up(id uint64) bool {
 	if id == c.n.member.ID {
 		return true
 	}
 	p := c.peers[id]
-	return p != nil && p.heard > 0 && c.ticks-p.heard <= group.ElectionTicks
+	if p == nil || p.heard == 0 || p.gone == p.start && c.ticks <= p.goneUntil {
+		return false
+	}
+	return c.ticks-p.heard <= group.ElectionTicks
 }
 
 // caughtUp reports whether a member has, but for a little, what this one has of a group.
@@ -102,6 +110,9 @@ func (c *core) flags() (f peer.Flags) {
 	}
 	if c.draining() {
 		f |= peer.Draining
+	}
+	if slices.ContainsFunc(c.groups, func(cg *coreGroup) bool { return cg.g.Lacks() }) {
+		f |= peer.Lacking
 	}
 	return f
 }
@@ -230,9 +241,9 @@ func (c *core) lookAtPeers() {
 // maxAhead is how far ahead of the others a clock is believed.
 const maxAhead = 10 * time.Second
 
-// clockNow returns the time that a leader gives to batches, and that retention goes by:
-// the own clock's, but not far ahead of what most voters say.
-func (c *core) clockNow() time.Time {
+// clockAhead returns how far the own clock is ahead of what is believed: it may not be far
+// ahead of what most voters say.
+func (c *core) clockAhead() time.Duration {
 	now := c.n.o.Now()
 	conf, _ := c.groups[0].g.Conf()
 	times := []int64{now.UnixMilli()}
@@ -242,11 +253,12 @@ func (c *core) clockNow() time.Time {
 		}
 	}
 	slices.Sort(times)
-	if most := time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead); now.After(most) {
-		return most
-	}
-	return now
+	return max(now.Sub(time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead)), 0)
 }
+
+// now returns the time that a leader gives to batches, and that retention goes by, in
+// milliseconds since 1970.
+func (n *Node) now() int64 { return n.o.Now().UnixMilli() - n.ahead.Load() }
 
 // majorityFree returns how much room there is, at least, on so many voters as are a
 // majority, this one among them.

@@ -39,11 +39,12 @@ func (c *core) whyUnready() error {
 	if c.n.disk.noRoom.Load() {
 		return errors.New("the disk is full: nothing is acknowledged until there is room")
 	}
-	for _, t := range c.troubled {
-		if err := t.log.Failed(); err != nil {
-			return fmt.Errorf("topic %s is read only: %w", t.log.Name(), err)
+	if len(c.troubled) > 0 {
+		l := c.troubled[0].log
+		if err := l.Failed(); err != nil {
+			return fmt.Errorf("topic %s is read only: %w", l.Name(), err)
 		}
-		return fmt.Errorf("topic %s is damaged: what is missing is fetched from other members", t.log.Name())
+		return fmt.Errorf("topic %s is damaged: what is missing is fetched from other members", l.Name())
 	}
 	for i, cg := range c.groups {
 		switch leader, _ := cg.g.Leader(); {

@@ -50,7 +50,7 @@ func (k *keeper) tick() {
 func (k *keeper) soon() { k.post(func() { k.next = 0 }) }
 
 func (k *keeper) look(limits *Limits) {
-	now := time.UnixMilli(k.n.clock.Load())
+	now := time.UnixMilli(k.n.now())
 	for _, l := range k.n.names.logs() {
 		if _, ready := k.n.Leader(l.group); !ready {
 			k.drop(l)

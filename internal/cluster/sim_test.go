@@ -59,8 +59,10 @@ type sim struct {
 	doubted map[string]bool
 	trimmed map[entry.ID]int64
 	cuts    map[entry.ID]map[int64]bool // where leaders have had partitions begin
+	looks   []*look                     // requests with fresh=1
+	change  *change                     // a member that comes or goes; nil: none does
 
-	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes int }
+	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes, joins, outs, fresh int }
 }
 
 type letter struct {
@@ -78,6 +80,7 @@ type simMember struct {
 	proc  *process
 	store *storage.Store
 	node  *Node
+	out   bool // it was told that it is none any more
 	boot  uint64
 	ends  map[entry.ID]int64 // readable ends that were seen
 	took  bool               // a table was taken over since the start
@@ -162,6 +165,9 @@ func newSim(t *testing.T, seed uint64, voters int) *sim {
 
 func (m *simMember) start() {
 	s := m.s
+	if m.gone() {
+		return
+	}
 	m.disk.SetClock(s.now)
 	m.proc = newProcess(m.disk)
 	store, err := storage.Open(s.t.Context(), storage.Options{
@@ -296,7 +302,7 @@ func (n simNet) Beat(to uint64, b *peer.Beat) {
 func (n simNet) Suggest(uint64, []byte) {}
 
 func (n simNet) Sums(from uint64, id entry.ID, offset, end int64) ([]uint32, error) {
-	o := n.m.s.members[from-1]
+	o := n.m.s.member(from)
 	if !o.up() || !n.m.s.linked(n.m.id, from) {
 		return nil, ErrNotHere
 	}
@@ -310,11 +316,19 @@ func (n simNet) Sending(to uint64, number int) bool {
 }
 
 func (n simNet) Fetch(from uint64, id entry.ID, offset, end int64) (Fetched, error) {
-	o := n.m.s.members[from-1]
+	o := n.m.s.member(from)
 	if !o.up() || !n.m.s.linked(n.m.id, from) || !n.m.s.linked(from, n.m.id) {
 		return Fetched{}, errors.New("not reached")
 	}
 	return o.node.Serve(id, offset, end)
+}
+
+// member returns a member by its id; who was admitted may not be there yet.
+func (s *sim) member(id uint64) *simMember {
+	if id > uint64(len(s.members)) {
+		return &simMember{s: s, id: id}
+	}
+	return s.members[id-1]
 }
 
 func (s *sim) linked(from, to uint64) bool { return !s.cut[[2]uint64{from, to}] }
@@ -335,8 +349,13 @@ func (s *sim) deliver() {
 	default:
 		s.net = slices.Delete(s.net, i, i+1)
 	}
-	from, to := s.members[l.from-1], s.members[l.to-1]
+	from, to := s.member(l.from), s.member(l.to)
 	if !from.up() || !to.up() || !s.linked(l.from, l.to) {
+		return
+	}
+	if to.node.Removed(l.from) {
+		s.stats.outs++
+		from.leave()
 		return
 	}
 	if l.beat != nil {
@@ -670,6 +689,8 @@ func (c *simClient) forget() {
 func (s *sim) step() {
 	r := s.r
 	s.micros.Add(int64(r.IntN(3)) * 1000)
+	s.lookAtChange()
+	s.lookAtFresh()
 	m := s.members[r.IntN(len(s.members))]
 	switch k := r.IntN(1000); {
 	case k < 300:
@@ -694,8 +715,12 @@ func (s *sim) step() {
 		if m.up() && r.IntN(4) == 0 {
 			m.node.Tick()
 		}
-	case k < 900:
+	case k < 890:
 		s.clients[r.IntN(len(s.clients))].step()
+	case k < 900:
+		if m.up() {
+			s.askFresh(m)
+		}
 	case k < 901:
 		if s.hurt != 0 && r.IntN(3) == 0 {
 			s.heal()
@@ -719,10 +744,13 @@ func (s *sim) step() {
 		m.start()
 	case s.quiet:
 	case k < 915:
-		if r.IntN(3) > 0 {
+		switch k := r.IntN(6); {
+		case k < 4:
 			s.admin(m)
-		} else {
+		case k < 5:
 			s.changeMembers(m)
+		default:
+			s.comeOrGo(m)
 		}
 	case k < 920:
 		if m.up() && r.IntN(4) == 0 {
@@ -935,6 +963,9 @@ func (s *sim) admin(m *simMember) {
 // changing reports whether a change of members is proposed that is newer than that.
 func (s *sim) changing(change uint64) bool {
 	return slices.ContainsFunc(s.members, func(m *simMember) bool {
+		if m.gone() {
+			return false
+		}
 		if !m.up() {
 			return true
 		}
@@ -943,34 +974,52 @@ func (s *sim) changing(change uint64) bool {
 	})
 }
 
-// changeMembers has other members vote, when all have everything and the change before
-// is done.
-func (s *sim) changeMembers(lead *simMember) {
+// changeable reports whether a member leads group 0, and all have everything and the
+// change of members before is done.
+func (s *sim) changeable(lead *simMember) bool {
 	if !lead.up() || s.hurt != 0 {
-		return
+		return false
 	}
-	if _, ready := lead.node.core.groups[0].g.Leads(); !ready {
-		return
+	if _, ready := lead.node.core.groups[0].g.Leads(); !ready || !lead.node.core.idle() {
+		return false
 	}
-	change, _, _ := lead.node.core.groups[0].g.Members()
 	for i, cg := range lead.node.core.groups {
-		if change > 0 && !lead.node.core.settled(i, change) {
-			return
-		}
 		for _, m := range s.members {
+			if m.gone() {
+				continue
+			}
 			if !m.up() {
-				return
+				return false
 			}
 			g := m.node.core.groups[i].g
 			if _, index := g.TakingOver(); index != 0 || g.Applied()+3 < cg.g.Applied() || g.Failed() {
-				return
+				return false
 			}
 		}
 	}
-	voters := 1 + 2*s.r.IntN((len(s.members)+1)/2)
+	return true
+}
+
+// changeMembers has other members vote, when all have everything and the change before
+// is done.
+func (s *sim) changeMembers(lead *simMember) {
+	if s.change != nil || !s.changeable(lead) {
+		return
+	}
+	var all []entry.Member
+	for _, e := range lead.node.Said().Members {
+		if !active(&e) {
+			continue
+		}
+		if s.member(e.ID).gone() {
+			return // it was admitted and never heard of it: it is no voter
+		}
+		all = append(all, e)
+	}
+	voters := 1 + 2*s.r.IntN((len(all)+1)/2)
 	members := entry.Members{}
-	for i, k := range s.r.Perm(len(s.members)) {
-		e := lead.node.core.groups[0].g.Member(uint64(k) + 1)
+	for i, k := range s.r.Perm(len(all)) {
+		e := all[k]
 		e.Role = entry.Learner
 		if i < voters {
 			e.Role = entry.Voter
@@ -997,6 +1046,9 @@ func (s *sim) converged() string {
 	for g := range simGroups {
 		var lead *group.Group
 		for _, m := range s.members {
+			if m.gone() {
+				continue
+			}
 			if !m.up() {
 				return fmt.Sprintf("member %d is down", m.id)
 			}
@@ -1009,6 +1061,9 @@ func (s *sim) converged() string {
 		}
 		index, _ := lead.Last()
 		for _, m := range s.members {
+			if m.gone() {
+				continue
+			}
 			gr := m.node.core.groups[g].g
 			last, _ := gr.Last()
 			if gr.Failed() {
@@ -1043,8 +1098,10 @@ func (s *sim) run(steps int) {
 	s.quiet = true
 	clear(s.cut)
 	for _, m := range s.members {
-		m.disk.ClearFaults()
-		m.proc.full = false
+		if !m.gone() {
+			m.disk.ClearFaults()
+			m.proc.full = false
+		}
 	}
 	why := ""
 	for i := range 400_000 {
@@ -1092,6 +1149,9 @@ func differ(a, b []byte) int {
 func (s *sim) final() {
 	oldest := make(map[entry.ID]int64)
 	for _, m := range s.members {
+		if m.gone() {
+			continue
+		}
 		for g, cg := range m.node.core.groups {
 			for _, t := range cg.g.Topics() {
 				l := m.node.topics.get(g, t.Number)

@@ -62,7 +62,6 @@ func Open(o Options) (*Node, error) {
 	}
 	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
 	n.core = core{actor: newActor(), n: n, peers: make(map[uint64]*peerState)}
-	n.clock.Store(o.Now().UnixMilli())
 	n.free.Store(-1)
 	n.disk = disk{actor: newActor(), n: n, doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
@@ -88,7 +87,8 @@ func Open(o Options) (*Node, error) {
 	var touched []*storage.Log
 	for i, state := range states {
 		cg := &coreGroup{
-			g:        group.New(group.Config{Number: uint16(i), ID: n.member.ID}, state),
+			number:   i,
+			g:        group.New(group.Config{Number: uint16(i), ID: n.member.ID, Start: o.Start}, state),
 			verdicts: make(map[verdictKey]*verdict), fresh: make(map[uint64]func(error)), seen: make(map[uint32][]storage.Range),
 		}
 		n.core.groups = append(n.core.groups, cg)

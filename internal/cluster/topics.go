@@ -143,7 +143,7 @@ func (t Topics) make(ctx context.Context, name string) (*Log, error) {
 				return false, err
 			}
 		}
-		v, err := c.proposeTo(number, entry.Create{Topic: g.NextTopic(), ID: id, Name: name, Time: t.n.clock.Load()})
+		v, err := c.proposeTo(number, entry.Create{Topic: g.NextTopic(), ID: id, Name: name, Time: t.n.now()})
 		proposed = v
 		if errors.Is(err, group.ErrBusy) {
 			err = nil // another time

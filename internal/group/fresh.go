@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	raft "go.etcd.io/raft/v3"
@@ -28,16 +29,28 @@ func (g *Group) Fresh(id uint64) {
 		return
 	}
 	g.fresh = append(g.fresh, fresh{id: id, since: g.ticks})
-	g.rn.ReadIndex(binary.LittleEndian.AppendUint64(nil, id))
+	g.rn.ReadIndex(g.freshContext(id))
 	g.drain()
+}
+
+// freshContext is by what raft knows a request again, which no other member has, and no
+// other start of this one: an answer that was meant for another request, and comes late,
+// would be taken for one that others gave after this one.
+func (g *Group) freshContext(id uint64) []byte {
+	b := binary.LittleEndian.AppendUint64(nil, g.cfg.ID)
+	b = binary.LittleEndian.AppendUint64(b, g.cfg.Start)
+	return binary.LittleEndian.AppendUint64(b, id)
 }
 
 // freshRead notes how far a request has to be applied.
 func (g *Group) freshRead(r raft.ReadState) {
-	if len(r.RequestCtx) != 8 {
+	if len(r.RequestCtx) != 3*8 {
 		return
 	}
-	id := binary.LittleEndian.Uint64(r.RequestCtx)
+	id := binary.LittleEndian.Uint64(r.RequestCtx[2*8:])
+	if !bytes.Equal(r.RequestCtx, g.freshContext(id)) {
+		return
+	}
 	for i := range g.fresh {
 		if g.fresh[i].id == id {
 			g.fresh[i].index = max(r.Index, 1)

@@ -46,6 +46,7 @@ var ErrLostLog = errors.New("group: the log is shorter than what was told of it"
 type Config struct {
 	Number uint16
 	ID     uint64
+	Start  uint64 // another number each time that the member starts
 }
 
 // State is what a member log says of the group.
@@ -87,6 +88,7 @@ type Group struct {
 	seq     uint64 // of the newest store
 	durable uint64
 	stores  []promise // what is to be said when stores are durable, in order
+	awaited uint64    // the newest store that somebody waits for
 	entries uint64    // the newest store that has entries
 	todo    []todo    // what is to be carried out, in order
 	spans   []span    // which stores wrote the entries that are not durable
@@ -140,7 +142,7 @@ func New(cfg Config, s State) *Group {
 	if len(s.Entries) > 0 {
 		g.log.append(s.Entries)
 	}
-	g.known = max(g.known, min(s.Commit, g.log.last()))
+	g.known = max(g.known, min(s.Commit, g.log.last()), g.certainConf())
 	g.noted = g.known
 	for i := range g.log.entries {
 		if e := &g.log.entries[i]; e.Index <= g.known {
@@ -415,6 +417,10 @@ func (g *Group) Unreachable(id uint64) {
 		g.rn.ReportUnreachable(id)
 	}
 }
+
+// Lacks reports whether the member lacks bytes of its own log, or soon will: it does not
+// campaign.
+func (g *Group) Lacks() bool { return g.lacks() }
 
 // lacks reports whether the member lacks bytes of its own log, or soon will.
 func (g *Group) lacks() bool { return len(g.damage) > 0 || g.takeover != nil }

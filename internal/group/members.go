@@ -153,6 +153,25 @@ func (g *Group) heldBack(m *pb.Message) bool {
 	return left > 0 && last > left && (last > g.log.last() || g.entrySeq(last) > g.durable)
 }
 
+// certainConf returns the newest change of the configuration of which the log says that it
+// is committed, or 0: there is a later one, which was proposed by who had applied it. That
+// a record says it is not enough: a follower stores several entries at once, and may
+// restart before the record. By the configuration before, it would elect and commit without
+// who votes by the later one.
+func (g *Group) certainConf() uint64 {
+	later := false
+	for i := len(g.log.entries) - 1; i >= 0; i-- {
+		switch e := &g.log.entries[i]; pb.EntryType(e.Type) {
+		case pb.EntryConfChange, pb.EntryConfChangeV2:
+			if later {
+				return e.Index
+			}
+			later = true
+		}
+	}
+	return 0
+}
+
 // unapplied returns the newest change of the configuration that is in the log and not
 // applied, of which is is true, or 0.
 func (g *Group) unapplied(is func(*pb.ConfChangeV2) bool) uint64 {

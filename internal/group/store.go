@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -23,16 +24,34 @@ func (g *Group) store(m *pb.Message, came []*pb.Entry, bodies []Body) {
 	if raw := m.GetEntries(); len(raw) > 0 {
 		g.storeEntries(s, raw, came, bodies)
 	}
-	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil || len(p.responses) > 0
+	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil
 	if !s.Sync {
-		return // it is of the commit alone, which is noted when it is applied
+		g.answer(p.responses) // else it is of the commit alone, which is noted when it is applied
+		return
 	}
 	g.add(s, p)
+}
+
+// answer delivers responses for which nothing is to be written: to a MsgApp that only
+// says what is committed, or to a MsgPreVote. INVARIANT: they are not delivered before
+// all is durable that raft had wanted written when it gave them. A sync of their own
+// would be one for each entry, and what comes next would wait until it has ended.
+func (g *Group) answer(responses []*pb.Message) {
+	for i := range g.stores {
+		if g.stores[i].seq == g.awaited {
+			g.stores[i].responses = append(slices.Clip(g.stores[i].responses), responses...)
+			return
+		}
+	}
+	g.respond(responses)
 }
 
 // add has a store done.
 func (g *Group) add(s *Store, p promise) {
 	g.seq = s.Seq
+	if s.Sync {
+		g.awaited = s.Seq
+	}
 	p.seq = s.Seq
 	g.stores = append(g.stores, p)
 	g.out.Tasks = append(g.out.Tasks, s)

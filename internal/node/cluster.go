@@ -56,9 +56,11 @@ type member struct {
 	addr      string // where clients find it
 	replaces  uint64 // the id that it had before it lost its log; 0: none
 	stopping  chan struct{}
+	refusal   atomic.Pointer[string] // the last one that was logged
 	peerAddr  string
 
-	producers int64 // as the store was opened
+	producers int64        // as the store was opened
+	warned    atomic.Int64 // the value of producers that was last heard of
 	said      atomic.Pointer[cluster.Said]
 	limits    atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
 }
@@ -75,15 +77,15 @@ func (n *Node) checkMembership() (who grouplog.Member, is bool, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if c.Node != "" && len(c.Join) == 0 {
-			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: --join and --cluster. To run without one: leave out --node",
-				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node)
+			return who, false, fmt.Errorf("%w: %s is no member of a cluster, and --node is %s. To begin a cluster: logd cluster init --workdir %s --node %s. To join one: logd --workdir %s --node %s --join HOST:PORT --cluster ID. To run without one: leave out --node",
+				ErrMembership, c.WorkDir, c.Node, c.WorkDir, c.Node, c.WorkDir, c.Node)
 		}
 		return who, false, nil
 	case err != nil:
 		return who, false, err
 	case c.Node == "":
-		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: --node %s. To make it a server of its own again: logd cluster single --workdir %s",
-			ErrMembership, c.WorkDir, who.Name, who.Name, c.WorkDir)
+		return who, true, fmt.Errorf("%w: %s is member %s of a cluster. To start the member: logd --workdir %s --node %s. To make it a server of its own again: logd cluster single --workdir %s",
+			ErrMembership, c.WorkDir, who.Name, c.WorkDir, who.Name, c.WorkDir)
 	case c.Node != who.Name:
 		return who, true, fmt.Errorf("%w: %s is member %s of a cluster, and --node is %s", ErrMembership, c.WorkDir, who.Name, c.Node)
 	case c.Cluster != "" && !strings.EqualFold(c.Cluster, hex.EncodeToString(who.Cluster[:])):
@@ -142,6 +144,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	}
 	said := cluster.Saved(n.fs)
 	m.producers = m.configOf(said).producers()
+	m.warned.Store(m.producers)
 	m.apply(said)
 	return m, nil
 }
@@ -362,7 +365,9 @@ func (m *member) refused(by uint64, reason string) {
 	case peer.GoneBack:
 		m.n.fail(ErrGoneBack)
 	default:
-		m.n.log.Warn("refused by another member", "id", by, "reason", reason)
+		if last := m.refusal.Swap(&reason); last == nil || *last != reason {
+			m.n.log.Warn("refused by another member", "id", by, "reason", reason)
+		}
 	}
 }
 
@@ -410,7 +415,7 @@ func (m *member) apply(s *cluster.Said) {
 			}
 		}
 	}
-	if now := m.configOf(s).producers(); now != m.producers && len(s.Settings) > 0 {
+	if now := m.configOf(s).producers(); m.warned.Swap(now) != now && now != m.producers && len(s.Settings) > 0 {
 		m.n.log.Warn("the setting takes effect when this member is started the next time", "setting", "producers", "value", now, "now", m.producers)
 	}
 	m.limits.Store(&c)
@@ -433,6 +438,9 @@ func (m *member) settings() protocol.Settings {
 	s := m.n.settings(m.limits.Load())
 	s.FlushBatches, s.FlushInterval = 1, 0 // what is acknowledged is synced, on a majority
 	s.Node, s.Cluster, s.ElectionTimeout = m.who.Name, hex.EncodeToString(m.who.Cluster[:]), m.n.o.Config.ElectionTimeout
+	c := m.limits.Load()
+	s.RetentionAge, s.RetentionBytes, s.KeepFree = c.RetentionAge, c.RetentionBytes, c.KeepFree
+	s.Topics, s.TopicsWhitelist = int64(c.Topics), strings.Join(c.TopicsWhitelist, ",")
 	return s
 }
 

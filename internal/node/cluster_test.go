@@ -290,7 +290,15 @@ func TestClusterCommands(t *testing.T) {
 				t.Errorf("%s leads, want %s", got, to)
 			}
 		}
-		c.do("TRANSFER b group=2")
+		for g := range 4 { // also who does not lead the group knows that there is no such topic
+			c.do(fmt.Sprintf("TRANSFER b group=%d", g))
+		}
+		c.do("TRANSFER a group=0")
+		if line, _ := askLine(c, "TRANSFER c topic=nothing"); line != "ERR invalid request" {
+			t.Errorf("TRANSFER for a topic that is not there: %q", line)
+		}
+		c.do("TRANSFER a topic=t")
+		c.wait("b", "INFO t", func(b string) bool { return field(b, "Leader") == c.configs["a"].Host })
 		c.wait("b", "GROUPS", func(b string) bool { return strings.Contains(b, "group=2 leader=b prefers=b ") })
 	})
 	t.Run("not here", func(t *testing.T) {
@@ -348,6 +356,10 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("bad settings: %q, %q", line, other)
 		}
 		c.do("SETTING topics-whitelist t,u")
+		c.do("SETTING retention-age 24h")
+		if _, body := c.do("CONFIG"); field(body, "TopicsWhitelist") != "t,u" || field(body, "RetentionAge") != "24h0m0s" {
+			t.Errorf("CONFIG does not show what was set: %q", body)
+		}
 		c.write("u", "x")
 		if line, _ := askLine(c, batchLines("w", "x")); line != "ERR topic not allowed" {
 			t.Errorf("a topic that is not listed: %q", line)
@@ -368,6 +380,11 @@ func TestClusterCommands(t *testing.T) {
 		if line != "ERR invalid request" {
 			t.Errorf("TRANSFER to a member that is drained: %q", line)
 		}
+		c.do("DRAIN b")
+		if line, _ := askLine(c, "DRAIN c"); line != "ERR invalid request" {
+			t.Errorf("DRAIN of the last one that may lead: %q", line)
+		}
+		c.do("DRAIN b off=1")
 		c.do("DRAIN a off=1")
 		c.do("TRANSFER a group=1")
 	})

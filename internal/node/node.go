@@ -328,7 +328,7 @@ func flushInterval(c *config.Config) time.Duration {
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
 	m := n.member.Load()
-	if m != nil && m.node != nil {
+	if m != nil && m.node != nil && ctx.Err() == nil {
 		m.handOver(ctx)
 	}
 	if s := n.server.Load(); s != nil {

@@ -132,6 +132,7 @@ const (
 	Failed   Flags = 1 << iota // a write or sync of a group has failed
 	Full                       // there is no room
 	Draining                   // it is to lead nothing
+	Lacking                    // bytes of topics are missing, and being fetched
 )
 
 // GroupBeat is what a beat says of a group.

@@ -3,6 +3,7 @@ package peernet
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
@@ -155,13 +156,31 @@ func (c *inbound) serve() {
 
 // refuse answers with a reason, and ends the connection so that it arrives.
 func (c *inbound) refuse(reason string) error {
-	c.t.log.Warn("connection refused", "remote", c.nc.RemoteAddr(), "reason", reason)
+	level := slog.LevelDebug
+	if c.t.worthSaying(reason) {
+		level = slog.LevelWarn
+	}
+	c.t.log.Log(c.ctx, level, "connection refused", "remote", c.nc.RemoteAddr(), "reason", reason)
 	c.nc.SetWriteDeadline(time.Now().Add(handshake))
 	if _, err := c.nc.Write(peer.AppendRefusal(nil, reason)); err != nil {
 		return err
 	}
 	socket.Linger(c.nc)
 	return nil
+}
+
+// sayEvery is how often the same reason is logged: who is refused comes again and again.
+const sayEvery = 30 * time.Second
+
+// worthSaying reports whether a reason was not logged for a while.
+func (t *Transport) worthSaying(reason string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.said[reason]) < sayEvery || len(t.said) > 100 {
+		return false
+	}
+	t.said[reason] = time.Now()
+	return true
 }
 
 func (c *inbound) join(r *peer.Join) {

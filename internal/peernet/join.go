@@ -3,6 +3,7 @@ package peernet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -40,6 +41,8 @@ func Join(ctx context.Context, addrs []string, j *peer.Join, told func(addr stri
 				hint = strings.TrimSpace(leader)
 			case refused.Reason == peer.WrongCluster:
 				return nil, err
+			case refused.Reason == clientPort:
+				return nil, fmt.Errorf("%s is where clients are served, and the peer address of a member is wanted: %w", addr, err)
 			}
 		}
 		timer := time.NewTimer(p.next()/2 + rand.N(10*time.Millisecond))
@@ -51,6 +54,9 @@ func Join(ctx context.Context, addrs []string, j *peer.Join, told func(addr stri
 	}
 	return nil, ctx.Err()
 }
+
+// clientPort is what a listener for clients says of what it does not understand.
+const clientPort = "invalid protocol"
 
 func joinAt(ctx context.Context, addr string, j *peer.Join) (*peer.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)

@@ -133,6 +133,7 @@ type Transport struct {
 	listener net.Listener
 	members  map[uint64]*member // those who have dialed
 	conns    map[*inbound]struct{}
+	said     map[string]time.Time // why connections were refused, as it was logged
 }
 
 var _ cluster.Transport = (*Transport)(nil)
@@ -148,6 +149,7 @@ func New(o Options) *Transport {
 	t := &Transport{
 		o: o, log: o.Logger, silence: max(minSilence, 10*o.Tick),
 		members: make(map[uint64]*member), conns: make(map[*inbound]struct{}),
+		said: make(map[string]time.Time),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.remotes.Store(new(map[uint64]*remote))

@@ -113,15 +113,24 @@ func (r *remote) run() {
 func (r *remote) gone() {
 	r.t.node.PeerGone(r.id)
 	r.t.wg.Go(func() {
-		timer := time.NewTimer(10*time.Millisecond + rand.N(90*time.Millisecond))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			r.t.node.Campaign(r.id)
-		case <-r.ctx.Done():
+		least, most := 10*time.Millisecond, 90*time.Millisecond
+		for range campaigns {
+			timer := time.NewTimer(least + rand.N(most))
+			select {
+			case <-timer.C:
+				r.t.node.Campaign(r.id)
+			case <-r.ctx.Done():
+				timer.Stop()
+				return
+			}
+			least, most = 100*time.Millisecond, 150*time.Millisecond
 		}
 	})
 }
+
+// campaigns is how often the node is to campaign, as long as nobody leads: two that do so
+// at the same time keep each other from being elected.
+const campaigns = 3
 
 // outbound is a connection that was dialed.
 type outbound struct {

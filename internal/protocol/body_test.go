@@ -122,10 +122,12 @@ func TestBodies(t *testing.T) {
 				{Topic: "b", Base: 7, End: 9, State: "failed", Attempts: 3, Next: at, Error: "no room at all"},
 			}},
 		{"info", aTopicInCluster, protocol.TopicInfo{Next: 9, Partitions: 1, Bytes: 9, Messages: 1, Batches: 1, Role: protocol.Follower, Group: 3, Leader: "b:1774", Term: 7}},
-		{"config", aConfig + "Node: a\r\nCluster: 0f\r\nElectionTimeout: 1s\r\n", protocol.Settings{
+		{"config", aConfig + "Node: a\r\nCluster: 0f\r\nElectionTimeout: 1s\r\n" +
+			"RetentionAge: 168h0m0s\r\nRetentionBytes: 9\r\nTopics: 1000\r\nTopicsWhitelist: a,b\r\nKeepFree: 7\r\n", protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
 			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
 			Node: "a", Cluster: "0f", ElectionTimeout: time.Second,
+			RetentionAge: 168 * time.Hour, RetentionBytes: 9, Topics: 1000, TopicsWhitelist: "a,b", KeepFree: 7,
 		}},
 		{"cluster", aCluster, protocol.ClusterInfo{Cluster: "0f", Groups: 8, Members: []protocol.MemberInfo{
 			{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.0"},

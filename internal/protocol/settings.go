@@ -25,6 +25,11 @@ type Settings struct {
 	Node            string
 	Cluster         string        // hexadecimal id
 	ElectionTimeout time.Duration // after how much silence of a leader another is elected
+	RetentionAge    time.Duration
+	RetentionBytes  int64
+	Topics          int64  // how many there may be
+	TopicsWhitelist string // with commas between
+	KeepFree        int64
 }
 
 // SyncsFirst reports whether a batch is on stable storage when the server answers
@@ -50,6 +55,11 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 		dst = AppendField(dst, "Node", s.Node)
 		dst = AppendField(dst, "Cluster", s.Cluster)
 		dst = AppendField(dst, "ElectionTimeout", s.ElectionTimeout.String())
+		dst = AppendField(dst, "RetentionAge", s.RetentionAge.String())
+		number("RetentionBytes", s.RetentionBytes)
+		number("Topics", s.Topics)
+		dst = AppendField(dst, "TopicsWhitelist", s.TopicsWhitelist)
+		number("KeepFree", s.KeepFree)
 	}
 	return dst
 }
@@ -67,6 +77,8 @@ func ParseSettings(body []byte) (Settings, error) {
 		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
 		"Producers": &s.Producers, "Version": &s.Version,
 		"Node": &s.Node, "Cluster": &s.Cluster, "ElectionTimeout": &s.ElectionTimeout,
+		"RetentionAge": &s.RetentionAge, "RetentionBytes": &s.RetentionBytes, "Topics": &s.Topics,
+		"TopicsWhitelist": &s.TopicsWhitelist, "KeepFree": &s.KeepFree,
 	}
 	for _, f := range fields {
 		var err error

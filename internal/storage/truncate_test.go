@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -151,4 +152,35 @@ func TestTruncateToMissing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTruncateWithoutRoom cuts off where there is room in the journal and none for the
+// index: the log is as it was, takes the same again when there is some, and has not failed.
+func TestTruncateWithoutRoom(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, Options{FlushInterval: -1, Partitions: -1})
+	l := mustCreate(t, s, "t")
+	for _, body := range strings.Split("abcdef", "") {
+		mustAppend(t, l, batchOf("t", body))
+	}
+	offset, next := l.Next()/2, l.Next()
+	disk.FailAt(1, vfstest.Fault{Err: syscall.ENOSPC, Forever: true, Match: func(op vfstest.Op) bool {
+		return takesRoom(op) && strings.HasSuffix(op.Name, ".idx")
+	}})
+	for range 2 {
+		err := l.TruncateTo(t.Context(), offset)
+		if !errors.Is(err, ErrReadOnly) || !errors.Is(err, syscall.ENOSPC) || l.Next() != next || l.Failed() != nil {
+			t.Fatalf("without room: %v, next %d, failed %v", err, l.Next(), l.Failed())
+		}
+	}
+	if got := strings.Join(readable(t, l), ""); got != "abcdef" {
+		t.Errorf("the log has %q", got)
+	}
+	disk.ClearFaults()
+	must(t, l.TruncateTo(t.Context(), offset))
+	mustAppend(t, l, batchOf("t", "x"))
+	if got := strings.Join(readable(t, l), ""); got != "abcx" {
+		t.Errorf("then the log has %q", got)
+	}
+	must(t, s.Close())
 }

@@ -64,9 +64,12 @@ type NotLeaderError struct {
 	// that the batch is there, and it may come here yet. Watch tells.
 	Beyond bool
 	// Leads is set where this member leads as far as it knows: if it still does after
-	// Cluster.Fresh, there is no such batch.
+	// Cluster.Fresh, there is no such batch. The error is ErrNotFound, too, then.
 	Leads bool
 }
+
+// Is reports whether the error stands for ErrNotFound, as far as this member knows.
+func (e *NotLeaderError) Is(target error) bool { return e.Leads && target == ErrNotFound }
 
 // Error tells where to go.
 func (e *NotLeaderError) Error() string {

@@ -143,3 +143,10 @@ func (p *Process) tail() []byte {
 	}
 	return bytes.TrimSpace(out[max(len(out)-logTail, 0):])
 }
+
+// Pause stops the process and its group where they are, by SIGSTOP. It can be
+// killed then, but not stopped.
+func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+
+// Resume lets what was paused go on.
+func (p *Process) Resume() { p.signal(syscall.SIGCONT) }

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -61,6 +62,40 @@ func TestStopKillsWhatDoesNotEnd(t *testing.T) {
 	if err := p.Stop(50 * time.Millisecond); err == nil {
 		t.Error("no error for a process that had to be killed")
 	}
+	if alive(p) {
+		t.Error("the process lives on")
+	}
+}
+
+func TestPause(t *testing.T) {
+	p := start(t, "echo up; trap 'exit 0' TERM; while :; do :; done")
+	if err := p.Await(t.Context(), output(p)); err != nil {
+		t.Fatal(err)
+	}
+	state := func(want string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		return p.Await(ctx, func(context.Context) error {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+			if err != nil {
+				return err
+			}
+			if got := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')'):]))[1]; !strings.Contains(want, got) {
+				return fmt.Errorf("its state is %s", got)
+			}
+			return nil
+		})
+	}
+	p.Pause()
+	if err := state("T"); err != nil {
+		t.Errorf("paused: %v", err)
+	}
+	p.Resume()
+	if err := state("RS"); err != nil {
+		t.Errorf("resumed: %v", err)
+	}
+	p.Pause()
+	p.Kill()
 	if alive(p) {
 		t.Error("the process lives on")
 	}

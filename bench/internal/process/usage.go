@@ -15,6 +15,7 @@ const ticksPerSecond = 100
 type Usage struct {
 	CPUSeconds float64 // user and system, of all threads
 	PeakBytes  int64   // the most memory that was resident at once
+	Bytes      int64   // memory that is resident now
 	Files      int     // open now, sockets included
 	DiskBytes  int64   // caused to be read from disk
 }
@@ -42,6 +43,11 @@ func usage(dir string) (Usage, error) {
 		return u, err
 	}
 	u.PeakBytes = peak << 10
+	now, err := number(string(status), "VmRSS:")
+	if err != nil {
+		return u, err
+	}
+	u.Bytes = now << 10
 	files, err := os.ReadDir(filepath.Join(dir, "fd"))
 	if err != nil {
 		return u, err

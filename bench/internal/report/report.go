@@ -24,6 +24,14 @@ const (
 	WriteP99   Metric = "write p99 µs"
 	CatchUp    Metric = "catch-up MB/s"
 	Operations Metric = "operations/s"
+	Gap50      Metric = "gap p50 ms"
+	Gap99      Metric = "gap p99 ms"
+	GapMost    Metric = "longest gap ms"
+	Gaps       Metric = "gaps"
+	Ratio      Metric = "of the first"
+	Entries    Metric = "entries/batch"
+	Idle       Metric = "idle CPU %"
+	Memory     Metric = "memory MiB"
 	Start      Metric = "start s"
 	CPU        Metric = "server CPU s"
 	CPUMessage Metric = "server CPU µs/message"
@@ -33,7 +41,7 @@ const (
 )
 
 var metrics = []Metric{
-	Messages, Bytes, Topics, P50, P99, P999, WriteP99, CatchUp, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
+	Messages, Bytes, Topics, P50, P99, P999, WriteP99, CatchUp, Gap50, Gap99, GapMost, Gaps, Ratio, Entries, Idle, Memory, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
 }
 
 // Values are what one sample measured.

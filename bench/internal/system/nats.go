@@ -64,7 +64,7 @@ func (s *NATS) Start(ctx context.Context, o Options) (Server, error) {
 		err := os.WriteFile(conf, []byte(text+"}\n"), 0o600)
 		return process.Command{Path: s.path, Args: []string{"-c", conf}, Dir: o.Dir}, err
 	}
-	server := new(natsServer)
+	server := &natsServer{replicas: 1, pending: natsPending}
 	ready := func(ctx context.Context, addrs []string) error {
 		server.url = "nats://" + addrs[0]
 		nc, js, err := server.connect()
@@ -85,8 +85,10 @@ func (s *NATS) Start(ctx context.Context, o Options) (Server, error) {
 }
 
 type natsServer struct {
-	process *process.Process
-	url     string
+	process  *process.Process
+	url      string
+	replicas int // of each stream
+	pending  int // messages that a writer has in flight
 }
 
 func (s *natsServer) Process() *process.Process { return s.process }
@@ -111,7 +113,7 @@ func (s *natsServer) Topics(ctx context.Context, prefix string, n int) ([]string
 	}
 	defer nc.Close()
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: prefix, Subjects: []string{prefix + ".*"}, Storage: jetstream.FileStorage, Replicas: 1,
+		Name: prefix, Subjects: []string{prefix + ".*"}, Storage: jetstream.FileStorage, Replicas: s.replicas,
 	})
 	list := make([]string, n)
 	for i := range list {
@@ -136,10 +138,15 @@ type natsWriter struct {
 }
 
 func (s *natsServer) Writer(ctx context.Context, topic string) (Writer, error) {
+	return s.writer(ctx, topic, s.pending)
+}
+
+// writer returns a writer with so many messages in flight.
+func (s *natsServer) writer(ctx context.Context, topic string, pending int) (*natsWriter, error) {
 	w := &natsWriter{ctx: ctx, topic: topic}
 	var err error
 	w.nc, w.js, err = s.connect(
-		jetstream.WithPublishAsyncMaxPending(natsPending),
+		jetstream.WithPublishAsyncMaxPending(pending),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, _ *nats.Msg, err error) {
 			w.failed.CompareAndSwap(nil, &err)
 		}))

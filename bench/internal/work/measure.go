@@ -22,12 +22,34 @@ type done struct {
 
 // measure runs a phase and returns its rates and what the server used for it.
 func measure(server system.Server, phase func() (done, error)) (report.Values, error) {
-	p := server.Process()
-	before, err := p.Usage()
+	return measureAll([]system.Server{server}, phase)
+}
+
+// usage returns what servers have used together; memory and files are those of the
+// one with the most.
+func usage(servers []system.Server) (process.Usage, error) {
+	var all process.Usage
+	for _, s := range servers {
+		u, err := s.Process().Usage()
+		if err != nil {
+			return all, err
+		}
+		all.CPUSeconds += u.CPUSeconds
+		all.DiskBytes += u.DiskBytes
+		all.PeakBytes = max(all.PeakBytes, u.PeakBytes)
+		all.Bytes = max(all.Bytes, u.Bytes)
+		all.Files = max(all.Files, u.Files)
+	}
+	return all, nil
+}
+
+// measureAll runs a phase and returns its rates and what the servers used for it.
+func measureAll(servers []system.Server, phase func() (done, error)) (report.Values, error) {
+	before, err := usage(servers)
 	if err != nil {
 		return nil, err
 	}
-	most := watchFiles(p)
+	most := watchFiles(servers)
 	began := time.Now()
 	d, err := phase()
 	if d.elapsed == 0 {
@@ -37,7 +59,7 @@ func measure(server system.Server, phase func() (done, error)) (report.Values, e
 	if err != nil {
 		return nil, err
 	}
-	after, err := p.Usage()
+	after, err := usage(servers)
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +79,10 @@ func measure(server system.Server, phase func() (done, error)) (report.Values, e
 	return v, nil
 }
 
-// watchFiles looks at a process four times a second until the function that it
-// returns is called, which returns the greatest number of files that were open
+// watchFiles looks at servers four times a second until the function that it
+// returns is called, which returns the greatest number of files that one had open
 // at a look.
-func watchFiles(p *process.Process) (most func() int) {
+func watchFiles(servers []system.Server) (most func() int) {
 	stop := make(chan struct{})
 	var files int
 	var group sync.WaitGroup
@@ -70,7 +92,7 @@ func watchFiles(p *process.Process) (most func() int) {
 		for {
 			select {
 			case <-tick.C:
-				if u, err := p.Usage(); err == nil {
+				if u, err := usage(servers); err == nil {
 					files = max(files, u.Files)
 				}
 			case <-stop:

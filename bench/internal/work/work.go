@@ -22,6 +22,7 @@ type Sizes struct {
 	Topics     []int         // of T1
 	StartBytes []int64       // of S1
 	LimitBytes int64         // moved for each of the machine's limits
+	Clusters   Clusters      // of C1
 }
 
 // Full is what published figures are made with.
@@ -29,6 +30,7 @@ func Full() Sizes {
 	return Sizes{
 		Duration: 5 * time.Second, WriteBytes: 4 << 30, ReadBytes: 1 << 30,
 		Topics: []int{1000, 10000}, StartBytes: []int64{2e9, 10e9}, LimitBytes: 2 << 30,
+		Clusters: Clusters{Kills: 20, Pauses: 5, GapTopics: []int{10, 1000, 10000}, Topics: 10000, Idle: 5 * time.Second, Bytes: 2e9},
 	}
 }
 
@@ -37,6 +39,7 @@ func Short() Sizes {
 	return Sizes{
 		Duration: time.Second, WriteBytes: 1 << 30, ReadBytes: 128 << 20,
 		Topics: []int{1000}, StartBytes: []int64{256e6}, LimitBytes: 256 << 20,
+		Clusters: Clusters{Kills: 20, Pauses: 3, GapTopics: []int{10, 1000}, Topics: 1000, Idle: 3 * time.Second, Bytes: 256e6},
 	}
 }
 
@@ -61,9 +64,9 @@ type Case struct {
 	Skip func(s system.System) string
 }
 
-// All returns all works.
+// All returns all works. The last one is of clusters.
 func (s *Sizes) All() []Work {
-	return []Work{s.write(), s.request(), s.read(), s.latency(), s.topics(), s.start(), s.mixed()}
+	return []Work{s.write(), s.request(), s.read(), s.latency(), s.topics(), s.start(), s.mixed(), s.clusters()}
 }
 
 // Trial is one run of one case by one system.
@@ -71,12 +74,16 @@ type Trial struct {
 	Case    Case
 	System  system.System
 	Options system.Options
+	Round   int // from 1
+	// Durability is that of what is recorded next, if it is not the system's.
+	Durability string
 	// Record takes what is measured of a case, or of a part of one, and Miss
 	// the reason why it can't be measured.
 	Record func(name string, v report.Values)
 	Miss   func(name, reason string)
 
-	servers []system.Server
+	servers  []system.Server
+	clusters []system.Cluster
 }
 
 // stopLimit bounds a clean stop.
@@ -103,6 +110,9 @@ func (t *Trial) settle() error { return Settle(t.Options.Dir) }
 func (t *Trial) Close() {
 	for _, s := range t.servers {
 		s.Process().Kill()
+	}
+	for _, c := range t.clusters {
+		c.Close()
 	}
 }
 

@@ -23,6 +23,7 @@ func tiny() *Sizes {
 	return &Sizes{
 		Duration: 200 * time.Millisecond, WriteBytes: 256 << 10, ReadBytes: 1 << 20,
 		Topics: []int{70}, StartBytes: []int64{1 << 20}, LimitBytes: 1 << 20,
+		Clusters: Clusters{Kills: 1, Pauses: 1, GapTopics: []int{2}, Topics: 20, Idle: 50 * time.Millisecond, Bytes: 4 << 20},
 	}
 }
 
@@ -61,6 +62,14 @@ func testCase(t *testing.T, s system.System, w Work, c Case) {
 		Case: c, System: s, Options: system.Options{Dir: t.TempDir(), Sync: c.Sync},
 		Record: func(name string, v report.Values) {
 			recorded++
+			if w.Name == Cluster {
+				for m, x := range v {
+					if x <= 0 && m != report.CPU && m != report.CPUMessage && m != report.Idle {
+						t.Errorf("%s: %s is %v", name, m, x)
+					}
+				}
+				return
+			}
 			if v[w.Chart] <= 0 {
 				t.Errorf("%s: %s is %v", name, w.Chart, v[w.Chart])
 			}

@@ -110,6 +110,9 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 		if offset == p.base {
 			at = index.Entry{} // begun since, perhaps
 		}
+		if err := l.roomForCut(p); err != nil {
+			return err
+		}
 		if err := l.announceCut(offset); err != nil {
 			return err
 		}
@@ -137,6 +140,18 @@ func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
 	// No batch begins there, but one ends.
 	sum, err := l.partitionTotals(parts[i], offset)
 	return index.Entry{Messages: sum.Messages, Batches: sum.Batches}, errors.Join(err, l.ensureIndex(parts[i]))
+}
+
+// roomForCut has what a truncation writes to the index of p take its room before anything
+// is changed: what is written then stands where this does.
+func (l *Log) roomForCut(p *partition) error {
+	p.loading.Lock() // nobody makes its index anew
+	defer p.loading.Unlock()
+	ix := p.index()
+	if err := ix.Flush(); err != nil && files.Transient(err) {
+		return ReadOnly(&Error{Op: "truncate", Topic: l.name, File: ix.File.Name(), Offset: -1, Err: err})
+	}
+	return nil // of any other error the truncation tells
 }
 
 // announceCut records durably that the log is being cut off at offset. If it

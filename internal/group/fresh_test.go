@@ -1,0 +1,74 @@
+package group
+
+import (
+	"testing"
+
+	raft "go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/logd-dev/logd/internal/entry"
+)
+
+// leading returns a member of three that leads, with an entry of its term applied.
+func leading(t *testing.T, c Config) *Group {
+	t.Helper()
+	g := New(c, State{Term: 1, Commit: 1, Table: &entry.Table{Index: 1, Term: 1, Conf: entry.Conf{Voters: []uint64{1, 2, 3}}, NextTopic: 1}})
+	answer := func(m *pb.Message) *pb.Message {
+		switch m.GetType() {
+		case pb.MsgPreVote:
+			return &pb.Message{Type: pb.MsgPreVoteResp.Enum(), Term: new(m.GetTerm())}
+		case pb.MsgVote:
+			return &pb.Message{Type: pb.MsgVoteResp.Enum(), Term: new(m.GetTerm())}
+		case pb.MsgApp:
+			n := len(m.GetEntries())
+			if n == 0 {
+				return nil
+			}
+			return &pb.Message{Type: pb.MsgAppResp.Enum(), Term: new(m.GetTerm()), Index: new(m.GetEntries()[n-1].GetIndex())}
+		}
+		return nil
+	}
+	g.Campaign()
+	for range 20 {
+		out := g.Take()
+		for _, task := range out.Tasks {
+			if s, ok := task.(*Store); ok {
+				g.Durable(s.Seq)
+			}
+		}
+		for _, m := range out.Send {
+			if a := answer(m); a != nil && m.GetTo() == 2 {
+				a.From, a.To = new(uint64(2)), new(c.ID)
+				g.Step(a, nil)
+			}
+		}
+	}
+	if _, ready := g.Leads(); !ready {
+		t.Fatalf("it does not lead: %v", g)
+	}
+	return g
+}
+
+// What others have answered to the process before confirms nothing: it may be what was
+// stored before another leader was elected.
+func TestFreshContexts(t *testing.T) {
+	g := leading(t, Config{ID: 1, Start: 100})
+	before := leading(t, Config{ID: 1, Start: 99})
+	other := leading(t, Config{ID: 3, Start: 100})
+	own := string(g.freshContext(1))
+	for _, o := range []*Group{before, other} {
+		if string(o.freshContext(1)) == own {
+			t.Error("two requests of others look the same")
+		}
+	}
+	g.Fresh(1)
+	g.Take()
+	g.freshRead(raft.ReadState{Index: 1, RequestCtx: before.freshContext(1)})
+	if got := g.Take().Fresh; len(got) > 0 {
+		t.Errorf("what the process before was answered is taken for an answer: %v", got)
+	}
+	g.freshRead(raft.ReadState{Index: 1, RequestCtx: g.freshContext(1)})
+	if got := g.Take().Fresh; len(got) != 1 || got[0].Err != nil {
+		t.Errorf("the request is answered %v", got)
+	}
+}
