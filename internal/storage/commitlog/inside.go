@@ -19,10 +19,16 @@ type Inside struct{ l *Log }
 // Inside is for tests.
 func (l *Log) Inside() Inside { return Inside{l} }
 
-// Trimming, Group, Member and Journal are parts of the log.
-func (in Inside) Trimming() *sync.Mutex     { return &in.l.trimming }
-func (in Inside) Group() *syncs.Group       { return &in.l.syncing }
-func (in Inside) Member() *syncs.Member     { return &in.l.member }
+// Trimming returns the lock that is held while partitions are removed.
+func (in Inside) Trimming() *sync.Mutex { return &in.l.trimming }
+
+// Group returns those who wait for syncs of the log.
+func (in Inside) Group() *syncs.Group { return &in.l.syncing }
+
+// Member returns the log as one whose syncs the store shares.
+func (in Inside) Member() *syncs.Member { return &in.l.member }
+
+// Journal returns the log's journal.
 func (in Inside) Journal() *journal.Journal { return &in.l.journal }
 
 // HeadIndex returns the index of the newest partition.
@@ -69,10 +75,12 @@ func (in Inside) Pinned() (pinned []*files.File) {
 	return pinned
 }
 
-// RetireHead and UpTo are the halves of what Retain does with an expired log.
+// RetireHead does the first half of what Retain does with an expired log.
 func (in Inside) RetireHead(now time.Time) (begun int64, err error) {
 	return in.l.retireHead(in.l.store.Limits, now)
 }
+
+// UpTo returns what the second half advances to.
 func (in Inside) UpTo(base int64, now time.Time) int64 { return in.l.upTo(base, now) }
 
 // Numbers has f see the table of numbered batches, while nobody uses it, and takes what
