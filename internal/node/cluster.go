@@ -359,7 +359,8 @@ func (m *member) admit(id uint64) (reason string) {
 func (m *member) refused(by uint64, reason string) {
 	switch reason {
 	case peer.Removed:
-		m.n.fail(ErrRemoved)
+		// Who asked this member for it is to be answered first.
+		time.AfterFunc(m.n.o.Config.ElectionTimeout/2, func() { m.n.fail(ErrRemoved) })
 	case peer.InUse:
 		m.n.fail(ErrInUse)
 	case peer.GoneBack:

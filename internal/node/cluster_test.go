@@ -50,20 +50,9 @@ func beginCluster(t *testing.T, dir string, change func(*config.Config)) *testCl
 
 func (c *testCluster) config(name, dir string) config.Config {
 	g := config.Default()
-	g.Host, g.HTTPHost, g.PeerHost, g.WorkDir = c.free(), "", c.free(), dir
+	g.Host, g.HTTPHost, g.PeerHost, g.WorkDir = testkit.FreeAddr(c.t), "", testkit.FreeAddr(c.t), dir
 	g.Node, g.ElectionTimeout, g.ScrubRate = name, 200*time.Millisecond, 0
 	return g
-}
-
-// free returns an address that was free a moment ago: that of a member stays the same
-// when it is started again.
-func (c *testCluster) free() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start starts a member, with its settings.

@@ -227,7 +227,7 @@ func TestRequestInvalid(t *testing.T) {
 }
 
 func TestAnswerInvalid(t *testing.T) {
-	long := fmt.Sprintf("OK 1 %d\r\n", MaxMembers+1)
+	long := fmt.Sprintf("OK 1 %d 8\r\n", MaxMembers+1)
 	welcome := func(r *Reader) error { _, err := r.Welcome(); return err }
 	fetched := func(r *Reader) error { _, err := r.Fetched(&Fetch{id, 10, 20}); return err }
 	sums := func(r *Reader) error { _, err := r.Sums(&Sum{id, 10, 20}); return err }

@@ -221,12 +221,7 @@ func startCluster(t testing.TB, set map[string]string, members int) dialer {
 
 func memberConfig(t testing.TB, set map[string]string, name string) config.Config {
 	c := nodeConfig(t, set)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c.Node, c.PeerHost, c.ElectionTimeout, c.ScrubRate = name, l.Addr().String(), 200*time.Millisecond, 0
+	c.Node, c.PeerHost, c.ElectionTimeout, c.ScrubRate = name, testkit.FreeAddr(t), 200*time.Millisecond, 0
 	return c
 }
 
