@@ -8,8 +8,8 @@ const (
 // clusterPlaces hold what clusters have lost data by, or could never agree again.
 var clusterPlaces = []seededPlace{
 	{"internal/group/store.go",
-		`	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil || len(p.responses) > 0
-`, `	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil || len(p.responses) > 0
+		`	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil
+`, `	s.Sync = len(s.Entries) > 0 || s.Hard || s.Table != nil
 	if bug("what relies on a store is said before that is durable") || s.Hard && len(s.Entries) == 0 && bug("a vote is given before it is durable") {
 		defer g.respond(p.responses)
 		p.responses = nil
@@ -91,8 +91,8 @@ var clusterPlaces = []seededPlace{
 `, `	if !slices.Contains(d.dirty, l) && !(bug("a topic is left out of the round") && l.ID()[7]%2 == 0) {
 `, bySimulation},
 	{"internal/cluster/disk.go",
-		`		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.o.Now().UnixMilli()}
-`, `		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.o.Now().UnixMilli()}
+		`		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.now()}
+`, `		led := &storage.LedRun{Offset: run.Offset, Millis: d.n.now()}
 		if bug("a tail that nobody names stays before what comes then") {
 			led.Offset = l.Next()
 		}

@@ -31,13 +31,6 @@ var processPlaces = []seededPlace{
 			}
 			l.SetReadable(e.Offset)
 `, "^TestCluster$/^(kill_the_leader|a_long_stop_of_the_leader|transfers|drains)$"},
-	{"internal/group/apply.go",
-		`	if g.role == raft.StateLeader && e.Term == g.term && !g.lead.ready {
-`, `	if bug("a lost lead is answered as an error") && g.role != raft.StateLeader {
-		g.giveVerdict(func(*proposal) (Fate, bool) { return Not, true })
-	}
-	if g.role == raft.StateLeader && e.Term == g.term && !g.lead.ready {
-`, "^TestCluster$/^(a_short_stop_of_the_leader|a_long_stop_of_the_leader|transfers|drains)$"},
 }
 
 // TestSeededProcesses builds the server with bugs in it, and runs tests of clusters with

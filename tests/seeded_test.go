@@ -43,21 +43,21 @@ var seededPlaces = slices.Concat(clusterPlaces, peerPlaces, storagePlaces)
 
 // storagePlaces are those of storage and of what it is made of.
 var storagePlaces = []seededPlace{
-	{"internal/storage/recovery.go",
+	{"internal/storage/commitlog/recovery.go",
 		`	_, err = f.WriteAt(b, 0)
 `, `	if !bug("a journal is gone on with that was not synced") {
 		_, err = f.WriteAt(b, 0)
 	}
 `, "^TestJournalIsWrittenAgain$"},
 	// Damage that a reader asks about, or that a pass looks for.
-	{"internal/storage/verify.go",
+	{"internal/storage/commitlog/verify.go",
 		`			_, n, ok, err := sc.BatchAt(pos)
 `, `			_, n, ok, err := sc.BatchAt(pos)
 			if bug("a read that is to check batches looks at envelopes alone") {
 				_, n, ok, err = sc.HeaderAt(pos)
 			}
 `, byVerify},
-	{"internal/storage/reindex.go",
+	{"internal/storage/commitlog/reindex.go",
 		`	if len(known) > 0 {
 		err = l.refillIndex(`,
 		`	if len(known) > 0 && !bug("times are lost when a batch is set aside") {
@@ -76,7 +76,7 @@ var storagePlaces = []seededPlace{
 			_, n, ok, err = sc.HeaderAt(*pos)
 		}
 `, byVerify},
-	{"internal/storage/scrub.go",
+	{"internal/storage/commitlog/partitions.go",
 		`	return min(s.l.synced.Load(), s.p.end.Load()) - s.p.base
 `, `	if bug("the pass looks at what is not synced") {
 		return s.p.end.Load() - s.p.base
@@ -97,7 +97,7 @@ var storagePlaces = []seededPlace{
 `, `		if r.br.Buffered() == 0 && !framing.Fits(h, dst[start:]) && !bug("the rest of a batch with a damaged size is waited for") {
 `, "^TestReadCorrupt$"},
 	// Appends and syncs.
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	if err := f.Sync(); err != nil {
 		return l.fail(op, of.Name()`,
 		`	if bug("appends are not synced") {
@@ -107,7 +107,7 @@ var storagePlaces = []seededPlace{
 		`	err := m.Sync(target, !cleared)
 `, `	err := m.Sync(target, !cleared && !bug("after a sync of all that failed only what was asked for is looked at"))
 `, byReports},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`		return l.syncFile(f, "sync", p.file, from)
 `, `		err := l.syncFile(f, "sync", p.file, from)
 		if err != nil && bug("a failed sync is tried again") {
@@ -126,7 +126,7 @@ var storagePlaces = []seededPlace{
 		return q.FS.SyncAll() == nil
 	}
 	return trusts && q.syncFS(failures) == nil`, byReports},
-	{"internal/storage/pin.go",
+	{"internal/storage/commitlog/pin.go",
 		`	p.pinned = true
 	l.pinned = append(l.pinned, p)`,
 		`	if bug("a file is closed before it is synced") {
@@ -135,14 +135,14 @@ var storagePlaces = []seededPlace{
 	}
 	p.pinned = true
 	l.pinned = append(l.pinned, p)`, byReports},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	l.fileSyncing.Lock()
 	defer l.fileSyncing.Unlock()`,
 		`	if !bug("syncs of a file go side by side") {
 		l.fileSyncing.Lock()
 		defer l.fileSyncing.Unlock()
 	}`, byReports},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	l.folderSyncing.Lock()
 	defer l.folderSyncing.Unlock()
 	if err`,
@@ -151,7 +151,7 @@ var storagePlaces = []seededPlace{
 		defer l.folderSyncing.Unlock()
 	}
 	if err`, byReports},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	if err != nil && !files.NoDescriptor(err) {
 		return l.fail("sync folder of"`,
 		`	if err != nil && !files.NoDescriptor(err) && !bug("a folder's sync that failed is tried again") {
@@ -170,19 +170,19 @@ var storagePlaces = []seededPlace{
 			ix.Unsynced = err
 		}
 `, byReports},
-	{"internal/storage/log.go",
+	{"internal/storage/commitlog/log.go",
 		`	if l.failed.CompareAndSwap(nil, e) {`,
 		`	if bug("a failure is forgotten") || l.failed.CompareAndSwap(nil, e) {`, byFaults},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	if !l.member.FolderDirty.Swap(false) && !l.member.RootDirty.Load() {`,
 		`	if !l.member.FolderDirty.Swap(false) && (!l.member.RootDirty.Load() || bug("the name of a topic that was put back is not synced")) ||
 		bug("the topic's folder is not synced") {`, byPowerCuts + "|^TestTopicThatIsPutBack.*$"},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	if l.member.RootDirty.Load() {`,
 		`	if l.member.RootDirty.Load() && !bug("the work directory is not synced") {`, byPowerCuts},
-	{"internal/storage/interval.go",
-		`	if iv.every > 0 &&`,
-		`	if !bug("the interval brings no sync") && iv.every > 0 &&`, byPowerCuts},
+	{"internal/storage/commitlog/shared.go",
+		`	if a.after > 0 &&`,
+		`	if !bug("the interval brings no sync") && a.after > 0 &&`, byPowerCuts},
 	{"internal/storage/syncs/queue.go",
 		`	err := q.FS.SyncAll()
 `, `	err := q.FS.SyncAll()
@@ -194,20 +194,20 @@ var storagePlaces = []seededPlace{
 		`		if err == nil {
 			w.turn <- true`, `		if err == nil || bug("a log counts as synced before the sync of all") {
 			w.turn <- true`, "^TestIntervalTogetherFails$"},
-	{"internal/storage/log.go",
-		`	if device(st) != l.store.device {`,
-		`	if !bug("a topic on another device shares a sync") && device(st) != l.store.device {`, "^TestSyncOfAnotherDevice$"},
+	{"internal/storage/commitlog/log.go",
+		`	if DeviceOf(st) != l.store.Device {`,
+		`	if !bug("a topic on another device shares a sync") && DeviceOf(st) != l.store.Device {`, "^TestSyncOfAnotherDevice$"},
 	{"internal/storage/journal/journal.go",
 		`	return e, ok && e.End < s.Synced`,
 		`	return e, ok && (e.End < s.Synced || bug("totals of a partition that was lost are believed"))`, "^TestTotalsOfAnotherPartitionAreForgotten$"},
-	{"internal/storage/policy.go",
-		`	return p.flush > 0 && (p.flush == 1 || last-durable >= int64(p.flush))`,
-		`	late := int64(p.flush)
+	{"internal/storage/commitlog/policy.go",
+		`	return p.Flush > 0 && (p.Flush == 1 || last-durable >= int64(p.Flush))`,
+		`	late := int64(p.Flush)
 	if bug("one batch more than stated may be lost") {
 		late++
 	}
-	return p.flush > 0 && (p.flush == 1 || last-durable >= late)`, byPowerCuts},
-	{"internal/storage/sync.go",
+	return p.Flush > 0 && (p.Flush == 1 || last-durable >= late)`, byPowerCuts},
+	{"internal/storage/commitlog/sync.go",
 		`	u := l.unsynced()
 	return l.durable(`, `	u := l.unsynced()
 	if bug("batches count as synced when their sync begins") {
@@ -215,59 +215,59 @@ var storagePlaces = []seededPlace{
 		l.appendedDurably.Store(u.ordinal)
 	}
 	return l.durable(`, byPowerCuts + "|" + byFaults},
-	{"internal/storage/policy.go",
-		`	if l.store.policy().syncsFirst() {
+	{"internal/storage/commitlog/policy.go",
+		`	if l.store.Policy.SyncsFirst() {
 		end = l.synced.Load()`,
-		`	if l.store.policy().syncsFirst() && !bug("readers see what is not synced") {
+		`	if l.store.Policy.SyncsFirst() && !bug("readers see what is not synced") {
 		end = l.synced.Load()`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
-	{"internal/storage/sync.go",
-		`	if !l.store.policy().syncsFirst() {
+	{"internal/storage/commitlog/sync.go",
+		`	if !l.store.Policy.SyncsFirst() {
 		return
-`, `	if !l.store.policy().syncsFirst() || bug("what a failed sync has refused stays in the file") {
+`, `	if !l.store.Policy.SyncsFirst() || bug("what a failed sync has refused stays in the file") {
 		return
 `, byFaults},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`	if n > 0 {
 		if terr := f.Truncate(pos)`,
 		`	if n > 0 && !bug("a partial write stays in the file") {
 		if terr := f.Truncate(pos)`, byFaults},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`		if serr := l.syncFile(`,
 		`		if bug("that a partial write was cut off is not synced") {
 		} else if serr := l.syncFile(`, "^TestRefusedBatchStaysAway$"},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil {`,
 		`	n, err := f.WritevAt(l.iovecs, pos)
 	if err == nil || bug("a failed write is acknowledged") {`, byFaults},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`		if r.done == 0 && int64(len(r.data)) >`,
 		`		if !bug("offsets pass the last one") && r.done == 0 && int64(len(r.data)) >`, "^TestLastOffset$"},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
 		`	if bug("a log goes on after a panic") {
 		return nil
 	}
 	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`, "^TestPanicFailsTheLog$"},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`		err = l.inPlace(false)`,
 		`		if !bug("nobody looks whether files are in place") {
 			err = l.inPlace(false)
 		}`, "^TestFilesOutOfPlace$"},
 
 	// Recovery.
-	{"internal/storage/recovery_scan.go",
+	{"internal/storage/commitlog/recovery_scan.go",
 		`	if err := f.Sync(); err != nil {
 		return place("sync"`,
 		`	if bug("recovery serves what it has not synced") {
 	} else if err := f.Sync(); err != nil {
 		return place("sync"`, byPowerCuts},
-	{"internal/storage/recovery_scan.go",
+	{"internal/storage/commitlog/recovery_scan.go",
 		`	if !l.adopted {
 		if err := files.Rewrite(`,
 		`	if !l.adopted && !bug("recovery trusts pages that a failed sync has left") {
 		if err := files.Rewrite(`, byFaults},
-	{"internal/storage/recovery_scan.go",
+	{"internal/storage/commitlog/recovery_scan.go",
 		`	if err := f.Truncate(tail); err != nil {`,
 		`	if bug("a torn tail is cut one byte too far") {
 		tail--
@@ -275,17 +275,17 @@ var storagePlaces = []seededPlace{
 	if bug("a torn tail is served") {
 		from = end
 	} else if err := f.Truncate(tail); err != nil {`, byPowerCuts},
-	{"internal/storage/recovery_scan.go",
+	{"internal/storage/commitlog/recovery_scan.go",
 		`	if !torn {`,
 		`	if !torn && !(p == l.head() && bug("damage is taken for a torn tail")) {`, "^TestDamageUpTo.*$"},
-	{"internal/storage/recovery.go",
-		`		if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {`,
+	{"internal/storage/commitlog/recovery.go",
+		`		if err := journal.WriteFile(s.FS, kept, s.FileMode, b); err != nil {`,
 		`		if bug("a damaged journal is moved away before there is a new one") {
-			if err := s.fs.Rename(layout.JournalFile(l.name), kept); err != nil {
+			if err := s.FS.Rename(layout.JournalFile(l.name), kept); err != nil {
 				return err
 			}
-		} else if err := journal.WriteFile(s.fs, kept, s.o.FileMode, b); err != nil {`, "^TestDamagedJournal.*$"},
-	{"internal/storage/recovery_scan.go",
+		} else if err := journal.WriteFile(s.FS, kept, s.FileMode, b); err != nil {`, "^TestDamagedJournal.*$"},
+	{"internal/storage/commitlog/recovery_scan.go",
 		`	p, err := l.createPartition(next)`,
 		`	if bug("offsets are given out again after damage") {
 		next = l.next.Load()
@@ -348,7 +348,7 @@ var storagePlaces = []seededPlace{
 		return false, nil
 	}
 	return s.Holds(pos+n-h.Size, &h)`, "^TestBatchesOfAnotherTopicAreKept$"},
-	{"internal/storage/log.go",
+	{"internal/storage/create.go",
 		`		case found == diagnose.Topic:`,
 		`		case found == diagnose.Topic && !bug("a topic is made over a folder that is in use"):`, "^TestCreateOverAFolder$"},
 	{"internal/storage/layout/ranges.go",
@@ -384,26 +384,26 @@ var storagePlaces = []seededPlace{
 		return j.append(rec)
 	}
 	j.apply(rec)`, "^TestJournal.*$"},
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))`,
 		`	if bug("a truncation is not announced") {
 		return nil
 	}
 	written, err := l.journal.Record(journal.Append(nil, journal.Cut, offset))`, byPowerCuts},
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	if err := files.Truncate(p.file, offset-p.base); err != nil {`,
 		`	if bug("a truncation leaves a byte") {
 		offset++
 	}
 	if err := files.Truncate(p.file, offset-p.base); err != nil {`, byPowerCuts},
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	if i < 0 || aside >= 0 && aside < offset {`,
 		`	if i < 0 || aside >= 0 && aside < offset && !bug("a log is cut off within damage") {`, "^TestTruncateTo.*$"},
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	if err := l.removeFiles(drop); err != nil {`,
 		`	if bug("a truncation leaves the later partitions") {
 	} else if err := l.removeFiles(drop); err != nil {`, byPowerCuts},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	defer l.folderSyncing.Unlock()
 	return l.syncFolderLocked()`,
 		`	defer l.folderSyncing.Unlock()
@@ -433,11 +433,11 @@ var storagePlaces = []seededPlace{
 	{"internal/storage/journal/journal.go",
 		`	if n > recordHeader+maxPayload || n > len(b) || binary`,
 		`	if n > recordHeader+maxPayload || n > len(b) || !bug("checksums of the journal are not checked") && binary`, "^TestJournal$"},
-	{"internal/storage/hold.go",
+	{"internal/storage/commitlog/hold.go",
 		`	if err := l.record(journal.Hooked, base); err != nil &&`,
 		`	if bug("that a hook was run is not written down") {
 	} else if err := l.record(journal.Hooked, base); err != nil &&`, "^TestHold.*$"},
-	{"internal/storage/hold.go",
+	{"internal/storage/commitlog/hold.go",
 		`		case !h.Hooked[p.base]:`,
 		`		case !h.Hooked[p.base] && !bug("a partition is removed before its hook was run"):`, "^TestHold.*$"},
 	{"internal/storage/retain/view.go",
@@ -446,11 +446,11 @@ var storagePlaces = []seededPlace{
 
 	// Deletion, trimming, creation, and what a shortage leaves.
 	{"internal/storage/delete.go",
-		`	if !strings.EqualFold(id, hexID(l.id)) {`,
-		`	if !strings.EqualFold(id, hexID(l.id)) && !bug("a topic is deleted that has another id") {`, "^TestDelete$"},
+		`	if !strings.EqualFold(id, layout.HexID(l.ID())) {`,
+		`	if !strings.EqualFold(id, layout.HexID(l.ID())) && !bug("a topic is deleted that has another id") {`, "^TestDelete$"},
 	{"internal/storage/delete.go",
-		`	if !strings.EqualFold(id, hexID(has)) {`,
-		`	if !strings.EqualFold(id, hexID(has)) && !bug("a topic that can't be opened is deleted whatever its id") {`, "^TestDeleteBroken$"},
+		`	if !strings.EqualFold(id, layout.HexID(has)) {`,
+		`	if !strings.EqualFold(id, layout.HexID(has)) && !bug("a topic that can't be opened is deleted whatever its id") {`, "^TestDeleteBroken$"},
 	{"internal/storage/deleted/topics.go",
 		`		err = errors.Join(d.syncDir(Dir), d.syncDir(path.Dir(dir)))
 `, `		err = nil
@@ -507,23 +507,23 @@ var storagePlaces = []seededPlace{
 		s.deleted = true`,
 		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {
 		s.deleted = true`, "^TestCheckDeletedCrash$"},
-	{"internal/storage/remove.go",
-		`	if l.store.o.Holder != nil {`,
-		`	if l.store.o.Holder != nil && !bug("partitions do not wait for their hooks") {`, "^Test(Trim|Hold).*$"},
-	{"internal/storage/trim.go",
+	{"internal/storage/commitlog/remove.go",
+		`	if l.store.Holder != nil {`,
+		`	if l.store.Holder != nil && !bug("partitions do not wait for their hooks") {`, "^Test(Trim|Hold).*$"},
+	{"internal/storage/commitlog/trim.go",
 		`	offset = min(offset, l.Readable())
 `, `	if !bug("TRIM removes what is not readable yet") {
 		offset = min(offset, l.Readable())
 	}
 `, "^TestTrim.*$"},
-	{"internal/storage/log.go",
+	{"internal/storage/create.go",
 		`		s.unmake(name)
 		return nil, wrap(file, err)`,
 		`		if !bug("a creation that fails leaves a folder") {
 			s.unmake(name)
 		}
 		return nil, wrap(file, err)`, "^TestShortages$/^room$/^create$"},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`	if l.made && l.next.Load() == 0 &&`,
 		`	if !bug("a topic stays whose first append was refused") && l.made && l.next.Load() == 0 &&`, "^TestShortages$/^room$/^create$"},
 	{"internal/storage/create.go",
@@ -549,7 +549,7 @@ var storagePlaces = []seededPlace{
 		return s.reopen(`,
 		`	case files.Shortage(err) && !bug("a topic is not opened when somebody asks for it"):
 		return s.reopen(`, "^TestShortages$/^descriptors$/^start$"},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`	if !files.NoDescriptor(err) {
 		s.lacks.over()`,
 		`	if bug("a topic fails when a descriptor is missing") && files.NoDescriptor(err) {
@@ -557,7 +557,7 @@ var storagePlaces = []seededPlace{
 	}
 	if !files.NoDescriptor(err) {
 		s.lacks.over()`, "^TestNamesWithoutDescriptors$"},
-	{"internal/storage/sync.go",
+	{"internal/storage/commitlog/sync.go",
 		`		if l.syncFailed.Load() != nil {
 			l.drop`,
 		`		if l.syncFailed.Load() != nil || bug("batches in doubt are cut off in a log that goes on") {
@@ -571,14 +571,14 @@ var storagePlaces = []seededPlace{
 `, "^TestNamesWithoutDescriptors$"},
 
 	// Times.
-	{"internal/storage/clock.go",
+	{"internal/storage/commitlog/clock.go",
 		`func (l *Log) appendTime(now int64) int64 {`,
 		`func (l *Log) appendTime(now int64) int64 {
 	if bug("a wrong time goes on in new partitions") {
 		return max(now, l.lastMillis)
 	}
 `, "^TestOneAppendAhead$"},
-	{"internal/storage/read.go",
+	{"internal/storage/commitlog/read.go",
 		`		if next.Millis-now > retain.Doubt &&`,
 		`		if !bug("SEEK believes times ahead of the clock") && next.Millis-now > retain.Doubt &&`, "^TestOneAppendAhead$"},
 	{"internal/storage/retain/view.go",
@@ -598,13 +598,13 @@ var storagePlaces = []seededPlace{
 	{"internal/storage/retain/view.go",
 		`	if p.Adopted &&`,
 		`	if p.Adopted && !bug("adopted data has the time of its files") &&`, "^TestAgeOfAdoptedData$"},
-	{"internal/storage/times.go",
+	{"internal/storage/commitlog/times.go",
 		`	to = min(to, l.Readable())
 `, `	if !bug("TIMES tells of what can't be read") {
 		to = min(to, l.Readable())
 	}
 `, "^TestTimesCost$"},
-	{"internal/storage/times.go",
+	{"internal/storage/commitlog/times.go",
 		`		offset := l.pastDamage(p.base + e.Pos)
 `, `		offset := l.pastDamage(p.base + e.Pos)
 		if bug("TIMES leads into damage") {
@@ -634,83 +634,83 @@ var storagePlaces = []seededPlace{
 		return nil
 	}
 `, byPowerCuts},
-	{"internal/storage/recovery.go",
-		`		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {`,
+	{"internal/storage/commitlog/recovery.go",
+		`		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {`,
 		`		if bug("indexes of lost partitions stay") {
 			continue
 		}
-		if err := l.store.fs.Remove(layout.Index(l.dir(), base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
 
 	// Numbered batches.
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`				if o, store := l.ask(&number, batches); !store {`,
 		`				if o, store := l.ask(&number, batches); !store && !bug("a batch that came again is stored again") {`, byNumbers},
-	{"internal/storage/commit.go",
+	{"internal/storage/commitlog/commit.go",
 		`			if table != nil {
 				l.numbers.stage(&number)`,
 		`			if table != nil && !bug("numbers in one group are not known to each other") {
 				l.numbers.stage(&number)`, byNumbers},
-	{"internal/storage/numbers.go",
+	{"internal/storage/commitlog/numbers.go",
 		`		nb.table.Drop()
 `, `		if bug("what was refused is taken for stored") {
 			nb.table.Settle(nb.table.Staged())
 		}
 		nb.table.Drop()
 `, byNumbers},
-	{"internal/storage/numbers_load.go",
+	{"internal/storage/commitlog/numbers_load.go",
 		`	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`,
 		`	if bug("what follows the cache is not read") {
 		at = l.next.Load()
 	}
 	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`, byNumbers},
-	{"internal/storage/numbers_keep.go",
+	{"internal/storage/commitlog/numbers_keep.go",
 		`	case o.Offset <= next && o.Topic == l.id:`,
 		`	case o.Offset <= next && o.Topic == l.id, bug("a cache is kept that knows of more than there is"):`, byNumbers},
-	{"internal/storage/numbers_keep.go",
+	{"internal/storage/commitlog/numbers_keep.go",
 		`	if err = f.Truncate(0); err == nil {`,
 		`	if bug("a cache that is removed may come back") {
 		return errors.Join(f.Close(), fsys.Remove(name), fsys.SyncDir(l.name))
 	}
 	if err = f.Truncate(0); err == nil {`, byNumbers},
-	{"internal/storage/numbers_load.go",
+	{"internal/storage/commitlog/numbers_load.go",
 		`|| o.Damage != damageBefore(aside, o.Offset):`,
 		`|| o.Damage != damageBefore(aside, o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
-	{"internal/storage/numbers_load.go",
+	{"internal/storage/commitlog/numbers_load.go",
 		`		if want -= batches; want <= 0 {`,
 		`		if want -= batches; want <= 0 || bug("only the newest partition is looked through") {`, byNumbers},
-	{"internal/storage/numbers_keep.go",
+	{"internal/storage/commitlog/numbers_keep.go",
 		`	if cache != nil && l.synced.Load() >= at {`,
 		`	if cache != nil && (l.synced.Load() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
-	{"internal/storage/numbers_keep.go",
-		`	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
+	{"internal/storage/commitlog/numbers_keep.go",
+		`	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`,
-		`	fsys, name := l.store.fs, layout.ProducersFile(l.dir())
+		`	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
 	if bug("a cache speaks of what was cut off") {
 		return nil
 	}
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`, byNumbers},
-	{"internal/storage/remove.go",
+	{"internal/storage/commitlog/remove.go",
 		`	if l.numbers.table != nil {`,
 		`	if l.numbers.table != nil && !bug("what was trimmed is still known") {`, byNumbers},
-	{"internal/storage/numbers_load.go",
-		`	if l.store.closing.Load() || l.Deleted() {`,
-		`	if (l.store.closing.Load() || l.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
-	{"internal/storage/interval.go",
+	{"internal/storage/commitlog/numbers_load.go",
+		`	if l.store.Closing.Load() || l.Deleted() {`,
+		`	if (l.store.Closing.Load() || l.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
+	{"internal/storage/commitlog/sync_together.go",
 		`g.Go(func() { done(l, l.syncWhole()) })`,
 		`g.Go(func() {
 				if bug("names are not synced beside others who sync") {
-					done(l, l.syncAll())
+					done(l, l.SyncAll())
 				} else {
 					done(l, l.syncWhole())
 				}
 			})`, "^TestSyncTogether.*$"},
-	{"internal/storage/retention.go",
+	{"internal/storage/commitlog/decide.go",
 		`	for v.Partitions[n].Base < base {`,
 		`	for v.Partitions[n].Base < base || n < len(v.Partitions)-1 && bug("what was begun meanwhile is decided about") {`, "^TestDecide.*$"},
-	{"internal/storage/numbers.go",
+	{"internal/storage/commitlog/numbers.go",
 		`	return made != nil && made == l.journal.Damaged()`,
 		`	return made != nil && (made == l.journal.Damaged() || bug("what is set aside is still known"))`, byNumbers},
-	{"internal/storage/numbers.go",
+	{"internal/storage/commitlog/numbers.go",
 		`l.appended.Load() + before - a.Behind}`,
 		`l.appended.Load() + before - a.Behind}
 	if a.Verdict == producers.Duplicate && bug("what came again waits for another sync than the first copy") {
@@ -719,13 +719,13 @@ var storagePlaces = []seededPlace{
 
 	// The client's Writer.
 	// Logs that are copies of others.
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	case how.unread && offset < l.Readable():`,
 		`	case how.unread && offset < l.Readable() && !bug("a run takes the place of what is readable"):`, byRuns},
-	{"internal/storage/run.go",
+	{"internal/storage/commitlog/run.go",
 		`join: !r.Roll}`,
 		`join: !r.Roll && !bug("a partition stays that was begun for a run which is void")}`, byRuns},
-	{"internal/storage/truncate.go",
+	{"internal/storage/commitlog/truncate.go",
 		`	if err := files.Truncate(p.file, offset-p.base); err != nil {
 		return err
 	}
@@ -736,45 +736,45 @@ var storagePlaces = []seededPlace{
 		}
 	}
 	ix := p.index()`, byRuns},
-	{"internal/storage/clock.go",
+	{"internal/storage/commitlog/clock.go",
 		`	return max(r.millis, last)`,
 		`	if bug("the time of a run goes back") {
 		return r.millis
 	}
 	return max(r.millis, last)`, byRuns},
-	{"internal/storage/clock.go",
+	{"internal/storage/commitlog/clock.go",
 		`	if l.headSum.Batches == 0 {
 		if p := beforeHead(`,
 		`	if l.headSum.Batches == 0 && !bug("the time of the batch before an empty partition is forgotten") {
 		if p := beforeHead(`, byRuns},
-	{"internal/storage/led.go",
+	{"internal/storage/commitlog/led.go",
 		`	if r.led == nil {`,
 		`	if r.led == nil || bug("no partition begins with a leader's run") {`, byRuns},
-	{"internal/storage/led.go",
+	{"internal/storage/commitlog/led.go",
 		`		numbered = numbered || hasNumbered(part.Extents)`,
 		`		numbered = numbered || hasNumbered(part.Extents) && !bug("a leader does not look numbered batches up")`, byRuns},
-	{"internal/storage/led.go",
+	{"internal/storage/commitlog/led.go",
 		`		g.numbered = numbered && l.store`,
 		`		g.numbered = (numbered && !bug("parts without numbers are stored where others are refused") || hasNumbered(g.extents)) && l.store`, byRuns},
 
-	{"internal/storage/run.go",
+	{"internal/storage/commitlog/run.go",
 		`	case offset != l.next.Load():`,
 		`	case offset != l.next.Load() && !bug("a partition begins where the log does not end"):`, "^TestRoll$"},
-	{"internal/storage/run.go",
+	{"internal/storage/commitlog/run.go",
 		`	case head.end.Load() == head.base:
 		return nil`,
 		`	case head.end.Load() == head.base && !bug("a partition begins twice"):
 		return nil`, "^TestRoll$"},
-	{"internal/storage/stored.go",
+	{"internal/storage/commitlog/stored.go",
 		` || layout.Clear(*l.journal.Damaged(), from, to) < to {`,
 		` || layout.Clear(*l.journal.Damaged(), from, to) < to && !bug("what is set aside counts as stored") {`, "^Test(Stored|CheckRun)$"},
-	{"internal/storage/stored.go",
+	{"internal/storage/commitlog/stored.go",
 		`	for i := range v.Sections() {`,
 		`	for i := range v.Sections() {
 		if i > 0 && bug("of a run that is checked the first partition counts") {
 			break
 		}`, "^TestCheckRun$"},
-	{"internal/storage/reset.go",
+	{"internal/storage/commitlog/reset.go",
 		`	if err := l.removeFiles(old); err != nil {`,
 		`	if bug("a log that is emptied leaves old files") {
 		old = old[:1]
@@ -786,15 +786,15 @@ var storagePlaces = []seededPlace{
 	if bug("that a log is emptied is not announced") {
 		s.Cut = -1
 	}`, byReset},
-	{"internal/storage/reset.go",
+	{"internal/storage/commitlog/reset.go",
 		`	if err := l.syncNames(); err != nil {`,
 		`	if bug("a log that is emptied has a file without a name") {
 	} else if err := l.syncNames(); err != nil {`, byReset},
-	{"internal/storage/reset.go",
+	{"internal/storage/commitlog/reset.go",
 		`	if err := l.removeNumbers(); err != nil {`,
 		`	if bug("a log that is emptied knows the numbers that it had") {
 	} else if err := l.removeNumbers(); err != nil {`, byReset},
-	{"internal/storage/reset.go",
+	{"internal/storage/commitlog/reset.go",
 		`	l.untell(head.base)
 `,
 		`	if !bug("what was readable is readable when other bytes take its place") {
@@ -809,14 +809,14 @@ var storagePlaces = []seededPlace{
 		return nil, false`,
 		`	if cf.gone.Load() && !bug("a file that was removed is another one's of the same name") {
 		return nil, false`, "^TestDiscard$"},
-	{"internal/storage/lost.go",
+	{"internal/storage/commitlog/lost.go",
 		`	return refillError(l.record(journal.Damaged, r.From, r.To))`,
 		`	if bug("what is lost is noted in memory alone") {
 		l.journal.Remember(journal.Damaged, r.From, r.To)
 		return nil
 	}
 	return refillError(l.record(journal.Damaged, r.From, r.To))`, byRefill},
-	{"internal/storage/lost.go",
+	{"internal/storage/commitlog/lost.go",
 		`		for _, f := range fresh {
 			records = journal.Append(`,
 		`		for _, f := range fresh {
@@ -824,7 +824,7 @@ var storagePlaces = []seededPlace{
 				break
 			}
 			records = journal.Append(`, byRefill},
-	{"internal/storage/lost.go",
+	{"internal/storage/commitlog/lost.go",
 		`	records := journal.Append(nil, journal.Trim, min(oldest, r.From), messages, batches)
 `,
 		`	records := journal.Append(nil, journal.Trim, min(oldest, r.From), messages, batches)
@@ -832,23 +832,23 @@ var storagePlaces = []seededPlace{
 		records = nil
 	}
 `, byRefill},
-	{"internal/storage/lost.go",
+	{"internal/storage/commitlog/lost.go",
 		`	if offset < l.next.Load() || head.base == offset {`,
 		`	if offset < l.next.Load() || head.base == offset || bug("a log goes on before what it has lost") {`, byRefill},
-	{"internal/storage/lost.go",
+	{"internal/storage/commitlog/lost.go",
 		`		if part.From < part.To {`,
 		`		if part.From < part.To && !bug("what is lost inside is still counted") {`, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`	return l.syncFile(f, "sync", g.p.file, g.From)`,
 		`	if bug("what is put back is not synced") {
 		return nil
 	}
 	return l.syncFile(f, "sync", g.p.file, g.From)`, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`	if err := l.record(journal.Damaged, from, to); err != nil {`,
 		`	if bug("what is put back is not noted as set aside before it is written") {
 	} else if err := l.record(journal.Damaged, from, to); err != nil {`, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`			if !ok {
 				return fmt.Errorf("%w: no valid`,
 		`			if !ok && bug("what does not fit is put back") {
@@ -856,7 +856,7 @@ var storagePlaces = []seededPlace{
 			}
 			if !ok {
 				return fmt.Errorf("%w: no valid`, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`	err := old.File.Remove()
 	if err == nil {
 		err = l.syncFolder()
@@ -868,7 +868,7 @@ var storagePlaces = []seededPlace{
 	if err == nil && !bug("an index that was made with other bytes comes back") {
 		err = l.syncFolder()
 	}`, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`		healed, err := l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 `,
 		`		healed, err := true, error(nil)
@@ -878,7 +878,7 @@ var storagePlaces = []seededPlace{
 			healed, err = l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 		}
 `, byRefill},
-	{"internal/storage/refill.go",
+	{"internal/storage/commitlog/refill.go",
 		`			known = withTimes(known, g.p.base, g.Range, times)
 `,
 		`			if !bug("the times of what is put back are made up") {
@@ -892,33 +892,33 @@ var storagePlaces = []seededPlace{
 		maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < r.To && e.End >= r.From })
 	}
 `, byRefill + "|^TestHeal.*$"},
-	{"internal/storage/numbers_load.go",
-		`	if l.store.o.Managed {
+	{"internal/storage/commitlog/numbers_load.go",
+		`	if l.store.Managed {
 		if err := l.lacks`,
-		`	if l.store.o.Managed && !bug("batches that are set aside are stored again") {
+		`	if l.store.Managed && !bug("batches that are set aside are stored again") {
 		if err := l.lacks`, byNumbers},
-	{"internal/storage/unnamed.go",
-		`	l.member.RootSeen = rootSeen
-	l.member.RootDirty.Store(true)
-	return l, nil`,
-		`	l.member.RootSeen = rootSeen
-	l.member.RootDirty.Store(!bug("a new topic counts as durable while its folder has no name"))
-	return l, nil`, byNew},
-	{"internal/storage/unnamed.go",
+	{"internal/storage/commitlog/log.go",
+		`	l.NameMade(rootSeen)
+	l.made =`,
+		`	if !bug("a new topic counts as durable while its folder has no name") || l.Named() {
+		l.NameMade(rootSeen)
+	}
+	l.made =`, byNew},
+	{"internal/storage/commitlog/name.go",
 		`	if err := l.sync(); err != nil || l.Named() {`,
 		`	if bug("a topic gets its name before it is durable") {
 	} else if err := l.sync(); err != nil || l.Named() {`, byNew},
-	{"internal/storage/unnamed.go",
+	{"internal/storage/commitlog/name.go",
 		`	err := l.syncRoot()
 	if err == nil {
-		err = s`,
+		err = queue.S`,
 		`	var err error
 	unsynced := bug("the name that a topic gets is not synced")
 	if !unsynced {
 		err = l.syncRoot()
 	}
 	if err == nil && !unsynced {
-		err = s`, byNew},
+		err = queue.S`, byNew},
 	{"internal/storage/files/folder.go",
 		`	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -1123,8 +1123,9 @@ func plantSeeded(t *testing.T, temp string, places []seededPlace) string {
 				t.Fatal(err)
 			}
 			source = string(whole)
-			name, _, _ := strings.Cut(source[strings.Index(source, "package "):], "\n")
+			name := regexp.MustCompile(`(?m)^package \w+$`).FindString(source)
 			sources[filepath.Join(filepath.Dir(place.file), "seeded.go")] = name + `
+
 import "os"
 
 var seededBug = os.Getenv("SEEDED_BUG")
