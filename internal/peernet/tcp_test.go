@@ -91,7 +91,11 @@ func TestTCP(t *testing.T) {
 			a.Send(2, 1, message(1, 2, pb.MsgApp, i))
 			sent += len(part(message(1, 2, pb.MsgApp, i), 0)) * 2
 		}
-		testkit.Eventually(t, func() string { return testkit.Unless(len(nb.received()) == n, "messages are missing") })
+		testkit.Eventually(t, func() string {
+			a.Beat(2, &peer.Beat{}) // or the silence ends the connections, if this takes long
+			b.Beat(1, &peer.Beat{})
+			return testkit.Unless(len(nb.received()) == n, "messages are missing")
+		})
 		for i, got := range nb.received() {
 			if got.m.GetIndex() != uint64(i) || !bytes.Equal(got.body, slices.Concat(part(got.m, 0), part(got.m, 1))) {
 				t.Fatalf("message %d is %v with %d bytes", i, got.m, len(got.body))
