@@ -74,6 +74,7 @@ type lead struct {
 	queued   int64            // bytes of queue
 	bytes    int64            // of queue, and of what was written and is not applied
 	writing  *Write           // is under way
+	written  []WrittenRun     // how writing has ended, while a joint configuration is being left
 	ends     map[uint32]int64 // where the next run of a topic goes
 	creating map[string]bool  // was proposed and not applied
 	deleting map[uint32]bool
@@ -106,11 +107,14 @@ func (Lead) task() {}
 
 // loseLead refuses what waits. What was proposed gets its verdict later.
 func (g *Group) loseLead() {
-	queue, writing := g.lead.queue, g.lead.writing
+	queue, writing, written := g.lead.queue, g.lead.writing, g.lead.written
 	g.lead.reset()
 	g.lead.writing = writing // it ends, and is refused then
 	g.lostAt = g.ticks
 	g.refuse(queue, ErrNotLeader)
+	if written != nil {
+		g.Written(writing, written)
+	}
 	g.dropFresh()
 }
 
@@ -144,7 +148,15 @@ func (g *Group) Submit(r *Request) {
 // in the order of the first request.
 func (g *Group) write() {
 	l := &g.lead
-	if g.stopped() || !l.ready || l.writing != nil || len(l.queue) == 0 || g.leavingJoint() {
+	if g.stopped() || !l.ready || g.leavingJoint() {
+		return
+	}
+	if runs := l.written; runs != nil {
+		l.written = nil
+		g.Written(l.writing, runs)
+		return
+	}
+	if l.writing != nil || len(l.queue) == 0 {
 		return
 	}
 	if len(g.spans) >= fewRounds && l.queued < gatherBytes {
@@ -196,17 +208,18 @@ func (g *Group) write() {
 // Written tells how a write has ended, run by run.
 func (g *Group) Written(w *Write, runs []WrittenRun) {
 	l := &g.lead
+	leads := !g.stopped() && l.ready && w.term == g.term
+	if leads && g.leavingJoint() {
+		l.written = runs // it is gone on with when that is left
+		return
+	}
 	if l.writing == w {
 		l.writing = nil
 	}
-	if g.stopped() || !l.ready || w.term != g.term || g.leavingJoint() {
+	if !leads {
 		// It is a tail that nobody names: the next run there cuts it off.
-		err := ErrNotLeader
-		if l.ready && w.term == g.term && !g.stopped() {
-			err = ErrBusy
-		}
 		for i := range w.Runs {
-			g.refuse(w.Runs[i].Requests, err)
+			g.refuse(w.Runs[i].Requests, ErrNotLeader)
 			l.bytes = max(l.bytes-size(w.Runs[i].Requests), 0)
 		}
 		g.write()

@@ -44,3 +44,51 @@ func TestStartInJointConfiguration(t *testing.T) {
 		t.Errorf("the joint configuration is not in force: %+v", conf)
 	}
 }
+
+// A write that ends while a joint configuration is being left is neither proposed then nor
+// refused: the client waits for a moment. If the lead is lost meanwhile it is refused.
+func TestWriteWhileLeavingJoint(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		g := leading(t, Config{ID: 1, Start: 1})
+		r := &Request{Topic: 1, Bytes: 10, Batches: 1}
+		g.Submit(r)
+		var w *Write
+		var refused []Refused
+		var proposed []Proposed
+		see := func(out Output) {
+			for _, task := range out.Tasks {
+				if task, ok := task.(*Write); ok {
+					w = task
+				}
+			}
+			refused, proposed = append(refused, out.Refused...), append(proposed, out.Proposed...)
+		}
+		pump(g, see)
+		if w == nil {
+			t.Fatal("nothing is to be written")
+		}
+		g.SetMembers(7, []uint64{1, 2}, []uint64{3})
+		for n := 0; !g.leavingJoint(); n++ {
+			if n == 100 {
+				t.Fatal("no joint configuration is left")
+			}
+			pump(g, see)
+			g.Tick()
+		}
+		g.Written(w, []WrittenRun{{Bytes: 10, Batches: 1, Messages: 1}})
+		if len(g.out.Refused) > 0 || len(g.out.Proposed) > 0 {
+			t.Fatalf("refused %v, proposed %v while a joint configuration was left", g.out.Refused, g.out.Proposed)
+		}
+		if lost {
+			g.Fail()
+			if see(g.Take()); len(proposed) > 0 || len(refused) != 1 || refused[0].Err != ErrNotLeader {
+				t.Errorf("refused %v, proposed %v after the lead was lost", refused, proposed)
+			}
+			continue
+		}
+		pump(g, see)
+		if len(refused) > 0 || len(proposed) != 1 || proposed[0].Index == 0 {
+			t.Errorf("refused %v, proposed %v when the joint configuration was left", refused, proposed)
+		}
+	}
+}
