@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"internal/storage/index": {
 		"internal/batch", "internal/vfs", "internal/storage/scan", "internal/storage/journal", "internal/storage/files", "internal/storage/layout",
 	},
-	"internal/storage/journal": {"internal/vfs", "internal/storage/files", "internal/storage/layout"},
+	"internal/storage/journal": {"internal/batch", "internal/vfs", "internal/storage/files", "internal/storage/layout"},
 	"internal/storage/files":   {"internal/vfs", "internal/topic"},
 	"internal/storage/layout":  {"internal/batch", "internal/vfs"},
 	"internal/storage/retain":  {"internal/topic"},
@@ -89,12 +89,12 @@ var mayImport = map[string][]string{
 	"internal/testkit":         {"internal/batch"},
 	"internal/socket":          {},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
-	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
+	"internal/web":             {"internal/batch", "internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
 	"internal/config":          {"internal/batch", "internal/entry", "internal/hook"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
-		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
+		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec",
 	},
 	"internal/version": {},
 	"internal/exit":    {},

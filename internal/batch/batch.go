@@ -3,15 +3,18 @@
 // A batch is the unit of writing, storing and sending. On the wire and on
 // disk it is the same bytes (docs/protocol.md):
 //
-//	BATCH <size> <topic> <crc> <messages> [pid=<id> seq=<n>]\r\n<data>
+//	BATCH <size> <topic> <crc> <messages> [codec=<name>] [pid=<id> seq=<n>]\r\n<data>
 //	data = <messages> times:  MSG <len>\r\n<body>\r\n
 //
 // The first line is the envelope: size is the length of data in bytes, crc
 // the CRC-32 (IEEE) of data, both decimal without leading zeros. A batch with pid
-// and seq is numbered: it is the n-th that this producer has sent to the topic.
+// and seq is numbered: it is the n-th that this producer has sent to the topic. One
+// with a codec is compressed: its data is that of the messages, packed by the codec,
+// and so are size and crc. What it unpacks to is not looked at here.
 //
 // Everything here is a pure function on []byte: no input or output, no
-// allocation except where a result grows a caller's slice, no limits of its
+// allocation except where a result grows a caller's slice, and for the name of a
+// codec that is not known, no limits of its
 // own beyond what the format says. Functions are safe for concurrent use;
 // [Builder] and [Messages] are not.
 package batch
@@ -31,15 +34,16 @@ const MaxTopicLen = 255
 const MaxPIDLen = 32
 
 // MaxHeaderLen bounds the length of a canonical envelope line with its CRLF:
-// five words, of which two are int64 and one is a uint32, and the number.
-const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + MaxNumberLen + len("\r\n")
+// five words, of which two are int64 and one is a uint32, the codec and the number.
+const MaxHeaderLen = len("BATCH ") + 19 + 1 + MaxTopicLen + 1 + 10 + 1 + 19 + MaxCodecLen + MaxNumberLen + len("\r\n")
 
 // MaxNumberLen bounds what the number of a numbered batch takes in the envelope.
 const MaxNumberLen = len(pidKey) + MaxPIDLen + len(seqKey) + 19
 
 const (
-	pidKey = " pid="
-	seqKey = " seq="
+	codecKey = " codec="
+	pidKey   = " pid="
+	seqKey   = " seq="
 )
 
 // Prefix and MessagePrefix are how every batch and every message begin.
@@ -85,6 +89,9 @@ type Header struct {
 	CRC      uint32 // CRC-32 (IEEE) of data
 	Messages int64  // at least 1
 
+	// Codec is how the data of a compressed batch is packed. Else it is empty.
+	Codec string
+
 	// The number of a numbered batch: which producer's it is, and which of its
 	// batches, from 1. Else they are empty and 0.
 	PID []byte // aliases the parsed line
@@ -95,6 +102,9 @@ type Header struct {
 func (h *Header) Len() int {
 	n := len("BATCH ") + digits(uint64(h.Size)) + 1 + len(h.Topic) + 1 +
 		digits(uint64(h.CRC)) + 1 + digits(uint64(h.Messages)) + len("\r\n")
+	if h.Codec != "" {
+		n += len(codecKey) + len(h.Codec)
+	}
 	if h.Seq > 0 {
 		n += len(pidKey) + len(h.PID) + len(seqKey) + digits(uint64(h.Seq))
 	}
@@ -104,7 +114,7 @@ func (h *Header) Len() int {
 // Extent returns what a log has to know of the batch that h is the canonical
 // envelope of.
 func (h *Header) Extent() Extent {
-	return Extent{Len: int64(h.Len()) + h.Size, Messages: int32(h.Messages), Numbered: h.Seq > 0}
+	return Extent{Len: int64(h.Len()) + h.Size, Messages: int32(h.Messages), Numbered: h.Seq > 0, Codec: CodecOf(h.Codec)}
 }
 
 // ParseHeader parses an envelope line given without its line end. Topic
@@ -150,10 +160,25 @@ func parseHeader(line []byte, typed bool) (Header, error) {
 	h.CRC = uint32(crc)
 	word, rest, more = cut(rest)
 	h.Messages, ok = ParseInt(word)
-	if !ok || h.Messages < 1 || more && !parseNumber(rest, &h) {
+	if !ok || h.Messages < 1 || more && !parseAttributes(rest, &h) {
 		return h, ErrHeader
 	}
 	return h, nil
+}
+
+// parseAttributes parses the words that make a batch a compressed one, a numbered
+// one, or both.
+func parseAttributes(words []byte, h *Header) bool {
+	rest, ok := bytes.CutPrefix(words, []byte(codecKey[1:]))
+	if !ok {
+		return parseNumber(words, h)
+	}
+	name, rest, more := cut(rest)
+	if !ValidCodec(name) || h.Messages > MaxPacked || more && !parseNumber(rest, h) {
+		return false
+	}
+	h.Codec = codecName(name)
+	return true
 }
 
 // parseNumber parses the words that make a batch a numbered one.
@@ -171,7 +196,7 @@ func parseNumber(words []byte, h *Header) bool {
 
 // AppendHeader appends the canonical envelope line of h, CRLF included.
 func AppendHeader(dst []byte, h *Header) []byte {
-	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages, h.PID, h.Seq)
+	return appendHeader(dst, h.Size, h.Topic, h.CRC, h.Messages, h.Codec, h.PID, h.Seq)
 }
 
 // AppendTypedHeader appends the envelope line of h with "-" for the checksum,
@@ -179,13 +204,13 @@ func AppendHeader(dst []byte, h *Header) []byte {
 func AppendTypedHeader(dst []byte, h *Header) []byte {
 	dst = appendStart(dst, h.Size, h.Topic)
 	dst = append(dst, '-')
-	return appendRest(dst, h.Messages, h.PID, h.Seq)
+	return appendRest(dst, h.Messages, h.Codec, h.PID, h.Seq)
 }
 
-func appendHeader[T, P ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64, pid P, seq int64) []byte {
+func appendHeader[T, P ~string | ~[]byte](dst []byte, size int64, topic T, crc uint32, messages int64, codec string, pid P, seq int64) []byte {
 	dst = appendStart(dst, size, topic)
 	dst = strconv.AppendUint(dst, uint64(crc), 10)
-	return appendRest(dst, messages, pid, seq)
+	return appendRest(dst, messages, codec, pid, seq)
 }
 
 func appendStart[T ~string | ~[]byte](dst []byte, size int64, topic T) []byte {
@@ -196,9 +221,13 @@ func appendStart[T ~string | ~[]byte](dst []byte, size int64, topic T) []byte {
 	return append(dst, ' ')
 }
 
-func appendRest[P ~string | ~[]byte](dst []byte, messages int64, pid P, seq int64) []byte {
+func appendRest[P ~string | ~[]byte](dst []byte, messages int64, codec string, pid P, seq int64) []byte {
 	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, messages, 10)
+	if codec != "" {
+		dst = append(dst, codecKey...)
+		dst = append(dst, codec...)
+	}
 	if seq > 0 {
 		dst = append(dst, pidKey...)
 		dst = append(dst, pid...)
@@ -249,10 +278,14 @@ func Parse(p []byte) (h Header, n int64, err error) {
 
 // Check reports whether data is what the envelope h announces: ErrChecksum if
 // its CRC-32 differs, else ErrFraming if it is not exactly h.Messages
-// well-formed messages. len(data) must be h.Size.
+// well-formed messages. len(data) must be h.Size. Of a compressed batch the checksum is
+// all that is looked at.
 func Check(h *Header, data []byte) error {
 	if Checksum(data) != h.CRC {
 		return ErrChecksum
+	}
+	if h.Codec != "" {
+		return nil
 	}
 	return checkFraming(data, h.Messages)
 }
@@ -442,6 +475,7 @@ func digits(n uint64) int {
 // in memory: what a log has to know of it beside its bytes.
 type Extent struct {
 	Len      int64 // envelope and data
-	Messages int32 // each takes bytes: no batch has more
+	Messages int32 // each takes bytes, and packed there are at most MaxPacked: no batch has more
 	Numbered bool  // the envelope has a pid and a seq
+	Codec    Codecs
 }

@@ -60,7 +60,7 @@ func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 	}
 	data := b.buf[MaxHeaderLen:]
 	// The line is written at the start of the room and moved against the data.
-	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, pid, seq)
+	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, "", pid, seq)
 	start := MaxHeaderLen - len(line)
 	copy(b.buf[start:], line)
 	return b.buf[start:]
@@ -80,7 +80,7 @@ func Renumber(raw []byte, pid string, seq int64) []byte {
 		panic("batch: Renumber of what is no batch, or with an invalid number")
 	}
 	data := raw[h.Len():]
-	line := appendHeader(make([]byte, 0, MaxHeaderLen), h.Size, h.Topic, h.CRC, h.Messages, pid, seq)
+	line := appendHeader(make([]byte, 0, MaxHeaderLen), h.Size, h.Topic, h.CRC, h.Messages, h.Codec, pid, seq)
 	if start := h.Len() - len(line); start >= 0 {
 		copy(raw[start:], line)
 		return raw[start:]

@@ -26,8 +26,11 @@ type Framing struct {
 // Fits reports whether data, all that has arrived so far of what follows the
 // envelope h, can be the beginning of its data: false means that it is not, true
 // that nothing tells yet. [Check] tells in the end. The data that was given
-// before must stand at the beginning of it.
+// before must stand at the beginning of it. Of a compressed batch nothing tells.
 func (f *Framing) Fits(h *Header, data []byte) bool {
+	if h.Codec != "" {
+		return true
+	}
 	for f.messages < h.Messages {
 		if f.next >= h.Size {
 			return false
@@ -75,5 +78,7 @@ func messageLen(p []byte) (length int64, known, ok bool) {
 }
 
 // Framed reports whether data is exactly the messages that h announces, whatever
-// its checksum.
-func Framed(h *Header, data []byte) bool { return checkFraming(data, h.Messages) == nil }
+// its checksum. Of compressed data that can't be told: it is false.
+func Framed(h *Header, data []byte) bool {
+	return h.Codec == "" && checkFraming(data, h.Messages) == nil
+}

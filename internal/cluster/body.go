@@ -78,7 +78,7 @@ func parseRun(data []byte) (runBody, error) {
 		if err != nil || n > int64(len(data)-pos) {
 			return b, fmt.Errorf("%w: no batch at byte %d", errBytes, pos)
 		}
-		b.extents = append(b.extents, batch.Extent{Len: n, Messages: int32(h.Messages), Numbered: h.Seq > 0})
+		b.extents = append(b.extents, h.Extent())
 		pos += int(n)
 	}
 	return b, nil

@@ -35,8 +35,8 @@ func NewChecker(patience time.Duration) *Checker {
 // so many well-formed messages, in at most limit bytes, and returns how many bytes
 // that is. The error is ErrUnknown, ErrTooLarge, ErrInvalid or ErrBusy. ErrTooLarge is
 // found before memory is taken; the size is then what the data says.
-func (c *Checker) Check(name, data []byte, messages, limit int64) (size int64, err error) {
-	f := c.formats[string(name)]
+func (c *Checker) Check(name string, data []byte, messages, limit int64) (size int64, err error) {
+	f := c.formats[name]
 	if f == nil {
 		return 0, ErrUnknown
 	}

@@ -140,7 +140,7 @@ func TestForms(t *testing.T) {
 		{"a codec that is none", "lz4", whole, ErrUnknown},
 	} {
 		t.Run(tc.codec+"/"+tc.name, func(t *testing.T) {
-			n, err := NewChecker(time.Second).Check([]byte(tc.codec), tc.data, 10, 1<<20)
+			n, err := NewChecker(time.Second).Check(tc.codec, tc.data, 10, 1<<20)
 			if !errors.Is(err, tc.want) || err == nil && n != int64(len(in)) {
 				t.Fatalf("Check: %d, %v, want %v", n, err, tc.want)
 			}
@@ -180,7 +180,7 @@ func TestMessages(t *testing.T) {
 			{in, 10, true}, {in, 9, false}, {in, 11, false}, {in, 1 << 40, false}, {in[:len(in)-1], 10, false},
 			{append(bytes.Clone(in), 'x'), 10, false}, {[]byte("no message"), 1, false}, {nil, 0, false}, {nil, 1, false},
 		} {
-			_, err := check.Check([]byte(c.Name()), c.Encode(nil, tc.in), tc.messages, 1<<20)
+			_, err := check.Check(c.Name(), c.Encode(nil, tc.in), tc.messages, 1<<20)
 			if tc.ok != (err == nil) || err != nil && !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %d bytes, %d messages: %v", name, len(tc.in), tc.messages, err)
 			}
@@ -265,7 +265,7 @@ func TestBombs(t *testing.T) {
 				}
 				check := NewChecker(time.Second)
 				used := allocated(func() {
-					_, err := check.Check([]byte(tc.name), packed, 1, limit)
+					_, err := check.Check(tc.name, packed, 1, limit)
 					want := ErrInvalid // zeros are no messages
 					if n > limit {
 						want = ErrTooLarge
@@ -321,7 +321,7 @@ func TestMemory(t *testing.T) {
 			name := []string{"zstd", "s2"}[i%2]
 			all.Go(func() {
 				for range 4 {
-					if _, err := check.Check([]byte(name), packed[name], 1, limit); !errors.Is(err, ErrInvalid) {
+					if _, err := check.Check(name, packed[name], 1, limit); !errors.Is(err, ErrInvalid) {
 						t.Error(err)
 					}
 				}
@@ -339,7 +339,7 @@ func TestAllocations(t *testing.T) {
 	in := data(100, 60000)
 	check := NewChecker(time.Second)
 	for name, c := range codecs {
-		packed, codec := c.Encode(nil, in), []byte(c.Name())
+		packed, codec := c.Encode(nil, in), c.Name()
 		n := testing.AllocsPerRun(100, func() {
 			if _, err := check.Check(codec, packed, 100, 1<<20); err != nil {
 				t.Fatal(err)
@@ -356,10 +356,10 @@ func TestSmallerLimit(t *testing.T) {
 	check := NewChecker(time.Second)
 	in := data(10, 100000)
 	for range cap(check.buffers) {
-		if _, err := check.Check([]byte(S2), codecs["s2"].Encode(nil, in), 10, 1<<20); err != nil {
+		if _, err := check.Check(S2, codecs["s2"].Encode(nil, in), 10, 1<<20); err != nil {
 			t.Fatal(err)
 		}
-		check.Check([]byte(S2), codecs["s2"].Encode(nil, data(1, 4096)), 1, 8192)
+		check.Check(S2, codecs["s2"].Encode(nil, data(1, 4096)), 1, 8192)
 	}
 	for range cap(check.buffers) {
 		if b := <-check.buffers; cap(b) > 8192 {
@@ -379,11 +379,11 @@ func TestBusy(t *testing.T) {
 		}
 		packed := codecs["s2"].Encode(nil, data(1, 100))
 		start := time.Now()
-		if _, err := check.Check([]byte(S2), packed, 1, 1<<20); !errors.Is(err, ErrBusy) || time.Since(start) != 5*time.Second {
+		if _, err := check.Check(S2, packed, 1, 1<<20); !errors.Is(err, ErrBusy) || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		time.AfterFunc(time.Second, func() { check.buffers <- held[0] })
-		if _, err := check.Check([]byte(S2), packed, 1, 1<<20); err != nil {
+		if _, err := check.Check(S2, packed, 1, 1<<20); err != nil {
 			t.Errorf("when memory comes back: %v", err)
 		}
 	})
@@ -395,7 +395,7 @@ func TestCutsAndFlips(t *testing.T) {
 	in := data(10, 3000)
 	check := NewChecker(time.Second)
 	for name, c := range codecs {
-		packed, codec := c.Encode(nil, in), []byte(c.Name())
+		packed, codec := c.Encode(nil, in), c.Name()
 		for n := range packed {
 			if _, err := check.Check(codec, packed[:n], 10, 1<<20); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s cut at %d: %v", name, n, err)

@@ -76,7 +76,7 @@ func fuzz(f *testing.F, c *Codec, reference func([]byte) ([]byte, error)) {
 				t.Fatalf("%v; the reference: %d bytes", err, len(want))
 			}
 		}
-		_, cerr := check.Check([]byte(c.Name()), in, messages, fuzzLimit)
+		_, cerr := check.Check(c.Name(), in, messages, fuzzLimit)
 		if want := err == nil && batch.Framed(&batch.Header{Messages: messages}, got); want != (cerr == nil) {
 			t.Fatalf("Check: %v; Decode: %v", cerr, err)
 		}

@@ -30,6 +30,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 // Config is the settings of one server. [Default] makes one that is valid;
@@ -100,6 +102,14 @@ type Config struct {
 	// the number of a batch. 32 to 4,194,304, or 0 for none; default 262,144.
 	Producers int
 
+	// Codecs are those in which compressed batches are taken. Default all that there
+	// are: s2 and zstd.
+	Codecs batch.Codecs
+	// UncompressedSize is the size of the largest data of a compressed batch, unpacked,
+	// in bytes. BatchSize to 1 GiB; the default is 1 MiB, or BatchSize if that is more:
+	// see MaxUncompressedSize.
+	UncompressedSize int64
+
 	// FlushBatches is N for a topic that has at most N-1 acknowledged batches
 	// not on stable storage: 1 syncs before it acknowledges. 1 to 1,000,000,
 	// or 0, the default, for no limit by count.
@@ -159,6 +169,10 @@ type Config struct {
 	Verbose bool
 }
 
+// MaxUncompressedSize returns the UncompressedSize that counts. A BatchSize of which
+// it does not know is one that is above its default.
+func (c *Config) MaxUncompressedSize() int64 { return max(c.UncompressedSize, c.BatchSize) }
+
 // Values of Config.LogFormat.
 const (
 	FormatText = "text"
@@ -209,6 +223,11 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 	atMost("batch-size", "partition-size",
 		"a partition has to hold the largest batch",
 		c.BatchSize <= c.PartitionSize)
+	if s, _ := Lookup("uncompressed-size"); s.Value(c) != s.Default {
+		atMost("batch-size", "uncompressed-size",
+			"what fits into a batch as it is has to fit compressed, too",
+			c.BatchSize <= c.UncompressedSize)
+	}
 	atMost("partition-size", "retention-bytes",
 		"only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size",
 		c.RetentionBytes == 0 || c.PartitionSize <= c.RetentionBytes)

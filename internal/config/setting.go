@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 // Setting describes one setting. Its zero value is of no use; [Settings] and
@@ -44,11 +46,12 @@ const (
 	Addresses             // any number of HOST:PORT
 	Member                // the name of a member
 	ID                    // hexadecimal digits
+	List                  // words with commas between
 )
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST"}[k]
 }
 
 // many reports whether a value of this kind is any number of texts.
@@ -150,6 +153,14 @@ var settings = []Setting{{
 	Name: "producers", Kind: Number, Default: "262144",
 	Usage: "newest batches of a topic among which a numbered batch (pid=, seq=) is recognised, 0 for none: they are refused",
 	value: field(func(c *Config) *int { return &c.Producers }, number(bounds[int]{min: 32, max: 1 << 22, zero: "off"})),
+}, {
+	Name: "codecs", Kind: List, Default: "s2,zstd",
+	Usage: "codecs of compressed batches that are taken, empty for none",
+	value: field(func(c *Config) *batch.Codecs { return &c.Codecs }, codecs),
+}, {
+	Name: "uncompressed-size", Kind: Size, Default: "1MiB",
+	Usage: "largest data of a compressed batch, unpacked",
+	value: field(func(c *Config) *int64 { return &c.UncompressedSize }, size(bounds[int64]{min: 128, max: 1 << 30})),
 }, {
 	Name: "scrub-rate", Kind: Size, Default: "20MiB",
 	Usage: "bytes a second at which stored batches are checked, after each start and every 7 days; 0 for off",

@@ -158,6 +158,22 @@ func duration(b bounds[time.Duration]) kindOf[time.Duration] {
 	return kindOf[time.Duration]{parse: parseDuration, format: formatDuration, check: b.check, allowed: b.describe(formatDuration)}
 }
 
+// codecs is a set of codecs.
+var codecs = kindOf[batch.Codecs]{
+	parse: func(text string) (batch.Codecs, error) {
+		if text == "" {
+			return 0, nil
+		}
+		c, ok := batch.ParseCodecs([]byte(text))
+		if !ok || len(c.String()) != len(text) { // one that is not known is left out
+			return 0, errors.New("not such a list")
+		}
+		return c, nil
+	},
+	format:  batch.Codecs.String,
+	allowed: batch.KnownCodecs.String() + " or one of them, or empty (none)",
+}
+
 // choice is one of words, which stand for the values at the same places.
 func choice[T comparable](words []string, values []T) kindOf[T] {
 	allowed := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
@@ -21,6 +22,8 @@ type metrics struct {
 	node     *Node
 	registry *prometheus.Registry
 	appends  prometheus.Histogram
+	checks   prometheus.Histogram // of compressed batches
+	packed   packed
 	syncs    prometheus.Histogram
 	rounds   prometheus.Histogram
 	files    prometheus.Histogram
@@ -54,6 +57,9 @@ func newMetrics(n *Node) *metrics {
 	m.commits = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "logd_commit_seconds", Help: "Time from when an entry was proposed here until a majority had stored it.", Buckets: durations,
 	})
+	m.checks = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "logd_codec_check_duration_seconds", Help: "Time to unpack a compressed batch and look into it.", Buckets: durations,
+	})
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -67,6 +73,9 @@ func newMetrics(n *Node) *metrics {
 		{"logd_sendfile_calls_total", "Calls of sendfile that sent something.", nil},
 		{"logd_batches_total", "Batches acknowledged.", nil},
 		{"logd_messages_total", "Messages acknowledged.", nil},
+		{"logd_compressed_batches_total", "Compressed batches that were looked into and found good, by codec.", []string{"codec"}},
+		{"logd_compressed_bytes_total", "Bytes of their data as it came.", []string{"codec"}},
+		{"logd_uncompressed_bytes_total", "Bytes of their data, unpacked.", []string{"codec"}},
 		{"logd_connections", "Open connections.", nil},
 		{"logd_connections_total", "Connections accepted.", nil},
 		{"logd_connections_refused_total", "Connections refused because there were too many.", nil},
@@ -117,7 +126,7 @@ func newMetrics(n *Node) *metrics {
 	if n.o.Config.Node != "" {
 		m.registry.MustRegister(m.rounds, m.files, m.commits)
 	}
-	m.registry.MustRegister(m, m.appends, m.syncs, collectors.NewGoCollector(),
+	m.registry.MustRegister(m, m.appends, m.syncs, m.checks, collectors.NewGoCollector(),
 		withoutNetwork{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})})
 	return m
 }
@@ -154,6 +163,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s := m.node.server.Load(); s != nil {
 		out.server(s)
+	}
+	for _, name := range codec.Names() {
+		c := m.packed.of(name)
+		out.counter("logd_compressed_batches_total", c.batches.Load(), name)
+		out.counter("logd_compressed_bytes_total", c.bytes.Load(), name)
+		out.counter("logd_uncompressed_bytes_total", c.unpacked.Load(), name)
 	}
 	store := m.node.store.Load()
 	if store == nil {

@@ -209,7 +209,7 @@ func (n *Node) start(ctx context.Context) error {
 	so := server.Options{
 		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
-		Settings: n.settings(c),
+		Settings: n.settings(c), Unpacker: newUnpacker(c.Timeout, n.metrics),
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
@@ -227,7 +227,8 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 		MaxBatchSize: c.BatchSize, MaxMessages: int64(c.MaxMessages),
 		PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
 		FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
-		DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Version: n.o.Version,
+		DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers),
+		Codecs: c.Codecs, MaxUncompressedSize: c.MaxUncompressedSize(), Version: n.o.Version,
 	}
 }
 

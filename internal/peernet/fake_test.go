@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"github.com/logd-dev/logd/internal/batch"
 	"io"
 	"net"
 	"slices"
@@ -180,10 +181,12 @@ func (n *fakeNode) release() {
 // memView is bytes in memory.
 type memView []byte
 
-func (v memView) Offset() int64  { return 0 }
-func (v memView) Batches() int64 { return 0 }
-func (v memView) Len() int64     { return int64(len(v)) }
-func (v memView) Sections() int  { return 1 }
+func (v memView) Offset() int64        { return 0 }
+func (v memView) Batches() int64       { return 0 }
+func (v memView) Len() int64           { return int64(len(v)) }
+func (v memView) Codecs() batch.Codecs { return 0 }
+func (v memView) Cut(int64, int64)     {}
+func (v memView) Sections() int        { return 1 }
 func (v memView) Section(int) (io.ReaderAt, int64, int64) {
 	return bytes.NewReader(v), 0, int64(len(v))
 }

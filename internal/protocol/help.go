@@ -14,9 +14,10 @@ var usage = []struct {
 }{
 	{Help, "", "this list"},
 	{Ping, "", "OK, if the server answers"},
+	{Hello, "<version> [codecs=<a,b>] [client=<word>]", "what both sides know: the codecs in which batches may be sent to this client, and those of the server"},
 	{Topics, "[fresh=1]", "the names of all topics"},
 	{Info, "<topic> [fresh=1]", "offsets, sizes, times and state of a topic"},
-	{Batch, "<size> <topic> <crc> <messages> [pid=<id> seq=<n>]", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it; pid= and seq= number a producer's batches, so that one sent again is stored once"},
+	{Batch, "<size> <topic> <crc> <messages> [codec=<name>] [pid=<id> seq=<n>]", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it; codec= tells that they are compressed; pid= and seq= number a producer's batches, so that one sent again is stored once"},
 	{Read, "<topic> <offset> <messages> [wait=<ms>] [max-bytes=<n>] [verify=1] [fresh=1]", "batches from an offset on; wait= waits at the end, fresh=1 sees all that any member has acknowledged"},
 	{Tail, "<topic> <messages> [wait=<ms>] [max-bytes=<n>] [fresh=1]", "batches from the oldest on"},
 	{Seek, "<topic> <unix-ms> [fresh=1]", "the offset of the first batch stored at that time or later"},

@@ -15,12 +15,13 @@ type TopicInfo struct {
 	Partitions             int64
 	Bytes                  int64
 	Messages, Batches      int64
-	OldestTime, NewestTime time.Time // to the millisecond; zero for an empty log
-	ID                     string    // hexadecimal; empty if there is none
-	State                  string    // Writable, or ReadOnly of the reason; empty if the server does not say
-	Synced                 int64     // offset: all before it is on stable storage
-	Damaged                int64     // bytes set aside
-	Role                   Role      // of the server for the topic; empty if it does not say
+	OldestTime, NewestTime time.Time    // to the millisecond; zero for an empty log
+	ID                     string       // hexadecimal; empty if there is none
+	State                  string       // Writable, or ReadOnly of the reason; empty if the server does not say
+	Synced                 int64        // offset: all before it is on stable storage
+	Damaged                int64        // bytes set aside
+	Codecs                 batch.Codecs // in which batches may be compressed
+	Role                   Role         // of the server for the topic; empty if it does not say
 
 	// Of a topic of a cluster, where Role is not Single.
 	Group  int64
@@ -77,6 +78,9 @@ func AppendInfo(dst []byte, in *TopicInfo) []byte {
 		dst = AppendField(dst, "DamagedAt", formatRanges(in.DamagedAt[:min(len(in.DamagedAt), MaxRanges)]))
 		dst = AppendField(dst, "DamagedIn", strings.Join(in.DamagedIn[:min(len(in.DamagedIn), MaxRanges)], " "))
 	}
+	if in.Codecs&batch.KnownCodecs != 0 {
+		dst = AppendField(dst, "Codecs", in.Codecs.String())
+	}
 	if in.Role != "" {
 		dst = AppendField(dst, "Role", string(in.Role))
 	}
@@ -115,6 +119,8 @@ func ParseInfo(body []byte) (TopicInfo, error) {
 			in.ID, ok = f.Value, ValidID(f.Value)
 		case "State":
 			in.State = f.Value
+		case "Codecs":
+			in.Codecs, ok = parseCodecs(f.Value)
 		case "Role":
 			in.Role = Role(f.Value)
 		case "Group":

@@ -61,6 +61,7 @@ const (
 	Leave
 	Replace
 	Set
+	Hello
 	numCommands
 )
 
@@ -74,7 +75,7 @@ var commandNames = [numCommands]string{
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
 	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
-	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO",
 }
 
 // String returns the command as it stands on the wire.
@@ -87,7 +88,7 @@ func (c Command) String() string {
 
 // reserved are commands of this protocol version that this server does not
 // offer. They are known words, so they do not lose the framing.
-var reserved = [...]string{"HELLO", "AUTH"}
+var reserved = [...]string{"AUTH"}
 
 // Request is one parsed request line. Fields that the command does not have
 // are zero.
@@ -117,6 +118,13 @@ type Request struct {
 	Force  bool   // LEAVE: although too few voters are left
 	Key    []byte // SETTING
 	Value  []byte // SETTING; may be empty
+
+	// Of HELLO. Offers is the list of codecs as it was sent, Codecs those of them that
+	// are known here.
+	Speaks int64  // the newest version of the protocol that the client knows
+	Offers []byte // aliases the parsed line; empty if there is no list
+	Codecs batch.Codecs
+	Client []byte // aliases the parsed line; empty if the client does not say
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -213,6 +221,8 @@ func commandOf(name []byte) (c Command, known bool) {
 		return Replace, true
 	case "SETTING":
 		return Set, true
+	case "HELLO":
+		return Hello, true
 	}
 	for _, r := range reserved {
 		if string(name) == r {
@@ -246,6 +256,8 @@ func parseArguments(w words, req *Request) bool {
 		return parseRetention(w, req)
 	case Delete:
 		return parseDelete(w, req)
+	case Hello:
+		return parseHello(w, req)
 	}
 	return req.Command != Unknown && !w.more
 }

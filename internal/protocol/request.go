@@ -63,6 +63,8 @@ func AppendRequest(dst []byte, req *Request) []byte {
 	case Retention:
 		dst = appendTopic(dst, req)
 		dst = appendKeep(dst, &req.Keep)
+	case Hello:
+		dst = appendHelloRequest(dst, req)
 	default:
 		dst = append(dst, req.Command.String()...)
 	}

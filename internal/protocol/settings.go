@@ -3,6 +3,8 @@ package protocol
 import (
 	"strconv"
 	"time"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 // Settings is the body of CONFIG. Its first four lines are all that a server of
@@ -17,9 +19,12 @@ type Settings struct {
 	Partitions    int64
 	FlushBatches  int64
 	FlushInterval time.Duration
-	DeleteHook    bool  // there is one
-	Producers     int64 // how far back a numbered batch is known, in batches; 0 if there are none
-	Version       string
+	DeleteHook    bool         // there is one
+	Producers     int64        // how far back a numbered batch is known, in batches; 0 if there are none
+	Codecs        batch.Codecs // in which batches are taken
+	// MaxUncompressedSize is how large the data of a compressed batch may be, unpacked.
+	MaxUncompressedSize int64
+	Version             string
 
 	// Of a member of a cluster; else they are zero, and have no line.
 	Node            string
@@ -50,6 +55,8 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 	dst = AppendField(dst, "FlushInterval", s.FlushInterval.String())
 	dst = AppendField(dst, "DeleteHook", strconv.FormatBool(s.DeleteHook))
 	number("Producers", s.Producers)
+	dst = AppendField(dst, "Codecs", s.Codecs.String())
+	number("MaxUncompressedSize", s.MaxUncompressedSize)
 	dst = AppendField(dst, "Version", s.Version)
 	if s.Node != "" {
 		dst = AppendField(dst, "Node", s.Node)
@@ -75,7 +82,7 @@ func ParseSettings(body []byte) (Settings, error) {
 		"Host": &s.Host, "Timeout": &s.Timeout, "IdleTimeout": &s.IdleTimeout, "MaxBatchSize": &s.MaxBatchSize,
 		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
 		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
-		"Producers": &s.Producers, "Version": &s.Version,
+		"Producers": &s.Producers, "Codecs": &s.Codecs, "MaxUncompressedSize": &s.MaxUncompressedSize, "Version": &s.Version,
 		"Node": &s.Node, "Cluster": &s.Cluster, "ElectionTimeout": &s.ElectionTimeout,
 		"RetentionAge": &s.RetentionAge, "RetentionBytes": &s.RetentionBytes, "Topics": &s.Topics,
 		"TopicsWhitelist": &s.TopicsWhitelist, "KeepFree": &s.KeepFree,
@@ -91,6 +98,11 @@ func ParseSettings(body []byte) (Settings, error) {
 			*v, err = strconv.ParseBool(f.Value)
 		case *time.Duration:
 			*v, err = time.ParseDuration(f.Value)
+		case *batch.Codecs:
+			var ok bool
+			if *v, ok = parseCodecs(f.Value); !ok {
+				err = strconv.ErrSyntax
+			}
 		}
 		if err != nil {
 			return s, badField(f)

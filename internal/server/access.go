@@ -59,6 +59,8 @@ func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) 
 		f.catalog = a.store
 	case protocol.Hooks, protocol.Hook:
 		f.hooks = a.deleteHooks
+	case protocol.Hello:
+		f.cluster = a.cluster
 	case protocol.Config, protocol.Help, protocol.Ping, protocol.Close:
 	default:
 		err = protocol.ErrUnauthorized // nobody has decided who may

@@ -70,6 +70,8 @@ func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error
 		return protocol.ErrTooLarge, false
 	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.settings.Load().Producers == 0:
 		return protocol.ErrInvalidRequest, true
+	case h.Codec != "" && batch.CodecOf(h.Codec)&^c.srv.settings.Load().Codecs != 0:
+		return protocol.ErrUnsupportedCodec, true
 	}
 	return nil, false
 }
@@ -108,12 +110,18 @@ func (c *caller) add(req *protocol.Request, wire []byte, head int, canonical boo
 		c.fail(protocol.Batch, protocol.ErrInvalidRequest)
 		return true
 	}
+	if h.Codec != "" {
+		if err := c.unpack(h, data); err != nil {
+			c.fail(protocol.Batch, err)
+			return !err.Closes
+		}
+	}
 	if !canonical {
 		// A person typed it: what is stored is the canonical form, with the
 		// checksum and CR LF.
 		wire = append(batch.AppendHeader(nil, h), data...)
 	}
-	x := batch.Extent{Len: int64(len(wire)), Messages: int32(h.Messages), Numbered: h.Seq > 0}
+	x := h.Extent()
 	if adjoins(c.run.data, wire) && string(c.run.topic) == string(h.Topic) {
 		c.run.data = c.run.data[:len(c.run.data)+len(wire)]
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -35,6 +36,7 @@ type caller struct {
 	access
 	appends
 	reading reading
+	codecs  batch.Codecs // in which batches may be sent to it
 }
 
 // reading is a READ or TAIL that is under way.
@@ -126,6 +128,8 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 		err = groups(f.cluster, to)
 	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
 		err = c.changeCluster(f.cluster, req, to)
+	case protocol.Hello:
+		c.hello(req, f.cluster, to)
 	case protocol.Help:
 		to.Body(protocol.AppendHelp(nil))
 	case protocol.Ping:
@@ -190,7 +194,7 @@ func infoBody(in *topic.Info) *protocol.TopicInfo {
 		Oldest: in.Oldest, Next: in.Next, Partitions: int64(in.Partitions), Bytes: in.Bytes,
 		Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
 		ID: in.ID, State: protocol.Writable, Synced: in.Synced,
-		Damaged: in.Damaged, DamagedAt: in.DamagedAt, DamagedIn: in.DamagedIn,
+		Damaged: in.Damaged, DamagedAt: in.DamagedAt, DamagedIn: in.DamagedIn, Codecs: in.Codecs,
 		Role: protocol.Role(in.Role), Group: in.Group, Leader: in.Leader, Term: in.Term,
 	}
 	if in.Role == "" {
@@ -218,8 +222,11 @@ func (c *caller) tryRead(to Responder) outcome {
 	for {
 		v, err := r.find()
 		if err == nil {
-			to.Batches(v)
-			return answered
+			if err = topic.Accept(v, c.codecs); err == nil {
+				to.Batches(v)
+				return answered
+			}
+			v.Close()
 		}
 		r.beyond = nil
 		if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Beyond {

@@ -25,6 +25,7 @@ var answers = [...]struct {
 	{topic.ErrNotAllowed, protocol.ErrTopicNotAllowed},
 	{topic.ErrName, protocol.ErrInvalidRequest},
 	{topic.ErrClosed, protocol.ErrShuttingDown},
+	{topic.ErrCodec, protocol.ErrUnsupportedCodec},
 	{topic.ErrConflict, protocol.ErrSequenceConflict},
 	{topic.ErrInvalid, protocol.ErrInvalidRequest},
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -26,10 +27,12 @@ type exchange struct {
 // protocol: over HTTP. What is in request is to be one whole request and nothing
 // else; the end of its line may be missing. It returns when the answer is given to
 // the responder, or, with an error, when there is none that anybody can give. A
-// read that waits ends when ctx does. While it is answered, a request counts as a
+// read that waits ends when ctx does. codecs are those in which batches may be sent:
+// there is no HELLO. While it is answered, a request counts as a
 // connection.
-func (s *Server) Do(ctx context.Context, remote string, request []byte, to Responder) (err error) {
+func (s *Server) Do(ctx context.Context, remote string, codecs batch.Codecs, request []byte, to Responder) (err error) {
 	x := &exchange{caller: s.newCaller(address(remote)), woken: make(chan struct{}, 1)}
+	x.codecs = codecs
 	perr := x.parse(request)
 	if perr == nil {
 		perr = s.enter(x)
@@ -84,6 +87,8 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 		want += max(x.req.Batch.Size, 0)
 	}
 	switch {
+	case x.req.Command == protocol.Hello: // which is of a connection
+		return protocol.ErrInvalidRequest
 	case want == int64(len(b)):
 		return nil
 	case x.perr == protocol.ErrInvalidProtocol:

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"fmt"
+	"github.com/logd-dev/logd/internal/batch"
 	"io"
 	"net"
 	"os"
@@ -71,11 +72,13 @@ func (l *fileLog) Read(offset, _, _ int64) (topic.View, error) { return fileView
 
 type fileView struct{ log *fileLog }
 
-func (v fileView) Offset() int64  { return 0 }
-func (v fileView) Batches() int64 { return 1 }
-func (v fileView) Len() int64     { return v.log.size }
-func (v fileView) Close()         {}
-func (v fileView) Sections() int  { return int((v.log.size + v.log.section - 1) / v.log.section) }
+func (v fileView) Offset() int64        { return 0 }
+func (v fileView) Batches() int64       { return 1 }
+func (v fileView) Len() int64           { return v.log.size }
+func (v fileView) Close()               {}
+func (v fileView) Codecs() batch.Codecs { return 0 }
+func (v fileView) Cut(int64, int64)     {}
+func (v fileView) Sections() int        { return int((v.log.size + v.log.section - 1) / v.log.section) }
 func (v fileView) Section(i int) (io.ReaderAt, int64, int64) {
 	pos := int64(i) * v.log.section
 	return v.log.file, filePosition + pos, min(v.log.section, v.log.size-pos)

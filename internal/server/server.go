@@ -49,6 +49,10 @@ type Options struct {
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
+	// Unpacker looks into compressed batches. Without one none are taken, whatever the
+	// Settings say.
+	Unpacker Unpacker
+
 	// Settings are what CONFIG tells, but for what is said above and the address:
 	// see SetSettings.
 	Settings protocol.Settings
@@ -135,13 +139,17 @@ func New(o Options) *Server {
 
 // SetSettings says what CONFIG tells, but for timeouts and the address, and with it
 // what requests are held to: MaxBatchSize, envelope and data, in bytes (0: 65536),
-// MaxMessages of a READ or TAIL (0: 50000), and Producers (0: no numbered batches).
+// MaxMessages of a READ or TAIL (0: 50000), Producers (0: no numbered batches), Codecs (0:
+// no compressed batches) and MaxUncompressedSize of those.
 func (s *Server) SetSettings(p protocol.Settings) {
 	if p.MaxBatchSize <= 0 {
 		p.MaxBatchSize = protocol.DefaultMaxBatchSize
 	}
 	if p.MaxMessages <= 0 {
 		p.MaxMessages = 50000
+	}
+	if s.o.Unpacker == nil {
+		p.Codecs = 0
 	}
 	p.Timeout, p.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
 	s.settings.Store(&p)

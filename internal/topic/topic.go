@@ -50,6 +50,9 @@ var (
 	ErrDeleted = errors.New("storage: topic was deleted")
 	// ErrInvalid is what can't be done in a cluster as it is. What wraps it says why.
 	ErrInvalid = errors.New("storage: it can't be")
+	// ErrCodec is a read that begins at a batch which is compressed as the reader does
+	// not know.
+	ErrCodec = errors.New("storage: codec is not known to the reader")
 	// ErrInDoubt is returned for batches that may be stored or not: they were
 	// written, and it failed, or nobody waited, to make them durable or to take them
 	// back. It is to be tested for before its cause, which it may wrap.
@@ -237,7 +240,13 @@ type View interface {
 	Offset() int64  // of the first batch
 	Batches() int64 // at least 1
 	Len() int64     // of all sections, in bytes
-	Sections() int
+	Sections() int  // some may be empty
+	// Codecs are those that batches may be compressed with. That none of them is says
+	// nothing: it is known of partitions.
+	Codecs() batch.Codecs
+	// Cut takes all batches out of the View but those in its first n bytes, which are so
+	// many.
+	Cut(n, batches int64)
 	// Section returns n bytes of r at pos. If r has a method
 	// Fd() (uintptr, bool) that reports true, they may be read from the descriptor
 	// at explicit positions until Close.
@@ -275,10 +284,11 @@ type Info struct {
 	Batches      int64
 	OldestTime   time.Time // when the oldest batch was appended; zero if there is none
 	NewestTime   time.Time
-	Damaged      int64  // bytes set aside
-	Synced       int64  // offset: all before it is on stable storage
-	ID           string // hexadecimal; empty if there is none
-	ReadOnly     error  // why the topic takes no appends, or nil
+	Damaged      int64        // bytes set aside
+	Synced       int64        // offset: all before it is on stable storage
+	ID           string       // hexadecimal; empty if there is none
+	ReadOnly     error        // why the topic takes no appends, or nil
+	Codecs       batch.Codecs // that batches may be compressed with
 
 	// Of a topic of a cluster; else Role is empty.
 	Role   Role

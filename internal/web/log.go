@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -40,7 +41,12 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		a.Error(protocol.ErrInvalidRequest)
 		return
 	}
-	err = p.Do(r.Context(), r.RemoteAddr, request, a)
+	codecs, ok := codecsOf(r.Header)
+	if !ok {
+		a.Error(protocol.ErrInvalidRequest)
+		return
+	}
+	err = p.Do(r.Context(), r.RemoteAddr, codecs, request, a)
 	if err == nil {
 		err = a.err
 	}
@@ -61,6 +67,17 @@ func isRequest(h http.Header) bool {
 	}
 	t, _, err := mime.ParseMediaType(types[0])
 	return err == nil && t == protocol.ContentType
+}
+
+// codecsOf returns the codecs in which a client takes batches.
+func codecsOf(h http.Header) (batch.Codecs, bool) {
+	switch lists := h["Logd-Codecs"]; len(lists) {
+	case 0:
+		return 0, true
+	case 1:
+		return batch.ParseCodecs([]byte(lists[0]))
+	}
+	return 0, false
 }
 
 // closing are the statuses after which the connection is closed: nobody knows

@@ -254,7 +254,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 	var batches, messages int64
 	rotated := false
 	for len(group) > 0 {
-		n, bytes, full := l.gather(group)
+		n, bytes, codecs, full := l.gather(group)
 		if n == 0 && full || bytes > 0 && l.rollsFor(group[0], bytes) {
 			if err := l.rotate(); err != nil {
 				rest = l.refusePassing("rotate", group, patient, err)
@@ -263,6 +263,12 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 			rotated = true
 			if bytes == 0 {
 				continue
+			}
+		}
+		if codecs != 0 {
+			if err := l.pack(l.head(), codecs); err != nil {
+				rest = l.refusePassing("append", group, patient, err)
+				break
 			}
 		}
 		if bytes > 0 {
@@ -336,11 +342,11 @@ func (l *Log) ungather(group []*appendRequest) {
 var errNoOffsets = fmt.Errorf("it would end behind the last offset there is, %d; smaller ones may fit", int64(math.MaxInt64))
 
 // gather fills iovecs with what of the group fits into the head partition. It
-// returns how many requests take part, how many bytes that is, and whether the
-// head is full before the group is at its end. Requests whose expected offset
+// returns how many requests take part, how many bytes that is, with which codecs
+// batches among them are compressed, and whether the head is full before the group is at its end. Requests whose expected offset
 // is wrong, and those that pass the last offset, are given their error. Numbered
 // batches that are not to be stored get their outcome, and are passed over.
-func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
+func (l *Log) gather(group []*appendRequest) (n int, bytes int64, codecs batch.Codecs, full bool) {
 	l.iovecs = l.iovecs[:0]
 	head := l.head()
 	next := l.next.Load()
@@ -371,7 +377,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			continue
 		}
 		if r.roll && r.done == 0 && size > 0 {
-			return n, bytes, true
+			return n, bytes, codecs, true
 		}
 		before, piece := r.gathered, r.length
 		for r.gathered < len(r.extents) {
@@ -400,6 +406,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			}
 			r.length += x.Len
 			bytes += x.Len
+			codecs |= x.Codec
 			batches++
 			r.gathered++
 		}
@@ -411,7 +418,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			break
 		}
 	}
-	return n, bytes, full
+	return n, bytes, codecs, full
 }
 
 // takePiece adds what was gathered of a request from a position in its data on to

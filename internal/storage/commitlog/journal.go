@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/journal"
 )
 
@@ -95,6 +96,26 @@ func (l *Log) mark(now time.Time, synced int64) {
 	if l.writer.TryLock() {
 		defer l.writer.Unlock()
 		l.flushIndex(l.head())
+	}
+}
+
+// pack has the journal know, durably, that a partition may have batches that are
+// compressed with these codecs: before the first of them is written.
+func (l *Log) pack(p *partition, c batch.Codecs) error {
+	if err := l.journal.Pack(p.base, c, l.renewJournal); err != nil {
+		return &Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: p.base, Err: err}
+	}
+	return nil
+}
+
+// packed notes that a scan has found batches that are compressed with these codecs.
+func (l *Log) packed(p *partition, c batch.Codecs) {
+	if c&^l.journal.Packed(p.base) == 0 {
+		return
+	}
+	if err := l.pack(p, c); err != nil {
+		l.store.Logger.Warn("journal record not written", "topic", l.name, "err", err)
+		l.journal.Remember(journal.Packed, p.base, int64(c))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -24,6 +25,7 @@ import (
 // the View is not to be used. It is not safe for concurrent use.
 type View struct {
 	offset, batches, length int64
+	codecs                  batch.Codecs
 	sections                []section
 }
 
@@ -43,6 +45,20 @@ func (v *View) Batches() int64 { return v.batches }
 
 // Len returns the length of all sections together, in bytes.
 func (v *View) Len() int64 { return v.length }
+
+// Codecs returns with which codecs batches of the view may be compressed: those that
+// the partitions have.
+func (v *View) Codecs() batch.Codecs { return v.codecs }
+
+// Cut takes the batches behind the first n bytes, which have so many, out of the view.
+func (v *View) Cut(n, batches int64) {
+	v.length, v.batches = n, batches
+	for i := range v.sections {
+		s := &v.sections[i]
+		s.n = min(s.n, n)
+		n -= s.n
+	}
+}
 
 // Sections returns the number of sections.
 func (v *View) Sections() int { return len(v.sections) }
@@ -193,6 +209,7 @@ func (l *Log) readPartition(v *View, p *partition, offset, messages, maxBytes, l
 		return readSize{}, l.readError(p, ix, offset, err)
 	}
 	v.sections = append(v.sections, section{p.file, f, start.Pos, end.Pos - start.Pos})
+	v.codecs |= l.journal.Packed(p.base)
 	v.batches += end.Batches - start.Batches
 	v.length += end.Pos - start.Pos
 	return readSize{end.Pos - start.Pos, end.Messages - start.Messages}, nil
@@ -238,7 +255,7 @@ func (l *Log) readError(p *partition, ix *index.Index, offset int64, err error) 
 func (l *Log) Info(ctx context.Context) (topic.Info, error) {
 	parts, damaged := l.partitions(), l.journal.Damaged()
 	begin := parts[0].base
-	in := topic.Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: layout.HexID(l.id), ReadOnly: l.readOnly()}
+	in := topic.Info{Next: l.Readable(), Partitions: len(parts), Synced: l.synced.Load(), ID: layout.HexID(l.id), ReadOnly: l.readOnly(), Codecs: l.journal.AllPacked()}
 	in.Oldest = min(max(l.Oldest(), begin), in.Next)
 	for _, r := range *damaged {
 		if from := max(r.From, begin); r.To > from {

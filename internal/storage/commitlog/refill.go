@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -80,7 +81,8 @@ func refillError(err error) error {
 // gap is what is to be refilled in one partition.
 type gap struct {
 	layout.Range
-	p *partition
+	p      *partition
+	codecs batch.Codecs // of what it is filled with
 }
 
 // gapsFor returns what is to be refilled of each partition, if that is set aside
@@ -101,7 +103,7 @@ func (l *Log) gapsFor(r layout.Range, data []byte) (gaps []gap, err error) {
 		if i+1 < len(parts) {
 			end = min(end, parts[i+1].base)
 		}
-		gaps = append(gaps, gap{layout.Range{From: max(r.From, parts[i].base), To: end}, parts[i]})
+		gaps = append(gaps, gap{Range: layout.Range{From: max(r.From, parts[i].base), To: end}, p: parts[i]})
 	}
 	known := *l.journal.Damaged()
 	k := slices.IndexFunc(known, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
@@ -112,18 +114,20 @@ func (l *Log) gapsFor(r layout.Range, data []byte) (gaps []gap, err error) {
 }
 
 // fits returns nil if data is whole valid batches that fill the gaps, each of which
-// begins with one.
+// begins with one. It notes their codecs.
 func (l *Log) fits(gaps []gap, r layout.Range, data []byte) error {
 	if int64(len(data)) != r.To-r.From {
 		return fmt.Errorf("%w: %d bytes for %d", ErrMisfit, len(data), r.To-r.From)
 	}
-	for _, g := range gaps {
+	for i := range gaps {
+		g := &gaps[i]
 		sc := &scan.Scanner{File: bytes.NewReader(data), Size: g.To - r.From, Topic: l.name}
 		for pos := g.From - r.From; pos < sc.Size; {
-			_, n, ok, err := sc.BatchAt(pos)
+			h, n, ok, err := sc.BatchAt(pos)
 			if err != nil {
 				return err
 			}
+			g.codecs |= batch.CodecOf(h.Codec)
 			if !ok {
 				return fmt.Errorf("%w: no valid batch of the topic at %d that ends by %d", ErrMisfit, r.From+pos, g.To)
 			}
@@ -136,6 +140,9 @@ func (l *Log) fits(gaps []gap, r layout.Range, data []byte) error {
 // fillGap writes the bytes of a gap and makes them durable. They are set aside
 // still: nobody reads them.
 func (l *Log) fillGap(g gap, data []byte) error {
+	if err := l.pack(g.p, g.codecs); err != nil {
+		return refillError(err)
+	}
 	f, err := g.p.file.Acquire(files.ToWrite)
 	if err == nil {
 		// Through one descriptor from the write to the sync, which is told if it failed.
@@ -299,6 +306,7 @@ func (l *Log) recount(p *partition, known []index.Entry, newest, from int64, asi
 	}
 	ix.Stale = true // so that it is made durable, with its times
 	l.setAsideAll(p, found.Damaged)
+	l.packed(p, found.Codecs)
 	l.adoptIndex(p, ix, found)
 	if p == l.head() {
 		l.takeCount(p)

@@ -100,6 +100,7 @@ func (l *Log) refillIndex(p *partition, ix *index.Index, known []index.Entry, fr
 		return err
 	}
 	l.setAsideAll(p, found.Damaged)
+	l.packed(p, found.Codecs)
 	l.adoptIndex(p, ix, found)
 	return nil
 }
@@ -235,6 +236,7 @@ func (l *Log) reindex(p *partition, ix *index.Index, f vfs.File, trusted int64) 
 	}
 	found, err := ix.Rebuild(src, trusted)
 	l.setAsideAll(p, found.Damaged)
+	l.packed(p, found.Codecs)
 	return found, err
 }
 

@@ -31,6 +31,8 @@ type Source struct {
 type Rebuilt struct {
 	// Totals are those of the whole partition, also of what was not scanned.
 	Totals journal.Totals
+	// Codecs are those that batches are compressed with, of what was scanned.
+	Codecs batch.Codecs
 	// Result has the damage between batches, for the caller to set aside, and where
 	// the invalid bytes at the end begin, if there are any: what becomes of those is
 	// the caller's choice.
@@ -76,6 +78,7 @@ type rebuilding struct {
 	start  Entry // the last that the index has: the scan begins there
 	first  Entry // that it has
 	totals journal.Totals
+	codecs batch.Codecs
 	any    bool // a batch was visited
 }
 
@@ -107,7 +110,7 @@ func (r *rebuilding) scan(src *Source) (Rebuilt, error) {
 	if r.totals.Batches == 0 {
 		r.totals = journal.Totals{}
 	}
-	return Rebuilt{Totals: r.totals, Result: found}, nil
+	return Rebuilt{Totals: r.totals, Codecs: r.codecs, Result: found}, nil
 }
 
 // visit takes note of a batch.
@@ -136,6 +139,7 @@ func (r *rebuilding) visit(pos int64, h *batch.Header, _ int64, gap bool) error 
 	}
 	r.totals.Messages += h.Messages
 	r.totals.Batches++
+	r.codecs |= batch.CodecOf(h.Codec)
 	return nil
 }
 

@@ -5,14 +5,15 @@
 //
 //	header, 16 bytes                    record, any number
 //	 0  8  magic "logd-jnl"              0  4  CRC-32 (IEEE) of the rest of the record
-//	 8  4  version, 1                    4  1  kind
+//	 8  4  version, 1 or 2               4  1  kind
 //	12  4  CRC-32 of bytes 0 to 11       5  1  reserved, 0
 //	                                     6  2  length of the payload
 //	                                     8  …  payload; numbers are int64
 //
 // Only whole records are appended. A record that is cut short or does not
 // check ends the journal if nothing valid follows it; records of unknown kinds
-// are kept. [Decode] tells what the records add up to, a [State], and
+// are kept. Version 2 is for a topic that may have compressed batches: to a logd that
+// does not know them they are a torn end, and it must not open such a topic. [Decode] tells what the records add up to, a [State], and
 // [State.Encode] writes a journal that says the same in fewer records. A
 // [Journal] is that of a log that is open (open.go).
 //
@@ -32,6 +33,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -39,7 +41,8 @@ import (
 // The header, and the bounds of records.
 const (
 	Magic        = "logd-jnl"
-	Version      = 1
+	Version      = 2 // the newest
+	plainVersion = 1 // of a topic without compressed batches
 	HeaderLen    = 16
 	recordHeader = 8
 	maxPayload   = 1 << 10
@@ -80,9 +83,16 @@ const (
 	// Healed: from, to. The bytes between, which were set aside, are on stable
 	// storage again as they were. Earlier END and CLEAN records do not count them.
 	Healed Kind = 11
+	// Packed: base, codecs (a bit each: batch.Codecs). The partition there may have
+	// batches that are compressed with these. It is durable before the first of them is
+	// written. A base of EveryBase stands for every partition.
+	Packed Kind = 12
 )
 
-var recordInts = map[Kind]int{Synced: 1, Clean: 5, End: 6, Trim: 3, Damaged: 2, Cut: 1, Due: 1, Hooked: 1, Adopted: 1, Healed: 2}
+// EveryBase is where no partition begins.
+const EveryBase = math.MaxInt64
+
+var recordInts = map[Kind]int{Synced: 1, Clean: 5, End: 6, Trim: 3, Damaged: 2, Cut: 1, Due: 1, Hooked: 1, Adopted: 1, Healed: 2, Packed: 2}
 
 // ErrNewer is returned for a topic whose files a newer version of logd wrote.
 // It is not damage: nothing is wrong with the data.
@@ -112,12 +122,16 @@ type State struct {
 	Adopted int64          // the partitions before it are older than the journal, as is the beginning of the next; -1: none is
 	Due     int64          // the partitions before it are to be removed
 	Hooked  map[int64]bool // by base: those of them whose hooks need not be run again
-	unknown [][]byte       // whole records
+	// Packed are, by base, the codecs that batches of a partition may be compressed with.
+	Packed  map[int64]batch.Codecs
+	unknown [][]byte // whole records
 }
 
 // NewState returns the state of a journal without records.
 func NewState() State {
-	return State{Cut: -1, Adopted: -1, Ends: make(map[int64]PartitionEnd), Hooked: make(map[int64]bool)}
+	return State{
+		Cut: -1, Adopted: -1, Ends: make(map[int64]PartitionEnd), Hooked: make(map[int64]bool), Packed: make(map[int64]batch.Codecs),
+	}
 }
 
 // PartitionEnd is where a partition ends that is complete, and what is in it.
@@ -145,16 +159,21 @@ func Append(dst []byte, kind Kind, ints ...int64) []byte {
 	return AppendRecord(dst, kind, payload)
 }
 
-// NewHeader returns the header of a journal.
-func NewHeader() []byte {
+// NewHeader returns the header of the journal of a new topic.
+func NewHeader() []byte { return header(plainVersion) }
+
+func header(version uint32) []byte {
 	h := append(make([]byte, 0, HeaderLen), Magic...)
-	h = binary.LittleEndian.AppendUint32(h, Version)
+	h = binary.LittleEndian.AppendUint32(h, version)
 	return binary.LittleEndian.AppendUint32(h, crc32.ChecksumIEEE(h))
 }
 
 // Encode writes the whole state as a new journal.
 func (s *State) Encode() []byte {
 	b := NewHeader()
+	if len(s.Packed) > 0 {
+		b = header(Version)
+	}
 	start := append(make([]byte, 0, 24), s.ID[:]...)
 	b = AppendRecord(b, Start, binary.LittleEndian.AppendUint64(start, uint64(s.Created)))
 	for _, rec := range s.unknown {
@@ -165,6 +184,9 @@ func (s *State) Encode() []byte {
 	}
 	if s.Adopted >= 0 {
 		b = Append(b, Adopted, s.Adopted)
+	}
+	for _, base := range slices.Sorted(maps.Keys(s.Packed)) {
+		b = Append(b, Packed, base, int64(s.Packed[base]))
 	}
 	for _, base := range slices.Sorted(maps.Keys(s.Ends)) {
 		e := s.Ends[base]
@@ -206,7 +228,8 @@ func Decode(b []byte) (s State, size int64, err error) {
 		}
 		return s, 0, fmt.Errorf("%w: header", ErrDamaged)
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != Version {
+	v := binary.LittleEndian.Uint32(b[8:])
+	if v < plainVersion || v > Version {
 		return s, 0, fmt.Errorf("%w: journal version %d, this logd knows %d", ErrNewer, v, Version)
 	}
 	pos := HeaderLen
@@ -214,6 +237,9 @@ func Decode(b []byte) (s State, size int64, err error) {
 		n, ok := recordLen(b[pos:])
 		if !ok || !s.Apply(b[pos:pos+n]) {
 			if anyRecord(b[pos+1:]) {
+				if v != plainVersion {
+					s.Packed[EveryBase] = batch.AllCodecs // what told which is perhaps lost
+				}
 				return s, int64(pos), fmt.Errorf("%w at byte %d", ErrDamaged, pos)
 			}
 			break
@@ -313,6 +339,11 @@ func (s *State) Apply(rec []byte) bool {
 		s.Hooked[n[0]] = true
 	case Adopted:
 		s.Adopted = max(s.Adopted, n[0])
+	case Packed:
+		if n[1] < 1 || n[1] > int64(batch.AllCodecs) {
+			return false
+		}
+		s.Packed[n[0]] |= batch.Codecs(n[1])
 	}
 	return true
 }
@@ -334,6 +365,7 @@ func (s *State) Heal(r layout.Range) {
 func (s *State) Forget(oldest, next int64) {
 	maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < oldest || base >= next || e.End > next })
 	maps.DeleteFunc(s.Hooked, func(base int64, _ bool) bool { return base < oldest || base >= next })
+	maps.DeleteFunc(s.Packed, func(base int64, _ batch.Codecs) bool { return base < oldest })
 	s.Due = min(s.Due, next)
 	s.Damaged = slices.DeleteFunc(layout.Without(s.Damaged, layout.Range{From: next, To: math.MaxInt64}),
 		func(r layout.Range) bool { return r.To <= oldest })

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 )
@@ -39,6 +40,7 @@ type Journal struct {
 
 	damaged atomic.Pointer[[]layout.Range]
 	held    atomic.Pointer[Held]
+	packed  atomic.Pointer[map[int64]batch.Codecs] // nil if there are none
 }
 
 // Held is what a journal says of partitions that are to be removed. It does not
@@ -96,6 +98,63 @@ func (j *Journal) publish() {
 	if known := j.held.Load(); known == nil || known.Due != j.state.Due || !maps.Equal(known.Hooked, j.state.Hooked) {
 		j.held.Store(&Held{Due: j.state.Due, Hooked: maps.Clone(j.state.Hooked)})
 	}
+	switch known := j.packed.Load(); {
+	case len(j.state.Packed) == 0:
+		j.packed.Store(nil)
+	case known == nil || !maps.Equal(*known, j.state.Packed):
+		packed := maps.Clone(j.state.Packed)
+		j.packed.Store(&packed)
+	}
+}
+
+// Packed returns the codecs that batches of the partition at base may be compressed
+// with.
+func (j *Journal) Packed(base int64) batch.Codecs {
+	packed := j.packed.Load()
+	if packed == nil {
+		return 0
+	}
+	return (*packed)[base] | (*packed)[EveryBase]
+}
+
+// AllPacked returns the codecs that batches of any partition may be compressed with.
+func (j *Journal) AllPacked() (all batch.Codecs) {
+	if packed := j.packed.Load(); packed != nil {
+		for _, c := range *packed {
+			all |= c
+		}
+	}
+	return all
+}
+
+// Pack has it on stable storage that batches of the partition at base may be compressed
+// with some more codecs, if that is not so already. The first time, the journal gets a
+// new file, whose version keeps those away who do not know such batches: see Compact.
+func (j *Journal) Pack(base int64, c batch.Codecs, renew func(*State) (size int64, err error)) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	known := j.state.Packed[base] | j.state.Packed[EveryBase]
+	switch c &^= known; {
+	case c == 0 && j.unnamed:
+		return j.sync()
+	case c == 0:
+		return nil
+	case len(j.state.Packed) > 0:
+		records := Append(nil, Packed, base, int64(c))
+		_, err := j.record(records)
+		if err == nil {
+			j.apply(records)
+		}
+		return err
+	}
+	s := j.state
+	s.Packed = map[int64]batch.Codecs{base: c}
+	replaced, err := j.replace(&s, renew)
+	if replaced {
+		j.state = s
+		j.publish()
+	}
+	return err
 }
 
 // apply adds records to the state. Caller holds mu.

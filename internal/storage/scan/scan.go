@@ -121,14 +121,14 @@ func (s *Scanner) Holds(pos int64, h *batch.Header) (bool, error) {
 	}
 	end := pos + h.Size
 	at, messages := pos, int64(0)
-	for ; at < end; messages++ {
+	for ; at < end && h.Codec == ""; messages++ {
 		var ok bool
 		var err error
 		if at, ok, err = s.skipMessage(at, end); err != nil || !ok {
 			return false, err
 		}
 	}
-	if messages != h.Messages {
+	if messages != h.Messages && h.Codec == "" {
 		return false, nil
 	}
 	sum, err := s.Checksum(pos, end)
@@ -184,10 +184,10 @@ func (s *Scanner) ForeignAt(pos int64) (bool, error) {
 // as a whole; otherwise its messages are skipped as long as they are well
 // formed. Below synced, where no crash has torn anything, that is done for the
 // messages behind a destroyed envelope, too, and what they lead to is taken.
-// Only then is the next batch looked for by its first word, see
+// A compressed batch has no framing to follow. Only then is the next batch looked for by its first word, see
 // [Scanner.search].
 func (s *Scanner) resync(pos int64) (int64, error) {
-	start := pos
+	start, cut := pos, false
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil {
 		return 0, err
@@ -205,10 +205,13 @@ func (s *Scanner) resync(pos int64) (int64, error) {
 		if err != nil || from < 0 {
 			return from, err
 		}
+		if cut, err = s.cutAt(start); err != nil {
+			return 0, err
+		}
 		pos = from
 	}
 	if pos >= s.Synced {
-		return s.search(max(pos, start+1))
+		return s.search(max(pos, start+1), cut)
 	}
 	for {
 		if _, ok, err := s.envelopeAt(pos); err != nil || (ok && pos > start) {
@@ -223,7 +226,7 @@ func (s *Scanner) resync(pos int64) (int64, error) {
 		}
 		pos = next
 	}
-	return s.search(max(pos, start+1))
+	return s.search(max(pos, start+1), cut)
 }
 
 // skipLost returns the position after the messages of the batch at pos, whose
@@ -301,14 +304,19 @@ func (s *Scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
 // message's.
 //
 // If the size in the envelope is what is wrong, the messages tell: one is
-// longer than its batch, or an envelope follows one before end.
+// longer than its batch, or an envelope follows one before end. Of a compressed batch
+// nothing tells, and all behind its envelope is looked through.
 func (s *Scanner) skipMessages(pos, end int64) (int64, error) {
 	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
 		return 0, err
 	}
 	h, _, _ := batch.Parse(b)
-	for pos += int64(h.Len()); pos < min(end, s.Size); {
+	pos += int64(h.Len())
+	if h.Codec != "" {
+		return min(pos, s.Size), nil
+	}
+	for pos < min(end, s.Size) {
 		body, size, ok, err := s.messageAt(pos)
 		if err != nil {
 			return 0, err
@@ -348,9 +356,8 @@ const maxNested = 1 << 20
 //
 // The end of the file says nothing once an envelope was met whose batch, and
 // whose message there, should go on behind it: the file was cut in the middle of
-// that message.
-func (s *Scanner) search(from int64) (int64, error) {
-	cut := false
+// that message, or of what is compressed. cut tells that there was one.
+func (s *Scanner) search(from int64, cut bool) (int64, error) {
 	for at := from; at < s.Size; {
 		window, err := s.ahead(at)
 		if err != nil {
@@ -381,11 +388,15 @@ func (s *Scanner) search(from int64) (int64, error) {
 }
 
 // cutAt reports whether an envelope stands at pos of a batch that the end of the
-// file has cut in the middle of a message.
+// file has cut in the middle of a message, or of what is compressed.
 func (s *Scanner) cutAt(pos int64) (bool, error) {
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil || !ok || end <= s.Size {
 		return false, err
+	}
+	h, _, _, err := s.HeaderAt(pos)
+	if err != nil || h.Codec != "" {
+		return err == nil, err
 	}
 	from, err := s.skipMessages(pos, end)
 	return from < 0, err

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -148,7 +149,7 @@ func (w *Walker) Step(at *index.Entry, limit int64) error {
 // If always is true, the first is taken whatever its size. Batches before damage
 // are no error.
 func (w *Walker) Walk(ix *index.Index, start index.Entry, messages, maxBytes int64, always bool, limit int64) (index.Entry, error) {
-	wantMessages := start.Messages + min(messages, limit) // more messages than bytes there can't be
+	wantMessages := start.Messages + min(messages, math.MaxInt64-start.Messages)
 	wantPos := limit
 	if maxBytes < limit-start.Pos {
 		wantPos = start.Pos + maxBytes

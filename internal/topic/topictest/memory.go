@@ -154,6 +154,7 @@ type memoryLog struct {
 type memoryBatch struct {
 	offset, end, messages int64
 	at                    time.Time
+	codec                 batch.Codecs
 }
 
 func try(f func(string) error, topic string) error {
@@ -184,7 +185,7 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 			data = data[x.Len:]
 			continue
 		}
-		l.batches = append(l.batches, memoryBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, int64(x.Messages), time.Now()})
+		l.batches = append(l.batches, memoryBatch{int64(len(l.data)), int64(len(l.data)) + x.Len, int64(x.Messages), time.Now(), x.Codec})
 		l.data = append(l.data, data[:x.Len]...)
 		data = data[x.Len:]
 	}
@@ -293,6 +294,7 @@ func (l *memoryLog) Read(offset, messages, maxBytes int64) (topic.View, error) {
 		}
 		end = batchEnd
 		v.batches++
+		v.codecs |= l.batches[i].codec
 		messages -= l.batches[i].messages
 	}
 	v.data = l.data[offset:end]
@@ -333,6 +335,7 @@ func (l *memoryLog) Info(context.Context) (topic.Info, error) {
 	}
 	for _, b := range l.batches {
 		in.Messages += b.messages
+		in.Codecs |= b.codec
 	}
 	if len(l.batches) > 0 {
 		in.OldestTime, in.NewestTime = l.batches[0].at, l.batches[len(l.batches)-1].at
@@ -385,6 +388,7 @@ func (l *memoryLog) Times(from, to int64, limit int) (marks []topic.TimeMark, er
 
 type memoryView struct {
 	offset, batches int64
+	codecs          batch.Codecs
 	data            []byte
 	section         int64
 }
@@ -393,6 +397,9 @@ func (v *memoryView) Offset() int64  { return v.offset }
 func (v *memoryView) Batches() int64 { return v.batches }
 func (v *memoryView) Len() int64     { return int64(len(v.data)) }
 func (v *memoryView) Close()         {}
+
+func (v *memoryView) Codecs() batch.Codecs { return v.codecs }
+func (v *memoryView) Cut(n, batches int64) { v.data, v.batches = v.data[:n], batches }
 
 func (v *memoryView) size() int64 {
 	if v.section > 0 {
