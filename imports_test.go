@@ -150,7 +150,7 @@ var mustNotReach = map[string][]string{
 	"internal/cluster":  {"net", "flag"},
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
-	"internal/tlsconn":  {"net/http", "os", "flag"},
+	"internal/tlsconn":  {"net/http", "flag"},
 	"internal/tlsconf":  {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},
