@@ -88,6 +88,8 @@ var mayImport = map[string][]string{
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
 	"internal/testkit":         {"internal/batch"},
 	"internal/socket":          {},
+	"internal/tlsconn":         {},
+	"internal/tlsconf":         {"internal/tlsconn"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/batch", "internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
@@ -150,6 +152,8 @@ var mustNotReach = map[string][]string{
 	"internal/cluster":  {"net", "flag"},
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
+	"internal/tlsconn":  {"net/http", "flag"},
+	"internal/tlsconf":  {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
