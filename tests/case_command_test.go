@@ -54,7 +54,7 @@ func everyCommand(s *scene) {
 			"\r\nMaxBatchSize: [0-9]+\r\n([A-Za-z]+: [^\r\n]*\r\n)*\r\n"},
 		{"STATS\r\n", "MOK [0-9]+\r\n([a-z.0-9]+: [0-9]+\r\n)+\r\n"},
 		{"PING\r\n", "OK\r\n"},
-		{"HELLO 1\r\n", "ERR invalid request\r\n"}, // known, not offered
+		{"HELLO 1\r\n", "MOK [0-9]+\r\nVersion: 1\r\nServer: logd[^\r\n]*\r\nNode: \r\nCodecs: s2,zstd\r\nRole: leader\r\nAuth: off\r\n\r\n"},
 		{"AUTH token\r\n", "ERR invalid request\r\n"},
 		{"CLOSE\r\n", "OK\r\n"},
 	}

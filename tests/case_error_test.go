@@ -27,10 +27,9 @@ var errorCases = []systemCase{
 // say why.
 var reasons = map[string]string{
 	"not found": "", "invalid request": "", "invalid protocol": "", "too large": "", "checksum mismatch": "",
-	"maximum topics allowed": "", "topic not allowed": "", "busy": "", "shutting down": "", "read only": "", "internal error": "",
+	"maximum topics allowed": "", "topic not allowed": "", "busy": "", "shutting down": "", "read only": "", "internal error": "", "unsupported codec": "",
 
 	"unauthorized":      "AUTH is not offered",
-	"unsupported codec": "HELLO and codec= are not offered",
 	"not leader":        "there is one server alone",
 }
 
@@ -64,12 +63,13 @@ func refusedRequests(s *scene) {
 		"READ " + topic + " 0 1 wait", "READ " + topic + " 0 1 wait=", "READ " + topic + " 0 1 wait=-1",
 		"READ " + topic + " 0 1 wait=1 wait=1", "READ " + topic + " 0 1 max-bytes=1 max-bytes=1", "READ " + topic + " 0 1 color=red",
 		"TAIL " + topic, "TAIL " + topic + " 0", "TAIL " + topic + " 0 1", "SEEK " + topic, "SEEK " + topic + " now", "TIMES " + topic + " 0", "TIMES " + topic + " 0 1 2", "INFO", "INFO " + topic + " x",
-		"PING x", "STATS x", "CONFIG x", "TOPICS x", "CLOSE x", "HELLO 1 codecs=zstd", "HELLO 2", "AUTH", "AUTH secret",
+		"PING x", "STATS x", "CONFIG x", "TOPICS x", "CLOSE x", "HELLO", "HELLO 0", "HELLO 1 codecs=zstd,zstd", "AUTH", "AUTH secret",
 	} {
 		s.client.refused("invalid request", "%s\r\n", request)
 	}
 	s.client.write("PING\r\n")
 	s.client.line("OK")
+	s.client.refused("unsupported codec", "BATCH 9 %s 0 1 codec=lz4\r\nMSG 0\r\n\r\n", topic)
 	for _, line := range []string{"PONG", "read x 0 1", "", " PING", "\x00\xff", "PING" + strings.Repeat(" ", 1025), strings.Repeat("x", 5000)} {
 		c := s.dial()
 		c.refused("invalid protocol", "%s\r\n", line)

@@ -16,7 +16,7 @@ import (
 
 var (
 	naiveLine = regexp.MustCompile(
-		`^BATCH (0|[1-9][0-9]*) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,254}) (0|[1-9][0-9]*) ([1-9][0-9]*)( pid=([A-Za-z0-9._-]{1,32}) seq=([1-9][0-9]*))?\r\n`)
+		`^BATCH (0|[1-9][0-9]*) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,254}) (0|[1-9][0-9]*) ([1-9][0-9]*)( codec=([a-z0-9]{1,16}))?( pid=([A-Za-z0-9._-]{1,32}) seq=([1-9][0-9]*))?\r\n`)
 	naiveSize    = regexp.MustCompile(`^BATCH (0|[1-9][0-9]*)( |$)`)
 	naiveMessage = regexp.MustCompile(`^MSG (0|[1-9][0-9]*)\r\n`)
 )
@@ -42,8 +42,11 @@ func naiveHeader(p []byte) (h batch.Header, n int) {
 		return h, 0
 	}
 	h = batch.Header{Size: size, Topic: m[2], CRC: uint32(crc), Messages: messages}
-	if len(m[5]) > 0 {
-		if h.PID, h.Seq = m[6], number(m[7], math.MaxInt64); h.Seq < 0 {
+	if h.Codec = string(m[6]); h.Codec != "" && messages > math.MaxInt32 {
+		return h, 0
+	}
+	if len(m[7]) > 0 {
+		if h.PID, h.Seq = m[8], number(m[9], math.MaxInt64); h.Seq < 0 {
 			return h, 0
 		}
 	}
@@ -71,7 +74,7 @@ func naiveBodies(data []byte) (bodies [][]byte, ok bool) {
 
 func sameHeader(a, b batch.Header) bool {
 	return a.Size == b.Size && bytes.Equal(a.Topic, b.Topic) && a.CRC == b.CRC && a.Messages == b.Messages &&
-		bytes.Equal(a.PID, b.PID) && a.Seq == b.Seq
+		a.Codec == b.Codec && bytes.Equal(a.PID, b.PID) && a.Seq == b.Seq
 }
 
 func FuzzParse(f *testing.F) {
@@ -85,6 +88,13 @@ func FuzzParse(f *testing.F) {
 		"BATCH 9 t 0 1 pid=a.B-_9 seq=7\r\nMSG 0\r\n\r\n",
 		"BATCH 9 t 0 1 pid=a seq=0\r\n",
 		"BATCH 9 t 0 1 seq=1 pid=a\r\n",
+		"BATCH 9 t 0 1 codec=zstd\r\nMSG 0\r\n\r\n",
+		"BATCH 9 t 0 1 codec=s2 pid=a seq=7\r\nMSG 0\r\n\r\n",
+		"BATCH 9 t 0 2147483648 codec=0123456789abcdef\r\n",
+		"BATCH 9 t 0 1 pid=a seq=7 codec=s2\r\n",
+		"BATCH 9 t 0 1 codec=s2 codec=s2\r\n",
+		"BATCH 9 t 0 1 codec=\r\n",
+		"BATCH 9 t 0 1 codec=S2\r\n",
 		"BAT",
 	} {
 		f.Add([]byte(s))
@@ -101,7 +111,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%q is written %q, length %d", p[:line], again, h.Len())
 			}
 			x := h.Extent()
-			if x.Len != n || x.Messages != int32(h.Messages) || x.Numbered != (h.Seq > 0) {
+			if x.Len != n || x.Messages != int32(h.Messages) || x.Numbered != (h.Seq > 0) || x.Codec != batch.CodecOf(h.Codec) {
 				t.Fatalf("%q has the extent %+v", p[:line], x)
 			}
 		case bytes.IndexByte(p, '\n') < 0 && len(p) < batch.MaxHeaderLen &&

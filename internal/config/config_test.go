@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 func TestDefault(t *testing.T) {
@@ -21,6 +23,7 @@ func TestDefault(t *testing.T) {
 		FlushInterval: time.Second,
 		ScrubRate:     20 << 20,
 		Producers:     262144,
+		Codecs:        batch.KnownCodecs, UncompressedSize: 1 << 20,
 		PeerHost:      "127.0.0.1:1776", ElectionTimeout: time.Second, CatchUpRate: 100_000_000,
 		Topics: 1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
 		LogFormat: "text", LogLevel: slog.LevelInfo,
@@ -68,7 +71,7 @@ var samples = map[string]string{
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB", "delete-after": "36h",
-	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000",
+	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000", "codecs": "zstd", "uncompressed-size": "4MiB",
 	"flush-batches": "1", "flush-interval": "-1ns",
 	"topics": "0", "topics-whitelist": "a,b", "max-messages": "10", "max-connections": "5", "open-files": "16",
 	"node": "a", "peer-host": "127.0.0.1:0", "advertise": "a:1774", "peer-advertise": "a:1776", "join": "b:1776,[::1]:1776",

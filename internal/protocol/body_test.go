@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -85,7 +86,7 @@ const anInfo = "Oldest: 5\r\nNext: 90\r\nPartitions: 2\r\nBytes: 80\r\nMessages:
 	"Synced: 80\r\nDamaged: 4\r\nDamagedAt: 10-12 20-22\r\nDamagedIn: t/0.log t/20.log\r\n"
 
 const aConfig = "Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 50000\r\n" +
-	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nVersion: 1.2.3 (x)\r\n"
+	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nCodecs: s2,zstd\r\nMaxUncompressedSize: 1048576\r\nVersion: 1.2.3 (x)\r\n"
 
 const aTopicInCluster = "Oldest: 0\r\nNext: 9\r\nPartitions: 1\r\nBytes: 9\r\nMessages: 1\r\nBatches: 1\r\n" +
 	"OldestTime: \r\nNewestTime: \r\nSynced: 0\r\nDamaged: 0\r\nRole: follower\r\nGroup: 3\r\nLeader: b:1774\r\nTerm: 7\r\n"
@@ -110,7 +111,7 @@ func TestBodies(t *testing.T) {
 		}},
 		{"config", aConfig, protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
-			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "1.2.3 (x)",
 		}},
 		{"help", "PING  OK, if the server answers\r\nINFO <topic>  state of  a topic\r\n", []protocol.Usage{
 			{Words: "PING", Meaning: "OK, if the server answers"}, {Words: "INFO <topic>", Meaning: "state of  a topic"},
@@ -125,7 +126,7 @@ func TestBodies(t *testing.T) {
 		{"config", aConfig + "Node: a\r\nCluster: 0f\r\nElectionTimeout: 1s\r\n" +
 			"RetentionAge: 168h0m0s\r\nRetentionBytes: 9\r\nTopics: 1000\r\nTopicsWhitelist: a,b\r\nKeepFree: 7\r\n", protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
-			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Version: "1.2.3 (x)",
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "1.2.3 (x)",
 			Node: "a", Cluster: "0f", ElectionTimeout: time.Second,
 			RetentionAge: 168 * time.Hour, RetentionBytes: 9, Topics: 1000, TopicsWhitelist: "a,b", KeepFree: 7,
 		}},

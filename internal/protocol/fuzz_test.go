@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/big"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ var (
 	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
 	naiveID     = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
 	naivePID    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+	naiveCodec  = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+	naiveClient = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
 	naiveMember = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
@@ -35,7 +38,7 @@ var naiveCommands = map[string]struct {
 	words   []string
 	keys    []string
 }{
-	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, []string{"pid", "seq"}},
+	"BATCH":  {protocol.Batch, []string{"size", "topic", "crc", "count"}, []string{"codec", "pid", "seq"}},
 	"READ":   {protocol.Read, []string{"topic", "offset", "messages"}, []string{"wait", "max-bytes", "verify", "fresh"}},
 	"TAIL":   {protocol.Tail, []string{"topic", "messages"}, []string{"wait", "max-bytes", "fresh"}},
 	"CONFIG": {protocol.Config, nil, nil},
@@ -62,13 +65,15 @@ var naiveCommands = map[string]struct {
 	"LEAVE":    {protocol.Leave, []string{"member"}, []string{"force"}},
 	"REPLACE":  {protocol.Replace, []string{"member", "with"}, nil},
 	"SETTING":  {protocol.Set, []string{"key", "value"}, nil},
+
+	"HELLO": {protocol.Hello, []string{"version"}, []string{"codecs", "client"}},
 }
 
 func naiveParse(line string) (req protocol.Request, err error) {
 	words := strings.Split(line, " ")
 	c, ok := naiveCommands[words[0]]
 	switch {
-	case words[0] == "HELLO" || words[0] == "AUTH":
+	case words[0] == "AUTH":
 		return req, protocol.ErrInvalidRequest
 	case !ok:
 		return req, protocol.ErrInvalidProtocol
@@ -104,8 +109,16 @@ func naiveParse(line string) (req protocol.Request, err error) {
 	if c.command == protocol.Transfer && hasTopic == hasGroup { // one of the two
 		return req, protocol.ErrInvalidRequest
 	}
-	if _, ok := values["pid"]; c.command == protocol.Batch && len(words) > 5 && (!ok || len(words) != 7 || !strings.HasPrefix(words[5], "pid=")) {
-		return req, protocol.ErrInvalidRequest // both or none, in this order
+	if attributes := words[min(len(words), 5):]; c.command == protocol.Batch {
+		if values["codec"] != "" {
+			if !strings.HasPrefix(attributes[0], "codec=") || naiveRequest(c.command, values).Batch.Messages > math.MaxInt32 {
+				return req, protocol.ErrInvalidRequest
+			}
+			attributes = attributes[1:]
+		}
+		if n := len(attributes); n > 0 && (n != 2 || !strings.HasPrefix(attributes[0], "pid=") || !strings.HasPrefix(attributes[1], "seq=")) {
+			return req, protocol.ErrInvalidRequest // both or none, in this order
+		}
 	}
 	return naiveRequest(c.command, values), nil
 }
@@ -120,6 +133,18 @@ func naiveValue(name, word string) bool {
 	}
 	if name == "pid" {
 		return naivePID.MatchString(word)
+	}
+	if name == "codec" {
+		return naiveCodec.MatchString(word)
+	}
+	if name == "codecs" {
+		names := strings.Split(word, ",")
+		slices.Sort(names)
+		good := !slices.ContainsFunc(names, func(name string) bool { return !naiveCodec.MatchString(name) })
+		return good && len(names) <= 8 && len(slices.Compact(names)) == strings.Count(word, ",")+1
+	}
+	if name == "client" {
+		return naiveClient.MatchString(word)
 	}
 	if name == "member" || name == "with" {
 		return naiveMember.MatchString(word)
@@ -148,7 +173,7 @@ func naiveValue(name, word string) bool {
 		return false
 	case name == "crc":
 		return n.Int64() <= math.MaxUint32
-	case name == "count" || name == "seq":
+	case name == "count" || name == "seq" || name == "version":
 		return n.Int64() >= 1
 	case name == "verify":
 		return n.Int64() == 1
@@ -165,10 +190,16 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 	if c == protocol.Batch {
 		req.Batch = batch.Header{
 			Size: number("size"), Topic: req.Topic, CRC: uint32(number("crc")), Messages: number("count"),
-			PID: []byte(values["pid"]), Seq: number("seq"),
+			Codec: values["codec"], PID: []byte(values["pid"]), Seq: number("seq"),
 		}
 		req.Unsummed = values["crc"] == "-"
 		return req
+	}
+	if c == protocol.Hello {
+		req.Speaks, req.Offers, req.Client = number("version"), []byte(values["codecs"]), []byte(values["client"])
+		for name := range strings.SplitSeq(values["codecs"], ",") {
+			req.Codecs |= map[string]batch.Codecs{"s2": batch.S2, "zstd": batch.Zstd}[name]
+		}
 	}
 	req.Skip = values["action"] == "skip"
 	req.ID, req.Now = []byte(values["id"]), values["now"] == "1"
@@ -210,7 +241,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 
 func FuzzParseRequest(f *testing.F) {
 	for _, line := range []string{
-		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1", "TIMES t 0 9",
+		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "HELLO 2 client=a/b codecs=zstd,x,s2", "HELLO 1 codecs=a,a", "HELLO 0", "BATCH 9 t 0 1 codec=s2 pid=1 seq=1", "BATCH 9 t - 2147483648 codec=zstd", "BATCH 9 t 0 1 pid=1 seq=1 codec=s2", "AUTH x", "INFO t", "SEEK t 1", "TIMES t 0 9",
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",

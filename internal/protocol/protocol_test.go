@@ -105,7 +105,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		}},
 		{"the line end is not part of the line", protocol.ErrInvalidProtocol, []string{"PING\r", "PING\n", "PING\r\n"}},
 		{"commands that are not offered are known", protocol.ErrInvalidRequest, []string{
-			"HELLO", "HELLO 1", "HELLO 1 codecs=zstd", "AUTH", "AUTH secret",
+			"AUTH", "AUTH secret",
 		}},
 		{"single spaces", protocol.ErrInvalidRequest, []string{
 			"READ  t 0 1", "READ t  0 1", "READ t 0  1", "READ t 0 1  wait=1", "TAIL  t 1", "INFO  t", "SEEK t  1", "BATCH 9 t  0 1",
@@ -124,7 +124,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		{"unknown keys", protocol.ErrInvalidRequest, []string{
 			"DELETE t id=0 x=1", "DELETE t ID=0", "TRIM t 1 now=1", "RETENTION t x=1", "RETENTION t retention-age=1", "HOOK t 1 Retry", "READ t 0 1 x=1", "READ t 0 1 wait=1 x=1", "READ t 0 1 =1", "READ t 0 1 =", "READ t 0 1 WAIT=1", "READ t 0 1 maxbytes=1",
 			"TAIL t 1 codec=zstd", "TAIL t 1 verify=1", "PING wait=1", "INFO t wait=1", "SEEK t 1 wait=1", "STATS wait=1",
-			"BATCH 9 t 0 1 codec=zstd", "BATCH 9 t 0 1 wait=1", "BATCH 9 t 0 1 pid=1 seq=1 wait=1",
+			"BATCH 9 t 0 1 color=red", "BATCH 9 t 0 1 wait=1", "HELLO 1 wait=1", "HELLO 1 codecs=s2 codecs=zstd", "BATCH 9 t 0 1 pid=1 seq=1 wait=1",
 		}},
 		{"a batch's number", protocol.ErrInvalidRequest, []string{
 			"BATCH 9 t 0 1 pid=1", "BATCH 9 t 0 1 seq=1", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1 seq=0", "BATCH 9 t 0 1 pid= seq=1", "BATCH 9 t - 1 pid=1",
@@ -174,7 +174,7 @@ func TestParseRequestBatchSize(t *testing.T) {
 		"BATCH 09 t 0 1":               -1,
 		"BATCH 9":                      9,
 		"BATCH 9 .. 0 1":               9,
-		"BATCH 9 t 0 1 codec=zstd":     9,
+		"BATCH 9 t 0 1 codec=ZSTD":     9,
 		"BATCH " + maxInt64 + " t 0 0": math.MaxInt64,
 	} {
 		req := protocol.Request{Batch: batch.Header{Size: 77}}

@@ -117,7 +117,7 @@ func TestEveryErrorAnswerIsOfARequest(t *testing.T) {
 	b := testkit.Batch("t", "one")
 	for _, request := range []string{
 		"what\r\n", strings.Repeat("x", 2000), strings.Repeat("x", 2000) + "\r\n", "BATCH\r\n", "BATCH 100000 t 1 1\r\n",
-		"BATCH 0 t 0 0\r\n", "READ\r\n", "TAIL t 0\r\n", "SEEK t 1 1\r\n", "INFO t\r\n", "HELLO 1\r\n", "PING x\r\n",
+		"BATCH 0 t 0 0\r\n", "READ\r\n", "TAIL t 0\r\n", "SEEK t 1 1\r\n", "INFO t\r\n", "HELLO 0\r\n", "PING x\r\n",
 		strings.Replace(b, "one", "two", 1), strings.Replace(b, " t ", " __t ", 1),
 	} {
 		inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/protocol"
@@ -33,7 +35,7 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 //
 //	# anything          a remark
 //	set NAME VALUE      a setting (batch-size, max-messages, topics, allow,
-//	                    section-size); before the first line that is sent
+//	                    section-size, codecs, uncompressed-size); before the first line that is sent
 //	> text              text is sent, with CR LF
 //	| text              text is sent as it is, without a line end
 //	< text              text is received, with CR LF
@@ -144,7 +146,10 @@ func dialAddr(t testing.TB, addr string) net.Conn {
 
 func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *server.Server) dialer) dialer {
 	store := topictest.NewMemory()
-	o := server.Options{Store: store, Settings: protocol.Settings{Producers: 1 << 18}}
+	o := server.Options{
+		Store: store, Unpacker: unpacker{codec.NewChecker(time.Second)},
+		Settings: protocol.Settings{Producers: 1 << 18, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "test"},
+	}
 	for name, value := range set {
 		n, _ := strconv.Atoi(value)
 		switch name {
@@ -152,6 +157,10 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 			o.Settings.MaxBatchSize = int64(n)
 		case "producers":
 			o.Settings.Producers = int64(n)
+		case "codecs":
+			o.Settings.Codecs = 0
+		case "uncompressed-size":
+			o.Settings.MaxUncompressedSize = int64(n)
 		case "max-messages":
 			o.Settings.MaxMessages = int64(n)
 		case "topics":
@@ -165,6 +174,19 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 	s := server.New(o)
 	t.Cleanup(func() { s.Close() })
 	return dial(t, s)
+}
+
+// unpacker is a server.Unpacker.
+type unpacker struct{ *codec.Checker }
+
+func (u unpacker) Check(h *batch.Header, data []byte, limit int64) *protocol.Error {
+	switch _, err := u.Checker.Check(h.Codec, data, h.Messages, limit); {
+	case err == nil:
+		return nil
+	case errors.Is(err, codec.ErrTooLarge):
+		return protocol.ErrTooLarge
+	}
+	return protocol.ErrInvalidRequest
 }
 
 // startNode starts a whole node, with its data in files.
@@ -237,6 +259,10 @@ func nodeConfig(t testing.TB, set map[string]string) config.Config {
 			c.MaxMessages = n
 		case "producers":
 			c.Producers = n
+		case "codecs":
+			c.Codecs = 0
+		case "uncompressed-size":
+			c.UncompressedSize = int64(n)
 		case "topics":
 			c.Topics = n
 		case "allow":
@@ -256,7 +282,7 @@ func settings(t testing.TB, text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "set "); ok {
 			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			switch name {
-			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers":
+			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "codecs", "uncompressed-size":
 				set[name] = value
 			default:
 				t.Fatalf("unknown setting %q", name)
@@ -361,6 +387,7 @@ var varying = []struct {
 	{regexp.MustCompile(`Time: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "Time: *"},
 	{regexp.MustCompile(`(?m)^(\d+) \d{13}\r$`), "$1 *\r"}, // of TIMES
 	{regexp.MustCompile(`(?m)^Id: [0-9a-f]{32}\r$`), "Id: *\r"},
+	{regexp.MustCompile(`(?m)^Node: \w*\r$`), "Node: *\r"},
 	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
 	{regexp.MustCompile(`(?m)^Role: \w+\r\n(Group: \d+\r\nLeader: .*\r\nTerm: \d+\r\n)?`), "Role: *\r\n"},
 	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's

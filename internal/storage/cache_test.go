@@ -163,7 +163,7 @@ func TestJournal(t *testing.T) {
 	}
 
 	newer := bytes.Clone(b)
-	newer[8]++
+	newer[8] = journal.Version + 1
 	binary.LittleEndian.PutUint32(newer[12:], crc32.ChecksumIEEE(newer[:12]))
 	image := disk.CrashKeepNothing()
 	if err := image.WriteFile("t/journal", newer); err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -67,6 +68,7 @@ type crashRun struct {
 	s      *Store
 	topics []*model
 	lie    func(*vfstest.FS) // for negative controls
+	packed bool              // some batches are compressed
 
 	// mu guards what follows, and the models, which the hook reads.
 	mu        sync.Mutex
@@ -94,6 +96,7 @@ func newCrashRun(seed uint64, lie func(*vfstest.FS)) *crashRun {
 		journalCompact: []int64{100, 1000, 100000}[rng.IntN(3)],
 		syncTogether:   []int{1, 2, 100}[rng.IntN(3)],
 	}
+	r.packed = seed%2 == 1
 	switch rng.IntN(4) {
 	case 0:
 		r.o.RetentionBytes = 500 + rng.Int64N(5000)
@@ -227,7 +230,12 @@ func (r *crashRun) append(m *model) error {
 		for range 1 + r.rng.IntN(1+r.rng.IntN(4)) {
 			bodies = append(bodies, r.body(m.topic))
 		}
-		run.add(m.topic, bodies...)
+		if r.packed && r.rng.IntN(3) == 0 {
+			codec := []batch.Codecs{batch.S2, batch.Zstd}[r.rng.IntN(2)]
+			run.addPacked(m.topic, codec, int32(1+r.rng.IntN(50)), []byte("packed "+strings.Join(bodies, "")))
+		} else {
+			run.add(m.topic, bodies...)
+		}
 	}
 	r.note("append %d bytes in %d batches to %s at %d", len(run.data), len(run.extents), m.topic, l.Next())
 	r.mu.Lock()
@@ -508,6 +516,9 @@ func (r *crashRun) recoverImage(image *vfstest.FS) error {
 				return fmt.Errorf("topic %s: %w", m.topic, err)
 			}
 		}
+	}
+	if err := keptAway(image); err != nil && r.lie == nil {
+		return err
 	}
 	first, err := r.survivors(image)
 	if err != nil {

@@ -42,6 +42,19 @@ func batchOf(topic string, bodies ...string) run {
 	return r
 }
 
+// addPacked adds a compressed batch, as far as storage can tell: it looks at no data.
+func (r *run) addPacked(topic string, codec batch.Codecs, messages int32, data []byte) {
+	h := batch.Header{Size: int64(len(data)), Topic: []byte(topic), CRC: batch.Checksum(data), Messages: int64(messages), Codec: codec.String()}
+	r.data = append(batch.AppendHeader(r.data, &h), data...)
+	r.extents = append(r.extents, h.Extent())
+}
+
+func packedOf(topic string, codec batch.Codecs, messages int32, data []byte) run {
+	var r run
+	r.addPacked(topic, codec, messages, data)
+	return r
+}
+
 // openStore opens a store and closes it with the test.
 func openStore(t testing.TB, o Options) *Store {
 	t.Helper()

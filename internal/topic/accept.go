@@ -30,26 +30,50 @@ func Accept(v View, known batch.Codecs) error {
 // that is not among the known ones, if there is one.
 func findOther(v View, known batch.Codecs) (before, batches int64, found bool, err error) {
 	var b [batch.MaxHeaderLen]byte
-	for i := range v.Sections() {
-		r, pos, left := v.Section(i)
-		for left > 0 {
-			p := b[:min(int64(len(b)), left)]
-			if n, err := r.ReadAt(p, pos); n < len(p) {
-				if err == io.EOF {
-					return 0, 0, false, nil // cut short by something else: the reader meets it
-				}
-				return 0, 0, false, err
+	r := viewReader{v: v}
+	for before < v.Len() {
+		p := b[:min(int64(len(b)), v.Len()-before)]
+		if err := r.read(p, before); err != nil {
+			if err == io.EOF {
+				err = nil // cut short by something else: the reader meets it
 			}
-			h, n, perr := batch.Parse(p)
-			switch {
-			case perr != nil || n > left:
-				return 0, 0, false, nil
-			case batch.CodecOf(h.Codec)&^known != 0:
-				return before, batches, true, nil
-			}
-			before, batches = before+n, batches+1
-			pos, left = pos+n, left-n
+			return 0, 0, false, err
 		}
+		h, n, err := batch.Parse(p)
+		switch {
+		case err != nil || n > v.Len()-before:
+			return 0, 0, false, nil
+		case batch.CodecOf(h.Codec)&^known != 0:
+			return before, batches, true, nil
+		}
+		before, batches = before+n, batches+1
 	}
 	return 0, 0, false, nil
+}
+
+// viewReader reads a View as if it were one file, forward.
+type viewReader struct {
+	v     View
+	i     int   // section
+	start int64 // where it begins in the View
+}
+
+// read fills p with the bytes at pos of the View, which has them.
+func (r *viewReader) read(p []byte, pos int64) error {
+	_, _, size := r.v.Section(r.i)
+	for pos >= r.start+size {
+		r.start += size
+		r.i++
+		_, _, size = r.v.Section(r.i)
+	}
+	start := r.start
+	for i := r.i; len(p) > 0; i++ {
+		f, at, size := r.v.Section(i)
+		part := p[:min(int64(len(p)), start+size-pos)]
+		if n, err := f.ReadAt(part, at+pos-start); n < len(part) {
+			return err
+		}
+		p, pos, start = p[len(part):], pos+int64(len(part)), start+size
+	}
+	return nil
 }

@@ -29,6 +29,7 @@ func Test(t *testing.T, open func(t *testing.T) topic.Store) {
 		{"Times", testTimes},
 		{"Info", testInfo},
 		{"Numbers", testNumbers},
+		{"Codecs", testCodecs},
 		{"Trim", testTrim},
 		{"Delete", testDelete},
 	}
