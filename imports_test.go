@@ -87,6 +87,8 @@ var mayImport = map[string][]string{
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
 	"internal/testkit":         {"internal/batch"},
 	"internal/socket":          {},
+	"internal/tlsconn":         {},
+	"internal/tlsconf":         {"internal/tlsconn"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
@@ -151,6 +153,8 @@ var mustNotReach = map[string][]string{
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
 	"internal/auth":     {"net/http", "flag"},
+	"internal/tlsconn":  {"net/http", "flag"},
+	"internal/tlsconf":  {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
