@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -47,6 +48,14 @@ func writeGolden(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+	s := openStore(t, o)
+	l := mustCreate(t, s, "packed")
+	mustAppend(t, l, batchOf("packed", "plain"))
+	mustAppend(t, l, packedOf("packed", batch.Zstd, 3, []byte("as storage sees it")))
+	mustAppend(t, l, packedOf("packed", batch.S2, 4, []byte("and this")))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	name := filepath.Join(dir, "damaged", "0.log")
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -55,8 +64,8 @@ func writeGolden(t *testing.T, dir string) {
 	if err := os.WriteFile(name, []byte(strings.Replace(string(b), "two", "tvo", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := openStore(t, o)
-	l := mustLog(t, s, "damaged")
+	s = openStore(t, o)
+	l = mustLog(t, s, "damaged")
 	if _, err := bodiesFrom(l, 0); err == nil {
 		t.Fatal("the damage is not found")
 	}
@@ -98,6 +107,13 @@ func TestGolden(t *testing.T) {
 			}
 			if offset, err := l.Seek(time.Time{}); err != nil || offset != 0 {
 				t.Errorf("Seek: %d, %v", offset, err)
+			}
+			if files["packed/journal"] != "" {
+				packed := mustLog(t, s, "packed")
+				in, err := packed.Info(t.Context())
+				if err != nil || in.Codecs != batch.S2|batch.Zstd || in.Messages != 8 || in.Batches != 3 {
+					t.Errorf("the topic with compressed batches: %+v, %v", in, err)
+				}
 			}
 			damaged := mustLog(t, s, "damaged")
 			info, err := damaged.Info(t.Context())

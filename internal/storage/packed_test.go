@@ -160,6 +160,7 @@ func TestPackedPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openMem(t, disk, o)
+	defer s.Close()
 	v, err := mustLog(t, s, "t").Read(0, 1, 0)
 	if err != nil || v.Codecs() != batch.AllCodecs {
 		t.Errorf("with a damaged journal: %v, %v", v, err)
@@ -175,6 +176,7 @@ func TestPackedPartitions(t *testing.T) {
 func TestPackedTrim(t *testing.T) {
 	disk := vfstest.New()
 	s := openMem(t, disk, Options{Partitions: -1, PartitionSize: 200, FlushInterval: -1})
+	defer s.Close()
 	l := mustCreate(t, s, "t")
 	mustAppend(t, l, packedOf("t", batch.Zstd, 3, bytes.Repeat([]byte("x"), 150)))
 	plain := mustAppend(t, l, batchOf("t", strings.Repeat("y", 150))).Offset
@@ -198,6 +200,7 @@ func TestPackedTrim(t *testing.T) {
 func TestPackedWithoutRoom(t *testing.T) {
 	disk := vfstest.New()
 	s := openMem(t, disk, Options{Partitions: -1, FlushInterval: -1})
+	defer s.Close()
 	l := mustCreate(t, s, "t")
 	mustAppend(t, l, batchOf("t", "plain"))
 	disk.SetSpace(disk.Used() + 60)

@@ -62,7 +62,7 @@ func TestDecode(t *testing.T) {
 	s.ID, s.Synced = ID{1}, 70
 	whole := s.Encode()
 	newer := append([]byte(nil), whole...)
-	newer[8]++
+	newer[8] = Version + 1
 	binary.LittleEndian.PutUint32(newer[12:], crc32.ChecksumIEEE(newer[:12]))
 	torn := Append(append([]byte(nil), whole...), Synced, 90)
 	damaged := Append(append([]byte(nil), torn...), Synced, 100)
