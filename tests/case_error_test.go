@@ -29,8 +29,8 @@ var reasons = map[string]string{
 	"not found": "", "invalid request": "", "invalid protocol": "", "too large": "", "checksum mismatch": "",
 	"maximum topics allowed": "", "topic not allowed": "", "busy": "", "shutting down": "", "read only": "", "internal error": "", "unsupported codec": "",
 
-	"unauthorized":      "AUTH is not offered",
-	"not leader":        "there is one server alone",
+	"unauthorized": "AUTH is not offered",
+	"not leader":   "there is one server alone",
 }
 
 // seen are the reasons that a test was answered with, as it wanted.

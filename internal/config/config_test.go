@@ -24,7 +24,7 @@ func TestDefault(t *testing.T) {
 		ScrubRate:     20 << 20,
 		Producers:     262144,
 		Codecs:        batch.KnownCodecs, UncompressedSize: 1 << 20,
-		PeerHost:      "127.0.0.1:1776", ElectionTimeout: time.Second, CatchUpRate: 100_000_000,
+		PeerHost: "127.0.0.1:1776", ElectionTimeout: time.Second, CatchUpRate: 100_000_000,
 		Topics: 1000, MaxMessages: 50000, MaxConnections: 10000, OpenFiles: 1024,
 		LogFormat: "text", LogLevel: slog.LevelInfo,
 	}
