@@ -31,8 +31,9 @@ import (
 // read and thrown away when it comes. The connection of a read that waits is
 // dropped instead.
 type Client struct {
-	cfg  ClientConfig
-	pool *link.Pool
+	cfg    ClientConfig
+	pool   *link.Pool
+	codecs map[string]Codec // does not change
 }
 
 // NewClient returns a Client that connects when it is first used.
@@ -40,13 +41,17 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	full := cfg.withDefaults()
-	return &Client{cfg: full, pool: link.NewPool(full.options())}, nil
+	full, codecs := cfg.withDefaults(), registered()
+	options := full.options()
+	options.Codecs = offers(codecs)
+	return &Client{cfg: full, pool: link.NewPool(options), codecs: codecs}, nil
 }
 
 // sibling returns a Client of the same configuration, hooks included, that is
 // not connected. It is closed apart.
-func (c *Client) sibling() *Client { return &Client{cfg: c.cfg, pool: c.pool.Sibling()} }
+func (c *Client) sibling() *Client {
+	return &Client{cfg: c.cfg, pool: c.pool.Sibling(), codecs: c.codecs}
+}
 
 // Dial returns a Client that is connected. It gives up after as many attempts
 // as cfg says, or when ctx ends.

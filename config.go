@@ -70,6 +70,11 @@ type ClientConfig struct {
 	// cannot fill the memory. Default 256 MiB; Unlimited: no limit.
 	MaxReplySize int64
 
+	// MaxUncompressedSize bounds what compressed batches take when they are unpacked: one
+	// batch, and all those of one Result, in bytes. A batch that is larger is ErrCorrupt.
+	// Default 64 MiB; Unlimited: no limit.
+	MaxUncompressedSize int64
+
 	// OnConnect is called after a connection was made, OnDisconnect after it
 	// ended, with the reason; calls come one after another, in order. They
 	// must not block, nor call the Client. The connections of Scanners that
@@ -117,6 +122,7 @@ func (cfg *ClientConfig) Validate() error {
 		{"IdleTimeout", cfg.IdleTimeout, cfg.IdleTimeout >= Unlimited},
 		{"ReconnectAttempts", cfg.ReconnectAttempts, cfg.ReconnectAttempts >= Unlimited},
 		{"MaxReplySize", cfg.MaxReplySize, cfg.MaxReplySize >= Unlimited},
+		{"MaxUncompressedSize", cfg.MaxUncompressedSize, cfg.MaxUncompressedSize >= Unlimited},
 	} {
 		if !f.ok {
 			return fmt.Errorf("logd: ClientConfig.%s is %v: want 0 (the default) or more, or Unlimited (-1)", f.name, f.value)
@@ -149,6 +155,10 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 	setDefault(&c.MaxReplySize, 256<<20)
 	if c.MaxReplySize == Unlimited {
 		c.MaxReplySize = math.MaxInt64
+	}
+	setDefault(&c.MaxUncompressedSize, 64<<20)
+	if c.MaxUncompressedSize == Unlimited {
+		c.MaxUncompressedSize = math.MaxInt
 	}
 	if c.OnConnect == nil {
 		c.OnConnect = func(string) {}

@@ -23,6 +23,8 @@ var mayImport = map[string][]string{
 	"":                     {"backlog", "internal/link", "internal/protocol", "internal/batch", "internal/sequence", "internal/outage", "internal/intake"},
 	"backlog":              {"internal/batch", "internal/durable"},
 	"progress":             {"", "internal/durable"},
+	"codec/zstd":           {"", "internal/codec"},
+	"codec/s2":             {"", "internal/codec"},
 	"admin":                {"", "internal/protocol", "internal/batch"},
 	"logdtest":             {"", "internal/node", "internal/config", "logdtest/memnet"},
 	"logdtest/memnet":      {},

@@ -138,9 +138,13 @@ func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.R
 	if err := c.do(ctx, op, topic, call); err != nil {
 		return nil, err
 	}
-	res := newResult(call.TakeBatches())
-	res.connection = call.Connection
+	res, err := c.newResult(call.TakeBatches())
+	connection := call.Connection
 	call.Release()
+	if err != nil {
+		return nil, &OpError{Op: op, Topic: topic, Addr: c.Addr(), Err: err}
+	}
+	res.connection = connection
 	return res, nil
 }
 

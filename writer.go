@@ -127,7 +127,12 @@ type Writer struct {
 	// whether the server there knows numbers. While no server was asked it is true.
 	checked atomic.Int64
 	offered atomic.Bool
-	done    chan struct{} // closed at the goroutine's end
+	// codec compresses batches, nil for none, where the server takes it: takes are the
+	// batch.Codecs of the one that was asked last.
+	codec Codec
+	takes atomic.Uint32
+	told  atomic.Bool   // that it does not
+	done  chan struct{} // closed at the goroutine's end
 
 	// buffer has what was taken and not sent, and the lock, which is held for moments
 	// only: never while the network, a disk or a Backlog's lock is waited for, nor while
@@ -193,6 +198,11 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		}
 		w.backlog = own
 	}
+	if cfg.Codec != "" {
+		if w.codec = c.codecs[cfg.Codec]; w.codec == nil {
+			return nil, fail(fmt.Errorf("WriterConfig.Codec is %q, and no such codec is registered: import the package that has it before the Client is made", cfg.Codec))
+		}
+	}
 	w.offered.Store(true)
 	take := intake.Config{
 		Topic: topic, Max: w.cfg.BatchBytes, Target: w.cfg.BatchTarget, Messages: w.cfg.BatchMessages, Age: w.cfg.BatchAge,
@@ -256,6 +266,10 @@ func (w *Writer) probe(ctx context.Context) error {
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
 	}
 	w.offered.Store(server.Producers > 0)
+	w.takes.Store(uint32(server.Codecs))
+	if w.codec != nil && w.packs() == nil && !w.told.Swap(true) {
+		w.client.cfg.Logger.Warn("the server does not take the codec: batches are sent as they are", "topic", w.topic, "codec", w.codec.Name(), "remote", w.client.Addr())
+	}
 	w.checked.Store(connection)
 	return nil
 }

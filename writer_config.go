@@ -42,6 +42,13 @@ type WriterConfig struct {
 	// Default: DefaultBatchAge; Unlimited: until the batch is full or flushed.
 	BatchAge time.Duration
 
+	// Codec is the name of the codec that batches are compressed with, if that makes them
+	// shorter: "zstd" or "s2". It must be registered (see [Codec]) before the Client is
+	// made. A server that does not take it gets them as they are. BatchBytes and
+	// BatchTarget are lengths before that. Batches in the backlog are compressed, too.
+	// Default: none.
+	Codec string
+
 	// RequireSync makes the Writer refuse a server that answers before a batch is on
 	// stable storage: one whose setting flush-batches is not 1. The error is
 	// ErrNotSynced. The Writer asks again over each new connection.

@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/intake"
 	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/outage"
 	"github.com/logd-dev/logd/internal/sequence"
@@ -97,7 +99,7 @@ func (w *Writer) noConnection() {
 // is the one whose server was asked whether it knows numbers, and whether it syncs,
 // since another call may have connected the Client anew.
 func (w *Writer) only() int64 {
-	if w.cfg.NoSequence && !w.cfg.RequireSync {
+	if w.cfg.NoSequence && !w.cfg.RequireSync && w.codec == nil {
 		return 0
 	}
 	if n := w.checked.Load(); n != 0 {
@@ -188,8 +190,32 @@ func (w *Writer) encode(s *slot) (numbered bool) {
 	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {
 		number = sequence.Number{}
 	}
-	s.Encode(w.topic, number)
+	if s.Record != 0 {
+		w.unpackKept(s)
+	}
+	s.Encode(w.topic, number, w.packs())
 	return number.Seq != 0
+}
+
+// packs returns what compresses batches now, nil if nothing does.
+func (w *Writer) packs() intake.Codec {
+	if w.codec == nil || batch.CodecOf(w.codec.Name())&batch.Codecs(w.takes.Load()) == 0 {
+		return nil
+	}
+	return w.codec
+}
+
+// unpackKept makes a compressed batch of the backlog plain if the server does not take
+// its codec. If that can't be done the server refuses it.
+func (w *Writer) unpackKept(s *slot) {
+	h, n, err := batch.Parse(s.Raw)
+	if err != nil || h.Codec == "" || batch.CodecOf(h.Codec)&batch.Codecs(w.takes.Load()) != 0 {
+		return
+	}
+	data, err := unpack(w.client.codecs, nil, &h, s.Raw[n-h.Size:], int(min(w.client.cfg.MaxUncompressedSize, math.MaxInt)))
+	if err == nil {
+		s.Unpack(data)
+	}
 }
 
 // answered takes the answer to the oldest batch that is under way.
@@ -402,7 +428,7 @@ func (w *Writer) spareKept(s *slot) {
 func (w *Writer) undelivered(s *slot, cause error) {
 	failure := &BatchError{Topic: w.topic, Messages: s.Messages, Batches: 1, Err: cause, Kept: s.Record != 0}
 	if s.Record == 0 {
-		s.Encode(w.topic, s.Num.Number)
+		s.Encode(w.topic, s.Num.Number, w.packs())
 		err := w.backlog.Put(&backlog.Entry{
 			Raw: s.Raw, Messages: s.Messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
 		})

@@ -74,6 +74,21 @@ func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 	return b.buf[start:]
 }
 
+// Data returns the data so far, which aliases the Builder's memory.
+func (b *Builder) Data() []byte { return b.buf[min(MaxHeaderLen, len(b.buf)):] }
+
+// Seal returns the batch with the envelope h whose data stands in buf behind
+// MaxHeaderLen bytes of room, which the envelope is written into. It sets the size and
+// the checksum of h.
+func Seal(buf []byte, h *Header) []byte {
+	data := buf[MaxHeaderLen:]
+	h.Size, h.CRC = int64(len(data)), Checksum(data)
+	line := AppendHeader(buf[:0], h)
+	start := MaxHeaderLen - len(line)
+	copy(buf[start:], line)
+	return buf[start:]
+}
+
 // MessageLen returns how many bytes of data a message with a body of n bytes
 // takes.
 func MessageLen(n int) int64 {

@@ -42,7 +42,7 @@ func take(t *testing.T, b *Buffer[string], messages ...string) {
 
 // bodies returns the messages of a batch.
 func bodies(s *Slot[string]) (all []string) {
-	s.Encode("t", s.Num.Number)
+	s.Encode("t", s.Num.Number, nil)
 	h, _, _ := batch.Parse(s.Raw)
 	messages := batch.Messages{Data: s.Raw[h.Len():]}
 	for messages.Next() {

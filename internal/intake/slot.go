@@ -24,7 +24,19 @@ type Slot[R any] struct {
 	ticket  int64           // its number in the order of sealing; 0 for one from the backlog
 	made    bool            // Raw has the batch's bytes
 	encoded sequence.Number // which Raw has
+	codec   string          // with which it was to be compressed
+	packed  []byte          // the compressed data, behind room for the envelope; empty if there is none
 }
+
+// Codec is what packs the data of batches.
+type Codec interface {
+	Name() string
+	Encode(dst, src []byte) []byte
+}
+
+// minPacked is the size of data below which it is not compressed: there is little to
+// gain.
+const minPacked = 512
 
 // Numbered is for sequence.Line.
 func (s *Slot[R]) Numbered() *sequence.Batch { return &s.Num }
@@ -35,16 +47,55 @@ func (s *Slot[R]) Kept(record, messages int64, number sequence.Number) {
 	s.made, s.encoded = true, number
 }
 
-// Encode makes the bytes of the batch, with the number.
-func (s *Slot[R]) Encode(topic string, number sequence.Number) {
+// Encode makes the bytes of the batch, with the number, compressed by c if that is not
+// nil and makes them fewer. One from the backlog stays as it is but for the number.
+func (s *Slot[R]) Encode(topic string, number sequence.Number, c Codec) {
+	codec := ""
+	if c != nil {
+		codec = c.Name()
+	}
+	if s.Record != 0 {
+		codec = s.codec
+	}
+	if !s.made || s.codec != codec {
+		s.pack(c)
+	}
 	switch {
-	case s.made && s.encoded == number:
+	case s.made && s.encoded == number && s.codec == codec:
 	case s.Record != 0:
 		s.Raw = batch.Renumber(s.Raw, number.PID, number.Seq)
+	case len(s.packed) > 0:
+		s.Raw = batch.Seal(s.packed, &batch.Header{
+			Topic: []byte(topic), Messages: s.batch.Messages(), Codec: codec, PID: []byte(number.PID), Seq: number.Seq,
+		})
 	default:
 		s.Raw = s.batch.FinishNumbered(topic, number.PID, number.Seq)
 	}
-	s.made, s.encoded = true, number
+	s.made, s.encoded, s.codec = true, number, codec
+}
+
+// pack compresses the batch's data, if that is of use.
+func (s *Slot[R]) pack(c Codec) {
+	s.packed = s.packed[:0]
+	data := s.batch.Data()
+	if c == nil || s.Record != 0 || len(data) < minPacked {
+		return
+	}
+	if s.packed == nil {
+		s.packed = make([]byte, batch.MaxHeaderLen, batch.MaxHeaderLen+len(data))
+	}
+	s.packed = c.Encode(s.packed[:batch.MaxHeaderLen], data)
+	// The envelope gets longer, too, and nothing may be longer than it is plain.
+	if len(s.packed)-batch.MaxHeaderLen+batch.MaxCodecLen >= len(data) {
+		s.packed = s.packed[:0]
+	}
+}
+
+// Unpack replaces the data of a compressed batch from the backlog by what it unpacks to.
+func (s *Slot[R]) Unpack(data []byte) {
+	h, _, _ := batch.Parse(s.Raw)
+	h.Codec, h.Size, h.CRC = "", int64(len(data)), batch.Checksum(data)
+	s.Raw = append(batch.AppendHeader(nil, &h), data...)
 }
 
 // Reset makes the slot empty and keeps its memory.
@@ -54,5 +105,5 @@ func (s *Slot[R]) Reset() {
 	s.Calls, s.Deltas = s.Calls[:0], s.Deltas[:0]
 	s.ticket, s.Record = 0, 0
 	s.Num, s.encoded = sequence.Batch{}, sequence.Number{}
-	s.made = false
+	s.made, s.codec = false, ""
 }

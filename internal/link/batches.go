@@ -22,7 +22,8 @@ type Batches struct {
 type Extent struct {
 	Offset   int64
 	Messages int64
-	Header   int // the length of its envelope, behind which its data begins
+	Header   int  // the length of its envelope, behind which its data begins
+	Packed   bool // it is compressed
 }
 
 var batchesPool = sync.Pool{New: func() any { return new(Batches) }}
@@ -45,6 +46,6 @@ func (b *Batches) clear() { *b = Batches{Buf: b.Buf[:0], Extents: b.Extents[:0]}
 
 // add notes that Buf has grown by a batch.
 func (b *Batches) add(h *batch.Header, header int) {
-	b.Extents = append(b.Extents, Extent{Offset: b.Next, Messages: h.Messages, Header: header})
+	b.Extents = append(b.Extents, Extent{Offset: b.Next, Messages: h.Messages, Header: header, Packed: h.Codec != ""})
 	b.Next += int64(header) + h.Size
 }

@@ -250,7 +250,19 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		err = errors.New(err.Error()) // it is not the caller's context that has ended
 	}
-	return nc, err
+	if err != nil || l.opts.Codecs == "" || !l.servers.greets(addr) {
+		return nc, err
+	}
+	if err := l.greet(ctx, nc); err != nil {
+		nc.Close()
+		if _, refused := err.(*protocol.Error); refused || ctx.Err() != nil {
+			return nil, fmt.Errorf("%s: %w", addr, err)
+		}
+		// It may be of the 0.3 line, and close the connection on what it does not know.
+		l.servers.plain(addr)
+		return l.opts.Dial(ctx, "tcp", addr)
+	}
+	return nc, nil
 }
 
 // failed notes that a round failed, or a connection before its first good

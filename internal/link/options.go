@@ -21,6 +21,10 @@ type Options struct {
 
 	MaxReplySize int64
 
+	// Codecs are those in which batches are taken, as HELLO names them; empty for none:
+	// then there is no HELLO.
+	Codecs string
+
 	// The callbacks are called by goroutines of the Link, which wait for them, and
 	// with no lock held. A Pool calls them one after another, in order.
 	OnConnect       func(addr string)

@@ -22,9 +22,10 @@ type Servers struct {
 	stale    atomic.Bool              // it is to be asked who its members are
 	patience atomic.Int64             // a time.Duration: see Patience; 0 if it is not known
 
-	mu     sync.Mutex
-	named  []string             // Options.Addrs
-	failed map[string]time.Time // of those that could not be reached or fell silent: when, the last time
+	mu         sync.Mutex
+	named      []string             // Options.Addrs
+	plainSince map[string]time.Time // when they have closed the connection on HELLO
+	failed     map[string]time.Time // of those that could not be reached or fell silent: when, the last time
 }
 
 // maxMembers bounds how many members of a cluster are believed in.
