@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"codec/zstd":           {"", "internal/codec"},
 	"codec/s2":             {"", "internal/codec"},
 	"admin":                {"", "internal/protocol", "internal/batch"},
-	"logdtest":             {"", "internal/node", "internal/config", "logdtest/memnet"},
+	"logdtest":             {"", "internal/batch", "internal/node", "internal/config", "logdtest/memnet"},
 	"logdtest/memnet":      {},
 	"logdtest/script":      {"internal/protocol", "internal/batch", "internal/producers", "logdtest/memnet"},
 	"internal/batch":       {},

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/logdtest/memnet"
@@ -81,6 +82,12 @@ func MaxConnections(n int) Option { return func(s *Server) { s.config.MaxConnect
 
 // Topics names the only topics that there may be, instead of any.
 func Topics(names ...string) Option { return func(s *Server) { s.config.TopicsWhitelist = names } }
+
+// Codecs has the server take compressed batches in these codecs, with commas between,
+// alone; empty for none. By default it takes all that there are.
+func Codecs(list string) Option {
+	return func(s *Server) { s.config.Codecs, _ = batch.ParseCodecs([]byte(list)) }
+}
 
 // SyncEveryBatch makes the server sync each batch before it answers, instead
 // of all once a second.
