@@ -54,7 +54,7 @@ var mayImport = map[string][]string{
 		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
 	},
 	"internal/storage/fsck": {
-		"internal/batch", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
+		"internal/batch", "internal/codec", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout",
 	},
 	"internal/storage/diagnose": {"internal/batch", "internal/vfs", "internal/storage/scan", "internal/storage/journal", "internal/storage/layout"},
@@ -109,11 +109,11 @@ var mayImport = map[string][]string{
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
 		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/write", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate",
-		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench",
+		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "codec/zstd", "codec/s2",
 	},
 	"cmd/log-cli/internal/cli":     {"", "admin", "internal/exit", "internal/version"},
 	"cmd/log-cli/internal/place":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
-	"cmd/log-cli/internal/write":   {"", "admin", "backlog", "internal/batch", "internal/exit", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/write":   {"", "admin", "backlog", "internal/batch", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/read":    {"", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},

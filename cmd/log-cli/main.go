@@ -23,6 +23,8 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/operate"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/read"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/write"
+	_ "github.com/logd-dev/logd/codec/s2"
+	_ "github.com/logd-dev/logd/codec/zstd"
 )
 
 func main() {

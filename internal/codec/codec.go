@@ -20,6 +20,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/logd-dev/logd/internal/batch"
 )
 
 // The names of the codecs, as they stand in envelopes.
@@ -80,6 +82,28 @@ func (c *Codec) Decode(dst, src []byte, max int) ([]byte, error) {
 		return dst, err
 	}
 	return out, nil
+}
+
+// Unpacker unpacks what any of the codecs has packed. The zero value is ready for use,
+// and for one goroutine.
+type Unpacker struct{ formats map[string]format }
+
+// Unpack appends the messages of a compressed batch to dst, unpacked by the codec of that
+// name: at most max bytes. The error is ErrUnknown, ErrTooLarge or ErrInvalid; also if
+// they are not so many messages.
+func (u *Unpacker) Unpack(name string, dst, packed []byte, messages int64, max int) ([]byte, error) {
+	if u.formats == nil {
+		u.formats = map[string]format{Zstd: newZstdFormat(1), S2: s2Format{}}
+	}
+	f := u.formats[name]
+	if f == nil {
+		return dst, ErrUnknown
+	}
+	out, err := (&Codec{format: f}).Decode(dst, packed, max)
+	if err == nil && !batch.Framed(&batch.Header{Messages: messages}, out[len(dst):]) {
+		return dst, invalid("not the %d messages that were announced", messages)
+	}
+	return out, err
 }
 
 // Size returns how large the data of a batch says that it is unpacked, without

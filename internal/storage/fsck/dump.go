@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -40,7 +41,12 @@ type Dumped struct {
 	Messages int64
 	CRC      uint32
 	Time     time.Time // when it was appended, as far as the index knows; or zero
-	data     []byte
+	// Of a compressed batch: its codec, the sizes of its data as it is stored and
+	// unpacked, and why it can't be unpacked, nil if it can.
+	Codec          string
+	Size, Unpacked int64
+	Content        error
+	data           []byte
 
 	// Of bytes that are no batch: what is wrong with them. Empty for a batch.
 	Damage string
@@ -122,6 +128,9 @@ type dumper struct {
 	pos   int64 // after what was walked over
 	shown int64 // what begins before is not shown
 	count int64
+
+	unpacker codec.Unpacker
+	unpacked []byte
 }
 
 // guessTopic takes the topic from the first envelope.
@@ -163,14 +172,20 @@ func (d *dumper) batch(pos int64, h *batch.Header, n int64, _ bool) error {
 		return errLimit
 	}
 	d.count++
+	shown := Dumped{
+		Topic: d.sc.Topic, Offset: d.base + pos, Position: pos, Length: n, Messages: h.Messages, CRC: h.CRC,
+		Time: d.index.TimeAt(pos), Codec: h.Codec, Size: h.Size,
+	}
 	b, err := d.sc.Bytes(pos, n)
 	if err != nil {
 		return err
 	}
-	return d.show(&Dumped{
-		Topic: d.sc.Topic, Offset: d.base + pos, Position: pos, Length: n, Messages: h.Messages, CRC: h.CRC,
-		Time: d.index.TimeAt(pos), data: b[n-h.Size:],
-	})
+	shown.data = b[n-shown.Size:]
+	if shown.Codec != "" {
+		d.unpacked, shown.Content = d.unpacker.Unpack(shown.Codec, d.unpacked[:0], shown.data, shown.Messages, maxUnpacked)
+		shown.data, shown.Unpacked = d.unpacked, int64(len(d.unpacked))
+	}
+	return d.show(&shown)
 }
 
 // damage shows the bytes between two batches.

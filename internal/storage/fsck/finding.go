@@ -28,6 +28,9 @@ const (
 	// FoundSetAside is a range that the journal knows as damaged and whose bytes
 	// are still where they were.
 	FoundSetAside FindingKind = "set-aside"
+	// FoundContent is a compressed batch that is stored as it came and can't be unpacked,
+	// or has other messages than it says. A repair leaves it: nobody knows what it was.
+	FoundContent FindingKind = "content"
 	// FoundMissing is a range of offsets that is in no file.
 	FoundMissing FindingKind = "missing"
 	// FoundOverlap is the end of a partition that reaches into the next one.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -23,6 +24,8 @@ type surveyor struct {
 	progress func(done, total int64)
 
 	done, total int64
+	unpacker    codec.Unpacker
+	unpacked    []byte // memory for what is unpacked
 }
 
 func newSurveyor(ctx context.Context, fsys vfs.FS) *surveyor {

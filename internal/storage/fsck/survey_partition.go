@@ -74,6 +74,11 @@ func (sp *scanPass) run() error {
 	at := int64(0)
 	found, err := sp.sc.Scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
 		sp.index.Visit(pos, &sp.p.sum)
+		if h.Codec != "" {
+			if err := sp.lookInside(pos, h, n); err != nil {
+				return err
+			}
+		}
 		sp.p.sum.Batches++
 		sp.p.sum.Messages += h.Messages
 		sp.v.advance(pos + n - at)
@@ -116,6 +121,28 @@ func (sp *scanPass) run() error {
 		if err := sp.damage(r); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// maxUnpacked is how much a compressed batch may be that any server takes.
+const maxUnpacked = 1 << 30
+
+// lookInside unpacks a compressed batch, which no server does that only stores it.
+func (sp *scanPass) lookInside(pos int64, h *batch.Header, n int64) error {
+	v, end := sp.v, pos+n
+	name, messages, size := h.Codec, h.Messages, h.Size
+	b, err := sp.sc.Bytes(end-size, size)
+	if err != nil {
+		return err
+	}
+	out, err := v.unpacker.Unpack(name, v.unpacked[:0], b, messages, maxUnpacked)
+	if cap(out) <= scan.Chunk {
+		v.unpacked = out
+	}
+	if err != nil {
+		sp.finding(Damage, FoundContent, layout.Range{From: pos, To: end},
+			fmt.Sprintf("the checksum is right, and what is compressed with %s is not what the envelope says: %v", name, err))
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ FILE is named <base offset>.log. Every checksum is verified. Times are those of
 the index beside the file, if there is one.
 
 FILE may be a copy anywhere. If it is in a work directory, no server may have
-that directory open.`,
+that directory open. Compressed batches are unpacked.`,
 		Example: `  log-cli dump logs/greetings/0.log
   log-cli dump logs/greetings/0.log --offset 47 --limit 1 --bodies
   log-cli dump logs/greetings/0.log -o json`,
@@ -64,6 +64,10 @@ type jsonBatch struct {
 	Messages int64  `json:"messages"`
 	CRC      uint32 `json:"crc32"`
 	Time     string `json:"time,omitempty"`
+	Codec    string `json:"codec,omitempty"`
+	Size     int64  `json:"size,omitempty"`
+	Unpacked int64  `json:"uncompressed_size,omitempty"`
+	Content  string `json:"content,omitempty"`
 }
 
 // jsonDamage is a range of a partition file that is no batch.
@@ -143,18 +147,32 @@ func printBatch(a *cli.App, d *fsck.Dumped) error {
 	case a.JSON() && d.Damage != "":
 		return cli.PrintJSON(a.Stdout, jsonDamage{"damage", d.Topic, d.Offset, d.Position, d.Length, d.Damage})
 	case a.JSON():
-		return cli.PrintJSON(a.Stdout, jsonBatch{
+		j := jsonBatch{
 			Type: "batch", Topic: d.Topic, Offset: d.Offset, Position: d.Position, Length: d.Length,
 			Messages: d.Messages, CRC: d.CRC, Time: when,
-		})
+		}
+		if d.Codec != "" {
+			j.Codec, j.Size, j.Unpacked = d.Codec, d.Size, d.Unpacked
+		}
+		if d.Content != nil {
+			j.Content = d.Content.Error()
+		}
+		return cli.PrintJSON(a.Stdout, j)
 	case d.Damage != "":
 		return cli.Printf(a.Stdout, "damage %d: %d bytes: %s\n", d.Offset, d.Length, d.Damage)
 	}
 	if when != "" {
 		when = ", appended " + when
 	}
-	return cli.Printf(a.Stdout, "batch %d: %d bytes, %s, checksum %d ok%s\n",
-		d.Offset, d.Length, cli.Count(d.Messages, "message"), d.CRC, when)
+	packed := ""
+	switch {
+	case d.Content != nil:
+		packed = fmt.Sprintf(", %s, which can't be unpacked: %v", d.Codec, d.Content)
+	case d.Codec != "":
+		packed = fmt.Sprintf(", %s: %d bytes for %d", d.Codec, d.Size, d.Unpacked)
+	}
+	return cli.Printf(a.Stdout, "batch %d: %d bytes, %s, checksum %d ok%s%s\n",
+		d.Offset, d.Length, cli.Count(d.Messages, "message"), d.CRC, packed, when)
 }
 
 func printDumpedMessage(a *cli.App, d *fsck.Dumped, delta int64, body []byte, withBody bool) error {

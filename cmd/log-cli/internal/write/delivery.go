@@ -59,7 +59,7 @@ var errAway = errors.New("the server was away")
 func (d *delivery) begin(ctx context.Context) (err error) {
 	d.writer, err = logd.NewWriter(ctx, d.client, d.topic, logd.WriterConfig{
 		BatchBytes: d.limit, BatchTarget: d.target, BatchMessages: d.count,
-		BatchAge: -1, StopOnError: true, NoSequence: true, OnBatch: d.result, OnState: d.state,
+		Codec: d.codec, BatchAge: -1, StopOnError: true, NoSequence: true, OnBatch: d.result, OnState: d.state,
 	})
 	return err
 }

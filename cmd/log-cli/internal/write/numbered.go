@@ -85,7 +85,7 @@ const patientElections = 4
 func (d *numbered) begin() (err error) {
 	cfg := logd.WriterConfig{
 		BatchBytes: d.limit, BatchTarget: d.target, BatchMessages: d.count, BatchAge: logd.Unlimited,
-		Backlog: d.kept, OnBatch: d.result, OnState: d.state, OnError: d.trouble,
+		Codec: d.codec, Backlog: d.kept, OnBatch: d.result, OnState: d.state, OnError: d.trouble,
 	}
 	if d.retry == 0 {
 		cfg.StopOnError = true

@@ -7,6 +7,7 @@ import (
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 )
 
 // kept is a batch that waits for the server.
@@ -122,7 +123,13 @@ func bodies(raw []byte, f func(body []byte) error) error {
 	if err != nil {
 		return err
 	}
-	for m := (batch.Messages{Data: raw[n-h.Size:]}); m.Next(); {
+	data := raw[n-h.Size:]
+	if h.Codec != "" {
+		if data, err = new(codec.Unpacker).Unpack(h.Codec, nil, data, h.Messages, 1<<30); err != nil {
+			return err
+		}
+	}
+	for m := (batch.Messages{Data: data}); m.Next(); {
 		if err := f(m.Body()); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type writeFlags struct {
 	count         int64
 	interval      time.Duration
 	retry         patience
+	codec         string
 }
 
 // patience is the value of --retry.
@@ -111,6 +112,9 @@ and the next run with the same --backlog delivers it first.`,
 			if len(args) > 0 && f.input != "" {
 				return errors.New("give messages or --input, not both")
 			}
+			if f.codec != "" && f.codec != "zstd" && f.codec != "s2" {
+				return errors.New("--codec: want zstd or s2")
+			}
 			if f.count < 0 || f.interval < 0 {
 				return errors.New("--count and --wait-interval must not be negative")
 			}
@@ -134,6 +138,7 @@ and the next run with the same --backlog delivers it first.`,
 	flags.VarP((*cli.Number)(&f.count), "count", "c", "make batches of at most `N` messages (default any number)")
 	flags.StringVar(&f.backlog, "backlog", "", "keep what is not stored in `FILE`, which the next run delivers first")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default forever, and 0s if the messages are arguments)")
+	flags.StringVar(&f.codec, "codec", "", "compress batches with `CODEC`, zstd or s2, if the server takes that")
 	flags.DurationVar(&f.interval, "wait-interval", 100*time.Millisecond, "send a batch that is not full after this `TIME`")
 	a.FormatFlag(cmd)
 	return cmd
@@ -197,6 +202,7 @@ func newSender(ctx context.Context, a *cli.App, client *logd.Client, f *writeFla
 		d, l = p, &p.ledger
 	}
 	l.client, l.note, l.life, l.retry, l.election = client, a.Note, ctx, f.retry.or(endless), asked.election
+	l.codec = f.codec
 	l.topic, l.count, l.json, l.limit, l.target = f.topic.Name, f.count, a.JSON(), limit, int64(f.batchSize)
 	switch {
 	case l.target > limit:
