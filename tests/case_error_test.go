@@ -260,7 +260,7 @@ func internalError(s *scene) {
 	s.server.stop()
 	folder := filepath.Join(s.dir, "newer")
 	s.client.check(os.Mkdir(folder, 0o700))
-	journal := binary.LittleEndian.AppendUint32([]byte("logd-jnl"), 2)
+	journal := binary.LittleEndian.AppendUint32([]byte("logd-jnl"), 99)
 	journal = binary.LittleEndian.AppendUint32(journal, crc32.ChecksumIEEE(journal))
 	s.client.check(os.WriteFile(filepath.Join(folder, "journal"), journal, 0o600))
 	s.client.check(os.WriteFile(filepath.Join(folder, "0.log"), []byte(encode("newer", "x")), 0o600))

@@ -514,6 +514,9 @@ type simBatch struct {
 func (c *simClient) wire(b *simBatch) []byte {
 	data := fmt.Sprintf("MSG %d\r\n%s\r\n", len(b.body), b.body)
 	h := batch.Header{Size: int64(len(data)), Topic: []byte(c.name), CRC: crc32.ChecksumIEEE([]byte(data)), Messages: 1, PID: []byte(c.pid), Seq: int64(b.seq)}
+	if b.seq%3 == 0 { // compressed, as far as storage looks
+		h.Codec = []string{"zstd", "s2"}[b.seq%2]
+	}
 	return append(batch.AppendHeader(nil, &h), data...)
 }
 
@@ -592,8 +595,9 @@ func (c *simClient) redirect(cg *coreGroup) {
 
 func (c *simClient) send(b *simBatch, number int, t entry.Topic) {
 	wire := c.wire(b)
+	h, _, _ := batch.Parse(wire)
 	b.ever, b.to = true, t.ID
-	b.req = &request{part: storage.Part{Data: wire, Extents: []batch.Extent{{Len: int64(len(wire)), Messages: 1, Numbered: true}}}, done: make(chan struct{})}
+	b.req = &request{part: storage.Part{Data: wire, Extents: []batch.Extent{h.Extent()}}, done: make(chan struct{})}
 	if l := c.node.topics.get(number, t.Number); l != nil {
 		if err := l.ReadyNumbers(c.s.t.Context()); err != nil {
 			b.req.answer(err)

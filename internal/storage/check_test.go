@@ -164,7 +164,7 @@ func harms(t *testing.T) []harm {
 			"index index index journal", fsck.Damage, file, -1, -1, "can't be used"},
 		{"a journal of a newer version", func(d *vfstest.FS) {
 			put(t, d, file, func(b []byte) []byte {
-				h := append(append([]byte(nil), b[:8]...), 2, 0, 0, 0)
+				h := append(append([]byte(nil), b[:8]...), 99, 0, 0, 0)
 				return append(appendCRC(h), b[16:]...)
 			})
 		}, "newer", fsck.Unchecked, file, -1, 0, "newer version"},

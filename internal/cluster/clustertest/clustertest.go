@@ -200,10 +200,16 @@ func (c *Cluster) lead(name string) (m *Member, l topic.Log) {
 func (c *Cluster) Append(name string, bodies ...string) {
 	c.t.Helper()
 	b := []byte(testkit.Batch(name, bodies...))
+	c.append(name, b, batch.Extent{Len: int64(len(b)), Messages: int32(len(bodies))})
+}
+
+// append appends a batch as Append does.
+func (c *Cluster) append(name string, b []byte, x batch.Extent) {
+	c.t.Helper()
 	for {
 		_, l := c.lead(name)
 		ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
-		a, err := l.Append(ctx, b, []batch.Extent{{Len: int64(len(b)), Messages: int32(len(bodies))}})
+		a, err := l.Append(ctx, b, []batch.Extent{x})
 		if err == nil {
 			err = l.Commit(ctx, a)
 		}
