@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"logdtest/script":      {"internal/protocol", "internal/batch", "internal/producers", "logdtest/memnet"},
 	"internal/batch":       {},
 	"internal/protocol":    {"internal/batch"},
+	"internal/codec":       {"internal/batch"},
 	"internal/producers":   {"internal/batch"},
 	"internal/sequence":    {},
 	"internal/outage":      {},
@@ -89,6 +90,8 @@ var mayImport = map[string][]string{
 	"internal/topic/topictest": {"internal/batch", "internal/topic", "internal/producers"},
 	"internal/testkit":         {"internal/batch"},
 	"internal/socket":          {},
+	"internal/tlsconn":         {},
+	"internal/tlsconf":         {"internal/tlsconn"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
@@ -120,6 +123,7 @@ var mayImport = map[string][]string{
 // of others.
 var mustNotReach = map[string][]string{
 	"internal/batch":       {"net", "os"},
+	"internal/codec":       {"net"},
 	"internal/producers":   {"net", "os", "time"},
 	"internal/sequence":    {"net", "os", "time"},
 	"internal/outage":      {"net", "os/exec"},
@@ -152,6 +156,8 @@ var mustNotReach = map[string][]string{
 	"internal/cluster":  {"net", "flag"},
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
+	"internal/tlsconn":  {"net/http", "flag"},
+	"internal/tlsconf":  {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},
 	"internal/protocol": {"net", "os"},
