@@ -20,7 +20,7 @@ const module = "github.com/logd-dev/logd"
 // mayImport says which of our packages a package may import. A package that is
 // not in the table fails the test: where it stands has to be decided first.
 var mayImport = map[string][]string{
-	"":                     {"backlog", "internal/link", "internal/protocol", "internal/batch", "internal/sequence", "internal/outage"},
+	"":                     {"backlog", "internal/link", "internal/protocol", "internal/batch", "internal/sequence", "internal/outage", "internal/intake"},
 	"backlog":              {"internal/batch", "internal/durable"},
 	"progress":             {"", "internal/durable"},
 	"admin":                {"", "internal/protocol", "internal/batch"},
@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"internal/producers":   {"internal/batch"},
 	"internal/sequence":    {},
 	"internal/outage":      {},
+	"internal/intake":      {"internal/link", "internal/protocol", "internal/sequence", "internal/batch"},
 	"internal/durable":     {},
 	"internal/link":        {"internal/protocol", "internal/batch"},
 	"internal/vfs":         {},
@@ -93,7 +94,9 @@ var mayImport = map[string][]string{
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
-	"internal/config":          {"internal/batch", "internal/entry", "internal/hook"},
+	"internal/quantity":        {},
+	"internal/auth":            {"internal/quantity"},
+	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/quantity"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
 		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
@@ -125,6 +128,7 @@ var mustNotReach = map[string][]string{
 	"internal/producers":   {"net", "os", "time"},
 	"internal/sequence":    {"net", "os", "time"},
 	"internal/outage":      {"net", "os/exec"},
+	"internal/intake":      {"os/exec"},
 	"internal/durable":     {"net"},
 	"backlog":              {"net"},
 	"internal/vfs":         {"net"},
@@ -152,6 +156,7 @@ var mustNotReach = map[string][]string{
 	"internal/cluster":  {"net", "flag"},
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
+	"internal/auth":     {"net/http", "flag"},
 	"internal/tlsconn":  {"net/http", "flag"},
 	"internal/tlsconf":  {"net/http", "flag"},
 
