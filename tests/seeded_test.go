@@ -643,58 +643,60 @@ var storagePlaces = []seededPlace{
 
 	// Numbered batches.
 	{"internal/storage/commitlog/commit.go",
-		`				if o, store := l.ask(&number, batches); !store {`,
-		`				if o, store := l.ask(&number, batches); !store && !bug("a batch that came again is stored again") {`, byNumbers},
+		`				if o, store := l.numbers.Ask(&number, l.appended.Load()+batches); !store {`,
+		`				if o, store := l.numbers.Ask(&number, l.appended.Load()+batches); !store && !bug("a batch that came again is stored again") {`, byNumbers},
 	{"internal/storage/commitlog/commit.go",
-		`			if table != nil {
-				l.numbers.stage(&number)`,
-		`			if table != nil && !bug("numbers in one group are not known to each other") {
-				l.numbers.stage(&number)`, byNumbers},
-	{"internal/storage/commitlog/numbers.go",
-		`		nb.table.Drop()
+		`			if knows {
+				l.numbers.Stage(&number)`,
+		`			if knows && !bug("numbers in one group are not known to each other") {
+				l.numbers.Stage(&number)`, byNumbers},
+	{"internal/storage/numbers/book.go",
+		`		b.table.Drop()
 `, `		if bug("what was refused is taken for stored") {
-			nb.table.Settle(nb.table.Staged())
+			b.table.Settle(b.table.Staged())
 		}
-		nb.table.Drop()
+		b.table.Drop()
 `, byNumbers},
-	{"internal/storage/commitlog/numbers_load.go",
-		`	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`,
+	{"internal/storage/numbers/load.go",
+		`	if _, err := b.add(table, at, b.Log.Next()); err != nil {`,
 		`	if bug("what follows the cache is not read") {
-		at = l.next.Load()
+		at = b.Log.Next()
 	}
-	if _, err := l.addNumbers(table, at, l.next.Load()); err != nil {`, byNumbers},
-	{"internal/storage/commitlog/numbers_keep.go",
-		`	case o.Offset <= next && o.Topic == l.id:`,
-		`	case o.Offset <= next && o.Topic == l.id, bug("a cache is kept that knows of more than there is"):`, byNumbers},
-	{"internal/storage/commitlog/numbers_keep.go",
+	if _, err := b.add(table, at, b.Log.Next()); err != nil {`, byNumbers},
+	{"internal/storage/numbers/cache.go",
+		`	case o.Offset <= next && o.Topic == b.Log.ID():`,
+		`	case o.Offset <= next && o.Topic == b.Log.ID(), bug("a cache is kept that knows of more than there is"):`, byNumbers},
+	{"internal/storage/numbers/cache.go",
 		`	if err = f.Truncate(0); err == nil {`,
 		`	if bug("a cache that is removed may come back") {
-		return errors.Join(f.Close(), fsys.Remove(name), fsys.SyncDir(l.name))
+		return errors.Join(f.Close(), fsys.Remove(name), fsys.SyncDir(b.Folder.Path()))
 	}
 	if err = f.Truncate(0); err == nil {`, byNumbers},
-	{"internal/storage/commitlog/numbers_load.go",
+	{"internal/storage/numbers/cache.go",
 		`|| o.Damage != damageBefore(aside, o.Offset):`,
 		`|| o.Damage != damageBefore(aside, o.Offset) && !bug("damage is known from the cache"):`, byNumbers},
-	{"internal/storage/commitlog/numbers_load.go",
-		`		if want -= batches; want <= 0 {`,
-		`		if want -= batches; want <= 0 || bug("only the newest partition is looked through") {`, byNumbers},
-	{"internal/storage/commitlog/numbers_keep.go",
-		`	if cache != nil && l.synced.Load() >= at {`,
-		`	if cache != nil && (l.synced.Load() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
-	{"internal/storage/commitlog/numbers_keep.go",
-		`	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
+	{"internal/storage/commitlog/numbers.go",
+		`		if batches -= has; batches <= 0 {`,
+		`		if batches -= has; batches <= 0 || bug("only the newest partition is looked through") {`, byNumbers},
+	{"internal/storage/numbers/cache.go",
+		`	if cache != nil && b.Log.Synced() >= at {`,
+		`	if cache != nil && (b.Log.Synced() >= at || bug("a cache speaks of what is not synced")) {`, byNumbers},
+	{"internal/storage/numbers/cache.go",
+		`	fsys, name := b.Keeper.FS, b.file()
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`,
-		`	fsys, name := l.store.FS, layout.ProducersFile(l.dir())
+		`	fsys, name := b.Keeper.FS, b.file()
 	if bug("a cache speaks of what was cut off") {
 		return nil
 	}
 	f, err := fsys.OpenFile(name, vfs.ReadWrite, 0)`, byNumbers},
-	{"internal/storage/commitlog/remove.go",
-		`	if l.numbers.table != nil {`,
-		`	if l.numbers.table != nil && !bug("what was trimmed is still known") {`, byNumbers},
-	{"internal/storage/commitlog/numbers_load.go",
-		`	if l.store.Closing.Load() || l.Deleted() {`,
-		`	if (l.store.Closing.Load() || l.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
+	{"internal/storage/numbers/book.go",
+		`	if b.table != nil {
+		b.table.Trim(`,
+		`	if b.table != nil && !bug("what was trimmed is still known") {
+		b.table.Trim(`, byNumbers},
+	{"internal/storage/numbers/load.go",
+		`	if b.Keeper.stopped.Load() || b.Log.Deleted() {`,
+		`	if (b.Keeper.stopped.Load() || b.Log.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
 	{"internal/storage/commitlog/sync_together.go",
 		`g.Go(func() { done(l, l.syncWhole()) })`,
 		`g.Go(func() {
@@ -707,12 +709,12 @@ var storagePlaces = []seededPlace{
 	{"internal/storage/commitlog/decide.go",
 		`	for v.Partitions[n].Base < base {`,
 		`	for v.Partitions[n].Base < base || n < len(v.Partitions)-1 && bug("what was begun meanwhile is decided about") {`, "^TestDecide.*$"},
-	{"internal/storage/commitlog/numbers.go",
-		`	return made != nil && made == l.journal.Damaged()`,
-		`	return made != nil && (made == l.journal.Damaged() || bug("what is set aside is still known"))`, byNumbers},
-	{"internal/storage/commitlog/numbers.go",
-		`l.appended.Load() + before - a.Behind}`,
-		`l.appended.Load() + before - a.Behind}
+	{"internal/storage/numbers/book.go",
+		`	return made != nil && made == b.Journal.Damaged()`,
+		`	return made != nil && (made == b.Journal.Damaged() || bug("what is set aside is still known"))`, byNumbers},
+	{"internal/storage/numbers/book.go",
+		`Ordinal: ordinal - a.Behind}`,
+		`Ordinal: ordinal - a.Behind}
 	if a.Verdict == producers.Duplicate && bug("what came again waits for another sync than the first copy") {
 		o.Ordinal--
 	}`, byNumbers},
@@ -892,11 +894,11 @@ var storagePlaces = []seededPlace{
 		maps.DeleteFunc(s.Ends, func(base int64, e PartitionEnd) bool { return base < r.To && e.End >= r.From })
 	}
 `, byRefill + "|^TestHeal.*$"},
-	{"internal/storage/commitlog/numbers_load.go",
-		`	if l.store.Managed {
-		if err := l.lacks`,
-		`	if l.store.Managed && !bug("batches that are set aside are stored again") {
-		if err := l.lacks`, byNumbers},
+	{"internal/storage/numbers/load.go",
+		`	if b.Keeper.Managed {
+		if err := b.lacks`,
+		`	if b.Keeper.Managed && !bug("batches that are set aside are stored again") {
+		if err := b.lacks`, byNumbers},
 	{"internal/storage/commitlog/log.go",
 		`	l.NameMade(rootSeen)
 	l.made =`,

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -147,7 +148,7 @@ func kept(t testing.TB, disk *vfstest.FS, all []written, harms int) map[int64]st
 	}
 	must(t, err)
 	for _, p := range l.Partitions() {
-		must(t, l.Inside().Rescan(p))
+		must(t, rescan(p))
 	}
 	for offset := range want {
 		v, err := l.Read(offset, 1, 0)
@@ -286,7 +287,7 @@ func checkCopies(t *testing.T, before, after map[string]string, done []fsck.Acti
 
 // tickingClock says another millisecond each time.
 type tickingClock struct {
-	systemClock
+	clock.System
 	n atomic.Int64
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/numbers"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -101,9 +102,9 @@ func (l *Log) append(ctx context.Context, run *Run, placed bool) (topic.Appended
 	if e := l.failed.Load(); e != nil {
 		return topic.Appended{}, ReadOnly(e)
 	}
-	numbered := run.Offset < 0 && l.store.Producers > 0 && hasNumbered(run.Extents)
+	numbered := run.Offset < 0 && l.store.Numbers.Window > 0 && hasNumbered(run.Extents)
 	if numbered {
-		if err := l.readyNumbers(ctx); err != nil {
+		if err := l.ReadyNumbers(ctx); err != nil {
 			return topic.Appended{}, err
 		}
 	}
@@ -235,7 +236,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		l.refuse(group, ReadOnly(e))
 		return nil
 	}
-	l.checkNumbers()
+	l.numbers.Check()
 	err := l.readyHead()
 	if ix := l.head().index(); err == nil && ix.Stale {
 		if err = ix.Settle(); ix.Unsynced != nil {
@@ -284,7 +285,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		}
 		batches += b
 		messages += m
-		l.settleNumbers(hasNumbers, now)
+		l.numbers.Settle(hasNumbers, now)
 		// All but perhaps the last that was gathered are done.
 		for len(group) > 0 && (group[0].err != nil || group[0].done == len(group[0].extents)) {
 			group = group[1:]
@@ -320,7 +321,7 @@ func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err
 
 // ungather takes back what gather has done with requests that were not written.
 func (l *Log) ungather(group []*appendRequest) {
-	l.numbers.unstage()
+	l.numbers.Unstage()
 	for _, r := range group {
 		r.err, r.length, r.gathered = nil, 0, r.done
 		for _, x := range r.extents[:r.done] {
@@ -345,7 +346,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	head := l.head()
 	next := l.next.Load()
 	size := next - head.base
-	table := l.numbers.table
+	knows := l.numbers.Knows()
 	var batches int64
 	for _, r := range group {
 		if n > 0 && r.led == nil && (r.placed || group[0].placed) {
@@ -365,7 +366,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			n++
 			continue
 		}
-		if r.numbered && table == nil {
+		if r.numbered && !knows {
 			r.err = topic.ErrBusy // it has gone out of memory a moment ago
 			n++
 			continue
@@ -377,11 +378,11 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 		for r.gathered < len(r.extents) {
 			x := &r.extents[r.gathered]
 			var number producers.Batch
-			if table != nil && x.Numbered {
-				number = numberOf(r.data[r.length:][:x.Len], next+bytes)
+			if knows && x.Numbered {
+				number = numbers.NumberOf(r.data[r.length:][:x.Len], next+bytes)
 			}
 			if r.numbered && x.Numbered {
-				if o, store := l.ask(&number, batches); !store {
+				if o, store := l.numbers.Ask(&number, l.appended.Load()+batches); !store {
 					l.takePiece(r, piece)
 					r.length += x.Len
 					piece = r.length
@@ -395,8 +396,8 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 				full = true
 				break
 			}
-			if table != nil {
-				l.numbers.stage(&number)
+			if knows {
+				l.numbers.Stage(&number)
 			}
 			r.length += x.Len
 			bytes += x.Len
@@ -490,7 +491,7 @@ func (l *Log) accepting() {
 
 // refuse answers what is left of the group with err. Caller holds writer.
 func (l *Log) refuse(group []*appendRequest, err error) {
-	l.numbers.unstage()
+	l.numbers.Unstage()
 	refuse(group, err)
 }
 

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -43,15 +42,6 @@ func (in Inside) Trimmed() int64 {
 	return batches
 }
 
-// Appended returns how many batches were appended since the log was opened.
-func (in Inside) Appended() int64 { return in.l.appended.Load() }
-
-// Unchecked reports whether a partition may never have been whole.
-func (in Inside) Unchecked(p Partition) bool { return p.p.base < in.l.uncheckedBefore }
-
-// Rescan makes the index of a partition anew, and sets aside what is damaged.
-func (in Inside) Rescan(p Partition) error { return in.l.rescan(p.p, p.p.index()) }
-
 // SetAside sets a range of a partition aside.
 func (in Inside) SetAside(p Partition, r Range) { in.l.setAside(p.p, r) }
 
@@ -82,17 +72,3 @@ func (in Inside) RetireHead(now time.Time) (begun int64, err error) {
 
 // UpTo returns what the second half advances to.
 func (in Inside) UpTo(base int64, now time.Time) int64 { return in.l.upTo(base, now) }
-
-// Numbers has f see the table of numbered batches, while nobody uses it, and takes what
-// it returns in its place. cached is the one that the cache has, or nil. It reports
-// whether the table is in memory, and is what the log says: else f is not called.
-func (in Inside) Numbers(f func(table, cached *producers.Table) *producers.Table) bool {
-	cached, _ := in.l.readNumbers(*in.l.journal.Damaged())
-	in.l.writer.Lock()
-	defer in.l.writer.Unlock()
-	if !in.l.hasNumbers() {
-		return false
-	}
-	in.l.numbers.table = f(in.l.numbers.table, cached)
-	return true
-}

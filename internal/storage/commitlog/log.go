@@ -31,9 +31,9 @@
 // # Concurrency and lock order
 //
 // All methods of Log are safe for concurrent use. Locks are taken in this order:
-// Log.trimming, numbers.keeping, Log.writer, partition.loading, Log.syncing,
+// Log.trimming, numbers.Book.Keeping, Log.writer, partition.loading, Log.syncing,
 // journal.Journal, files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those
-// of syncs.Queue, then the leaves: commitQueue, watchers, numbers.mu, Log.pinnedMu,
+// of syncs.Queue, then the leaves: commitQueue, watchers, numbers.Book, Log.pinnedMu,
 // files.Cache. Those of a store come before them, but for its leaves.
 package commitlog
 
@@ -51,6 +51,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/numbers"
 	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -77,7 +78,7 @@ type Log struct {
 	iovecs  [][]byte
 
 	queue   commitQueue
-	numbers numbers
+	numbers numbers.Book
 
 	// What readers see. parts is never empty; the last one is the head.
 	parts  atomic.Pointer[[]*partition]
@@ -119,7 +120,6 @@ type Log struct {
 	// those that are no longer served and whose files are still to go.
 	trimming  sync.Mutex
 	condemned []*partition
-	trimmedTo atomic.Int64 // the highest offset that AdvanceOldest was told
 
 	// pinned are the partitions whose descriptor is kept from the first write
 	// that was not synced until the sync: the descriptor through which a page
@@ -335,6 +335,8 @@ func newLog(s *Shared, dir string) *Log {
 	l.journal.Changed = func() { l.store.Troubles.Add(1) }
 	l.journal.Failed = func(err error) error { return l.fail("sync", l.journal.File.Name(), -1, err) }
 	l.journal.Load(journal.NewState(), 0)
+	l.numbers.Keeper, l.numbers.Log, l.numbers.Folder = s.Numbers, numbered{l}, l.folder
+	l.numbers.Journal, l.numbers.Writer = &l.journal, &l.writer
 	return l
 }
 
@@ -392,7 +394,7 @@ func (l *Log) rotateTo(offset int64) error {
 		return err
 	}
 	l.flushIndex(old)
-	l.numbers.rolled = true
+	l.numbers.Rolled()
 	sum := l.headSum
 	l.headSum = journal.Totals{}
 	l.addPartition(p)
@@ -457,7 +459,7 @@ func (l *Log) Close() error {
 	l.failed.CompareAndSwap(nil, closed)
 	l.syncFailed.CompareAndSwap(nil, closed)
 	if err == nil {
-		l.closeNumbers()
+		l.numbers.Close()
 		err = l.markClean()
 	}
 	l.unpinIf(func(*partition) bool { return true })

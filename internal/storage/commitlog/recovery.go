@@ -60,7 +60,7 @@ func Open(s *Shared, dir string) (*Log, error) {
 		return nil, err
 	}
 	if cached {
-		if err := l.checkCache(); err != nil {
+		if err := l.numbers.CheckCache(); err != nil {
 			return nil, wrap("remove", layout.ProducersFile(dir), err)
 		}
 	}
@@ -236,7 +236,7 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	if err := l.journal.Sync(); err != nil { // which says so
 		return nil, err
 	}
-	if err := l.removeNumbers(); err != nil {
+	if err := l.numbers.RemoveCache(); err != nil {
 		return nil, err
 	}
 	if err := l.removeFiles(parts[keep:]); err != nil {

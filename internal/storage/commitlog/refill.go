@@ -39,8 +39,8 @@ func (l *Log) Refill(ctx context.Context, from, to int64, data []byte, times []t
 	}
 	l.trimming.Lock() // nothing is removed or cut off meanwhile
 	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
+	l.numbers.Keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.Keeping.Unlock()
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
@@ -180,7 +180,7 @@ func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([
 		err = l.syncFolder()
 	}
 	if err == nil {
-		err = l.removeNumbers()
+		err = l.numbers.RemoveCache()
 	}
 	if err == nil {
 		known, err = note(known)

@@ -29,7 +29,7 @@ func (l *Log) AdvanceOldest(offset int64) error {
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
-	l.trimmedTo.Store(max(l.trimmedTo.Load(), offset))
+	l.numbers.Unmissed(offset)
 	if l.store.Managed {
 		if err := l.splitHole(min(offset, l.Readable())); err != nil {
 			return err
@@ -99,9 +99,7 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	now := l.partitions() // may have grown
 	kept := slices.Clone(now[len(gone):])
 	l.parts.Store(&kept)
-	if l.numbers.table != nil {
-		l.numbers.table.Trim(oldest)
-	}
+	l.numbers.Trim(oldest)
 	l.writer.Unlock()
 
 	_, m, b := l.journal.Trimmed()

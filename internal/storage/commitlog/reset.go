@@ -38,8 +38,7 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 		l.condemned = nil
 		l.headSum, l.lastMillis, l.timesKept = journal.Totals{}, 0, nil
 		l.uncheckedBefore = -1
-		l.numbers.letGo()
-		l.numbers.cuts.Add(1)
+		l.numbers.Cut()
 		err = l.finishReset(head, old)
 		l.watchers.wake() // the readable end is another one
 		if err != nil {
@@ -75,7 +74,7 @@ func (l *Log) announceReset(head *partition) error {
 
 // finishReset removes the old partitions and makes the file of the new one.
 func (l *Log) finishReset(head *partition, old []*partition) error {
-	if err := l.removeNumbers(); err != nil {
+	if err := l.numbers.RemoveCache(); err != nil {
 		return err
 	}
 	if err := l.removeFiles(old); err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -305,7 +306,7 @@ func (l *Log) syncNames() error {
 		return nil
 	}
 	for files.NoDescriptor(err) && s.Policy.SyncsFirst() && s.lacks.lately(s.Clock.Now()) {
-		s.sleep(namesPause)
+		clock.Sleep(s.Clock, namesPause)
 		op, file, err = l.trySyncNames()
 	}
 	if !files.NoDescriptor(err) {

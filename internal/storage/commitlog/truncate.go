@@ -51,8 +51,8 @@ func (l *Log) alone(ctx context.Context, op string, f func() error) (err error) 
 	}
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
+	l.numbers.Keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.Keeping.Unlock()
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
@@ -174,9 +174,8 @@ func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
 	p.loading.Lock() // nobody makes its index anew
 	defer p.loading.Unlock()
 	l.untell(offset)
-	l.numbers.letGo()
-	l.numbers.cuts.Add(1)
-	if err := l.removeNumbers(); err != nil {
+	l.numbers.Cut()
+	if err := l.numbers.RemoveCache(); err != nil {
 		return err
 	}
 	l.next.Store(offset)
