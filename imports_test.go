@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 		"internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub",
 	},
 	"internal/storage/commitlog": {
+		"internal/storage/partition",
 		"internal/storage/clock", "internal/storage/numbers",
 		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/diagnose", "internal/storage/scan",
 		"internal/storage/index", "internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
@@ -66,6 +67,10 @@ var mayImport = map[string][]string{
 	"internal/storage/retain":  {"internal/topic"},
 	"internal/storage/deleted": {
 		"internal/batch", "internal/vfs", "internal/storage/journal", "internal/storage/files", "internal/storage/syncs", "internal/storage/layout",
+	},
+	"internal/storage/partition": {
+		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/clock", "internal/storage/scan", "internal/storage/index",
+		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain", "internal/storage/walk",
 	},
 	"internal/storage/numbers": {
 		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/clock", "internal/storage/journal",
@@ -147,6 +152,7 @@ var mustNotReach = map[string][]string{
 	"internal/storage/scrub":     {"net", "flag"},
 	"internal/storage/walk":      {"net", "flag"},
 	"internal/storage/numbers":   {"net", "flag"},
+	"internal/storage/partition": {"net", "flag"},
 	"internal/storage/clock":     {"net", "flag", "os"},
 	"internal/storage/retain":    {"net", "flag", "os", module + "/internal/vfs"},
 

@@ -31,7 +31,7 @@ func (in Inside) Member() *syncs.Member { return &in.l.member }
 func (in Inside) Journal() *journal.Journal { return &in.l.journal }
 
 // HeadIndex returns the index of the newest partition.
-func (in Inside) HeadIndex() *index.Index { return in.l.head().index() }
+func (in Inside) HeadIndex() *index.Index { return in.l.parts.Head().Index() }
 
 // Compact writes the journal anew.
 func (in Inside) Compact() error { return in.l.journal.Compact(0, in.l.renewJournal) }
@@ -43,7 +43,7 @@ func (in Inside) Trimmed() int64 {
 }
 
 // SetAside sets a range of a partition aside.
-func (in Inside) SetAside(p Partition, r Range) { in.l.setAside(p.p, r) }
+func (in Inside) SetAside(p Partition, r Range) { in.l.parts.SetAside(p.p, r) }
 
 // Tell tells the readable end, also one before that which was told.
 func (in Inside) Tell(offset int64) { in.l.told.Store(offset) }
@@ -60,7 +60,7 @@ func (in Inside) SyncNames() error { return in.l.syncNames() }
 // Pinned returns the files that are kept open until they are synced.
 func (in Inside) Pinned() (pinned []*files.File) {
 	for _, p := range in.l.pinned {
-		pinned = append(pinned, p.file)
+		pinned = append(pinned, p.File)
 	}
 	return pinned
 }

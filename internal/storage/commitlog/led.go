@@ -137,7 +137,7 @@ func (l *Log) rollsFor(r *appendRequest, bytes int64) bool {
 	if r.led == nil {
 		return false
 	}
-	size := l.next.Load() - l.head().base
+	size := l.next.Load() - l.parts.Head().Base
 	return size > 0 && size+bytes > r.led.partitionSize
 }
 
@@ -146,8 +146,8 @@ func (res *LedResult) note(l *Log, bytes int64) {
 	if res == nil {
 		return
 	}
-	res.Bytes, res.Millis = bytes, l.lastMillis
-	res.Roll = l.next.Load() == l.head().base
+	res.Bytes, res.Millis = bytes, l.parts.LastMillis
+	res.Roll = l.next.Load() == l.parts.Head().Base
 	for _, b := range l.iovecs {
 		res.CRC = crc32.Update(res.CRC, castagnoli, b)
 	}
