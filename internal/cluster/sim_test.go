@@ -320,7 +320,12 @@ func (n simNet) Fetch(from uint64, id entry.ID, offset, end int64) (Fetched, err
 	if !o.up() || !n.m.s.linked(n.m.id, from) || !n.m.s.linked(from, n.m.id) {
 		return Fetched{}, errors.New("not reached")
 	}
-	return o.node.Serve(id, offset, end)
+	v, parts, err := o.node.Serve(id, offset, end)
+	if err != nil {
+		return Fetched{}, err
+	}
+	data, err := ReadViews(nil, []View{v})
+	return Fetched{Data: data, Parts: parts}, err
 }
 
 // member returns a member by its id; who was admitted may not be there yet.
