@@ -3,6 +3,7 @@ package logd
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,12 @@ func registered() map[string]Codec {
 func offers(codecs map[string]Codec) string {
 	names := slices.Sorted(maps.Keys(codecs))
 	return strings.Join(names[:min(len(names), batch.MaxCodecs)], ",")
+}
+
+// unpack is for link.Batches.Unpack: what it unpacks for one answer has at most
+// MaxUncompressedSize bytes in all.
+func (c *Client) unpack(dst []byte, h *batch.Header, packed []byte) ([]byte, error) {
+	return unpack(c.codecs, dst, h, packed, int(min(c.cfg.MaxUncompressedSize, math.MaxInt))-len(dst))
 }
 
 // unpack appends the data of a compressed batch, whose envelope is h, to dst: at most

@@ -2,7 +2,6 @@ package logd
 
 import (
 	"iter"
-	"math"
 	"sync"
 	"time"
 
@@ -69,9 +68,7 @@ type Result struct {
 	// Batches are in the topic's order. There are none at the end of the log.
 	Batches []StoredBatch
 
-	in         *link.Batches // has the bytes; nil in a Result that no read has made
-	unpacked   []byte        // memory for those that are compressed
-	connection int64         // over which it came: see link.Call.Connection
+	in *link.Batches // has the bytes; nil in a Result that no read has made
 }
 
 // maxBatchesKept is for how many batches the memory of a Result is kept for
@@ -80,50 +77,15 @@ const maxBatchesKept = 1 << 18
 
 var results = sync.Pool{New: func() any { return new(Result) }}
 
-// newResult returns the answer as a Result, to which it belongs from then on. It ends
-// before a batch that can't be unpacked, or would take more than the limit together with
-// those before it. If that is the first, the error is a *link.DamageError.
-func (c *Client) newResult(in *link.Batches) (*Result, error) {
+// newResult returns the answer as a Result, to which it belongs from then on.
+func newResult(in *link.Batches) *Result {
 	r := results.Get().(*Result)
 	r.Offset, r.Next, r.in = in.Offset, in.Next, in
 	for i, at := range in.Extents {
-		end := in.Next
-		if i+1 < len(in.Extents) {
-			end = in.Extents[i+1].Offset
-		}
-		raw := in.Buf[at.Offset-in.Offset : end-in.Offset : end-in.Offset]
-		data := raw[at.Header:]
-		if at.Packed {
-			var err error
-			if data, err = c.unpackInto(r, raw[:at.Header], data); err != nil && i == 0 {
-				r.Release()
-				return nil, &link.DamageError{Offset: at.Offset, Err: err}
-			} else if err != nil {
-				r.Next = at.Offset
-				break
-			}
-		}
-		r.Batches = append(r.Batches, StoredBatch{Offset: at.Offset, Messages: at.Messages, raw: raw, data: data})
+		r.Batches = append(r.Batches, StoredBatch{Offset: at.Offset, Messages: at.Messages, raw: in.Raw(i), data: in.Data(i)})
 	}
-	return r, nil
+	return r
 }
-
-// unpackInto returns the data of a compressed batch, in memory of the Result.
-func (c *Client) unpackInto(r *Result, line, packed []byte) ([]byte, error) {
-	h, _, err := batch.Parse(line)
-	if err != nil {
-		return nil, err
-	}
-	start := len(r.unpacked)
-	left := int(min(c.cfg.MaxUncompressedSize, math.MaxInt)) - start
-	if r.unpacked, err = unpack(c.codecs, r.unpacked, &h, packed, left); err != nil {
-		return nil, err
-	}
-	return r.unpacked[start:len(r.unpacked):len(r.unpacked)], nil
-}
-
-// maxUnpackedKept is how much memory for compressed batches is kept for another Result.
-const maxUnpackedKept = 16 << 20
 
 // Release gives the memory of a Result back to be used by later reads. It is
 // optional. Afterwards neither the Result nor anything it gave out may be
@@ -137,9 +99,6 @@ func (r *Result) Release() {
 		return
 	}
 	clear(r.Batches)
-	*r = Result{Batches: r.Batches[:0], unpacked: r.unpacked[:0]}
-	if cap(r.unpacked) > maxUnpackedKept {
-		r.unpacked = nil
-	}
+	*r = Result{Batches: r.Batches[:0]}
 	results.Put(r)
 }

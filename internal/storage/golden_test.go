@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -51,8 +52,9 @@ func writeGolden(t *testing.T, dir string) {
 	s := openStore(t, o)
 	l := mustCreate(t, s, "packed")
 	mustAppend(t, l, batchOf("packed", "plain"))
-	mustAppend(t, l, packedOf("packed", batch.Zstd, 3, []byte("as storage sees it")))
-	mustAppend(t, l, packedOf("packed", batch.S2, 4, []byte("and this")))
+	data := []byte(strings.Repeat("MSG 6\r\npacked\r\n", 30))
+	mustAppend(t, l, packedOf("packed", batch.Zstd, 30, codec.NewZstd(codec.Default).Encode(nil, data)))
+	mustAppend(t, l, packedOf("packed", batch.S2, 30, codec.NewS2().Encode(nil, data)))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +113,7 @@ func TestGolden(t *testing.T) {
 			if files["packed/journal"] != "" {
 				packed := mustLog(t, s, "packed")
 				in, err := packed.Info(t.Context())
-				if err != nil || in.Codecs != batch.S2|batch.Zstd || in.Messages != 8 || in.Batches != 3 {
+				if err != nil || in.Codecs != batch.S2|batch.Zstd || in.Messages != 61 || in.Batches != 3 {
 					t.Errorf("the topic with compressed batches: %+v, %v", in, err)
 				}
 			}

@@ -19,7 +19,7 @@ import (
 // ledger is what every sender knows: what it is to do, and what became of the
 // messages.
 type ledger struct {
-	codec string // with which batches are compressed; empty for none
+	codec  string // with which batches are compressed; empty for none
 	client *logd.Client
 	note   func(format string, args ...any) // tells the user something
 	life   context.Context                  // ends when nothing more is to be waited for
