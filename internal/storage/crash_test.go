@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -57,6 +58,9 @@ func kill(s *Store) {
 	s.interval.stop()
 	s.lock.Close()
 }
+
+// packers compress some batches.
+var packers = [...]*codec.Codec{codec.NewS2(), codec.NewZstd(codec.Fastest)}
 
 // crashRun is one random workload on a disk whose power may fail after every
 // operation.
@@ -230,8 +234,12 @@ func (r *crashRun) append(m *model) error {
 			bodies = append(bodies, r.body(m.topic))
 		}
 		if r.packed && r.rng.IntN(3) == 0 {
-			codec := []batch.Codecs{batch.S2, batch.Zstd}[r.rng.IntN(2)]
-			run.addPacked(m.topic, codec, int32(1+r.rng.IntN(50)), []byte("packed "+strings.Join(bodies, "")))
+			var b batch.Builder
+			for _, body := range bodies {
+				b.Add([]byte(body))
+			}
+			c := packers[r.rng.IntN(len(packers))]
+			run.addPacked(m.topic, batch.CodecOf(c.Name()), int32(len(bodies)), c.Encode(nil, b.Data()))
 		} else {
 			run.add(m.topic, bodies...)
 		}
