@@ -45,6 +45,11 @@ func (n *fakeNode) Addr() net.Addr     { return &net.TCPAddr{IP: net.IPv4(127, 0
 func (n *fakeNode) HTTPAddr() net.Addr { return nil }
 func (n *fakeNode) Wait() error        { <-n.stopped; return n.err }
 
+func (n *fakeNode) Reload(load func() (config.Config, error)) error {
+	_, err := load()
+	return err
+}
+
 func (n *fakeNode) Close() error {
 	n.closed = true
 	if n.onClose != nil {
@@ -65,6 +70,7 @@ func (n *fakeNode) Shutdown(ctx context.Context) error {
 // testRun is a run of logd inside the test.
 type testRun struct {
 	signals        chan os.Signal
+	reloads        chan os.Signal
 	stdout, stderr bytes.Buffer
 	stoppedSignals bool
 }
@@ -75,8 +81,10 @@ func (r *testRun) run(t *testing.T, start startFunc, args ...string) int {
 	t.Chdir(t.TempDir())
 	a := &app{
 		stdout: &r.stdout, stderr: &r.stderr,
-		signals: func() (<-chan os.Signal, func()) { return r.signals, func() { r.stoppedSignals = true } },
-		start:   start,
+		notify: func() signals {
+			return signals{stop: r.signals, reload: r.reloads, letGo: func() { r.stoppedSignals = true }}
+		},
+		start: start,
 	}
 	return a.run(args)
 }

@@ -131,7 +131,7 @@ func (x *exchange) awaitWake(ctx context.Context) error {
 	counters := &x.srv.counters
 	// Each takes a connection of those that health and metrics come by, too.
 	defer counters.httpWaiting.Add(-1)
-	if counters.httpWaiting.Add(1) > int64(x.srv.o.MaxHTTPWaits) {
+	if counters.httpWaiting.Add(1) > int64(x.srv.limits.Load().MaxHTTPWaits) {
 		return protocol.ErrBusy
 	}
 	counters.waiting.Add(1)

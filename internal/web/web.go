@@ -31,12 +31,17 @@ type Options struct {
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
 
-	Version        string
-	Logger         *slog.Logger  // default: discard
+	Version string
+	Logger  *slog.Logger // default: discard
+	Limits               // the first ones; see SetLimits
+}
+
+// Limits bound what clients can take of a server, and who is taken for one.
+type Limits struct {
 	Timeout        time.Duration // a request, and each write of its answer
-	IdleTimeout    time.Duration
-	AllowedHosts   []string // names that this server has besides localhost
-	MaxConnections int      // and a few more for health and metrics; 0: no limit
+	IdleTimeout    time.Duration // a connection without a request
+	AllowedHosts   []string      // names that this server has besides localhost
+	MaxConnections int           // and a few more for health and metrics; 0 from the start: no limit
 }
 
 // Server serves HTTP. Create it with New.
@@ -46,6 +51,9 @@ type Server struct {
 	pages http.Handler
 	http  *http.Server
 	guard *guard
+	slots *slots
+	idle  idle
+	limit atomic.Pointer[Limits]
 
 	contentTypes atomic.Int64 // requests of another content type, refused
 }
@@ -55,15 +63,18 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger)}
+	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger), slots: newSlots(o.MaxConnections)}
+	s.limit.Store(&o.Limits)
+	s.idle.after = func() time.Duration { return s.limit.Load().IdleTimeout }
 	s.pages = s.newPages()
 	s.http = &http.Server{
 		Handler:           s,
 		ConnContext:       markSpare,
 		ReadHeaderTimeout: min(readHeaderTimeout, o.Timeout),
 		ReadTimeout:       o.Timeout,
-		WriteTimeout:      o.Timeout, // what takes longer sets a deadline of its own
-		IdleTimeout:       o.IdleTimeout,
+		WriteTimeout:      o.Timeout,            // what takes longer sets a deadline of its own
+		IdleTimeout:       365 * 24 * time.Hour, // none: see idle
+		ConnState:         s.idle.changed,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 
@@ -77,12 +88,21 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
+// SetLimits has the server keep to other limits from here on. It does not block.
+// Requests under way keep their deadlines, and connections beyond a lower
+// MaxConnections stay.
+func (s *Server) SetLimits(l Limits) {
+	s.guard.allow(l.AllowedHosts)
+	s.slots.resize(l.MaxConnections)
+	s.limit.Store(&l)
+}
+
 // Serve accepts connections on l until Shutdown or Close, and returns
 // http.ErrServerClosed then. Beyond MaxConnections a few get health and metrics,
 // and more wait for one that ends.
 func (s *Server) Serve(l net.Listener) error {
 	if s.o.MaxConnections > 0 {
-		l = limitHTTP(l, s.o.MaxConnections)
+		l = limitHTTP(l, s.slots)
 	}
 	return s.http.Serve(l)
 }
@@ -141,6 +161,11 @@ var sparePaths = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": 
 
 // ServeHTTP lets a request in to the page that it asks for, if it may.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if timeout := s.limit.Load().Timeout; timeout != s.o.Timeout { // whose deadlines net/http has set
+		control, by := http.NewResponseController(w), time.Now().Add(timeout)
+		control.SetReadDeadline(by) // what these can't set is over
+		control.SetWriteDeadline(by)
+	}
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")

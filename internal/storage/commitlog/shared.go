@@ -47,8 +47,6 @@ type Shared struct {
 
 	FileMode       fs.FileMode // of data files
 	PartitionSize  int64
-	Limits         topic.Limits // of retention
-	KeepFree       int64
 	Managed        bool
 	Policy         Policy
 	Producers      int64 // 0 or less: numbers are not looked at
@@ -65,6 +63,9 @@ type Shared struct {
 	// Unsynced is armed when something was appended that nobody waits to have synced,
 	// Numbered when there are tables of numbered batches to look after.
 	Unsynced, Numbered *Alarm
+
+	Limits   atomic.Pointer[topic.Limits] // of retention
+	KeepFree atomic.Int64
 
 	Misses     atomic.Int64  // reads of offsets that do not exist
 	Duplicates atomic.Int64  // numbered batches that came again
