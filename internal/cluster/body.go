@@ -84,6 +84,26 @@ func parseRun(data []byte) (runBody, error) {
 	return b, nil
 }
 
+// check checks that each batch is whole, and of a topic.
+func (b *runBody) check(topic string) error {
+	pos := int64(0)
+	for i := range b.extents {
+		raw := b.data[pos : pos+b.extents[i].Len]
+		h, n, err := batch.Parse(raw)
+		if err == nil && string(h.Topic) != topic {
+			err = errors.New("of another topic")
+		}
+		if err == nil {
+			err = batch.Check(&h, raw[n-h.Size:])
+		}
+		if err != nil {
+			return fmt.Errorf("%w: at byte %d: %w", errBytes, pos, err)
+		}
+		pos += b.extents[i].Len
+	}
+	return nil
+}
+
 // ReadViews appends the bytes of views, and closes them.
 func ReadViews(dst []byte, views []View) ([]byte, error) {
 	var err error

@@ -67,3 +67,51 @@ func TestBodies(t *testing.T) {
 		})
 	}
 }
+
+// TestCheck: batches that come without a round, and so without its checksum, are of the
+// topic, with the data that their envelopes say.
+func TestCheck(t *testing.T) {
+	good := testkit.Batch("t", "a", "b") + testkit.Batch("t", "some more")
+	body, err := parseRun([]byte(good))
+	if err == nil {
+		err = body.check("t")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		bad := []byte(good)
+		bad[i] ^= 4
+		body, err := parseRun(bad)
+		if err == nil {
+			err = body.check("t")
+		}
+		if !errors.Is(err, errBytes) {
+			t.Errorf("byte %d is flipped: %v", i, err)
+		}
+	}
+}
+
+// TestFetchOrder: the group that lacks least goes first, and those that wait for the next
+// tick do not.
+func TestFetchOrder(t *testing.T) {
+	job := func(ends ...int64) *takeJob {
+		j := &takeJob{}
+		j.task.Table = &entry.Table{}
+		for _, end := range ends {
+			j.task.Table.Topics = append(j.task.Table.Topics, entry.Topic{Oldest: 10, End: end})
+		}
+		return j
+	}
+	large, small, waits := job(1000, 10), job(100, 100), job(11)
+	waits.waits = true
+	f := fetcher{jobs: []*takeJob{nil, large, waits, small}}
+	if f.choose(); f.job != small {
+		t.Errorf("%+v goes first", f.job)
+	}
+	small.next = 2
+	f.jobs[3], waits.waits = nil, false
+	if f.choose(); f.job != waits {
+		t.Errorf("then %+v", f.job)
+	}
+}

@@ -14,16 +14,18 @@ import (
 	"github.com/logd-dev/logd/internal/storage"
 )
 
-// fetchBytes is how much is fetched at once, but for a larger batch.
-const fetchBytes = 1 << 20
+// FetchBytes is how much is fetched at once, but for a larger batch.
+const FetchBytes = 4 << 20
 
 // fetcher gets the bytes that this member lacks, a piece at a time.
 type fetcher struct {
 	actor
 	n    *Node
 	jobs []*takeJob // by group; nil where no table is taken over
+	job  *takeJob   // the one that goes on; nil: another is to be chosen
 	room int64      // how many bytes may be fetched until the next tick
-	look int
+	goes bool       // goOn is posted
+	from int        // which of the others is asked first
 }
 
 // takeJob is a table that is being taken over: see group.TakeOver.
@@ -34,8 +36,8 @@ type takeJob struct {
 	next    int              // the one that is fetched
 	oldest  map[uint32]int64 // where topics begin that were trimmed since
 	logs    []*storage.Log
-	dropped bool
-	tries   int // in a row that got nothing
+	waits   bool // for the next tick, after a try that got nothing
+	tries   int  // in a row that got nothing
 	stalled bool
 }
 
@@ -45,53 +47,93 @@ const stallTries = 50
 
 // takeOver begins to take over a table, in place of the one under way.
 func (f *fetcher) takeOver(number int, t group.TakeOver) {
-	job := &takeJob{group: number, task: t, oldest: make(map[uint32]int64)}
 	f.post(func() {
-		if old := f.jobs[number]; old != nil {
-			old.dropped = true
-		}
-		f.jobs[number] = job
-		f.goOn(job)
+		f.jobs[number] = &takeJob{group: number, task: t, oldest: make(map[uint32]int64)}
+		f.job = nil
+		f.again()
 	})
 }
 
 // drop ends a takeover.
 func (f *fetcher) drop(number int) {
-	f.post(func() {
-		if job := f.jobs[number]; job != nil {
-			job.dropped = true
-			f.jobs[number] = nil
-		}
-	})
+	f.post(func() { f.jobs[number], f.job = nil, nil })
 }
 
-// goOn does a piece of a job, and asks for the next.
-func (f *fetcher) goOn(job *takeJob) {
-	if job.dropped || f.n.Err() != nil {
-		return
+// again has goOn called, once.
+func (f *fetcher) again() {
+	if !f.goes {
+		f.goes = true
+		f.post(f.goOn)
 	}
-	if f.n.o.CatchUpRate > 0 && f.room <= 0 {
+}
+
+// goOn does a piece of a job, and has the next one done. It stays with a job, and so with
+// a topic: what follows in that is on its way already.
+func (f *fetcher) goOn() {
+	f.goes = false
+	if f.n.Err() != nil || f.n.o.CatchUpRate > 0 && f.room <= 0 {
 		return // until the next tick
 	}
+	if f.job == nil {
+		f.choose()
+	}
+	if f.job != nil {
+		f.do(f.job)
+		f.again()
+	}
+}
+
+// choose has the job go on that lacks least: one group with much of it does not hold up
+// the others.
+func (f *fetcher) choose() {
+	least := int64(math.MaxInt64)
+	for _, job := range f.jobs {
+		if job == nil || job.waits {
+			continue
+		}
+		if lacks := job.lacks(); lacks < least {
+			f.job, least = job, lacks
+		}
+	}
+}
+
+// lacks returns how many bytes are to be fetched, or more where it is not known yet what
+// may be kept.
+func (job *takeJob) lacks() (bytes int64) {
+	topics := job.task.Table.Topics
+	for i := job.next; i < len(topics); i++ {
+		has := topics[i].Oldest
+		if i < len(job.logs) {
+			has = max(has, job.logs[i].Next())
+		}
+		bytes += max(topics[i].End-has, 0)
+	}
+	return bytes
+}
+
+// do does a piece of a job.
+func (f *fetcher) do(job *takeJob) {
 	done, err := f.piece(job)
+	if err == nil && !done {
+		return
+	}
+	f.job = nil
 	switch {
-	case err != nil && noRoom(err), errors.Is(err, errNobody):
+	case err == nil:
+		f.jobs[job.group] = nil
+		f.n.core.post(func() {
+			f.n.core.groups[job.group].g.TableThere(job.task.Table, job.oldest)
+			f.n.core.take(job.group)
+		})
+	case noRoom(err), errors.Is(err, errNobody):
+		job.waits = true
 		if job.tries++; job.tries == stallTries {
 			f.stall(job, true)
 		}
-		return // until the next tick
-	case err != nil:
+	default:
+		job.waits = true
 		f.n.disk.post(func() { f.n.disk.failed(job.group, err) })
-		return
-	case !done:
-		f.post(func() { f.goOn(job) })
-		return
 	}
-	f.jobs[job.group] = nil
-	f.n.core.post(func() {
-		f.n.core.groups[job.group].g.TableThere(job.task.Table, job.oldest)
-		f.n.core.take(job.group)
-	})
 }
 
 func (f *fetcher) stall(job *takeJob, stalled bool) {
@@ -243,7 +285,11 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 			end = got.Parts[i+1].Offset
 		}
 		body, err := parseRun(got.Data[part.Offset-from : end-from])
+		if err == nil {
+			err = body.check(p.Name)
+		}
 		if err != nil {
+			f.from++
 			return errNobody // it is damaged there, and not known to be
 		}
 		_, err = l.AppendRun(ctx, &storage.Run{Offset: part.Offset, Millis: part.Time, Roll: part.Roll, Data: body.data, Extents: body.extents})
@@ -254,8 +300,8 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 	return nil
 }
 
-// ask asks the other members of a group for bytes of a topic, one after another, from
-// one on that changes.
+// ask asks the other members of a group for bytes of a topic, one after another, and
+// whoever gave them at first the next time.
 func (f *fetcher) ask(number int, conf *entry.Conf, id entry.ID, from, to int64) (Fetched, error) {
 	var ids []uint64
 	for _, list := range [][]uint64{conf.Voters, conf.Learners, conf.Outgoing} {
@@ -268,16 +314,13 @@ func (f *fetcher) ask(number int, conf *entry.Conf, id entry.ID, from, to int64)
 	if len(ids) == 0 {
 		return Fetched{}, errNobody
 	}
-	f.look++
-	for i := range ids {
-		got, err := f.n.o.Transport.Fetch(ids[(i+f.look)%len(ids)], id, from, to)
+	for range ids {
+		got, err := f.n.o.Transport.Fetch(ids[f.from%len(ids)], id, from, to)
 		var gone *peer.GoneError
-		if err == nil && !whole(&got, from, to) {
-			continue
-		}
-		if err == nil || errors.As(err, &gone) {
+		if err == nil && whole(&got, from, to) || errors.As(err, &gone) {
 			return got, err
 		}
+		f.from++
 	}
 	return Fetched{}, errNobody
 }
@@ -300,12 +343,14 @@ func whole(got *Fetched, from, to int64) bool {
 // nobody.
 func (f *fetcher) lookForDamage(troubled []topicFile) {
 	each := f.n.o.CatchUpRate * int64(f.n.o.Tick) / int64(time.Second)
-	f.room = min(f.room+each, max(each, fetchBytes))
+	f.room = min(f.room+each, max(each, FetchBytes))
 	for _, job := range f.jobs {
 		if job != nil {
-			f.goOn(job)
+			job.waits = false
 		}
 	}
+	f.job = nil
+	f.again()
 	for _, t := range troubled {
 		if err := t.log.Failed(); err != nil {
 			f.n.disk.post(func() { f.n.disk.failed(t.group, err) })
@@ -409,25 +454,24 @@ func confirmed(runs []entry.Run, from int64, data []byte) bool {
 var ErrNotHere = errors.New("cluster: the bytes are not here")
 
 // Serve returns bytes of a topic for another member, below the readable end, up to so
-// many. The error is a *peer.GoneError of what the log says was trimmed, never of
-// where files begin, and else ErrNotHere.
-func (n *Node) Serve(id entry.ID, from, to int64) (Fetched, error) {
+// many, checked; the caller closes the view. The error is a *peer.GoneError of what the
+// log says was trimmed, never of where files begin, and else ErrNotHere.
+func (n *Node) Serve(id entry.ID, from, to int64) (View, []peer.Part, error) {
 	l := n.o.Store.ByID(id)
 	if l == nil {
-		return Fetched{}, ErrNotHere
+		return nil, nil, ErrNotHere
 	}
 	if oldest := n.topics.oldest(id); oldest > from {
-		return Fetched{}, &peer.GoneError{Oldest: oldest}
+		return nil, nil, &peer.GoneError{Oldest: oldest}
 	}
 	to = min(to, l.Readable())
 	if from >= to {
-		return Fetched{}, ErrNotHere
+		return nil, nil, ErrNotHere
 	}
-	v, err := l.Verify(from, math.MaxInt64, min(to-from, fetchBytes))
+	v, err := l.Verify(from, math.MaxInt64, min(to-from, FetchBytes))
 	if err != nil {
-		return Fetched{}, ErrNotHere
+		return nil, nil, ErrNotHere
 	}
-	end := from + v.Len()
 	var rolls []int64 // where partitions begin
 	at := from
 	for i := range v.Sections() {
@@ -437,15 +481,12 @@ func (n *Node) Serve(id entry.ID, from, to int64) (Fetched, error) {
 		}
 		at += n
 	}
-	data, err := ReadViews(nil, []View{v})
+	times, err := l.Times(from, at, math.MaxInt)
 	if err != nil {
-		return Fetched{}, ErrNotHere
+		v.Close()
+		return nil, nil, ErrNotHere
 	}
-	times, err := l.Times(from, end, math.MaxInt)
-	if err != nil {
-		return Fetched{}, ErrNotHere
-	}
-	return Fetched{Data: data, Parts: partsOf(from, rolls, times)}, nil
+	return v, partsOf(from, rolls, times), nil
 }
 
 // partsOf returns the parts of bytes that begin at an offset: one for each time, and one

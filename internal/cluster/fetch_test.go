@@ -21,19 +21,21 @@ func TestServe(t *testing.T) {
 		topics = m.node.topics.all()
 	}
 	l := topics[0].log
-	if got, err := m.node.Serve(l.ID(), 0, l.Readable()); err != nil || int64(len(got.Data)) != l.Readable() {
-		t.Fatalf("%d bytes, %v", len(got.Data), err)
+	v, _, err := m.node.Serve(l.ID(), 0, l.Readable())
+	if err != nil || v.Len() != l.Readable() {
+		t.Fatalf("%v, %v", v, err)
 	}
+	v.Close()
 	end := l.Readable()
 	if err := l.Reset(t.Context(), end); err != nil { // as if the files were lost
 		t.Fatal(err)
 	}
-	if _, err := m.node.Serve(l.ID(), 0, end); !errors.Is(err, ErrNotHere) {
+	if _, _, err := m.node.Serve(l.ID(), 0, end); !errors.Is(err, ErrNotHere) {
 		t.Errorf("what is missing: %v", err)
 	}
 	m.node.topics.trimmed(l.ID(), end)
 	var gone *peer.GoneError
-	if _, err := m.node.Serve(l.ID(), 0, end); !errors.As(err, &gone) || gone.Oldest != end {
+	if _, _, err := m.node.Serve(l.ID(), 0, end); !errors.As(err, &gone) || gone.Oldest != end {
 		t.Errorf("what is trimmed: %v", err)
 	}
 }

@@ -20,14 +20,14 @@ import (
 
 // testCluster is nodes in one process that are members of a cluster.
 type testCluster struct {
-	t       *testing.T
+	t       testing.TB
 	id      string
 	nodes   map[string]*Node
 	configs map[string]config.Config
 }
 
 // beginCluster makes a cluster of one, in the work directory dir.
-func beginCluster(t *testing.T, dir string, change func(*config.Config)) *testCluster {
+func beginCluster(t testing.TB, dir string, change func(*config.Config)) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, nodes: make(map[string]*Node), configs: make(map[string]config.Config)}
 	first := c.config("a", dir)
@@ -87,12 +87,18 @@ func (c *testCluster) stop(name string) {
 func (c *testCluster) join(names ...string) {
 	c.t.Helper()
 	for _, name := range names {
-		g := c.config(name, c.t.TempDir())
-		g.Join, g.Cluster = []string{c.configs["a"].PeerHost}, c.id
-		c.configs[name] = g
-		c.start(name)
+		c.joinAs(name)
 	}
 	c.wait("a", "CLUSTER", func(body string) bool { return strings.Count(body, "role=voter state=up") == len(c.nodes) })
+}
+
+// joinAs starts a new member, with the settings of the first one.
+func (c *testCluster) joinAs(name string) *Node {
+	c.t.Helper()
+	g := c.config(name, c.t.TempDir())
+	g.Join, g.Cluster, g.CatchUpRate = []string{c.configs["a"].PeerHost}, c.id, c.configs["a"].CatchUpRate
+	c.configs[name] = g
+	return c.start(name)
 }
 
 // ask sends a request to a member and returns the line of the answer and the body.

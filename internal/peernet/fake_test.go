@@ -102,8 +102,12 @@ func (n *fakeNode) setBodies(f func(group int, m *pb.Message) ([]cluster.View, b
 	n.bodies = f
 }
 
-func (n *fakeNode) Serve(_ peer.ID, from, to int64) (cluster.Fetched, error) {
-	return n.serve(from, to)
+func (n *fakeNode) Serve(_ peer.ID, from, to int64) (cluster.View, []peer.Part, error) {
+	got, err := n.serve(from, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return memView(got.Data), got.Parts, nil
 }
 func (n *fakeNode) Sums(_ peer.ID, from, to int64) ([]uint32, error) { return n.sums(from, to) }
 

@@ -29,13 +29,13 @@ func (c *inbound) fetches() error {
 		if err != nil {
 			return err
 		}
-		var answer, data []byte
+		var answer []byte
+		var view cluster.View
 		switch r := r.(type) {
 		case *peer.Fetch:
-			var got cluster.Fetched
-			if got, err = c.t.node.Serve(r.Topic, r.From, r.To); err == nil {
-				parts := peer.Parts{From: r.From, Bytes: int64(len(got.Data)), Parts: got.Parts}
-				answer, data = parts.Append(nil), got.Data
+			var parts []peer.Part
+			if view, parts, err = c.t.node.Serve(r.Topic, r.From, r.To); err == nil {
+				answer = (&peer.Parts{From: r.From, Bytes: view.Len(), Parts: parts}).Append(nil)
 			}
 		case *peer.Sum:
 			var sums []uint32
@@ -50,22 +50,34 @@ func (c *inbound) fetches() error {
 		} else if err != nil {
 			answer = peer.AppendRefusal(nil, err.Error())
 		}
-		if err := w.Write(answer, len(data) > 0); err != nil {
-			return err
-		}
-		if len(data) > 0 {
-			if err := w.Write(data, false); err != nil {
-				return err
+		err = w.Write(answer, view != nil)
+		if view != nil {
+			for i := 0; i < view.Sections() && err == nil; i++ {
+				err = w.Section(view.Section(i))
 			}
+			view.Close()
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
 // fetchConn is the connection on which bytes are asked for, one request at a time.
 type fetchConn struct {
-	mu   sync.Mutex
-	o    *outbound // nil: none
-	stop func() bool
+	mu    sync.Mutex
+	o     *outbound // nil: none
+	stop  func() bool
+	ahead *ahead // nil: nothing was asked for before it is wanted
+}
+
+// ahead is the answer to a request for what follows the bytes that were fetched last: it
+// arrives while who fetches has those to do with.
+type ahead struct {
+	request peer.Fetch
+	done    chan struct{} // closed when got and err are there
+	got     cluster.Fetched
+	err     error
 }
 
 // drop ends the connection.
@@ -77,54 +89,119 @@ func (f *fetchConn) drop() {
 
 // close is drop. Caller holds mu.
 func (f *fetchConn) close() {
-	if f.o != nil {
-		f.stop()
-		f.o.nc.Close()
-		f.o = nil
+	if f.o == nil {
+		return
 	}
+	f.stop()
+	f.o.nc.Close()
+	f.o = nil
+	if f.ahead != nil {
+		<-f.ahead.done
+		f.ahead = nil
+	}
+}
+
+// settle has the connection be free for a request, and returns what was asked for ahead
+// and came, if anything. Caller holds mu.
+func (f *fetchConn) settle() *ahead {
+	a := f.ahead
+	if a == nil {
+		return nil
+	}
+	<-a.done
+	f.ahead = nil
+	if ends(a.err) {
+		f.close()
+	}
+	if a.err != nil {
+		return nil // it may be another answer by now
+	}
+	return a
+}
+
+// ends reports whether an error of a request ends the connection: an answer that is a
+// refusal does not.
+func ends(err error) bool {
+	_, gone := errors.AsType[*peer.GoneError](err)
+	_, refused := errors.AsType[*peer.Refused](err)
+	return err != nil && !gone && !refused
 }
 
 // ErrNotConnected is a member that can't be asked now.
 var ErrNotConnected = errors.New("peernet: not connected to the member")
 
-// Fetch gets bytes of a topic from a member: see [cluster.Transport].
+// Fetch gets bytes of a topic from a member: see [cluster.Transport]. What follows them is
+// asked for at once, and is read while the caller works.
 func (t *Transport) Fetch(from uint64, topic peer.ID, offset, end int64) (got cluster.Fetched, err error) {
+	r := t.remote(from)
+	if r == nil {
+		return got, ErrNotConnected
+	}
+	f := &r.fetch
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	request := &peer.Fetch{Topic: topic, From: offset, To: end}
-	err = t.ask(from, request, func(r *peer.Reader) error {
-		parts, err := r.Fetched(request)
-		if err != nil {
-			return err
-		}
-		data, err := r.Body(make([]byte, 0, min(parts.Bytes, firstBytes)))
-		got = cluster.Fetched{Data: data, Parts: parts.Parts}
+	if a := f.settle(); a != nil && a.request == *request {
+		got = a.got
+	} else if err = r.ask(request, func(r *peer.Reader) (err error) {
+		got, err = readFetched(r, request)
 		return err
-	})
-	return got, err
+	}); err != nil {
+		return got, err
+	}
+	if request.From += int64(len(got.Data)); request.From < end {
+		f.askAhead(*request)
+	}
+	return got, nil
+}
+
+// readFetched reads the answer to a request.
+func readFetched(r *peer.Reader, request *peer.Fetch) (cluster.Fetched, error) {
+	parts, err := r.Fetched(request)
+	if err != nil {
+		return cluster.Fetched{}, err
+	}
+	data, err := r.Body(make([]byte, 0, min(parts.Bytes, cluster.FetchBytes)))
+	return cluster.Fetched{Data: data, Parts: parts.Parts}, err
+}
+
+// askAhead has a request made, and its answer read. Caller holds mu.
+func (f *fetchConn) askAhead(request peer.Fetch) {
+	a := &ahead{request: request, done: make(chan struct{})}
+	f.ahead = a
+	o := f.o
+	go func() {
+		defer close(a.done)
+		if a.err = o.ask(&request); a.err == nil {
+			a.got, a.err = readFetched(o.reader, &request)
+		}
+	}()
 }
 
 // Sums gets the CRC-32C of each MiB of a topic from a member: see [cluster.Node.Sums].
 func (t *Transport) Sums(from uint64, topic peer.ID, offset, end int64) (sums []uint32, err error) {
+	r := t.remote(from)
+	if r == nil {
+		return nil, ErrNotConnected
+	}
+	r.fetch.mu.Lock()
+	defer r.fetch.mu.Unlock()
+	r.fetch.settle()
 	request := &peer.Sum{Topic: topic, From: offset, To: end}
-	err = t.ask(from, request, func(r *peer.Reader) error {
+	err = r.ask(request, func(r *peer.Reader) error {
 		sums, err = r.Sums(request)
 		return err
 	})
 	return sums, err
 }
 
-// ask asks a member, and has the answer read. An answer that is a refusal leaves the
-// connection as it is; any other error ends it.
-func (t *Transport) ask(from uint64, request peer.Request, read func(*peer.Reader) error) error {
-	r := t.remote(from)
-	if r == nil {
-		return ErrNotConnected
-	}
-	f := &r.fetch
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	kept := f.o != nil
+// ask asks the member, and has the answer read. An answer that is a refusal leaves the
+// connection as it is; any other error ends it. Caller holds fetch.mu, and nothing is
+// asked for ahead.
+func (r *remote) ask(request peer.Request, read func(*peer.Reader) error) error {
+	kept := r.fetch.o != nil
 	err := r.askOnce(request, read)
-	if kept && f.o == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if kept && r.fetch.o == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		err = r.askOnce(request, read) // it may have ended long ago
 	}
 	return err
@@ -143,14 +220,19 @@ func (r *remote) askOnce(request peer.Request, read func(*peer.Reader) error) er
 		o.in.timeout = progress
 		f.o, f.stop = o, context.AfterFunc(r.ctx, func() { o.nc.Close() })
 	}
-	f.o.nc.SetWriteDeadline(time.Now().Add(progress))
-	_, err := f.o.nc.Write(peer.AppendRequest(nil, request))
+	err := f.o.ask(request)
 	if err == nil {
 		err = read(f.o.reader)
 	}
-	_, gone := errors.AsType[*peer.GoneError](err)
-	if _, refused := errors.AsType[*peer.Refused](err); err != nil && !gone && !refused {
+	if ends(err) {
 		f.close()
 	}
+	return err
+}
+
+// ask sends a request.
+func (o *outbound) ask(request peer.Request) error {
+	o.nc.SetWriteDeadline(time.Now().Add(progress))
+	_, err := o.nc.Write(peer.AppendRequest(nil, request))
 	return err
 }

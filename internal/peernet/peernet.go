@@ -17,7 +17,8 @@
 //	         heartbeats of all groups
 //	data     entries, with the bytes of their runs, which go from file to socket by
 //	         sendfile; and tables
-//	fetch    requests for bytes of topics, and their answers
+//	fetch    requests for bytes of topics, and their answers, which go from file to
+//	         socket, too; what follows an answer is asked for before it is wanted
 //
 // So what is large never delays a heartbeat. What one connection carries arrives in
 // order, up to where it ends. What can't be sent now is dropped, as if it were lost,
@@ -65,7 +66,7 @@ type Node interface {
 	Receive(from uint64, group int, m *pb.Message, bodies []byte, done func())
 	ReceiveBeat(from uint64, b *peer.Beat, done func())
 	Bodies(group int, m *pb.Message) (views []cluster.View, ok bool)
-	Serve(topic peer.ID, from, to int64) (cluster.Fetched, error)
+	Serve(topic peer.ID, from, to int64) (cluster.View, []peer.Part, error)
 	Sums(topic peer.ID, from, to int64) ([]uint32, error)
 	Suggested(from uint64, data []byte)
 	Met(id, start uint64, version string)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -523,6 +524,88 @@ func TestFetch(t *testing.T) {
 		if _, err := a.Fetch(2, id, 100, 1100); err != nil {
 			t.Errorf("after the connection has ended: %v", err)
 		}
+	})
+}
+
+// What follows the bytes that were fetched is asked for before it is wanted. It is given to
+// who wants it, and to nobody else; what could not be had ahead is asked for again.
+func TestFetchAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memnet.New(t)
+		a, _, _, nb := pair(t, network)
+		var mu sync.Mutex
+		var asked []int64
+		refuse := false
+		nb.serve = func(from, to int64) (cluster.Fetched, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, from)
+			if refuse {
+				return cluster.Fetched{}, cluster.ErrNotHere
+			}
+			data := fmt.Append(nil, from)
+			return cluster.Fetched{Data: data[:min(int64(len(data)), to-from)], Parts: []peer.Part{{Offset: from}}}, nil
+		}
+		wasAsked := func() []int64 {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { asked = nil }()
+			return asked
+		}
+		refusing := func(is bool) {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			refuse = is
+		}
+		fetch := func(topic byte, from, to int64, want string) {
+			t.Helper()
+			got, err := a.Fetch(2, peer.ID{topic}, from, to)
+			if err != nil || string(got.Data) != want || got.Parts[0].Offset != from {
+				t.Fatalf("%q, %v; want %q", got.Data, err, want)
+			}
+		}
+		expect := func(want ...int64) {
+			t.Helper()
+			if got := wasAsked(); !slices.Equal(got, want) {
+				t.Fatalf("asked for %v, want %v", got, want)
+			}
+		}
+		fetch(1, 100, 107, "100")
+		expect(100, 103)
+		fetch(1, 103, 107, "103")
+		expect(106)
+		fetch(1, 106, 107, "1")
+		expect() // the end
+		fetch(1, 100, 107, "100")
+		expect(100, 103)
+		fetch(2, 103, 107, "103") // another topic
+		expect(103, 106)
+		fetch(2, 106, 108, "10") // another end
+		expect(106)
+		nb.sums = func(from, to int64) ([]uint32, error) { return []uint32{7}, nil }
+		fetch(1, 100, 107, "100")
+		if sums, err := a.Sums(2, peer.ID{1}, 0, 1); err != nil || !slices.Equal(sums, []uint32{7}) {
+			t.Errorf("sums: %v, %v", sums, err)
+		}
+		expect(100, 103)
+		refusing(true)
+		if _, err := a.Fetch(2, peer.ID{1}, 200, 300); err == nil {
+			t.Error("what is refused")
+		}
+		expect(200)
+		refusing(false)
+		fetch(1, 200, 300, "200")
+		refusing(true)
+		fetch(1, 203, 300, "203") // and what is ahead of it is refused
+		expect(200, 203, 206)
+		refusing(false)
+		fetch(1, 206, 300, "206")
+		expect(206, 209)
+		network.Cut("")
+		time.Sleep(time.Second)
+		fetch(1, 209, 300, "209") // it had come
 	})
 }
 
