@@ -102,8 +102,11 @@ var mayImport = map[string][]string{
 		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
 	},
 	"internal/version": {},
+	"internal/systemd": {},
+	"internal/manpage": {}, // for make man and tests
+	"packaging":        {},
 	"internal/exit":    {},
-	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version"},
+	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd"},
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
 		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/write", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate",
