@@ -117,6 +117,9 @@ type Options struct {
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
 
+	// Progress is how far Open is, for who asks meanwhile. Default: nobody does.
+	Progress *Progress
+
 	// For tests. journalCompact is the size past which a journal is written
 	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
 	// wait to be synced one sync of the whole file system serves all; default
@@ -277,6 +280,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)
 	}
+	s.o.Progress.expect(s.fs, dir)
 	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
@@ -293,6 +297,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 				return err
 			}
 			l, err := s.openFolder(name)
+			s.o.Progress.opened(name)
 			if err != nil {
 				s.noteBroken(name, err)
 				return nil
