@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -33,6 +34,7 @@ type app struct {
 	running bool         // the command line was understood
 	logger  *slog.Logger // once there is one
 	level   slog.LevelVar
+	manager *systemd.Notifier // nil if there is none
 }
 
 // signals are those that the process catches.

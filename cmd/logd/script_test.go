@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strconv"
 	"sync"
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	if installed := config.DefaultFiles()[0]; exists(installed) {
 		t.Skipf("%s is there and would be read by every command", installed)
+	}
+	if signal.Ignored(syscall.SIGHUP) { // under nohup, which what is started here is not to inherit
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

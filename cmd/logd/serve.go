@@ -13,6 +13,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -21,6 +22,7 @@ type runningNode interface {
 	Addr() net.Addr
 	HTTPAddr() net.Addr
 	Wait() error
+	Ping() error
 	Reload(load func() (config.Config, error)) error
 	Shutdown(context.Context) error
 	Close() error
@@ -45,6 +47,9 @@ func (a *app) serve([]string) (err error) {
 	}
 	a.level.Set(c.LogLevel)
 	a.logger = newLogger(a.stderr, &c, &a.level)
+	if a.manager, err = systemd.NewNotifier(a.env); err != nil {
+		a.logger.Warn("the service manager's environment makes no sense", "err", err)
+	}
 	stopProfiles, err := a.startProfiles()
 	if err != nil {
 		return err
@@ -61,7 +66,9 @@ func (a *app) serve([]string) (err error) {
 	go func() { ended <- n.Wait() }()
 	if !stopping {
 		a.greet(n, &c, origins)
+		a.tell(a.manager.Ready(takesRequests))
 		endReloads := a.reloads(n, signals.reload)
+		defer a.watchdog(n)()
 		select {
 		case err := <-ended:
 			endReloads()
@@ -72,6 +79,7 @@ func (a *app) serve([]string) (err error) {
 			return nil
 		case s := <-signals.stop:
 			endReloads()
+			a.tell(a.manager.Stopping("shutting down"))
 			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
 		}
 	}
@@ -99,7 +107,7 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	defer cancel()
 	started := make(chan result, 1)
 	go func() {
-		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level})
+		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level, Recovering: a.recovering()})
 		started <- result{n, err}
 	}()
 	var r result
@@ -137,7 +145,9 @@ func (a *app) reloads(n runningNode, signals <-chan os.Signal) (end func()) {
 			case <-quit:
 				return
 			case <-signals:
+				a.tell(a.manager.Reloading())
 				a.reload(n)
+				a.tell(a.manager.Ready(takesRequests))
 			}
 		}
 	}()

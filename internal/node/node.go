@@ -39,6 +39,10 @@ type Options struct {
 	Logger *slog.Logger
 	// LogLevel is what Reload sets to the setting log-level. Default: nothing.
 	LogLevel *slog.LevelVar
+	// Recovering is called with what there is to say of it, each second from when the
+	// work directory begins to be recovered until Start returns. moves tells whether
+	// something was read or written since the call before. Default: nobody is told.
+	Recovering func(status string, moves bool)
 	// Listen listens at Config.Host for the protocol. Default: on TCP.
 	Listen func(addr string) (net.Listener, error)
 }
@@ -56,6 +60,8 @@ type Node struct {
 	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors            // as the node was started
 	reload  reload
+
+	progress storage.Progress
 
 	listener, httpListener net.Listener
 
@@ -182,6 +188,10 @@ func (n *Node) start(ctx context.Context) error {
 	if n.hooks != nil {
 		options.Holder = n.hooks
 	}
+	options.Progress = &n.progress
+	if n.o.Recovering != nil {
+		defer n.tellRecovery()()
+	}
 	if m != nil {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
@@ -234,7 +244,7 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	return web.New(web.Options{
-		Protocol: n.server.Load, Ready: n.Ready,
+		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	})
@@ -396,7 +406,7 @@ func (n *Node) Ready() error {
 	store := n.store.Load()
 	switch {
 	case store == nil || s == nil:
-		return errors.New("recovering the work directory")
+		return errors.New(n.recovering())
 	case s.Draining():
 		return errors.New("shutting down")
 	}
@@ -412,4 +422,14 @@ func (n *Node) Ready() error {
 		}
 	}
 	return nil
+}
+
+// Ping asks the server for a PING, by the way that all requests go but for the
+// connection, and returns nil if that is answered. It does not touch the disk.
+func (n *Node) Ping() error {
+	s := n.server.Load()
+	if s == nil {
+		return errors.New("node: not started")
+	}
+	return s.Ping()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/web"
 )
 
 // reload puts other settings in force while the node runs: all of them or none.
@@ -26,6 +27,8 @@ type reload struct {
 
 	ctx context.Context // ends with the node
 	end context.CancelFunc
+
+	list atomic.Pointer[[]*part] // parts, for who holds no lock
 
 	succeeded, failed atomic.Int64
 	last              atomic.Int64 // when it succeeded last, in milliseconds since 1970
@@ -44,6 +47,16 @@ type part struct {
 	files func(c *config.Config) []string
 
 	watched watch
+	problem atomic.Pointer[error] // why what it was told last was not taken; nil for nothing
+}
+
+// note notes how the part's prepare has ended.
+func (p *part) note(err error) {
+	if err == nil {
+		p.problem.Store(nil)
+		return
+	}
+	p.problem.Store(&err)
 }
 
 func (r *reload) init(n *Node) {
@@ -67,7 +80,25 @@ func (r *reload) add(p *part) error {
 	p.watched.taken()
 	commit()
 	r.parts = append(r.parts, p)
+	list := slices.Clone(r.parts)
+	r.list.Store(&list)
 	return nil
+}
+
+// checks returns what there is to say of each part.
+func (r *reload) checks() (list []web.Check) {
+	parts := r.list.Load()
+	if parts == nil {
+		return nil
+	}
+	for _, p := range *parts {
+		c := web.Check{Name: p.name}
+		if err := p.problem.Load(); err != nil {
+			c.Err = errors.New(strings.ReplaceAll((*err).Error(), "\n", "; "))
+		}
+		list = append(list, c)
+	}
+	return list
 }
 
 // Reload has the node take other settings, which are those that load returns, and the
@@ -118,6 +149,7 @@ func (r *reload) take(wanted *config.Config) error {
 		}
 		p.look(&c)
 		commit, err := p.prepare(&c)
+		p.note(err)
 		p.watched.taken() // also if it failed: it is told once
 		if err != nil {
 			problems = append(problems, err)
@@ -201,6 +233,7 @@ func (r *reload) lookAtFiles() {
 			continue
 		}
 		commit, err := p.prepare(c)
+		p.note(err)
 		p.watched.taken()
 		r.count(err)
 		if err != nil {

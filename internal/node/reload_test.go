@@ -289,6 +289,13 @@ func TestReloadOfFiles(t *testing.T) {
 	looks(n)
 	looks(n)
 	check("bb", 2)
+	verbose := func(want string) {
+		t.Helper()
+		if status, body := get(t, n.HTTPAddr(), "/readyz?verbose"); status != 200 || !strings.HasSuffix(body, "\n"+want+"\nready\n") {
+			t.Errorf("/readyz?verbose: %d %q, want %q", status, body, want)
+		}
+	}
+	verbose("fail letters: no letter; no letter either")
 	write("!!")
 	if err := n.reloadTo(c); err == nil || strings.Count(err.Error(), "letter") != 2 {
 		t.Errorf("a reload with a bad file: %v", err)
@@ -300,6 +307,7 @@ func TestReloadOfFiles(t *testing.T) {
 		t.Error(err)
 	}
 	check("ccc", 0)
+	verbose("ok letters")
 }
 
 // TestReloadOfAMember: what is the cluster's stays so.

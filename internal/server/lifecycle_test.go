@@ -283,3 +283,17 @@ func TestSetLimits(t *testing.T) {
 		}
 	})
 }
+
+// TestPing: who watches the server is answered, also if there are as many connections as
+// there may be, and while it drains.
+func TestPing(t *testing.T) {
+	inBubble(t, server.Options{MaxConnections: 1}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+		connect(t, s).ask("PING\r\n", "OK")
+		if err := s.Ping(); err != nil {
+			t.Error(err)
+		}
+		if st := s.Stats(); st.ConnectionsTotal != 1 || st.Requests[protocol.Ping] != 2 {
+			t.Errorf("%d connections, %d PING", st.ConnectionsTotal, st.Requests[protocol.Ping])
+		}
+	})
+}

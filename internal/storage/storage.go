@@ -17,8 +17,8 @@
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: reopening.passing, Store.creating, interval.passing, deleted.Topics, those
-// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu,
-// keeper.mu. A log calls its store, see commitlog.Owner, with what locks it says there.
+// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu.
+// A log calls its store, see commitlog.Owner, with what locks it says there.
 package storage
 
 import (
@@ -36,6 +36,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -46,11 +47,6 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time                            { return time.Now() }
-func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
 type noObserver struct{}
 
@@ -117,6 +113,9 @@ type Options struct {
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
 
+	// Progress is how far Open is, for who asks meanwhile. Default: nobody does.
+	Progress *Progress
+
 	// For tests. journalCompact is the size past which a journal is written
 	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
 	// wait to be synced one sync of the whole file system serves all; default
@@ -128,7 +127,7 @@ type Options struct {
 
 func (o *Options) setDefaults() {
 	if o.Clock == nil {
-		o.Clock = systemClock{}
+		o.Clock = clock.System{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -202,7 +201,6 @@ type Store struct {
 	closed bool
 
 	interval  *interval
-	keeper    *keeper
 	retention *retention
 	scrub     atomic.Pointer[scrub.Scrubber]
 	deleted   *deleted.Topics
@@ -277,6 +275,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)
 	}
+	s.o.Progress.expect(s.fs, dir)
 	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
@@ -293,6 +292,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 				return err
 			}
 			l, err := s.openFolder(name)
+			s.o.Progress.opened(name)
 			if err != nil {
 				s.noteBroken(name, err)
 				return nil
@@ -471,7 +471,7 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Duplicates.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Numbers.Duplicates(),
 		OpenFiles: s.files.Count(), Forced: s.shared.Forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
@@ -510,15 +510,14 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.shared.Closing.Store(true)
 
+	s.shared.Numbers.Stop()
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
 		sb.Stop()
 	}
 	s.retention.stop()
 	s.interval.stop()
-	s.keeper.stop()
 	var g errgroup.Group
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex

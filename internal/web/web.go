@@ -28,6 +28,9 @@ type Options struct {
 	Protocol func() *server.Server
 	// Ready returns why not all requests are taken, or nil.
 	Ready func() error
+	// Checks returns what there is to say of the server in detail, for
+	// /readyz?verbose. Default: nothing.
+	Checks func() []Check
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
 
@@ -127,14 +130,10 @@ func (s *Server) Refused() map[string]int64 {
 // newPages returns what there is to ask for.
 func (s *Server) newPages() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.o.Ready(); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		io.WriteString(w, "ok\n")
-	})
+	for _, path := range []string{"/healthz", "/livez"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	}
+	mux.HandleFunc("GET /readyz", s.serveReady)
 	if s.o.Metrics != nil {
 		mux.Handle("GET /metrics", s.o.Metrics)
 	}
@@ -148,16 +147,47 @@ func (s *Server) newPages() http.Handler {
 	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
 	mux.HandleFunc(logPath, s.serveLog)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "logd %s\n\n/healthz\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
+		fmt.Fprintf(w, "logd %s\n\n/healthz\n/livez\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
 	})
 	return mux
 }
 
+// Check is one thing that was looked at.
+type Check struct {
+	Name string
+	Err  error // what is wrong with it, or nil
+}
+
+// serveReady tells whether all requests are taken, with ?verbose each thing that was
+// looked at.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	err := s.o.Ready()
+	var text strings.Builder
+	verbose := r.URL.Query().Has("verbose") && s.o.Checks != nil
+	if verbose {
+		for _, c := range s.o.Checks() {
+			if c.Err != nil {
+				fmt.Fprintf(&text, "fail %s: %v\n", c.Name, c.Err)
+			} else {
+				fmt.Fprintf(&text, "ok %s\n", c.Name)
+			}
+		}
+	}
+	switch {
+	case err != nil:
+		http.Error(w, text.String()+"not ready: "+err.Error(), http.StatusServiceUnavailable)
+	case verbose:
+		io.WriteString(w, text.String()+"ready\n")
+	default:
+		io.WriteString(w, "ok\n")
+	}
+}
+
 // openPaths are answered whoever asks, and by whatever name.
-var openPaths = map[string]bool{"/": true, "/healthz": true, "/readyz": true}
+var openPaths = map[string]bool{"/": true, "/healthz": true, "/livez": true, "/readyz": true}
 
 // sparePaths are answered on spare connections.
-var sparePaths = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+var sparePaths = map[string]bool{"/healthz": true, "/livez": true, "/readyz": true, "/metrics": true}
 
 // ServeHTTP lets a request in to the page that it asks for, if it may.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
