@@ -297,7 +297,7 @@ func (p *goPackage) problems() (found []string) {
 			report("must not import %s", path)
 		case self == "" && !isOurs && strings.Contains(path, "."):
 			report("imports %s: the client uses the standard library only", path)
-		case !isCommand && (path == "flag" || strings.HasPrefix(path, "github.com/spf13/")):
+		case !isCommand && self != "internal/manpage" && self != "internal/testkit" && (path == "flag" || strings.HasPrefix(path, "github.com/spf13/")):
 			report("imports %s: flags are for commands", path)
 		}
 	}
