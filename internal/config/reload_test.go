@@ -101,8 +101,8 @@ func mustSet(t *testing.T, s Setting, c *Config, text string) {
 	if s.Name == "flush-interval" {
 		text = "7m"
 	}
-	if s.Name == "batch-size" {
-		text = "1MiB"
+	if s.Name == "batch-size" || s.Name == "uncompressed-size" {
+		text = "2MiB"
 	}
 	if err := s.Set(c, text); err != nil {
 		t.Fatal(err)

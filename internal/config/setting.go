@@ -156,11 +156,11 @@ var settings = []Setting{{
 	Usage: "newest batches of a topic among which a numbered batch (pid=, seq=) is recognised, 0 for none: they are refused",
 	value: field(func(c *Config) *int { return &c.Producers }, number(bounds[int]{min: 32, max: 1 << 22, zero: "off"})),
 }, {
-	Name: "codecs", Kind: List, Default: "s2,zstd",
+	Name: "codecs", Kind: List, Default: "s2,zstd", Change: AtReload,
 	Usage: "codecs of compressed batches that are taken, empty for none",
 	value: field(func(c *Config) *batch.Codecs { return &c.Codecs }, codecs),
 }, {
-	Name: "uncompressed-size", Kind: Size, Default: "1MiB",
+	Name: "uncompressed-size", Kind: Size, Default: "1MiB", Change: AtReload,
 	Usage: "largest data of a compressed batch, unpacked",
 	value: field(func(c *Config) *int64 { return &c.UncompressedSize }, size(bounds[int64]{min: 128, max: 1 << 30})),
 }, {

@@ -494,7 +494,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	m := newMetrics(&Node{})
 	names := slices.Collect(maps.Keys(m.desc))
-	for _, name := range append(names, "logd_append_duration_seconds", "logd_sync_duration_seconds",
+	for _, name := range append(names, "logd_codec_check_duration_seconds", "logd_append_duration_seconds", "logd_sync_duration_seconds",
 		"logd_sync_round_seconds", "logd_sync_round_files", "logd_commit_seconds") {
 		if !documented[name] {
 			t.Errorf("docs/operations.md does not have %s", name)

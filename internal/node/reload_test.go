@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/testkit"
 )
@@ -100,7 +101,10 @@ func TestReload(t *testing.T) {
 	}{
 		"timeout":      {nil, func(c *config.Config) { c.Timeout = 7 * time.Second }, configSays("Timeout: 7s")},
 		"idle-timeout": {nil, func(c *config.Config) { c.IdleTimeout = 8 * time.Second }, configSays("IdleTimeout: 8s")},
-		"max-messages": {nil, func(c *config.Config) { c.MaxMessages = 3 }, says("READ t 0 4\r\n", "ERR invalid request\r\n")},
+		"codecs": {nil, func(c *config.Config) { c.Codecs = batch.Zstd },
+			says("BATCH 1 t 1 1 codec=s2\r\nx", "ERR unsupported codec\r\n")},
+		"uncompressed-size": {nil, func(c *config.Config) { c.UncompressedSize = 2 << 20 }, configSays("MaxUncompressedSize: 2097152")},
+		"max-messages":      {nil, func(c *config.Config) { c.MaxMessages = 3 }, says("READ t 0 4\r\n", "ERR invalid request\r\n")},
 		"max-connections": {nil, func(c *config.Config) { c.MaxConnections = 1 }, func(t *testing.T, n *Node) {
 			testkit.Eventually(t, func() string {
 				return testkit.Unless(n.server.Load().Stats().Connections == 0, "there are connections")
