@@ -103,7 +103,7 @@ func plainS2(in []byte) ([]byte, error) {
 		}
 	}
 	var out []byte
-	offset := 1
+	offset := 0 // a block can't begin with a repeat
 	for len(in) > 0 {
 		tag := int(in[0])
 		kind, arg := tag&3, tag>>2
