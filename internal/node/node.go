@@ -53,6 +53,7 @@ type Node struct {
 	hooks   *hooks                 // nil if there is no delete hook
 	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors
+	auth    *server.Auth // nil: everybody may do everything
 
 	listener, httpListener net.Listener
 
@@ -127,6 +128,9 @@ func (n *Node) start(ctx context.Context) error {
 	if n.share.connections < c.MaxConnections {
 		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
 			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
+	}
+	if n.auth, err = newAuth(c, n.log); err != nil {
+		return err
 	}
 	if n.listener, err = n.o.Listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
@@ -209,6 +213,7 @@ func (n *Node) start(ctx context.Context) error {
 	so := server.Options{
 		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
+		Auth: n.auth, AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share.connections),
 		Settings: n.settings(c),
 	}
 	if m != nil {
@@ -236,6 +241,7 @@ func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	return web.New(web.Options{
 		Protocol: n.server.Load, Ready: n.Ready,
+		Auth:    n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Timeout: c.Timeout, IdleTimeout: c.IdleTimeout,
 		AllowedHosts: c.HTTPAllowedHosts, MaxConnections: n.share.http,
@@ -358,6 +364,9 @@ func (n *Node) release(ctx context.Context) error {
 		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
 	n.metrics.topics.end()
+	if n.auth != nil {
+		n.auth.Close()
+	}
 	if m != nil {
 		errs = append(errs, m.end())
 	}

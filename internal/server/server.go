@@ -49,6 +49,15 @@ type Options struct {
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
+	// Auth says who may do what. Default: everybody may do everything.
+	Auth *Auth
+	// AuthTimeout is how long a connection may go without showing who it is, where
+	// that is needed. Default 10s.
+	AuthTimeout time.Duration
+	// MaxUnauthenticated is how many such connections there may be; of one address
+	// there may be 64. Default a quarter of MaxConnections, at least 1.
+	MaxUnauthenticated int
+
 	// Settings are what CONFIG tells, but for what is said above and the address:
 	// see SetSettings.
 	Settings protocol.Settings
@@ -76,6 +85,12 @@ func (o *Options) setDefaults() {
 	if o.MaxHTTPWaits <= 0 {
 		o.MaxHTTPWaits = max(o.MaxConnections/2, 1)
 	}
+	if o.AuthTimeout <= 0 {
+		o.AuthTimeout = 10 * time.Second
+	}
+	if o.MaxUnauthenticated <= 0 {
+		o.MaxUnauthenticated = max(o.MaxConnections/4, 1)
+	}
 }
 
 // Server serves the protocol. Create it with New.
@@ -86,6 +101,9 @@ type Server struct {
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused
 	settings atomic.Pointer[protocol.Settings]
+
+	strangers   strangers
+	authTimeout atomic.Int64 // a time.Duration
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context
@@ -123,14 +141,22 @@ const parallelRefusals = 64
 func New(o Options) *Server {
 	o.setDefaults()
 	s := &Server{
-		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster}, log: o.Logger,
+		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, timeout: o.Timeout}, log: o.Logger,
 		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.SetSettings(o.Settings)
+	s.SetAuthLimits(o.AuthTimeout, o.MaxUnauthenticated)
 	return s
+}
+
+// SetAuthLimits says what Options.AuthTimeout and MaxUnauthenticated are from now on,
+// of which neither is 0. Who is connected keeps the time that it was given.
+func (s *Server) SetAuthLimits(timeout time.Duration, most int) {
+	s.authTimeout.Store(int64(timeout))
+	s.strangers.setMost(most)
 }
 
 // SetSettings says what CONFIG tells, but for timeouts and the address, and with it
@@ -195,9 +221,15 @@ func (s *Server) accepting() bool {
 // ServeConn serves one connection in a goroutine of its own. The server owns
 // nc from here on.
 func (s *Server) ServeConn(nc net.Conn) {
+	c := newConn(s, nc)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.admit() {
+	err := s.admit()
+	if err == nil && c.isStranger() && !c.becomeStranger(false) {
+		s.counters.refused.Add(1)
+		err = protocol.ErrBusy
+	}
+	switch err {
 	case nil:
 	case protocol.ErrBusy:
 		s.refuse(nc)
@@ -206,7 +238,6 @@ func (s *Server) ServeConn(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	c := newConn(s, nc)
 	s.members[c] = true
 	s.counters.active.Add(1)
 	s.counters.total.Add(1)
@@ -272,6 +303,7 @@ func (s *Server) forget(c *conn) {
 	}
 	c.nc.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
+	c.endStranger()
 	s.leave(c)
 	s.counters.active.Add(-1)
 }

@@ -31,6 +31,9 @@ type Options struct {
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
 
+	// Auth says who may do what. Default: everybody may do everything.
+	Auth *server.Auth
+
 	Version        string
 	Logger         *slog.Logger  // default: discard
 	Timeout        time.Duration // a request, and each write of its answer
@@ -108,9 +111,14 @@ func (s *Server) Refused() map[string]int64 {
 func (s *Server) newPages() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	o := &s.o
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.o.Ready(); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			text := "not ready"
+			if o.Auth == nil { // a stranger is told no names
+				text += ": " + err.Error()
+			}
+			http.Error(w, text, http.StatusServiceUnavailable)
 			return
 		}
 		io.WriteString(w, "ok\n")
@@ -128,6 +136,10 @@ func (s *Server) newPages() http.Handler {
 	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
 	mux.HandleFunc(logPath, s.serveLog)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		if o.Auth != nil {
+			io.WriteString(w, "logd\n")
+			return
+		}
 		fmt.Fprintf(w, "logd %s\n\n/healthz\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
 	})
 	return mux
@@ -164,9 +176,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if why != none {
 			s.guard.count(why, r)
 		}
-		if why != none || strings.HasPrefix(r.URL.Path, "/debug/") && !isLoopbackPeer(r) {
+		if why != none || s.o.Auth == nil && strings.HasPrefix(r.URL.Path, debugPath) && !isLoopbackPeer(r) {
 			refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 			return
+		}
+		if s.o.Auth != nil {
+			if r = s.authorize(w, r); r == nil {
+				return
+			}
 		}
 	}
 	s.pages.ServeHTTP(w, r)
@@ -192,6 +209,9 @@ func refuseHTTP(w http.ResponseWriter, r *http.Request, status int, err *protoco
 		answer, kind = string(protocol.AppendError(nil, err)), protocol.ContentType
 	}
 	h := w.Header()
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", bearer)
+	}
 	h.Set("Connection", "close")
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
