@@ -297,6 +297,7 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 			return err
 		}
 	}
+	l.WriteOut(from) // or the disk does nothing until all is there, and is synced
 	return nil
 }
 

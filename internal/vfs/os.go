@@ -203,6 +203,15 @@ func (f *osFile) Sync() error {
 	}
 }
 
+// WriteOut implements File.
+func (f *osFile) WriteOut(off, n int64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if !f.closed && n > 0 {
+		writeOut(int(f.File.Fd()), off, n)
+	}
+}
+
 // maxIovecs is the number of buffers that pwritev(2) takes on Linux.
 const maxIovecs = 1024
 

@@ -85,6 +85,10 @@ type File interface {
 	// later success says nothing about it: what could not be written is told once
 	// to each File of it that was open then.
 	Sync() error
+	// WriteOut has the system begin to write n bytes from off on to the disk, so that
+	// a Sync has less to do. It is a hint: nothing is durable by it, and an error is
+	// told by the next Sync.
+	WriteOut(off, n int64)
 	// Stat describes the file.
 	Stat() (fs.FileInfo, error)
 	// Fd returns the descriptor, for system calls that read the file at given
