@@ -318,9 +318,13 @@ func (c *core) tick() {
 	c.lookWhetherReady()
 	c.beat()
 	c.n.disk.post(c.n.disk.tick)
-	troubled := c.troubled
-	c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
-	c.n.keeper.post(c.n.keeper.tick)
+	// An idle member wakes nobody for nothing.
+	if troubled := c.troubled; len(troubled) > 0 || c.n.fetcher.busy.Load() {
+		c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
+	}
+	if c.n.ticks.Load() >= c.n.keeper.next.Load() {
+		c.n.keeper.post(c.n.keeper.tick)
+	}
 	c.lookAtWaiters()
 }
 

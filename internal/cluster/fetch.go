@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
@@ -21,11 +22,12 @@ const FetchBytes = 4 << 20
 type fetcher struct {
 	actor
 	n    *Node
-	jobs []*takeJob // by group; nil where no table is taken over
-	job  *takeJob   // the one that goes on; nil: another is to be chosen
-	room int64      // how many bytes may be fetched until the next tick
-	goes bool       // goOn is posted
-	from int        // which of the others is asked first
+	jobs []*takeJob  // by group; nil where no table is taken over
+	job  *takeJob    // the one that goes on; nil: another is to be chosen
+	room int64       // how many bytes may be fetched until the next tick
+	goes bool        // goOn is posted
+	from int         // which of the others is asked first
+	busy atomic.Bool // there are jobs: for others than the fetcher
 }
 
 // takeJob is a table that is being taken over: see group.TakeOver.
@@ -48,15 +50,20 @@ const stallTries = 50
 // takeOver begins to take over a table, in place of the one under way.
 func (f *fetcher) takeOver(number int, t group.TakeOver) {
 	f.post(func() {
-		f.jobs[number] = &takeJob{group: number, task: t, oldest: make(map[uint32]int64)}
-		f.job = nil
+		f.set(number, &takeJob{group: number, task: t, oldest: make(map[uint32]int64)})
 		f.again()
 	})
 }
 
+// set puts a job in the place of that of a group; nil for none.
+func (f *fetcher) set(number int, job *takeJob) {
+	f.jobs[number], f.job = job, nil
+	f.busy.Store(slices.ContainsFunc(f.jobs, func(job *takeJob) bool { return job != nil }))
+}
+
 // drop ends a takeover.
 func (f *fetcher) drop(number int) {
-	f.post(func() { f.jobs[number], f.job = nil, nil })
+	f.post(func() { f.set(number, nil) })
 }
 
 // again has goOn called, once.
@@ -120,7 +127,7 @@ func (f *fetcher) do(job *takeJob) {
 	f.job = nil
 	switch {
 	case err == nil:
-		f.jobs[job.group] = nil
+		f.set(job.group, nil)
 		f.n.core.post(func() {
 			f.n.core.groups[job.group].g.TableThere(job.task.Table, job.oldest)
 			f.n.core.take(job.group)

@@ -39,3 +39,35 @@ func TestServe(t *testing.T) {
 		t.Errorf("what is trimmed: %v", err)
 	}
 }
+
+// TestIdle: a tick wakes neither the fetcher nor the keeper as long as they have nothing
+// to do, and the fetcher again when it has.
+func TestIdle(t *testing.T) {
+	s := newSim(t, 1, 1)
+	n := s.members[0].node
+	settle := func() {
+		for a := Core; a < Actors; {
+			if n.Step(a) {
+				a = Core
+			} else {
+				a++
+			}
+		}
+	}
+	tick := func() (fetcher, keeper bool) {
+		settle()
+		n.Tick()
+		for n.Step(Core) {
+		}
+		return len(n.fetcher.queue) > 0, len(n.keeper.queue) > 0
+	}
+	n.keeper.next.Store(1 << 40)
+	if fetcher, keeper := tick(); fetcher || keeper {
+		t.Errorf("an idle tick wakes the fetcher %v, the keeper %v", fetcher, keeper)
+	}
+	n.keeper.soon()
+	n.fetcher.set(0, &takeJob{waits: true})
+	if fetcher, keeper := tick(); !fetcher || !keeper {
+		t.Errorf("a tick wakes the fetcher %v, the keeper %v", fetcher, keeper)
+	}
+}
