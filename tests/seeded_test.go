@@ -937,10 +937,10 @@ var storagePlaces = []seededPlace{
 		entered = w.failNow(cause)
 	}
 	switch {
-	case s.record != 0:
+	case s.Record != 0:
 	case failure.Kept:
-		w.account.keep(s)
-		w.backlogged = true
+		w.buffer.Keep(s)
+		w.buffer.Backlogged = true
 `, `	early := bug("a batch is refused for a moment before the Writer is failing")
 	if early {
 		defer w.fail(cause)
@@ -948,24 +948,24 @@ var storagePlaces = []seededPlace{
 		entered = w.failNow(cause)
 	}
 	switch {
-	case s.record != 0:
+	case s.Record != 0:
 	case failure.Kept:
-		w.account.keep(s)
-		w.backlogged = !early
+		w.buffer.Keep(s)
+		w.buffer.Backlogged = !early
 `, "^TestWriterTellsTheTruth$"},
 	{"writer_run.go",
 		`	if w.state != StateFailing || w.cfg.StopOnError {`,
 		`	if w.state != StateFailing || w.cfg.StopOnError && !bug("a Writer that has stopped goes on when its server is reached") {`,
 		"^TestWriterStopsWhileReconnecting$"},
-	{"writer_account.go",
+	{"internal/intake/account.go",
 		`	a.miss(s, ErrDropped)
 `, `	if !bug("Flush does not tell of what DropOldest has dropped") {
 		a.miss(s, ErrDropped)
 	}
 `, "^TestWriterTellsTheTruth$"},
-	{"writer_account.go",
-		`	f := &flushing{ticket: ticket, lost: a.untold, done: make(chan error, 1)}
-`, `	f := &flushing{ticket: ticket, lost: a.untold, done: make(chan error, 1)}
+	{"internal/intake/flush.go",
+		`	f := &Flush[R]{b: b, ticket: b.tickets, lost: b.untold, done: make(chan error, 1)}
+`, `	f := &Flush[R]{b: b, ticket: b.tickets, lost: b.untold, done: make(chan error, 1)}
 	if bug("Flush does not tell of what was lost before it") {
 		f.lost = losses{}
 	}
@@ -999,18 +999,18 @@ var storagePlaces = []seededPlace{
 `, `	case map[bool]string{false: n.lost, true: "none"}[bug("a kept batch is sent with a number that no server takes")]:
 `, byWriters},
 	{"writer_send.go",
-		`	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {`,
-		`	if bug("a batch that is sent again gets another number") && s.num.Err != nil && s.record == 0 {
-		s.num.Number = w.numbers.Take()
-		number = s.num.Number
+		`	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {`,
+		`	if bug("a batch that is sent again gets another number") && s.Num.Err != nil && s.Record == 0 {
+		s.Num.Number = w.numbers.Take()
+		number = s.Num.Number
 	}
-	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {`, byWriters},
+	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {`, byWriters},
 	{"writer_send.go",
-		`		w.encodeAs(s, s.num.Number)
+		`		s.Encode(w.topic, s.Num.Number)
 		err :=`,
-		`		w.encodeAs(s, s.num.Number)
+		`		s.Encode(w.topic, s.Num.Number)
 		if bug("a batch is kept without its number") {
-			w.encodeAs(s, sequence.Number{})
+			s.Encode(w.topic, sequence.Number{})
 		}
 		err :=`, byWriters},
 
