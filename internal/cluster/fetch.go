@@ -153,6 +153,9 @@ var errNobody = errors.New("cluster: no member has the bytes now")
 
 // piece does the next piece of a job.
 func (f *fetcher) piece(job *takeJob) (done bool, err error) {
+	if f.n.disk.reserve.short.Load() {
+		return false, errReserve
+	}
 	t := job.task.Table
 	if job.cut < len(t.Topics) {
 		l, err := f.makeFit(job, &t.Topics[job.cut])

@@ -294,7 +294,7 @@ func (m *member) open(store *storage.Store) error {
 		FS: n.fs, Store: store, Transport: m.transport, Logger: n.log, Boot: boot(), Start: m.start, Tick: tick,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 		Addr:  m.addr, PeerAddr: m.peerAddr, Version: word(n.o.Version), Timeout: c.Timeout, DeleteAfter: c.DeleteAfter,
-		CatchUpRate: c.CatchUpRate, Observer: n.metrics,
+		CatchUpRate: c.CatchUpRate, Reserve: reserve, Observer: n.metrics,
 		Changed: m.apply, Failed: n.fail, CheckSetting: m.checkSetting,
 		Limits: func() cluster.Limits {
 			k := m.limits.Load()
@@ -317,6 +317,9 @@ func (m *member) open(store *storage.Store) error {
 	m.apply(node.Said())
 	return nil
 }
+
+// reserve is how much room a member holds for when its disk is full.
+const reserve = 32 << 20
 
 // word makes a version a word of CLUSTER.
 func word(version string) string { return strings.ReplaceAll(strings.TrimSpace(version), " ", "_") }

@@ -203,6 +203,24 @@ func (f *osFile) Sync() error {
 	}
 }
 
+// Allocate implements File.
+func (f *osFile) Allocate(size int64) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: fs.ErrClosed}
+	}
+	for {
+		err := allocate(int(f.File.Fd()), size)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+		}
+	}
+}
+
 // WriteOut implements File.
 func (f *osFile) WriteOut(off, n int64) {
 	f.mu.RLock()

@@ -14,6 +14,7 @@ import (
 func syncfsTells(*os.File) bool  { return false }
 func syncfs(int) error           { return unix.ENOTSUP }
 func fdatasync(fd int) error     { return unix.Fsync(fd) }
+func allocate(int, int64) error  { return unix.ENOTSUP }
 func writeOut(int, int64, int64) {}
 
 // blockSize is the unit in which statfs(2) counts.

@@ -80,6 +80,9 @@ type File interface {
 	WritevAt(bufs [][]byte, off int64) (int64, error)
 	// Truncate sets the file's length.
 	Truncate(size int64) error
+	// Allocate makes the file at least so long, with room on the disk for all of
+	// it: to write there meets no full disk.
+	Allocate(size int64) error
 	// Sync makes the file's bytes and length durable. After an error nothing
 	// is known of what was written since the last Sync that succeeded, and a
 	// later success says nothing about it: what could not be written is told once
