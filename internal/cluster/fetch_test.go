@@ -71,3 +71,34 @@ func TestIdle(t *testing.T) {
 		t.Errorf("a tick wakes the fetcher %v, the keeper %v", fetcher, keeper)
 	}
 }
+
+// TestBeats: as long as nothing changes every second tick has a beat.
+func TestBeats(t *testing.T) {
+	var told []peer.Beat
+	n := newSim(t, 1, 3).members[0].node
+	n.o.Transport = beats{n.o.Transport, &told}
+	beatsOf := func(ticks int) int {
+		told = nil
+		for range ticks {
+			n.core.beat()
+		}
+		return len(told) / 2 // to two members
+	}
+	n.core.beat()
+	if got := beatsOf(10); got != 5 {
+		t.Errorf("%d beats in 10 ticks of an idle member", got)
+	}
+	for range 3 {
+		n.disk.position.Add(1)
+		if beatsOf(1) != 1 {
+			t.Error("news waits for the next tick")
+		}
+	}
+}
+
+type beats struct {
+	Transport
+	told *[]peer.Beat
+}
+
+func (b beats) Beat(_ uint64, beat *peer.Beat) { *b.told = append(*b.told, *beat) }
