@@ -94,7 +94,9 @@ var mayImport = map[string][]string{
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
-	"internal/config":          {"internal/batch", "internal/entry", "internal/hook"},
+	"internal/quantity":        {},
+	"internal/auth":            {"internal/quantity"},
+	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/quantity"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
 		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
@@ -154,6 +156,7 @@ var mustNotReach = map[string][]string{
 	"internal/cluster":  {"net", "flag"},
 	"internal/peernet":  {"net/http", "flag"},
 	"internal/socket":   {"net/http", "flag"},
+	"internal/auth":     {"net/http", "flag"},
 	"internal/tlsconn":  {"net/http", "flag"},
 	"internal/tlsconf":  {"net/http", "flag"},
 
