@@ -227,9 +227,15 @@ func TestClusterFromDataAndBack(t *testing.T) {
 	}
 	c := beginCluster(t, single.WorkDir, nil)
 	c.write("old", "two")
+	long := strings.Repeat("n", 255)
+	c.write(long, "one")
 	c.join("b", "c")
 	c.write("old", "three")
-	c.same("old")
+	c.write(long, "two")
+	c.write(long[:254], "three")
+	for _, name := range []string{"old", long, long[:254]} {
+		c.same(name)
+	}
 	if _, body := c.ask("b", "TAIL old 10"); strings.Count(body, "BATCH ") != 3 || !strings.Contains(body, "one\r\n") {
 		t.Errorf("b has %q", body)
 	}

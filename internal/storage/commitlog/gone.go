@@ -34,7 +34,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	_, held := l.released()
 
-	gone := false
+	gone, from := false, l.dir()
 	l.folder.Take(func() bool {
 		kept, gone, err = l.store.Deleted.Take(l.dir(), l.id, now)
 		return gone
@@ -61,6 +61,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	l.failed.Store(why)
 	l.store.Owner.Gone(l)
+	LeaveNew(l.store.FS, from)
 	l.letGo()
 	if h := l.store.Holder; h != nil {
 		for _, p := range held {
