@@ -42,11 +42,14 @@ var mayImport = map[string][]string{
 	// The rooms of storage, from the top down. Those who print or apply verdicts
 	// never see the store.
 	"internal/storage": {
+		"internal/storage/clock", "internal/storage/numbers",
 		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/commitlog", "internal/storage/diagnose",
 		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
 		"internal/storage/syncs", "internal/storage/deleted", "internal/storage/scrub",
 	},
 	"internal/storage/commitlog": {
+		"internal/storage/partition",
+		"internal/storage/clock", "internal/storage/numbers",
 		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/diagnose", "internal/storage/scan",
 		"internal/storage/index", "internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
 		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
@@ -67,6 +70,15 @@ var mayImport = map[string][]string{
 	"internal/storage/deleted": {
 		"internal/batch", "internal/vfs", "internal/storage/journal", "internal/storage/files", "internal/storage/syncs", "internal/storage/layout",
 	},
+	"internal/storage/partition": {
+		"internal/batch", "internal/vfs", "internal/topic", "internal/storage/clock", "internal/storage/scan", "internal/storage/index",
+		"internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain", "internal/storage/walk",
+	},
+	"internal/storage/numbers": {
+		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/clock", "internal/storage/journal",
+		"internal/storage/files", "internal/storage/layout",
+	},
+	"internal/storage/clock": {},
 	"internal/storage/scrub": {"internal/storage/files", "internal/storage/scan"},
 	"internal/storage/syncs": {"internal/vfs", "internal/storage/files"},
 	"internal/storage/walk":  {"internal/batch", "internal/vfs", "internal/topic", "internal/storage/scan", "internal/storage/index"},
@@ -147,6 +159,9 @@ var mustNotReach = map[string][]string{
 	"internal/storage/deleted":   {"net", "flag"},
 	"internal/storage/scrub":     {"net", "flag"},
 	"internal/storage/walk":      {"net", "flag"},
+	"internal/storage/numbers":   {"net", "flag"},
+	"internal/storage/partition": {"net", "flag"},
+	"internal/storage/clock":     {"net", "flag", "os"},
 	"internal/storage/retain":    {"net", "flag", "os", module + "/internal/vfs"},
 
 	"internal/entry":    {"net", "os"},

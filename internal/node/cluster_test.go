@@ -656,3 +656,31 @@ func TestClusterLostLog(t *testing.T) {
 		}
 	}
 }
+
+// The number of batches that are looked through for a number is changed at once: where
+// it is 0 numbers are refused.
+func TestClusterProducersLive(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), nil)
+	numbered := func(seq int) string {
+		line, rest, _ := strings.Cut(batchLines("t", "x"), "\r\n")
+		return fmt.Sprintf("%s pid=p seq=%d\r\n%s", line, seq, rest)
+	}
+	set := func(n int) {
+		c.do(fmt.Sprintf("SETTING producers %d", n))
+		c.wait("a", "CONFIG", func(body string) bool { return strings.Contains(body, fmt.Sprintf("Producers: %d\r\n", n)) })
+	}
+	want := func(request, want string) {
+		t.Helper()
+		if line, _ := c.ask("a", request); line != want {
+			t.Errorf("answered %q, want %q", line, want)
+		}
+	}
+	c.do(numbered(1))
+	want(numbered(1), "OK 0 1")
+	set(0)
+	want(numbered(2), "ERR invalid request")
+	set(1000)
+	want(numbered(1), "OK 0 1") // it is known still
+	want(numbered(3), "ERR out of order 2")
+	c.do(numbered(2))
+}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -146,7 +147,7 @@ func kept(t testing.TB, disk *vfstest.FS, all []written, intact map[int64]string
 	}
 	must(t, err)
 	for _, p := range l.Partitions() {
-		must(t, l.Inside().Rescan(p))
+		must(t, rescan(p))
 	}
 	want := maps.Clone(intact)
 	for offset := range intact {
@@ -288,7 +289,7 @@ func checkCopies(t *testing.T, before, after map[string]string, done []fsck.Acti
 
 // tickingClock says another millisecond each time.
 type tickingClock struct {
-	systemClock
+	clock.System
 	n atomic.Int64
 }
 
