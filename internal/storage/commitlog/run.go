@@ -44,14 +44,14 @@ func (l *Log) AppendRun(ctx context.Context, r *Run) (topic.Appended, error) {
 // WriteOut has what was appended from an offset on begin to go to the disk, as far as it is
 // in the newest partition, so that a sync later has less to do. Nothing is durable by it.
 func (l *Log) WriteOut(from int64) {
-	head := l.head()
-	f, err := head.file.Acquire(files.ToWrite)
+	head := l.parts.Head()
+	f, err := head.File.Acquire(files.ToWrite)
 	if err != nil {
 		return // the sync will tell
 	}
-	defer head.file.Release()
-	pos := max(from-head.base, 0)
-	f.WriteOut(pos, head.end.Load()-head.base-pos)
+	defer head.File.Release()
+	pos := max(from-head.Base, 0)
+	f.WriteOut(pos, head.End.Load()-head.Base-pos)
 }
 
 // makeWay cuts off what the log has where a run goes.
