@@ -18,6 +18,10 @@ import (
 // FetchBytes is how much is fetched at once, but for a larger batch.
 const FetchBytes = 4 << 20
 
+// syncBytes is how much is fetched from one sync to the next: who else syncs on the disk
+// waits for what it has of that.
+const syncBytes = 16 << 20
+
 // fetcher gets the bytes that this member lacks, a piece at a time.
 type fetcher struct {
 	actor
@@ -32,15 +36,16 @@ type fetcher struct {
 
 // takeJob is a table that is being taken over: see group.TakeOver.
 type takeJob struct {
-	group   int
-	task    group.TakeOver
-	cut     int              // topics that were made to fit
-	next    int              // the one that is fetched
-	oldest  map[uint32]int64 // where topics begin that were trimmed since
-	logs    []*storage.Log
-	waits   bool // for the next tick, after a try that got nothing
-	tries   int  // in a row that got nothing
-	stalled bool
+	group    int
+	task     group.TakeOver
+	cut      int              // topics that were made to fit
+	next     int              // the one that is fetched
+	oldest   map[uint32]int64 // where topics begin that were trimmed since
+	logs     []*storage.Log
+	unsynced int64 // bytes that were fetched since the last sync
+	waits    bool  // for the next tick, after a try that got nothing
+	tries    int   // in a row that got nothing
+	stalled  bool
 }
 
 // stallTries is how many tries in a row get nothing until the others are told that
@@ -308,7 +313,11 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 		}
 	}
 	l.WriteOut(from) // or the disk does nothing until all is there, and is synced
-	return nil
+	if job.unsynced += int64(len(got.Data)); job.unsynced < syncBytes {
+		return nil
+	}
+	job.unsynced = 0
+	return f.n.syncTogether([]*storage.Log{l}, nil)[0]
 }
 
 // ask asks the other members of a group for bytes of a topic, one after another, and
