@@ -76,7 +76,7 @@ func BenchmarkLogs(b *testing.B) {
 				left += len(packed[i])
 			}
 			each := func(what string, f func(i int)) {
-				b.Run(strings.Join([]string{fmt.Sprint(size >> 10, "KiB"), c.name, what}, "/"), func(b *testing.B) {
+				b.Run(strings.Join([]string{fmt.Sprint(size>>10, "KiB"), c.name, what}, "/"), func(b *testing.B) {
 					b.SetBytes(total)
 					for b.Loop() {
 						for i := range all {

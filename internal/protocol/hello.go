@@ -65,11 +65,15 @@ type Greeting struct {
 	Node    string // the member's name; empty if it is in no cluster
 	Codecs  batch.Codecs
 	Role    Role
-	Auth    string // AuthOff, or what the connection is taken for
+	Auth    string // AuthOff, AuthRequired, or the client's identity
 }
 
-// AuthOff is the Auth of a server that asks nobody who they are.
-const AuthOff = "off"
+// The Auth of a server that asks nobody who they are, and of one that wants to know and
+// does not. They are no identity's names.
+const (
+	AuthOff      = "off"
+	AuthRequired = "required"
+)
 
 // AppendGreeting appends the body of HELLO's answer.
 func AppendGreeting(dst []byte, g *Greeting) []byte {

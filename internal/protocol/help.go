@@ -15,6 +15,7 @@ var usage = []struct {
 	{Help, "", "this list"},
 	{Ping, "", "OK, if the server answers"},
 	{Hello, "<version> [codecs=<a,b>] [client=<word>]", "what both sides know: the codecs in which batches may be sent to this client, and those of the server"},
+	{Auth, "<token>", "show who you are, where the server wants to know"},
 	{Topics, "[fresh=1]", "the names of all topics"},
 	{Info, "<topic> [fresh=1]", "offsets, sizes, times and state of a topic"},
 	{Batch, "<size> <topic> <crc> <messages> [codec=<name>] [pid=<id> seq=<n>]", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it; codec= tells that they are compressed; pid= and seq= number a producer's batches, so that one sent again is stored once"},

@@ -22,6 +22,8 @@ const (
 	// MaxLine is the length of the longest request line, in bytes, its line
 	// end not counted.
 	MaxLine = 1024
+	// MaxToken is the length of the longest token, in bytes.
+	MaxToken = 512
 	// DefaultAddr is where a server listens unless told otherwise.
 	DefaultAddr = "127.0.0.1:1774"
 	// DefaultMaxBatchSize is the size of the largest batch, envelope and data,
@@ -62,6 +64,7 @@ const (
 	Replace
 	Set
 	Hello
+	Auth
 	numCommands
 )
 
@@ -75,7 +78,7 @@ var commandNames = [numCommands]string{
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
 	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
-	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO", Auth: "AUTH",
 }
 
 // String returns the command as it stands on the wire.
@@ -85,10 +88,6 @@ func (c Command) String() string {
 	}
 	return "unknown"
 }
-
-// reserved are commands of this protocol version that this server does not
-// offer. They are known words, so they do not lose the framing.
-var reserved = [...]string{"AUTH"}
 
 // Request is one parsed request line. Fields that the command does not have
 // are zero.
@@ -125,6 +124,7 @@ type Request struct {
 	Offers []byte // aliases the parsed line; empty if there is no list
 	Codecs batch.Codecs
 	Client []byte // aliases the parsed line; empty if the client does not say
+	Token  []byte // AUTH; aliases the parsed line
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -169,8 +169,7 @@ func ParseRequest(line []byte, req *Request) error {
 	return nil
 }
 
-// commandOf returns the command of that name, or Unknown with true for a known
-// word that is none here.
+// commandOf returns the command of that name, if there is one.
 func commandOf(name []byte) (c Command, known bool) {
 	switch string(name) {
 	case "BATCH":
@@ -223,11 +222,8 @@ func commandOf(name []byte) (c Command, known bool) {
 		return Set, true
 	case "HELLO":
 		return Hello, true
-	}
-	for _, r := range reserved {
-		if string(name) == r {
-			return Unknown, true
-		}
+	case "AUTH":
+		return Auth, true
 	}
 	return Unknown, false
 }
@@ -258,6 +254,9 @@ func parseArguments(w words, req *Request) bool {
 		return parseDelete(w, req)
 	case Hello:
 		return parseHello(w, req)
+	case Auth:
+		req.Token, _ = w.next()
+		return len(req.Token) >= 1 && len(req.Token) <= MaxToken && !w.more
 	}
 	return req.Command != Unknown && !w.more
 }

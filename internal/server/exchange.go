@@ -28,11 +28,12 @@ type exchange struct {
 // protocol: over HTTP. What is in request is to be one whole request and nothing
 // else; the end of its line may be missing. It returns when the answer is given to
 // the responder, or, with an error, when there is none that anybody can give. A
-// read that waits ends when ctx does. codecs are those in which batches may be sent:
-// there is no HELLO. While it is answered, a request counts as a
-// connection.
-func (s *Server) Do(ctx context.Context, remote string, codecs batch.Codecs, request []byte, to Responder) (err error) {
-	x := &exchange{caller: s.newCaller(address(remote)), woken: make(chan struct{}, 1)}
+// read that waits ends when ctx does. While it is answered, a request counts as a
+// connection. Who makes it has shown what shown is, and takes batches in these codecs:
+// there is no HELLO.
+func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request []byte, to Responder) (err error) {
+	x := &exchange{caller: s.newCaller(Address(remote)), woken: make(chan struct{}, 1)}
+	x.show(shown)
 	x.codecs = codecs
 	perr := x.parse(request)
 	if perr == nil {
@@ -103,6 +104,10 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 		return protocol.ErrInvalidProtocol
 	}
 	x.perr = protocol.ParseRequest(line, &x.req)
+	if x.req.Command == protocol.Auth {
+		x.perr = protocol.ErrInvalidRequest // it is about a connection
+		clear(line)
+	}
 	want := int64(x.head)
 	if x.req.Command == protocol.Batch {
 		if x.srv.tooLarge(&x.req.Batch, x.perr) {
@@ -184,7 +189,8 @@ func (x *exchange) drain() {
 // cut does nothing that the end of the server's context does not.
 func (x *exchange) cut() {}
 
-// address is where a request came from.
-type address string
+// Address is where a request came from, IP:PORT.
+type Address string
 
-func (a address) String() string { return string(a) }
+// String returns the address.
+func (a Address) String() string { return string(a) }

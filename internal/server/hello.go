@@ -22,8 +22,14 @@ func (c *caller) hello(req *protocol.Request, cluster topic.Cluster, to Responde
 		Version: min(req.Speaks, protocol.Version), Server: "logd", Node: settings.Node,
 		Codecs: batch.KnownCodecs, Role: protocol.Leads, Auth: protocol.AuthOff,
 	}
-	if settings.Version != "" {
+	switch {
+	case c.auth != nil && c.id == nil: // which tells a stranger nothing
+		g.Node, g.Auth = "", protocol.AuthRequired
+	case settings.Version != "":
 		g.Server += " " + settings.Version
+	}
+	if c.auth != nil && c.id != nil {
+		g.Auth = c.id.Name()
 	}
 	if g.Node != "" {
 		g.Role = roleOf(g.Node, cluster)
