@@ -38,7 +38,8 @@ type disk struct {
 	peers    string        // what notePeers has noted
 	position atomic.Uint64 // as others are told
 	free     atomic.Int64
-	noRoom   atomic.Bool // full, for others than the disk
+	noRoom   atomic.Bool  // full, for others than the disk
+	since    atomic.Int64 // tick at which the task under way has begun; 0: none
 }
 
 type diskTask struct {
@@ -81,7 +82,9 @@ func (d *disk) work() {
 			return
 		}
 		t := &d.tasks[0]
+		d.since.Store(max(d.n.ticks.Load(), 1))
 		err := d.try(t)
+		d.since.Store(0)
 		if noRoom(err) {
 			d.full = true
 			d.noRoom.Store(true)
