@@ -192,7 +192,7 @@ func (m *simMember) start() {
 	}
 	m.store = store
 	m.node, err = Open(Options{
-		FS: m.proc, Store: store, Transport: simNet{m}, Now: m.now, NewID: s.newID, Boot: m.boot,
+		FS: m.proc, Store: store, Transport: simNet{m}, Now: m.now, NewID: s.newID, Boot: m.boot, Reserve: 16 << 10,
 		Logger: simLogger(m.id),
 	})
 	if err != nil {
