@@ -111,8 +111,11 @@ func TestDeb(t *testing.T) {
 	t.Run("unit", func(t *testing.T) {
 		need(t, "systemd-analyze")
 		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "logd.service", "logd.socket").CombinedOutput()
-		if strings.Contains(string(out), "logd.service:") || strings.Contains(string(out), "logd.socket:") {
-			t.Errorf("%v\n%s", err, out)
+		for line := range strings.Lines(string(out)) {
+			// Of the rest of a system there is nothing in this root.
+			if !regexp.MustCompile(`Unit \S+ not found|Command /bin/kill is not executable`).MatchString(line) && strings.Contains(line, "logd.") {
+				t.Errorf("%v: %s", err, line)
+			}
 		}
 	})
 }
@@ -189,7 +192,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	for _, line := range []string{
 		"Type=notify", "User=logd", "StateDirectory=logd", "StateDirectoryMode=0700", "RuntimeDirectory=logd", "WatchdogSec=30", "Restart=on-failure",
-		"RestartPreventExitStatus=2 78", "LimitNOFILE=65536", "UMask=0077", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
+		"RestartPreventExitStatus=2 78", "LimitNOFILE=65536", "UMask=0077", "Environment=GOTRACEBACK=crash", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
 		"RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "SystemCallFilter=@system-service", "MemoryDenyWriteExecute=yes",
 	} {
 		if !strings.Contains(string(unit), "\n"+line+"\n") {
