@@ -107,6 +107,24 @@ func TestDeb(t *testing.T) {
 	if out := run(t, nil, filepath.Join(root, "usr/bin/logd"), "version"); !strings.HasPrefix(out, "logd 1.2.3-rc1 ") {
 		t.Errorf("version %q", out)
 	}
+	for shell, args := range map[string][]string{
+		"bash": {"-n", "usr/share/bash-completion/completions/"}, "zsh": {"-n", "usr/share/zsh/vendor-completions/_"},
+		"fish": {"--no-execute", "usr/share/fish/vendor_completions.d/"},
+	} {
+		if _, err := exec.LookPath(shell); err != nil {
+			continue // what it says is the library's
+		}
+		for _, program := range []string{"logd", "log-cli"} {
+			name := filepath.Join(root, args[1]) + "/" + program
+			if strings.HasSuffix(args[1], "_") {
+				name = filepath.Join(root, args[1]+program)
+			}
+			if shell == "fish" {
+				name += ".fish"
+			}
+			run(t, nil, shell, args[0], name)
+		}
+	}
 	t.Run("alone in an empty root", func(t *testing.T) { alone(t, root) })
 	t.Run("unit", func(t *testing.T) {
 		need(t, "systemd-analyze")
