@@ -100,7 +100,7 @@ func (l *Log) Info(ctx context.Context) (topic.Info, error) {
 // t, which may be too early. Times far ahead of the clock are not believed if a
 // later partition began before them.
 func (l *Log) Seek(t time.Time) (offset int64, err error) {
-	return l.parts.Seek(t.UnixMilli(), l.Readable(), l.ages)
+	return l.parts.SeekTime(t.UnixMilli(), l.Readable(), l.ages)
 }
 
 // Times returns when the batches from one offset up to another were appended,

@@ -131,10 +131,10 @@ func (l *List) firstAt(p *Partition, ix *index.Index, offset, end int64) (index.
 	return at, nil
 }
 
-// Seek returns the offset of the first batch before the readable end that was appended at
+// SeekTime returns the offset of the first batch before the readable end that was appended at
 // a time or later, or the readable end, see commitlog.Log.Seek. ages says which times are
 // to be believed.
-func (l *List) Seek(millis, readable int64, ages func(parts []*Partition, now int64) *retain.View) (offset int64, err error) {
+func (l *List) SeekTime(millis, readable int64, ages func(parts []*Partition, now int64) *retain.View) (offset int64, err error) {
 	err = RetryOnce(func() error {
 		offset, err = l.seek(millis, readable, ages)
 		return err
