@@ -14,7 +14,7 @@ import (
 func TestDefault(t *testing.T) {
 	want := Config{
 		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
-		WorkDir: "logs", FileMode: 0o600,
+		AuthTimeout: 10 * time.Second, WorkDir: "logs", FileMode: 0o600,
 		Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
 		BatchSize: 65536, PartitionSize: 2000 << 20, Partitions: 8,
 		DeleteAfter: 24 * time.Hour, DeleteHookTimeout: 10 * time.Minute, DeleteHookParallel: 4,
@@ -64,7 +64,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB", "delete-after": "36h",
@@ -140,6 +140,8 @@ func TestValidate(t *testing.T) {
 			`host = "localhost": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host port too large", func(c *Config) { c.Host = "localhost:65536" },
 			`host = "localhost:65536": "65536" is not a port number; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host list", func(c *Config) { c.Host = "a:1774,b:1774" },
+			`host = "a:1774,b:1774": more than one address, and logd listens on one; a list of servers for log-cli goes into LOGD_CLI_HOST; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host no host", func(c *Config) { c.Host = "a b:1" },
 			`host = "a b:1": "a b" is not a host; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"http-host empty", func(c *Config) { c.HTTPHost = "" }, ""},

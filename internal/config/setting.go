@@ -46,11 +46,12 @@ const (
 	Addresses             // any number of HOST:PORT
 	Member                // the name of a member
 	ID                    // hexadecimal digits
+	File                  // the path of a file
 )
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "FILE"}[k]
 }
 
 // many reports whether a value of this kind is any number of texts.
@@ -78,6 +79,18 @@ var settings = []Setting{{
 	Name: "http-allowed-hosts", Kind: Hosts, Default: "", Change: AtReload,
 	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.HTTPAllowedHosts }, good: checkHostName, allows: "names of hosts, without a port"},
+}, {
+	Name: "auth-file", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "file of who may do what; all may do everything if empty",
+	value: field(func(c *Config) *string { return &c.AuthFile }, file),
+}, {
+	Name: "auth-timeout", Kind: Duration, Default: "10s", Change: AtReload,
+	Usage: "longest a connection may take to show who it is, where that is needed",
+	value: field(func(c *Config) *time.Duration { return &c.AuthTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
+}, {
+	Name: "max-unauthenticated", Kind: Number, Default: "0", Change: AtReload,
+	Usage: "connections at once that have not shown who they are, where that is needed; 0 for a quarter of max-connections",
+	value: field(func(c *Config) *int { return &c.MaxUnauthenticated }, number(bounds[int]{min: 1, max: 1_000_000, zero: "a quarter of max-connections"})),
 }, {
 	Name: "workdir", Kind: Folder, Default: "logs",
 	Usage: "folder of the data",

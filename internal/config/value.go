@@ -216,6 +216,19 @@ var folder = kindOf[string]{
 	allowed: "the path of a folder",
 }
 
+// file is the path of a file, or nothing.
+var file = kindOf[string]{
+	parse:  parseText,
+	format: func(s string) string { return s },
+	check: func(s string) error {
+		if strings.ContainsRune(s, 0) {
+			return errors.New("holds a NUL byte")
+		}
+		return nil
+	},
+	allowed: "the path of a file, or empty (none)",
+}
+
 // program is words that are split without a shell.
 var program = kindOf[string]{
 	parse:  parseText,
@@ -337,6 +350,9 @@ var clusterID = kindOf[string]{
 }
 
 func checkAddress(s string) error {
+	if strings.Contains(s, ",") {
+		return errors.New("more than one address, and logd listens on one; a list of servers for log-cli goes into LOGD_CLI_HOST")
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		// The reason alone: the message names the address already.

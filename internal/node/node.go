@@ -60,6 +60,7 @@ type Node struct {
 	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors            // as the node was started
 	reload  reload
+	auth    *server.Auth // nil: everybody may do everything
 
 	progress storage.Progress
 
@@ -134,6 +135,9 @@ func (n *Node) start(ctx context.Context) error {
 	if n.share, err = n.shareOf(c); err != nil {
 		return err
 	}
+	if err = n.addAuth(c); err != nil {
+		return err
+	}
 	if n.listener, err = n.o.Listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
@@ -196,7 +200,7 @@ func (n *Node) start(ctx context.Context) error {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
 		options.MaxTopics, options.AllowedTopics, options.KeepFree = 0, nil, 0
-		if options.Producers = m.producers; options.Producers == 0 {
+		if options.Producers = int64(m.limits.Load().Producers); options.Producers == 0 {
 			options.Producers = -1
 		}
 	}
@@ -217,8 +221,9 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	so := server.Options{
-		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c),
+		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
+		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share),
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
@@ -244,7 +249,7 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	return web.New(web.Options{
-		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks,
+		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	})
@@ -385,6 +390,9 @@ func (n *Node) release(ctx context.Context) error {
 		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
 	n.metrics.topics.end()
+	if n.auth != nil {
+		n.auth.Close()
+	}
 	if m != nil {
 		errs = append(errs, m.end())
 	}

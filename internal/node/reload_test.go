@@ -112,15 +112,19 @@ func TestReload(t *testing.T) {
 				t.Errorf("one too many received %q", got)
 			}
 		}},
-		"topics":             {nil, func(c *config.Config) { c.Topics = 1 }, says(testkit.Batch("u", "x"), "ERR maximum topics allowed\r\n")},
-		"topics-whitelist":   {nil, func(c *config.Config) { c.TopicsWhitelist = []string{"v"} }, says(testkit.Batch("u", "x"), "ERR topic not allowed\r\n")},
-		"partitions":         {small, func(c *config.Config) { c.Partitions = 2 }, keeps},
-		"retention-bytes":    {small, func(c *config.Config) { c.RetentionBytes = 200 }, keeps},
-		"retention-age":      {small, func(c *config.Config) { c.RetentionAge = time.Millisecond }, says("INFO t\r\n", "MOK ")},
-		"keep-free":          {func(c *config.Config) { c.DeleteHook = "false" }, func(c *config.Config) { c.KeepFree = 1 << 30 }, func(*testing.T, *Node) {}},
-		"http-allowed-hosts": {nil, func(c *config.Config) { c.HTTPAllowedHosts = []string{"logs"} }, func(*testing.T, *Node) {}},
-		"log-level":          {nil, func(c *config.Config) { c.LogLevel = slog.LevelError }, level(slog.LevelError)},
-		"verbose":            {nil, func(c *config.Config) { c.Verbose, c.LogLevel = true, slog.LevelDebug }, level(slog.LevelDebug)},
+		"topics":              {nil, func(c *config.Config) { c.Topics = 1 }, says(testkit.Batch("u", "x"), "ERR maximum topics allowed\r\n")},
+		"topics-whitelist":    {nil, func(c *config.Config) { c.TopicsWhitelist = []string{"v"} }, says(testkit.Batch("u", "x"), "ERR topic not allowed\r\n")},
+		"partitions":          {small, func(c *config.Config) { c.Partitions = 2 }, keeps},
+		"retention-bytes":     {small, func(c *config.Config) { c.RetentionBytes = 200 }, keeps},
+		"retention-age":       {small, func(c *config.Config) { c.RetentionAge = time.Millisecond }, says("INFO t\r\n", "MOK ")},
+		"keep-free":           {func(c *config.Config) { c.DeleteHook = "false" }, func(c *config.Config) { c.KeepFree = 1 << 30 }, func(*testing.T, *Node) {}},
+		"http-allowed-hosts":  {nil, func(c *config.Config) { c.HTTPAllowedHosts = []string{"logs"} }, func(*testing.T, *Node) {}},
+		"auth-timeout":        {nil, func(c *config.Config) { c.AuthTimeout = time.Second }, func(*testing.T, *Node) {}},
+		"max-unauthenticated": {nil, func(c *config.Config) { c.MaxUnauthenticated = 3 }, func(*testing.T, *Node) {}},
+		"auth-file": {func(c *config.Config) { c.AuthFile = authFile(t, "anonymous: read,write,create,admin,monitor *") },
+			func(c *config.Config) { c.AuthFile = authFile(t, "anonymous: read t") }, says(testkit.Batch("u", "x"), "ERR unauthorized\r\n")},
+		"log-level": {nil, func(c *config.Config) { c.LogLevel = slog.LevelError }, level(slog.LevelError)},
+		"verbose":   {nil, func(c *config.Config) { c.Verbose, c.LogLevel = true, slog.LevelDebug }, level(slog.LevelDebug)},
 	}
 	for _, s := range config.Settings() {
 		test, ok := tests[s.Name]
