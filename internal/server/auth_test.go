@@ -115,7 +115,7 @@ var requests = map[protocol.Command]string{
 	protocol.Hooks: "HOOKS\r\n", protocol.Hook: "HOOK %s 0 retry\r\n", protocol.Retention: "RETENTION %s\r\n", protocol.Delete: "DELETE %s id=00\r\n",
 	protocol.Trim: "TRIM %s 0\r\n", protocol.Times: "TIMES %s 0 1\r\n", protocol.Help: "HELP\r\n", protocol.Cluster: "CLUSTER\r\n", protocol.Groups: "GROUPS\r\n",
 	protocol.Transfer: "TRANSFER a topic=%s\r\n", protocol.Drain: "DRAIN a\r\n", protocol.Leave: "LEAVE a\r\n", protocol.Replace: "REPLACE a b\r\n",
-	protocol.Set: "SETTING a b\r\n", protocol.Auth: "AUTH everything-token\r\n",
+	protocol.Set: "SETTING a b\r\n", protocol.Auth: "AUTH everything-token\r\n", protocol.Hello: "HELLO 1\r\n",
 }
 
 func request(cmd protocol.Command, name string) string {
@@ -126,7 +126,7 @@ func request(cmd protocol.Command, name string) string {
 }
 
 // open are the commands that everybody may have.
-var open = map[protocol.Command]bool{protocol.Ping: true, protocol.Help: true, protocol.Auth: true, protocol.Close: true}
+var open = map[protocol.Command]bool{protocol.Ping: true, protocol.Help: true, protocol.Auth: true, protocol.Close: true, protocol.Hello: true}
 
 // TestStrangers: who has not shown who it is gets the same answer to each command,
 // whether the topic is there or not, and nothing is done.
