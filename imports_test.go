@@ -89,7 +89,7 @@ var mayImport = map[string][]string{
 	"internal/socket":          {},
 	"internal/tlsconn":         {},
 	"internal/tlsconf":         {"internal/tlsconn"},
-	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket"},
+	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket", "internal/tlsconn"},
 	"internal/web":             {"internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
 	"internal/config":          {"internal/batch", "internal/entry", "internal/hook"},

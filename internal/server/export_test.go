@@ -167,3 +167,6 @@ func (c *SessionConn) RemoteAddr() net.Addr             { return nil }
 func (c *SessionConn) SetDeadline(time.Time) error      { return nil }
 func (c *SessionConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *SessionConn) SetWriteDeadline(time.Time) error { return nil }
+
+// ServeSecure serves one connection as ServeTLS does.
+func ServeSecure(s *Server, nc net.Conn, t *TLS) { s.serveConn(nc, t) }

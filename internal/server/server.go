@@ -46,6 +46,7 @@ type Options struct {
 
 	Timeout        time.Duration // a request from its first byte to its end, and each response write; default 15s
 	IdleTimeout    time.Duration // a connection without a request; default 30s
+	AuthTimeout    time.Duration // a handshake of TLS; default 10s
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
@@ -69,6 +70,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.IdleTimeout <= 0 {
 		o.IdleTimeout = 30 * time.Second
+	}
+	if o.AuthTimeout <= 0 {
+		o.AuthTimeout = 10 * time.Second
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 10000
@@ -150,7 +154,12 @@ func (s *Server) SetSettings(p protocol.Settings) {
 // Serve accepts connections on l until Shutdown or Close, and then returns
 // ErrServerClosed. Any other failure to accept is taken as passing, logged and
 // waited out.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
+
+// ServeTLS is Serve for clients that speak TLS, or may.
+func (s *Server) ServeTLS(l net.Listener, t *TLS) error { return s.serve(l, t) }
+
+func (s *Server) serve(l net.Listener, t *TLS) error {
 	s.mu.Lock()
 	if s.state != serving {
 		s.mu.Unlock()
@@ -182,7 +191,7 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		}
 		backoff = minBackoff
-		s.ServeConn(nc)
+		s.serveConn(nc, t)
 	}
 }
 
@@ -194,19 +203,25 @@ func (s *Server) accepting() bool {
 
 // ServeConn serves one connection in a goroutine of its own. The server owns
 // nc from here on.
-func (s *Server) ServeConn(nc net.Conn) {
+func (s *Server) ServeConn(nc net.Conn) { s.serveConn(nc, nil) }
+
+func (s *Server) serveConn(nc net.Conn, t *TLS) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.admit() {
 	case nil:
 	case protocol.ErrBusy:
+		if t != nil {
+			nc.Close() // without a byte: whoever begins a handshake is told nothing plain
+			return
+		}
 		s.refuse(nc)
 		return
 	default:
 		nc.Close()
 		return
 	}
-	c := newConn(s, nc)
+	c := newConn(s, nc, t)
 	s.members[c] = true
 	s.counters.active.Add(1)
 	s.counters.total.Add(1)
@@ -270,7 +285,7 @@ func (s *Server) forget(c *conn) {
 	if r := recover(); r != nil {
 		s.logPanic(c.from(), r)
 	}
-	c.nc.Close() // what matters was flushed or is lost to a client that is gone
+	c.accepted.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
 	s.leave(c)
 	s.counters.active.Add(-1)

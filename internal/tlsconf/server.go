@@ -111,25 +111,25 @@ func (s *Server) ClientConfig() *tls.Config {
 	}
 }
 
-// Verify returns why the other side of a connection, which is a client, would not be let
-// in now: its certificate is not signed any more, or has ended. A connection without one,
-// as it may be, is good.
-func (s *Server) Verify(state *tls.ConnectionState) error {
+// Verify returns why a client with these certificates would not be let in now: they are
+// not signed any more, or have ended. The first is its own. One without any is good where
+// that may be.
+func (s *Server) Verify(certs []*x509.Certificate) error {
 	now := s.current.Load()
 	switch {
 	case now.peers == nil:
 		return nil
-	case len(state.PeerCertificates) == 0:
+	case len(certs) == 0:
 		if now.config.ClientAuth == tls.RequireAndVerifyClientCert {
 			return errors.New("a client certificate is required now")
 		}
 		return nil
 	}
 	o := x509.VerifyOptions{Roots: now.peers, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, c := range state.PeerCertificates[1:] {
+	for _, c := range certs[1:] {
 		o.Intermediates.AddCert(c)
 	}
-	_, err := state.PeerCertificates[0].Verify(o)
+	_, err := certs[0].Verify(o)
 	return err
 }
 
