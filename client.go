@@ -41,7 +41,6 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, err
 	}
 	full := cfg.withDefaults()
-	full.serializeCallbacks()
 	return &Client{cfg: full, pool: link.NewPool(full.options())}, nil
 }
 

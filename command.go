@@ -2,7 +2,6 @@ package logd
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -46,13 +45,13 @@ type Reply struct {
 //
 // Op of the [*OpError] is the command in lower case.
 func (c *Client) Command(ctx context.Context, line string) (Reply, error) {
-	word, _, _ := strings.Cut(line, " ")
-	if err := checkCommand(line, word); err != nil {
+	call, topic, err := c.pool.Home().LineCall(line)
+	if err != nil {
 		return Reply{}, &OpError{Op: "command", Err: err}
 	}
-	call, topic := c.pool.Home().LineCall(line)
 	call.MaxBody = c.cfg.MaxReplySize
 	if f := c.pool.Do(ctx, topic, call); f != nil {
+		word, _, _ := strings.Cut(line, " ")
 		return Reply{}, failed(strings.ToLower(word), "", f)
 	}
 	defer call.Release()
@@ -66,30 +65,4 @@ func (c *Client) Command(ctx context.Context, line string) (Reply, error) {
 		}
 	}
 	return reply, nil
-}
-
-// checkCommand refuses lines that are no request for Command, before they can break
-// the connection. word is the first of the line.
-func checkCommand(line, word string) error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrInvalidRequest}, args...)...)
-	}
-	isControl := func(r rune) bool { return r < ' ' || r == 0x7f }
-	switch {
-	case len(line) > protocol.MaxLine:
-		return bad("a line of %d bytes, of at most %d", len(line), protocol.MaxLine)
-	case strings.ContainsFunc(line, isControl):
-		return bad("%q has a control character in it", line)
-	case word == "" || strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
-		return bad("%q does not begin with a command in upper case", line)
-	}
-	switch word {
-	case "BATCH", "MSG":
-		return bad("data follow %s: use Client.Append", word)
-	case "READ", "TAIL":
-		return bad("batches follow the answer to %s: use Client.Read or Client.Tail", word)
-	case "CLOSE", "HELLO", "AUTH":
-		return bad("%s is about the connection, which others share", word)
-	}
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/logd-dev/logd/internal/link"
@@ -164,42 +163,6 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-// serializeCallbacks makes the callbacks come one after another, in order, also when
-// there are several connections.
-func (cfg *ClientConfig) serializeCallbacks() {
-	var all serial
-	onConnect, onDisconnect, onConnectFailed := cfg.OnConnect, cfg.OnDisconnect, cfg.OnConnectFailed
-	cfg.OnConnect = func(addr string) { all.do(func() { onConnect(addr) }) }
-	cfg.OnDisconnect = func(addr string, reason error) { all.do(func() { onDisconnect(addr, reason) }) }
-	cfg.OnConnectFailed = func(err error, pause time.Duration) { all.do(func() { onConnectFailed(err, pause) }) }
-}
-
-// serial calls functions one after another, in order, with no lock held. If another
-// goroutine is in such a function, it calls the next ones, too.
-type serial struct {
-	mu    sync.Mutex
-	calls []func()
-	busy  bool
-}
-
-func (s *serial) do(call func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls = append(s.calls, call)
-	if s.busy {
-		return
-	}
-	s.busy = true
-	for len(s.calls) > 0 {
-		next := s.calls[0]
-		s.calls = s.calls[1:]
-		s.mu.Unlock()
-		next()
-		s.mu.Lock()
-	}
-	s.busy = false
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"logdtest/script":      {"internal/protocol", "internal/batch", "internal/producers", "logdtest/memnet"},
 	"internal/batch":       {},
 	"internal/protocol":    {"internal/batch"},
+	"internal/codec":       {"internal/batch"},
 	"internal/producers":   {"internal/batch"},
 	"internal/sequence":    {},
 	"internal/outage":      {},
@@ -120,6 +121,7 @@ var mayImport = map[string][]string{
 // of others.
 var mustNotReach = map[string][]string{
 	"internal/batch":       {"net", "os"},
+	"internal/codec":       {"net"},
 	"internal/producers":   {"net", "os", "time"},
 	"internal/sequence":    {"net", "os", "time"},
 	"internal/outage":      {"net", "os/exec"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Scanner reads the messages of one topic, one after another:
@@ -62,10 +63,10 @@ type Scanner struct {
 
 	// Scan's own.
 	result  *Result
-	batches []StoredBatch // of result, those not yet begun
-	skip    int64         // how many messages of the next batch are not wanted
-	times   []timeMark    // of batches, those that the current one does not reach yet
-	time    time.Time     // of the current batch
+	batches []StoredBatch       // of result, those not yet begun
+	skip    int64               // how many messages of the next batch are not wanted
+	times   []protocol.TimeMark // of batches, those that the current one does not reach yet
+	time    time.Time           // of the current batch
 	walk    batch.Messages
 	offset  int64 // of the batch that walk is in
 	next    int64 // the offset that follows that batch
@@ -263,7 +264,7 @@ func (s *Scanner) nextBatch(ctx context.Context) error {
 	s.walk = batch.Messages{Data: b.Data()}
 	s.offset, s.next = b.Offset, b.Next()
 	for len(s.times) > 0 && s.times[0].Offset <= b.Offset {
-		s.time, s.times = s.times[0].Time, s.times[1:]
+		s.time, s.times = time.UnixMilli(s.times[0].Millis).UTC(), s.times[1:]
 	}
 	for ; s.skip > 0; s.skip-- {
 		s.walk.Next()

@@ -29,8 +29,8 @@ const (
 // arrival is what the fetcher hands to Scan: batches, a gap, or the end.
 type arrival struct {
 	result *Result
-	skip   int64      // how many messages of the first batch are not wanted
-	times  []timeMark // of the batches, as far as they are wanted and known
+	skip   int64               // how many messages of the first batch are not wanted
+	times  []protocol.TimeMark // of the batches, as far as they are wanted and known
 	gone   *GoneError
 	topic  string // id of the topic that the batches are of, if it is known
 	end    ScanEnd
@@ -299,7 +299,7 @@ func (f *fetcher) accept(result *Result) arrival {
 
 // times asks when the batches were appended. What can't be known holds up no
 // message: whatever is wrong with the server, the next read meets it, too.
-func (f *fetcher) times(result *Result) []timeMark {
+func (f *fetcher) times(result *Result) []protocol.TimeMark {
 	for !f.timeless {
 		marks, err := f.client.times(f.ctx, f.s.topic, result.Offset, result.Next)
 		switch {

@@ -3,23 +3,15 @@ package logd
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
-// timeMark says that the batches from an offset on, up to the offset of the
-// next mark, were appended at a time.
-type timeMark struct {
-	Offset int64
-	Time   time.Time // by the server's clock, to the millisecond, in UTC
-}
-
 // times returns when the batches between two offsets were appended: a mark for
 // the first batch at or after from, and one for each batch before to whose time
 // is not that of the batch before.
-func (c *Client) times(ctx context.Context, topic string, from, to int64) ([]timeMark, error) {
+func (c *Client) times(ctx context.Context, topic string, from, to int64) ([]protocol.TimeMark, error) {
 	const op = "times"
 	asked := protocol.NewTimesRange(topic, from, to)
 	for more := true; more; {
@@ -36,9 +28,5 @@ func (c *Client) times(ctx context.Context, topic string, from, to int64) ([]tim
 			return nil, &OpError{Op: op, Topic: topic, Addr: addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
 		}
 	}
-	var marks []timeMark
-	for _, m := range asked.Marks {
-		marks = append(marks, timeMark{m.Offset, time.UnixMilli(m.Millis).UTC()})
-	}
-	return marks, nil
+	return asked.Marks, nil
 }

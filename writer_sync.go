@@ -1,10 +1,6 @@
 package logd
 
-import (
-	"context"
-	"slices"
-	"sync"
-)
+import "context"
 
 // WriteSync takes the messages, in order, sends them without waiting for more, and
 // returns when it is known of each what became of it: one WriteResult for each
@@ -16,76 +12,54 @@ import (
 // not known yet have ctx's error, which is [IsUnknown]: the Writer goes on to
 // deliver these messages.
 func (w *Writer) WriteSync(ctx context.Context, bodies ...[]byte) ([]WriteResult, error) {
-	n := len(bodies)
-	s := syncWrite{results: make([]WriteResult, n), known: make([]bool, n), changed: make(chan struct{}, 1)}
+	type told struct {
+		message int
+		result  WriteResult
+	}
+	answers := make(chan told, len(bodies)) // room for all: no callback waits
 	var refused error
+	taken := 0
 	for i, body := range bodies {
-		if refused = w.WriteFunc(ctx, body, func(r WriteResult) { s.set(i, r) }); refused != nil {
+		refused = w.WriteFunc(ctx, body, func(r WriteResult) { answers <- told{i, r} })
+		if refused != nil {
 			break
 		}
-		s.taken++
+		taken++
 	}
 	w.mu.Lock()
 	w.buffer.seal()
 	w.mu.Unlock()
 	w.rouse()
-	return s.wait(ctx, w.topic, refused)
-}
 
-// syncWrite collects the results of one WriteSync.
-type syncWrite struct {
-	taken   int           // the first of the messages, of which a result comes
-	changed chan struct{} // holds one
-
-	mu      sync.Mutex
-	results []WriteResult
-	known   []bool // of which messages they are
-	count   int
-}
-
-// set notes the result of the i-th message.
-func (s *syncWrite) set(i int, r WriteResult) {
-	s.mu.Lock()
-	s.results[i], s.known[i] = r, true
-	s.count++
-	s.mu.Unlock()
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-}
-
-// wait waits until the results of all messages that were taken are known, or ctx
-// ends. The others have the error with which one of them was refused.
-func (s *syncWrite) wait(ctx context.Context, topic string, refused error) ([]WriteResult, error) {
-	var ended error
-	for ended == nil && !s.complete() {
-		select {
-		case <-s.changed:
-		case <-ctx.Done():
-			ended = &OpError{Op: "write", Topic: topic, Err: ctx.Err(), Outcome: OutcomeUnknown}
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	results := slices.Clone(s.results) // some of s.results may be set later
-	var first error
+	results := make([]WriteResult, len(bodies))
+	unknown := &OpError{Op: "write", Topic: w.topic, Outcome: OutcomeUnknown}
 	for i := range results {
-		switch {
-		case i >= s.taken:
-			results[i].Err = refused
-		case !s.known[i]:
-			results[i].Err = ended
-		}
-		if first == nil {
-			first = results[i].Err
+		if results[i].Err = refused; i < taken {
+			results[i].Err = unknown
 		}
 	}
-	return results, first
+	for range taken {
+		select {
+		case a := <-answers:
+			results[a.message] = a.result
+		case <-ctx.Done():
+			unknown.Err = ctx.Err()
+			for len(answers) > 0 {
+				a := <-answers
+				results[a.message] = a.result
+			}
+			return results, firstError(results)
+		}
+	}
+	return results, firstError(results)
 }
 
-func (s *syncWrite) complete() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count == s.taken
+// firstError returns the first of the results' errors, nil if there is none.
+func firstError(results []WriteResult) error {
+	for _, r := range results {
+		if r.Err != nil {
+			return r.Err
+		}
+	}
+	return nil
 }

@@ -113,20 +113,6 @@ func (l *Link) Call(kind AnswerKind, req *protocol.Request) *Call {
 	return cl
 }
 
-// LineCall returns a call with AnswerAny for a request line, given without its line
-// end, and the topic that it is about, if any. The request has no data after it, and
-// its answer no batches.
-func (l *Link) LineCall(line string) (cl *Call, topic string) {
-	cl = l.calls.get(AnswerAny)
-	cl.line = append(cl.line[:0], line...)
-	var req protocol.Request
-	protocol.ParseRequest(cl.line, &req) // for the command; what is wrong with it is for the server to say
-	topic = string(req.Topic)
-	cl.line = append(cl.line, "\r\n"...)
-	cl.sends(req.Command)
-	return cl, topic
-}
-
 // sends notes that the call's line is the request, of that command.
 func (cl *Call) sends(c protocol.Command) {
 	cl.out = cl.line

@@ -22,7 +22,7 @@ type Options struct {
 	MaxReplySize int64
 
 	// The callbacks are called by goroutines of the Link, which wait for them, and
-	// with no lock held.
+	// with no lock held. A Pool calls them one after another, in order.
 	OnConnect       func(addr string)
 	OnDisconnect    func(addr string, reason error)
 	OnConnectFailed func(err error, pause time.Duration)

@@ -37,7 +37,7 @@ type Pool struct {
 
 // NewPool returns a Pool that connects when it is first used.
 func NewPool(o Options) *Pool {
-	return newPool(o, newServers(o.Addrs), false)
+	return newPool(o.inOrder(), newServers(o.Addrs), false)
 }
 
 func newPool(o Options, servers *Servers, single bool) *Pool {

@@ -1,4 +1,4 @@
-package logd
+package link
 
 import (
 	"slices"
