@@ -97,6 +97,7 @@ var mayImport = map[string][]string{
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
 		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic",
+		"internal/tlsconf",
 	},
 	"internal/version": {},
 	"internal/exit":    {},

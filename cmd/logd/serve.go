@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/version"
 )
@@ -40,6 +41,9 @@ func (a *app) serve([]string) (err error) {
 	c, origins, err := a.load(a.configFile)
 	if err != nil {
 		return err
+	}
+	if err := node.Check(&c); err != nil {
+		return exit.With(exit.Config, err)
 	}
 	a.logger = newLogger(a.stderr, &c)
 	stopProfiles, err := a.startProfiles()

@@ -215,6 +215,19 @@ var folder = kindOf[string]{
 	allowed: "the path of a folder",
 }
 
+// file is the path of a file, or nothing.
+var file = kindOf[string]{
+	parse:  parseText,
+	format: func(s string) string { return s },
+	check: func(s string) error {
+		if strings.ContainsRune(s, 0) {
+			return errors.New("holds a NUL byte")
+		}
+		return nil
+	},
+	allowed: "the path of a file, or empty (none)",
+}
+
 // program is words that are split without a shell.
 var program = kindOf[string]{
 	parse:  parseText,

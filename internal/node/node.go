@@ -53,15 +53,17 @@ type Node struct {
 	hooks   *hooks                 // nil if there is no delete hook
 	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors
+	secured secured
 
 	listener, httpListener net.Listener
 
-	group   sync.WaitGroup
-	cut     context.Context // ends with Close
-	cutNow  context.CancelFunc
-	stopped chan struct{} // closed when the node has ended
-	once    sync.Once
-	err     error // good once stopped is closed
+	group    sync.WaitGroup
+	cut      context.Context // ends with Close
+	cutNow   context.CancelFunc
+	stopping chan struct{} // closed when the node begins to end
+	stopped  chan struct{} // closed when the node has ended
+	once     sync.Once
+	err      error // good once stopped is closed
 
 	failMu sync.Mutex
 	failed error // why a server ended by itself
@@ -80,8 +82,9 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.release(context.Background()))
 	}
+	n.group.Go(n.watchCertificates)
 	n.group.Go(func() {
-		if err := n.server.Load().Serve(n.listener); !errors.Is(err, server.ErrServerClosed) {
+		if err := n.serveProtocol(n.server.Load()); !errors.Is(err, server.ErrServerClosed) {
 			n.fail(err)
 		}
 	})
@@ -95,7 +98,7 @@ func newNode(o Options) *Node {
 	if o.Listen == nil {
 		o.Listen = listen
 	}
-	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
+	n := &Node{o: o, log: o.Logger, stopping: make(chan struct{}), stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
 	n.metrics = newMetrics(n)
 	return n
@@ -119,6 +122,12 @@ func (n *Node) warnOfMode() {
 
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
+	n.secured = newSecured(c)
+	commit, err := n.secured.prepare(c)
+	if err != nil {
+		return err
+	}
+	commit()
 	limit, err := descriptorLimit()
 	if err != nil {
 		return fmt.Errorf("limit on open files: %w", err)
@@ -234,12 +243,16 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 // newWeb returns the server of HTTP, which is there before the store is.
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
-	return web.New(web.Options{
+	o := web.Options{
 		Protocol: n.server.Load, Ready: n.Ready,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Timeout: c.Timeout, IdleTimeout: c.IdleTimeout,
 		AllowedHosts: c.HTTPAllowedHosts, MaxConnections: n.share.http,
-	})
+	}
+	if t := n.secured.http; t != nil {
+		o.TLS, o.Verify, o.Ended = t.Config(), t.Verify, t.Count
+	}
+	return web.New(o)
 }
 
 // listen listens on a TCP address. One of IPv4 is one of IPv4 alone: to package
@@ -327,6 +340,7 @@ func flushInterval(c *config.Config) time.Duration {
 // release takes apart what start has put together, in the opposite order.
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
+	close(n.stopping)
 	m := n.member.Load()
 	if m != nil && m.node != nil && ctx.Err() == nil {
 		m.handOver(ctx)

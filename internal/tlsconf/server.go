@@ -44,18 +44,12 @@ type loaded struct {
 	peers  *x509.CertPool // signs the certificates of the other side; nil: nobody is asked
 }
 
-// NewServer returns the TLS of a listener, by the files. Protocol is the one that ALPN
-// agrees on: a client that offers others alone is refused. Prefix, "tls-" say, begins the
-// names of the settings that name the files, and clientCA is the rest of that for
-// ClientCA.
-func NewServer(prefix, clientCA, protocol string, f Files) (*Server, error) {
-	s := &Server{prefix: prefix, clientCA: clientCA, protocol: protocol}
-	commit, err := s.Prepare(f)
-	if err != nil {
-		return nil, err
-	}
-	commit()
-	return s, nil
+// NewServer returns the TLS of a listener, which is of no use before the first Prepare is
+// committed. Protocol is the one that ALPN agrees on: a client that offers others alone is
+// refused. Prefix, "tls-" say, begins the names of the settings that name the files, and
+// clientCA is the rest of that for ClientCA.
+func NewServer(prefix, clientCA, protocol string) *Server {
+	return &Server{prefix: prefix, clientCA: clientCA, protocol: protocol}
 }
 
 // Prepare reads the files and checks that they fit together. Nothing has changed until

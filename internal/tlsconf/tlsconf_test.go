@@ -78,10 +78,16 @@ func talk(t *testing.T, d *Dialer, addr string) (*tls.ConnectionState, error) {
 
 func newServer(t *testing.T, f Files) *Server {
 	t.Helper()
-	s, err := NewServer("tls-", "client-ca", Protocol, f)
+	return prepared(t, NewServer("tls-", "client-ca", Protocol), f)
+}
+
+func prepared(t *testing.T, s *Server, f Files) *Server {
+	t.Helper()
+	commit, err := s.Prepare(f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	commit()
 	return s
 }
 
@@ -336,11 +342,7 @@ func TestClientConfig(t *testing.T) {
 	a, b := testkit.NewAuthority(t), testkit.NewAuthority(t)
 	member := func(a *testkit.Authority, name string) *Server {
 		cert, key := a.Issue(t, name, local)
-		s, err := NewServer("peer-tls-", "ca", "logd-peer", Files{Cert: cert, Key: key, ClientCA: a.File})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return prepared(t, NewServer("peer-tls-", "ca", "logd-peer"), Files{Cert: cert, Key: key, ClientCA: a.File})
 	}
 	addr := serve(t, member(a, "one").Config())
 	dial := func(s *Server) error {
