@@ -21,7 +21,6 @@ type sender struct {
 	spare   []*slot              // memory for batches from the backlog
 	cursor  int64                // number of the last batch that was taken from the backlog
 	drained bool                 // the backlog has nothing that is not in line or held
-	age     *time.Timer          // ends when the open batch may be due
 	pause   *time.Timer          // ends when the next probe may begin
 	reports outage.Reports
 
@@ -47,16 +46,17 @@ func (w *Writer) begin(err error, failures int) {
 		timer.Stop()
 		return timer
 	}
-	w.age, w.pause, w.patience = stopped(), stopped(), stopped()
+	w.pause, w.patience = stopped(), stopped()
 	w.reports = outage.Reports{Handler: w.cfg.OnError, Kind: kindOf, Sum: addUp, Due: stopped()}
 	w.numbers = sequence.New(newPID)
-	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.Messages()
+	w.buffer.Backlogged = w.backlog.Len() > 0
+	w.buffer.Found(w.backlog.Messages())
 	switch {
 	case err != nil:
 		w.state, w.cause = StateFailing, err
 		w.failures = failures
 		w.delay()
-	case w.backlogged:
+	case w.buffer.Backlogged:
 		w.state = StateFlushing
 	}
 }
@@ -70,8 +70,8 @@ func (w *Writer) run() {
 		}
 	}
 	for {
-		for s, ok := w.line.UnderWay(); ok && s.pending.Ready(); s, ok = w.line.UnderWay() {
-			w.answered(s.pending.Wait(context.Background()))
+		for s, ok := w.line.UnderWay(); ok && s.Pending.Ready(); s, ok = w.line.UnderWay() {
+			w.answered(s.Pending.Wait(context.Background()))
 		}
 		if w.state != StateFailing {
 			w.send()
@@ -82,7 +82,7 @@ func (w *Writer) run() {
 		if w.look() {
 			break
 		}
-		if s, ok := w.line.UnderWay(); !ok || !s.pending.Ready() {
+		if s, ok := w.line.UnderWay(); !ok || !s.Pending.Ready() {
 			w.sleep()
 		}
 	}
@@ -92,14 +92,13 @@ func (w *Writer) run() {
 // look reports whether the Writer is closed and has nothing more to do. It also
 // tells of messages that were dropped.
 func (w *Writer) look() (over bool) {
-	w.mu.Lock()
-	drops, orphans := w.buffer.unreported, w.buffer.orphans
-	w.buffer.unreported, w.buffer.orphans = 0, nil
+	w.buffer.Lock()
+	drops, orphans := w.buffer.TakeDropped()
 	closing := w.closing
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	if drops > 0 {
 		for _, o := range orphans {
-			o.done(WriteResult{Delta: o.delta, Err: w.notTaken("write", ErrDropped)})
+			o.Done(WriteResult{Delta: o.Delta, Err: w.notTaken("write", ErrDropped)})
 		}
 		w.report(&DropError{Topic: w.topic, Messages: drops})
 	}
@@ -112,16 +111,16 @@ func (w *Writer) sleep() {
 	var answer <-chan struct{}
 	head, waits := w.line.UnderWay()
 	if waits {
-		answer = head.pending.link.Answered()
+		answer = head.Pending.Answered()
 	}
 	select {
 	case <-answer:
-		head.pending.link.Taken()
+		head.Pending.Taken()
 	case <-w.wake:
-	case <-w.age.C:
-		w.mu.Lock()
-		w.armed = false
-		w.mu.Unlock()
+	case <-w.buffer.Due.C:
+		w.buffer.Lock()
+		w.buffer.Look()
+		w.buffer.Unlock()
 	case <-w.pause.C:
 		w.reconnect.On(outage.PauseEnds)
 	case <-w.patience.C:
@@ -141,9 +140,9 @@ func (w *Writer) sleep() {
 // fail makes the Writer failing, because of cause, or notes the cause of
 // another attempt's failure.
 func (w *Writer) fail(cause error) {
-	w.mu.Lock()
+	w.buffer.Lock()
 	entered := w.failNow(cause)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(entered)
 }
 
@@ -158,7 +157,7 @@ func (w *Writer) failNow(cause error) (entered bool) {
 	if w.state == StateFailing {
 		w.cause = cause
 		if !w.closing && !w.cfg.WriteWhileFailing {
-			w.refusal = w.notTaken("write", w.because(cause))
+			w.buffer.Refuse(w.notTaken("write", w.because(cause)))
 		}
 		return false
 	}
@@ -169,29 +168,29 @@ func (w *Writer) failNow(cause error) (entered bool) {
 
 // setState enters another state and tells of it.
 func (w *Writer) setState(state WriterState, cause error) {
-	w.mu.Lock()
+	w.buffer.Lock()
 	changed := w.enter(state, cause)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(changed)
 }
 
 // enter enters a state, and reports whether it is another one than before. Caller
-// holds mu and calls tellState later.
+// holds the buffer's lock and calls tellState later.
 func (w *Writer) enter(state WriterState, cause error) (changed bool) {
 	changed = w.state != state
 	w.state, w.cause = state, cause
-	if !w.closing {
-		w.refusal = nil
-	}
+	var refusal error
 	if state == StateFailing {
 		err := w.because(cause)
-		if !w.closing && !w.cfg.WriteWhileFailing {
-			w.refusal = w.notTaken("write", err)
+		w.buffer.FailFlushes(err)
+		if !w.cfg.WriteWhileFailing {
+			refusal = w.notTaken("write", err)
 		}
-		w.account.failFlushes(err)
-		w.wakeForRoom()
 	} else {
-		w.endFlushes()
+		w.buffer.EndFlushes()
+	}
+	if !w.closing {
+		w.buffer.Refuse(refusal)
 	}
 	return changed
 }
@@ -221,9 +220,9 @@ func (w *Writer) advance() {
 		return
 	}
 	w.shelve()
-	w.mu.Lock()
-	closing, backlogged := w.closing, w.backlogged
-	w.mu.Unlock()
+	w.buffer.Lock()
+	closing, backlogged := w.closing, w.buffer.Backlogged
+	w.buffer.Unlock()
 	switch {
 	case w.reconnect.Running() || w.reconnect == outage.Over:
 	case !closing && w.reconnect == outage.Idle:
@@ -247,22 +246,19 @@ func (w *Writer) shelve() {
 			w.held = nil
 			w.giveUp(s, cause)
 		}
-		w.mu.Lock()
+		w.buffer.Lock()
 		if !w.cfg.WriteWhileFailing {
-			w.buffer.seal()
+			w.buffer.Seal()
 		}
-		w.mu.Unlock()
+		w.buffer.Unlock()
 	}
 	for {
-		w.mu.Lock()
-		w.sealDue()
-		if w.buffer.ready.Len() == 0 {
-			w.mu.Unlock()
+		w.buffer.Lock()
+		s := w.buffer.Next()
+		w.buffer.Unlock()
+		if s == nil {
 			break
 		}
-		s := w.buffer.ready.Pop()
-		w.unsettled = s.ticket
-		w.mu.Unlock()
 		w.number(s)
 		w.giveUp(s, cause)
 	}
@@ -295,21 +291,21 @@ func (w *Writer) reached(err error) {
 	}
 	w.cursor, w.drained = 0, false
 	backlogged := w.backlog.Len() > 0
-	w.mu.Lock()
-	w.backlogged = backlogged
+	w.buffer.Lock()
+	w.buffer.Backlogged = backlogged
 	next := StateConnected
-	if w.backlogged || w.closing {
+	if w.buffer.Backlogged || w.closing {
 		next = StateFlushing
 	}
 	changed := w.enter(next, nil)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(changed)
 }
 
 // tellBatch tells OnBatch what became of the batch.
 func (w *Writer) tellBatch(s *slot, offset int64, err error) {
 	if w.cfg.OnBatch != nil {
-		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.messages, Raw: s.raw, FromBacklog: s.record != 0, Err: err})
+		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.Messages, Raw: s.Raw, FromBacklog: s.Record != 0, Err: err})
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/logd-dev/logd/internal/quantity"
 )
 
 // maxFile is the size of the largest configuration file, in bytes.
@@ -40,7 +42,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %s", path, formatSize(maxFile))
+		return nil, fmt.Errorf("%s: larger than %s", path, quantity.FormatSize(maxFile))
 	}
 	return bytes.TrimPrefix(data, byteOrderMark), nil
 }

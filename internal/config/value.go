@@ -15,6 +15,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/hook"
+	"github.com/logd-dev/logd/internal/quantity"
 )
 
 // value is the typed part of a setting: how texts become a field of a Config
@@ -151,7 +152,7 @@ func number(b bounds[int]) kindOf[int] {
 }
 
 func size(b bounds[int64]) kindOf[int64] {
-	return kindOf[int64]{parse: parseSize, format: formatSize, check: b.check, allowed: b.describe(formatSize)}
+	return kindOf[int64]{parse: quantity.ParseSize, format: quantity.FormatSize, check: b.check, allowed: b.describe(quantity.FormatSize)}
 }
 
 func duration(b bounds[time.Duration]) kindOf[time.Duration] {

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 
 	"github.com/logd-dev/logd/internal/storage/commitlog"
+	"github.com/logd-dev/logd/internal/storage/numbers"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -17,10 +18,22 @@ func (s *Store) shareWithLogs(dir fs.FileInfo) {
 	if o.Managed {
 		sh.Policy = commitlog.Policy{Told: true}
 	}
-	sh.Producers, sh.QueueBytes, sh.JournalCompact = o.Producers, o.QueueBytes, o.journalCompact
+	sh.QueueBytes, sh.JournalCompact = o.QueueBytes, o.journalCompact
 	sh.FS, sh.Files, sh.Syncs, sh.Deleted, sh.Device = s.fs, s.files, s.syncs, s.deleted, commitlog.DeviceOf(dir)
-	s.interval, s.keeper = newInterval(s), newKeeper(s)
-	sh.Owner, sh.Unsynced, sh.Numbered = owner{s}, s.interval.alarm, s.keeper.alarm
+	sh.Numbers = &numbers.Keeper{
+		FS: s.fs, FileMode: o.FileMode, Clock: o.Clock, Logger: s.log, Window: o.Producers, Memory: o.numberBytes, Managed: o.Managed, Books: s.books,
+	}
+	sh.Numbers.Start()
+	s.interval = newInterval(s)
+	sh.Owner, sh.Unsynced = owner{s}, s.interval.alarm
+}
+
+// books returns what the logs know of their numbered batches.
+func (s *Store) books() (books []*numbers.Book) {
+	for _, l := range s.All() {
+		books = append(books, l.Numbers())
+	}
+	return books
 }
 
 // owner is the store as its logs see it.
@@ -41,9 +54,6 @@ func (o owner) SyncLater() {
 
 // Begun implements Owner.
 func (o owner) Begun(l *Log) { o.s.retention.kick(l) }
-
-// Go implements Owner.
-func (o owner) Go(f func()) bool { return o.s.keeper.goLoad(f) }
 
 // Gone implements Owner.
 func (o owner) Gone(l *Log) { o.s.forget(l) }

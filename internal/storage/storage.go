@@ -17,8 +17,8 @@
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: reopening.passing, Store.creating, interval.passing, deleted.Topics, those
-// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu,
-// keeper.mu. A log calls its store, see commitlog.Owner, with what locks it says there.
+// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu.
+// A log calls its store, see commitlog.Owner, with what locks it says there.
 package storage
 
 import (
@@ -36,6 +36,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -45,11 +46,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time                            { return time.Now() }
-func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
 type noObserver struct{}
 
@@ -127,7 +123,7 @@ type Options struct {
 
 func (o *Options) setDefaults() {
 	if o.Clock == nil {
-		o.Clock = systemClock{}
+		o.Clock = clock.System{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -201,7 +197,6 @@ type Store struct {
 	closed bool
 
 	interval  *interval
-	keeper    *keeper
 	retention *retention
 	scrub     atomic.Pointer[scrub.Scrubber]
 	deleted   *deleted.Topics
@@ -472,7 +467,7 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Duplicates.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Numbers.Duplicates(),
 		OpenFiles: s.files.Count(), Forced: s.shared.Forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
@@ -511,15 +506,14 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.shared.Closing.Store(true)
 
+	s.shared.Numbers.Stop()
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
 		sb.Stop()
 	}
 	s.retention.stop()
 	s.interval.stop()
-	s.keeper.stop()
 	var g errgroup.Group
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex

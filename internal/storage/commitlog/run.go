@@ -62,7 +62,7 @@ func (l *Log) hasAt(offset int64, how cutting) bool {
 	if offset != next {
 		return offset < next
 	}
-	parts := l.partitions()
+	parts := l.parts.All()
 	return l.headAt(parts, offset, how) != len(parts)-1
 }
 
@@ -86,16 +86,16 @@ func (l *Log) tryRoll(ctx context.Context, offset int64) error {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	defer l.failOnPanic("rotate")
-	head := l.head()
+	head := l.parts.Head()
 	switch e := l.failed.Load(); {
 	case e != nil:
 		return ReadOnly(e)
 	case offset != l.next.Load():
 		return fmt.Errorf("%w: a partition at %d of a log that ends at %d", ErrOffset, offset, l.next.Load())
-	case head.end.Load() == head.base:
+	case head.End.Load() == head.Base:
 		return nil
 	}
-	err := l.readyHead()
+	err := l.parts.ReadyHead()
 	if err == nil {
 		err = l.rotate()
 	}

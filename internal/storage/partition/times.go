@@ -1,9 +1,6 @@
-package commitlog
+package partition
 
 import (
-	"errors"
-	"io/fs"
-
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/walk"
@@ -12,74 +9,66 @@ import (
 
 // Times returns when the batches from one offset up to another were appended,
 // as up to limit marks: one for the first batch at or after from, and one for
-// each at which the time changes. Nothing at or behind to, or behind the
-// readable end, is in them. They come from the index; the log itself is read
+// each at which the time changes. They come from the index; the log itself is read
 // where from is no offset that the index knows, a few KiB.
 //
-// Offsets ascend. Times do within a partition; see Seek for how exact they are.
-func (l *Log) Times(from, to int64, limit int) (marks []topic.TimeMark, err error) {
-	err = retryOnce(func() error {
+// Offsets ascend. Times do within a partition.
+func (l *List) Times(from, to int64, limit int) (marks []topic.TimeMark, err error) {
+	err = RetryOnce(func() error {
 		marks, err = l.times(from, to, limit)
 		return err
 	})
 	return marks, err
 }
 
-func (l *Log) times(from, to int64, limit int) ([]topic.TimeMark, error) {
+func (l *List) times(from, to int64, limit int) ([]topic.TimeMark, error) {
 	var marks []topic.TimeMark
-	to = min(to, l.Readable())
-	for _, p := range l.partitions() {
-		if p.base >= to || len(marks) >= limit {
+	for _, p := range l.All() {
+		if p.Base >= to || len(marks) >= limit {
 			break
 		}
-		if p.end.Load() <= max(from, p.base) {
+		if p.End.Load() <= max(from, p.Base) {
 			continue
 		}
 		n := len(marks)
-		if sum := p.sum.Load(); sum != nil && (sum.Batches == 0 ||
+		if sum := p.Sum.Load(); sum != nil && (sum.Batches == 0 ||
 			n > 0 && sum.First == marks[n-1].Millis && sum.Last == sum.First) {
 			continue
 		}
-		if err := l.ensureIndex(p); err != nil {
-			if l.justRemoved(p, err) {
+		if err := l.EnsureIndex(p); err != nil {
+			if l.JustRemoved(p, err) {
 				continue
 			}
 			return nil, err
 		}
-		ix := p.index()
+		ix := p.Index()
 		var err error
 		if marks, err = l.partitionTimes(marks, p, ix, from, to, limit); err != nil {
-			if l.justRemoved(p, err) {
+			if l.JustRemoved(p, err) {
 				continue
 			}
-			return nil, l.readError(p, ix, max(from, p.base), err)
+			return nil, l.ReadError(p, ix, max(from, p.Base), err)
 		}
 	}
 	return marks, nil
 }
 
-// justRemoved reports whether err says that retention has removed the partition
-// a moment ago.
-func (l *Log) justRemoved(p *partition, err error) bool {
-	return errors.Is(err, fs.ErrNotExist) && l.lost(p)
-}
-
 // partitionTimes is Times for one partition: it adds to marks.
-func (l *Log) partitionTimes(marks []topic.TimeMark, p *partition, ix *index.Index, from, to int64, limit int) ([]topic.TimeMark, error) {
+func (l *List) partitionTimes(marks []topic.TimeMark, p *Partition, ix *index.Index, from, to int64, limit int) ([]topic.TimeMark, error) {
 	pos, millis := int64(0), int64(-1)
 	if n := len(marks); n > 0 {
 		millis = marks[n-1].Millis
 	} else {
-		first, err := l.firstAt(p, ix, max(from, p.base), min(to, p.end.Load()))
+		first, err := l.firstAt(p, ix, max(from, p.Base), min(to, p.End.Load()))
 		if err != nil || first.Pos < 0 {
 			return marks, err
 		}
-		marks = append(marks, topic.TimeMark{Offset: p.base + first.Pos, Millis: first.Millis})
+		marks = append(marks, topic.TimeMark{Offset: p.Base + first.Pos, Millis: first.Millis})
 		pos, millis = first.Pos+1, first.Millis
 	}
-	end := min(to, p.end.Load())
+	end := min(to, p.End.Load())
 	err := ix.Changes(pos, millis, func(e *index.Entry) bool {
-		offset := l.pastDamage(p.base + e.Pos)
+		offset := l.PastDamage(p.Base + e.Pos)
 		if offset >= end {
 			return false
 		}
@@ -98,9 +87,9 @@ func (l *Log) partitionTimes(marks []topic.TimeMark, p *partition, ix *index.Ind
 
 // firstAt returns the position and time of a partition's first batch at or
 // behind offset and before end; position -1 stands for none.
-func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.Entry, error) {
+func (l *List) firstAt(p *Partition, ix *index.Index, offset, end int64) (index.Entry, error) {
 	none := index.Entry{Pos: -1}
-	at, next, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= offset-p.base })
+	at, next, err := ix.Search(func(e *index.Entry) bool { return e.Pos <= offset-p.Base })
 	if err != nil {
 		return none, err
 	}
@@ -110,25 +99,25 @@ func (l *Log) firstAt(p *partition, ix *index.Index, offset, end int64) (index.E
 		}
 	}
 	known := at.Pos // the position up to which at's time holds
-	if past := l.pastDamage(p.base + at.Pos); past > p.base+at.Pos {
-		at.Pos = past - p.base
+	if past := l.PastDamage(p.Base + at.Pos); past > p.Base+at.Pos {
+		at.Pos = past - p.Base
 	}
-	if p.base+at.Pos < offset {
-		f, err := p.file.Acquire(files.ToRead)
+	if p.Base+at.Pos < offset {
+		f, err := p.File.Acquire(files.ToRead)
 		if err != nil {
 			return none, err
 		}
-		defer p.file.Release()
-		w := walk.New(f, l.name)
+		defer p.File.Release()
+		w := walk.New(f, l.Topic)
 		defer w.Free()
-		for p.base+at.Pos < min(offset, end) {
-			if err := w.Step(&at, l.segmentEnd(p, p.base+at.Pos)-p.base); err != nil {
+		for p.Base+at.Pos < min(offset, end) {
+			if err := w.Step(&at, l.SegmentEnd(p, p.Base+at.Pos)-p.Base); err != nil {
 				return none, err
 			}
-			at.Pos = l.pastDamage(p.base+at.Pos) - p.base
+			at.Pos = l.PastDamage(p.Base+at.Pos) - p.Base
 		}
 	}
-	if p.base+at.Pos >= end {
+	if p.Base+at.Pos >= end {
 		return none, nil
 	}
 	if at.Pos > known && next.Pos >= 0 && at.Pos >= next.Pos {
