@@ -26,7 +26,7 @@
 // None is held while something is read, written or dialed, nor over the callbacks of
 // [Options], nor over a send to a channel that could wait: wake, turn and a call's done
 // have room for what is sent there. A look at a socket under conn.mu does not wait. Of
-// what Options.Dial has made, the deadlines are set and Close is called under conn.mu.
+// what Options.Dial has made, only deadlines are set under conn.mu.
 //
 // A Call belongs to its caller, to be looked at and written without a lock, until
 // it is given to a connection, and then again when it is over. In between, its
