@@ -133,8 +133,10 @@ func (n *Node) warnOfMode() {
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
 	n.secured = newSecured(c)
-	if err := n.reload.add(&part{name: "tls", prepare: n.secured.prepare, files: n.secured.files}); err != nil {
-		return err
+	if len(n.secured.all(c)) > 0 {
+		if err := n.reload.add(&part{name: "tls", prepare: n.secured.prepare, files: n.secured.files}); err != nil {
+			return err
+		}
 	}
 	var err error
 	if n.share, err = n.shareOf(c); err != nil {

@@ -216,7 +216,9 @@ func TestHandshakeTimeout(t *testing.T) {
 		defer nc.Close()
 		began := time.Now()
 		server.ServeSecure(s, srv, secure)
+		dribbled := make(chan struct{})
 		go func() {
+			defer close(dribbled)
 			for _, b := range []byte("\x16\x03\x01\x02\x00" + strings.Repeat("x", 100)) {
 				if _, err := nc.Write([]byte{b}); err != nil {
 					return
@@ -226,6 +228,7 @@ func TestHandshakeTimeout(t *testing.T) {
 		}()
 		io.Copy(io.Discard, nc)
 		elapsed(t, began, 10*time.Second)
+		<-dribbled
 	})
 }
 
