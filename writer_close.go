@@ -14,11 +14,8 @@ func (w *Writer) over() bool {
 	state := w.state
 	taken, backlogged := w.buffer.Ready(), w.buffer.Backlogged
 	w.buffer.Unlock()
-	if !w.closeSeen {
-		w.closeSeen = true
-		if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
-			w.setState(StateFlushing, nil)
-		}
+	if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
+		w.setState(StateFlushing, nil)
 	}
 	switch {
 	case w.line.Len() > 0 || w.reconnect.Running() || taken:

@@ -24,17 +24,14 @@ type sender struct {
 	pause   *time.Timer          // ends when the next probe may begin
 	reports outage.Reports
 
-	again    bool        // what is in line is to be sent again, after a probe
-	since    time.Time   // when sending again began; zero if all is well
-	reason   error       // why what is in line was sent in vain, the last time
-	patience *time.Timer // ends when the Writer may fail for that
-	sentOn   bool        // reason is a server that has named another one
+	trial    outage.Trial // of what is in line and was sent in vain
+	reason   error        // why it was, the last time
+	sentOn   bool         // that is a server which has named another one
+	patience *time.Timer  // ends when the Writer may fail for it
 
-	reconnect outage.Reconnect // changed by its method On alone
+	reconnect outage.Reconnect
 	probed    chan error
-	failures  int  // in a row, since the last batch that was delivered
-	settled   bool // failing, and what was in flight and in the buffer is in the backlog
-	closeSeen bool
+	failures  int // in a row, since the last batch that was delivered
 }
 
 // begin prepares the goroutine. Err is why the server was not reached, after so
@@ -124,7 +121,7 @@ func (w *Writer) sleep() {
 	case <-w.pause.C:
 		w.reconnect.On(outage.PauseEnds)
 	case <-w.patience.C:
-		if !w.since.IsZero() {
+		if w.trial != outage.Calm {
 			w.fail(w.reason)
 		}
 	case now := <-w.reports.Due.C:
@@ -161,7 +158,6 @@ func (w *Writer) failNow(cause error) (entered bool) {
 		}
 		return false
 	}
-	w.settled = false
 	w.delay()
 	return w.enter(StateFailing, cause)
 }
@@ -237,19 +233,16 @@ func (w *Writer) advance() {
 // shelve puts into the backlog what was taken and will not be sent.
 func (w *Writer) shelve() {
 	cause := w.notTaken("append", w.because(w.cause))
-	if !w.settled {
-		w.settled = true
-		for w.line.Len() > 0 {
-			w.giveUp(w.line.Shift(), cause)
-		}
-		if s := w.held; s != nil {
-			w.held = nil
-			w.giveUp(s, cause)
-		}
+	for w.line.Len() > 0 {
+		w.giveUp(w.line.Shift(), cause)
+	}
+	if s := w.held; s != nil {
+		w.held = nil
+		w.giveUp(s, cause)
+	}
+	if !w.cfg.WriteWhileFailing { // else messages are still to come
 		w.buffer.Lock()
-		if !w.cfg.WriteWhileFailing {
-			w.buffer.Seal()
-		}
+		w.buffer.Seal()
 		w.buffer.Unlock()
 	}
 	for {
@@ -285,7 +278,7 @@ func (w *Writer) reached(err error) {
 		w.delay()
 		return
 	}
-	w.again = false
+	w.trial.On(outage.Reached)
 	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return
 	}

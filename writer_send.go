@@ -37,7 +37,7 @@ func (w *Writer) send() {
 		return
 	}
 	for !w.reconnect.Running() {
-		if w.again {
+		if w.trial == outage.Waiting {
 			if w.reconnect == outage.Idle {
 				w.startProbe()
 			}
@@ -279,13 +279,10 @@ func (w *Writer) tryAgain(err error) {
 	w.sentOn = named
 	w.failures++
 	w.reason = err
-	w.again = true
-	if w.since.IsZero() {
-		w.since = time.Now()
-		if w.cfg.Patience > 0 {
-			w.patience.Reset(w.cfg.Patience)
-		}
+	if w.trial == outage.Calm && w.cfg.Patience > 0 {
+		w.patience.Reset(w.cfg.Patience)
 	}
+	w.trial.On(outage.Vain)
 	if sentOn {
 		w.reconnect.On(outage.PauseEnds)
 	} else {
@@ -297,7 +294,7 @@ func (w *Writer) tryAgain(err error) {
 // crowded reports whether the Writer should fail although it has patience, because
 // messages that it takes have more room in the backlog than in its buffer.
 func (w *Writer) crowded() bool {
-	if w.since.IsZero() || !w.cfg.WriteWhileFailing {
+	if w.trial == outage.Calm || !w.cfg.WriteWhileFailing {
 		return false
 	}
 	w.buffer.Lock()
@@ -307,8 +304,9 @@ func (w *Writer) crowded() bool {
 
 // calm notes that nothing is sent again any more.
 func (w *Writer) calm() {
-	if !w.since.IsZero() {
-		w.since, w.again, w.reason = time.Time{}, false, nil
+	if w.trial != outage.Calm {
+		w.trial.On(outage.Ended)
+		w.reason, w.sentOn = nil, false
 		w.patience.Stop()
 	}
 }

@@ -22,6 +22,8 @@ type Setting struct {
 	Usage string
 	// Default is the default as it would be written in the environment.
 	Default string
+	// Change says when a change of the value takes effect.
+	Change Change
 
 	value
 }
@@ -75,7 +77,7 @@ var settings = []Setting{{
 	Usage: "address of the HTTP listener, empty for none",
 	value: field(func(c *Config) *string { return &c.HTTPHost }, address(true)),
 }, {
-	Name: "http-allowed-hosts", Kind: Hosts, Default: "",
+	Name: "http-allowed-hosts", Kind: Hosts, Default: "", Change: AtReload,
 	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.HTTPAllowedHosts }, good: checkHostName, allows: "names of hosts, without a port"},
 }, {
@@ -87,23 +89,23 @@ var settings = []Setting{{
 	Usage: "mode of data files",
 	value: field(func(c *Config) *fileMode { return &c.FileMode }, mode),
 }, {
-	Name: "tls-cert", Kind: File, Default: "",
+	Name: "tls-cert", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "certificate, and its chain, of the protocol listener for TLS; none for no TLS",
 	value: field(func(c *Config) *string { return &c.TLSCert }, file),
 }, {
-	Name: "tls-key", Kind: File, Default: "",
+	Name: "tls-key", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "key of tls-cert",
 	value: field(func(c *Config) *string { return &c.TLSKey }, file),
 }, {
-	Name: "tls-client-ca", Kind: File, Default: "",
+	Name: "tls-client-ca", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "authorities that sign the certificates of clients; none if clients need no certificate",
 	value: field(func(c *Config) *string { return &c.TLSClientCA }, file),
 }, {
-	Name: "tls-client-cert", Kind: Choice, Default: "require",
+	Name: "tls-client-cert", Kind: Choice, Default: "require", Change: AtReload,
 	Usage: "whether clients need a certificate that tls-client-ca has signed",
 	value: field(func(c *Config) *bool { return &c.TLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
 }, {
-	Name: "tls-min-version", Kind: Choice, Default: "1.2",
+	Name: "tls-min-version", Kind: Choice, Default: "1.2", Change: AtReload,
 	Usage: "lowest version of TLS, for all listeners",
 	value: field(func(c *Config) *uint16 { return &c.TLSMinVersion }, choice([]string{"1.2", "1.3"}, []uint16{tls.VersionTLS12, tls.VersionTLS13})),
 }, {
@@ -111,27 +113,27 @@ var settings = []Setting{{
 	Usage: "what the protocol listener does with clients that speak no TLS, if it has a certificate",
 	value: field(func(c *Config) *bool { return &c.TLSPlain }, choice([]string{"refuse", "allow"}, []bool{false, true})),
 }, {
-	Name: "http-tls-cert", Kind: File, Default: "",
+	Name: "http-tls-cert", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "certificate, and its chain, of the HTTP listener for TLS; none for no TLS",
 	value: field(func(c *Config) *string { return &c.HTTPTLSCert }, file),
 }, {
-	Name: "http-tls-key", Kind: File, Default: "",
+	Name: "http-tls-key", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "key of http-tls-cert",
 	value: field(func(c *Config) *string { return &c.HTTPTLSKey }, file),
 }, {
-	Name: "http-tls-client-ca", Kind: File, Default: "",
+	Name: "http-tls-client-ca", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "authorities that sign the certificates of clients; none if clients need no certificate",
 	value: field(func(c *Config) *string { return &c.HTTPTLSClientCA }, file),
 }, {
-	Name: "http-tls-client-cert", Kind: Choice, Default: "require",
+	Name: "http-tls-client-cert", Kind: Choice, Default: "require", Change: AtReload,
 	Usage: "whether clients need a certificate that http-tls-client-ca has signed",
 	value: field(func(c *Config) *bool { return &c.HTTPTLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
 }, {
-	Name: "timeout", Kind: Duration, Default: "15s",
+	Name: "timeout", Kind: Duration, Default: "15s", Change: AtReload,
 	Usage: "longest a request may take from its first byte to its end, and a response to be written",
 	value: field(func(c *Config) *time.Duration { return &c.Timeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
 }, {
-	Name: "idle-timeout", Kind: Duration, Default: "30s",
+	Name: "idle-timeout", Kind: Duration, Default: "30s", Change: AtReload,
 	Usage: "longest a connection may be without a request",
 	value: field(func(c *Config) *time.Duration { return &c.IdleTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
 }, {
@@ -147,15 +149,15 @@ var settings = []Setting{{
 	Usage: "a partition file is closed before it would pass this",
 	value: field(func(c *Config) *int64 { return &c.PartitionSize }, size(bounds[int64]{min: 128, max: 1 << 40})),
 }, {
-	Name: "partitions", Kind: Number, Default: "8",
+	Name: "partitions", Kind: Number, Default: "8", Change: AtReload,
 	Usage: "partition files kept per topic; the oldest goes when a new one is begun",
 	value: field(func(c *Config) *int { return &c.Partitions }, number(bounds[int]{min: 1, max: 1_000_000})),
 }, {
-	Name: "retention-age", Kind: Duration, Default: "0s",
+	Name: "retention-age", Kind: Duration, Default: "0s", Change: AtReload,
 	Usage: "remove oldest partitions whose newest batch is older than this, 0 for off",
 	value: field(func(c *Config) *time.Duration { return &c.RetentionAge }, duration(bounds[time.Duration]{min: shortest, max: 100 * year, zero: "off"})),
 }, {
-	Name: "retention-bytes", Kind: Size, Default: "0",
+	Name: "retention-bytes", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
 	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 128, max: 1 << 50, zero: "off"})),
 }, {
@@ -175,7 +177,7 @@ var settings = []Setting{{
 	Usage: "delete hooks that run at once",
 	value: field(func(c *Config) *int { return &c.DeleteHookParallel }, number(bounds[int]{min: 1, max: 1000})),
 }, {
-	Name: "keep-free", Kind: Size, Default: "0",
+	Name: "keep-free", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "remove partitions although their delete hook has not succeeded when the disk has less room than this, 0 for never",
 	value: field(func(c *Config) *int64 { return &c.KeepFree }, size(bounds[int64]{min: 1, max: 1 << 50, zero: "never"})),
 }, {
@@ -197,19 +199,19 @@ var settings = []Setting{{
 	Usage: "bytes a second at which stored batches are checked, after each start and every 7 days; 0 for off",
 	value: field(func(c *Config) *int64 { return &c.ScrubRate }, size(bounds[int64]{min: 1024, max: 1 << 40, zero: "off"})),
 }, {
-	Name: "topics", Kind: Number, Default: "1000",
+	Name: "topics", Kind: Number, Default: "1000", Change: AtReload,
 	Usage: "number of topics, 0 for no limit",
 	value: field(func(c *Config) *int { return &c.Topics }, number(bounds[int]{min: 1, max: 1_000_000, zero: "no limit"})),
 }, {
-	Name: "topics-whitelist", Kind: Names, Default: "",
+	Name: "topics-whitelist", Kind: Names, Default: "", Change: AtReload,
 	Usage: "only these topics may be created; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.TopicsWhitelist }, good: checkTopic, allows: topicNames},
 }, {
-	Name: "max-messages", Kind: Number, Default: "50000",
+	Name: "max-messages", Kind: Number, Default: "50000", Change: AtReload,
 	Usage: "most messages that one READ or TAIL may ask for",
 	value: field(func(c *Config) *int { return &c.MaxMessages }, number(bounds[int]{min: 1, max: math.MaxInt32})),
 }, {
-	Name: "max-connections", Kind: Number, Default: "10000",
+	Name: "max-connections", Kind: Number, Default: "10000", Change: AtReload,
 	Usage: "connections at once; one more is told that the server is busy",
 	value: field(func(c *Config) *int { return &c.MaxConnections }, number(bounds[int]{min: 1, max: 1_000_000})),
 }, {
@@ -253,13 +255,13 @@ var settings = []Setting{{
 	Usage: "form of the lines logged to standard error",
 	value: field(func(c *Config) *string { return &c.LogFormat }, choice([]string{FormatText, FormatJSON}, []string{FormatText, FormatJSON})),
 }, {
-	Name: "log-level", Kind: Choice, Default: "info",
+	Name: "log-level", Kind: Choice, Default: "info", Change: AtReload,
 	Usage: "lowest level that is logged",
 	value: field(func(c *Config) *slog.Level { return &c.LogLevel }, choice(
 		[]string{"debug", "info", "warn", "error"},
 		[]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError})),
 }, {
-	Name: "verbose", Kind: Switch, Default: "false",
+	Name: "verbose", Kind: Switch, Default: "false", Change: AtReload,
 	Usage: "log at level debug",
 	value: field(func(c *Config) *bool { return &c.Verbose }, boolean),
 }}

@@ -2,7 +2,6 @@ package link
 
 import (
 	"bufio"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +46,7 @@ type conn struct {
 	proved  func() // called once, at the first answer of a server that serves
 	reader  replyReader
 	gone    chan struct{} // closed by the Link, after run and all that follows it
+	closing sync.WaitGroup
 
 	wake chan struct{} // wakes the writer; holds one
 	turn chan struct{} // gives the reader its role back; holds one
@@ -63,6 +63,7 @@ type conn struct {
 	sent     Queue[Call]   // being written or written, and not yet answered
 	ended    error         // why no more calls are taken; nil for as long as they are
 	closed   bool          // the server announced that it answers no more
+	cutOff   bool          // nc is closed, or being closed by closing
 	sleeping bool          // the writer waits for wake
 	armed    bool          // the reader's deadline is set
 	silent   time.Duration // how long the server may be silent until then
@@ -111,7 +112,7 @@ func (cn *conn) run() error {
 		cn.ended = err // also if a write had failed before: this is why
 		cn.mu.Unlock()
 	}
-	cn.hangUp()
+	cn.closing.Wait()
 	writer.Wait()
 	return cn.failRest()
 }
@@ -173,16 +174,10 @@ func (cn *conn) endLocked(reason error) {
 		cn.wakeLocked()
 	}
 	cn.wakeReader()
-	cn.hangUp()
-}
-
-// hangUp closes the connection. It does not wait, as the Close of a *tls.Conn may.
-func (cn *conn) hangUp() {
-	if t, ok := cn.nc.(*tls.Conn); ok { // of a Dial of the user's own
-		t.NetConn().Close()
-		return
+	if !cn.cutOff {
+		cn.cutOff = true
+		cn.closing.Go(func() { cn.nc.Close() }) // which may wait: TLS says goodbye
 	}
-	cn.nc.Close()
 }
 
 // endWriting makes the connection take no more calls and gives the reader

@@ -248,7 +248,7 @@ func (m *member) takeItsPlace() {
 			if !there || old.Role != entry.Voter {
 				return
 			}
-			ctx, cancel := context.WithTimeout(m.n.cut, m.n.o.Config.Timeout)
+			ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
 			err := m.node.Replace(ctx, strconv.FormatUint(m.replaces, 10), strconv.FormatUint(m.who.ID, 10))
 			if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Addr != "" {
 				err = replaceAt(ctx, e.Addr, m.replaces, m.who.ID)
@@ -341,7 +341,7 @@ func (m *member) end() error {
 }
 
 func (m *member) joined(j *peer.Join) []byte {
-	ctx, cancel := context.WithTimeout(m.n.cut, m.n.o.Config.Timeout)
+	ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
 	defer cancel()
 	answer := m.node.Join(ctx, j)
 	m.n.log.Info("asked for admission", "name", j.Name, "peer-addr", j.PeerAddr, "answer", strings.TrimSpace(strings.SplitN(string(answer), "\r\n", 2)[0]))

@@ -37,6 +37,12 @@ type Options struct {
 	Version string
 	// Logger is told what an operator should know. Default: discard.
 	Logger *slog.Logger
+	// LogLevel is what Reload sets to the setting log-level. Default: nothing.
+	LogLevel *slog.LevelVar
+	// Recovering is called with what there is to say of it, each second from when the
+	// work directory begins to be recovered until Start returns. moves tells whether
+	// something was read or written since the call before. Default: nobody is told.
+	Recovering func(status string, moves bool)
 	// Listen listens at Config.Host for the protocol. Default: on TCP.
 	Listen func(addr string) (net.Listener, error)
 }
@@ -52,18 +58,20 @@ type Node struct {
 	web     *web.Server
 	hooks   *hooks                 // nil if there is no delete hook
 	member  atomic.Pointer[member] // nil if it is in no cluster
-	share   descriptors
-	secured secured
+	share   descriptors            // as the node was started
+	reload  reload
+
+	progress storage.Progress
+	secured  secured
 
 	listener, httpListener net.Listener
 
-	group    sync.WaitGroup
-	cut      context.Context // ends with Close
-	cutNow   context.CancelFunc
-	stopping chan struct{} // closed when the node begins to end
-	stopped  chan struct{} // closed when the node has ended
-	once     sync.Once
-	err      error // good once stopped is closed
+	group   sync.WaitGroup
+	cut     context.Context // ends with Close
+	cutNow  context.CancelFunc
+	stopped chan struct{} // closed when the node has ended
+	once    sync.Once
+	err     error // good once stopped is closed
 
 	failMu sync.Mutex
 	failed error // why a server ended by itself
@@ -83,6 +91,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		return nil, errors.Join(err, n.release(context.Background()))
 	}
 	n.group.Go(n.watchCertificates)
+	n.group.Go(n.reload.watchFiles)
 	n.group.Go(func() {
 		if err := n.serveProtocol(n.server.Load()); !errors.Is(err, server.ErrServerClosed) {
 			n.fail(err)
@@ -98,8 +107,9 @@ func newNode(o Options) *Node {
 	if o.Listen == nil {
 		o.Listen = listen
 	}
-	n := &Node{o: o, log: o.Logger, stopping: make(chan struct{}), stopped: make(chan struct{}), quit: make(chan struct{})}
+	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
+	n.reload.init(n)
 	n.metrics = newMetrics(n)
 	return n
 }
@@ -123,19 +133,12 @@ func (n *Node) warnOfMode() {
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
 	n.secured = newSecured(c)
-	commit, err := n.secured.prepare(c)
-	if err != nil {
+	if err := n.reload.add(&part{name: "tls", prepare: n.secured.prepare, files: n.secured.files}); err != nil {
 		return err
 	}
-	commit()
-	limit, err := descriptorLimit()
-	if err != nil {
-		return fmt.Errorf("limit on open files: %w", err)
-	}
-	n.share = shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
-	if n.share.connections < c.MaxConnections {
-		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
-			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
+	var err error
+	if n.share, err = n.shareOf(c); err != nil {
+		return err
 	}
 	if n.listener, err = n.o.Listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
@@ -191,6 +194,10 @@ func (n *Node) start(ctx context.Context) error {
 	if n.hooks != nil {
 		options.Holder = n.hooks
 	}
+	options.Progress = &n.progress
+	if n.o.Recovering != nil {
+		defer n.tellRecovery()()
+	}
 	if m != nil {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
@@ -216,9 +223,8 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	so := server.Options{
-		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
-		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
-		Settings: n.settings(c),
+		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c),
+		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
@@ -244,15 +250,32 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	o := web.Options{
-		Protocol: n.server.Load, Ready: n.Ready,
+		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
-		Version: n.o.Version, Logger: n.log, Timeout: c.Timeout, IdleTimeout: c.IdleTimeout,
-		AllowedHosts: c.HTTPAllowedHosts, MaxConnections: n.share.http,
+		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	}
 	if t := n.secured.http; t != nil {
 		o.TLS, o.Verify, o.Ended = t.Config(), t.Verify, t.Count
 	}
 	return web.New(o)
+}
+
+func webLimits(c *config.Config, share descriptors) web.Limits {
+	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http}
+}
+
+// shareOf parts the files that the process may have open, as the settings say.
+func (n *Node) shareOf(c *config.Config) (descriptors, error) {
+	limit, err := descriptorLimit()
+	if err != nil {
+		return descriptors{}, fmt.Errorf("limit on open files: %w", err)
+	}
+	share := shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
+	if share.connections < c.MaxConnections {
+		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
+			"connections", share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
+	}
+	return share, nil
 }
 
 // listen listens on a TCP address. One of IPv4 is one of IPv4 alone: to package
@@ -340,7 +363,7 @@ func flushInterval(c *config.Config) time.Duration {
 // release takes apart what start has put together, in the opposite order.
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
-	close(n.stopping)
+	n.reload.end()
 	m := n.member.Load()
 	if m != nil && m.node != nil && ctx.Err() == nil {
 		m.handOver(ctx)
@@ -393,7 +416,7 @@ func (n *Node) Ready() error {
 	store := n.store.Load()
 	switch {
 	case store == nil || s == nil:
-		return errors.New("recovering the work directory")
+		return errors.New(n.recovering())
 	case s.Draining():
 		return errors.New("shutting down")
 	}
@@ -409,4 +432,14 @@ func (n *Node) Ready() error {
 		}
 	}
 	return nil
+}
+
+// Ping asks the server for a PING, by the way that all requests go but for the
+// connection, and returns nil if that is answered. It does not touch the disk.
+func (n *Node) Ping() error {
+	s := n.server.Load()
+	if s == nil {
+		return errors.New("node: not started")
+	}
+	return s.Ping()
 }

@@ -108,7 +108,7 @@ func (n *Node) watchCertificates() {
 		n.server.Load().CutUnverified()
 		select {
 		case <-tick.C:
-		case <-n.stopping:
+		case <-n.reload.ctx.Done():
 			return
 		}
 	}

@@ -18,7 +18,7 @@ func (c *caller) fresh(req *protocol.Request) error {
 	if c.cluster == topic.Cluster(noCluster{}) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.o.Timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().Timeout)
 	defer cancel()
 	return c.cluster.Fresh(ctx, name)
 }
@@ -53,7 +53,7 @@ func groups(of topic.Cluster, to Responder) error {
 
 // changeCluster answers what changes the cluster, when it is done.
 func (c *caller) changeCluster(of topic.Cluster, req *protocol.Request, to Responder) (err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.o.Timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().Timeout)
 	defer cancel()
 	member := string(req.Member)
 	switch req.Command {

@@ -43,7 +43,7 @@ func newConn(s *Server, nc net.Conn, t *TLS) *conn {
 	c := &conn{accepted: nc, nc: nc, tls: t, woken: make(chan struct{}, 1)}
 	c.caller = s.newCaller(nc.RemoteAddr())
 	c.read.Set = nc.SetReadDeadline
-	c.sock.Init(nc, s.o.Timeout, &s.counters.out, c.moved)
+	c.sock.Init(nc, s.limits.Load().Timeout, &s.counters.out, c.moved)
 	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
 		c.in.readFn = c.readReady
 	}
@@ -157,17 +157,19 @@ func (c *conn) await() error {
 	if c.taken {
 		c.taken, c.started = false, time.Time{}
 	}
+	limits := c.srv.limits.Load()
+	c.sock.SetTimeout(limits.Timeout)
 	typed, broken := c.typed, c.broken
 	c.typed, c.broken = false, false
 	for {
 		now := time.Now()
-		timeout := c.srv.o.IdleTimeout
+		timeout := limits.IdleTimeout
 		want := now.Add(timeout)
 		if c.partial(c.in.unread()) {
 			if c.started.IsZero() {
 				c.started = now
 			}
-			timeout = c.srv.o.Timeout
+			timeout = limits.Timeout
 			want = c.started.Add(timeout)
 			if pause := now.Add(typedPause); broken && pause.Before(want) {
 				timeout, want = typedPause, pause

@@ -59,7 +59,7 @@ func (c *conn) secure() error {
 		}
 		return nil
 	}
-	nc := tlsconn.Server(c.accepted, first, c.tls.Config, c.srv.o.Timeout)
+	nc := tlsconn.Server(c.accepted, first, c.tls.Config, c.srv.limits.Load().Timeout)
 	err := nc.Handshake()
 	if c.tls.Ended != nil {
 		c.tls.Ended(c.from(), err)
@@ -76,7 +76,7 @@ func (c *conn) secure() error {
 	}
 	c.nc = nc
 	c.in.raw, c.in.readFn = nil, nil
-	c.sock.Init(nc, c.srv.o.Timeout, &c.srv.counters.out, c.moved)
+	c.sock.Init(nc, c.srv.limits.Load().Timeout, &c.srv.counters.out, c.moved)
 	return nil
 }
 

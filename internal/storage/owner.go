@@ -5,15 +5,13 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/numbers"
-	"github.com/logd-dev/logd/internal/topic"
 )
 
 // shareWithLogs sets what the logs share. dir is the work directory.
 func (s *Store) shareWithLogs(dir fs.FileInfo) {
 	o, sh := &s.o, &s.shared
 	sh.Clock, sh.Logger, sh.Observer, sh.Holder = o.Clock, s.log, o.Observer, o.Holder
-	sh.FileMode, sh.PartitionSize, sh.KeepFree, sh.Managed = o.FileMode, o.PartitionSize, o.KeepFree, o.Managed
-	sh.Limits = topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge}
+	sh.FileMode, sh.PartitionSize, sh.Managed = o.FileMode, o.PartitionSize, o.Managed
 	sh.Policy = commitlog.Policy{Flush: o.FlushBatches, Every: o.FlushInterval, Told: o.TellReadable}
 	if o.Managed {
 		sh.Policy = commitlog.Policy{Told: true}

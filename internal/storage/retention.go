@@ -48,8 +48,7 @@ func startRetention(s *Store) *retention {
 
 // interval is how often to look.
 func (r *retention) interval() time.Duration {
-	o := &r.store.o
-	return min(retentionInterval(o.RetentionAge), retentionInterval(o.DeleteAfter))
+	return min(retentionInterval(r.store.shared.Limits.Load().Age), retentionInterval(r.store.o.DeleteAfter))
 }
 
 // makeRoom asks for the room of deleted topics whose files are kept.

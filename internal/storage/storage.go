@@ -44,6 +44,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scrub"
 	"github.com/logd-dev/logd/internal/storage/syncs"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -112,6 +113,9 @@ type Options struct {
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
 
+	// Progress is how far Open is, for who asks meanwhile. Default: nobody does.
+	Progress *Progress
+
 	// For tests. journalCompact is the size past which a journal is written
 	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
 	// wait to be synced one sync of the whole file system serves all; default
@@ -175,15 +179,15 @@ const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
-	o       Options
-	fs      vfs.FS
-	log     *slog.Logger
-	files   *files.Cache
-	lock    *layout.Lock
-	allowed map[string]bool // nil for any
-	syncs   *syncs.Queue
-	shared  commitlog.Shared // by the logs
+	o      Options
+	fs     vfs.FS
+	log    *slog.Logger
+	files  *files.Cache
+	lock   *layout.Lock
+	syncs  *syncs.Queue
+	shared commitlog.Shared // by the logs
 
+	creation   atomic.Pointer[creation]
 	disallowed atomic.Int64
 
 	creating sync.Mutex      // held while a topic is made; before mu
@@ -238,12 +242,10 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.deleted = &deleted.Topics{
 		FS: s.fs, Now: o.Clock.Now, Logger: s.log, Files: s.files, Syncs: s.syncs, After: o.DeleteAfter, Full: s.isFull,
 	}
-	if o.AllowedTopics != nil {
-		s.allowed = make(map[string]bool)
-		for _, t := range o.AllowedTopics {
-			s.allowed[t] = true
-		}
-	}
+	s.setLimits(Limits{
+		MaxTopics: o.MaxTopics, AllowedTopics: o.AllowedTopics, KeepFree: o.KeepFree,
+		Retention: topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge},
+	})
 	lock, err := layout.LockDir(s.fs)
 	if err != nil {
 		return nil, err
@@ -273,6 +275,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)
 	}
+	s.o.Progress.expect(s.fs, dir)
 	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
@@ -289,6 +292,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 				return err
 			}
 			l, err := s.openFolder(name)
+			s.o.Progress.opened(name)
 			if err != nil {
 				s.noteBroken(name, err)
 				return nil
@@ -366,7 +370,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if !batch.ValidTopic(name) {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
-	if s.allowed != nil && !s.allowed[name] {
+	if c := s.creation.Load(); c.allowed != nil && !c.allowed[name] {
 		s.disallowed.Add(1)
 		return nil, ErrTopicNotAllowed
 	}
@@ -375,7 +379,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if l, err := s.known(name); l != nil || err != nil {
 		return l, err // since a moment ago
 	}
-	if s.o.MaxTopics > 0 && s.count() >= s.o.MaxTopics {
+	if most := s.creation.Load().most; most > 0 && s.count() >= most {
 		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}

@@ -91,7 +91,7 @@ func (l *Log) removeHeld(offset int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.KeepFree == 0 {
+	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.KeepFree.Load() == 0 {
 		return err
 	}
 	return l.removeByForce(held)
@@ -137,7 +137,7 @@ func (l *Log) released() (oldest int64, held []Held) {
 // removeByForce removes partitions that are held, the oldest first, while the
 // disk has less room than is to be kept.
 func (l *Log) removeByForce(held []Held) error {
-	s := l.store
+	s, keep := l.store, l.store.KeepFree.Load()
 	// A file that somebody still reads, its hook for one, gives its room back
 	// later: it counts from its removal on.
 	var before, removed int64
@@ -149,7 +149,7 @@ func (l *Log) removeByForce(held []Held) error {
 		if i == 0 {
 			before = free
 		}
-		if max(free, before+removed) >= s.KeepFree {
+		if max(free, before+removed) >= keep {
 			return nil
 		}
 		parts := l.parts.All()
@@ -166,7 +166,7 @@ func (l *Log) removeByForce(held []Held) error {
 		}
 		removed += h.End - h.Base
 		s.Logger.Error("partition was removed although its delete hook has not succeeded: the disk is short of space",
-			"topic", l.name, "file", h.File, "free", free, "keep-free", s.KeepFree)
+			"topic", l.name, "file", h.File, "free", free, "keep-free", keep)
 		s.Forced.Add(1)
 		s.Holder.Gone(h)
 	}

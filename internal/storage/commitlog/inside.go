@@ -67,7 +67,7 @@ func (in Inside) Pinned() (pinned []*files.File) {
 
 // RetireHead does the first half of what Retain does with an expired log.
 func (in Inside) RetireHead(now time.Time) (begun int64, err error) {
-	return in.l.retireHead(in.l.store.Limits, now)
+	return in.l.retireHead(in.l.limits(), now)
 }
 
 // UpTo returns what the second half advances to.

@@ -10,7 +10,7 @@ import (
 
 // limits are what the log is kept by.
 func (l *Log) limits() topic.Limits {
-	return l.store.Limits
+	return *l.store.Limits.Load()
 }
 
 // Plan returns what retention would do with each partition, oldest first, within

@@ -36,8 +36,6 @@ type Shared struct {
 
 	FileMode       fs.FileMode // of data files
 	PartitionSize  int64
-	Limits         topic.Limits // of retention
-	KeepFree       int64
 	Managed        bool
 	Policy         Policy
 	QueueBytes     int64
@@ -53,6 +51,9 @@ type Shared struct {
 	Owner Owner
 	// Unsynced is armed when something was appended that nobody waits to have synced.
 	Unsynced *clock.Alarm
+
+	Limits   atomic.Pointer[topic.Limits] // of retention
+	KeepFree atomic.Int64
 
 	Misses   atomic.Int64  // reads of offsets that do not exist
 	Forced   atomic.Int64  // partitions removed although they were held

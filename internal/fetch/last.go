@@ -1,10 +1,12 @@
-package logd
+package fetch
 
 import (
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -16,19 +18,19 @@ import (
 // a batch is searched for that is far enough from the end, judged by the mean
 // length of a message. If it turns out not to be far enough, one is searched for
 // that is four times as far.
-func (f *fetcher) last(n int64) (ID, error) {
-	var before TopicInfo
+func (f *Fetcher) last(n int64) (place, error) {
+	var before *protocol.TopicInfo
 	var failed error
 	for {
-		info, err := f.client.Info(f.ctx, f.s.topic)
+		info, err := f.src.Info(f.ctx, true)
 		if err != nil {
-			return ID{}, err
+			return place{}, err
 		}
 		if failed != nil && info.Oldest == before.Oldest && slices.Equal(info.DamagedAt, before.DamagedAt) {
-			return ID{}, failed
+			return place{}, failed
 		}
-		at, err := f.countBack(&info, n)
-		if !errors.Is(err, ErrNotFound) {
+		at, err := f.countBack(info, n)
+		if !isAny(err, protocol.ErrNotFound) {
 			return at, err
 		}
 		// What was to be counted has been removed, or turned out to be damaged and
@@ -38,12 +40,12 @@ func (f *fetcher) last(n int64) (ID, error) {
 }
 
 // countBack is last, for what the topic was like a moment ago.
-func (f *fetcher) countBack(info *TopicInfo, n int64) (ID, error) {
+func (f *Fetcher) countBack(info *protocol.TopicInfo, n int64) (place, error) {
 	if n == 0 {
-		return ID{Offset: info.Next}, nil
+		return place{offset: info.Next}, nil
 	}
 	if info.Messages <= n && len(info.DamagedAt) == 0 { // else it may count some that are
-		return ID{Offset: info.Oldest}, nil
+		return place{offset: info.Oldest}, nil
 	}
 	length := float64(info.Next - info.Oldest)
 	for span := 1.2*length/float64(info.Messages)*float64(n) + 4096; ; span *= 4 {
@@ -51,30 +53,30 @@ func (f *fetcher) countBack(info *TopicInfo, n int64) (ID, error) {
 		if span < length {
 			var err error
 			if from, err = f.offsetBefore(info, info.Next-int64(span)); err != nil {
-				return ID{}, err
+				return place{}, err
 			}
 		}
 		tail, err := f.countFrom(info, from, n)
 		switch {
 		case err != nil:
-			return ID{}, err
+			return place{}, err
 		case tail.messages >= n:
 			return f.pass(info, tail.runs[0].offset, tail.messages-n)
 		case from == info.Oldest:
-			return ID{Offset: from}, nil
+			return place{offset: from}, nil
 		}
 	}
 }
 
 // offsetBefore returns the offset of a batch that is at most target, and near
 // to it as far as the times of the batches tell.
-func (f *fetcher) offsetBefore(info *TopicInfo, target int64) (int64, error) {
+func (f *Fetcher) offsetBefore(info *protocol.TopicInfo, target int64) (int64, error) {
 	best := info.Oldest
 	near := (info.Next - target) / 4
 	lo, hi := info.OldestTime.UnixMilli(), info.NewestTime.UnixMilli()+1
 	for hi-lo > 1 && target-best > near {
 		mid := lo + (hi-lo)/2
-		offset, err := f.client.Seek(f.ctx, f.s.topic, time.UnixMilli(mid))
+		offset, err := f.src.Seek(f.ctx, time.UnixMilli(mid))
 		if err != nil {
 			return 0, err
 		}
@@ -121,65 +123,62 @@ func (t *tail) add(offset, messages int64) {
 }
 
 // countFrom counts the messages from an offset on to the end of the log.
-func (f *fetcher) countFrom(info *TopicInfo, from, n int64) (tail, error) {
+func (f *Fetcher) countFrom(info *protocol.TopicInfo, from, n int64) (tail, error) {
 	t := tail{n: n}
-	err := f.eachBatch(info, from, func(b *StoredBatch) bool {
-		t.add(b.Offset, b.Messages)
+	err := f.eachBatch(info, from, func(at link.Extent, _ []byte) bool {
+		t.add(at.Offset, at.Messages)
 		return true
 	})
 	return t, err
 }
 
 // pass returns the message that has so many others before it from an offset on.
-func (f *fetcher) pass(info *TopicInfo, from, skip int64) (ID, error) {
-	at := ID{Offset: info.Next}
-	err := f.eachBatch(info, from, func(b *StoredBatch) bool {
-		if skip >= b.Messages {
-			skip -= b.Messages
+func (f *Fetcher) pass(info *protocol.TopicInfo, from, skip int64) (place, error) {
+	found := place{offset: info.Next}
+	err := f.eachBatch(info, from, func(at link.Extent, data []byte) bool {
+		if skip >= at.Messages {
+			skip -= at.Messages
 			return true
 		}
-		for m := range b.All() {
-			if skip == 0 {
-				at = m.ID()
-				break
-			}
+		messages := batch.Messages{Data: data}
+		for messages.Next() && skip > 0 {
 			skip--
 		}
+		found = place{at.Offset, messages.Delta()}
 		return false
 	})
-	return at, err
+	return found, err
 }
 
 // eachBatch calls yield for the batches from an offset on up to what was the end
 // of the log, without those that are damaged, until yield returns false.
-func (f *fetcher) eachBatch(info *TopicInfo, offset int64, yield func(b *StoredBatch) bool) error {
+func (f *Fetcher) eachBatch(info *protocol.TopicInfo, offset int64, yield func(at link.Extent, data []byte) bool) error {
 	damaged := info.DamagedAt
 	for offset < info.Next {
-		for len(damaged) > 0 && damaged[0].To <= offset {
+		for len(damaged) > 0 && damaged[0][1] <= offset {
 			damaged = damaged[1:]
 		}
-		if len(damaged) > 0 && damaged[0].From <= offset {
-			offset = damaged[0].To
+		if len(damaged) > 0 && damaged[0][0] <= offset {
+			offset = damaged[0][1]
 			continue
 		}
-		opts := ReadOptions{Messages: f.page, MaxBytes: f.s.cfg.ReadBytes}
-		result, err := f.client.read(f.ctx, "read", f.s.topic, offset, protocol.Read, opts, false)
+		in, err := f.src.Read(f.ctx, offset, f.page, 0, false)
 		if err != nil {
 			return err
 		}
-		for i := range result.Batches {
-			if b := &result.Batches[i]; b.Offset >= info.Next || !yield(b) {
-				result.Release()
+		for i, at := range in.Extents {
+			if at.Offset >= info.Next || !yield(at, in.Data(i)) {
+				in.Release()
 				return nil
 			}
 		}
-		if result.Next == offset {
+		before := offset
+		offset = in.Next
+		in.Release()
+		if offset == before {
 			// The log ends before where it ended: it is another one.
-			result.Release()
-			return &OpError{Op: "scan", Topic: f.s.topic, Err: ErrNoBatch}
+			return fmt.Errorf("%w: no batch at offset %d", protocol.ErrNotFound, offset)
 		}
-		offset = result.Next
-		result.Release()
 	}
 	return nil
 }
