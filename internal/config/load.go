@@ -68,8 +68,9 @@ type variable struct{ name, value string }
 // runs logd is not to have it stop at them.
 const hookPrefix = envPrefix + "HOOK_"
 
-// clientHost is a variable of log-cli's: where the server is that it talks to.
-const clientHost = envPrefix + "CLI_HOST"
+// clientPrefix begins the names of variables that are clients' own: where the server is
+// that they talk to, and how.
+const clientPrefix = envPrefix + "CLI_"
 
 // variables returns the variables of env that may be settings, sorted by name
 // to give messages an order.
@@ -77,7 +78,7 @@ func variables(env []string) []variable {
 	var vs []variable
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, envPrefix) && !serviceLink(name, value) && !strings.HasPrefix(name, hookPrefix) && name != clientHost {
+		if strings.HasPrefix(name, envPrefix) && !serviceLink(name, value) && !strings.HasPrefix(name, hookPrefix) && !strings.HasPrefix(name, clientPrefix) {
 			vs = append(vs, variable{name, value})
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	// MaxLine is the length of the longest request line, in bytes, its line
 	// end not counted.
 	MaxLine = 1024
+	// Name is what TLS calls the protocol, by ALPN.
+	Name = "logd"
 	// DefaultAddr is where a server listens unless told otherwise.
 	DefaultAddr = "127.0.0.1:1774"
 	// DefaultMaxBatchSize is the size of the largest batch, envelope and data,

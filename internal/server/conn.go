@@ -100,6 +100,9 @@ func (c *conn) serve() {
 			return
 		} else if err != nil {
 			c.srv.log.Debug("no TLS", "remote", c.from(), "err", err)
+			if !isTimeout(err) {
+				socket.Linger(c.accepted) // so that the alert arrives, which says why
+			}
 			return
 		}
 	}
