@@ -20,7 +20,7 @@ import (
 type seededPlace struct {
 	file     string
 	old, new string
-	judges   string // of the tests that these match, as for go test -run, one has to fail: of the package, or of one that it is a room of
+	judges   string // of the tests that these match, as for go test -run, one has to fail: of the package, or of one that it is a room of; bySimulation and byOrder are internal/cluster's
 }
 
 const (
@@ -1031,6 +1031,16 @@ var storagePlaces = []seededPlace{
 
 var seededName = regexp.MustCompile(`bug\("([^"]+)"\)`)
 
+// bugsOf returns the names of the bugs of a place.
+func bugsOf(place seededPlace) (names []string) {
+	for _, m := range seededName.FindAllStringSubmatch(place.new, -1) {
+		if !slices.Contains(names, m[1]) {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
+
 // TestSeededBugs puts bugs into copies of the source, one at a time, and makes
 // sure that the tests which prove our promises see each of them.
 func TestSeededBugs(t *testing.T) {
@@ -1044,12 +1054,12 @@ func TestSeededBugs(t *testing.T) {
 		}
 	}
 	for _, place := range seededPlaces {
-		for _, name := range seededName.FindAllStringSubmatch(place.new, -1) {
-			t.Run(name[1], func(t *testing.T) {
+		for _, name := range bugsOf(place) {
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				out, err := "", error(nil)
 				for try := 0; try < 3 && err == nil; try++ { // most judges are random
-					out, err = judgeSeeded(t, binaries, place, name[1])
+					out, err = judgeSeeded(t, binaries, place, name)
 				}
 				if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 					t.Fatal(err)
@@ -1066,6 +1076,9 @@ func TestSeededBugs(t *testing.T) {
 // judgeSeeded runs the tests that have to see a bug, of its package and of those that this is a
 // room of, until one fails.
 func judgeSeeded(t *testing.T, binaries map[string]string, place seededPlace, bug string) (out string, err error) {
+	if place.judges == bySimulation || place.judges == byOrder {
+		return runSeeded(t, "internal/cluster", binaries["internal/cluster"], bug, place.judges)
+	}
 	for dir := filepath.Dir(place.file); err == nil; dir = filepath.Dir(dir) {
 		if binary := binaries[dir]; binary != "" {
 			out, err = runSeeded(t, dir, binary, bug, place.judges)

@@ -56,6 +56,8 @@ func TestOutOfOrderWaits(t *testing.T) {
 	first, third := &simBatch{seq: 1, body: "first"}, &simBatch{seq: 3, body: "third"}
 	c.send(first, number, to)
 	c.send(third, number, to)
+	stranger, second := &simClient{s: s, name: name, pid: "y", node: m.node}, &simBatch{seq: 2, body: "second"}
+	stranger.send(second, number, to)
 	for range 100 { // nobody else hears of it
 		for _, a := range []Actor{Core, Disk, Round} {
 			for m.node.Step(a) {
@@ -71,6 +73,10 @@ func TestOutOfOrderWaits(t *testing.T) {
 	var order *topic.OutOfOrderError
 	if third.req.err != nil || len(out) != 1 || !errors.As(out[0].Err, &order) || order.Next != 2 {
 		t.Fatalf("the third is answered %v, %v", out, third.req.err)
+	}
+	gap := second.req.result.Outcomes
+	if len(gap) != 1 || !errors.As(gap[0].Err, &order) || order.Next != 1 {
+		t.Errorf("the second of a producer that nobody knows is answered %v", gap)
 	}
 	v, _ := out[0].Ticket.(*verdict)
 	if v == nil {
@@ -89,6 +95,29 @@ func TestOutOfOrderWaits(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// TestFailedRoundIsNotTriedAgain: after a sync of the member log that has failed nothing is
+// said that has waited for it. A second sync would succeed, and what was to be synced be gone.
+func TestFailedRoundIsNotTriedAgain(t *testing.T) {
+	s := newSim(t, 1, 1)
+	m := s.members[0]
+	s.calm("it leads", func() bool { return s.leads(0) == m && s.leads(1) == m })
+	m.failSyncOnce(".cluster/log/*")
+	m.node.core.post(func() {
+		m.node.core.proposeTo(0, entry.Create{Topic: m.node.core.groups[0].g.NextTopic(), ID: s.newID(), Name: "x"})
+	})
+	for range 100 {
+		for _, a := range []Actor{Core, Disk, Round} {
+			for m.node.Step(a) {
+			}
+		}
+	}
+	for i, cg := range m.node.core.groups {
+		if !cg.g.Failed() {
+			t.Errorf("group %d goes on after a sync of the member log has failed: %v", i, cg.g)
+		}
+	}
 }
 
 // TestGroup0ComesLast: as long as another group has not changed its members group 0 does

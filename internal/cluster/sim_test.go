@@ -12,6 +12,7 @@ import (
 	"math"
 	mrand "math/rand/v2"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -190,7 +191,7 @@ func (m *simMember) start() {
 	}
 	m.store = store
 	m.node, err = Open(Options{
-		FS: m.proc, Store: store, Transport: simNet{m}, Now: m.now, NewID: s.newID, Boot: m.boot,
+		FS: m.proc, Store: store, Transport: simNet{m}, Now: m.now, NewID: s.newID, Boot: m.boot, Reserve: 16 << 10,
 		Logger: simLogger(m.id),
 	})
 	if err != nil {
@@ -824,8 +825,13 @@ func (s *sim) fault(m *simMember) {
 	switch s.r.IntN(12) {
 	case 0:
 		s.stats.failedSyncs++
-		for range 1 + s.r.IntN(3) {
-			m.disk.FailSync([]string{".cluster/log/*", "t0/*", "t1/*", "t2/*"}[s.r.IntN(4)])
+		for i := range 1 + s.r.IntN(3) {
+			pattern := []string{".cluster/log/*", "t0/*", "t1/*", "t2/*"}[s.r.IntN(4)]
+			if i > 0 {
+				m.disk.FailSync(pattern)
+				continue
+			}
+			m.failSyncOnce(pattern) // who tries again is told that all is well
 		}
 	case 1, 2, 3:
 		m.disk.ClearFaults()
@@ -848,6 +854,15 @@ func (s *sim) fault(m *simMember) {
 			s.loseLog(m)
 		}
 	}
+}
+
+// failSyncOnce has one sync of a file fail, as the kernel tells it: what was to be synced
+// is gone, and the next sync succeeds.
+func (m *simMember) failSyncOnce(pattern string) {
+	m.disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool {
+		ok, _ := path.Match(pattern, op.Name)
+		return ok && op.Kind == vfstest.OpSync
+	}})
 }
 
 // oneMayLose reports whether a minority, one member, may lose something of what it has on

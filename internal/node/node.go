@@ -204,7 +204,7 @@ func (n *Node) start(ctx context.Context) error {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
 		options.MaxTopics, options.AllowedTopics, options.KeepFree = 0, nil, 0
-		if options.Producers = m.producers; options.Producers == 0 {
+		if options.Producers = int64(m.limits.Load().Producers); options.Producers == 0 {
 			options.Producers = -1
 		}
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/numbers"
 )
@@ -19,11 +20,21 @@ func (s *Store) shareWithLogs(dir fs.FileInfo) {
 	sh.QueueBytes, sh.JournalCompact = o.QueueBytes, o.journalCompact
 	sh.FS, sh.Files, sh.Syncs, sh.Deleted, sh.Device = s.fs, s.files, s.syncs, s.deleted, commitlog.DeviceOf(dir)
 	sh.Numbers = &numbers.Keeper{
-		FS: s.fs, FileMode: o.FileMode, Clock: o.Clock, Logger: s.log, Window: o.Producers, Memory: o.numberBytes, Managed: o.Managed, Books: s.books,
+		FS: s.fs, FileMode: o.FileMode, Clock: o.Clock, Logger: s.log, Memory: o.numberBytes, Managed: o.Managed, Books: s.books,
 	}
+	s.SetProducers(o.Producers)
 	sh.Numbers.Start()
 	s.interval = newInterval(s)
 	sh.Owner, sh.Unsynced = owner{s}, s.interval.alarm
+}
+
+// SetProducers changes Options.Producers, of which 0 is none here. What topics know of
+// numbered batches is read again from them if need be, when the next one comes.
+func (s *Store) SetProducers(batches int64) {
+	if batches > 0 {
+		batches = max(batches, producers.MinWindow)
+	}
+	s.shared.Numbers.SetWindow(batches)
 }
 
 // books returns what the logs know of their numbered batches.

@@ -35,7 +35,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
@@ -154,11 +153,8 @@ func (o *Options) setDefaults() {
 		o.MaxFiles = 16 * o.OpenFiles
 	}
 	o.OpenFiles = min(o.OpenFiles, o.MaxFiles)
-	switch {
-	case o.Producers == 0:
+	if o.Producers == 0 {
 		o.Producers = 1 << 18
-	case o.Producers > 0:
-		o.Producers = max(o.Producers, producers.MinWindow)
 	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 64 << 20

@@ -103,7 +103,7 @@ func (l *Log) append(ctx context.Context, run *Run, placed bool) (topic.Appended
 	if e := l.failed.Load(); e != nil {
 		return topic.Appended{}, ReadOnly(e)
 	}
-	numbered := run.Offset < 0 && l.store.Numbers.Window > 0 && hasNumbered(run.Extents)
+	numbered := run.Offset < 0 && l.store.Numbers.Window() > 0 && hasNumbered(run.Extents)
 	if numbered {
 		if err := l.ReadyNumbers(ctx); err != nil {
 			return topic.Appended{}, err

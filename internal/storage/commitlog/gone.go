@@ -35,7 +35,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	_, held := l.released()
 
-	gone := false
+	gone, from := false, l.dir()
 	l.folder.Take(func() bool {
 		kept, gone, err = l.store.Deleted.Take(l.dir(), l.parts.ID, now)
 		return gone
@@ -62,6 +62,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	l.failed.Store(why)
 	l.store.Owner.Gone(l)
+	LeaveNew(l.store.FS, from)
 	l.letGo()
 	if h := l.store.Holder; h != nil {
 		for _, p := range held {

@@ -105,7 +105,7 @@ func (l *Log) ledGroup(r *LedRun, result *LedResult) []*appendRequest {
 		numbered = numbered || hasNumbered(part.Extents)
 	}
 	for _, g := range group {
-		g.numbered = numbered && l.store.Numbers.Window > 0 // all of them, so that all are refused
+		g.numbered = numbered && l.store.Numbers.Window() > 0 // all of them, so that all are refused
 	}
 	return group
 }

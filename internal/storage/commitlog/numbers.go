@@ -18,7 +18,7 @@ func (l *Log) Numbers() *numbers.Book { return &l.numbers }
 // AppendLed needs it. The error is ErrBusy if that takes long, or can't be done: with
 // Shared.Managed, because some of the batches are set aside that it would know.
 func (l *Log) ReadyNumbers(ctx context.Context) error {
-	if l.store.Numbers.Window <= 0 {
+	if l.store.Numbers.Window() <= 0 {
 		return nil
 	}
 	err := l.numbers.Ready(ctx)

@@ -41,6 +41,19 @@ func (l *Log) AppendRun(ctx context.Context, r *Run) (topic.Appended, error) {
 	return l.append(ctx, r, true)
 }
 
+// WriteOut has what was appended from an offset on begin to go to the disk, as far as it is
+// in the newest partition, so that a sync later has less to do. Nothing is durable by it.
+func (l *Log) WriteOut(from int64) {
+	head := l.parts.Head()
+	f, err := head.File.Acquire(files.ToWrite)
+	if err != nil {
+		return // the sync will tell
+	}
+	defer head.File.Release()
+	pos := max(from-head.Base, 0)
+	f.WriteOut(pos, head.End.Load()-head.Base-pos)
+}
+
 // makeWay cuts off what the log has where a run goes.
 func (l *Log) makeWay(ctx context.Context, offset int64, how cutting) error {
 	if offset < 0 {

@@ -81,6 +81,7 @@ type Book struct {
 	// has it; nil if there is none. If that is another now the table is not what
 	// the log says.
 	made  atomic.Pointer[[]layout.Range]
+	looks atomic.Int64 // how many batches the table in memory looks back
 	used  atomic.Int64 // when it was last used, ms
 	bytes atomic.Int64 // that it took when it was last looked at
 	saved atomic.Int64 // the offset that the newest cache is good for
@@ -94,10 +95,11 @@ type Book struct {
 // loadPatience is how long an append waits for the table before it is refused.
 const loadPatience = time.Second
 
-// IsReady reports whether there is a table in memory that is what the log says.
+// IsReady reports whether there is a table in memory that is what the log says, and looks
+// back as far as it is to.
 func (b *Book) IsReady() bool {
 	made := b.made.Load()
-	return made != nil && made == b.Journal.Damaged()
+	return made != nil && made == b.Journal.Damaged() && b.looks.Load() == b.Keeper.Window()
 }
 
 // Ready sees to it that the table is in memory, and returns topic.ErrBusy if

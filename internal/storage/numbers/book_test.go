@@ -64,7 +64,8 @@ func (m *memory) Envelopes(from, to int64, visit func(offset, length int64, h *b
 
 // open returns a Book of the log, with a Keeper of its own, as a start makes them.
 func (m *memory) open(disk *vfstest.FS) *Keeper {
-	k := &Keeper{FS: disk, FileMode: 0o600, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Window: producers.MinWindow, Memory: 1 << 20}
+	k := &Keeper{FS: disk, FileMode: 0o600, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Memory: 1 << 20}
+	k.SetWindow(producers.MinWindow)
 	m.Book = &Book{Keeper: k, Log: m, Folder: files.NewFolder("t"), Journal: new(journal.Journal), Writer: &m.writer}
 	m.Journal.Load(journal.NewState(), 0)
 	k.Books = func() []*Book { return []*Book{m.Book} }
@@ -162,7 +163,7 @@ func TestBook(t *testing.T) {
 func TestBookOfAnotherLog(t *testing.T) {
 	tests := map[string]func(m *memory){
 		"a shorter one":      func(m *memory) { m.data, m.starts = m.data[:m.starts[1]], m.starts[:1] },
-		"another window":     func(m *memory) { m.Keeper.Window++ },
+		"another window":     func(m *memory) { m.Keeper.SetWindow(producers.MinWindow + 1) },
 		"damage before that": func(m *memory) { m.Journal.Remember(journal.Damaged, 0, m.starts[1]) },
 	}
 	for name, change := range tests {

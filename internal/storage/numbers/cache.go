@@ -184,12 +184,12 @@ func (b *Book) readHead() ([]byte, error) {
 
 // readCache reads the cache, if it is there and is of this log as it is, with what
 // is set aside, and returns the offset that it is good for.
-func (b *Book) readCache(aside []layout.Range) (*producers.Table, int64) {
+func (b *Book) readCache(aside []layout.Range, window int64) (*producers.Table, int64) {
 	if b.Folder.Enter() != nil {
 		return nil, 0 // deleted
 	}
 	defer b.Folder.Leave()
-	cache, err := vfs.ReadFile(b.Keeper.FS, b.file(), producers.MaxCacheLen(b.Keeper.Window))
+	cache, err := vfs.ReadFile(b.Keeper.FS, b.file(), producers.MaxCacheLen(window))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0
 	}
@@ -202,7 +202,7 @@ func (b *Book) readCache(aside []layout.Range) (*producers.Table, int64) {
 	case err != nil:
 	case o.Topic != b.Log.ID():
 		err = errors.New("it is of another topic")
-	case o.Window != b.Keeper.Window:
+	case o.Window != window:
 		err = fmt.Errorf("it was made with %d batches", o.Window)
 	case o.Offset > b.Log.Next() || o.Oldest > b.Log.Begin() || o.Damage != damageBefore(aside, o.Offset):
 		err = errors.New("the log is another one")

@@ -22,11 +22,11 @@ type Keeper struct {
 	FileMode fs.FileMode // of caches
 	Clock    clock.Clock
 	Logger   *slog.Logger
-	Window   int64 // batches that a table looks back; 0 or less: numbers are not looked at
 	Memory   int64 // bytes of tables
 	Managed  bool  // somebody replicates the logs: what is set aside here is put back
 	Books    func() []*Book
 
+	window     atomic.Int64
 	duplicates atomic.Int64
 
 	alarm   *clock.Alarm
@@ -52,6 +52,14 @@ func (k *Keeper) Stop() {
 	k.passing.Lock()
 	defer k.passing.Unlock()
 }
+
+// SetWindow says how many batches tables look back; if it is 0 or less numbers are not
+// looked at. A table that looks back another number of them is made anew. It may be
+// called at any time.
+func (k *Keeper) SetWindow(batches int64) { k.window.Store(batches) }
+
+// Window returns what SetWindow was told last.
+func (k *Keeper) Window() int64 { return k.window.Load() }
 
 // Duplicates returns how many numbered batches came again.
 func (k *Keeper) Duplicates() int64 { return k.duplicates.Load() }

@@ -15,13 +15,13 @@ var ErrChanged = errors.New("the log has changed before its end")
 // that nobody will use.
 var (
 	errLost     = errors.New("some of the newest batches are set aside")
-	errUnwanted = errors.New("the store is being closed, or the topic was deleted")
+	errUnwanted = errors.New("the store is being closed, the topic was deleted, or numbers are not looked at any more")
 )
 
 // wanted returns nil while somebody may use the table that is being made. To read the
 // log for it may take long: it is asked between the reads.
 func (b *Book) wanted() error {
-	if b.Keeper.stopped.Load() || b.Log.Deleted() {
+	if b.Keeper.stopped.Load() || b.Keeper.Window() <= 0 || b.Log.Deleted() {
 		return errUnwanted
 	}
 	return nil
@@ -42,24 +42,24 @@ func (b *Book) load() {
 }
 
 func (b *Book) tryLoad(cached bool) error {
-	cuts, aside := b.cuts.Load(), b.Journal.Damaged()
+	cuts, aside, window := b.cuts.Load(), b.Journal.Damaged(), b.Keeper.Window()
 	if b.Keeper.Managed {
-		if err := b.lacks(*aside); err != nil {
+		if err := b.lacks(*aside, window); err != nil {
 			return err
 		}
 	}
 	var table *producers.Table
 	var at int64
 	if cached {
-		table, at = b.readCache(*aside)
+		table, at = b.readCache(*aside, window)
 	}
 	saved := at
 	if table == nil {
 		var err error
-		if at, err = b.Log.Newest(b.Keeper.Window, b.wanted); err != nil {
+		if at, err = b.Log.Newest(window, b.wanted); err != nil {
 			return err
 		}
-		table = producers.New(b.Keeper.Window)
+		table = producers.New(window)
 	}
 	// Most of it is read while others append.
 	const last = 1 << 20
@@ -82,11 +82,11 @@ func (b *Book) tryLoad(cached bool) error {
 // lacks returns errLost if batches are set aside that the table would know. Another
 // copy has them and puts them back; until then one that is sent again would be stored
 // again.
-func (b *Book) lacks(aside []layout.Range) error {
+func (b *Book) lacks(aside []layout.Range, window int64) error {
 	if len(aside) == 0 {
 		return nil
 	}
-	from, err := b.Log.Newest(b.Keeper.Window, b.wanted)
+	from, err := b.Log.Newest(window, b.wanted)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (b *Book) take(table *producers.Table, at, saved int64, aside *[]layout.Ran
 	if _, err := b.add(table, at, b.Log.Next()); err != nil {
 		return err
 	}
-	if b.Journal.Damaged() != aside || b.cuts.Load() != cuts {
+	if b.Journal.Damaged() != aside || b.cuts.Load() != cuts || table.Window() != b.Keeper.Window() {
 		return ErrChanged
 	}
 	table.Trim(b.Log.Begin())
@@ -113,6 +113,7 @@ func (b *Book) take(table *producers.Table, at, saved int64, aside *[]layout.Ran
 	b.saved.Store(saved)
 	b.bytes.Store(table.Bytes())
 	b.used.Store(b.Keeper.Clock.Now().UnixMilli())
+	b.looks.Store(table.Window())
 	b.made.Store(aside)
 	b.Keeper.alarm.Arm() // there may be too many now
 	return nil
