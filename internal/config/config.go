@@ -72,6 +72,10 @@ type Config struct {
 	HTTPTLSCert, HTTPTLSKey, HTTPTLSClientCA string
 	HTTPTLSClientCertOptional                bool
 
+	// Insecure lets listeners be reached from other machines without TLS, or by clients
+	// without a certificate. Default false.
+	Insecure bool
+
 	// Timeout bounds a request from its first byte to its end, and the write
 	// of each response. 1ms to 8760h; default 15s.
 	Timeout time.Duration

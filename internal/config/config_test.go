@@ -68,6 +68,7 @@ func TestTable(t *testing.T) {
 var samples = map[string]string{
 	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "workdir": "data", "file-mode": "0640",
 	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
+	"insecure":      "true",
 	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "http-tls-client-cert": "optional",
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",

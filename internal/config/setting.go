@@ -129,6 +129,10 @@ var settings = []Setting{{
 	Usage: "whether clients need a certificate that http-tls-client-ca has signed",
 	value: field(func(c *Config) *bool { return &c.HTTPTLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
 }, {
+	Name: "insecure", Kind: Switch, Default: "false",
+	Usage: "listen for other machines without TLS, or without knowing who they are",
+	value: field(func(c *Config) *bool { return &c.Insecure }, boolean),
+}, {
 	Name: "timeout", Kind: Duration, Default: "15s", Change: AtReload,
 	Usage: "longest a request may take from its first byte to its end, and a response to be written",
 	value: field(func(c *Config) *time.Duration { return &c.Timeout }, duration(bounds[time.Duration]{min: shortest, max: year})),

@@ -132,6 +132,12 @@ func (n *Node) warnOfMode() {
 
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
+	if err := checkExposed(c); err != nil {
+		return err
+	}
+	for _, line := range exposed(c) {
+		n.log.Warn(line.Error())
+	}
 	n.secured = newSecured(c)
 	if len(n.secured.all(c)) > 0 {
 		if err := n.reload.add(&part{name: "tls", prepare: n.secured.prepare, files: n.secured.files}); err != nil {

@@ -116,9 +116,10 @@ func (n *Node) watchCertificates() {
 
 // Check returns why a node would not start with these settings, as far as that can be
 // told without its work directory and its listeners: what is wrong with the files that
-// they name. The error has a line for each problem.
+// they name, and which listeners strangers could use. The error has a line for each
+// problem. It may look up the addresses of names.
 func Check(c *config.Config) error {
 	s := newSecured(c)
 	_, err := s.prepare(c)
-	return err
+	return errors.Join(err, checkExposed(c))
 }
