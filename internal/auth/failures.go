@@ -17,9 +17,9 @@ const (
 	failureWindow = time.Minute
 )
 
-// Failures tells how long to wait before a wrong token is answered. It knows
-// addresses, the newest 4,096 that have failed: of IPv6 the network of 64 bits, which
-// is what one customer has at least. The zero value is ready for use.
+// Failures tells how long to wait before a wrong token is answered. It knows the
+// newest 4,096 addresses that have failed, or networks that count as one. The zero
+// value is ready for use.
 //
 // A right token is not its business: who guesses can keep nobody out.
 type Failures struct {
@@ -43,7 +43,6 @@ func (f *Failures) Failed(addr netip.Addr, now time.Time) (delay time.Duration, 
 	if f.known == nil {
 		f.known = make(map[netip.Addr]*list.Element)
 	}
-	addr = Network(addr)
 	e := f.known[addr]
 	if e == nil {
 		if len(f.known) >= maxAddresses {
@@ -63,13 +62,4 @@ func (f *Failures) Failed(addr netip.Addr, now time.Time) (delay time.Duration, 
 		return manyDelay, true
 	}
 	return failureDelay, false
-}
-
-// Network returns what counts as one address: of IPv6, its network of 64 bits.
-func Network(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if p, err := addr.Prefix(64); err == nil && addr.Is6() {
-		return p.Addr()
-	}
-	return addr
 }

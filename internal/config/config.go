@@ -149,6 +149,16 @@ type Config struct {
 	// MaxConnections is the number of connections served at once. 1 to
 	// 1,000,000; default 10,000.
 	MaxConnections int
+	// AuthFile is the path of a file for auth.Load. Default empty: everybody may do
+	// everything.
+	AuthFile string
+	// AuthTimeout is how long a connection may take to show who it is, where that is
+	// needed. 1ms to 8760h; default 10s.
+	AuthTimeout time.Duration
+	// MaxUnauthenticated is the number of connections at once that have not shown who
+	// they are, where that is needed. 1 to 1,000,000, or 0, the default, for a quarter
+	// of MaxConnections.
+	MaxUnauthenticated int
 	// OpenFiles is the number of descriptors kept open for partitions. 16 to
 	// 1,000,000; default 1024.
 	OpenFiles int

@@ -15,7 +15,7 @@ import (
 func TestDefault(t *testing.T) {
 	want := Config{
 		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
-		WorkDir: "logs", FileMode: 0o600,
+		AuthTimeout: 10 * time.Second, WorkDir: "logs", FileMode: 0o600,
 		TLSMinVersion: tls.VersionTLS12,
 		Timeout:       15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
 		BatchSize: 65536, PartitionSize: 2000 << 20, Partitions: 8,
@@ -66,7 +66,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
 	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
 	"insecure":      "true",
 	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "http-tls-client-cert": "optional",

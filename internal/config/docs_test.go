@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestDocsTables(t *testing.T) {
 func TestDocsNames(t *testing.T) {
 	text := docs(t)
 	for _, name := range regexp.MustCompile(`LOGD_[A-Z_]*[A-Z]`).FindAllString(text, -1) {
-		known := name == EnvFile || strings.HasPrefix(name, clientPrefix) || serviceLink(name, "tcp://10.0.0.1:1774")
+		known := name == EnvFile || strings.HasPrefix(name, clientPrefix) || slices.Contains(clientTokens, name) || serviceLink(name, "tcp://10.0.0.1:1774")
 		for _, s := range settings {
 			known = known || s.Env() == name
 		}

@@ -68,9 +68,11 @@ type variable struct{ name, value string }
 // runs logd is not to have it stop at them.
 const hookPrefix = envPrefix + "HOOK_"
 
-// clientPrefix begins the names of variables that are clients' own: where the server is
-// that they talk to, and how.
+// clientPrefix begins the names of log-cli's variables, and clientTokens are some more:
+// who uses both programs is not to have logd stop at them.
 const clientPrefix = envPrefix + "CLI_"
+
+var clientTokens = []string{envPrefix + "TOKEN", envPrefix + "TOKEN_FILE"}
 
 // variables returns the variables of env that may be settings, sorted by name
 // to give messages an order.
@@ -78,7 +80,7 @@ func variables(env []string) []variable {
 	var vs []variable
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, envPrefix) && !serviceLink(name, value) && !strings.HasPrefix(name, hookPrefix) && !strings.HasPrefix(name, clientPrefix) {
+		if strings.HasPrefix(name, envPrefix) && !serviceLink(name, value) && !strings.HasPrefix(name, hookPrefix) && !strings.HasPrefix(name, clientPrefix) && !slices.Contains(clientTokens, name) {
 			vs = append(vs, variable{name, value})
 		}
 	}

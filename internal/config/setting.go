@@ -81,6 +81,18 @@ var settings = []Setting{{
 	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.HTTPAllowedHosts }, good: checkHostName, allows: "names of hosts, without a port"},
 }, {
+	Name: "auth-file", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "file of who may do what; all may do everything if empty",
+	value: field(func(c *Config) *string { return &c.AuthFile }, file),
+}, {
+	Name: "auth-timeout", Kind: Duration, Default: "10s", Change: AtReload,
+	Usage: "longest a connection may take to show who it is, where that is needed",
+	value: field(func(c *Config) *time.Duration { return &c.AuthTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
+}, {
+	Name: "max-unauthenticated", Kind: Number, Default: "0", Change: AtReload,
+	Usage: "connections at once that have not shown who they are, where that is needed; 0 for a quarter of max-connections",
+	value: field(func(c *Config) *int { return &c.MaxUnauthenticated }, number(bounds[int]{min: 1, max: 1_000_000, zero: "a quarter of max-connections"})),
+}, {
 	Name: "workdir", Kind: Folder, Default: "logs",
 	Usage: "folder of the data",
 	value: field(func(c *Config) *string { return &c.WorkDir }, folder),

@@ -18,8 +18,8 @@ func exposed(c *config.Config) (lines []error) {
 		known         bool // clients need a certificate
 		remedies      string
 	}{
-		{"host", c.Host, c.TLSCert != "" && !c.TLSPlain, c.TLSClientCA != "" && !c.TLSClientCertOptional, "tls-cert and tls-client-ca"},
-		{"http-host", c.HTTPHost, c.HTTPTLSCert != "", c.HTTPTLSClientCA != "" && !c.HTTPTLSClientCertOptional, "http-tls-cert and http-tls-client-ca"},
+		{"host", c.Host, c.TLSCert != "" && !c.TLSPlain, c.AuthFile != "" || c.TLSClientCA != "" && !c.TLSClientCertOptional, "tls-cert, and auth-file or tls-client-ca"},
+		{"http-host", c.HTTPHost, c.HTTPTLSCert != "", c.AuthFile != "" || c.HTTPTLSClientCA != "" && !c.HTTPTLSClientCertOptional, "http-tls-cert, and auth-file or http-tls-client-ca"},
 		{"peer-host", c.PeerHost, false, false, ""},
 	} {
 		if l.addr == "" || l.setting == "peer-host" && c.Node == "" || l.tls && l.known || onLoopback(l.addr) {
@@ -27,9 +27,9 @@ func exposed(c *config.Config) (lines []error) {
 		}
 		missing := "it has no TLS, and anybody may do all"
 		if l.tls {
-			missing = "it needs no certificates of clients, so anybody may do all"
+			missing = "nobody has to show who it is, so anybody may do all"
 		} else if l.known {
-			missing = "clients without TLS may do all"
+			missing = "what clients send without TLS can be read on the way"
 		}
 		remedy := "listen on 127.0.0.1"
 		if l.remedies != "" {

@@ -19,6 +19,8 @@ func TestExposed(t *testing.T) {
 	tls := func(c *config.Config) { c.TLSCert, c.HTTPTLSCert = "cert", "cert" }
 	mutual := func(c *config.Config) { tls(c); c.TLSClientCA, c.HTTPTLSClientCA = "ca", "ca" }
 	optional := func(c *config.Config) { mutual(c); c.TLSClientCertOptional, c.HTTPTLSClientCertOptional = true, true }
+	identities := func(c *config.Config) { tls(c); c.AuthFile = "auth.toml" }
+	plainIdentities := func(c *config.Config) { c.AuthFile = "auth.toml" }
 	changing := func(c *config.Config) { mutual(c); c.TLSPlain = true }
 	for _, test := range []struct {
 		name, host, http, peer string
@@ -36,6 +38,8 @@ func TestExposed(t *testing.T) {
 		{"mapped", "[::ffff:10.1.2.3]:1", "", "", plain, "host"},
 		{"TLS", ":1", ":2", "", tls, "host http-host"},
 		{"certificates of clients", ":1", ":2", "", mutual, ""},
+		{"identities", ":1", ":2", "", identities, ""},
+		{"identities without TLS", ":1", ":2", "", plainIdentities, "host http-host"},
 		{"optional", ":1", ":2", "", optional, "host http-host"},
 		{"changing over", ":1", ":2", "", changing, "host"},
 		{"TLS on loopback", "127.0.0.1:1", "", "", tls, ""},

@@ -75,6 +75,9 @@ func newMetrics(n *Node) *metrics {
 		{"logd_tls_handshakes_total", "Handshakes of TLS, by listener and how they ended.", []string{"listener", "result"}},
 		{"logd_tls_certificate_expiry_timestamp_seconds", "When the listener's certificate ends, in seconds since 1970.", []string{"listener"}},
 		{"logd_http_refused_total", "Requests over HTTP that a web page may have made a browser send, by what gave them away.", []string{"reason"}},
+		{"logd_auth_total", "What was shown of who somebody is, by how and whether it was somebody.", []string{"method", "result"}},
+		{"logd_denied_total", "Requests that no rule allows, by what they would have taken.", []string{"verb"}},
+		{"logd_unauthenticated_connections", "Open connections that have not shown who they are, where that is needed.", nil},
 		{"logd_panics_total", "Connections that ended in a panic.", nil},
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
@@ -166,6 +169,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		out.counter("logd_tls_handshakes_total", failed, l.listener, "failed")
 		out.time("logd_tls_certificate_expiry_timestamp_seconds", l.Ends(), l.listener)
 	}
+	if a := m.node.auth; a != nil {
+		out.auth(a)
+	}
 	if s := m.node.server.Load(); s != nil {
 		out.server(s)
 	}
@@ -225,6 +231,16 @@ func (out sample) time(name string, at time.Time, labels ...string) {
 	}
 }
 
+func (out sample) auth(a *server.Auth) {
+	st := a.Stats()
+	for by, n := range st.Shown {
+		out.counter("logd_auth_total", n, by[0], by[1])
+	}
+	for verb, n := range st.Denied {
+		out.counter("logd_denied_total", n, verb)
+	}
+}
+
 func (out sample) server(s *server.Server) {
 	st := s.Stats()
 	for i := range st.Requests {
@@ -243,6 +259,7 @@ func (out sample) server(s *server.Server) {
 	out.gauge("logd_connections", st.Connections)
 	out.counter("logd_connections_total", st.ConnectionsTotal)
 	out.counter("logd_connections_refused_total", st.ConnectionsRefused)
+	out.gauge("logd_unauthenticated_connections", st.Unauthenticated)
 	out.counter("logd_panics_total", st.Panics)
 	out.gauge("logd_waiting_reads", st.WaitingReads)
 }

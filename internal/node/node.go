@@ -60,6 +60,7 @@ type Node struct {
 	member  atomic.Pointer[member] // nil if it is in no cluster
 	share   descriptors            // as the node was started
 	reload  reload
+	auth    *server.Auth // nil: everybody may do everything
 
 	progress storage.Progress
 	secured  secured
@@ -148,6 +149,9 @@ func (n *Node) start(ctx context.Context) error {
 	if n.share, err = n.shareOf(c); err != nil {
 		return err
 	}
+	if err = n.addAuth(c); err != nil {
+		return err
+	}
 	if n.listener, err = n.o.Listen(c.Host); err != nil {
 		return fmt.Errorf("listen for the protocol (host): %w", err)
 	}
@@ -231,8 +235,9 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	so := server.Options{
-		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c),
+		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
+		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share),
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
@@ -258,7 +263,7 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	o := web.Options{
-		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks,
+		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	}
@@ -403,6 +408,9 @@ func (n *Node) release(ctx context.Context) error {
 		n.log.Warn("delete hooks were killed: they were not done in time, and are run again after the next start")
 	}
 	n.metrics.topics.end()
+	if n.auth != nil {
+		n.auth.Close()
+	}
 	if m != nil {
 		errs = append(errs, m.end())
 	}

@@ -62,13 +62,15 @@ var naiveCommands = map[string]struct {
 	"LEAVE":    {protocol.Leave, []string{"member"}, []string{"force"}},
 	"REPLACE":  {protocol.Replace, []string{"member", "with"}, nil},
 	"SETTING":  {protocol.Set, []string{"key", "value"}, nil},
+
+	"AUTH": {protocol.Auth, []string{"token"}, nil},
 }
 
 func naiveParse(line string) (req protocol.Request, err error) {
 	words := strings.Split(line, " ")
 	c, ok := naiveCommands[words[0]]
 	switch {
-	case words[0] == "HELLO" || words[0] == "AUTH":
+	case words[0] == "HELLO":
 		return req, protocol.ErrInvalidRequest
 	case !ok:
 		return req, protocol.ErrInvalidProtocol
@@ -127,6 +129,9 @@ func naiveValue(name, word string) bool {
 	if name == "key" {
 		return word != ""
 	}
+	if name == "token" {
+		return len(word) >= 1 && len(word) <= 512
+	}
 	if name == "value" {
 		return true
 	}
@@ -170,6 +175,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		req.Unsummed = values["crc"] == "-"
 		return req
 	}
+	req.Token = []byte(values["token"])
 	req.Skip = values["action"] == "skip"
 	req.ID, req.Now = []byte(values["id"]), values["now"] == "1"
 	if c == protocol.Retention {
@@ -210,7 +216,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 
 func FuzzParseRequest(f *testing.F) {
 	for _, line := range []string{
-		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "INFO t", "SEEK t 1", "TIMES t 0 9",
+		"", "PING", "CONFIG", "STATS", "CLOSE", "TOPICS", "HELLO 1 codecs=zstd", "AUTH x", "AUTH " + strings.Repeat("x", 513), "AUTH x y", "INFO t", "SEEK t 1", "TIMES t 0 9",
 		"DELETE t id=0aF", "DELETE t now=1 id=0", "DELETE t id=0 id=1", "DELETE t now=1", "TRIM t 5", "TRIM t 5 now=1",
 		"HOOKS", "HOOK t 5 retry", "HOOK t 5 skip", "RETENTION t", "RETENTION t partitions=3 bytes=0 age=5", "RETENTION t age=1 age=1",
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",

@@ -14,6 +14,7 @@ var usage = []struct {
 }{
 	{Help, "", "this list"},
 	{Ping, "", "OK, if the server answers"},
+	{Auth, "<token>", "show who you are, where the server wants to know"},
 	{Topics, "[fresh=1]", "the names of all topics"},
 	{Info, "<topic> [fresh=1]", "offsets, sizes, times and state of a topic"},
 	{Batch, "<size> <topic> <crc> <messages> [pid=<id> seq=<n>]", "append a batch; then come size bytes: for each message a line MSG <len>, its body and CR LF. With - for crc the server computes it; pid= and seq= number a producer's batches, so that one sent again is stored once"},

@@ -24,6 +24,8 @@ const (
 	MaxLine = 1024
 	// Name is what TLS calls the protocol, by ALPN.
 	Name = "logd"
+	// MaxToken is the length of the longest token, in bytes.
+	MaxToken = 512
 	// DefaultAddr is where a server listens unless told otherwise.
 	DefaultAddr = "127.0.0.1:1774"
 	// DefaultMaxBatchSize is the size of the largest batch, envelope and data,
@@ -63,6 +65,7 @@ const (
 	Leave
 	Replace
 	Set
+	Auth
 	numCommands
 )
 
@@ -76,7 +79,7 @@ var commandNames = [numCommands]string{
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
 	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
-	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Auth: "AUTH",
 }
 
 // String returns the command as it stands on the wire.
@@ -89,7 +92,7 @@ func (c Command) String() string {
 
 // reserved are commands of this protocol version that this server does not
 // offer. They are known words, so they do not lose the framing.
-var reserved = [...]string{"HELLO", "AUTH"}
+var reserved = [...]string{"HELLO"}
 
 // Request is one parsed request line. Fields that the command does not have
 // are zero.
@@ -119,6 +122,8 @@ type Request struct {
 	Force  bool   // LEAVE: although too few voters are left
 	Key    []byte // SETTING
 	Value  []byte // SETTING; may be empty
+
+	Token []byte // AUTH; aliases the parsed line
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -215,6 +220,8 @@ func commandOf(name []byte) (c Command, known bool) {
 		return Replace, true
 	case "SETTING":
 		return Set, true
+	case "AUTH":
+		return Auth, true
 	}
 	for _, r := range reserved {
 		if string(name) == r {
@@ -248,6 +255,9 @@ func parseArguments(w words, req *Request) bool {
 		return parseRetention(w, req)
 	case Delete:
 		return parseDelete(w, req)
+	case Auth:
+		req.Token, _ = w.next()
+		return len(req.Token) >= 1 && len(req.Token) <= MaxToken && !w.more
 	}
 	return req.Command != Unknown && !w.more
 }

@@ -105,7 +105,10 @@ func TestParseRequestRefuses(t *testing.T) {
 		}},
 		{"the line end is not part of the line", protocol.ErrInvalidProtocol, []string{"PING\r", "PING\n", "PING\r\n"}},
 		{"commands that are not offered are known", protocol.ErrInvalidRequest, []string{
-			"HELLO", "HELLO 1", "HELLO 1 codecs=zstd", "AUTH", "AUTH secret",
+			"HELLO", "HELLO 1", "HELLO 1 codecs=zstd",
+		}},
+		{"a token is one word of 1 to 512 bytes", protocol.ErrInvalidRequest, []string{
+			"AUTH", "AUTH ", "AUTH a b", "AUTH a ", "AUTH  a", "AUTH " + strings.Repeat("x", protocol.MaxToken+1),
 		}},
 		{"single spaces", protocol.ErrInvalidRequest, []string{
 			"READ  t 0 1", "READ t  0 1", "READ t 0  1", "READ t 0 1  wait=1", "TAIL  t 1", "INFO  t", "SEEK t  1", "BATCH 9 t  0 1",

@@ -60,6 +60,9 @@ func AppendRequest(dst []byte, req *Request) []byte {
 		} else {
 			dst = append(dst, " retry"...)
 		}
+	case Auth:
+		dst = append(dst, "AUTH "...)
+		dst = append(dst, req.Token...)
 	case Retention:
 		dst = appendTopic(dst, req)
 		dst = appendKeep(dst, &req.Keep)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -13,6 +14,7 @@ import (
 type access struct {
 	*doors
 	held held
+	who
 }
 
 // doors are what all callers of a server share.
@@ -20,6 +22,8 @@ type doors struct {
 	store       topic.Store
 	deleteHooks topic.Hooks
 	cluster     topic.Cluster
+	auth        *Auth // nil: everybody may do everything
+	limits      *atomic.Pointer[Limits]
 	recalls     atomic.Uint64 // by Recall
 }
 
@@ -40,10 +44,13 @@ type found struct {
 	cluster topic.Cluster
 }
 
-// lookup returns what a request of the command is about. Every request comes by
-// here before anything is done for it, one that has waited a second time. So this
-// is where to ask whether the caller has a right to the command and the topic.
+// lookup returns what a request of the command is about, if the caller has a right to
+// it. Every request comes by here before anything is done for it, one that has waited
+// a second time. So this is where rights are asked for.
 func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) (f found, err error) {
+	if !a.may(cmd, name) {
+		return f, protocol.ErrUnauthorized
+	}
 	switch cmd {
 	case protocol.Cluster, protocol.Groups, protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
 		f.cluster = a.cluster
@@ -59,7 +66,7 @@ func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) 
 		f.catalog = a.store
 	case protocol.Hooks, protocol.Hook:
 		f.hooks = a.deleteHooks
-	case protocol.Config, protocol.Help, protocol.Ping, protocol.Close:
+	case protocol.Config, protocol.Help, protocol.Ping, protocol.Close, protocol.Auth:
 	default:
 		err = protocol.ErrUnauthorized // nobody has decided who may
 	}
@@ -74,16 +81,34 @@ func (a *access) log(ctx context.Context, name []byte, create bool) (log topic.L
 	}
 	a.held.log = nil
 	recalls := a.recalls.Load() // before the look-up, which may be older than the next
-	if create {
-		log, err = a.store.Create(ctx, name)
-	} else {
+	switch {
+	case !create:
 		log, err = a.store.Log(name)
+	case a.mayCreate(name):
+		log, err = a.store.Create(ctx, name)
+	default:
+		log, err = a.existing(ctx, name)
 	}
 	if err != nil {
 		return nil, err
 	}
 	a.held = held{append(a.held.topic[:0], name...), log, recalls}
 	return log, nil
+}
+
+// existing returns the log of a topic that must not be made.
+func (a *access) existing(ctx context.Context, name []byte) (topic.Log, error) {
+	log, err := a.store.Log(name)
+	if errors.Is(err, topic.ErrNotFound) {
+		// Who leads may have been replaced, and not know it yet.
+		if err = a.fresh(ctx, name); err == nil {
+			log, err = a.store.Log(name)
+		}
+		if errors.Is(err, topic.ErrNotFound) {
+			err = protocol.ErrUnauthorized
+		}
+	}
+	return log, err
 }
 
 // recalled reports whether the log that is held has to be given back, which is
@@ -93,8 +118,8 @@ func (a *access) recalled() bool {
 	return a.held.log == nil || a.held.recalls != a.recalls.Load() || a.held.log.Deleted()
 }
 
-// Recall has all callers give back the logs that they hold: the next request of
-// each, and a read that waits at once, looks its log up anew. It is for when a
+// Recall has all callers give back the logs that they hold, and be judged anew: the
+// next request of each, and a read that waits at once, looks its log up anew. It is for when a
 // look-up may come to another answer than before. Deleted topics need none: a log
 // tells that by itself.
 func (s *Server) Recall() {

@@ -13,10 +13,13 @@ func (s *Server) configBody() []byte {
 }
 
 // hooks answers HOOKS: a line for each partition that waits for its delete
-// hook.
-func hooks(from topic.Hooks, to Responder) {
+// hook, of the topics that are shown.
+func hooks(from topic.Hooks, shown func(topic string) bool, to Responder) {
 	var b []byte
 	for _, h := range from.Hooks() {
+		if !shown(h.Topic) {
+			continue
+		}
 		line := protocol.PendingHook{
 			Topic: h.Topic, Base: h.Base, End: h.End, State: h.State, Attempts: int64(h.Attempts), Next: h.Next,
 		}

@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
@@ -30,6 +32,7 @@ func TestAllocations(t *testing.T) {
 	}
 	b := testkit.Batch("t", strings.Repeat("x", 100))
 	files, stored := newFileStore(t, 1000, 1<<40)
+	everything := server.NewAuth(loadPolicy(t, "testdata/auth.toml"), new(auth.Failures), slog.New(slog.DiscardHandler))
 	for _, test := range []struct {
 		name    string
 		store   topic.Store
@@ -51,24 +54,29 @@ func TestAllocations(t *testing.T) {
 		{"SEEK", discardStore{}, "SEEK t 0\r\n", "OK 0 0\r\n", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := server.New(server.Options{Store: test.store})
-			nc := dialAddr(t, serveTCP(t, s))
-			nc.SetDeadline(time.Now().Add(time.Minute))
-			request, answer := []byte(test.request), make([]byte, len(test.answer))
-			for range 10 { // until buffers are as large as they need to be
-				exchange(t, nc, request, answer)
-			}
-			if string(answer) != test.answer {
-				t.Fatalf("received %q, want %q", answer, test.answer)
-			}
-			// A collection empties the pools: the least of a few rounds is
-			// what the server needs.
-			got := 1e9
-			for range 3 {
-				got = min(got, testing.AllocsPerRun(200, func() { exchange(t, nc, request, answer) }))
-			}
-			if got > test.most {
-				t.Errorf("%v allocations, want at most %v", got, test.most)
+			for _, a := range []*server.Auth{nil, everything} {
+				s := server.New(server.Options{Store: test.store, Auth: a})
+				nc := dialAddr(t, serveTCP(t, s))
+				nc.SetDeadline(time.Now().Add(time.Minute))
+				if a != nil {
+					exchange(t, nc, []byte("AUTH all-token\r\n"), make([]byte, len("OK\r\n")))
+				}
+				request, answer := []byte(test.request), make([]byte, len(test.answer))
+				for range 10 { // until buffers are as large as they need to be
+					exchange(t, nc, request, answer)
+				}
+				if string(answer) != test.answer {
+					t.Fatalf("received %q, want %q", answer, test.answer)
+				}
+				// A collection empties the pools: the least of a few rounds is
+				// what the server needs.
+				got := 1e9
+				for range 3 {
+					got = min(got, testing.AllocsPerRun(200, func() { exchange(t, nc, request, answer) }))
+				}
+				if got > test.most {
+					t.Errorf("with identities %v: %v allocations, want at most %v", a != nil, got, test.most)
+				}
 			}
 		})
 	}

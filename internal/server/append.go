@@ -70,6 +70,9 @@ func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error
 		return protocol.ErrTooLarge, false
 	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.settings.Load().Producers == 0:
 		return protocol.ErrInvalidRequest, true
+	case !c.may(protocol.Batch, h.Topic):
+		c.denied(req)
+		return protocol.ErrUnauthorized, true
 	}
 	return nil, false
 }
@@ -152,6 +155,9 @@ func (c *caller) append(r *reply) {
 	for range maxAnew {
 		var f found
 		if f, err = c.lookup(c.ctx, protocol.Batch, r.topic); err != nil {
+			if err == protocol.ErrUnauthorized {
+				c.denied(&protocol.Request{Command: protocol.Batch, Topic: r.topic})
+			}
 			break
 		}
 		r.log = f.log

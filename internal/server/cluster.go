@@ -8,19 +8,25 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 )
 
-// fresh waits until this server knows all that was acknowledged anywhere before the
+// freshFor waits until this server knows all that was acknowledged anywhere before the
 // request.
-func (c *caller) fresh(req *protocol.Request) error {
+func (c *caller) freshFor(req *protocol.Request) error {
 	name := req.Topic
 	if req.Command == protocol.Topics {
 		name = nil
 	}
-	if c.cluster == topic.Cluster(noCluster{}) {
+	return c.fresh(c.ctx, name)
+}
+
+// fresh waits until this server knows all that was acknowledged anywhere of a topic, or
+// of which topics there are.
+func (d *doors) fresh(ctx context.Context, name []byte) error {
+	if d.cluster == topic.Cluster(noCluster{}) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().Timeout)
+	ctx, cancel := context.WithTimeout(ctx, d.limits.Load().Timeout)
 	defer cancel()
-	return c.cluster.Fresh(ctx, name)
+	return d.cluster.Fresh(ctx, name)
 }
 
 // members answers CLUSTER.

@@ -31,6 +31,11 @@ type conn struct {
 
 	turn int // bytes moved since others had theirs
 
+	// stranger is set while the connection is one that has to show who it is, by
+	// showBy.
+	stranger bool
+	showBy   time.Time
+
 	woken      chan struct{} // cap 1
 	draining   atomic.Bool
 	drainUntil time.Time
@@ -42,6 +47,9 @@ var aLongTimeAgo = time.Unix(1, 0)
 func newConn(s *Server, nc net.Conn, t *TLS) *conn {
 	c := &conn{accepted: nc, nc: nc, tls: t, woken: make(chan struct{}, 1)}
 	c.caller = s.newCaller(nc.RemoteAddr())
+	if c.auth != nil {
+		c.show(c.auth.peer(nc))
+	}
 	c.read.Set = nc.SetReadDeadline
 	c.sock.Init(nc, s.limits.Load().Timeout, &s.counters.out, c.moved)
 	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
@@ -66,6 +74,9 @@ func (c *conn) moved(n int) {
 
 func (c *conn) releaseBuffers() {
 	if c.in.buf != nil {
+		if c.auth != nil {
+			clear(c.in.unread()) // it may be a token
+		}
 		putBuffer(c.in.buf)
 		c.in.buf = nil
 	}
@@ -106,7 +117,11 @@ func (c *conn) serve() {
 			return
 		}
 	}
-	if err := c.drive(); err != nil {
+	err := c.handshake()
+	if err == nil {
+		err = c.drive()
+	}
+	if err != nil {
 		if !errors.Is(err, io.EOF) {
 			c.srv.log.Debug("connection ended", "remote", c.from(), "err", err)
 		}
@@ -136,6 +151,8 @@ func (c *conn) drive() (err error) {
 			c.commit()
 		case waitForLog:
 			err = c.wait()
+		case holdBack:
+			err = c.holdBack()
 		case hangUp:
 			return nil
 		}
@@ -157,6 +174,9 @@ func (c *conn) await() error {
 	if c.taken {
 		c.taken, c.started = false, time.Time{}
 	}
+	if c.auth != nil && c.known() {
+		return nil // the session ends
+	}
 	limits := c.srv.limits.Load()
 	c.sock.SetTimeout(limits.Timeout)
 	typed, broken := c.typed, c.broken
@@ -174,6 +194,9 @@ func (c *conn) await() error {
 			if pause := now.Add(typedPause); broken && pause.Before(want) {
 				timeout, want = typedPause, pause
 			}
+		}
+		if c.stranger && c.showBy.Before(want) {
+			timeout, want = limits.Timeout, c.showBy
 		}
 		if c.draining.Load() {
 			// What was sent before the client could know is still answered.
@@ -199,13 +222,20 @@ func (c *conn) await() error {
 				c.endWith(protocol.ErrShuttingDown, "")
 				return nil
 			}
+			if c.stranger && !now.Before(c.showBy) {
+				c.endWith(protocol.ErrUnauthorized, "")
+				return nil
+			}
 			if typed || broken {
 				c.endWith(protocol.ErrInvalidProtocol, notCRLF)
 				return nil
 			}
 			return err
 		default:
-			c.read.Forget() // a wake-up for a wait that is over, or drain
+			c.read.Forget() // a wake-up for a wait that is over, Recall, or drain
+			if c.auth != nil && c.known() {
+				return nil
+			}
 		}
 	}
 }

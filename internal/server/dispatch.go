@@ -35,6 +35,8 @@ type caller struct {
 	access
 	appends
 	reading reading
+	delay   reprieve // of the answer to a wrong token
+	tries   int      // wrong tokens so far
 }
 
 // reading is a READ or TAIL that is under way.
@@ -52,6 +54,7 @@ type outcome uint8
 const (
 	answered outcome = iota
 	closes           // answered, and the protocol closes the connection
+	late             // ErrUnauthorized is the answer, after a while: see late
 	waits            // a read is at the end of its log; resume or giveUp goes on
 )
 
@@ -77,15 +80,18 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	if perr != nil {
 		return c.refuseRequest(req, perr, to)
 	}
-	if req.Fresh {
-		if err := c.fresh(req); err != nil {
+	if req.Command == protocol.Auth {
+		return c.authenticate(req, to)
+	}
+	if req.Fresh && c.may(req.Command, req.Topic) { // else lookup refuses it
+		if err := c.freshFor(req); err != nil {
 			return c.refuseRequest(req, err, to)
 		}
 	}
 	f, err := c.lookup(c.ctx, req.Command, req.Topic)
 	if errors.Is(err, topic.ErrNotFound) && !req.Fresh {
 		// Who leads may have been replaced, and not know it yet.
-		if err = c.fresh(req); err == nil {
+		if err = c.freshFor(req); err == nil {
 			f, err = c.lookup(c.ctx, req.Command, req.Topic)
 		}
 	}
@@ -105,7 +111,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Info:
 		err = c.info(&f, to)
 	case protocol.Hooks:
-		hooks(f.hooks, to)
+		hooks(f.hooks, c.administers, to)
 	case protocol.Hook:
 		err = hook(f.hooks, req, to)
 	case protocol.Delete:
@@ -119,7 +125,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Stats:
 		to.Body(protocol.AppendFields(nil, c.srv.statsFields(f.catalog.Counts())))
 	case protocol.Topics:
-		to.Body(protocol.AppendTopics(nil, f.catalog.Topics()))
+		to.Body(protocol.AppendTopics(nil, c.visible(f.catalog.Topics())))
 	case protocol.Cluster:
 		err = members(f.cluster, to)
 	case protocol.Groups:
@@ -137,12 +143,16 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	if err != nil {
 		return c.refuseRequest(req, err, to)
 	}
+	c.administered(req)
 	return answered
 }
 
 // refuseRequest gives the answer to a request that err keeps from being done.
 func (c *caller) refuseRequest(req *protocol.Request, err error, to Responder) outcome {
 	perr := c.answerTo(err, req.Command.String(), req.Topic)
+	if perr == protocol.ErrUnauthorized {
+		c.denied(req)
+	}
 	c.refuse(to, req.Command, perr)
 	if perr.Closes {
 		return closes
@@ -229,7 +239,7 @@ func (c *caller) tryRead(to Responder) outcome {
 			case !e.Leads:
 				r.beyond = err
 			default: // it may have been replaced, and not know it yet
-				if err = c.fresh(&r.req); err == nil {
+				if err = c.freshFor(&r.req); err == nil {
 					r.req.Fresh = true
 					continue
 				}

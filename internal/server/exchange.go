@@ -28,9 +28,10 @@ type exchange struct {
 // else; the end of its line may be missing. It returns when the answer is given to
 // the responder, or, with an error, when there is none that anybody can give. A
 // read that waits ends when ctx does. While it is answered, a request counts as a
-// connection.
-func (s *Server) Do(ctx context.Context, remote string, request []byte, to Responder) (err error) {
-	x := &exchange{caller: s.newCaller(address(remote)), woken: make(chan struct{}, 1)}
+// connection. Who makes it has shown what shown is.
+func (s *Server) Do(ctx context.Context, remote string, shown Shown, request []byte, to Responder) (err error) {
+	x := &exchange{caller: s.newCaller(Address(remote)), woken: make(chan struct{}, 1)}
+	x.show(shown)
 	perr := x.parse(request)
 	if perr == nil {
 		perr = s.enter(x)
@@ -100,6 +101,10 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 		return protocol.ErrInvalidProtocol
 	}
 	x.perr = protocol.ParseRequest(line, &x.req)
+	if x.req.Command == protocol.Auth {
+		x.perr = protocol.ErrInvalidRequest // it is about a connection
+		clear(line)
+	}
 	want := int64(x.head)
 	if x.req.Command == protocol.Batch {
 		if x.srv.tooLarge(&x.req.Batch, x.perr) {
@@ -179,7 +184,8 @@ func (x *exchange) drain() {
 // cut does nothing that the end of the server's context does not.
 func (x *exchange) cut() {}
 
-// address is where a request came from.
-type address string
+// Address is where a request came from, IP:PORT.
+type Address string
 
-func (a address) String() string { return string(a) }
+// String returns the address.
+func (a Address) String() string { return string(a) }

@@ -18,6 +18,7 @@ type SessionConn struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	s       session
+	seen    []byte // buf as it was left
 	buf     []byte // what has arrived since the session let go of the last one
 	taken   int    // of buf
 	fed     int    // of buf, to the session
@@ -69,6 +70,8 @@ func (c *SessionConn) run() {
 			c.s.view = nil
 		case commitAll:
 			c.s.commit()
+		case holdBack:
+			c.send()
 		case waitForLog:
 			c.send()
 			switch {
@@ -92,6 +95,7 @@ func (c *SessionConn) send() {
 
 // letGo spoils the bytes that the session may no longer look at.
 func (c *SessionConn) letGo() {
+	c.seen = slices.Clone(c.buf)
 	rest := slices.Clone(c.buf[c.taken:])
 	copy(c.buf, bytes.Repeat([]byte("!"), len(c.buf)))
 	c.buf, c.fed, c.taken = rest, c.fed-c.taken, 0
@@ -170,3 +174,10 @@ func (c *SessionConn) SetWriteDeadline(time.Time) error { return nil }
 
 // ServeSecure serves one connection as ServeTLS does.
 func ServeSecure(s *Server, nc net.Conn, t *TLS) { s.serveConn(nc, t) }
+
+// Seen returns what was fed to the session last, as it has left it.
+func (c *SessionConn) Seen() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen
+}

@@ -55,8 +55,12 @@ func (c *conn) fill() error {
 	}
 	if in.buf != nil && in.w == len(in.buf.b) {
 		if in.r > 0 {
+			was := in.w
 			in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
 			in.r = 0
+			if c.mayHoldToken() {
+				clear(in.buf.b[in.w:was])
+			}
 		} else {
 			c.grow()
 		}
@@ -71,7 +75,7 @@ func (c *conn) fill() error {
 		c.srv.counters.bytesIn.Add(int64(in.n))
 		c.moved(in.n)
 		// What fills the buffer at once is a stream: read more at a time.
-		if in.w == len(in.buf.b) && in.r == 0 && len(in.buf.b) < streamBuffer {
+		if in.w == len(in.buf.b) && in.r == 0 && len(in.buf.b) < c.mostBuffer() {
 			c.grow()
 		}
 		return nil
@@ -124,6 +128,9 @@ func (c *conn) grow() {
 	larger := getBuffer(class)
 	in.w = copy(larger.b, in.buf.b[in.r:in.w])
 	in.r = 0
+	if c.mayHoldToken() {
+		clear(in.buf.b)
+	}
 	putBuffer(in.buf)
 	in.buf = larger
 }

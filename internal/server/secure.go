@@ -35,7 +35,7 @@ var errTLSRequired = errors.New("TLS is required")
 // Nothing is written to one that begins so, but by TLS itself; it is closed without a
 // word if no handshake comes of it in time.
 func (c *conn) secure() error {
-	by := time.Now().Add(c.srv.o.AuthTimeout)
+	by := time.Now().Add(c.srv.limits.Load().AuthTimeout)
 	c.accepted.SetDeadline(by)
 	if c.draining.Load() {
 		return ErrServerClosed // drain has set its deadline before ours

@@ -47,7 +47,11 @@ type Options struct {
 	// The first Limits.
 	Timeout, IdleTimeout         time.Duration
 	MaxConnections, MaxHTTPWaits int
-	AuthTimeout                  time.Duration // a handshake of TLS; default 10s
+	AuthTimeout                  time.Duration
+	MaxUnauthenticated           int
+
+	// Auth says who may do what. Default: everybody may do everything.
+	Auth *Auth
 
 	// Settings are what CONFIG tells, but for what is said above and the address:
 	// see SetSettings.
@@ -61,6 +65,13 @@ type Limits struct {
 	IdleTimeout    time.Duration // a connection without a request; default 30s
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
+
+	// AuthTimeout is how long a connection may go without showing who it is, where
+	// that is needed. Default 10s.
+	AuthTimeout time.Duration
+	// MaxUnauthenticated is how many such connections there may be; of one address
+	// there may be 64. Default a quarter of MaxConnections, at least 1.
+	MaxUnauthenticated int
 }
 
 func (l *Limits) setDefaults() {
@@ -76,6 +87,12 @@ func (l *Limits) setDefaults() {
 	if l.MaxHTTPWaits <= 0 {
 		l.MaxHTTPWaits = max(l.MaxConnections/2, 1)
 	}
+	if l.AuthTimeout <= 0 {
+		l.AuthTimeout = 10 * time.Second
+	}
+	if l.MaxUnauthenticated <= 0 {
+		l.MaxUnauthenticated = max(l.MaxConnections/4, 1)
+	}
 }
 
 func (o *Options) setDefaults() {
@@ -88,9 +105,6 @@ func (o *Options) setDefaults() {
 	if o.Cluster == nil {
 		o.Cluster = noCluster{}
 	}
-	if o.AuthTimeout <= 0 {
-		o.AuthTimeout = 10 * time.Second
-	}
 }
 
 // Server serves the protocol. Create it with New.
@@ -101,6 +115,8 @@ type Server struct {
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused
 	settings atomic.Pointer[protocol.Settings]
+
+	strangers strangers
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context
@@ -139,16 +155,18 @@ const parallelRefusals = 64
 // New returns a server for the store.
 func New(o Options) *Server {
 	o.setDefaults()
-	limits := Limits{o.Timeout, o.IdleTimeout, o.MaxConnections, o.MaxHTTPWaits}
+	limits := Limits{o.Timeout, o.IdleTimeout, o.MaxConnections, o.MaxHTTPWaits, o.AuthTimeout, o.MaxUnauthenticated}
 	limits.setDefaults()
 	s := &Server{
-		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster}, log: o.Logger,
+		o: o, log: o.Logger,
 		refusals:  make(chan struct{}, max(min(parallelRefusals, limits.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, limits: &s.limits}
 	s.limits.Store(&limits)
+	s.strangers.setMost(limits.MaxUnauthenticated)
 	s.SetSettings(o.Settings)
 	return s
 }
@@ -161,6 +179,7 @@ func (s *Server) SetLimits(l Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limits.Store(&l)
+	s.strangers.setMost(l.MaxUnauthenticated)
 	p := *s.settings.Load()
 	p.Timeout, p.IdleTimeout = l.Timeout, l.IdleTimeout
 	s.settings.Store(&p)
@@ -238,9 +257,15 @@ func (s *Server) accepting() bool {
 func (s *Server) ServeConn(nc net.Conn) { s.serveConn(nc, nil) }
 
 func (s *Server) serveConn(nc net.Conn, t *TLS) {
+	c := newConn(s, nc, t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.admit() {
+	err := s.admit()
+	if err == nil && c.isStranger() && !c.becomeStranger(false) {
+		s.counters.refused.Add(1)
+		err = protocol.ErrBusy
+	}
+	switch err {
 	case nil:
 	case protocol.ErrBusy:
 		if t != nil {
@@ -253,7 +278,6 @@ func (s *Server) serveConn(nc net.Conn, t *TLS) {
 		nc.Close()
 		return
 	}
-	c := newConn(s, nc, t)
 	s.members[c] = true
 	s.counters.active.Add(1)
 	s.counters.total.Add(1)
@@ -319,6 +343,7 @@ func (s *Server) forget(c *conn) {
 	}
 	c.accepted.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
+	c.endStranger()
 	s.leave(c)
 	s.counters.active.Add(-1)
 }

@@ -47,6 +47,7 @@ const (
 	taking   phase = iota // requests
 	dropping              // the rest of a batch that was refused
 	waiting               // nothing yet: a read waits for its log
+	delayed               // nothing yet: a wrong token waits for its answer
 	ending                // nothing: the last answer is given, or will be by commit
 )
 
@@ -60,6 +61,7 @@ const (
 	sendView                 // out is sent, and then view
 	commitAll                // commit is called
 	waitForLog               // out is sent, and then what lets a read resume is awaited
+	holdBack                 // out is sent, and then as long waited as delay says
 	hangUp                   // out is sent, and the connection closed
 )
 
@@ -76,7 +78,7 @@ const maxReplies = 256
 
 // step deals with the requests that begin with p and returns how many bytes of it
 // were taken. The next call is given the rest and what has come after it. Until
-// step returns readMore, waitForLog or hangUp, the bytes stay where they are, also those
+// step returns readMore, waitForLog, holdBack or hangUp, the bytes stay where they are, also those
 // that were taken.
 func (s *session) step(p []byte) (taken int, do action) {
 	s.p = p
@@ -110,6 +112,13 @@ func (s *session) next() action {
 	case waiting:
 		s.phase = taking
 		return s.after(s.resume(s))
+	case delayed:
+		s.phase = taking
+		s.refuse(s, protocol.Auth, protocol.ErrUnauthorized)
+		if s.delay.last {
+			s.phase = ending
+		}
+		return goOn
 	case dropping:
 		return s.drop()
 	}
@@ -137,7 +146,11 @@ func (s *session) next() action {
 	}
 	s.take(len(line) + end)
 	s.taken = true
-	return s.after(s.dispatch(&s.req, perr, s))
+	o := s.dispatch(&s.req, perr, s)
+	if s.req.Command == protocol.Auth {
+		clear(line) // nobody has use for the token any more
+	}
+	return s.after(o)
 }
 
 // after says what follows a request that was dispatched.
@@ -146,7 +159,10 @@ func (s *session) after(o outcome) action {
 	case o == waits:
 		s.phase = waiting
 		return waitForLog
-	case o == closes:
+	case o == late:
+		s.phase = delayed
+		return holdBack
+	case o == closes || s.expelled:
 		s.phase = ending
 	case s.view != nil:
 		return sendView
@@ -170,7 +186,7 @@ func (s *session) batch(head int, canonical bool, perr error) action {
 	if err, drop := s.refusal(&s.req, perr); err != nil {
 		s.srv.counters.requests[protocol.Batch].Add(1)
 		s.fail(protocol.Batch, err)
-		if !drop {
+		if !drop || s.expelled {
 			s.phase = ending
 			return goOn
 		}

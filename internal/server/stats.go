@@ -83,6 +83,7 @@ type Stats struct {
 	Batches, Messages             int64 // appended and acknowledged
 	Sendfiles                     int64 // calls of sendfile(2) that sent something
 	WaitingReads                  int64
+	Unauthenticated               int64                       // connections that have to show who they are
 	Requests, Errors              [protocol.NumCommands]int64 // by command
 }
 
@@ -95,6 +96,7 @@ func (s *Server) Stats() Stats {
 		BytesIn: c.bytesIn.Load(), BytesOut: c.out.Bytes.Load(),
 		Batches: c.batches.Load(), Messages: c.messages.Load(),
 		Sendfiles: c.out.Sendfiles.Load(), WaitingReads: c.waiting.Load(),
+		Unauthenticated: s.strangers.count.Load(),
 	}
 	for i := range c.requests {
 		st.Requests[i] = c.requests[i].Load()

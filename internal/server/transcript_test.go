@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/protocol"
@@ -33,7 +35,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 //
 //	# anything          a remark
 //	set NAME VALUE      a setting (batch-size, max-messages, topics, allow,
-//	                    section-size); before the first line that is sent
+//	                    section-size, auth: a file of
+//	                    identities); before the first line that is sent
 //	> text              text is sent, with CR LF
 //	| text              text is sent as it is, without a line end
 //	< text              text is received, with CR LF
@@ -162,6 +165,8 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 			store.Allowed = strings.Fields(value)
 		case "section-size":
 			store.Section = int64(n)
+		case "auth":
+			o.Auth = server.NewAuth(loadPolicy(t, value), new(auth.Failures), slog.New(slog.DiscardHandler))
 		}
 	}
 	s := server.New(o)
@@ -246,6 +251,8 @@ func nodeConfig(t testing.TB, set map[string]string) config.Config {
 		case "section-size":
 			c.PartitionSize = int64(n)
 			c.Partitions = 1000
+		case "auth":
+			c.AuthFile = ownFile(t, value)
 		}
 	}
 	return c
@@ -258,7 +265,7 @@ func settings(t testing.TB, text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "set "); ok {
 			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			switch name {
-			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers":
+			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "auth":
 				set[name] = value
 			default:
 				t.Fatalf("unknown setting %q", name)

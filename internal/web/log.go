@@ -40,7 +40,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		a.Error(protocol.ErrInvalidRequest)
 		return
 	}
-	err = p.Do(r.Context(), r.RemoteAddr, request, a)
+	err = p.Do(r.Context(), r.RemoteAddr, shownBy(r), request, a)
 	if err == nil {
 		err = a.err
 	}
@@ -103,6 +103,9 @@ func (a *logAnswer) fail(status int, err *protocol.Error) {
 		return
 	}
 	h.Set("Connection", "close")
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", bearer)
+	}
 	a.write(status, answer)
 	// A client that is still sending would not see the answer.
 	if a.control.Flush() == nil && a.r.Header.Get("Expect") == "" {

@@ -37,6 +37,9 @@ type Options struct {
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
 
+	// Auth says who may do what. Default: everybody may do everything.
+	Auth *server.Auth
+
 	Version string
 	Logger  *slog.Logger // default: discard
 	Limits               // the first ones; see SetLimits
@@ -181,6 +184,10 @@ func (s *Server) newPages() http.Handler {
 	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
 	mux.HandleFunc(logPath, s.serveLog)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		if s.o.Auth != nil {
+			io.WriteString(w, "logd\n")
+			return
+		}
 		fmt.Fprintf(w, "logd %s\n\n/healthz\n/livez\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
 	})
 	return mux
@@ -198,6 +205,11 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	err := s.o.Ready()
 	var text strings.Builder
 	verbose := r.URL.Query().Has("verbose") && s.o.Checks != nil
+	if verbose && s.o.Auth != nil {
+		if r = s.authorize(w, r); r == nil {
+			return
+		}
+	}
 	if verbose {
 		for _, c := range s.o.Checks() {
 			if c.Err != nil {
@@ -208,6 +220,8 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch {
+	case err != nil && s.o.Auth != nil && !verbose: // a stranger is told no names
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
 	case err != nil:
 		http.Error(w, text.String()+"not ready: "+err.Error(), http.StatusServiceUnavailable)
 	case verbose:
@@ -257,9 +271,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if why != none {
 			s.guard.count(why, r)
 		}
-		if why != none || strings.HasPrefix(r.URL.Path, "/debug/") && !isLoopbackPeer(r) {
+		if why != none || s.o.Auth == nil && strings.HasPrefix(r.URL.Path, debugPath) && !isLoopbackPeer(r) {
 			refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 			return
+		}
+		if s.o.Auth != nil {
+			if r = s.authorize(w, r); r == nil {
+				return
+			}
 		}
 	}
 	s.pages.ServeHTTP(w, r)
@@ -285,6 +304,9 @@ func refuseHTTP(w http.ResponseWriter, r *http.Request, status int, err *protoco
 		answer, kind = string(protocol.AppendError(nil, err)), protocol.ContentType
 	}
 	h := w.Header()
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", bearer)
+	}
 	h.Set("Connection", "close")
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
