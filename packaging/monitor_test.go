@@ -253,6 +253,11 @@ func busyScrape(t *testing.T) string {
 	c := config.Default()
 	c.Host, c.HTTPHost, c.WorkDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 	c.DeleteHook = "false"
+	c.AuthFile = filepath.Join(t.TempDir(), "auth.toml")
+	const rules = "version = 1\n[[identity]]\nname = \"anonymous\"\nallow = [\"write,create,read *\", \"monitor *\"]\n"
+	if err := os.WriteFile(c.AuthFile, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +272,7 @@ func busyScrape(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	fmt.Fprintf(nc, "%sREAD t 0 1\r\nREAD t 1 1\r\nCLOSE\r\n", testkit.Batch("t", "one"))
+	fmt.Fprintf(nc, "%sREAD t 0 1\r\nREAD t 1 1\r\nAUTH wrong\r\nCLOSE\r\n", testkit.Batch("t", "one"))
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := io.ReadAll(nc); err != nil {
 		t.Fatal(err)
