@@ -52,7 +52,7 @@ func (l *Link) greet(ctx context.Context, nc net.Conn) (err error) {
 		switch {
 		case !known:
 			return nil
-		case e == protocol.ErrBusy, e == protocol.ErrShuttingDown:
+		case e == protocol.ErrBusy, e == protocol.ErrShuttingDown, e == protocol.ErrTLSRequired:
 			return e
 		case e.Closes:
 			return io.EOF
