@@ -116,7 +116,7 @@ func (m *member) start() {
 // begin is start that does not wait.
 func (m *member) begin() {
 	m.c.t.Helper()
-	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780"}, m.c.flags...)
+	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780", "--insecure"}, m.c.flags...)
 	for _, other := range m.c.members {
 		if other != m {
 			flags = append(flags, "--join", other.ip+":1776")
