@@ -162,7 +162,7 @@ func (l *Link) rounds(ctx context.Context, e *effort) error {
 		l.mu.Unlock()
 		last.err = err
 		close(last.failed)
-		if l.opts.ReconnectAttempts > 0 && attempt >= l.opts.ReconnectAttempts {
+		if l.opts.ReconnectAttempts > 0 && attempt >= l.opts.ReconnectAttempts || !errors.Is(err, ErrConnect) {
 			return err
 		}
 	}
@@ -230,6 +230,9 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 		}
 		reasons = append(reasons, err)
 	}
+	if !slices.ContainsFunc(reasons, func(err error) bool { return !refusesToken(err) }) {
+		return nil, "", reasons // nothing that time would mend
+	}
 	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
 }
 
@@ -250,7 +253,17 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		err = errors.New(err.Error()) // it is not the caller's context that has ended
 	}
-	return nc, err
+	if err != nil || l.opts.Token == nil {
+		return nc, err
+	}
+	if err = l.authenticate(ctx, nc); err != nil {
+		nc.Close()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%s: no answer to AUTH within %v", addr, limit)
+		}
+		return nil, fmt.Errorf("%s: %w", addr, err)
+	}
+	return nc, nil
 }
 
 // failed notes that a round failed, or a connection before its first good

@@ -14,6 +14,10 @@ type Options struct {
 	Addrs []string
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Token returns what each new connection shows with AUTH. nil: nothing.
+	Token           func(context.Context) (string, error)
+	AllowPlainToken bool
+
 	ConnectTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 
 	ReconnectMin, ReconnectMax time.Duration
