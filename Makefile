@@ -1,13 +1,20 @@
 # Shortcuts. Each is a command that can be typed as well.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak cluster-soak ci clean
+MAN := $(or $(MAN_DIR),bin/man)
+
+.PHONY: help man build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak cluster-soak ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 
 build: ## both programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+man: ## a manual page for each command, into bin/man/ or MAN_DIR
+	mkdir -p $(MAN)
+	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/logd
+	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/log-cli
 
 test: ## the tests
 	go test ./...

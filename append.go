@@ -93,27 +93,6 @@ func (c *Client) AppendAsync(ctx context.Context, topic string, b *Batch) *Pendi
 	return p
 }
 
-// tryAppend begins to append the finished batch over the link, and reports false if
-// there is no connection to send it on, or none whose server is known to take it: then
-// p is free. It does not wait. The batch's bytes belong to the Client until p is
-// over. If only is not 0, no connection counts but the one with that number. Numbered
-// tells that the batch has a number.
-func (c *Client) tryAppend(topic string, via *link.Link, out []byte, p *Pending, only int64, numbered bool) bool {
-	p.topic, p.pool, p.via = topic, c.pool, via
-	return via.TryStart(out, &p.link, only, numbered)
-}
-
-// abandon gives up waiting, because of cause, and returns what Wait would, as
-// far as it is known now. The batch's bytes are the caller's again. p may not
-// be used after that.
-func (p *Pending) abandon(cause error) (offset int64, err error) {
-	offset, f := p.link.Abandon(cause)
-	if f != nil {
-		return 0, p.failed(f)
-	}
-	return offset, nil
-}
-
 // Wait waits until the append is over and returns what [Client.Append] would.
 // It may be called again, for the same result. It panics if no append was ever
 // begun.

@@ -56,27 +56,17 @@ func (b *Batch) Raw(topic string) []byte {
 // Fits reports whether the batch, with one more message of n bytes, is sure to
 // have a Len of at most max. The checksum of the result not being known, it
 // may say no for a batch that would just fit, by at most nine bytes.
-func (b *Batch) Fits(topic string, n int, max int64) bool {
-	h := batch.Header{
-		Size:     b.b.Size() + batch.MessageLen(n),
-		CRC:      1<<32 - 1,
-		Messages: b.b.Messages() + 1,
-	}
-	return int64(h.Len()+len(topic))+h.Size <= max
-}
+func (b *Batch) Fits(topic string, n int, max int64) bool { return b.b.Fits(topic, n, max) }
 
 // finish returns the batch's bytes for topic, which alias its memory.
-func (b *Batch) finish(topic string) ([]byte, error) { return b.finishNumbered(topic, "", 0) }
-
-// finishNumbered is finish, with a number if seq is not 0.
-func (b *Batch) finishNumbered(topic, pid string, seq int64) ([]byte, error) {
+func (b *Batch) finish(topic string) ([]byte, error) {
 	if err := checkTopic(topic); err != nil {
 		return nil, err
 	}
 	if b.b.Messages() == 0 {
 		return nil, ErrEmptyBatch
 	}
-	return b.b.FinishNumbered(topic, pid, seq), nil
+	return b.b.Finish(topic), nil
 }
 
 // checkTopic refuses names that the server would refuse, before they can break

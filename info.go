@@ -21,9 +21,8 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // Topics returns the names of all topics, sorted.
 func (c *Client) Topics(ctx context.Context) ([]string, error) {
-	const op = "topics"
 	var names []string
-	_, err := c.body(ctx, op, &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(body []byte) (err error) {
+	err := c.body(ctx, "topics", &protocol.Request{Command: protocol.Topics}, c.cfg.MaxReplySize, func(body []byte) (err error) {
 		names, err = protocol.ParseTopics(body)
 		return err
 	})
@@ -52,33 +51,11 @@ type TopicInfo struct {
 	// State is "writable", or "read only: " and why the topic takes no batches. It
 	// is empty if the server does not say.
 	State string
-
-	damaged   int64    // how many bytes are set aside
-	damagedIn []string // the files of DamagedAt, as far as the server says so
 }
 
 // OffsetRange is the offsets from From to before To.
 type OffsetRange struct {
 	From, To int64
-}
-
-// goesOnAt returns where what is stored goes on if the offset is among damaged
-// bytes, and the file in which they begin, as far as the server says so.
-func (info *TopicInfo) goesOnAt(offset int64) (next int64, file string, damaged bool) {
-	for i, r := range info.DamagedAt {
-		if r.From <= offset && offset < r.To {
-			return r.To, info.damagedFile(i), true
-		}
-	}
-	return 0, "", false
-}
-
-// damagedFile returns the name of the file of the i-th damaged range.
-func (info *TopicInfo) damagedFile(i int) string {
-	if i < len(info.damagedIn) {
-		return info.damagedIn[i]
-	}
-	return ""
 }
 
 // Info describes a topic. The error is ErrNoTopic if there is none of that
@@ -87,6 +64,22 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	if err := checkTopic(topic); err != nil {
 		return TopicInfo{}, &OpError{Op: "info", Topic: topic, Err: err}
 	}
+	in, err := c.freshInfo(ctx, topic)
+	if err != nil {
+		return TopicInfo{}, err
+	}
+	info := TopicInfo{
+		Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes, Messages: in.Messages, Batches: in.Batches,
+		OldestTime: in.OldestTime, NewestTime: in.NewestTime, ID: in.ID, State: in.State,
+	}
+	for _, r := range in.DamagedAt {
+		info.DamagedAt = append(info.DamagedAt, OffsetRange{r[0], r[1]})
+	}
+	return info, nil
+}
+
+// freshInfo asks for what the leader knows, or the one server there is.
+func (c *Client) freshInfo(ctx context.Context, topic string) (*protocol.TopicInfo, error) {
 	servers := c.pool.Servers()
 	asked := servers.Cluster()
 	info, err := c.info(ctx, topic, asked)
@@ -96,42 +89,31 @@ func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
 	return info, err
 }
 
-// info is Info of what one server knows, or with fresh of what the leader does.
-func (c *Client) info(ctx context.Context, topic string, fresh bool) (TopicInfo, error) {
-	const op = "info"
-	var info TopicInfo
+// info asks for what one server knows, or with fresh for what the leader does.
+func (c *Client) info(ctx context.Context, topic string, fresh bool) (*protocol.TopicInfo, error) {
+	var info protocol.TopicInfo
 	req := &protocol.Request{Command: protocol.Info, Topic: []byte(topic), Fresh: fresh}
-	_, err := c.body(ctx, op, req, maxFields, func(body []byte) error {
-		in, err := protocol.ParseInfo(body)
-		if err != nil {
-			return err
+	err := c.body(ctx, "info", req, maxFields, func(body []byte) (err error) {
+		if info, err = protocol.ParseInfo(body); err == nil {
+			c.pool.Servers().Learn(info.Role)
 		}
-		c.pool.Servers().Learn(in.Role)
-		info = TopicInfo{
-			Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes,
-			Messages: in.Messages, Batches: in.Batches, OldestTime: in.OldestTime, NewestTime: in.NewestTime,
-			ID: in.ID, State: in.State, damaged: in.Damaged, damagedIn: in.DamagedIn,
-		}
-		for _, r := range in.DamagedAt {
-			info.DamagedAt = append(info.DamagedAt, OffsetRange{r[0], r[1]})
-		}
-		return nil
+		return err
 	})
-	return info, noTopic(err)
+	return &info, noTopic(err)
 }
 
-// settings returns what the server says of its settings, and over which connection
-// it does: see link.Call.Connection.
-func (c *Client) settings(ctx context.Context) (s protocol.Settings, connection int64, err error) {
-	connection, err = c.body(ctx, "config", &protocol.Request{Command: protocol.Config}, maxFields, func(body []byte) (err error) {
+// settings returns what the server says of its settings.
+func (c *Client) settings(ctx context.Context) (s protocol.Settings, err error) {
+	err = c.body(ctx, "config", &protocol.Request{Command: protocol.Config}, maxFields, func(body []byte) (err error) {
 		s, err = protocol.ParseSettings(body)
 		return err
 	})
-	return s, connection, err
+	return s, err
 }
 
 // settingsOver is settings of the server that the link is to, which a Writer of the
-// topic is about to use. It makes one attempt to connect.
+// topic is about to use, with the number of the connection: see link.Call. It makes one
+// attempt to connect.
 func (c *Client) settingsOver(ctx context.Context, topic string, via *link.Link) (s protocol.Settings, connection int64, err error) {
 	if err := via.ConnectOnce(ctx); err != nil {
 		c.pool.Failed(topic, via, &link.Failure{Err: err})
@@ -143,18 +125,19 @@ func (c *Client) settingsOver(ctx context.Context, topic string, via *link.Link)
 		c.pool.Failed(topic, via, f)
 		return s, 0, failed("config", "", f)
 	}
-	defer call.Release()
-	if s, err = protocol.ParseSettings(call.Body); err != nil {
-		return s, 0, &OpError{Op: "config", Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
-	}
-	return s, call.Connection, nil
+	connection = call.Connection
+	err = parsed("config", "", call, func(body []byte) (err error) {
+		s, err = protocol.ParseSettings(body)
+		return err
+	})
+	return s, connection, err
 }
 
 // inCluster reports whether the servers are a cluster, which it asks if nobody has.
 func (c *Client) inCluster(ctx context.Context) (bool, error) {
 	servers := c.pool.Servers()
 	if !servers.Known() {
-		if _, _, err := c.settings(ctx); err != nil {
+		if _, err := c.settings(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -165,17 +148,38 @@ func (c *Client) inCluster(ctx context.Context) (bool, error) {
 // as much memory as the body does.
 const maxFields = 1 << 20
 
-// body asks for a body of at most max bytes, which parse must not keep. It returns
-// the number of the connection over which it came: see link.Call.
-func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) (connection int64, err error) {
+// body asks for a body of at most max bytes, which parse must not keep.
+func (c *Client) body(ctx context.Context, op string, req *protocol.Request, max int64, parse func(body []byte) error) error {
 	call := c.pool.Home().Call(link.AnswerBody, req)
 	call.MaxBody = max
 	if err := c.do(ctx, op, string(req.Topic), call); err != nil {
-		return 0, err
+		return err
 	}
+	return parsed(op, string(req.Topic), call, parse)
+}
+
+// parsed releases a call that has its answer when its body is parsed.
+func parsed(op, topic string, call *link.Call, parse func(body []byte) error) error {
 	defer call.Release()
 	if err := parse(call.Body); err != nil {
-		return 0, &OpError{Op: op, Topic: string(req.Topic), Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
+		return &OpError{Op: op, Topic: topic, Addr: call.Addr, Err: fmt.Errorf("%w: %w", ErrBadAnswer, err)}
 	}
-	return call.Connection, nil
+	return nil
+}
+
+// times returns when the batches between two offsets were appended: a mark for
+// the first batch at or after from, and one for each batch before to whose time
+// is not that of the batch before.
+func (c *Client) times(ctx context.Context, topic string, from, to int64) ([]protocol.TimeMark, error) {
+	asked := protocol.NewTimesRange(topic, from, to)
+	for more := true; more; {
+		err := c.body(ctx, "times", asked.Request(), c.cfg.MaxReplySize, func(body []byte) (err error) {
+			more, err = asked.Add(body)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return asked.Marks, nil
 }

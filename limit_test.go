@@ -157,7 +157,7 @@ func TestLimitCancelled(t *testing.T) {
 func TestNextHostWhereTheFirstHangsUp(t *testing.T) {
 	calls := map[string]func(context.Context, *Client) error{
 		"ping":   func(ctx context.Context, c *Client) error { return c.Ping(ctx) },
-		"config": func(ctx context.Context, c *Client) error { _, _, err := c.settings(ctx); return err },
+		"config": func(ctx context.Context, c *Client) error { _, err := c.settings(ctx); return err },
 		"append": func(ctx context.Context, c *Client) error {
 			_, err := c.Append(ctx, "t", batchOf("x"))
 			return err

@@ -26,3 +26,17 @@ type Progress interface {
 	// the one to go back to until it is done after all.
 	Done(id ID, err error) error
 }
+
+// TopicProgress is a Progress that remembers which topic its positions are of,
+// by its TopicInfo.ID. They mean nothing in another topic that got the name
+// after the first was deleted: a Scanner ends with ErrTopicReplaced then, and
+// leaves the Progress as it is, or goes on if its OnGone agrees.
+type TopicProgress interface {
+	Progress
+	// TopicID returns the id, and "" while none is known.
+	TopicID() string
+	// SetTopicID notes which topic is read from now on. If another one is known
+	// it forgets all but that: of messages that are started and not done, Done
+	// then returns an error.
+	SetTopicID(id string) error
+}

@@ -64,11 +64,14 @@ func (o *ReadOptions) validate() error {
 // where what is stored goes on. It is what was met, ErrCorrupt or ErrBadAnswer, if the
 // server can't do that.
 func (c *Client) Read(ctx context.Context, topic string, offset int64, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "read", topic, offset, protocol.Read, opts, false)
+	in, err := c.read(ctx, protocol.Read, topic, offset, opts, false)
 	if e, ok := err.(*OpError); ok && e.Err == ErrNotFound {
 		e.Err = c.whichNotFound(ctx, topic)
 	}
-	return res, err
+	if err != nil {
+		return nil, err
+	}
+	return newResult(in), nil
 }
 
 // whichNotFound returns the error of a read that found nothing, as far as the
@@ -86,11 +89,20 @@ func (c *Client) whichNotFound(ctx context.Context, topic string) error {
 // Tail is Read from the oldest offset that the topic still has and that is not
 // damaged. The Result names it.
 func (c *Client) Tail(ctx context.Context, topic string, opts ReadOptions) (*Result, error) {
-	res, err := c.read(ctx, "tail", topic, -1, protocol.Tail, opts, false)
-	return res, noTopic(err)
+	in, err := c.read(ctx, protocol.Tail, topic, 0, opts, false)
+	if err != nil {
+		return nil, err
+	}
+	return newResult(in), nil
 }
 
-func (c *Client) read(ctx context.Context, op, topic string, offset int64, command protocol.Command, opts ReadOptions, fresh bool) (*Result, error) {
+// read is Read or Tail, as the command says, and does not look why nothing was found.
+// With fresh it sees all that was stored before.
+func (c *Client) read(ctx context.Context, command protocol.Command, topic string, offset int64, opts ReadOptions, fresh bool) (*link.Batches, error) {
+	op := "read"
+	if command == protocol.Tail {
+		op = "tail"
+	}
 	if err := checkTopic(topic); err != nil {
 		return nil, &OpError{Op: op, Topic: topic, Err: err}
 	}
@@ -115,45 +127,48 @@ func (c *Client) read(ctx context.Context, op, topic string, offset int64, comma
 		Fresh: fresh,
 	}
 	for past := int64(-1); ; {
-		res, err := c.readOnce(ctx, op, topic, &req)
+		in, err := c.readOnce(ctx, op, topic, &req)
 		failed, _ := err.(*OpError)
 		if failed == nil {
-			return res, err
+			return in, err
 		}
 		bad, _ := failed.Err.(*link.DamageError)
 		if bad == nil || ctx.Err() != nil {
 			return nil, err
 		}
-		res, err = c.readVerified(ctx, op, topic, &req, failed, bad)
+		in, err = c.readVerified(ctx, op, topic, &req, failed, bad)
 		if command == protocol.Tail && errors.Is(err, ErrNotFound) && bad.Offset > past {
 			past = bad.Offset // what is set aside is not the oldest any more
 			continue
 		}
-		return res, err
+		return in, err
 	}
 }
 
-func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.Request) (*Result, error) {
+func (c *Client) readOnce(ctx context.Context, op, topic string, req *protocol.Request) (*link.Batches, error) {
 	call := c.pool.Home().ReadCall(topic, req)
-	if err := c.do(ctx, op, topic, call); err != nil {
-		return nil, err
+	err := c.do(ctx, op, topic, call)
+	switch {
+	case err == nil:
+		in := call.TakeBatches()
+		call.Release()
+		return in, nil
+	case req.Command == protocol.Tail:
+		return nil, noTopic(err)
 	}
-	res := newResult(call.TakeBatches())
-	res.connection = call.Connection
-	call.Release()
-	return res, nil
+	return nil, err
 }
 
 // readVerified asks once more for batches of which the first can't be taken, as
 // the read that has failed says, and has the server check them.
-func (c *Client) readVerified(ctx context.Context, op, topic string, req *protocol.Request, failed *OpError, bad *link.DamageError) (*Result, error) {
+func (c *Client) readVerified(ctx context.Context, op, topic string, req *protocol.Request, failed *OpError, bad *link.DamageError) (*link.Batches, error) {
 	again := *req
 	again.Command, again.Offset, again.Wait, again.Verify = protocol.Read, bad.Offset, 0, true
-	res, err := c.readOnce(ctx, op, topic, &again)
+	in, err := c.readOnce(ctx, op, topic, &again)
 	e, ok := err.(*OpError)
 	switch {
 	case !ok:
-		return res, err
+		return in, err
 	case errors.Is(err, ErrInvalidRequest): // it is of the 0.3 line
 		return nil, failed
 	case errors.Is(err, ErrNotFound):

@@ -512,7 +512,7 @@ func TestInfo(t *testing.T) {
 		want TopicInfo
 		err  error
 	}{
-		{full, TopicInfo{10, 30, 1, 20, 5, 2, time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), []OffsetRange{{12, 15}, {20, 30}}, "", "", 13, nil}, nil},
+		{full, TopicInfo{10, 30, 1, 20, 5, 2, time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC), time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), []OffsetRange{{12, 15}, {20, 30}}, "", ""}, nil},
 		{"Oldest: 0\r\nNext: 0\r\nPartitions: 0\r\nBytes: 0\r\nMessages: 0\r\nBatches: 0\r\nOldestTime: \r\nNewestTime:\r\n", TopicInfo{}, nil},
 		{strings.Replace(full, "Next: 30", "Next: 9", 1), TopicInfo{}, ErrBadAnswer},
 		{strings.Replace(full, "Next: 30", "Next: x", 1), TopicInfo{}, ErrBadAnswer},

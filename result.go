@@ -68,8 +68,7 @@ type Result struct {
 	// Batches are in the topic's order. There are none at the end of the log.
 	Batches []StoredBatch
 
-	in         *link.Batches // has the bytes; nil in a Result that no read has made
-	connection int64         // over which it came: see link.Call.Connection
+	in *link.Batches // has the bytes; nil in a Result that no read has made
 }
 
 // maxBatchesKept is for how many batches the memory of a Result is kept for
@@ -83,12 +82,7 @@ func newResult(in *link.Batches) *Result {
 	r := results.Get().(*Result)
 	r.Offset, r.Next, r.in = in.Offset, in.Next, in
 	for i, at := range in.Extents {
-		end := in.Next
-		if i+1 < len(in.Extents) {
-			end = in.Extents[i+1].Offset
-		}
-		raw := in.Buf[at.Offset-in.Offset : end-in.Offset : end-in.Offset]
-		r.Batches = append(r.Batches, StoredBatch{Offset: at.Offset, Messages: at.Messages, raw: raw, data: at.Header})
+		r.Batches = append(r.Batches, StoredBatch{Offset: at.Offset, Messages: at.Messages, raw: in.Raw(i), data: at.Header})
 	}
 	return r
 }

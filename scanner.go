@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/fetch"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
@@ -57,8 +58,7 @@ type Scanner struct {
 	end   context.CancelCauseFunc
 
 	stopped  atomic.Bool // ctx has ended
-	arrivals chan arrival
-	goOn     chan struct{} // tells the fetcher that it may go on after a gap
+	fetcher  *fetch.Fetcher
 	fetching sync.WaitGroup
 
 	// Scan's own.
@@ -104,20 +104,40 @@ func NewScanner(ctx context.Context, client *Client, topic string, cfg ScannerCo
 			return nil, scanError(topic, &OffsetError{Offset: start.id.Offset, Delta: start.id.Delta})
 		}
 	}
-	s := &Scanner{
-		topic: topic, cfg: cfg, left: cfg.Limit,
-		arrivals: make(chan arrival, cfg.ReadAhead), goOn: make(chan struct{}, 1),
-	}
+	s := &Scanner{topic: topic, cfg: cfg, left: cfg.Limit}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	context.AfterFunc(s.ctx, func() { s.stopped.Store(true) })
-	f := newFetcher(s, client)
-	if err := f.begin(ctx, start); err != nil {
-		s.end(err)
-		f.close()
-		return nil, err
+	unlink := client.pool.Home().AfterClose(func() { s.end(ErrClosed) })
+	src := newSource(client, topic, &cfg)
+	release := func() {
+		unlink()
+		src.close()
 	}
-	s.fetching.Go(f.run)
+	s.fetcher = fetch.New(s.ctx, src, s.fetchConfig(client))
+	if err := start.begin(ctx, s.fetcher); err != nil {
+		s.end(err)
+		release()
+		return nil, s.fetchError(err)
+	}
+	s.fetching.Go(func() {
+		defer release()
+		s.fetcher.Run()
+	})
 	return s, nil
+}
+
+// fetchConfig says what to fetch.
+func (s *Scanner) fetchConfig(client *Client) fetch.Config {
+	cfg := fetch.Config{
+		Limit: s.cfg.Limit, Messages: DefaultReadMessages, Ahead: s.cfg.ReadAhead, Attempts: client.cfg.ReconnectAttempts,
+		OnRetry: func(err error) { s.cfg.OnRetry(s.fetchError(err)) },
+		Follow:  s.cfg.Follow, AwaitTopic: s.cfg.AwaitTopic, Times: s.cfg.Times,
+		Watch: s.cfg.Follow, Lazy: true,
+	}
+	if p, ok := s.cfg.Progress.(TopicProgress); ok {
+		cfg.Watch, cfg.Lazy, cfg.TopicID = true, false, p.TopicID()
+	}
+	return cfg
 }
 
 // Next returns the next message. Its Body is valid until the next call of Next or
@@ -224,7 +244,7 @@ func (s *Scanner) Ready() bool {
 	if rest > 0 {
 		rest -= s.walk.Delta() + batch.MessageLen(len(s.walk.Body()))
 	}
-	return rest > 0 || len(s.batches) > 0 || len(s.arrivals) > 0 ||
+	return rest > 0 || len(s.batches) > 0 || len(s.fetcher.Arrivals) > 0 ||
 		s.why != NotEnded || s.stopped.Load() || s.cfg.Limit > 0 && s.left == 0
 }
 
@@ -280,42 +300,52 @@ func (s *Scanner) arrive(ctx context.Context) error {
 	s.walk = batch.Messages{}
 	s.result.Release()
 	s.result = nil
-	var a arrival
+	var a fetch.Arrival
 	select {
-	case a = <-s.arrivals:
+	case a = <-s.fetcher.Arrivals:
 	case <-s.ctx.Done():
 		return s.finish(EndFailed, s.cause())
 	case <-ctx.Done():
 		return scanError(s.topic, ctx.Err())
 	}
 	switch {
-	case a.end != NotEnded:
-		return s.finish(a.end, a.err)
-	case a.gone != nil:
-		return s.passGap(a.gone)
+	case a.End != fetch.None:
+		return s.finish(ScanEnd(a.End), s.fetchError(a.Err))
+	case a.Gap != nil:
+		return s.passGap(a.Gap)
 	}
-	if err := s.ofTopic(a.topic); err != nil {
-		a.result.Release()
+	if err := s.ofTopic(a.Topic); err != nil {
+		a.Batches.Release()
 		return s.finish(EndFailed, scanError(s.topic, err))
 	}
-	s.result, s.batches, s.skip = a.result, a.result.Batches, a.skip
-	s.time, s.times = time.Time{}, a.times
+	s.result = newResult(a.Batches)
+	s.batches, s.skip = s.result.Batches, a.Skip
+	s.time, s.times = time.Time{}, a.Times
 	return nil
 }
 
 // passGap asks whether to go on behind a gap.
-func (s *Scanner) passGap(gone *GoneError) error {
+func (s *Scanner) passGap(gap *fetch.Gap) error {
+	gone := &GoneError{Offset: gap.Offset, Oldest: gap.Oldest, Damaged: gap.Damaged, File: gap.File, Replaced: gap.Replaced}
 	err := error(gone)
 	if s.cfg.OnGone != nil {
-		if err = s.cfg.OnGone(gone); err == nil && gone.Replaced {
-			err = s.ofTopic(gone.topicID)
+		if err = s.cfg.OnGone(gone); err == nil && gap.Replaced {
+			err = s.ofTopic(gap.Topic)
 		}
 		if err == nil {
-			s.goOn <- struct{}{}
+			s.fetcher.GoOn()
 			return nil
 		}
 	}
 	return s.finish(EndFailed, scanError(s.topic, err))
+}
+
+// ofTopic has the Progress know which topic the messages that come are of.
+func (s *Scanner) ofTopic(id string) error {
+	if p, ok := s.cfg.Progress.(TopicProgress); ok && id != "" && p.TopicID() != id {
+		return p.SetTopicID(id)
+	}
+	return nil
 }
 
 // finish ends the Scanner. Only the first reason counts. It returns that reason,

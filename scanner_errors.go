@@ -25,8 +25,6 @@ type GoneError struct {
 	// the error is ErrTopicReplaced to errors.Is. Offset is of the old topic,
 	// Oldest of the new one, and neither says anything of the other.
 	Replaced bool
-
-	topicID string // of the new topic
 }
 
 // Error names both offsets.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/intake"
 	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
@@ -118,14 +118,9 @@ type Writer struct {
 	client  *Client
 	topic   string
 	cfg     WriterConfig
-	maxData int64 // of the data that is sure to fit in a batch of BatchBytes
-	// numberLen is how much of a batch is left for its number.
-	numberLen int64
-	target    int64 // of the data up to which messages share a batch
-	backlog   backlog.Backlog
+	backlog backlog.Backlog
 
 	wake chan struct{}   // wakes the goroutine; holds one
-	room chan struct{}   // wakes one caller who waits for room; holds one
 	life context.Context // ends when CloseContext gives up
 	stop context.CancelCauseFunc
 	// checked is the number of the connection over which a probe succeeded, and offered
@@ -134,26 +129,23 @@ type Writer struct {
 	offered atomic.Bool
 	done    chan struct{} // closed at the goroutine's end
 
-	// mu is held for moments only: never while the network, a disk or a Backlog's
-	// lock is waited for, nor while a callback runs. It is the last in the order of
-	// locks: whoever holds mu takes no other lock, neither the Client's nor a
-	// Backlog's.
-	mu         sync.Mutex
-	state      WriterState // changed by the goroutine alone
-	cause      error       // why it is failing
-	refusal    error       // why messages are not taken, nil if they are
-	closing    bool
-	closeErr   error // what Close returns
-	buffer     buffer
-	armed      bool  // the goroutine will look at the open batch's age by itself
-	unsettled  int64 // ticket of the oldest slot that is out of the buffer, 0 if none is
-	backlogged bool  // the backlog holds something
-	account    account
+	// buffer has what was taken and not sent, and the lock, which is held for moments
+	// only: never while the network, a disk or a Backlog's lock is waited for, nor while
+	// a callback runs. It is the last in the order of locks: whoever holds it takes no
+	// other lock, neither the Client's nor a Backlog's. It guards these, too.
+	buffer   intake.Buffer[WriteResult]
+	state    WriterState // changed by the goroutine alone
+	cause    error       // why it is failing
+	closing  bool
+	closeErr error // what Close returns
 
 	via *link.Link // to the server that is asked, or was: the probe's while one is running, then the goroutine's
 
 	sender // the goroutine's own
 }
+
+// slot is a batch on its way through a Writer.
+type slot = intake.Slot[WriteResult]
 
 // NewWriter returns a Writer for the topic. It asks the server for its CONFIG,
 // within ctx, and refuses a cfg that the server would refuse: with an error
@@ -188,7 +180,7 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 	}
 	w := &Writer{
 		client: c, topic: topic, cfg: cfg.withDefaults(), via: c.pool.Home(),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	w.backlog = w.cfg.Backlog
 	if w.backlog == nil && w.cfg.StopOnError {
@@ -202,13 +194,14 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		w.backlog = own
 	}
 	w.offered.Store(true)
-	if !w.cfg.NoSequence {
-		w.numberLen = int64(batch.MaxNumberLen)
+	take := intake.Config{
+		Topic: topic, Max: w.cfg.BatchBytes, Target: w.cfg.BatchTarget, Messages: w.cfg.BatchMessages, Age: w.cfg.BatchAge,
+		Slots: int(w.cfg.BufferBytes / w.cfg.BatchBytes), Full: intake.Policy(w.cfg.WhenFull), TrimNewline: w.cfg.TrimNewline, Rouse: w.rouse,
 	}
-	longest := batch.Header{Size: w.cfg.BatchBytes, CRC: 1<<32 - 1, Messages: w.cfg.BatchMessages}
-	w.maxData = w.cfg.BatchBytes - int64(longest.Len()+len(topic)) - w.numberLen
-	w.target = w.maxData - (w.cfg.BatchBytes - w.cfg.BatchTarget)
-	w.buffer.max = int(w.cfg.BufferBytes / w.cfg.BatchBytes)
+	if !w.cfg.NoSequence {
+		take.NumberLen = int64(batch.MaxNumberLen)
+	}
+	w.buffer.Init(take)
 
 	if err := w.backlog.Claim(); err != nil {
 		return nil, fail(err)
@@ -281,8 +274,8 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 // WriteContext is Write, but blocks only until ctx ends. The error is then
 // ctx's.
 func (w *Writer) WriteContext(ctx context.Context, p []byte) (n int, err error) {
-	if err := w.take(ctx, p, nil); err != nil && err != errDropped {
-		return 0, err
+	if err := w.buffer.Take(ctx, p, nil); err != nil && err != ErrDropped {
+		return 0, w.takeError(err)
 	}
 	return len(p), nil
 }
@@ -309,10 +302,18 @@ func (r WriteResult) ID() ID { return ID{r.Offset, r.Delta} }
 // except that those that DropOldest drops may come before older ones that are
 // on their way. What is said of the callbacks of WriterConfig holds for done, too.
 func (w *Writer) WriteFunc(ctx context.Context, p []byte, done func(WriteResult)) error {
-	if err := w.take(ctx, p, done); err != errDropped {
+	if err := w.buffer.Take(ctx, p, done); err != nil {
+		return w.takeError(err)
+	}
+	return nil
+}
+
+// takeError returns the error for a message that the buffer did not take.
+func (w *Writer) takeError(err error) error {
+	if _, known := err.(*OpError); known {
 		return err
 	}
-	return w.notTaken("write", ErrDropped)
+	return w.notTaken("write", err)
 }
 
 // notTaken returns the error for a message, or a batch, that was not sent.
@@ -327,15 +328,15 @@ func (w *Writer) opError(op string, err error) error {
 
 // State returns the state that the Writer is in.
 func (w *Writer) State() WriterState {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.buffer.Lock()
+	defer w.buffer.Unlock()
 	return w.state
 }
 
 // Err returns why the Writer is failing, nil if it is not.
 func (w *Writer) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.buffer.Lock()
+	defer w.buffer.Unlock()
 	if w.state != StateFailing {
 		return nil
 	}
@@ -344,9 +345,9 @@ func (w *Writer) Err() error {
 
 // Stats returns what the Writer has counted.
 func (w *Writer) Stats() WriterStats {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.account.stats
+	w.buffer.Lock()
+	defer w.buffer.Unlock()
+	return WriterStats(w.buffer.Counts())
 }
 
 // Flush sends what is not yet sent and returns nil when all messages taken
@@ -362,48 +363,23 @@ func (w *Writer) Stats() WriterStats {
 // own messages, WriteFunc is for them. What DropNewest drops was never taken, and
 // is no loss.
 func (w *Writer) Flush(ctx context.Context) error {
-	w.mu.Lock()
+	w.buffer.Lock()
 	switch {
 	case w.closing:
-		w.mu.Unlock()
+		w.buffer.Unlock()
 		return w.opError("flush", errWriterClosed)
 	case w.state == StateFailing:
 		cause := w.cause
-		w.mu.Unlock()
+		w.buffer.Unlock()
 		return w.opError("flush", w.because(cause))
 	}
-	w.buffer.seal()
-	f := w.account.beginFlush(w.buffer.tickets)
-	w.endFlushes()
-	w.mu.Unlock()
+	f := w.buffer.BeginFlush()
+	w.buffer.Unlock()
 	w.rouse()
-	var err error
-	select {
-	case err = <-f.done:
-	case <-ctx.Done():
-		w.mu.Lock()
-		ended := false
-		if err, ended = w.account.leaveFlush(f); !ended {
-			err = ctx.Err()
-		}
-		w.mu.Unlock()
-	}
-	if err != nil {
+	if err := f.Wait(ctx); err != nil {
 		return w.opError("flush", err)
 	}
 	return nil
-}
-
-// endFlushes ends every Flush whose messages are all settled. Caller holds mu.
-func (w *Writer) endFlushes() {
-	if len(w.account.flushes) == 0 || w.backlogged {
-		return
-	}
-	oldest := w.unsettled
-	if oldest == 0 {
-		oldest = w.buffer.oldest()
-	}
-	w.account.endFlushes(func(f *flushing) bool { return oldest == 0 || oldest > f.ticket })
 }
 
 // Close delivers what is pending, the backlog included, and ends the Writer.
@@ -422,14 +398,13 @@ func (w *Writer) Close() error { return w.CloseContext(context.Background()) }
 // to the backlog if that has room, and returns soon. What was being sent at
 // that moment may be stored or not.
 func (w *Writer) CloseContext(ctx context.Context) error {
-	w.mu.Lock()
+	w.buffer.Lock()
 	if !w.closing {
 		w.closing = true
-		w.refusal = w.notTaken("write", errWriterClosed)
-		w.buffer.seal()
-		w.wakeForRoom()
+		w.buffer.Seal()
+		w.buffer.Refuse(w.notTaken("write", errWriterClosed))
 	}
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.rouse()
 	select {
 	case <-w.done:

@@ -10,15 +10,12 @@ import (
 
 // over reports whether nothing is left to do once Close was called.
 func (w *Writer) over() bool {
-	w.mu.Lock()
+	w.buffer.Lock()
 	state := w.state
-	taken, backlogged := w.buffer.ready.Len() > 0, w.backlogged
-	w.mu.Unlock()
-	if !w.closeSeen {
-		w.closeSeen = true
-		if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
-			w.setState(StateFlushing, nil)
-		}
+	taken, backlogged := w.buffer.Ready(), w.buffer.Backlogged
+	w.buffer.Unlock()
+	if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
+		w.setState(StateFlushing, nil)
 	}
 	switch {
 	case w.line.Len() > 0 || w.reconnect.Running() || taken:
@@ -39,7 +36,7 @@ func (w *Writer) abort() {
 		w.reconnect.On(outage.ProbeEnds)
 	}
 	for s, ok := w.line.UnderWay(); ok; s, ok = w.line.UnderWay() {
-		w.answered(s.pending.abandon(cause))
+		w.answered(s.Pending.Abandon(cause))
 	}
 	if w.state != StateFailing {
 		w.fail(w.opError("close", cause))
@@ -51,7 +48,7 @@ func (w *Writer) abort() {
 
 // end says what is left, and enters the last state.
 func (w *Writer) end() {
-	w.age.Stop()
+	w.buffer.Due.Stop()
 	w.pause.Stop()
 	w.patience.Stop()
 	var given int64 // messages of a backlog that ends with the Writer
@@ -67,21 +64,21 @@ func (w *Writer) end() {
 	w.backlog.Release()
 	w.stop(nil)
 
-	w.mu.Lock()
-	untold := w.account.untold.err()
+	w.buffer.Lock()
+	untold := w.buffer.Untold()
 	switch {
 	case w.state == StateFailing:
 		w.closeErr = w.leftovers(batches, size, untold)
 	case untold != nil:
 		w.closeErr = w.opError("close", untold)
 	}
-	w.account.giveUp(given)
+	w.buffer.GiveUp(given)
 	if w.closeErr == nil {
-		w.endFlushes()
+		w.buffer.EndFlushes()
 	}
-	w.account.failFlushes(errWriterClosed)
+	w.buffer.FailFlushes(errWriterClosed)
 	changed := w.enter(StateClosed, nil)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.look()
 	w.reports.Flush()
 	w.tellState(changed)
@@ -89,7 +86,7 @@ func (w *Writer) end() {
 
 // leftovers returns the error for what Close could not deliver, nil if there
 // is nothing: so many batches that are left in the backlog, and losses. Caller
-// holds mu.
+// holds the buffer's lock.
 func (w *Writer) leftovers(batches, size int64, untold error) error {
 	var what errorList
 	switch {

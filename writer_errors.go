@@ -3,6 +3,8 @@ package logd
 import (
 	"errors"
 	"fmt"
+
+	"github.com/logd-dev/logd/internal/intake"
 )
 
 // Errors of a Writer. Test for them with errors.Is.
@@ -13,10 +15,10 @@ var (
 	// ErrFailing: the Writer is failing. The error wraps the cause, too.
 	ErrFailing = errors.New("writer is failing")
 	// ErrBufferFull: there is no room for a message (see Fail).
-	ErrBufferFull = errors.New("writer's buffer is full")
+	ErrBufferFull = intake.ErrFull
 	// ErrDropped: a message was dropped because there was no room (see
 	// DropNewest and DropOldest).
-	ErrDropped = errors.New("message dropped")
+	ErrDropped = intake.ErrDropped
 	// ErrBacklogged: a batch could not be delivered and is in the backlog. It
 	// will be delivered from there.
 	ErrBacklogged = errors.New("kept in the backlog")

@@ -21,21 +21,17 @@ type sender struct {
 	spare   []*slot              // memory for batches from the backlog
 	cursor  int64                // number of the last batch that was taken from the backlog
 	drained bool                 // the backlog has nothing that is not in line or held
-	age     *time.Timer          // ends when the open batch may be due
 	pause   *time.Timer          // ends when the next probe may begin
 	reports outage.Reports
 
-	again    bool        // what is in line is to be sent again, after a probe
-	since    time.Time   // when sending again began; zero if all is well
-	reason   error       // why what is in line was sent in vain, the last time
-	patience *time.Timer // ends when the Writer may fail for that
-	sentOn   bool        // reason is a server that has named another one
+	trial    outage.Trial // of what is in line and was sent in vain
+	reason   error        // why it was, the last time
+	sentOn   bool         // that is a server which has named another one
+	patience *time.Timer  // ends when the Writer may fail for it
 
-	reconnect outage.Reconnect // changed by its method On alone
+	reconnect outage.Reconnect
 	probed    chan error
-	failures  int  // in a row, since the last batch that was delivered
-	settled   bool // failing, and what was in flight and in the buffer is in the backlog
-	closeSeen bool
+	failures  int // in a row, since the last batch that was delivered
 }
 
 // begin prepares the goroutine. Err is why the server was not reached, after so
@@ -47,16 +43,17 @@ func (w *Writer) begin(err error, failures int) {
 		timer.Stop()
 		return timer
 	}
-	w.age, w.pause, w.patience = stopped(), stopped(), stopped()
+	w.pause, w.patience = stopped(), stopped()
 	w.reports = outage.Reports{Handler: w.cfg.OnError, Kind: kindOf, Sum: addUp, Due: stopped()}
 	w.numbers = sequence.New(newPID)
-	w.backlogged, w.account.stats.Kept = w.backlog.Len() > 0, w.backlog.Messages()
+	w.buffer.Backlogged = w.backlog.Len() > 0
+	w.buffer.Found(w.backlog.Messages())
 	switch {
 	case err != nil:
 		w.state, w.cause = StateFailing, err
 		w.failures = failures
 		w.delay()
-	case w.backlogged:
+	case w.buffer.Backlogged:
 		w.state = StateFlushing
 	}
 }
@@ -70,8 +67,8 @@ func (w *Writer) run() {
 		}
 	}
 	for {
-		for s, ok := w.line.UnderWay(); ok && s.pending.Ready(); s, ok = w.line.UnderWay() {
-			w.answered(s.pending.Wait(context.Background()))
+		for s, ok := w.line.UnderWay(); ok && s.Pending.Ready(); s, ok = w.line.UnderWay() {
+			w.answered(s.Pending.Wait(context.Background()))
 		}
 		if w.state != StateFailing {
 			w.send()
@@ -82,7 +79,7 @@ func (w *Writer) run() {
 		if w.look() {
 			break
 		}
-		if s, ok := w.line.UnderWay(); !ok || !s.pending.Ready() {
+		if s, ok := w.line.UnderWay(); !ok || !s.Pending.Ready() {
 			w.sleep()
 		}
 	}
@@ -92,14 +89,13 @@ func (w *Writer) run() {
 // look reports whether the Writer is closed and has nothing more to do. It also
 // tells of messages that were dropped.
 func (w *Writer) look() (over bool) {
-	w.mu.Lock()
-	drops, orphans := w.buffer.unreported, w.buffer.orphans
-	w.buffer.unreported, w.buffer.orphans = 0, nil
+	w.buffer.Lock()
+	drops, orphans := w.buffer.TakeDropped()
 	closing := w.closing
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	if drops > 0 {
 		for _, o := range orphans {
-			o.done(WriteResult{Delta: o.delta, Err: w.notTaken("write", ErrDropped)})
+			o.Done(WriteResult{Delta: o.Delta, Err: w.notTaken("write", ErrDropped)})
 		}
 		w.report(&DropError{Topic: w.topic, Messages: drops})
 	}
@@ -112,20 +108,20 @@ func (w *Writer) sleep() {
 	var answer <-chan struct{}
 	head, waits := w.line.UnderWay()
 	if waits {
-		answer = head.pending.link.Answered()
+		answer = head.Pending.Answered()
 	}
 	select {
 	case <-answer:
-		head.pending.link.Taken()
+		head.Pending.Taken()
 	case <-w.wake:
-	case <-w.age.C:
-		w.mu.Lock()
-		w.armed = false
-		w.mu.Unlock()
+	case <-w.buffer.Due.C:
+		w.buffer.Lock()
+		w.buffer.Look()
+		w.buffer.Unlock()
 	case <-w.pause.C:
 		w.reconnect.On(outage.PauseEnds)
 	case <-w.patience.C:
-		if !w.since.IsZero() {
+		if w.trial != outage.Calm {
 			w.fail(w.reason)
 		}
 	case now := <-w.reports.Due.C:
@@ -141,9 +137,9 @@ func (w *Writer) sleep() {
 // fail makes the Writer failing, because of cause, or notes the cause of
 // another attempt's failure.
 func (w *Writer) fail(cause error) {
-	w.mu.Lock()
+	w.buffer.Lock()
 	entered := w.failNow(cause)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(entered)
 }
 
@@ -158,40 +154,39 @@ func (w *Writer) failNow(cause error) (entered bool) {
 	if w.state == StateFailing {
 		w.cause = cause
 		if !w.closing && !w.cfg.WriteWhileFailing {
-			w.refusal = w.notTaken("write", w.because(cause))
+			w.buffer.Refuse(w.notTaken("write", w.because(cause)))
 		}
 		return false
 	}
-	w.settled = false
 	w.delay()
 	return w.enter(StateFailing, cause)
 }
 
 // setState enters another state and tells of it.
 func (w *Writer) setState(state WriterState, cause error) {
-	w.mu.Lock()
+	w.buffer.Lock()
 	changed := w.enter(state, cause)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(changed)
 }
 
 // enter enters a state, and reports whether it is another one than before. Caller
-// holds mu and calls tellState later.
+// holds the buffer's lock and calls tellState later.
 func (w *Writer) enter(state WriterState, cause error) (changed bool) {
 	changed = w.state != state
 	w.state, w.cause = state, cause
-	if !w.closing {
-		w.refusal = nil
-	}
+	var refusal error
 	if state == StateFailing {
 		err := w.because(cause)
-		if !w.closing && !w.cfg.WriteWhileFailing {
-			w.refusal = w.notTaken("write", err)
+		w.buffer.FailFlushes(err)
+		if !w.cfg.WriteWhileFailing {
+			refusal = w.notTaken("write", err)
 		}
-		w.account.failFlushes(err)
-		w.wakeForRoom()
 	} else {
-		w.endFlushes()
+		w.buffer.EndFlushes()
+	}
+	if !w.closing {
+		w.buffer.Refuse(refusal)
 	}
 	return changed
 }
@@ -221,9 +216,9 @@ func (w *Writer) advance() {
 		return
 	}
 	w.shelve()
-	w.mu.Lock()
-	closing, backlogged := w.closing, w.backlogged
-	w.mu.Unlock()
+	w.buffer.Lock()
+	closing, backlogged := w.closing, w.buffer.Backlogged
+	w.buffer.Unlock()
 	switch {
 	case w.reconnect.Running() || w.reconnect == outage.Over:
 	case !closing && w.reconnect == outage.Idle:
@@ -238,31 +233,25 @@ func (w *Writer) advance() {
 // shelve puts into the backlog what was taken and will not be sent.
 func (w *Writer) shelve() {
 	cause := w.notTaken("append", w.because(w.cause))
-	if !w.settled {
-		w.settled = true
-		for w.line.Len() > 0 {
-			w.giveUp(w.line.Shift(), cause)
-		}
-		if s := w.held; s != nil {
-			w.held = nil
-			w.giveUp(s, cause)
-		}
-		w.mu.Lock()
-		if !w.cfg.WriteWhileFailing {
-			w.buffer.seal()
-		}
-		w.mu.Unlock()
+	for w.line.Len() > 0 {
+		w.giveUp(w.line.Shift(), cause)
+	}
+	if s := w.held; s != nil {
+		w.held = nil
+		w.giveUp(s, cause)
+	}
+	if !w.cfg.WriteWhileFailing { // else messages are still to come
+		w.buffer.Lock()
+		w.buffer.Seal()
+		w.buffer.Unlock()
 	}
 	for {
-		w.mu.Lock()
-		w.sealDue()
-		if w.buffer.ready.Len() == 0 {
-			w.mu.Unlock()
+		w.buffer.Lock()
+		s := w.buffer.Next()
+		w.buffer.Unlock()
+		if s == nil {
 			break
 		}
-		s := w.buffer.ready.Pop()
-		w.unsettled = s.ticket
-		w.mu.Unlock()
 		w.number(s)
 		w.giveUp(s, cause)
 	}
@@ -289,27 +278,27 @@ func (w *Writer) reached(err error) {
 		w.delay()
 		return
 	}
-	w.again = false
+	w.trial.On(outage.Reached)
 	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return
 	}
 	w.cursor, w.drained = 0, false
 	backlogged := w.backlog.Len() > 0
-	w.mu.Lock()
-	w.backlogged = backlogged
+	w.buffer.Lock()
+	w.buffer.Backlogged = backlogged
 	next := StateConnected
-	if w.backlogged || w.closing {
+	if w.buffer.Backlogged || w.closing {
 		next = StateFlushing
 	}
 	changed := w.enter(next, nil)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(changed)
 }
 
 // tellBatch tells OnBatch what became of the batch.
 func (w *Writer) tellBatch(s *slot, offset int64, err error) {
 	if w.cfg.OnBatch != nil {
-		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.messages, Raw: s.raw, FromBacklog: s.record != 0, Err: err})
+		w.cfg.OnBatch(BatchResult{Offset: offset, Messages: s.Messages, Raw: s.Raw, FromBacklog: s.Record != 0, Err: err})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/outage"
 	"github.com/logd-dev/logd/internal/sequence"
 )
@@ -36,7 +37,7 @@ func (w *Writer) send() {
 		return
 	}
 	for !w.reconnect.Running() {
-		if w.again {
+		if w.trial == outage.Waiting {
 			if w.reconnect == outage.Idle {
 				w.startProbe()
 			}
@@ -51,18 +52,19 @@ func (w *Writer) send() {
 		if s == nil {
 			return
 		}
-		w.encode(s)
-		if !w.client.tryAppend(w.topic, w.via, s.raw, &s.pending, w.only(), s.encoded.Seq != 0) {
+		numbered := w.encode(s)
+		s.Via = w.via
+		if !s.Via.TryStart(s.Raw, &s.Pending, w.only(), numbered) {
 			w.noConnection()
 			return
 		}
 		w.refused = 0
-		w.numbers.Sent(s.num.Number)
+		w.numbers.Sent(s.Num.Number)
 		w.line.Sent()
-		if s.num.Plain && s.num.Doubt {
+		if s.Num.Plain && s.Num.Doubt {
 			w.inDoubt(s)
 		}
-		if s.pending.Ready() { // it was refused without being sent
+		if s.Pending.Ready() { // it was refused without being sent
 			w.barred = true
 			return
 		}
@@ -119,7 +121,7 @@ func (w *Writer) due(limit int) (*slot, error) {
 	if s == nil || err != nil {
 		return nil, err
 	}
-	if w.held = s; !w.line.Takes(s.num.Number) {
+	if w.held = s; !w.line.Takes(s.Num.Number) {
 		return nil, nil
 	}
 	w.held = nil
@@ -138,24 +140,19 @@ func (w *Writer) next() (*slot, error) {
 			return s, err
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sealDue()
-	if w.buffer.ready.Len() == 0 {
-		return nil, nil
+	w.buffer.Lock()
+	s := w.buffer.Next()
+	w.buffer.Unlock()
+	if s != nil {
+		w.number(s)
 	}
-	s := w.buffer.ready.Pop()
-	if w.unsettled == 0 {
-		w.unsettled = s.ticket
-	}
-	w.number(s)
 	return s, nil
 }
 
 // number gives a new batch its number, unless it is to have none.
 func (w *Writer) number(s *slot) {
 	if !w.cfg.NoSequence && w.offered.Load() {
-		s.num.Number = w.numbers.Take()
+		s.Num.Number = w.numbers.Take()
 	}
 }
 
@@ -165,55 +162,44 @@ func (w *Writer) nextKept() (*slot, error) {
 	if n := len(w.spare); n > 0 {
 		s, w.spare = w.spare[n-1], w.spare[:n-1]
 	}
-	var err error
-	s.record, s.raw, err = w.backlog.Next(w.cursor, s.raw)
-	if s.record == 0 || err != nil {
-		s.record = 0
+	record, raw, err := w.backlog.Next(w.cursor, s.Raw)
+	s.Raw = raw
+	if record == 0 || err != nil {
 		w.spare = append(w.spare, s)
 		w.drained = err == nil
 		return nil, err
 	}
-	w.cursor = s.record
-	h, _, _ := batch.Parse(s.raw) // which the backlog has checked
-	s.messages = h.Messages
+	w.cursor = record
+	h, _, _ := batch.Parse(s.Raw) // which the backlog has checked
 	var lost bool
-	s.num.Number, s.num.Doubt, lost = w.numbers.Read(h.PID, h.Seq)
-	s.num.Assumed = s.num.Doubt
-	s.made, s.encoded = true, s.num.Number
+	s.Num.Number, s.Num.Doubt, lost = w.numbers.Read(h.PID, h.Seq)
+	s.Num.Assumed = s.Num.Doubt
+	s.Kept(record, h.Messages, s.Num.Number)
 	if lost {
 		w.renumbered(s)
-		s.num.Number = w.numbers.Take()
+		s.Num.Number = w.numbers.Take()
 	}
 	return s, nil
 }
 
-// encode makes the bytes of a batch, with the number that it is sent with.
-func (w *Writer) encode(s *slot) {
-	number := s.num.Number
-	if s.num.Plain = number.Seq != 0 && !w.offered.Load(); s.num.Plain {
+// encode makes the bytes of a batch, with the number that it is sent with, if any.
+func (w *Writer) encode(s *slot) (numbered bool) {
+	number := s.Num.Number
+	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {
 		number = sequence.Number{}
 	}
-	w.encodeAs(s, number)
-}
-
-func (w *Writer) encodeAs(s *slot, number sequence.Number) {
-	switch {
-	case s.made && s.encoded == number:
-	case s.record != 0:
-		s.raw = batch.Renumber(s.raw, number.PID, number.Seq)
-	default:
-		// The topic and the messages were checked: this cannot fail.
-		s.raw, _ = s.batch.finishNumbered(w.topic, number.PID, number.Seq)
-	}
-	s.made, s.encoded = true, number
+	s.Encode(w.topic, number)
+	return number.Seq != 0
 }
 
 // answered takes the answer to the oldest batch that is under way.
-func (w *Writer) answered(offset int64, err error) {
+func (w *Writer) answered(offset int64, f *link.Failure) {
 	w.flushAnswered()
 	s, _ := w.line.UnderWay()
 	a := sequence.Answer{Kind: sequence.Stored, Offset: offset}
-	if err != nil {
+	if f != nil {
+		w.client.pool.Failed(w.topic, s.Via, f)
+		err := failed("append", w.topic, f)
 		a = sequence.Answer{Kind: sequence.Again, Doubt: IsUnknown(err), Err: err}
 		if order, ok := errors.AsType[*OutOfOrderError](err); ok {
 			a.Kind, a.Next = sequence.OutOfOrder, order.Next
@@ -221,7 +207,7 @@ func (w *Writer) answered(offset int64, err error) {
 	}
 	first := !w.line.Answered()
 	w.line.Answer(a)
-	if _, stored := s.num.Stored(); first && !stored && !w.goesOn(a) {
+	if _, stored := s.Num.Stored(); first && !stored && !w.goesOn(a) {
 		w.undelivered(w.line.Shift(), w.failureOf(s))
 	}
 	w.settleStored()
@@ -252,7 +238,7 @@ func (w *Writer) persists(err error) bool {
 // resume begins again with the first batch that is not stored. All that was sent is
 // answered.
 func (w *Writer) resume() {
-	err := w.line.First().num.Err
+	err := w.line.First().Num.Err
 	doubtful, renumbered := w.line.Resume(w.numbers)
 	for _, s := range doubtful {
 		w.inDoubt(s)
@@ -269,17 +255,17 @@ func (w *Writer) resume() {
 // renumbered counts a batch that gets another number, since the server has forgotten
 // what it may have of it.
 func (w *Writer) renumbered(s *slot) {
-	if s.num.Doubt {
+	if s.Num.Doubt {
 		w.inDoubt(s)
 	}
-	s.num.Doubt = false
+	s.Num.Doubt = false
 }
 
 // inDoubt counts messages that may be stored twice.
 func (w *Writer) inDoubt(s *slot) {
-	w.mu.Lock()
-	w.account.stats.InDoubt += s.messages
-	w.mu.Unlock()
+	w.buffer.Lock()
+	w.buffer.Doubt(s)
+	w.buffer.Unlock()
 }
 
 // tryAgain has what is in line sent again after a pause, because of err. If that goes
@@ -293,13 +279,10 @@ func (w *Writer) tryAgain(err error) {
 	w.sentOn = named
 	w.failures++
 	w.reason = err
-	w.again = true
-	if w.since.IsZero() {
-		w.since = time.Now()
-		if w.cfg.Patience > 0 {
-			w.patience.Reset(w.cfg.Patience)
-		}
+	if w.trial == outage.Calm && w.cfg.Patience > 0 {
+		w.patience.Reset(w.cfg.Patience)
 	}
+	w.trial.On(outage.Vain)
 	if sentOn {
 		w.reconnect.On(outage.PauseEnds)
 	} else {
@@ -311,18 +294,19 @@ func (w *Writer) tryAgain(err error) {
 // crowded reports whether the Writer should fail although it has patience, because
 // messages that it takes have more room in the backlog than in its buffer.
 func (w *Writer) crowded() bool {
-	if w.since.IsZero() || !w.cfg.WriteWhileFailing {
+	if w.trial == outage.Calm || !w.cfg.WriteWhileFailing {
 		return false
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.buffer.room() <= w.buffer.max/4
+	w.buffer.Lock()
+	defer w.buffer.Unlock()
+	return w.buffer.Crowded()
 }
 
 // calm notes that nothing is sent again any more.
 func (w *Writer) calm() {
-	if !w.since.IsZero() {
-		w.since, w.again, w.reason = time.Time{}, false, nil
+	if w.trial != outage.Calm {
+		w.trial.On(outage.Ended)
+		w.reason, w.sentOn = nil, false
 		w.patience.Stop()
 	}
 }
@@ -330,8 +314,8 @@ func (w *Writer) calm() {
 // failureOf returns why a batch could not be delivered, as its last answer says. If it
 // may be stored because it was sent before, the error is IsUnknown.
 func (w *Writer) failureOf(s *slot) error {
-	err := s.num.Err
-	if e, ok := err.(*OpError); ok && s.num.Doubt && !s.num.Assumed && e.Outcome == OutcomeNotStored {
+	err := s.Num.Err
+	if e, ok := err.(*OpError); ok && s.Num.Doubt && !s.Num.Assumed && e.Outcome == OutcomeNotStored {
 		unknown := *e
 		unknown.Outcome = OutcomeUnknown
 		return &unknown
@@ -351,14 +335,13 @@ func (w *Writer) flushAnswered() {
 // giveUp says what became of a batch that is taken out of the line. If it was not
 // sent, cause says why.
 func (w *Writer) giveUp(s *slot, cause error) {
-	switch _, stored := s.num.Stored(); {
+	switch _, stored := s.Num.Stored(); {
 	case stored:
 		w.delivered(s)
-	case s.num.Err != nil:
+	case s.Num.Err != nil:
 		w.undelivered(s, w.failureOf(s))
-	case s.record != 0: // it has stayed in the backlog
-		s.reset()
-		w.spare = append(w.spare, s)
+	case s.Record != 0: // it has stayed in the backlog
+		w.spareKept(s)
 	default:
 		w.undelivered(s, cause)
 	}
@@ -366,73 +349,60 @@ func (w *Writer) giveUp(s *slot, cause error) {
 
 // delivered notes that a batch is stored.
 func (w *Writer) delivered(s *slot) {
-	offset, _ := s.num.Stored()
+	offset, _ := s.Num.Stored()
 	if w.state != StateFailing { // else it overtook the one that failed, and proves nothing
 		w.failures = 0
 		w.calm()
 	}
 	backlogged := false
-	if s.record != 0 {
-		if err := w.backlog.Delivered(s.record); err != nil {
+	if s.Record != 0 {
+		if err := w.backlog.Delivered(s.Record); err != nil {
 			w.report(err)
 		}
 		backlogged = w.backlog.Len() > 0
 	}
-	w.mu.Lock()
-	w.account.deliver(s)
-	w.mu.Unlock()
-	for i, done := range s.calls {
-		done(WriteResult{Offset: offset, Delta: s.deltas[i]})
+	w.buffer.Lock()
+	w.buffer.Deliver(s)
+	w.buffer.Unlock()
+	for i, done := range s.Calls {
+		done(WriteResult{Offset: offset, Delta: s.Deltas[i]})
 	}
 	w.tellBatch(s, offset, nil)
-	w.mu.Lock()
-	if s.record != 0 {
-		w.backlogged = backlogged
+	w.buffer.Lock()
+	if s.Record != 0 {
+		w.buffer.Backlogged = backlogged
 	}
 	w.settle(s)
 	flushed := false
-	if w.state == StateFlushing && !w.closing && !w.backlogged {
+	if w.state == StateFlushing && !w.closing && !w.buffer.Backlogged {
 		flushed = w.enter(StateConnected, nil)
 	}
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(flushed)
 }
 
-// settle takes back the slot of a batch of which all is said. Caller holds mu.
+// settle takes back the slot of a batch of which all is said. Caller holds the buffer's lock.
 func (w *Writer) settle(s *slot) {
-	if s.record != 0 {
-		s.reset()
-		w.spare = append(w.spare, s)
-	} else {
-		w.buffer.recycle(s)
-		w.wakeForRoom()
+	w.buffer.Settle(s, w.line.All(), w.held)
+	if s.Record != 0 {
+		w.spareKept(s)
 	}
-	w.unsettled = w.oldestOut()
-	w.endFlushes()
 }
 
-// oldestOut returns the ticket of the oldest batch that is in line or held
-// and not from the backlog, 0 if there is none.
-func (w *Writer) oldestOut() int64 {
-	for _, s := range w.line.All() {
-		if s.ticket != 0 {
-			return s.ticket
-		}
-	}
-	if w.held != nil {
-		return w.held.ticket
-	}
-	return 0
+// spareKept keeps the memory of a batch of the backlog.
+func (w *Writer) spareKept(s *slot) {
+	s.Reset()
+	w.spare = append(w.spare, s)
 }
 
 // undelivered says of a batch that it could not be delivered, and puts it into
 // the backlog if it is not from there. The Writer is failing from then on.
 func (w *Writer) undelivered(s *slot, cause error) {
-	failure := &BatchError{Topic: w.topic, Messages: s.messages, Batches: 1, Err: cause, Kept: s.record != 0}
-	if s.record == 0 {
-		w.encodeAs(s, s.num.Number)
+	failure := &BatchError{Topic: w.topic, Messages: s.Messages, Batches: 1, Err: cause, Kept: s.Record != 0}
+	if s.Record == 0 {
+		s.Encode(w.topic, s.Num.Number)
 		err := w.backlog.Put(&backlog.Entry{
-			Raw: s.raw, Messages: s.messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
+			Raw: s.Raw, Messages: s.Messages, Reason: cause.Error(), Unknown: IsUnknown(cause), Time: time.Now(),
 		})
 		failure.Kept = err == nil
 		if err != backlog.ErrNone {
@@ -440,39 +410,38 @@ func (w *Writer) undelivered(s *slot, cause error) {
 		}
 	}
 	switch {
-	case !failure.Kept && s.num.Number.PID == w.numbers.PID():
+	case !failure.Kept && s.Num.Number.PID == w.numbers.PID():
 		w.numbers.Renew()
-	case failure.Kept && IsUnknown(cause) && (s.num.Plain || s.num.Number.Seq == 0):
+	case failure.Kept && IsUnknown(cause) && (s.Num.Plain || s.Num.Number.Seq == 0):
 		w.inDoubt(s)
 	}
-	w.mu.Lock()
+	w.buffer.Lock()
 	entered := false
 	if w.state != StateFailing {
 		entered = w.failNow(cause)
 	}
 	switch {
-	case s.record != 0:
+	case s.Record != 0:
 	case failure.Kept:
-		w.account.keep(s)
-		w.backlogged = true
+		w.buffer.Keep(s)
+		w.buffer.Backlogged = true
 	default:
-		w.account.lose(s, cause)
+		w.buffer.Lose(s, bare(cause))
 		if failure.Backlog != nil && !w.closing {
 			// Even those who write while it is failing must know.
-			w.refusal = w.notTaken("write", w.because(joined(failure.Backlog, bare(w.cause))))
-			w.wakeForRoom()
+			w.buffer.Refuse(w.notTaken("write", w.because(joined(failure.Backlog, bare(w.cause)))))
 		}
 	}
-	w.mu.Unlock()
-	for i, done := range s.calls {
-		done(WriteResult{Delta: s.deltas[i], Err: failure})
+	w.buffer.Unlock()
+	for i, done := range s.Calls {
+		done(WriteResult{Delta: s.Deltas[i], Err: failure})
 	}
 	w.tellBatch(s, 0, failure)
 	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
 		w.report(failure)
 	}
-	w.mu.Lock()
+	w.buffer.Lock()
 	w.settle(s)
-	w.mu.Unlock()
+	w.buffer.Unlock()
 	w.tellState(entered)
 }

@@ -26,9 +26,9 @@ func (w *Writer) WriteSync(ctx context.Context, bodies ...[]byte) ([]WriteResult
 		}
 		taken++
 	}
-	w.mu.Lock()
-	w.buffer.seal()
-	w.mu.Unlock()
+	w.buffer.Lock()
+	w.buffer.Seal()
+	w.buffer.Unlock()
 	w.rouse()
 
 	results := make([]WriteResult, len(bodies))

@@ -378,11 +378,14 @@ func (f *follower) read(c *conn, ask func(string, ...any) error) error {
 			return err
 		}
 		body, err := c.body()
-		if err != nil {
-			if err == refusal("not found") && f.next > 0 {
+		if err == refusal("not found") {
+			if f.next > 0 {
 				f.problem("a member says that the topic is not found, of which %d bytes were read", f.next)
 			}
 			return nil
+		}
+		if err != nil {
+			return err // the answer may come yet: what is asked next would be taken to have it
 		}
 		if next, err := decimal(fields(body)["Next"]); err != nil || next < f.next {
 			f.problem("nothing is found at %d, says a member whose end is %s", f.next, fields(body)["Next"])

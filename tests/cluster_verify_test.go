@@ -40,6 +40,11 @@ func (c *cluster) finish(l *traffic, recut bool) *history {
 	for _, problem := range h.check() {
 		c.t.Error(problem)
 	}
+	for _, topic := range l.topics {
+		for _, problem := range h.linearize(topic) {
+			c.t.Error(problem)
+		}
+	}
 	c.stopAll()
 	for topic := range ends {
 		c.sameFiles(topic, recut)

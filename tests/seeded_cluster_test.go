@@ -3,7 +3,21 @@ package tests
 const (
 	byGroup      = "^TestRandom$"
 	bySimulation = "^TestSimulation$"
+	byOrder      = "^TestOutOfOrderWaits$"
 )
+
+// forgetNumbers is what the bug "who is elected knows no numbers" calls.
+var forgetNumbers = seededPlace{"internal/storage/commitlog/numbers_keep.go",
+	`// DropNumbers lets go`, `// ForgetNumbers makes the table an empty one.
+func (l *Log) ForgetNumbers() {
+	l.writer.Lock()
+	defer l.writer.Unlock()
+	if l.numbers.table != nil {
+		l.numbers.table = producers.New(l.numbers.table.Window())
+	}
+}
+
+// DropNumbers lets go`, ""}
 
 // clusterPlaces hold what clusters have lost data by, or could never agree again.
 var clusterPlaces = []seededPlace{
@@ -134,4 +148,123 @@ var clusterPlaces = []seededPlace{
 		`			if crc32.Checksum(data, castagnoli) != run.CRC {
 `, `			if crc32.Checksum(data, castagnoli) != run.CRC && !bug("bytes of a run are taken as they come") {
 `, "^TestBodies$"},
+	{"internal/group/store.go",
+		`	p := promise{seq: s.Seq, responses: m.GetResponses()}
+`, `	p := promise{seq: s.Seq, responses: m.GetResponses()}
+	if c := m.GetCommit(); c > g.noted && bug("COMMIT is written ahead of what it speaks of") {
+		g.noted, s.Commit = c, c
+	}
+`, bySimulation},
+	{"internal/group/store.go",
+		`	at := make(map[uint32]int)
+	for _, e := range entries {
+		for _, r`, `	if bug("what is void has its verdict") {
+		g.giveVerdict(func(q *proposal) (Fate, bool) { return Not, q.index >= s.Void })
+	}
+	at := make(map[uint32]int)
+	for _, e := range entries {
+		for _, r`, "^TestVerdictComesFromApply$"},
+	{"internal/group/group.go",
+		`	switch m.GetType() {
+	case pb.MsgTimeoutNow:
+`, `	if t := m.GetType(); g.takeover.holds() && (t == pb.MsgVote || t == pb.MsgPreVote) && bug("votes wait behind the bytes of a table") {
+		return
+	}
+	switch m.GetType() {
+	case pb.MsgTimeoutNow:
+`, "^TestVotesDuringATakeover$"},
+	{"internal/group/fresh.go",
+		`	g.fresh = append(g.fresh, fresh{id: id, since: g.ticks})
+`, `	if bug("a leader believes that it leads when it is asked for what is fresh") && g.role == raft.StateLeader {
+		g.out.Fresh = append(g.out.Fresh, Fresh{ID: id})
+		return
+	}
+	g.fresh = append(g.fresh, fresh{id: id, since: g.ticks})
+`, "^TestFreshContexts$"},
+	{"internal/group/members.go",
+		`	g.log.conf = g.rn.ApplyConfChange(cc)
+`, `	if all := cc; bug("a member that was removed is counted") {
+		cc = proto.Clone(cc).(*pb.ConfChangeV2)
+		cc.Changes = slices.DeleteFunc(cc.Changes, func(c *pb.ConfChangeSingle) bool { return c.GetType() == pb.ConfChangeRemoveNode })
+		if len(cc.Changes) == 0 && len(all.Changes) > 0 {
+			cc = all
+		}
+	}
+	g.log.conf = g.rn.ApplyConfChange(cc)
+`, bySimulation},
+	{"internal/group/members.go",
+		`		if slices.Contains(conf.Voters, g.cfg.ID) {
+			_ = g.rn`, `		if slices.Contains(conf.Voters, g.cfg.ID) || bug("a joint configuration is left by a leader that is out of it") {
+			_ = g.rn`, "^TestJointIsLeftByWhoStays$"},
+	{"internal/group/takeover.go",
+		`		s := &Store{Seq: g.seq + 1, Synced: true, Sync: true}
+`, `		s := &Store{Seq: g.seq + 1, Synced: true, Sync: true}
+		if first := max(g.applied, g.known) + 1; first <= g.log.last() && bug("the log is void when a table is taken over") {
+			s.Void = first
+		}
+`, byGroup},
+	{"internal/cluster/disk.go",
+		`			if l == nil || c.Offset >= l.Next() || c.Offset < l.Oldest() {
+`, `			if l == nil || c.Offset >= l.Next() || c.Offset < l.Oldest() || bug("a tail that is void stays in the file") {
+`, "^TestVoidIsDurableFirst$"},
+	{"internal/cluster/disk.go",
+		`		if l == nil || l.Next() <= p.End {
+			continue
+`, `		if l != nil && bug("who is elected knows no numbers") {
+			l.ForgetNumbers()
+		}
+		if l == nil || l.Next() <= p.End {
+			continue
+`, bySimulation},
+	forgetNumbers,
+	{"internal/producers/table.go",
+		`	newest := Answer{Seq: 1}
+	p := t.pids[string(b.PID)]
+	if p == nil {
+		return newest.unless(b.Seq == 1)
+	}
+`, `	newest := Answer{Seq: 1}
+	p := t.pids[string(b.PID)]
+	if p == nil {
+		return newest.unless(b.Seq == 1 || bug("a number that leaves a gap is taken"))
+	}
+`, byOrder},
+	{"internal/cluster/round.go",
+		`		r.n.o.Observer.SyncRound(time.Since(began), len(logs)+1)
+`, `		if logErr != nil && bug("a round that has failed is tried again") {
+			logErr = file.Sync()
+		}
+		r.n.o.Observer.SyncRound(time.Since(began), len(logs)+1)
+`, "^TestFailedRoundIsNotTriedAgain$"},
+	{"internal/cluster/core.go",
+		`o.End); index > 0 {
+`, `o.End); index > 0 && !(o.Err != nil && bug("out of order is said while what it speaks of is on its way")) {
+`, byOrder},
+	{"internal/cluster/members.go",
+		`	if done {
+		c.groups[0].g.SetMembers(`, `	if done || bug("group 0 changes its members first") {
+		c.groups[0].g.SetMembers(`, "^TestGroup0ComesLast$"},
+	{"internal/cluster/members.go",
+		`	return 2*k > len(voters)
+`, `	return 2*k > len(voters) || k > 0 && bug("a change of members is done when one knows of it")
+`, "^TestChangeIsKnownToMost$"},
+	{"internal/cluster/start.go",
+		`		if n.core.groups[number].g.Blank() {
+`, `		if n.core.groups[number].g.Blank() && !bug("a start removes what no log names yet") {
+`, "^TestStartKeepsWhatNobodyNamesYet$"},
+	{"internal/cluster/log.go",
+		`	case offset > l.Readable():
+`, `	case offset > l.Readable() && bug("a member says that there is nothing beyond its own end"):
+		return err
+	case offset > l.Readable():
+`, bySimulation},
+	{"internal/grouplog/recover.go",
+		`	h, err := decodeHeader(name, b)
+	if err != nil {
+`, `	h, err := decodeHeader(name, b)
+	if errors.Is(err, ErrDamaged) && bug("a member goes on under its id whose log is damaged") {
+		h, err = header{number: r.number, member: r.Member.ID, boot: 1}, nil
+	}
+	if err != nil {
+`, bySimulation},
 }

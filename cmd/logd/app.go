@@ -12,6 +12,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -20,10 +21,8 @@ type app struct {
 	stdout, stderr io.Writer
 	env            []string
 	defaultFiles   []string // configuration files where none is named
-	// signals begins to catch the signals that ask the process to stop; they
-	// kill it again after the function that it returns.
-	signals func() (<-chan os.Signal, func())
-	start   startFunc
+	notify         func() signals
+	start          startFunc
 
 	configFile string
 	settings   map[string][]string // what flags say of settings
@@ -34,6 +33,15 @@ type app struct {
 
 	running bool         // the command line was understood
 	logger  *slog.Logger // once there is one
+	level   slog.LevelVar
+	manager *systemd.Notifier // nil if there is none
+}
+
+// signals are those that the process catches.
+type signals struct {
+	stop   <-chan os.Signal // ask it to stop
+	reload <-chan os.Signal // ask it to read its settings again
+	letGo  func()           // has those that ask it to stop kill it again
 }
 
 // run runs the command line and returns the exit code.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -86,6 +88,10 @@ func (a *app) clusterSingle([]string) error {
 	c, _, err := a.load(a.configFile)
 	if err != nil {
 		return err
+	}
+	// It would be made, as that of a new server is.
+	if _, err := os.Stat(c.WorkDir); errors.Is(err, fs.ErrNotExist) {
+		return exit.With(exit.Config, fmt.Errorf("there is no work directory %s: --workdir names that of the member", absolute(c.WorkDir)))
 	}
 	id, err := node.SingleNode(context.Background(), &c)
 	if err != nil {

@@ -4,9 +4,9 @@
 //	logd --workdir /var/lib/logd --flush-batches 1
 //	logd config show
 //
-// Logs go to standard error. SIGTERM and SIGINT shut it down in order, and so
-// does SIGHUP, when its terminal goes away; a second one cuts it short. It
-// exits with 0 after a clean shutdown, 1 when it failed, 2 for wrong usage, 75
+// Logs go to standard error. SIGTERM and SIGINT shut it down in order; a second
+// one cuts it short. SIGHUP has it read its settings again; if standard input is a
+// terminal, which that says has gone away, it shuts down as well. It exits with 0 after a clean shutdown, 1 when it failed, 2 for wrong usage, 75
 // when it can't listen now, and 78 for wrong settings.
 package main
 
@@ -31,19 +31,23 @@ func main() {
 	a := &app{
 		stdout: os.Stdout, stderr: os.Stderr,
 		env: os.Environ(), defaultFiles: config.DefaultFiles(),
-		signals: notify, start: startNode,
+		notify: notify, start: startNode,
 	}
 	node.AdoptChildren()
 	os.Exit(a.run(os.Args[1:]))
 }
 
-// notify returns the signals that ask the process to stop, and a function
-// after which they kill it.
-func notify() (<-chan os.Signal, func()) {
-	c := make(chan os.Signal, 2) // the second may come while the first is dealt with
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // which nohup sees to
-		signal.Notify(c, syscall.SIGHUP)
+// notify begins to catch signals.
+func notify() signals {
+	stop := make(chan os.Signal, 2) // the second may come while the first is dealt with
+	reload := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	switch {
+	case signal.Ignored(syscall.SIGHUP): // which nohup sees to
+	case isTerminal(os.Stdin):
+		signal.Notify(stop, syscall.SIGHUP)
+	default:
+		signal.Notify(reload, syscall.SIGHUP)
 	}
-	return c, func() { signal.Stop(c) }
+	return signals{stop: stop, reload: reload, letGo: func() { signal.Stop(stop) }}
 }

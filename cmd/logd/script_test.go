@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strconv"
 	"sync"
@@ -26,10 +27,11 @@ func TestMain(m *testing.M) {
 // scripts there are:
 //
 //	code N COMMAND [ARG...]      run a command that has to exit with N
-//	start NAME COMMAND [ARG...]  start one that goes on
+//	start NAME COMMAND [ARG...]  start one that goes on; its standard input is a
+//	                             terminal if STDIN says so
 //	await NAME REGEXP            wait until its standard error matches; named
 //	                             groups become environment variables
-//	signal NAME TERM|INT         send it a signal
+//	signal NAME TERM|INT|HUP     send it a signal
 //	ended NAME N                 wait until it has ended; it has to exit with N;
 //	                             its standard error is in the file NAME.stderr
 //	connect ADDRESS TEXT REPLY   send TEXT, a Go string without quotes, wait until
@@ -38,6 +40,9 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	if installed := config.DefaultFiles()[0]; exists(installed) {
 		t.Skipf("%s is there and would be read by every command", installed)
+	}
+	if signal.Ignored(syscall.SIGHUP) { // under nohup, which what is started here is not to inherit
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -147,6 +152,12 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p := &process{cmd: command(ts, args[1:]), changed: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd.Stderr = p
+	if ts.Getenv("STDIN") == "terminal" {
+		terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+		ts.Check(err)
+		defer terminal.Close()
+		p.cmd.Stdin = terminal
+	}
 	ts.Check(p.cmd.Start())
 	go func() {
 		defer close(p.ended)
@@ -193,9 +204,9 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func signalProcess(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP}
 	if neg || len(args) != 2 || signals[args[1]] == nil {
-		ts.Fatalf("usage: signal NAME TERM|INT")
+		ts.Fatalf("usage: signal NAME TERM|INT|HUP")
 	}
 	ts.Check(started(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
 }

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -20,6 +22,8 @@ type runningNode interface {
 	Addr() net.Addr
 	HTTPAddr() net.Addr
 	Wait() error
+	Ping() error
+	Reload(load func() (config.Config, error)) error
 	Shutdown(context.Context) error
 	Close() error
 }
@@ -41,16 +45,20 @@ func (a *app) serve([]string) (err error) {
 	if err != nil {
 		return err
 	}
-	a.logger = newLogger(a.stderr, &c)
+	a.level.Set(c.LogLevel)
+	a.logger = newLogger(a.stderr, &c, &a.level)
+	if a.manager, err = systemd.NewNotifier(a.env); err != nil {
+		a.logger.Warn("the service manager's environment makes no sense", "err", err)
+	}
 	stopProfiles, err := a.startProfiles()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfiles()) }()
 
-	signals, stopSignals := a.signals()
-	defer stopSignals()
-	n, stopping, err := a.startNode(signals, &c, origins)
+	signals := a.notify()
+	defer signals.letGo()
+	n, stopping, err := a.startNode(signals.stop, &c, origins)
 	if n == nil {
 		return err
 	}
@@ -58,18 +66,24 @@ func (a *app) serve([]string) (err error) {
 	go func() { ended <- n.Wait() }()
 	if !stopping {
 		a.greet(n, &c, origins)
+		a.tell(a.manager.Ready(takesRequests))
+		endReloads := a.reloads(n, signals.reload)
+		defer a.watchdog(n)()
 		select {
 		case err := <-ended:
+			endReloads()
 			if err != nil {
 				err = fmt.Errorf("stopped by a failure: %w", err)
 				return explainStart(err, &c, origins)
 			}
 			return nil
-		case s := <-signals:
+		case s := <-signals.stop:
+			endReloads()
+			a.tell(a.manager.Stopping("shutting down"))
 			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
 		}
 	}
-	err = a.shutdown(n, signals, stopSignals, &c)
+	err = a.shutdown(n, &signals, &c)
 	if !errors.Is(err, errHangs) {
 		<-ended // what a Shutdown or Close returned, once more
 	}
@@ -93,7 +107,7 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	defer cancel()
 	started := make(chan result, 1)
 	go func() {
-		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger})
+		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level, Recovering: a.recovering()})
 		started <- result{n, err}
 	}()
 	var r result
@@ -120,13 +134,48 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	return r.node, stopping, nil
 }
 
+// reloads has the node read its settings again whenever a signal asks for it, until the
+// function that it returns is called. A reload that is under way then goes on beside
+// what follows: it may wait for a disk that hangs.
+func (a *app) reloads(n runningNode, signals <-chan os.Signal) (end func()) {
+	quit := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-quit:
+				return
+			case <-signals:
+				a.tell(a.manager.Reloading())
+				a.reload(n)
+				a.tell(a.manager.Ready(takesRequests))
+			}
+		}
+	}()
+	return func() { close(quit) }
+}
+
+// reload has the node read its settings again, and logs each thing that is wrong with
+// them.
+func (a *app) reload(n runningNode) {
+	err := n.Reload(func() (config.Config, error) {
+		c, _, err := a.load(a.configFile)
+		return c, err
+	})
+	if err == nil {
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		a.logger.Error("not reloaded, all stays as it was: " + strings.TrimSuffix(line, "\n"))
+	}
+}
+
 // lastTime is how long the disk has for what is to be written and synced last
 // when a shutdown is cut short, by the timeout or a second signal.
 const lastTime = time.Second
 
 // shutdown shuts the node down, at once if there is another signal. The error is
 // errHangs if it is left behind because its disk hangs.
-func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func(), c *config.Config) error {
+func (a *app) shutdown(n runningNode, signals *signals, c *config.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	done := make(chan error, 1)
@@ -142,9 +191,9 @@ func (a *app) shutdown(n runningNode, signals <-chan os.Signal, stopSignals func
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("shut down: %w", errHangs)
-	case s := <-signals:
+	case s := <-signals.stop:
 		// One more must not wait for anything.
-		stopSignals()
+		signals.letGo()
 		a.logger.Warn("ending at once", "signal", s.String())
 		closed := make(chan error, 1)
 		go func() { closed <- n.Close() }()
@@ -179,8 +228,8 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 	}
 }
 
-func newLogger(w io.Writer, c *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
+func newLogger(w io.Writer, c *config.Config, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == config.FormatJSON {
 		options.ReplaceAttr = durationsAsText
 		return slog.New(slog.NewJSONHandler(w, options))

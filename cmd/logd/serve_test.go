@@ -45,6 +45,13 @@ func (n *fakeNode) Addr() net.Addr     { return &net.TCPAddr{IP: net.IPv4(127, 0
 func (n *fakeNode) HTTPAddr() net.Addr { return nil }
 func (n *fakeNode) Wait() error        { <-n.stopped; return n.err }
 
+func (n *fakeNode) Ping() error { return nil }
+
+func (n *fakeNode) Reload(load func() (config.Config, error)) error {
+	_, err := load()
+	return err
+}
+
 func (n *fakeNode) Close() error {
 	n.closed = true
 	if n.onClose != nil {
@@ -65,6 +72,8 @@ func (n *fakeNode) Shutdown(ctx context.Context) error {
 // testRun is a run of logd inside the test.
 type testRun struct {
 	signals        chan os.Signal
+	reloads        chan os.Signal
+	env            []string
 	stdout, stderr bytes.Buffer
 	stoppedSignals bool
 }
@@ -74,9 +83,11 @@ func (r *testRun) run(t *testing.T, start startFunc, args ...string) int {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	a := &app{
-		stdout: &r.stdout, stderr: &r.stderr,
-		signals: func() (<-chan os.Signal, func()) { return r.signals, func() { r.stoppedSignals = true } },
-		start:   start,
+		stdout: &r.stdout, stderr: &r.stderr, env: r.env,
+		notify: func() signals {
+			return signals{stop: r.signals, reload: r.reloads, letGo: func() { r.stoppedSignals = true }}
+		},
+		start: start,
 	}
 	return a.run(args)
 }
@@ -403,4 +414,56 @@ func TestSourceTree(t *testing.T) {
 			t.Errorf("go.mod %.40q: sourceTree = %v", text, got)
 		}
 	}
+}
+
+// TestServeUnderAManager: who manages the service is told how it is.
+func TestServeUnderAManager(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	next := func(want string) string {
+		t.Helper()
+		manager.SetReadDeadline(time.Now().Add(20 * time.Second))
+		b := make([]byte, 4096)
+		for {
+			n, err := manager.Read(b)
+			if err != nil {
+				t.Errorf("%v, before %s", err, want)
+				return ""
+			}
+			if got := string(b[:n]); strings.Contains(got, want) {
+				return got
+			}
+		}
+	}
+	r := newTestRun()
+	r.reloads = make(chan os.Signal, 1)
+	r.env = []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=20000000"}
+	talked := make(chan struct{})
+	code := r.run(t, func(_ context.Context, o node.Options) (runningNode, error) {
+		o.Recovering("37 of 120 topics", true)
+		if got := next("STATUS=37"); got != "STATUS=37 of 120 topics\nEXTEND_TIMEOUT_USEC=30000000" {
+			t.Errorf("%q", got)
+		}
+		o.Recovering("37 of 120 topics", false)
+		if got := next("STATUS=37"); got != "STATUS=37 of 120 topics" {
+			t.Errorf("without progress: %q", got)
+		}
+		go func() {
+			defer close(talked)
+			next("READY=1")
+			next("WATCHDOG=1")
+			r.reloads <- syscall.SIGHUP
+			next("RELOADING=1\nMONOTONIC_USEC=")
+			next("READY=1")
+			r.signals <- syscall.SIGTERM
+			next("STOPPING=1")
+		}()
+		return newFakeNode(), nil
+	})
+	<-talked
+	r.want(t, code, exit.Done, "msg=stopped")
 }

@@ -42,6 +42,14 @@ func (b *Builder) Messages() int64 { return b.messages }
 // Size returns the length of the batch's data so far, in bytes.
 func (b *Builder) Size() int64 { return int64(max(len(b.buf)-MaxHeaderLen, 0)) }
 
+// Fits reports whether the batch, finished with one more message of n bytes and
+// without a number, is sure to have at most max bytes. The checksum of the result not
+// being known, it may say no for a batch that would just fit, by at most nine bytes.
+func (b *Builder) Fits(topic string, n int, max int64) bool {
+	h := Header{Size: b.Size() + MessageLen(n), CRC: 1<<32 - 1, Messages: b.messages + 1}
+	return int64(h.Len()+len(topic))+h.Size <= max
+}
+
 // Finish returns the whole batch, envelope and data, for the given topic. The
 // bytes alias the Builder's memory and are good until the next call of Add,
 // Finish or Reset. It panics if no message was added or the topic is not

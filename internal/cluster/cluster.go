@@ -64,6 +64,7 @@ type Options struct {
 	Version        string        // what runs; a word, which others are told
 	Timeout        time.Duration // of the creation of a topic
 	CatchUpRate    int64         // bytes a second; 0: no limit
+	Reserve        int64         // bytes that are held for when the disk is full; 0: none
 	DeleteAfter    time.Duration // for so long a DELETE that is said again is answered as before
 
 	// Observer is told what is measured; nil: nobody is.

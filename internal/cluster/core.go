@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/peer"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -30,6 +31,9 @@ type core struct {
 	looking   bool // at waiters
 	again     bool // something has happened meanwhile
 	handsOver bool // this member is to lead nothing more
+
+	beaten peer.Beat // what the others were told last
+	unsaid int       // ticks since
 
 	troubled []topicFile // topics of which bytes are set aside, or that have failed
 	troubles [2]uint64   // what the store and topics have said when that was looked at
@@ -318,9 +322,13 @@ func (c *core) tick() {
 	c.lookWhetherReady()
 	c.beat()
 	c.n.disk.post(c.n.disk.tick)
-	troubled := c.troubled
-	c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
-	c.n.keeper.post(c.n.keeper.tick)
+	// An idle member wakes nobody for nothing.
+	if troubled := c.troubled; len(troubled) > 0 || c.n.fetcher.busy.Load() {
+		c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
+	}
+	if c.n.ticks.Load() >= c.n.keeper.next.Load() {
+		c.n.keeper.post(c.n.keeper.tick)
+	}
 	c.lookAtWaiters()
 }
 

@@ -18,17 +18,19 @@ import (
 
 // disk does the tasks of all groups, one after another.
 //
-// A task for which there is no room is tried again, and what comes after it waits:
-// nothing is acknowledged meanwhile. After any other error the group has failed; after
-// one of the member log all have.
+// A task for which there is no room is tried again, and what comes after it in its group
+// waits: nothing of that is acknowledged meanwhile. What needs no room for bytes of topics
+// gets some of the reserve. After any other error the group has failed; after one of the
+// member log all have.
 type disk struct {
 	actor
 	n   *Node
 	log *grouplog.Log
 
-	tasks   []diskTask // to be done, in order
-	full    bool       // the first one found no room
+	tasks   []diskTask // to be done, in the order of each group
+	full    []bool     // by group: its first task found no room
 	doubted []bool     // by group: it has failed
+	reserve *reserve
 
 	dirty   []*storage.Log // written since the last round began
 	dirtyIn []int          // their groups
@@ -69,28 +71,40 @@ func (d *disk) tick() {
 	if free, err := d.n.o.FS.Free(); err == nil {
 		d.free.Store(free)
 	}
-	d.full = false
+	d.reserve.fill()
+	clear(d.full)
 	d.work()
-	d.noRoom.Store(d.full)
+	if d.noRoom.Load() && !slices.Contains(d.full, true) {
+		d.noRoom.Store(false)
+		d.n.log.Info("there is room again")
+	}
 }
 
 // work does tasks as long as there is room.
 func (d *disk) work() {
-	for len(d.tasks) > 0 && !d.full && d.n.Err() == nil {
+	for i := 0; i < len(d.tasks) && d.n.Err() == nil; {
 		if d.log.Full() && d.roll() {
 			return
 		}
-		t := &d.tasks[0]
+		t := &d.tasks[i]
+		if d.full[t.group] {
+			i++
+			continue
+		}
 		err := d.try(t)
 		if noRoom(err) {
-			d.full = true
-			d.noRoom.Store(true)
-			d.n.log.Warn("no room: nothing is acknowledged until there is", "group", t.group, "err", err)
-			return
+			if d.bytes(t) || !d.reserve.give() {
+				d.lacksRoom(t.group, err)
+			}
+			continue
 		}
 		number := t.group
-		d.tasks[0] = diskTask{}
-		d.tasks = d.tasks[1:]
+		if i == 0 {
+			d.tasks[0] = diskTask{}
+			d.tasks = d.tasks[1:]
+		} else {
+			d.tasks = slices.Delete(d.tasks, i, i+1)
+		}
 		if err != nil {
 			d.failed(number, err)
 		}
@@ -101,6 +115,35 @@ func (d *disk) work() {
 	if d.asked {
 		d.n.round.begin()
 	}
+}
+
+// lacksRoom notes that a group has to wait for room.
+func (d *disk) lacksRoom(number int, err error) {
+	d.full[number] = true
+	if !d.noRoom.Swap(true) {
+		d.n.log.Warn("no room: what is written is not acknowledged until there is", "group", number, "err", err)
+	}
+}
+
+// bytes reports whether bytes of topics are still to be written by a task, or a topic is
+// to be made.
+func (d *disk) bytes(t *diskTask) bool {
+	switch task := t.task.(type) {
+	case *group.Write:
+		return true
+	case *group.Store:
+		for i := t.entries; i < len(task.Entries); i++ {
+			switch task.Entries[i].Decoded.(type) {
+			case entry.Create:
+				return true
+			case *entry.Round:
+				if task.Bodies[i] != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // roll begins a new file of the member log, if all of the old one is durable. It
@@ -150,6 +193,13 @@ func (d *disk) try(t *diskTask) error {
 			d.refuse(t.group, w, storage.ErrReadOnly)
 		}
 		return nil
+	}
+	if d.reserve.short.Load() && d.bytes(t) {
+		if w, ok := t.task.(*group.Write); ok {
+			d.refuse(t.group, w, storage.ErrReadOnly)
+			return nil
+		}
+		return errReserve
 	}
 	switch task := t.task.(type) {
 	case *group.Store:
@@ -495,6 +545,9 @@ func final(l *storage.Log, err error) error {
 	}
 	return err
 }
+
+// errReserve is room that is held for what makes room.
+var errReserve = fmt.Errorf("cluster: what is left is held in reserve: %w", syscall.ENOSPC)
 
 // noRoom reports whether an error is that of a full disk.
 func noRoom(err error) bool {

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
@@ -17,28 +18,34 @@ import (
 // FetchBytes is how much is fetched at once, but for a larger batch.
 const FetchBytes = 4 << 20
 
+// syncBytes is how much is fetched from one sync to the next: who else syncs on the disk
+// waits for what it has of that.
+const syncBytes = 16 << 20
+
 // fetcher gets the bytes that this member lacks, a piece at a time.
 type fetcher struct {
 	actor
 	n    *Node
-	jobs []*takeJob // by group; nil where no table is taken over
-	job  *takeJob   // the one that goes on; nil: another is to be chosen
-	room int64      // how many bytes may be fetched until the next tick
-	goes bool       // goOn is posted
-	from int        // which of the others is asked first
+	jobs []*takeJob  // by group; nil where no table is taken over
+	job  *takeJob    // the one that goes on; nil: another is to be chosen
+	room int64       // how many bytes may be fetched until the next tick
+	goes bool        // goOn is posted
+	from int         // which of the others is asked first
+	busy atomic.Bool // there are jobs: for others than the fetcher
 }
 
 // takeJob is a table that is being taken over: see group.TakeOver.
 type takeJob struct {
-	group   int
-	task    group.TakeOver
-	cut     int              // topics that were made to fit
-	next    int              // the one that is fetched
-	oldest  map[uint32]int64 // where topics begin that were trimmed since
-	logs    []*storage.Log
-	waits   bool // for the next tick, after a try that got nothing
-	tries   int  // in a row that got nothing
-	stalled bool
+	group    int
+	task     group.TakeOver
+	cut      int              // topics that were made to fit
+	next     int              // the one that is fetched
+	oldest   map[uint32]int64 // where topics begin that were trimmed since
+	logs     []*storage.Log
+	unsynced int64 // bytes that were fetched since the last sync
+	waits    bool  // for the next tick, after a try that got nothing
+	tries    int   // in a row that got nothing
+	stalled  bool
 }
 
 // stallTries is how many tries in a row get nothing until the others are told that
@@ -48,15 +55,20 @@ const stallTries = 50
 // takeOver begins to take over a table, in place of the one under way.
 func (f *fetcher) takeOver(number int, t group.TakeOver) {
 	f.post(func() {
-		f.jobs[number] = &takeJob{group: number, task: t, oldest: make(map[uint32]int64)}
-		f.job = nil
+		f.set(number, &takeJob{group: number, task: t, oldest: make(map[uint32]int64)})
 		f.again()
 	})
 }
 
+// set puts a job in the place of that of a group; nil for none.
+func (f *fetcher) set(number int, job *takeJob) {
+	f.jobs[number], f.job = job, nil
+	f.busy.Store(slices.ContainsFunc(f.jobs, func(job *takeJob) bool { return job != nil }))
+}
+
 // drop ends a takeover.
 func (f *fetcher) drop(number int) {
-	f.post(func() { f.jobs[number], f.job = nil, nil })
+	f.post(func() { f.set(number, nil) })
 }
 
 // again has goOn called, once.
@@ -120,7 +132,7 @@ func (f *fetcher) do(job *takeJob) {
 	f.job = nil
 	switch {
 	case err == nil:
-		f.jobs[job.group] = nil
+		f.set(job.group, nil)
 		f.n.core.post(func() {
 			f.n.core.groups[job.group].g.TableThere(job.task.Table, job.oldest)
 			f.n.core.take(job.group)
@@ -146,6 +158,9 @@ var errNobody = errors.New("cluster: no member has the bytes now")
 
 // piece does the next piece of a job.
 func (f *fetcher) piece(job *takeJob) (done bool, err error) {
+	if f.n.disk.reserve.short.Load() {
+		return false, errReserve
+	}
 	t := job.task.Table
 	if job.cut < len(t.Topics) {
 		l, err := f.makeFit(job, &t.Topics[job.cut])
@@ -297,7 +312,12 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 			return err
 		}
 	}
-	return nil
+	l.WriteOut(from) // or the disk does nothing until all is there, and is synced
+	if job.unsynced += int64(len(got.Data)); job.unsynced < syncBytes {
+		return nil
+	}
+	job.unsynced = 0
+	return f.n.syncTogether([]*storage.Log{l}, nil)[0]
 }
 
 // ask asks the other members of a group for bytes of a topic, one after another, and

@@ -14,7 +14,6 @@ import (
 	"github.com/logd-dev/logd/internal/grouplog"
 	"github.com/logd-dev/logd/internal/peer"
 	"github.com/logd-dev/logd/internal/storage"
-	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -52,11 +51,6 @@ func Init(ctx context.Context, fsys vfs.FS, store *storage.Store, f First) error
 	}
 	logs := store.All()
 	slices.SortFunc(logs, func(a, b *storage.Log) int { return strings.Compare(a.Name(), b.Name()) })
-	for _, l := range logs {
-		if len(l.Name()) > storage.MaxNewName {
-			return fmt.Errorf("%w: topic %s has a name of %d bytes, and topics of a cluster have at most %d", topic.ErrInvalid, l.Name(), len(l.Name()), storage.MaxNewName)
-		}
-	}
 	if errs, _ := store.SyncTogether(logs, nil); errors.Join(errs...) != nil {
 		return errors.Join(errs...)
 	}

@@ -117,7 +117,8 @@ func (c *core) flags() (f peer.Flags) {
 	return f
 }
 
-// beat tells the others what they want to know at each tick.
+// beat tells the others what they want to know at each tick, or at every second one as long
+// as nothing but the clock and the room on the disk has changed: each wakes all members.
 func (c *core) beat() {
 	b := peer.Beat{
 		Position: c.n.disk.position.Load(), Clock: c.n.o.Now().UnixMilli(), Free: max(c.n.disk.free.Load(), 0), Flags: c.flags(),
@@ -131,10 +132,21 @@ func (c *core) beat() {
 			Group: uint16(i), Change: cg.g.Settled(), Applied: cg.g.Applied(), Stored: cg.g.Stored(), TableTerm: term, TableIndex: index,
 		})
 	}
+	if c.unsaid++; c.unsaid < 2 && !news(&c.beaten, &b) {
+		return
+	}
+	c.beaten, c.unsaid = b, 0
 	for _, id := range c.everybody() {
 		own := b
 		c.n.o.Transport.Beat(id, &own)
 	}
+}
+
+// news reports whether a beat says something that the one before it does not.
+func news(before, b *peer.Beat) bool {
+	return before.Position != b.Position || before.Flags != b.Flags || !slices.EqualFunc(before.Groups, b.Groups, func(x, y peer.GroupBeat) bool {
+		return x.Change == y.Change && x.Applied == y.Applied && x.Stored == y.Stored && x.TableTerm == y.TableTerm && x.TableIndex == y.TableIndex
+	})
 }
 
 // everybody returns the other members, and those who are in a group still, in order.

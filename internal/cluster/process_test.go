@@ -170,6 +170,13 @@ func (f *processFile) ReadAt(b []byte, off int64) (int, error) {
 	return f.File.ReadAt(b, off)
 }
 
+func (f *processFile) Allocate(size int64) error {
+	if err := f.p.room(); err != nil {
+		return err
+	}
+	return f.File.Allocate(size)
+}
+
 func (f *processFile) Truncate(size int64) error {
 	if err := f.p.err(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
@@ -22,7 +23,7 @@ type Limits struct {
 type keeper struct {
 	actor
 	n    *Node
-	next int64                   // tick at which to look again
+	next atomic.Int64            // tick at which to look again
 	held map[*Log][]storage.Held // what the holder was told of, and is not gone
 }
 
@@ -38,16 +39,16 @@ func (k *keeper) keepTicks(l *Limits) int64 {
 
 // tick looks at all topics, if it is time.
 func (k *keeper) tick() {
-	if k.n.o.Limits == nil || k.n.ticks.Load() < k.next || k.n.Err() != nil {
+	if k.n.o.Limits == nil || k.n.ticks.Load() < k.next.Load() || k.n.Err() != nil {
 		return
 	}
 	limits := k.n.o.Limits()
-	k.next = k.n.ticks.Load() + k.keepTicks(&limits)
+	k.next.Store(k.n.ticks.Load() + k.keepTicks(&limits))
 	k.look(&limits)
 }
 
 // soon has it look at the next tick.
-func (k *keeper) soon() { k.post(func() { k.next = 0 }) }
+func (k *keeper) soon() { k.next.Store(0) }
 
 func (k *keeper) look(limits *Limits) {
 	now := time.UnixMilli(k.n.now())

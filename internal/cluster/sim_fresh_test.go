@@ -1,6 +1,12 @@
 package cluster
 
-import "github.com/logd-dev/logd/internal/entry"
+import (
+	"errors"
+	"slices"
+
+	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/topic"
+)
 
 // look is a request with fresh=1 at a member: when it is answered the member sees all that
 // any member had seen when it was asked.
@@ -57,13 +63,50 @@ func (s *sim) lookAtFresh() {
 }
 
 func (s *sim) checkFresh(k *look) {
-	for _, t := range k.node.core.groups[k.g].g.Topics() {
-		l := k.node.topics.get(k.g, t.Number)
-		if l == nil || l.Failed() != nil {
+	topics := k.node.core.groups[k.g].g.Topics()
+	for id, want := range k.want {
+		i := slices.IndexFunc(topics, func(t entry.Topic) bool { return t.ID == id })
+		if i < 0 && !s.deleted[id] {
+			s.t.Fatalf("member %d: topic %v is not known, and fresh is what others had seen, up to %d", k.m.id, id, want)
+		}
+		if i < 0 {
 			continue
 		}
-		if got := l.Readable(); got < k.want[t.ID] && len(k.node.damage(l)) == 0 {
-			s.t.Fatalf("member %d: %s is seen up to %d, and fresh is what others had seen, up to %d: %v", k.m.id, t.Name, got, k.want[t.ID], k.node.core.groups[k.g].g)
+		name := topics[i].Name
+		l := k.node.names.get(name)
+		if l == nil || l.Log.ID() != id {
+			s.t.Fatalf("member %d: topic %s is not found, and fresh is what others had seen, up to %d", k.m.id, name, want)
+		}
+		if l.Failed() != nil {
+			continue
+		}
+		if got := l.Readable(); got < want && len(k.node.damage(l.Log)) == 0 {
+			s.t.Fatalf("member %d: %s is seen up to %d, and fresh is what others had seen, up to %d: %v", k.m.id, name, got, want, k.node.core.groups[k.g].g)
+		}
+	}
+}
+
+// readBeyond asks a member for what another one has, and it has not: it may not say that
+// this does not exist.
+func (s *sim) readBeyond(m *simMember) {
+	o := s.members[s.r.IntN(len(s.members))]
+	if !o.up() {
+		return
+	}
+	for _, l := range o.node.names.logs() {
+		own := m.node.names.get(l.Name())
+		if own == nil || own.Log.ID() != l.Log.ID() || l.Readable() <= own.Readable() {
+			continue
+		}
+		s.stats.reads++
+		at := l.Readable()
+		v, err := own.Read(at, 1, 0)
+		if err == nil {
+			v.Close()
+			s.t.Fatalf("member %d: %s is read at %d, and ends at %d", m.id, l.Name(), at, own.Readable())
+		}
+		if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); !elsewhere && errors.Is(err, topic.ErrNotFound) {
+			s.t.Fatalf("member %d, with %s up to %d, says of %d: %v", m.id, l.Name(), own.Readable(), at, err)
 		}
 	}
 }

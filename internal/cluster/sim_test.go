@@ -12,6 +12,7 @@ import (
 	"math"
 	mrand "math/rand/v2"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -60,9 +61,11 @@ type sim struct {
 	trimmed map[entry.ID]int64
 	cuts    map[entry.ID]map[int64]bool // where leaders have had partitions begin
 	looks   []*look                     // requests with fresh=1
+	deleted map[entry.ID]bool           // topics of which the deletion was asked for
+	lost    bool                        // a member has lost its log, for good
 	change  *change                     // a member that comes or goes; nil: none does
 
-	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes, joins, outs, fresh int }
+	stats struct{ crashes, kills, takes, acks, elections, refills, duplicates, outOfOrder, doubts, failedSyncs, flips, changes, joins, outs, fresh, reads, stops, clocks, lostLogs int }
 }
 
 type letter struct {
@@ -80,20 +83,24 @@ type simMember struct {
 	proc  *process
 	store *storage.Store
 	node  *Node
-	out   bool // it was told that it is none any more
-	boot  uint64
-	ends  map[entry.ID]int64 // readable ends that were seen
-	took  bool               // a table was taken over since the start
-	lacks bool               // bytes may be missing: a table was being taken over, or some were
-	safe  map[entry.ID]int64 // what is known to be on stable storage since the start
+	out   bool // it was told that it is none any more, or has lost its log
+
+	stopped int           // so many of its turns it does nothing, as after a SIGSTOP
+	skew    time.Duration // of its clock
+	broken  bool          // its log is damaged
+	boot    uint64
+	ends    map[entry.ID]int64 // readable ends that were seen
+	took    bool               // a table was taken over since the start
+	lacks   bool               // bytes may be missing: a table was being taken over, or some were
+	safe    map[entry.ID]int64 // what is known to be on stable storage since the start
 }
 
 func (m *simMember) up() bool { return m.node != nil }
 
 // stillClock tells the simulation's time. Nothing happens later.
-type stillClock struct{ s *sim }
+type stillClock struct{ m *simMember }
 
-func (c stillClock) Now() time.Time { return c.s.now() }
+func (c stillClock) Now() time.Time { return c.m.now() }
 
 func (stillClock) AfterFunc(time.Duration, func()) storage.Timer { return stillTimer{} }
 
@@ -113,6 +120,9 @@ func (s source) Read(b []byte) (int, error) {
 
 func (s *sim) now() time.Time { return time.UnixMicro(s.micros.Load()) }
 
+// now is the time by the member's clock.
+func (m *simMember) now() time.Time { return m.s.now().Add(m.skew) }
+
 func newSim(t *testing.T, seed uint64, voters int) *sim {
 	// What storage does side by side is then done in the same order each time.
 	procs := runtime.GOMAXPROCS(1)
@@ -124,6 +134,7 @@ func newSim(t *testing.T, seed uint64, voters int) *sim {
 		t: t, r: mrand.New(mrand.NewPCG(seed, 1)), cut: make(map[[2]uint64]bool),
 		truth: make(map[entry.ID][]byte), leaders: make(map[[2]uint64]uint64),
 		acked: make(map[string]entry.ID), refused: make(map[string]bool), doubted: make(map[string]bool), trimmed: make(map[entry.ID]int64), cuts: make(map[entry.ID]map[int64]bool),
+		deleted: make(map[entry.ID]bool),
 	}
 	s.micros.Store(1_700_000_000_000_000)
 	var ids []uint64
@@ -171,7 +182,7 @@ func (m *simMember) start() {
 	m.disk.SetClock(s.now)
 	m.proc = newProcess(m.disk)
 	store, err := storage.Open(s.t.Context(), storage.Options{
-		FS: m.proc, Clock: stillClock{s}, Managed: true, Partitions: -1, PartitionSize: 400, ScrubRate: 0, Producers: 4096, FlushInterval: -1,
+		FS: m.proc, Clock: stillClock{m}, Managed: true, Partitions: -1, PartitionSize: 400, ScrubRate: 0, Producers: 4096, FlushInterval: -1,
 		Logger: simLogger(m.id),
 	})
 	if m.mayFail(err) {
@@ -180,11 +191,21 @@ func (m *simMember) start() {
 	}
 	m.store = store
 	m.node, err = Open(Options{
-		FS: m.proc, Store: store, Transport: simNet{m}, Now: s.now, NewID: s.newID, Boot: m.boot,
+		FS: m.proc, Store: store, Transport: simNet{m}, Now: m.now, NewID: s.newID, Boot: m.boot, Reserve: 16 << 10,
 		Logger: simLogger(m.id),
 	})
 	if err != nil {
 		show(m.id, "NAMES", m.disk.Names())
+	}
+	if m.broken && (err == nil || errors.Is(err, ErrLostLog)) {
+		if err == nil {
+			s.t.Fatalf("member %d goes on under its id, and its log is damaged", m.id)
+		}
+		m.proc.kill()
+		m.store.Close()
+		m.node = nil
+		m.leave()
+		return
 	}
 	if m.mayFail(err) {
 		m.proc.kill()
@@ -262,6 +283,7 @@ func (m *simMember) crash() {
 		}
 	}
 	show(m.id, "CRASH")
+	m.stopped = 0
 	if s.r.IntN(3) == 0 {
 		s.stats.kills++
 		m.end()
@@ -345,6 +367,9 @@ func (s *sim) deliver() {
 	}
 	i := s.r.IntN(len(s.net))
 	l := s.net[i]
+	if s.member(l.to).stopped > 0 {
+		return // it is in a socket
+	}
 	switch k := s.r.IntN(25); {
 	case k == 0 && !s.quiet:
 		s.net = slices.Delete(s.net, i, i+1)
@@ -697,6 +722,10 @@ func (s *sim) step() {
 	s.lookAtChange()
 	s.lookAtFresh()
 	m := s.members[r.IntN(len(s.members))]
+	if m.stopped > 0 {
+		m.stopped--
+		return
+	}
 	switch k := r.IntN(1000); {
 	case k < 300:
 		s.deliver()
@@ -723,8 +752,10 @@ func (s *sim) step() {
 	case k < 890:
 		s.clients[r.IntN(len(s.clients))].step()
 	case k < 900:
-		if m.up() {
-			s.askFresh(m)
+		if m.up() && k < 895 {
+			s.readBeyond(m)
+		} else if o := s.members[r.IntN(len(s.members))]; o.up() {
+			s.askFresh(o) // also of one that is stopped
 		}
 	case k < 901:
 		if s.hurt != 0 && r.IntN(3) == 0 {
@@ -794,8 +825,13 @@ func (s *sim) fault(m *simMember) {
 	switch s.r.IntN(12) {
 	case 0:
 		s.stats.failedSyncs++
-		for range 1 + s.r.IntN(3) {
-			m.disk.FailSync([]string{".cluster/log/*", "t0/*", "t1/*", "t2/*"}[s.r.IntN(4)])
+		for i := range 1 + s.r.IntN(3) {
+			pattern := []string{".cluster/log/*", "t0/*", "t1/*", "t2/*"}[s.r.IntN(4)]
+			if i > 0 {
+				m.disk.FailSync(pattern)
+				continue
+			}
+			m.failSyncOnce(pattern) // who tries again is told that all is well
 		}
 	case 1, 2, 3:
 		m.disk.ClearFaults()
@@ -804,25 +840,77 @@ func (s *sim) fault(m *simMember) {
 		m.proc.full = true
 	case 5, 6:
 		s.damage(m)
+	case 7:
+		s.stats.clocks++
+		m.skew = time.Duration(s.r.IntN(3)-1) * time.Hour
+	case 8:
+		if s.r.IntN(4) == 0 {
+			s.stats.stops++
+			m.stopped = s.r.IntN(1500)
+			show(m.id, "STOP", m.stopped)
+		}
+	case 9:
+		if s.r.IntN(8) == 0 {
+			s.loseLog(m)
+		}
 	}
 }
 
-// damage flips bits on one disk, in what it is known to have on stable storage: of a
-// minority, as all damage that members repair from each other.
-func (s *sim) damage(m *simMember) {
-	if s.hurt != 0 && s.hurt != m.id {
-		return
+// failSyncOnce has one sync of a file fail, as the kernel tells it: what was to be synced
+// is gone, and the next sync succeeds.
+func (m *simMember) failSyncOnce(pattern string) {
+	m.disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool {
+		ok, _ := path.Match(pattern, op.Name)
+		return ok && op.Kind == vfstest.OpSync
+	}})
+}
+
+// oneMayLose reports whether a minority, one member, may lose something of what it has on
+// stable storage: what members get back from each other.
+func (s *sim) oneMayLose(m *simMember) bool {
+	if s.lost || s.hurt != 0 && s.hurt != m.id {
+		return false
 	}
 	change, _, _ := m.node.core.groups[0].g.Members()
 	for _, o := range s.members {
 		if !o.up() {
-			return
+			return false
 		}
 		for _, cg := range o.node.core.groups { // a change may be under way that leaves fewer
 			if conf, c := cg.g.Conf(); len(conf.Voters) < 3 || len(conf.Outgoing) > 0 || c != change || s.changing(change) {
-				return
+				return false
 			}
 		}
+	}
+	return true
+}
+
+// loseLog damages the member log of one, which must not go on under its id then.
+func (s *sim) loseLog(m *simMember) {
+	if s.hurt != 0 || !s.oneMayLose(m) {
+		return
+	}
+	s.stats.lostLogs++
+	s.lost, m.broken = true, true
+	show(m.id, "LOST LOG")
+	m.end()
+	newest := 0
+	for _, name := range m.disk.Names() {
+		if file, ok := strings.CutPrefix(name, ".cluster/log/"); ok {
+			n, _ := strconv.Atoi(file)
+			newest = max(newest, n)
+		}
+	}
+	// The beginning of a file was on stable storage before the file had its name.
+	if err := m.disk.Corrupt(fmt.Sprint(".cluster/log/", newest), s.r.Int64N(64), func(b []byte) { b[0] ^= 1 << s.r.IntN(8) }); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// damage flips bits on one disk, in what it is known to have on stable storage.
+func (s *sim) damage(m *simMember) {
+	if !s.oneMayLose(m) {
+		return
 	}
 	for _, cg := range m.node.core.groups {
 		for _, t := range cg.g.Topics() {
@@ -947,6 +1035,7 @@ func (s *sim) admin(m *simMember) {
 	}
 	t := topics[s.r.IntN(len(topics))]
 	del := s.r.IntN(8) == 0
+	s.deleted[t.ID] = s.deleted[t.ID] || del
 	m.node.core.post(func() {
 		if del {
 			m.node.core.proposeTo(g, entry.Delete{Topic: t.Number})
@@ -1103,6 +1192,7 @@ func (s *sim) run(steps int) {
 	s.quiet = true
 	clear(s.cut)
 	for _, m := range s.members {
+		m.stopped = 0
 		if !m.gone() {
 			m.disk.ClearFaults()
 			m.proc.full = false

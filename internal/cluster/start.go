@@ -63,7 +63,7 @@ func Open(o Options) (*Node, error) {
 	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
 	n.core = core{actor: newActor(), n: n, peers: make(map[uint64]*peerState)}
 	n.free.Store(-1)
-	n.disk = disk{actor: newActor(), n: n, doubted: make([]bool, rec.Member.Groups)}
+	n.disk = disk{actor: newActor(), n: n, full: make([]bool, rec.Member.Groups), doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
 	n.keeper = keeper{actor: newActor(), n: n}
 	n.fetcher = fetcher{actor: newActor(), n: n, jobs: make([]*takeJob, rec.Member.Groups)}
@@ -108,6 +108,9 @@ func Open(o Options) (*Node, error) {
 		return nil, err
 	}
 	n.lost = nil
+	if n.disk.reserve, err = openReserve(o.FS, o.Reserve); err != nil {
+		n.log.Warn("no room, or less, is held in reserve for when the disk is full", "want", o.Reserve, "held", n.disk.reserve.held, "err", err)
+	}
 	n.disk.free.Store(-1)
 	if free, err := o.FS.Free(); err == nil {
 		n.disk.free.Store(free)

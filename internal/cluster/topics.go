@@ -10,7 +10,6 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
-	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -130,7 +129,7 @@ func (t Topics) make(ctx context.Context, name string) (*Log, error) {
 		if found = t.n.names.get(name); found != nil {
 			return true, nil
 		}
-		if !batch.ValidTopic(name) || len(name) > storage.MaxNewName {
+		if !batch.ValidTopic(name) {
 			return false, topic.ErrName
 		}
 		if t.n.o.MayCreate != nil {

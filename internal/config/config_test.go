@@ -140,6 +140,8 @@ func TestValidate(t *testing.T) {
 			`host = "localhost": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host port too large", func(c *Config) { c.Host = "localhost:65536" },
 			`host = "localhost:65536": "65536" is not a port number; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host list", func(c *Config) { c.Host = "a:1774,b:1774" },
+			`host = "a:1774,b:1774": more than one address, and logd listens on one; a list of servers for log-cli goes into LOGD_CLI_HOST; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host no host", func(c *Config) { c.Host = "a b:1" },
 			`host = "a b:1": "a b" is not a host; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"http-host empty", func(c *Config) { c.HTTPHost = "" }, ""},

@@ -125,3 +125,18 @@ func TestDocsMessages(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsReload: the documentation lists the settings that a reload changes.
+func TestDocsReload(t *testing.T) {
+	var want []string
+	for _, s := range Settings() {
+		if s.Change != AtStart {
+			want = append(want, s.Name)
+		}
+	}
+	text := strings.Join(strings.Fields(docs(t)), " ")
+	list := "These settings take effect at once: " + strings.Join(want, ", ") + "."
+	if !strings.Contains(text, list) {
+		t.Errorf("the documentation does not say: %s", list)
+	}
+}

@@ -21,6 +21,8 @@ type Setting struct {
 	Usage string
 	// Default is the default as it would be written in the environment.
 	Default string
+	// Change says when a change of the value takes effect.
+	Change Change
 
 	value
 }
@@ -74,19 +76,19 @@ var settings = []Setting{{
 	Usage: "address of the HTTP listener, empty for none",
 	value: field(func(c *Config) *string { return &c.HTTPHost }, address(true)),
 }, {
-	Name: "http-allowed-hosts", Kind: Hosts, Default: "",
+	Name: "http-allowed-hosts", Kind: Hosts, Default: "", Change: AtReload,
 	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.HTTPAllowedHosts }, good: checkHostName, allows: "names of hosts, without a port"},
 }, {
-	Name: "auth-file", Kind: File, Default: "",
+	Name: "auth-file", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "file of who may do what; all may do everything if empty",
 	value: field(func(c *Config) *string { return &c.AuthFile }, file),
 }, {
-	Name: "auth-timeout", Kind: Duration, Default: "10s",
+	Name: "auth-timeout", Kind: Duration, Default: "10s", Change: AtReload,
 	Usage: "longest a connection may take to show who it is, where that is needed",
 	value: field(func(c *Config) *time.Duration { return &c.AuthTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
 }, {
-	Name: "max-unauthenticated", Kind: Number, Default: "0",
+	Name: "max-unauthenticated", Kind: Number, Default: "0", Change: AtReload,
 	Usage: "connections at once that have not shown who they are, where that is needed; 0 for a quarter of max-connections",
 	value: field(func(c *Config) *int { return &c.MaxUnauthenticated }, number(bounds[int]{min: 1, max: 1_000_000, zero: "a quarter of max-connections"})),
 }, {
@@ -98,11 +100,11 @@ var settings = []Setting{{
 	Usage: "mode of data files",
 	value: field(func(c *Config) *fileMode { return &c.FileMode }, mode),
 }, {
-	Name: "timeout", Kind: Duration, Default: "15s",
+	Name: "timeout", Kind: Duration, Default: "15s", Change: AtReload,
 	Usage: "longest a request may take from its first byte to its end, and a response to be written",
 	value: field(func(c *Config) *time.Duration { return &c.Timeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
 }, {
-	Name: "idle-timeout", Kind: Duration, Default: "30s",
+	Name: "idle-timeout", Kind: Duration, Default: "30s", Change: AtReload,
 	Usage: "longest a connection may be without a request",
 	value: field(func(c *Config) *time.Duration { return &c.IdleTimeout }, duration(bounds[time.Duration]{min: shortest, max: year})),
 }, {
@@ -118,15 +120,15 @@ var settings = []Setting{{
 	Usage: "a partition file is closed before it would pass this",
 	value: field(func(c *Config) *int64 { return &c.PartitionSize }, size(bounds[int64]{min: 128, max: 1 << 40})),
 }, {
-	Name: "partitions", Kind: Number, Default: "8",
+	Name: "partitions", Kind: Number, Default: "8", Change: AtReload,
 	Usage: "partition files kept per topic; the oldest goes when a new one is begun",
 	value: field(func(c *Config) *int { return &c.Partitions }, number(bounds[int]{min: 1, max: 1_000_000})),
 }, {
-	Name: "retention-age", Kind: Duration, Default: "0s",
+	Name: "retention-age", Kind: Duration, Default: "0s", Change: AtReload,
 	Usage: "remove oldest partitions whose newest batch is older than this, 0 for off",
 	value: field(func(c *Config) *time.Duration { return &c.RetentionAge }, duration(bounds[time.Duration]{min: shortest, max: 100 * year, zero: "off"})),
 }, {
-	Name: "retention-bytes", Kind: Size, Default: "0",
+	Name: "retention-bytes", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
 	value: field(func(c *Config) *int64 { return &c.RetentionBytes }, size(bounds[int64]{min: 128, max: 1 << 50, zero: "off"})),
 }, {
@@ -146,7 +148,7 @@ var settings = []Setting{{
 	Usage: "delete hooks that run at once",
 	value: field(func(c *Config) *int { return &c.DeleteHookParallel }, number(bounds[int]{min: 1, max: 1000})),
 }, {
-	Name: "keep-free", Kind: Size, Default: "0",
+	Name: "keep-free", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "remove partitions although their delete hook has not succeeded when the disk has less room than this, 0 for never",
 	value: field(func(c *Config) *int64 { return &c.KeepFree }, size(bounds[int64]{min: 1, max: 1 << 50, zero: "never"})),
 }, {
@@ -168,19 +170,19 @@ var settings = []Setting{{
 	Usage: "bytes a second at which stored batches are checked, after each start and every 7 days; 0 for off",
 	value: field(func(c *Config) *int64 { return &c.ScrubRate }, size(bounds[int64]{min: 1024, max: 1 << 40, zero: "off"})),
 }, {
-	Name: "topics", Kind: Number, Default: "1000",
+	Name: "topics", Kind: Number, Default: "1000", Change: AtReload,
 	Usage: "number of topics, 0 for no limit",
 	value: field(func(c *Config) *int { return &c.Topics }, number(bounds[int]{min: 1, max: 1_000_000, zero: "no limit"})),
 }, {
-	Name: "topics-whitelist", Kind: Names, Default: "",
+	Name: "topics-whitelist", Kind: Names, Default: "", Change: AtReload,
 	Usage: "only these topics may be created; can be repeated",
 	value: list{of: func(c *Config) *[]string { return &c.TopicsWhitelist }, good: checkTopic, allows: topicNames},
 }, {
-	Name: "max-messages", Kind: Number, Default: "50000",
+	Name: "max-messages", Kind: Number, Default: "50000", Change: AtReload,
 	Usage: "most messages that one READ or TAIL may ask for",
 	value: field(func(c *Config) *int { return &c.MaxMessages }, number(bounds[int]{min: 1, max: math.MaxInt32})),
 }, {
-	Name: "max-connections", Kind: Number, Default: "10000",
+	Name: "max-connections", Kind: Number, Default: "10000", Change: AtReload,
 	Usage: "connections at once; one more is told that the server is busy",
 	value: field(func(c *Config) *int { return &c.MaxConnections }, number(bounds[int]{min: 1, max: 1_000_000})),
 }, {
@@ -224,13 +226,13 @@ var settings = []Setting{{
 	Usage: "form of the lines logged to standard error",
 	value: field(func(c *Config) *string { return &c.LogFormat }, choice([]string{FormatText, FormatJSON}, []string{FormatText, FormatJSON})),
 }, {
-	Name: "log-level", Kind: Choice, Default: "info",
+	Name: "log-level", Kind: Choice, Default: "info", Change: AtReload,
 	Usage: "lowest level that is logged",
 	value: field(func(c *Config) *slog.Level { return &c.LogLevel }, choice(
 		[]string{"debug", "info", "warn", "error"},
 		[]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError})),
 }, {
-	Name: "verbose", Kind: Switch, Default: "false",
+	Name: "verbose", Kind: Switch, Default: "false", Change: AtReload,
 	Usage: "log at level debug",
 	value: field(func(c *Config) *bool { return &c.Verbose }, boolean),
 }}

@@ -350,6 +350,9 @@ var clusterID = kindOf[string]{
 }
 
 func checkAddress(s string) error {
+	if strings.Contains(s, ",") {
+		return errors.New("more than one address, and logd listens on one; a list of servers for log-cli goes into LOGD_CLI_HOST")
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		// The reason alone: the message names the address already.

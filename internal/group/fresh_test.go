@@ -73,7 +73,9 @@ func TestFreshContexts(t *testing.T) {
 		}
 	}
 	g.Fresh(1)
-	g.Take()
+	if got := g.Take().Fresh; len(got) > 0 {
+		t.Errorf("the request is answered before another member was asked: %v", got)
+	}
 	g.freshRead(raft.ReadState{Index: 1, RequestCtx: before.freshContext(1)})
 	if got := g.Take().Fresh; len(got) > 0 {
 		t.Errorf("what the process before was answered is taken for an answer: %v", got)

@@ -92,3 +92,40 @@ func TestWriteWhileLeavingJoint(t *testing.T) {
 		}
 	}
 }
+
+// TestJointIsLeftByWhoStays: a leader that is out of the new configuration does not leave
+// the joint one. It would fall silent before the others know, and nobody could be elected.
+func TestJointIsLeftByWhoStays(t *testing.T) {
+	for out, want := range map[bool]bool{true: false, false: true} {
+		conf := entry.Conf{Voters: []uint64{1, 2}, Outgoing: []uint64{1, 2, 3}}
+		if out {
+			conf.Voters = []uint64{2}
+		}
+		g := New(Config{ID: 1}, State{Term: 1, Commit: 1, Table: &entry.Table{Index: 1, Term: 1, Conf: conf, NextTopic: 1}})
+		left, hands := false, false
+		see := func(o Output) {
+			for _, task := range o.Tasks {
+				if s, ok := task.(*Store); ok {
+					for _, e := range s.Entries {
+						left = left || pb.EntryType(e.Type) == pb.EntryConfChangeV2
+					}
+				}
+			}
+			for _, m := range o.Send {
+				hands = hands || m.GetType() == pb.MsgTimeoutNow
+			}
+		}
+		g.Campaign()
+		pump(g, see)
+		if _, ready := g.Leads(); !ready {
+			t.Fatalf("it does not lead: %v", g)
+		}
+		for range 3 {
+			g.Tick()
+			pump(g, see)
+		}
+		if left != want || hands == want {
+			t.Errorf("a leader that is out, %v: the configuration is left %v, the lead handed over %v", out, left, hands)
+		}
+	}
+}

@@ -15,6 +15,8 @@ type Batches struct {
 	Buf []byte
 	// Extents says where each one stands.
 	Extents []Extent
+	// Connection is the number of the connection over which they came: see Call.
+	Connection int64
 }
 
 // Extent says where a batch stands. It ends where the next one begins, the last
@@ -42,6 +44,19 @@ func (b *Batches) Release() {
 
 // clear makes b empty and keeps its memory.
 func (b *Batches) clear() { *b = Batches{Buf: b.Buf[:0], Extents: b.Extents[:0]} }
+
+// Raw returns the i-th batch, envelope and data.
+func (b *Batches) Raw(i int) []byte {
+	end := b.Next
+	if i+1 < len(b.Extents) {
+		end = b.Extents[i+1].Offset
+	}
+	from, to := b.Extents[i].Offset-b.Offset, end-b.Offset
+	return b.Buf[from:to:to]
+}
+
+// Data returns the data of the i-th batch.
+func (b *Batches) Data(i int) []byte { return b.Raw(i)[b.Extents[i].Header:] }
 
 // add notes that Buf has grown by a batch.
 func (b *Batches) add(h *batch.Header, header int) {

@@ -163,6 +163,7 @@ func (cl *Call) again() {
 // from then on, and survives Release.
 func (cl *Call) TakeBatches() *Batches {
 	b := cl.batches
+	b.Connection = cl.Connection
 	cl.batches = nil
 	return b
 }

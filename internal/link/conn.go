@@ -45,6 +45,7 @@ type conn struct {
 	proved  func() // called once, at the first answer of a server that serves
 	reader  replyReader
 	gone    chan struct{} // closed by the Link, after run and all that follows it
+	closing sync.WaitGroup
 
 	wake chan struct{} // wakes the writer; holds one
 	turn chan struct{} // gives the reader its role back; holds one
@@ -61,6 +62,7 @@ type conn struct {
 	sent     Queue[Call]   // being written or written, and not yet answered
 	ended    error         // why no more calls are taken; nil for as long as they are
 	closed   bool          // the server announced that it answers no more
+	cutOff   bool          // nc is closed, or being closed by closing
 	sleeping bool          // the writer waits for wake
 	armed    bool          // the reader's deadline is set
 	silent   time.Duration // how long the server may be silent until then
@@ -104,7 +106,7 @@ func (cn *conn) run() error {
 	err := cn.read()
 	cn.unwatch()
 	cn.end(err)
-	cn.nc.Close()
+	cn.closing.Wait()
 	writer.Wait()
 	return cn.failRest()
 }
@@ -166,7 +168,10 @@ func (cn *conn) endLocked(reason error) {
 		cn.wakeLocked()
 	}
 	cn.wakeReader()
-	cn.nc.Close()
+	if !cn.cutOff {
+		cn.cutOff = true
+		cn.closing.Go(func() { cn.nc.Close() }) // which may wait: TLS says goodbye
+	}
 }
 
 // endWriting makes the connection take no more calls and gives the reader

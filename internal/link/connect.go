@@ -148,7 +148,10 @@ func (l *Link) rounds(ctx context.Context, e *effort) error {
 		}
 		nc, addr, err := l.tryAll(ctx)
 		if err == nil {
-			return l.adopt(e, nc, addr)
+			if err = l.adopt(e, nc, addr); err != nil {
+				nc.Close()
+			}
+			return err
 		}
 		if ctx.Err() != nil {
 			return l.orClosed(ctx.Err())
@@ -306,16 +309,15 @@ func (l *Link) proved() {
 }
 
 // adopt makes nc the Link's connection, unless the effort that made it was
-// given up: another may have a connection by now, and there is only one.
+// given up: another may have a connection by now, and there is only one. With an error
+// nc is still its caller's.
 func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
-		nc.Close()
 		return ErrClosed
 	case l.connecting != e:
-		nc.Close()
 		return context.Canceled
 	}
 	proved := false

@@ -18,14 +18,15 @@
 //
 // # Locks
 //
-// There are two, Link.mu and conn.mu, and who holds both has taken Link.mu first.
-// A Link that belongs to another one, for reads (part.go) or for a read that waits
+// They are taken in this order: Pool.mu, Link.mu, conn.mu, and then that of [Servers]
+// or of the callbacks (serial.go), of which nobody who holds one takes another. A Link
+// that belongs to another one, for reads (part.go) or for a read that waits
 // (waiting.go), is locked by nobody who holds the Link.mu of the other one.
 //
-// Neither is held while something is read, written or dialed, nor over the
-// callbacks of [Options], nor over a send to a channel that could wait: wake, turn
-// and a call's done have room for what is sent there. A look at a socket under
-// conn.mu does not wait.
+// None is held while something is read, written or dialed, nor over the callbacks of
+// [Options], nor over a send to a channel that could wait: wake, turn and a call's done
+// have room for what is sent there. A look at a socket under conn.mu does not wait. Of
+// what Options.Dial has made, only deadlines are set under conn.mu.
 //
 // A Call belongs to its caller, to be looked at and written without a lock, until
 // it is given to a connection, and then again when it is over. In between, its

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -53,3 +54,43 @@ func rawOf(b *Batches, i int) []byte {
 
 // mok returns an answer with a body.
 func mok(body string) string { return string(protocol.AppendBody(nil, []byte(body))) }
+
+// slowClose is a connection whose Close waits, as that of TLS may.
+type slowClose struct {
+	net.Conn
+	closing, close chan struct{}
+}
+
+func (c *slowClose) Close() error {
+	close(c.closing)
+	<-c.close
+	return c.Conn.Close()
+}
+
+// While a connection is closed, which may take its time, nobody waits for it who asks
+// the Link something else.
+func TestCloseHoldsUpNobody(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	slow := &slowClose{here, make(chan struct{}), make(chan struct{})}
+	o := options("server:1")
+	o.Dial = func(context.Context, string, string) (net.Conn, error) { return slow, nil }
+	l := New(o)
+	if err := l.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go l.drop()
+	<-slow.closing
+	asked := make(chan string)
+	go func() { asked <- l.Addr() }()
+	select {
+	case addr := <-asked:
+		if addr != "" {
+			t.Errorf("it is said to be connected to %s", addr)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a caller waits for the end of Close")
+	}
+	close(slow.close)
+	l.Close()
+}

@@ -44,23 +44,43 @@ func loadPolicy(path string, log *slog.Logger) (policy, error) {
 	return policy{p}, nil
 }
 
-// newAuth returns who may do what, or nil if there is no file that says so.
-func newAuth(c *config.Config, log *slog.Logger) (*server.Auth, error) {
+// addAuth has the node go by the file of identities, if there is one, and by what is in
+// it whenever that changes.
+func (n *Node) addAuth(c *config.Config) error {
 	if c.AuthFile == "" {
-		return nil, nil
+		return nil
 	}
-	p, err := loadPolicy(c.AuthFile, log)
-	if err != nil {
-		return nil, err
+	return n.reload.add(&part{
+		name: "auth",
+		prepare: func(c *config.Config) (commit func(), err error) {
+			p, err := loadPolicy(c.AuthFile, n.log)
+			if err != nil {
+				return nil, err
+			}
+			return func() { n.setPolicy(p) }, nil
+		},
+		files: func(c *config.Config) []string { return []string{c.AuthFile} },
+	})
+}
+
+// setPolicy puts identities in force, for who is connected, too.
+func (n *Node) setPolicy(p policy) {
+	if n.auth == nil {
+		n.auth = server.NewAuth(p, new(auth.Failures), n.log)
+		return
 	}
-	return server.NewAuth(p, new(auth.Failures), log), nil
+	n.auth.SetPolicy(p)
+	if s := n.server.Load(); s != nil {
+		s.Recall()
+	}
+	n.auth.Reloaded(p.Digest())
 }
 
 // maxUnauthenticated returns how many connections there may be that have not shown who
 // they are.
-func maxUnauthenticated(c *config.Config, connections int) int {
+func maxUnauthenticated(c *config.Config, share descriptors) int {
 	if c.MaxUnauthenticated > 0 {
 		return c.MaxUnauthenticated
 	}
-	return max(connections/4, 1)
+	return max(share.connections/4, 1)
 }

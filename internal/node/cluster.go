@@ -59,10 +59,8 @@ type member struct {
 	refusal   atomic.Pointer[string] // the last one that was logged
 	peerAddr  string
 
-	producers int64        // as the store was opened
-	warned    atomic.Int64 // the value of producers that was last heard of
-	said      atomic.Pointer[cluster.Said]
-	limits    atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
+	said   atomic.Pointer[cluster.Said]
+	limits atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
 }
 
 // checkMembership returns why the settings do not go with the work directory, or nil,
@@ -142,10 +140,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 			return m, err
 		}
 	}
-	said := cluster.Saved(n.fs)
-	m.producers = m.configOf(said).producers()
-	m.warned.Store(m.producers)
-	m.apply(said)
+	m.apply(cluster.Saved(n.fs))
 	return m, nil
 }
 
@@ -248,7 +243,7 @@ func (m *member) takeItsPlace() {
 			if !there || old.Role != entry.Voter {
 				return
 			}
-			ctx, cancel := context.WithTimeout(m.n.cut, m.n.o.Config.Timeout)
+			ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
 			err := m.node.Replace(ctx, strconv.FormatUint(m.replaces, 10), strconv.FormatUint(m.who.ID, 10))
 			if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Addr != "" {
 				err = replaceAt(ctx, e.Addr, m.replaces, m.who.ID)
@@ -294,7 +289,7 @@ func (m *member) open(store *storage.Store) error {
 		FS: n.fs, Store: store, Transport: m.transport, Logger: n.log, Boot: boot(), Start: m.start, Tick: tick,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 		Addr:  m.addr, PeerAddr: m.peerAddr, Version: word(n.o.Version), Timeout: c.Timeout, DeleteAfter: c.DeleteAfter,
-		CatchUpRate: c.CatchUpRate, Observer: n.metrics,
+		CatchUpRate: c.CatchUpRate, Reserve: reserve, Observer: n.metrics,
 		Changed: m.apply, Failed: n.fail, CheckSetting: m.checkSetting,
 		Limits: func() cluster.Limits {
 			k := m.limits.Load()
@@ -317,6 +312,9 @@ func (m *member) open(store *storage.Store) error {
 	m.apply(node.Said())
 	return nil
 }
+
+// reserve is how much room a member holds for when its disk is full.
+const reserve = 32 << 20
 
 // word makes a version a word of CLUSTER.
 func word(version string) string { return strings.ReplaceAll(strings.TrimSpace(version), " ", "_") }
@@ -341,7 +339,7 @@ func (m *member) end() error {
 }
 
 func (m *member) joined(j *peer.Join) []byte {
-	ctx, cancel := context.WithTimeout(m.n.cut, m.n.o.Config.Timeout)
+	ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
 	defer cancel()
 	answer := m.node.Join(ctx, j)
 	m.n.log.Info("asked for admission", "name", j.Name, "peer-addr", j.PeerAddr, "answer", strings.TrimSpace(strings.SplitN(string(answer), "\r\n", 2)[0]))
@@ -386,12 +384,8 @@ func ClusterSettings(c *config.Config) (settings []entry.Setting) {
 	return settings
 }
 
-type settings struct{ config.Config }
-
-func (s settings) producers() int64 { return int64(s.Producers) }
-
 // configOf returns the settings of the node with those of the cluster in their place.
-func (m *member) configOf(s *cluster.Said) settings {
+func (m *member) configOf(s *cluster.Said) config.Config {
 	c := m.n.o.Config
 	for _, name := range clusterSettings {
 		if value, ok := s.Setting(name); ok {
@@ -401,13 +395,12 @@ func (m *member) configOf(s *cluster.Said) settings {
 			}
 		}
 	}
-	return settings{c}
+	return c
 }
 
 // apply has what group 0 says be in force here.
 func (m *member) apply(s *cluster.Said) {
-	c := m.configOf(s).Config
-	c.Producers = int(m.producers) // which the store has taken when it was opened
+	c := m.configOf(s)
 	if m.said.Swap(s) == nil && len(s.Settings) > 0 {
 		for _, name := range clusterSettings {
 			setting, _ := config.Lookup(name)
@@ -416,10 +409,10 @@ func (m *member) apply(s *cluster.Said) {
 			}
 		}
 	}
-	if now := m.configOf(s).producers(); m.warned.Swap(now) != now && now != m.producers && len(s.Settings) > 0 {
-		m.n.log.Warn("the setting takes effect when this member is started the next time", "setting", "producers", "value", now, "now", m.producers)
-	}
 	m.limits.Store(&c)
+	if store := m.n.store.Load(); store != nil {
+		store.SetProducers(int64(c.Producers)) // before clients are told that their numbers count
+	}
 	if srv := m.n.server.Load(); srv != nil {
 		srv.SetSettings(m.settings())
 	}
@@ -454,7 +447,7 @@ func (m *member) checkSetting(key, value string, s *cluster.Said) error {
 	if !known {
 		return fmt.Errorf("%s is no setting of the cluster: those are %s", key, strings.Join(clusterSettings, ", "))
 	}
-	c := m.configOf(s).Config
+	c := m.configOf(s)
 	setting, _ := config.Lookup(key)
 	if err := setting.Set(&c, value); err != nil {
 		return err

@@ -227,9 +227,15 @@ func TestClusterFromDataAndBack(t *testing.T) {
 	}
 	c := beginCluster(t, single.WorkDir, nil)
 	c.write("old", "two")
+	long := strings.Repeat("n", 255)
+	c.write(long, "one")
 	c.join("b", "c")
 	c.write("old", "three")
-	c.same("old")
+	c.write(long, "two")
+	c.write(long[:254], "three")
+	for _, name := range []string{"old", long, long[:254]} {
+		c.same(name)
+	}
 	if _, body := c.ask("b", "TAIL old 10"); strings.Count(body, "BATCH ") != 3 || !strings.Contains(body, "one\r\n") {
 		t.Errorf("b has %q", body)
 	}
@@ -649,4 +655,32 @@ func TestClusterLostLog(t *testing.T) {
 			c.same(fmt.Sprintf("t%d", i))
 		}
 	}
+}
+
+// The number of batches that are looked through for a number is changed at once: where
+// it is 0 numbers are refused.
+func TestClusterProducersLive(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), nil)
+	numbered := func(seq int) string {
+		line, rest, _ := strings.Cut(batchLines("t", "x"), "\r\n")
+		return fmt.Sprintf("%s pid=p seq=%d\r\n%s", line, seq, rest)
+	}
+	set := func(n int) {
+		c.do(fmt.Sprintf("SETTING producers %d", n))
+		c.wait("a", "CONFIG", func(body string) bool { return strings.Contains(body, fmt.Sprintf("Producers: %d\r\n", n)) })
+	}
+	want := func(request, want string) {
+		t.Helper()
+		if line, _ := c.ask("a", request); line != want {
+			t.Errorf("answered %q, want %q", line, want)
+		}
+	}
+	c.do(numbered(1))
+	want(numbered(1), "OK 0 1")
+	set(0)
+	want(numbered(2), "ERR invalid request")
+	set(1000)
+	want(numbered(1), "OK 0 1") // it is known still
+	want(numbered(3), "ERR out of order 2")
+	c.do(numbered(2))
 }

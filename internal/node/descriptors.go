@@ -11,6 +11,9 @@ type descriptors struct {
 	files       int // of the store
 }
 
+// httpWaits is how many reads over HTTP may wait.
+func (d descriptors) httpWaits() int { return max(d.http/2, 1) }
+
 // spareDescriptors is what a process has open besides connections and the
 // store's files: listeners, folders, the log, profiles, delete hooks, spare
 // connections of HTTP.

@@ -143,6 +143,14 @@ func TestReadyWhileRecovering(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(c.WorkDir, "no topic"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"x", "y"} { // behind it in order
+		if err := os.Mkdir(filepath.Join(c.WorkDir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(c.WorkDir, name, "0.log"), []byte(testkit.Batch(name, "one")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	h := &heldLogger{Handler: slog.DiscardHandler, message: "is no topic", reached: make(chan struct{}), resume: make(chan struct{})}
 	n := newNode(Options{Config: c, Version: "test", Logger: slog.New(h)})
 	done := make(chan error, 1)
@@ -155,8 +163,12 @@ func TestReadyWhileRecovering(t *testing.T) {
 	if status, body := get(t, n.HTTPAddr(), "/healthz"); status != 200 || body != "ok\n" {
 		t.Errorf("/healthz: %d %q", status, body)
 	}
-	if status, body := get(t, n.HTTPAddr(), "/readyz"); status != 503 || body != "not ready: recovering the work directory\n" {
+	if status, body := get(t, n.HTTPAddr(), "/readyz"); status != 503 || body != "not ready: recovering the work directory: 0 of 2 topics, 0 %\n" {
 		t.Errorf("/readyz: %d %q", status, body)
+	}
+	if status, body := get(t, n.HTTPAddr(), "/readyz?verbose"); status != 503 ||
+		body != "fail recovery: 0 of 2 topics, 0 %\nnot ready: recovering the work directory: 0 of 2 topics, 0 %\n" {
+		t.Errorf("/readyz?verbose: %d %q", status, body)
 	}
 	if status, body := post(t, n.HTTPAddr(), "PING\r\n"); status != 503 || body != "ERR busy\r\n" {
 		t.Errorf("POST /log: %d %q", status, body)
@@ -170,6 +182,12 @@ func TestReadyWhileRecovering(t *testing.T) {
 	}
 	if status, body := get(t, n.HTTPAddr(), "/readyz"); status != 200 || body != "ok\n" {
 		t.Errorf("/readyz: %d %q", status, body)
+	}
+	if status, body := get(t, n.HTTPAddr(), "/readyz?verbose"); status != 200 || body != "ok recovery\nok drain\nok storage\nok disk\nready\n" {
+		t.Errorf("/readyz?verbose: %d %q", status, body)
+	}
+	if got := n.progress.String(); got != "2 of 2 topics, 100 %" {
+		t.Errorf("progress %q", got)
 	}
 	if err := n.Shutdown(t.Context()); err != nil {
 		t.Errorf("shutdown: %v", err)

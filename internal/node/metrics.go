@@ -59,6 +59,8 @@ func newMetrics(n *Node) *metrics {
 		labels     []string
 	}{
 		{"logd_build_info", "Always 1; the version is a label.", []string{"version"}},
+		{"logd_reloads_total", "Times that settings or files were taken anew, by whether that went well.", []string{"result"}},
+		{"logd_config_last_reload_success_timestamp_seconds", "When settings or files were taken last, since 1970.", nil},
 		{"logd_requests_total", "Requests, by command.", []string{"command"}},
 		{"logd_errors_total", "Error answers, by command.", []string{"command"}},
 		{"logd_error_answers_total", "Error answers, by command and reason.", []string{"command", "reason"}},
@@ -150,6 +152,10 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	out := sample{m.desc, ch}
 	out.gauge("logd_build_info", 1, m.node.o.Version)
+	r := &m.node.reload
+	out.counter("logd_reloads_total", r.succeeded.Load(), "ok")
+	out.counter("logd_reloads_total", r.failed.Load(), "failed")
+	out.time("logd_config_last_reload_success_timestamp_seconds", time.UnixMilli(r.last.Load()))
 	if w := m.node.web; w != nil {
 		for why, n := range w.Refused() {
 			out.counter("logd_http_refused_total", n, why)

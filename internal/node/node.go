@@ -37,6 +37,12 @@ type Options struct {
 	Version string
 	// Logger is told what an operator should know. Default: discard.
 	Logger *slog.Logger
+	// LogLevel is what Reload sets to the setting log-level. Default: nothing.
+	LogLevel *slog.LevelVar
+	// Recovering is called with what there is to say of it, each second from when the
+	// work directory begins to be recovered until Start returns. moves tells whether
+	// something was read or written since the call before. Default: nobody is told.
+	Recovering func(status string, moves bool)
 	// Listen listens at Config.Host for the protocol. Default: on TCP.
 	Listen func(addr string) (net.Listener, error)
 }
@@ -52,8 +58,11 @@ type Node struct {
 	web     *web.Server
 	hooks   *hooks                 // nil if there is no delete hook
 	member  atomic.Pointer[member] // nil if it is in no cluster
-	share   descriptors
+	share   descriptors            // as the node was started
+	reload  reload
 	auth    *server.Auth // nil: everybody may do everything
+
+	progress storage.Progress
 
 	listener, httpListener net.Listener
 
@@ -81,6 +90,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.release(context.Background()))
 	}
+	n.group.Go(n.reload.watchFiles)
 	n.group.Go(func() {
 		if err := n.server.Load().Serve(n.listener); !errors.Is(err, server.ErrServerClosed) {
 			n.fail(err)
@@ -98,6 +108,7 @@ func newNode(o Options) *Node {
 	}
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
+	n.reload.init(n)
 	n.metrics = newMetrics(n)
 	return n
 }
@@ -120,16 +131,11 @@ func (n *Node) warnOfMode() {
 
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
-	limit, err := descriptorLimit()
-	if err != nil {
-		return fmt.Errorf("limit on open files: %w", err)
+	var err error
+	if n.share, err = n.shareOf(c); err != nil {
+		return err
 	}
-	n.share = shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
-	if n.share.connections < c.MaxConnections {
-		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
-			"connections", n.share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
-	}
-	if n.auth, err = newAuth(c, n.log); err != nil {
+	if err = n.addAuth(c); err != nil {
 		return err
 	}
 	if n.listener, err = n.o.Listen(c.Host); err != nil {
@@ -186,11 +192,15 @@ func (n *Node) start(ctx context.Context) error {
 	if n.hooks != nil {
 		options.Holder = n.hooks
 	}
+	options.Progress = &n.progress
+	if n.o.Recovering != nil {
+		defer n.tellRecovery()()
+	}
 	if m != nil {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0
 		options.MaxTopics, options.AllowedTopics, options.KeepFree = 0, nil, 0
-		if options.Producers = m.producers; options.Producers == 0 {
+		if options.Producers = int64(m.limits.Load().Producers); options.Producers == 0 {
 			options.Producers = -1
 		}
 	}
@@ -211,10 +221,9 @@ func (n *Node) start(ctx context.Context) error {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	so := server.Options{
-		Store: store.Contract(), Hooks: n.hooks, Logger: n.log,
-		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: max(n.share.http/2, 1),
-		Auth: n.auth, AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share.connections),
-		Settings: n.settings(c),
+		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
+		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
+		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share),
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
@@ -240,12 +249,28 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
 	return web.New(web.Options{
-		Protocol: n.server.Load, Ready: n.Ready,
-		Auth:    n.auth,
+		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
-		Version: n.o.Version, Logger: n.log, Timeout: c.Timeout, IdleTimeout: c.IdleTimeout,
-		AllowedHosts: c.HTTPAllowedHosts, MaxConnections: n.share.http,
+		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	})
+}
+
+func webLimits(c *config.Config, share descriptors) web.Limits {
+	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http}
+}
+
+// shareOf parts the files that the process may have open, as the settings say.
+func (n *Node) shareOf(c *config.Config) (descriptors, error) {
+	limit, err := descriptorLimit()
+	if err != nil {
+		return descriptors{}, fmt.Errorf("limit on open files: %w", err)
+	}
+	share := shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
+	if share.connections < c.MaxConnections {
+		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
+			"connections", share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)
+	}
+	return share, nil
 }
 
 // listen listens on a TCP address. One of IPv4 is one of IPv4 alone: to package
@@ -333,6 +358,7 @@ func flushInterval(c *config.Config) time.Duration {
 // release takes apart what start has put together, in the opposite order.
 func (n *Node) release(ctx context.Context) error {
 	var errs []error
+	n.reload.end()
 	m := n.member.Load()
 	if m != nil && m.node != nil && ctx.Err() == nil {
 		m.handOver(ctx)
@@ -388,7 +414,7 @@ func (n *Node) Ready() error {
 	store := n.store.Load()
 	switch {
 	case store == nil || s == nil:
-		return errors.New("recovering the work directory")
+		return errors.New(n.recovering())
 	case s.Draining():
 		return errors.New("shutting down")
 	}
@@ -404,4 +430,14 @@ func (n *Node) Ready() error {
 		}
 	}
 	return nil
+}
+
+// Ping asks the server for a PING, by the way that all requests go but for the
+// connection, and returns nil if that is answered. It does not touch the disk.
+func (n *Node) Ping() error {
+	s := n.server.Load()
+	if s == nil {
+		return errors.New("node: not started")
+	}
+	return s.Ping()
 }

@@ -1,5 +1,6 @@
 // Package outage is what a Writer does while its server is away: its attempts to
-// reconnect, as states ([Reconnect]), and how often it tells of what fails ([Reports]).
+// reconnect and to send again, as states ([Reconnect], [Trial]), and how often it tells
+// of what fails ([Reports]).
 // It knows nothing of batches and connections.
 package outage
 

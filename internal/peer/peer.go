@@ -42,8 +42,9 @@
 // read; see [Fetch] and [Sum].
 //
 // A length is checked before memory is taken for it, and memory is taken as bytes
-// arrive. Another version of the first line is refused with both numbers. What
-// else is not as it must be is [ErrInvalid], and ends the connection.
+// arrive. Another version of the first line is refused with both numbers, and one that
+// is none with [Invalid]. What else is not as it must be is [ErrInvalid], and ends the
+// connection.
 package peer
 
 import (
@@ -79,6 +80,9 @@ const (
 	InUse        = "in use"        // another start of the same member is connected
 	Removed      = "removed"       // the member is none any more
 	WrongCluster = "wrong cluster" // or another member lives at the address
+
+	// Invalid is a first line that no member sends: clients have another port.
+	Invalid = "invalid request"
 )
 
 // Refused is an answer with a reason.

@@ -138,15 +138,16 @@ func (c *inbound) serve() {
 		c.refuse(e.Reason())
 		return
 	}
-	if err == nil {
-		switch r := r.(type) {
-		case *peer.Join:
-			c.join(r)
+	switch r := r.(type) {
+	case *peer.Join:
+		c.join(r)
+		return
+	case *peer.Hello:
+		err = c.hello(r)
+	default:
+		if err == nil || errors.Is(err, peer.ErrInvalid) || errors.Is(err, peer.ErrTooLong) {
+			c.refuse(peer.Invalid)
 			return
-		case *peer.Hello:
-			err = c.hello(r)
-		default:
-			err = peer.ErrInvalid
 		}
 	}
 	if err != nil && c.ctx.Err() == nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
@@ -23,8 +22,8 @@ type doors struct {
 	store       topic.Store
 	deleteHooks topic.Hooks
 	cluster     topic.Cluster
-	auth        *Auth         // nil: everybody may do everything
-	timeout     time.Duration // of what asks other members of the cluster
+	auth        *Auth // nil: everybody may do everything
+	limits      *atomic.Pointer[Limits]
 	recalls     atomic.Uint64 // by Recall
 }
 

@@ -67,6 +67,11 @@ func NewAuth(p Policy, f Failures, log *slog.Logger) *Auth {
 // judged by it.
 func (a *Auth) SetPolicy(p Policy) { a.policy.Store(&p) }
 
+// Reloaded notes that other identities are in force; a digest tells which.
+func (a *Auth) Reloaded(digest string) {
+	a.note(event{what: "reload", reason: "other identities are in force: " + digest})
+}
+
 // Close writes what the log has still to be told.
 func (a *Auth) Close() { a.audit.close() }
 

@@ -24,7 +24,7 @@ func (d *doors) fresh(ctx context.Context, name []byte) error {
 	if d.cluster == topic.Cluster(noCluster{}) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := context.WithTimeout(ctx, d.limits.Load().Timeout)
 	defer cancel()
 	return d.cluster.Fresh(ctx, name)
 }
@@ -59,7 +59,7 @@ func groups(of topic.Cluster, to Responder) error {
 
 // changeCluster answers what changes the cluster, when it is done.
 func (c *caller) changeCluster(of topic.Cluster, req *protocol.Request, to Responder) (err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.o.Timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().Timeout)
 	defer cancel()
 	member := string(req.Member)
 	switch req.Command {

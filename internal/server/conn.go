@@ -47,7 +47,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		c.show(c.auth.peer(nc))
 	}
 	c.read.Set = nc.SetReadDeadline
-	c.sock.Init(nc, s.o.Timeout, &s.counters.out, c.moved)
+	c.sock.Init(nc, s.limits.Load().Timeout, &s.counters.out, c.moved)
 	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
 		c.in.readFn = c.readReady
 	}
@@ -160,24 +160,26 @@ func (c *conn) await() error {
 	if c.auth != nil && c.known() {
 		return nil // the session ends
 	}
+	limits := c.srv.limits.Load()
+	c.sock.SetTimeout(limits.Timeout)
 	typed, broken := c.typed, c.broken
 	c.typed, c.broken = false, false
 	for {
 		now := time.Now()
-		timeout := c.srv.o.IdleTimeout
+		timeout := limits.IdleTimeout
 		want := now.Add(timeout)
 		if c.partial(c.in.unread()) {
 			if c.started.IsZero() {
 				c.started = now
 			}
-			timeout = c.srv.o.Timeout
+			timeout = limits.Timeout
 			want = c.started.Add(timeout)
 			if pause := now.Add(typedPause); broken && pause.Before(want) {
 				timeout, want = typedPause, pause
 			}
 		}
 		if c.stranger && c.showBy.Before(want) {
-			timeout, want = c.srv.o.Timeout, c.showBy
+			timeout, want = limits.Timeout, c.showBy
 		}
 		if c.draining.Load() {
 			// What was sent before the client could know is still answered.

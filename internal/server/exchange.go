@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // exchange is one request and its answer, of a client without a connection here.
@@ -56,6 +57,29 @@ func (s *Server) Do(ctx context.Context, remote string, shown Shown, request []b
 	}
 	return nil
 }
+
+// Ping answers a PING by the way that all requests go, and returns an error if the
+// answer is not OK. Unlike Do it counts as no connection, so that it is answered also if
+// there are as many as there may be. It does not touch the disk.
+func (s *Server) Ping() error {
+	s.accepting() // which every new connection waits for
+	c, req, answer := s.newCaller(nil), protocol.Request{}, pong{protocol.ErrInternal}
+	perr := protocol.ParseRequest([]byte("PING"), &req)
+	c.dispatch(&req, perr, &answer)
+	if answer.err != nil {
+		return answer.err
+	}
+	return nil
+}
+
+// pong is the answer to a PING.
+type pong struct{ err *protocol.Error }
+
+func (p *pong) OK()                       { p.err = nil }
+func (p *pong) Error(err *protocol.Error) { p.err = err }
+func (p *pong) Offset(_, _ int64)         {}
+func (p *pong) Body([]byte)               {}
+func (p *pong) Batches(v topic.View)      { v.Close() }
 
 // MaxRequest bounds what one request has in bytes.
 func (s *Server) MaxRequest() int64 {
@@ -136,7 +160,7 @@ func (x *exchange) awaitWake(ctx context.Context) error {
 	counters := &x.srv.counters
 	// Each takes a connection of those that health and metrics come by, too.
 	defer counters.httpWaiting.Add(-1)
-	if counters.httpWaiting.Add(1) > int64(x.srv.o.MaxHTTPWaits) {
+	if counters.httpWaiting.Add(1) > int64(x.srv.limits.Load().MaxHTTPWaits) {
 		return protocol.ErrBusy
 	}
 	counters.waiting.Add(1)

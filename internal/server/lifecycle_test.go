@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
@@ -238,6 +240,60 @@ func TestCloseDuringShutdown(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("Shutdown: %v", err)
 			}
+		}
+	})
+}
+
+// TestSetLimits: open connections have the new deadlines from their next wait on, and a
+// lower number of connections cuts none.
+func TestSetLimits(t *testing.T) {
+	inBubble(t, server.Options{MaxConnections: 1, Timeout: time.Hour, IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+		a := connect(t, s)
+		a.ask("PING\r\n", "OK")
+		s.SetLimits(server.Limits{MaxConnections: 2, Timeout: time.Second, IdleTimeout: time.Minute})
+		a.ask("PING\r\n", "OK")
+		b := connect(t, s)
+		b.ask("PING\r\n", "OK")
+		s.SetLimits(server.Limits{MaxConnections: 1, Timeout: time.Second, IdleTimeout: time.Minute})
+		for _, c := range []*client{a, b} {
+			c.ask("PING\r\n", "OK")
+		}
+		c := connect(t, s)
+		c.want("ERR busy\r\n")
+		c.wantClosed()
+		start := time.Now()
+		b.send("PIN")
+		b.wantClosed()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("a request that is begun is cut after %v, want a second", took)
+		}
+		a.wantClosed()
+		if took := time.Since(start); took < 55*time.Second || took > 65*time.Second {
+			t.Errorf("an idle connection is cut after %v, want a minute", took)
+		}
+		// What CONFIG tells follows, whichever of both is set last.
+		s.SetSettings(protocol.Settings{MaxMessages: 3})
+		d := connect(t, s)
+		d.send("CONFIG\r\nCLOSE\r\n")
+		got, _ := io.ReadAll(d.in)
+		for _, line := range []string{"\r\nTimeout: 1s\r\n", "\r\nIdleTimeout: 1m0s\r\n", "\r\nMaxMessages: 3\r\n"} {
+			if !strings.Contains(string(got), line) {
+				t.Errorf("CONFIG is %q, without %q", got, line)
+			}
+		}
+	})
+}
+
+// TestPing: who watches the server is answered, also if there are as many connections as
+// there may be, and while it drains.
+func TestPing(t *testing.T) {
+	inBubble(t, server.Options{MaxConnections: 1}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+		connect(t, s).ask("PING\r\n", "OK")
+		if err := s.Ping(); err != nil {
+			t.Error(err)
+		}
+		if st := s.Stats(); st.ConnectionsTotal != 1 || st.Requests[protocol.Ping] != 2 {
+			t.Errorf("%d connections, %d PING", st.ConnectionsTotal, st.Requests[protocol.Ping])
 		}
 	})
 }

@@ -44,23 +44,55 @@ type Options struct {
 	Cluster topic.Cluster
 	Logger  *slog.Logger // default: discard
 
+	// The first Limits.
+	Timeout, IdleTimeout         time.Duration
+	MaxConnections, MaxHTTPWaits int
+	AuthTimeout                  time.Duration
+	MaxUnauthenticated           int
+
+	// Auth says who may do what. Default: everybody may do everything.
+	Auth *Auth
+
+	// Settings are what CONFIG tells, but for what is said above and the address:
+	// see SetSettings.
+	Settings protocol.Settings
+}
+
+// Limits bound what clients can take of a server; see SetLimits. The zero value of a field is its
+// default.
+type Limits struct {
 	Timeout        time.Duration // a request from its first byte to its end, and each response write; default 15s
 	IdleTimeout    time.Duration // a connection without a request; default 30s
 	MaxConnections int           // default 10000
 	MaxHTTPWaits   int           // reads over HTTP that wait; default half of MaxConnections
 
-	// Auth says who may do what. Default: everybody may do everything.
-	Auth *Auth
 	// AuthTimeout is how long a connection may go without showing who it is, where
 	// that is needed. Default 10s.
 	AuthTimeout time.Duration
 	// MaxUnauthenticated is how many such connections there may be; of one address
 	// there may be 64. Default a quarter of MaxConnections, at least 1.
 	MaxUnauthenticated int
+}
 
-	// Settings are what CONFIG tells, but for what is said above and the address:
-	// see SetSettings.
-	Settings protocol.Settings
+func (l *Limits) setDefaults() {
+	if l.Timeout <= 0 {
+		l.Timeout = 15 * time.Second
+	}
+	if l.IdleTimeout <= 0 {
+		l.IdleTimeout = 30 * time.Second
+	}
+	if l.MaxConnections <= 0 {
+		l.MaxConnections = 10000
+	}
+	if l.MaxHTTPWaits <= 0 {
+		l.MaxHTTPWaits = max(l.MaxConnections/2, 1)
+	}
+	if l.AuthTimeout <= 0 {
+		l.AuthTimeout = 10 * time.Second
+	}
+	if l.MaxUnauthenticated <= 0 {
+		l.MaxUnauthenticated = max(l.MaxConnections/4, 1)
+	}
 }
 
 func (o *Options) setDefaults() {
@@ -73,24 +105,6 @@ func (o *Options) setDefaults() {
 	if o.Cluster == nil {
 		o.Cluster = noCluster{}
 	}
-	if o.Timeout <= 0 {
-		o.Timeout = 15 * time.Second
-	}
-	if o.IdleTimeout <= 0 {
-		o.IdleTimeout = 30 * time.Second
-	}
-	if o.MaxConnections <= 0 {
-		o.MaxConnections = 10000
-	}
-	if o.MaxHTTPWaits <= 0 {
-		o.MaxHTTPWaits = max(o.MaxConnections/2, 1)
-	}
-	if o.AuthTimeout <= 0 {
-		o.AuthTimeout = 10 * time.Second
-	}
-	if o.MaxUnauthenticated <= 0 {
-		o.MaxUnauthenticated = max(o.MaxConnections/4, 1)
-	}
 }
 
 // Server serves the protocol. Create it with New.
@@ -102,12 +116,13 @@ type Server struct {
 	refusals chan struct{} // a slot for each connection that is being refused
 	settings atomic.Pointer[protocol.Settings]
 
-	strangers   strangers
-	authTimeout atomic.Int64 // a time.Duration
+	strangers strangers
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+
+	limits atomic.Pointer[Limits]
 
 	mu        sync.Mutex
 	host      string // of the first listener
@@ -140,23 +155,34 @@ const parallelRefusals = 64
 // New returns a server for the store.
 func New(o Options) *Server {
 	o.setDefaults()
+	limits := Limits{o.Timeout, o.IdleTimeout, o.MaxConnections, o.MaxHTTPWaits, o.AuthTimeout, o.MaxUnauthenticated}
+	limits.setDefaults()
 	s := &Server{
-		o: o, doors: doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, timeout: o.Timeout}, log: o.Logger,
-		refusals:  make(chan struct{}, max(min(parallelRefusals, o.MaxConnections/2), 8)),
+		o: o, log: o.Logger,
+		refusals:  make(chan struct{}, max(min(parallelRefusals, limits.MaxConnections/2), 8)),
 		listeners: make(map[net.Listener]bool),
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, limits: &s.limits}
+	s.limits.Store(&limits)
+	s.strangers.setMost(limits.MaxUnauthenticated)
 	s.SetSettings(o.Settings)
-	s.SetAuthLimits(o.AuthTimeout, o.MaxUnauthenticated)
 	return s
 }
 
-// SetAuthLimits says what Options.AuthTimeout and MaxUnauthenticated are from now on,
-// of which neither is 0. Who is connected keeps the time that it was given.
-func (s *Server) SetAuthLimits(timeout time.Duration, most int) {
-	s.authTimeout.Store(int64(timeout))
-	s.strangers.setMost(most)
+// SetLimits has the server keep to other limits from here on. It does not block.
+// Deadlines that are set already stay, and so do connections beyond a lower
+// MaxConnections.
+func (s *Server) SetLimits(l Limits) {
+	l.setDefaults()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits.Store(&l)
+	s.strangers.setMost(l.MaxUnauthenticated)
+	p := *s.settings.Load()
+	p.Timeout, p.IdleTimeout = l.Timeout, l.IdleTimeout
+	s.settings.Store(&p)
 }
 
 // SetSettings says what CONFIG tells, but for timeouts and the address, and with it
@@ -169,7 +195,10 @@ func (s *Server) SetSettings(p protocol.Settings) {
 	if p.MaxMessages <= 0 {
 		p.MaxMessages = 50000
 	}
-	p.Timeout, p.IdleTimeout = s.o.Timeout, s.o.IdleTimeout
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.limits.Load()
+	p.Timeout, p.IdleTimeout = l.Timeout, l.IdleTimeout
 	s.settings.Store(&p)
 }
 
@@ -252,7 +281,7 @@ func (s *Server) admit() *protocol.Error {
 	if s.state != serving {
 		return protocol.ErrShuttingDown
 	}
-	if len(s.members) >= s.o.MaxConnections {
+	if len(s.members) >= s.limits.Load().MaxConnections {
 		s.counters.refused.Add(1)
 		return protocol.ErrBusy
 	}

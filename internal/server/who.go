@@ -170,7 +170,7 @@ func (c *conn) becomeStranger(already bool) bool {
 	if !c.srv.strangers.enter(networkOf(c.remote), already) {
 		return false
 	}
-	c.stranger, c.showBy = true, time.Now().Add(time.Duration(c.srv.authTimeout.Load()))
+	c.stranger, c.showBy = true, time.Now().Add(c.srv.limits.Load().AuthTimeout)
 	return true
 }
 
@@ -211,7 +211,7 @@ func (c *conn) handshake() error {
 	if !ok {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, time.Duration(c.srv.authTimeout.Load()))
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().AuthTimeout)
 	defer cancel()
 	if err := nc.HandshakeContext(ctx); err != nil {
 		return err

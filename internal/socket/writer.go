@@ -53,6 +53,9 @@ func (w *Writer) Init(nc net.Conn, timeout time.Duration, counters *Counters, mo
 	}
 }
 
+// SetTimeout has writes that begin from here on end within d.
+func (w *Writer) SetTimeout(d time.Duration) { w.timeout = d }
+
 // Raw returns the connection's descriptor, or nil if it is not to be used.
 func (w *Writer) Raw() syscall.RawConn { return w.raw }
 

@@ -113,6 +113,9 @@ func TestCheckOnline(t *testing.T) {
 		o.FS = osFS(t, t.TempDir())
 		s := openStore(t, o)
 		quit := make(chan struct{})
+		// So much is written beside each check: as fast as the disk is there would be
+		// more of it than a check gets done with on a busy machine.
+		beside := make(chan struct{}, 32)
 		var group sync.WaitGroup
 		for _, topic := range []string{"t", "u"} {
 			l := mustCreate(t, s, topic)
@@ -121,7 +124,7 @@ func TestCheckOnline(t *testing.T) {
 					select {
 					case <-quit:
 						return
-					default:
+					case <-beside:
 					}
 					r := batchOf(topic, fmt.Sprint(i), strings.Repeat("x", i%400))
 					a, err := l.Append(t.Context(), r.data, r.extents)
@@ -136,7 +139,10 @@ func TestCheckOnline(t *testing.T) {
 			})
 		}
 		batches := int64(0)
-		for n := 0; n < 60 || (batches == 0 && n < 100_000); n++ {
+		for n := 0; n < 60 || (batches == 0 && n < 10_000); n++ {
+			for len(beside) < cap(beside) {
+				beside <- struct{}{}
+			}
 			r, err := fsck.Check(t.Context(), fsck.CheckOptions{FS: o.FS, Online: true}, func(f fsck.Finding) { t.Errorf("found %+v", f) })
 			if err != nil {
 				t.Error(err)

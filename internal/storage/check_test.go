@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -40,7 +41,7 @@ func kinds(found []fsck.Finding) string {
 
 // stillClock is the system's clock stopped: an index has an entry for the first
 // batch of each millisecond, and nothing but the first here.
-type stillClock struct{ systemClock }
+type stillClock struct{ clock.System }
 
 func (stillClock) Now() time.Time { return time.UnixMilli(1_000_000_000_000) }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -29,8 +30,8 @@ type (
 	Holder     = commitlog.Holder
 	Held       = commitlog.Held
 	TopicStats = commitlog.TopicStats
-	Clock      = commitlog.Clock
-	Timer      = commitlog.Timer
+	Clock      = clock.Clock
+	Timer      = clock.Timer
 	Observer   = commitlog.Observer
 	Error      = commitlog.Error
 )

@@ -50,11 +50,10 @@ func firstSeed(t *testing.T) uint64 {
 // kill ends a store as kill -9 ends its process: nothing more is written, and
 // nothing that was is taken back.
 func kill(s *Store) {
-	s.shared.Closing.Store(true)
+	s.shared.Numbers.Stop()
 	s.reopening.stop()
 	s.retention.stop()
 	s.interval.stop()
-	s.keeper.stop()
 	s.lock.Close()
 }
 

@@ -196,7 +196,7 @@ func (m *smallLog) check(c change) error {
 	for _, scanned := range []bool{false, true} {
 		if scanned {
 			p := l.Partitions()[0]
-			if err := l.Inside().Rescan(p); err != nil {
+			if err := rescan(p); err != nil {
 				return err
 			}
 		}

@@ -123,7 +123,7 @@ func (d *damageLog) check(t *testing.T, file string, content []byte, without str
 		return nil
 	}
 	p := partitionAt(l, touched)
-	if err := l.Inside().Rescan(p); err != nil {
+	if err := rescan(p); err != nil {
 		return err
 	}
 	for i := range d.bodies {

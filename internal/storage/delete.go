@@ -136,5 +136,5 @@ func (s *Store) isFull() bool {
 		}
 	}
 	free, err := s.fs.Free()
-	return err == nil && free < max(leastFree, s.o.KeepFree)
+	return err == nil && free < max(leastFree, s.shared.KeepFree.Load())
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 )
 
@@ -13,7 +14,7 @@ import (
 // share a sync.
 type interval struct {
 	store *Store
-	alarm *commitlog.Alarm
+	alarm *clock.Alarm
 
 	passing sync.Mutex   // held during a pass
 	passes  atomic.Int64 // that have ended
@@ -22,7 +23,7 @@ type interval struct {
 
 func newInterval(s *Store) *interval {
 	iv := &interval{store: s}
-	iv.alarm = commitlog.NewAlarm(s.o.Clock, s.shared.Policy.Interval(), iv.pass)
+	iv.alarm = clock.NewAlarm(s.o.Clock, s.shared.Policy.Interval(), iv.pass)
 	return iv
 }
 

@@ -277,7 +277,4 @@ func TestNumbersBusy(t *testing.T) {
 }
 
 // hasNumbers reports whether a log has a table of numbered batches in memory.
-func hasNumbers(l *Log) bool {
-	_, has := l.NumbersUsed()
-	return has
-}
+func hasNumbers(l *Log) bool { return l.Numbers().IsReady() }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +103,42 @@ func TestFilesOutOfPlace(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLooksAreSpread: of many topics some are looked at in each interval, and all of them
+// in turn.
+func TestLooksAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const topics = 2500
+		disk := vfstest.New()
+		s := openMem(t, disk, Options{FlushInterval: -1})
+		var logs []*Log
+		for i := range topics {
+			name := fmt.Sprintf("t%d", i)
+			l := mustCreate(t, s, name)
+			mustAppend(t, l, batchOf(name, "one"))
+			logs = append(logs, l)
+		}
+		must(t, errors.Join(syncTogether(t, logs...)...))
+		time.Sleep(time.Second)
+		for _, l := range logs {
+			must(t, disk.Rename(l.Name(), l.Name()+".elsewhere"))
+		}
+		for n, want := range []int{1000, 2000, 2500} {
+			time.Sleep(commitlog.LookInterval)
+			synctest.Wait()
+			noticed := 0
+			for _, l := range logs {
+				if l.Failed() != nil {
+					noticed++
+				}
+			}
+			if noticed != want {
+				t.Errorf("%d topics are looked at after %d intervals, want %d", noticed, n+1, want)
+			}
+		}
+		s.Close() // says so
+	})
 }
 
 // replace puts a copy in the place of a file.

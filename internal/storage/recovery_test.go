@@ -43,6 +43,17 @@ func headOf(l *Log) commitlog.Partition {
 	return parts[len(parts)-1]
 }
 
+// rescan has a partition scanned, and what is damaged set aside, as the scrub has it done
+// where an index leads astray.
+func rescan(p commitlog.Partition) error {
+	for {
+		pos := p.Past(0)
+		if err := p.Damaged(pos, 1); err != nil || p.Past(0) == pos {
+			return err
+		}
+	}
+}
+
 // partitionAt returns the partition that an offset is in.
 func partitionAt(l *Log, offset int64) (p commitlog.Partition) {
 	for _, at := range l.Partitions() {

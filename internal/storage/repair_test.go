@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/fsck"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -128,28 +130,27 @@ func intact(t testing.TB, disk *vfstest.FS, topic string, all []written) map[int
 	return m
 }
 
-// kept returns what a repair has to keep: the batches that are where they were
-// and that a server goes on serving when it has met all the damage. A few it
-// sets aside with the damage around them: where two envelopes are destroyed
-// there is no telling whether what is between is a message that looks like a
-// batch. After one harm alone there is no such place.
-func kept(t testing.TB, disk *vfstest.FS, all []written, harms int) map[int64]string {
+// kept returns, of the batches that are where they were, those that a server goes on
+// serving when it has met all the damage: a repair has to keep them. A few it sets
+// aside with the damage around them: where two envelopes are destroyed there is no
+// telling whether what is between is a message that looks like a batch, unless the
+// index or the journal says where a batch begins. A server that starts writes both
+// anew, so that a repair may know more: all is without those, which it may keep or
+// not. After one harm alone there is no such place.
+func kept(t testing.TB, disk *vfstest.FS, all []written, intact map[int64]string) ([]written, map[int64]string) {
 	t.Helper()
-	want := intact(t, disk, "t", all)
-	if harms <= 1 {
-		return want
-	}
 	s := openMem(t, clone(t, disk), Options{FlushInterval: -1, Partitions: -1, Logger: slog.New(slog.DiscardHandler)})
 	defer s.Close()
 	l, err := s.Log([]byte("t"))
 	if errors.Is(err, ErrNotFound) {
-		return want
+		return all, intact
 	}
 	must(t, err)
 	for _, p := range l.Partitions() {
-		must(t, l.Inside().Rescan(p))
+		must(t, rescan(p))
 	}
-	for offset := range want {
+	want := maps.Clone(intact)
+	for offset := range intact {
 		v, err := l.Read(offset, 1, 0)
 		if err != nil {
 			delete(want, offset)
@@ -157,7 +158,9 @@ func kept(t testing.TB, disk *vfstest.FS, all []written, harms int) map[int64]st
 		}
 		v.Close()
 	}
-	return want
+	return slices.DeleteFunc(slices.Clone(all), func(w written) bool {
+		return intact[w.offset] != "" && want[w.offset] == ""
+	}), want
 }
 
 // served checks that a topic gives out exactly the batches of want, among those
@@ -286,7 +289,7 @@ func checkCopies(t *testing.T, before, after map[string]string, done []fsck.Acti
 
 // tickingClock says another millisecond each time.
 type tickingClock struct {
-	systemClock
+	clock.System
 	n atomic.Int64
 }
 
@@ -361,7 +364,11 @@ func ruin(t testing.TB, rng *rand.Rand) (*vfstest.FS, []written, map[int64]strin
 		})
 	}
 	disk = clone(t, disk) // the harm is not undone by a power cut
-	return disk, all, kept(t, disk, all, harms)
+	want := intact(t, disk, "t", all)
+	if harms > 1 {
+		all, want = kept(t, disk, all, want)
+	}
+	return disk, all, want
 }
 
 // Whatever is damaged: a repair leaves no damage, keeps all that was valid at

@@ -19,6 +19,10 @@ func retentionInterval(age time.Duration) time.Duration {
 	return min(max(age/10, least), most)
 }
 
+// looksPerSecond is how many logs are looked at, at most, that nobody syncs: a look takes
+// some 20 µs, so that is a 500th of a core however many topics there are.
+const looksPerSecond = 100
+
 // retention removes the oldest partitions of logs, in one goroutine, so that
 // no append waits for it.
 type retention struct {
@@ -48,8 +52,7 @@ func startRetention(s *Store) *retention {
 
 // interval is how often to look.
 func (r *retention) interval() time.Duration {
-	o := &r.store.o
-	return min(retentionInterval(o.RetentionAge), retentionInterval(o.DeleteAfter))
+	return min(retentionInterval(r.store.shared.Limits.Load().Age), retentionInterval(r.store.o.DeleteAfter))
 }
 
 // makeRoom asks for the room of deleted topics whose files are kept.
@@ -90,6 +93,7 @@ func (r *retention) stop() {
 
 func (r *retention) run() {
 	defer close(r.ended)
+	var toLook []*Log
 	looked := r.store.o.Clock.Now() // at a start all is in place
 	for {
 		select {
@@ -111,16 +115,20 @@ func (r *retention) run() {
 			}
 			r.timer.Reset(r.interval())
 		}
-		look := due && r.store.o.Clock.Now().Sub(looked) >= commitlog.LookInterval
-		if look {
-			looked = r.store.o.Clock.Now()
+		if due {
+			if now := r.store.o.Clock.Now(); len(toLook) == 0 && now.Sub(looked) >= commitlog.LookInterval {
+				toLook, looked = r.store.All(), now
+			}
+			n := min(len(toLook), max(int(looksPerSecond*r.interval().Seconds()), 1))
+			for _, l := range toLook[:n] {
+				l.Look()
+			}
+			clear(toLook[:n])
+			toLook = toLook[n:]
 		}
 		for l := range logs {
 			if due {
 				l.Forgive()
-			}
-			if look {
-				l.Look()
 			}
 			select {
 			case <-r.quit:

@@ -287,7 +287,7 @@ func TestManagedRetention(t *testing.T) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))
 			synctest.Wait()
-			if got, all, err := l.Decide(s.shared.Limits, time.Now()); err != nil || got != want || all != wantAll {
+			if got, all, err := l.Decide(*s.shared.Limits.Load(), time.Now()); err != nil || got != want || all != wantAll {
 				t.Errorf("decided %d, all %v (%v), want %d and %v", got, all, err, want, wantAll)
 			}
 		}
@@ -337,7 +337,7 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 					return l.Next()
 				}
 				next := old()
-				_, all, err := l.Decide(s.shared.Limits, time.Now())
+				_, all, err := l.Decide(*s.shared.Limits.Load(), time.Now())
 				if err != nil || !all {
 					t.Fatalf("decided that all is to go: %v (%v)", all, err)
 				}

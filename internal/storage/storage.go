@@ -17,8 +17,8 @@
 //
 // All methods of Store and Log are safe for concurrent use. Locks are taken in
 // this order: reopening.passing, Store.creating, interval.passing, deleted.Topics, those
-// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu,
-// keeper.mu. A log calls its store, see commitlog.Owner, with what locks it says there.
+// of a log, as package commitlog says, then the leaves: Store.mu, retention.mu.
+// A log calls its store, see commitlog.Owner, with what locks it says there.
 package storage
 
 import (
@@ -35,7 +35,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/producers"
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
@@ -43,13 +43,9 @@ import (
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scrub"
 	"github.com/logd-dev/logd/internal/storage/syncs"
+	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time                            { return time.Now() }
-func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
 type noObserver struct{}
 
@@ -116,6 +112,9 @@ type Options struct {
 	// 64 MiB. Above it appends fail with ErrBusy.
 	QueueBytes int64
 
+	// Progress is how far Open is, for who asks meanwhile. Default: nobody does.
+	Progress *Progress
+
 	// For tests. journalCompact is the size past which a journal is written
 	// anew, in bytes; default 256 KiB. syncTogether is from how many logs that
 	// wait to be synced one sync of the whole file system serves all; default
@@ -127,7 +126,7 @@ type Options struct {
 
 func (o *Options) setDefaults() {
 	if o.Clock == nil {
-		o.Clock = systemClock{}
+		o.Clock = clock.System{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -154,11 +153,8 @@ func (o *Options) setDefaults() {
 		o.MaxFiles = 16 * o.OpenFiles
 	}
 	o.OpenFiles = min(o.OpenFiles, o.MaxFiles)
-	switch {
-	case o.Producers == 0:
+	if o.Producers == 0 {
 		o.Producers = 1 << 18
-	case o.Producers > 0:
-		o.Producers = max(o.Producers, producers.MinWindow)
 	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 64 << 20
@@ -179,15 +175,15 @@ const parallelOpens = 16
 
 // Store is an open work directory.
 type Store struct {
-	o       Options
-	fs      vfs.FS
-	log     *slog.Logger
-	files   *files.Cache
-	lock    *layout.Lock
-	allowed map[string]bool // nil for any
-	syncs   *syncs.Queue
-	shared  commitlog.Shared // by the logs
+	o      Options
+	fs     vfs.FS
+	log    *slog.Logger
+	files  *files.Cache
+	lock   *layout.Lock
+	syncs  *syncs.Queue
+	shared commitlog.Shared // by the logs
 
+	creation   atomic.Pointer[creation]
 	disallowed atomic.Int64
 
 	creating sync.Mutex      // held while a topic is made; before mu
@@ -201,7 +197,6 @@ type Store struct {
 	closed bool
 
 	interval  *interval
-	keeper    *keeper
 	retention *retention
 	scrub     atomic.Pointer[scrub.Scrubber]
 	deleted   *deleted.Topics
@@ -243,12 +238,10 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	s.deleted = &deleted.Topics{
 		FS: s.fs, Now: o.Clock.Now, Logger: s.log, Files: s.files, Syncs: s.syncs, After: o.DeleteAfter, Full: s.isFull,
 	}
-	if o.AllowedTopics != nil {
-		s.allowed = make(map[string]bool)
-		for _, t := range o.AllowedTopics {
-			s.allowed[t] = true
-		}
-	}
+	s.setLimits(Limits{
+		MaxTopics: o.MaxTopics, AllowedTopics: o.AllowedTopics, KeepFree: o.KeepFree,
+		Retention: topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge},
+	})
 	lock, err := layout.LockDir(s.fs)
 	if err != nil {
 		return nil, err
@@ -278,6 +271,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list work directory: %w", err)
 	}
+	s.o.Progress.expect(s.fs, dir)
 	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(parallelOpens)
 	for _, d := range dir {
@@ -294,6 +288,7 @@ func (s *Store) openLogs(ctx context.Context) error {
 				return err
 			}
 			l, err := s.openFolder(name)
+			s.o.Progress.opened(name)
 			if err != nil {
 				s.noteBroken(name, err)
 				return nil
@@ -371,7 +366,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if !batch.ValidTopic(name) {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
-	if s.allowed != nil && !s.allowed[name] {
+	if c := s.creation.Load(); c.allowed != nil && !c.allowed[name] {
 		s.disallowed.Add(1)
 		return nil, ErrTopicNotAllowed
 	}
@@ -380,7 +375,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if l, err := s.known(name); l != nil || err != nil {
 		return l, err // since a moment ago
 	}
-	if s.o.MaxTopics > 0 && s.count() >= s.o.MaxTopics {
+	if most := s.creation.Load().most; most > 0 && s.count() >= most {
 		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}
@@ -472,7 +467,7 @@ type Counts struct {
 // Counts returns the counts. It costs no more with more topics.
 func (s *Store) Counts() Counts {
 	c := Counts{
-		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Duplicates.Load(),
+		Topics: s.count(), Disallowed: s.disallowed.Load(), Misses: s.shared.Misses.Load(), Duplicates: s.shared.Numbers.Duplicates(),
 		OpenFiles: s.files.Count(), Forced: s.shared.Forced.Load(),
 	}
 	if sb := s.scrub.Load(); sb != nil {
@@ -511,15 +506,14 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.shared.Closing.Store(true)
 
+	s.shared.Numbers.Stop()
 	s.reopening.stop()
 	if sb := s.scrub.Load(); sb != nil {
 		sb.Stop()
 	}
 	s.retention.stop()
 	s.interval.stop()
-	s.keeper.stop()
 	var g errgroup.Group
 	g.SetLimit(parallelOpens)
 	var mu sync.Mutex

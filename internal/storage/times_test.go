@@ -132,7 +132,7 @@ func TestTimesOfDamage(t *testing.T) {
 			}
 		}
 		for _, p := range l.Partitions() {
-			if err := l.Inside().Rescan(p); err != nil {
+			if err := rescan(p); err != nil {
 				t.Fatal(err)
 			}
 		}

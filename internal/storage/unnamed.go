@@ -38,11 +38,10 @@ func (s *Store) ByID(id [16]byte) *Log {
 // or not, that is returned.
 //
 // The topic is durable when a SyncTogether with its log has returned nil. The errors
-// to test for are ErrTopicName, also for a name that is too long for the folder, and
-// ErrReadOnly.
+// to test for are ErrTopicName and ErrReadOnly.
 func (s *Store) CreateAs(name string, id [16]byte, base, millis int64) (*Log, error) {
 	dir := layout.NewFolder(name, id)
-	if !batch.ValidTopic(name) || len(name) > MaxNewName {
+	if !batch.ValidTopic(name) {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
 	s.creating.Lock()
@@ -67,21 +66,14 @@ func (s *Store) CreateAs(name string, id [16]byte, base, millis int64) (*Log, er
 	return l, nil
 }
 
-// maxFileName is how long the name of a file may be.
-const maxFileName = 255
-
-// MaxNewName is the length of the longest name that CreateAs takes: the name of the
-// folder has the id, too.
-const MaxNewName = maxFileName - len(".") - 2*len(journal.ID{})
-
 // createNew makes the folder and the first partition of a topic that does not have its
 // name, or opens what is there. Caller holds creating.
 func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, error) {
 	wrap := func(file string, err error) error {
 		return commitlog.ReadOnly(&Error{Op: "create", Topic: layout.TopicOf(dir), File: file, Offset: base, Err: err})
 	}
-	if err := s.makeNew(); err != nil {
-		return nil, wrap(layout.New, err)
+	if err := s.makeNew(path.Dir(dir)); err != nil {
+		return nil, wrap(path.Dir(dir), err)
 	}
 	rootSeen := s.syncs.RootFailures()
 	err := s.fs.Mkdir(dir, 0o700)
@@ -110,14 +102,20 @@ func (s *Store) createNew(dir string, id journal.ID, base, millis int64) (*Log, 
 	return l, nil
 }
 
-// makeNew makes the folder of topics without names, durably.
-func (s *Store) makeNew() error {
-	err := s.fs.Mkdir(layout.New, 0o700)
+// makeNew makes the folder that those of topics without names are in, durably: New, or one
+// in it.
+func (s *Store) makeNew(dir string) error {
+	if dir != layout.New {
+		if err := s.makeNew(layout.New); err != nil {
+			return err
+		}
+	}
+	err := s.fs.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil // it was synced then, or by the start
 	}
 	if err == nil {
-		err = s.syncs.SyncRoot(".")
+		err = s.syncs.SyncRoot(path.Dir(dir))
 	}
 	return err
 }
@@ -140,44 +138,69 @@ func unmakeNew(fsys vfs.FS, dir string) error {
 			return err
 		}
 	}
-	return fsys.Remove(dir)
+	if err := fsys.Remove(dir); err != nil {
+		return err
+	}
+	commitlog.LeaveNew(fsys, dir)
+	return nil
 }
 
 // openNew opens the topics that do not have their names yet.
 func (s *Store) openNew(ctx context.Context) error {
-	dir, err := s.fs.ReadDir(layout.New)
+	dir, err := s.listNew(layout.New)
+	for _, d := range dir {
+		folder := path.Join(layout.New, d.Name())
+		if !d.IsDir() || !layout.IsNewID(d.Name()) {
+			err = errors.Join(err, s.openNewIn(ctx, folder, d))
+			continue
+		}
+		in, lerr := s.listNew(folder)
+		err = errors.Join(err, lerr)
+		for _, d := range in {
+			err = errors.Join(err, s.openNewIn(ctx, path.Join(folder, d.Name()), d))
+		}
+		s.fs.Remove(folder) // if nothing is in it
+	}
+	return err
+}
+
+// listNew lists the folder New, or one in it.
+func (s *Store) listNew(name string) ([]fs.DirEntry, error) {
+	dir, err := s.fs.ReadDir(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err == nil {
-		err = s.fs.SyncDir(layout.New) // see openLogs
+		err = s.fs.SyncDir(name) // see openLogs
 	}
 	if err != nil {
-		return fmt.Errorf("list %s: %w", layout.New, err)
+		return nil, fmt.Errorf("list %s: %w", name, err)
 	}
-	for _, d := range dir {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		folder := path.Join(layout.New, d.Name())
-		_, id, ok := layout.ParseNew(d.Name())
-		if !ok || !d.IsDir() {
-			s.log.Warn("what is in the folder of new topics is no topic; left alone", "folder", folder)
-			continue
-		}
-		if l := s.ByID(id); l != nil {
-			s.log.Warn("a topic that has its name stands among new topics, too; left alone", "topic", l.Name(), "folder", folder)
-			continue
-		}
-		l, err := s.openFolder(folder)
-		if err != nil {
-			s.log.Error("new topic can't be opened", "folder", folder, "err", err)
-		}
-		if l != nil {
-			s.mu.Lock()
-			s.keep(l)
-			s.mu.Unlock()
-		}
+	return dir, nil
+}
+
+// openNewIn opens what is in the folder New, or in one in it.
+func (s *Store) openNewIn(ctx context.Context, folder string, d fs.DirEntry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	id, ok := layout.NewID(folder)
+	if !ok || !d.IsDir() {
+		s.log.Warn("what is in the folder of new topics is no topic; left alone", "folder", folder)
+		return nil
+	}
+	if l := s.ByID(id); l != nil {
+		s.log.Warn("a topic that has its name stands among new topics, too; left alone", "topic", l.Name(), "folder", folder)
+		return nil
+	}
+	l, err := s.openFolder(folder)
+	if err != nil {
+		s.log.Error("new topic can't be opened", "folder", folder, "err", err)
+	}
+	if l != nil {
+		s.mu.Lock()
+		s.keep(l)
+		s.mu.Unlock()
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ func mustCreateAs(t testing.TB, s *Store, name string, id byte, base int64) *Log
 	return l
 }
 
+// longName is the longest that a topic can have.
+var longName = strings.Repeat("long", 63) + "est"
+
 // mustRun appends batches to a log as a run at its end.
 func mustRun(t testing.TB, l *Log, r run) {
 	t.Helper()
@@ -120,11 +123,15 @@ func TestCreateAs(t *testing.T) {
 	wantBodies(t, mustLog(t, s, "t"), "new", "newer")
 
 	// Names.
-	long := strings.Repeat("x", 222)
-	if _, err := s.CreateAs(long+"x", [16]byte{9}, 0, 0); !errors.Is(err, ErrTopicName) {
-		t.Errorf("a name that is too long for the folder: %v", err)
+	if _, err := s.CreateAs(longName+"x", [16]byte{9}, 0, 0); !errors.Is(err, ErrTopicName) {
+		t.Errorf("a name that is too long: %v", err)
 	}
-	mustCreateAs(t, s, long, 9, 0)
+	for n, want := range map[int]string{222: ".new/" + longName[:222] + "." + layout.HexID([16]byte{222}), 223: ".new/" + layout.HexID([16]byte{223}) + "/" + longName[:223]} {
+		mustCreateAs(t, s, longName[:n], byte(n), 0)
+		if st, err := disk.Stat(want); err != nil || !st.IsDir() {
+			t.Errorf("a name of %d bytes: %v", n, err)
+		}
+	}
 	if _, err := s.CreateAs("a/b", [16]byte{10}, 0, 0); !errors.Is(err, ErrTopicName) {
 		t.Errorf("a name that no topic has: %v", err)
 	}
@@ -320,71 +327,79 @@ func reopened(t testing.TB, disk *vfstest.FS, o Options) *Store {
 // or what it was to be, and everything that was synced is there.
 func TestNewTopicFaults(t *testing.T) {
 	for _, errno := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
-		for _, what := range []string{"create", "name", "drop"} {
-			for n := 1; ; n++ {
-				disk, o := vfstest.New(), Options{Managed: true, Logger: slog.New(slog.DiscardHandler)}
-				s := openMem(t, disk, o)
-				var l *Log
-				if what != "create" {
-					l = mustCreateAs(t, s, "t", 1, 50)
-					mustRun(t, l, batchOf("t", "x"))
-					if what == "drop" {
-						errs, _ := s.SyncTogether([]*Log{l}, nil)
-						must(t, errs[0])
+		newTopicFaults(t, errno, "t")
+		newTopicFaults(t, errno, longName)
+	}
+}
+
+func newTopicFaults(t *testing.T, errno error, name string) {
+	for _, what := range []string{"create", "name", "drop"} {
+		for n := 1; ; n++ {
+			disk, o := vfstest.New(), Options{Managed: true, Logger: slog.New(slog.DiscardHandler)}
+			s := openMem(t, disk, o)
+			var l *Log
+			if what != "create" {
+				l = mustCreateAs(t, s, name, 1, 50)
+				mustRun(t, l, batchOf(name, "x"))
+				if what == "drop" {
+					errs, _ := s.SyncTogether([]*Log{l}, nil)
+					must(t, errs[0])
+				}
+			}
+			disk.FailAt(n, vfstest.Fault{Err: errno, Reads: true})
+			var err error
+			switch what {
+			case "create":
+				l, err = s.CreateAs(name, [16]byte{1}, 50, 5)
+			case "name":
+				err = s.TakeName(l)
+			case "drop":
+				err = s.DropNew(l)
+			}
+			hit := disk.Faults() > 0
+			disk.ClearFaults()
+			place := fmt.Sprintf("%s of %.5s, operation %d, %v: %v", what, name, n, errno, err)
+			// Once more, now that it can.
+			switch what {
+			case "create":
+				if err != nil && !errors.Is(err, ErrReadOnly) {
+					t.Errorf("%s", place)
+				}
+				mustCreateAs(t, s, name, 1, 50)
+			case "name":
+				if err != nil && l.Failed() == nil {
+					if err := s.TakeName(l); err != nil && l.Failed() == nil {
+						t.Errorf("%s; once more: %v", place, err)
 					}
 				}
-				disk.FailAt(n, vfstest.Fault{Err: errno, Reads: true})
-				var err error
-				switch what {
-				case "create":
-					l, err = s.CreateAs("t", [16]byte{1}, 50, 5)
-				case "name":
-					err = s.TakeName(l)
-				case "drop":
-					err = s.DropNew(l)
+			case "drop":
+				if err != nil && !l.Deleted() {
+					must(t, s.DropNew(l))
 				}
-				hit := disk.Faults() > 0
-				disk.ClearFaults()
-				place := fmt.Sprintf("%s, operation %d, %v: %v", what, n, errno, err)
-				// Once more, now that it can.
-				switch what {
-				case "create":
-					if err != nil && !errors.Is(err, ErrReadOnly) {
-						t.Errorf("%s", place)
-					}
-					mustCreateAs(t, s, "t", 1, 50)
-				case "name":
-					if err != nil && l.Failed() == nil {
-						if err := s.TakeName(l); err != nil && l.Failed() == nil {
-							t.Errorf("%s; once more: %v", place, err)
-						}
-					}
-				case "drop":
-					if err != nil && !l.Deleted() {
-						must(t, s.DropNew(l))
-					}
+			}
+			kill(s)
+			s = reopened(t, disk, o)
+			got := s.ByID([16]byte{1})
+			switch {
+			case what == "drop" && got != nil:
+				t.Errorf("%s: it is still there", place)
+			case what != "drop" && (got == nil || got.Begin() != 50):
+				t.Errorf("%s: it is not there", place)
+			case what == "name" && err == nil && !got.Named():
+				t.Errorf("%s: it does not have its name", place)
+			}
+			if what != "drop" && got != nil {
+				must(t, s.TakeName(got))
+				if b, err := wireOf(got); err != nil || what == "name" && !bytes.Equal(b, batchOf(name, "x").data) {
+					t.Errorf("%s: %q, %v", place, b, err)
 				}
-				kill(s)
-				s = reopened(t, disk, o)
-				got := s.ByID([16]byte{1})
-				switch {
-				case what == "drop" && got != nil:
-					t.Errorf("%s: it is still there", place)
-				case what != "drop" && (got == nil || got.Begin() != 50):
-					t.Errorf("%s: it is not there", place)
-				case what == "name" && err == nil && !got.Named():
-					t.Errorf("%s: it does not have its name", place)
-				}
-				if what != "drop" && got != nil {
-					must(t, s.TakeName(got))
-					if b, err := wireOf(got); err != nil || what == "name" && !bytes.Equal(b, batchOf("t", "x").data) {
-						t.Errorf("%s: %q, %v", place, b, err)
-					}
-				}
-				kill(s)
-				if !hit {
-					break
-				}
+			}
+			if dir, err := disk.ReadDir(layout.New); len(dir) > 0 {
+				t.Errorf("%s: %s is left, %v", place, dir[0].Name(), err)
+			}
+			kill(s)
+			if !hit {
+				break
 			}
 		}
 	}
@@ -504,7 +519,7 @@ func crashNewTopics(t *testing.T, seed uint64, lie func(*vfstest.FS)) (failed er
 			}
 			if len(live) < 2 || len(live) < 6 && rng.IntN(4) == 0 {
 				id++
-				nt := &newTopic{id: [16]byte{id}, name: []string{"t", "u"}[rng.IntN(2)], base: rng.Int64N(2) * 1000}
+				nt := &newTopic{id: [16]byte{id}, name: []string{"t", longName}[rng.IntN(2)], base: rng.Int64N(2) * 1000}
 				n.know(func() { n.all = append(n.all, nt) })
 				var err error
 				nt.l, err = s.CreateAs(nt.name, nt.id, nt.base, 1000)
@@ -594,22 +609,28 @@ func TestNewTopicCrash(t *testing.T) {
 
 // A topic is made, named and dropped in a folder of this machine, too.
 func TestCreateAsOS(t *testing.T) {
+	for _, name := range []string{"t", longName} {
+		createAsOS(t, name)
+	}
+}
+
+func createAsOS(t *testing.T, name string) {
 	fsys := osFS(t, t.TempDir())
 	o := Options{FS: fsys, Managed: true, OpenFiles: 1}
 	s := openStore(t, o)
-	l, dropped := mustCreateAs(t, s, "t", 1, 0), mustCreateAs(t, s, "t", 2, 0)
+	l, dropped := mustCreateAs(t, s, name, 1, 0), mustCreateAs(t, s, name, 2, 0)
 	for _, l := range []*Log{l, dropped} {
-		mustRun(t, l, batchOf("t", "x"))
+		mustRun(t, l, batchOf(name, "x"))
 	}
 	must(t, s.TakeName(l))
 	must(t, s.DropNew(dropped))
-	if other := mustCreateAs(t, s, "t", 3, 0); !errors.Is(s.TakeName(other), fs.ErrExist) {
+	if other := mustCreateAs(t, s, name, 3, 0); !errors.Is(s.TakeName(other), fs.ErrExist) {
 		t.Error("two topics have the name")
 	}
-	mustRun(t, l, batchOf("t", "y"))
+	mustRun(t, l, batchOf(name, "y"))
 	must(t, s.Close())
 	s = openStore(t, o)
-	l = mustLog(t, s, "t")
+	l = mustLog(t, s, name)
 	l.SetReadable(l.Next())
 	wantBodies(t, l, "x", "y")
 	if len(s.All()) != 2 || s.ByID([16]byte{3}) == nil {

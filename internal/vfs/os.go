@@ -16,9 +16,10 @@ import (
 // resolved by os.Root: no name and no symbolic link leads outside.
 type OS struct {
 	root *os.Root
-	// all is the folder, open for SyncAll, or nil: the descriptor through which
-	// syncfs reports what failed since its last call.
-	all *os.File
+	// dir is the folder, open for Free and SyncAll: the descriptor through which
+	// syncfs reports what failed since its last call, if it tells that at all.
+	dir   *os.File
+	tells bool
 }
 
 // OpenOS opens the folder dir, making it with the given mode, and its parents
@@ -32,15 +33,11 @@ func OpenOS(dir string, perm fs.FileMode) (*OS, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := os.Open(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	if !syncfsTells(all) {
-		err = all.Close()
-		all = nil
-	}
-	return &OS{root: root, all: all}, err
+	return &OS{root: root, dir: d, tells: syncfsTells(d)}, nil
 }
 
 // makeFolder makes a folder where there is none, and its parents likewise. Each
@@ -61,11 +58,7 @@ func makeFolder(dir string, perm fs.FileMode) error {
 
 // Close releases the folder. Open files stay open.
 func (o *OS) Close() error {
-	err := o.root.Close()
-	if o.all != nil {
-		err = errors.Join(err, o.all.Close())
-	}
-	return err
+	return errors.Join(o.root.Close(), o.dir.Close())
 }
 
 // OpenFile implements FS.
@@ -114,16 +107,16 @@ func (o *OS) SyncDir(name string) error {
 // SyncAll implements FS by syncfs(2), which syncs the whole file system: what
 // others have written there, too.
 func (o *OS) SyncAll() error {
-	if o.all == nil {
+	if !o.tells {
 		return errors.ErrUnsupported
 	}
 	for {
-		err := syncfs(int(o.all.Fd()))
+		err := syncfs(int(o.dir.Fd()))
 		if err == nil {
 			return nil
 		}
 		if err != unix.EINTR {
-			return &fs.PathError{Op: "syncfs", Path: o.all.Name(), Err: err}
+			return &fs.PathError{Op: "syncfs", Path: o.dir.Name(), Err: err}
 		}
 	}
 }
@@ -203,6 +196,33 @@ func (f *osFile) Sync() error {
 	}
 }
 
+// Allocate implements File.
+func (f *osFile) Allocate(size int64) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: fs.ErrClosed}
+	}
+	for {
+		err := allocate(int(f.File.Fd()), size)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &fs.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+// WriteOut implements File.
+func (f *osFile) WriteOut(off, n int64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if !f.closed && n > 0 {
+		writeOut(int(f.File.Fd()), off, n)
+	}
+}
+
 // maxIovecs is the number of buffers that pwritev(2) takes on Linux.
 const maxIovecs = 1024
 
@@ -245,14 +265,9 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 // Free implements FS. It is the room that a process without privileges has
 // (statfs(2), f_bavail).
 func (o *OS) Free() (int64, error) {
-	dir, err := o.root.Open(".")
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
-		return 0, &fs.PathError{Op: "fstatfs", Path: dir.Name(), Err: err}
+	if err := unix.Fstatfs(int(o.dir.Fd()), &st); err != nil {
+		return 0, &fs.PathError{Op: "fstatfs", Path: o.dir.Name(), Err: err}
 	}
 	return int64(st.Bavail) * blockSize(&st), nil
 }

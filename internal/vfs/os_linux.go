@@ -28,5 +28,10 @@ func syncfsTells(dir *os.File) bool {
 func syncfs(fd int) error    { return unix.Syncfs(fd) }
 func fdatasync(fd int) error { return unix.Fdatasync(fd) }
 
+func allocate(fd int, size int64) error { return unix.Fallocate(fd, 0, 0, size) }
+
+// writeOut does not wait, and so takes no error from the file that a sync is to be told.
+func writeOut(fd int, off, n int64) { unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) }
+
 // blockSize is the unit in which statfs(2) counts.
 func blockSize(st *unix.Statfs_t) int64 { return st.Frsize }

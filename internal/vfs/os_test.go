@@ -436,3 +436,19 @@ func TestNotRegular(t *testing.T) {
 		}
 	}
 }
+
+// TestFreeIsCheap: a member of a cluster asks ten times a second.
+func TestFreeIsCheap(t *testing.T) {
+	o, err := vfs.OpenOS(t.TempDir(), 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if n := testing.AllocsPerRun(100, func() {
+		if free, err := o.Free(); err != nil || free <= 0 {
+			t.Fatalf("%d, %v", free, err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations: the folder is opened each time", n)
+	}
+}

@@ -80,11 +80,18 @@ type File interface {
 	WritevAt(bufs [][]byte, off int64) (int64, error)
 	// Truncate sets the file's length.
 	Truncate(size int64) error
+	// Allocate makes the file at least so long, with room on the disk for all of
+	// it: to write there meets no full disk.
+	Allocate(size int64) error
 	// Sync makes the file's bytes and length durable. After an error nothing
 	// is known of what was written since the last Sync that succeeded, and a
 	// later success says nothing about it: what could not be written is told once
 	// to each File of it that was open then.
 	Sync() error
+	// WriteOut has the system begin to write n bytes from off on to the disk, so that
+	// a Sync has less to do. It is a hint: nothing is durable by it, and an error is
+	// told by the next Sync.
+	WriteOut(off, n int64)
 	// Stat describes the file.
 	Stat() (fs.FileInfo, error)
 	// Fd returns the descriptor, for system calls that read the file at given

@@ -16,6 +16,7 @@ const bearer = "Bearer"
 
 const (
 	metricsPath = "/metrics"
+	readyPath   = "/readyz" // all that it can say
 	debugPath   = "/debug/"
 )
 
@@ -74,7 +75,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 // takes, its server asks.
 func verbOf(path string) string {
 	switch {
-	case path == metricsPath:
+	case path == metricsPath, path == readyPath:
 		return "monitor"
 	case strings.HasPrefix(path, debugPath):
 		return "admin"

@@ -15,7 +15,7 @@ import (
 // own name is made to resolve to 127.0.0.1 (DNS rebinding), it may even read the
 // answers. What gives such requests away are headers that no page can change.
 type guard struct {
-	hosts map[string]bool // further names in Host, in lower case
+	hosts atomic.Pointer[map[string]bool] // further names in Host, in lower case
 	log   *slog.Logger
 
 	refused [numRefusals]atomic.Int64
@@ -36,11 +36,18 @@ const (
 func (r refusal) String() string { return [...]string{"", "host", "origin"}[r] }
 
 func newGuard(hosts []string, log *slog.Logger) *guard {
-	g := &guard{hosts: make(map[string]bool), log: log}
-	for _, name := range hosts {
-		g.hosts[strings.TrimSuffix(strings.ToLower(name), ".")] = true
-	}
+	g := &guard{log: log}
+	g.allow(hosts)
 	return g
+}
+
+// allow makes these the further names.
+func (g *guard) allow(hosts []string) {
+	names := make(map[string]bool)
+	for _, name := range hosts {
+		names[strings.TrimSuffix(strings.ToLower(name), ".")] = true
+	}
+	g.hosts.Store(&names)
 }
 
 // look tells whether a request that came to the local address may be answered.
@@ -65,7 +72,7 @@ func (g *guard) knows(host string) bool {
 		return false
 	}
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	if name == "localhost" || g.hosts[name] {
+	if name == "localhost" || (*g.hosts.Load())[name] {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)

@@ -19,27 +19,68 @@ const spareTime = 2 * time.Second
 // which are marked. One more waits until another is closed.
 type limitListener struct {
 	net.Listener
-	slots, spare chan struct{}
+	slots, spare *slots
 	closed       chan struct{}
 	once         sync.Once
 }
 
-func limitHTTP(l net.Listener, most int) *limitListener {
-	return &limitListener{
-		Listener: l, closed: make(chan struct{}),
-		slots: make(chan struct{}, most), spare: make(chan struct{}, SpareConnections),
+func limitHTTP(l net.Listener, all *slots) *limitListener {
+	return &limitListener{Listener: l, closed: make(chan struct{}), slots: all, spare: newSlots(SpareConnections)}
+}
+
+// slots are places for connections.
+type slots struct {
+	free chan struct{} // holds one for each place that nobody has
+
+	mu   sync.Mutex
+	most int
+	less int // so many places go when they are given back
+}
+
+func newSlots(most int) *slots {
+	s := &slots{free: make(chan struct{}, 1<<30)} // which takes no memory, as its elements take none
+	s.resize(most)
+	return s
+}
+
+// resize makes them so many. Who has one keeps it.
+func (s *slots) resize(most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.less += s.most - most
+	s.most = most
+	for ; s.less < 0; s.less++ {
+		s.free <- struct{}{}
 	}
+	for ; s.less > 0; s.less-- {
+		select {
+		case <-s.free:
+		default:
+			return
+		}
+	}
+}
+
+// release gives a place back.
+func (s *slots) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.less > 0 {
+		s.less--
+		return
+	}
+	s.free <- struct{}{}
 }
 
 // Accept implements net.Listener.
 func (l *limitListener) Accept() (net.Conn, error) {
 	taken := l.slots
 	select {
-	case l.slots <- struct{}{}:
+	case <-l.slots.free:
 	default:
 		select {
-		case l.slots <- struct{}{}:
-		case l.spare <- struct{}{}:
+		case <-l.slots.free:
+		case <-l.spare.free:
 			taken = l.spare
 		case <-l.closed:
 			return nil, net.ErrClosed
@@ -47,14 +88,14 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-taken
+		taken.release()
 		return nil, err
 	}
 	// A place may have become free while none came.
 	if taken == l.spare {
 		select {
-		case l.slots <- struct{}{}:
-			<-taken
+		case <-l.slots.free:
+			taken.release()
 			taken = l.slots
 		default:
 		}
@@ -75,14 +116,14 @@ func (l *limitListener) Close() error {
 // limitedConn gives its place back when it is closed.
 type limitedConn struct {
 	net.Conn
-	slot  chan struct{}
+	slot  *slots
 	until time.Time // when a spare one must have sent its request; zero for others
 	once  sync.Once
 }
 
 func (c *limitedConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slot })
+	c.once.Do(c.slot.release)
 	return err
 }
 

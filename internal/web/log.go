@@ -19,7 +19,7 @@ const logPath = "/log"
 // copied to the client, not sent by sendfile.
 func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	p := s.o.Protocol()
-	a := &logAnswer{w: w, r: r, control: http.NewResponseController(w), timeout: s.o.Timeout}
+	a := &logAnswer{w: w, r: r, control: http.NewResponseController(w), timeout: s.limit.Load().Timeout}
 	if p == nil {
 		a.Error(protocol.ErrBusy)
 		return

@@ -50,7 +50,8 @@ func inWebBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.
 		o.Timeout = timeout
 		s := server.New(o)
 		w := web.New(web.Options{
-			Protocol: func() *server.Server { return s }, Timeout: timeout, IdleTimeout: time.Hour, AllowedHosts: []string{"logd"}, Logger: o.Logger,
+			Protocol: func() *server.Server { return s }, Logger: o.Logger,
+			Limits: web.Limits{Timeout: timeout, IdleTimeout: time.Hour, AllowedHosts: []string{"logd"}, MaxConnections: 100},
 		})
 		network := memnet.New(t)
 		l, err := network.Listen("logd:1775")

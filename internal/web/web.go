@@ -28,18 +28,26 @@ type Options struct {
 	Protocol func() *server.Server
 	// Ready returns why not all requests are taken, or nil.
 	Ready func() error
+	// Checks returns what there is to say of the server in detail, for
+	// /readyz?verbose. Default: nothing.
+	Checks func() []Check
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
 
 	// Auth says who may do what. Default: everybody may do everything.
 	Auth *server.Auth
 
-	Version        string
-	Logger         *slog.Logger  // default: discard
+	Version string
+	Logger  *slog.Logger // default: discard
+	Limits               // the first ones; see SetLimits
+}
+
+// Limits bound what clients can take of a server, and who is taken for one.
+type Limits struct {
 	Timeout        time.Duration // a request, and each write of its answer
-	IdleTimeout    time.Duration
-	AllowedHosts   []string // names that this server has besides localhost
-	MaxConnections int      // and a few more for health and metrics; 0: no limit
+	IdleTimeout    time.Duration // a connection without a request
+	AllowedHosts   []string      // names that this server has besides localhost
+	MaxConnections int           // and a few more for health and metrics; 0 from the start: no limit
 }
 
 // Server serves HTTP. Create it with New.
@@ -49,6 +57,9 @@ type Server struct {
 	pages http.Handler
 	http  *http.Server
 	guard *guard
+	slots *slots
+	idle  idle
+	limit atomic.Pointer[Limits]
 
 	contentTypes atomic.Int64 // requests of another content type, refused
 }
@@ -58,15 +69,18 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger)}
+	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger), slots: newSlots(o.MaxConnections)}
+	s.limit.Store(&o.Limits)
+	s.idle.after = func() time.Duration { return s.limit.Load().IdleTimeout }
 	s.pages = s.newPages()
 	s.http = &http.Server{
 		Handler:           s,
 		ConnContext:       markSpare,
 		ReadHeaderTimeout: min(readHeaderTimeout, o.Timeout),
 		ReadTimeout:       o.Timeout,
-		WriteTimeout:      o.Timeout, // what takes longer sets a deadline of its own
-		IdleTimeout:       o.IdleTimeout,
+		WriteTimeout:      o.Timeout,            // what takes longer sets a deadline of its own
+		IdleTimeout:       365 * 24 * time.Hour, // none: see idle
+		ConnState:         s.idle.changed,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 
@@ -80,12 +94,21 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
+// SetLimits has the server keep to other limits from here on. It does not block.
+// Requests under way keep their deadlines, and connections beyond a lower
+// MaxConnections stay.
+func (s *Server) SetLimits(l Limits) {
+	s.guard.allow(l.AllowedHosts)
+	s.slots.resize(l.MaxConnections)
+	s.limit.Store(&l)
+}
+
 // Serve accepts connections on l until Shutdown or Close, and returns
 // http.ErrServerClosed then. Beyond MaxConnections a few get health and metrics,
 // and more wait for one that ends.
 func (s *Server) Serve(l net.Listener) error {
 	if s.o.MaxConnections > 0 {
-		l = limitHTTP(l, s.o.MaxConnections)
+		l = limitHTTP(l, s.slots)
 	}
 	return s.http.Serve(l)
 }
@@ -110,19 +133,10 @@ func (s *Server) Refused() map[string]int64 {
 // newPages returns what there is to ask for.
 func (s *Server) newPages() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	o := &s.o
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.o.Ready(); err != nil {
-			text := "not ready"
-			if o.Auth == nil { // a stranger is told no names
-				text += ": " + err.Error()
-			}
-			http.Error(w, text, http.StatusServiceUnavailable)
-			return
-		}
-		io.WriteString(w, "ok\n")
-	})
+	for _, path := range []string{"/healthz", "/livez"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	}
+	mux.HandleFunc("GET /readyz", s.serveReady)
 	if s.o.Metrics != nil {
 		mux.Handle("GET /metrics", s.o.Metrics)
 	}
@@ -136,23 +150,66 @@ func (s *Server) newPages() http.Handler {
 	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
 	mux.HandleFunc(logPath, s.serveLog)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		if o.Auth != nil {
+		if s.o.Auth != nil {
 			io.WriteString(w, "logd\n")
 			return
 		}
-		fmt.Fprintf(w, "logd %s\n\n/healthz\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
+		fmt.Fprintf(w, "logd %s\n\n/healthz\n/livez\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
 	})
 	return mux
 }
 
+// Check is one thing that was looked at.
+type Check struct {
+	Name string
+	Err  error // what is wrong with it, or nil
+}
+
+// serveReady tells whether all requests are taken, with ?verbose each thing that was
+// looked at.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	err := s.o.Ready()
+	var text strings.Builder
+	verbose := r.URL.Query().Has("verbose") && s.o.Checks != nil
+	if verbose && s.o.Auth != nil {
+		if r = s.authorize(w, r); r == nil {
+			return
+		}
+	}
+	if verbose {
+		for _, c := range s.o.Checks() {
+			if c.Err != nil {
+				fmt.Fprintf(&text, "fail %s: %v\n", c.Name, c.Err)
+			} else {
+				fmt.Fprintf(&text, "ok %s\n", c.Name)
+			}
+		}
+	}
+	switch {
+	case err != nil && s.o.Auth != nil && !verbose: // a stranger is told no names
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+	case err != nil:
+		http.Error(w, text.String()+"not ready: "+err.Error(), http.StatusServiceUnavailable)
+	case verbose:
+		io.WriteString(w, text.String()+"ready\n")
+	default:
+		io.WriteString(w, "ok\n")
+	}
+}
+
 // openPaths are answered whoever asks, and by whatever name.
-var openPaths = map[string]bool{"/": true, "/healthz": true, "/readyz": true}
+var openPaths = map[string]bool{"/": true, "/healthz": true, "/livez": true, "/readyz": true}
 
 // sparePaths are answered on spare connections.
-var sparePaths = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
+var sparePaths = map[string]bool{"/healthz": true, "/livez": true, "/readyz": true, "/metrics": true}
 
 // ServeHTTP lets a request in to the page that it asks for, if it may.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if timeout := s.limit.Load().Timeout; timeout != s.o.Timeout { // whose deadlines net/http has set
+		control, by := http.NewResponseController(w), time.Now().Add(timeout)
+		control.SetReadDeadline(by) // what these can't set is over
+		control.SetWriteDeadline(by)
+	}
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")

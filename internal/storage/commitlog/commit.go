@@ -13,6 +13,8 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/numbers"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -101,9 +103,9 @@ func (l *Log) append(ctx context.Context, run *Run, placed bool) (topic.Appended
 	if e := l.failed.Load(); e != nil {
 		return topic.Appended{}, ReadOnly(e)
 	}
-	numbered := run.Offset < 0 && l.store.Producers > 0 && hasNumbered(run.Extents)
+	numbered := run.Offset < 0 && l.store.Numbers.Window() > 0 && hasNumbered(run.Extents)
 	if numbered {
-		if err := l.readyNumbers(ctx); err != nil {
+		if err := l.ReadyNumbers(ctx); err != nil {
 			return topic.Appended{}, err
 		}
 	}
@@ -235,9 +237,9 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		l.refuse(group, ReadOnly(e))
 		return nil
 	}
-	l.checkNumbers()
-	err := l.readyHead()
-	if ix := l.head().index(); err == nil && ix.Stale {
+	l.numbers.Check()
+	err := l.parts.ReadyHead()
+	if ix := l.parts.Head().Index(); err == nil && ix.Stale {
 		if err = ix.Settle(); ix.Unsynced != nil {
 			l.refuse(group, l.failWrite("sync index of", ix.File.Name(), l.next.Load(), err))
 			return nil
@@ -266,7 +268,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 			}
 		}
 		if bytes > 0 {
-			f, err := l.pin(l.head(), patient)
+			f, err := l.pin(l.parts.Head(), patient)
 			if err != nil {
 				rest = l.refusePassing("append", group, patient, err)
 				break
@@ -275,16 +277,16 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 				l.refuse(group, err)
 				break
 			}
-			l.lastMillis = l.timeOf(group[0], now)
+			l.parts.LastMillis = l.timeOf(group[0], now)
 			group[0].led.note(l, bytes)
 		}
-		b, m, hasNumbers := l.publish(group[:n], l.lastMillis)
+		b, m, hasNumbers := l.publish(group[:n], l.parts.LastMillis)
 		if led := group[0].led; led != nil {
 			led.Batches, led.Messages = b, m
 		}
 		batches += b
 		messages += m
-		l.settleNumbers(hasNumbers, now)
+		l.numbers.Settle(hasNumbers, now)
 		// All but perhaps the last that was gathered are done.
 		for len(group) > 0 && (group[0].err != nil || group[0].done == len(group[0].extents)) {
 			group = group[1:]
@@ -320,7 +322,7 @@ func (l *Log) refusePassing(op string, group []*appendRequest, patient bool, err
 
 // ungather takes back what gather has done with requests that were not written.
 func (l *Log) ungather(group []*appendRequest) {
-	l.numbers.unstage()
+	l.numbers.Unstage()
 	for _, r := range group {
 		r.err, r.length, r.gathered = nil, 0, r.done
 		for _, x := range r.extents[:r.done] {
@@ -342,10 +344,10 @@ var errNoOffsets = fmt.Errorf("it would end behind the last offset there is, %d;
 // batches that are not to be stored get their outcome, and are passed over.
 func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 	l.iovecs = l.iovecs[:0]
-	head := l.head()
+	head := l.parts.Head()
 	next := l.next.Load()
-	size := next - head.base
-	table := l.numbers.table
+	size := next - head.Base
+	knows := l.numbers.Knows()
 	var batches int64
 	for _, r := range group {
 		if n > 0 && r.led == nil && (r.placed || group[0].placed) {
@@ -365,7 +367,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 			n++
 			continue
 		}
-		if r.numbered && table == nil {
+		if r.numbered && !knows {
 			r.err = topic.ErrBusy // it has gone out of memory a moment ago
 			n++
 			continue
@@ -377,11 +379,11 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 		for r.gathered < len(r.extents) {
 			x := &r.extents[r.gathered]
 			var number producers.Batch
-			if table != nil && x.Numbered {
-				number = numberOf(r.data[r.length:][:x.Len], next+bytes)
+			if knows && x.Numbered {
+				number = numbers.NumberOf(r.data[r.length:][:x.Len], next+bytes)
 			}
 			if r.numbered && x.Numbered {
-				if o, store := l.ask(&number, batches); !store {
+				if o, store := l.numbers.Ask(&number, l.appended.Load()+batches); !store {
 					l.takePiece(r, piece)
 					r.length += x.Len
 					piece = r.length
@@ -395,8 +397,8 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, full bool) {
 				full = true
 				break
 			}
-			if table != nil {
-				l.numbers.stage(&number)
+			if knows {
+				l.numbers.Stage(&number)
 			}
 			r.length += x.Len
 			bytes += x.Len
@@ -440,8 +442,8 @@ func (r *appendRequest) passOver(o topic.Outcome) {
 
 // writeHead writes iovecs to the end of the head partition, whose file f is.
 func (l *Log) writeHead(f vfs.File) error {
-	head := l.head()
-	pos := l.next.Load() - head.base
+	head := l.parts.Head()
+	pos := l.next.Load() - head.Base
 	if e := l.failed.Load(); e != nil {
 		return ReadOnly(e)
 	}
@@ -453,14 +455,14 @@ func (l *Log) writeHead(f vfs.File) error {
 	// not be there after a restart, nor after a power cut.
 	if n > 0 {
 		if terr := f.Truncate(pos); terr != nil {
-			return inDoubt(l.failWrite("truncate after a partial write", head.file.Name(), l.next.Load(), errors.Join(err, terr)))
+			return inDoubt(l.failWrite("truncate after a partial write", head.File.Name(), l.next.Load(), errors.Join(err, terr)))
 		}
-		if serr := l.syncFile(f, "sync after a partial write", head.file, l.next.Load()); serr != nil {
+		if serr := l.syncFile(f, "sync after a partial write", head.File, l.next.Load()); serr != nil {
 			return errors.Join(serr, err)
 		}
 	}
 	if !files.Transient(err) {
-		return l.failWrite("write", head.file.Name(), l.next.Load(), err)
+		return l.failWrite("write", head.File.Name(), l.next.Load(), err)
 	}
 	return l.passingRefusal("append", err)
 }
@@ -469,9 +471,9 @@ func (l *Log) writeHead(f vfs.File) error {
 // harm. The first of a row is logged.
 func (l *Log) passingRefusal(op string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
-		return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
+		return l.failWrite(op, l.parts.Head().File.Name(), l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
 	}
-	e := &Error{Op: op, Topic: l.name, File: l.head().file.Name(), Offset: l.next.Load(), Err: err}
+	e := &Error{Op: op, Topic: l.name, File: l.parts.Head().File.Name(), Offset: l.next.Load(), Err: err}
 	if l.lastRefusal.Swap(e) == nil {
 		if files.NoRoom(err) {
 			l.store.Owner.FreeRoom()
@@ -490,7 +492,7 @@ func (l *Log) accepting() {
 
 // refuse answers what is left of the group with err. Caller holds writer.
 func (l *Log) refuse(group []*appendRequest, err error) {
-	l.numbers.unstage()
+	l.numbers.Unstage()
 	refuse(group, err)
 }
 
@@ -509,7 +511,7 @@ var errPanic = errors.New("panic")
 // what it has in memory is not known to fit what is on disk. What was written
 // before can still be synced.
 func (l *Log) panicked(op string, r any) error {
-	return l.failWrite(op, l.head().file.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
+	return l.failWrite(op, l.parts.Head().File.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))
 }
 
 // failOnPanic is to be deferred by who changes the log. It is called before the
@@ -524,7 +526,7 @@ func (l *Log) failOnPanic(op string) {
 // publish makes what writeHead wrote part of the log: the index first, then
 // the end that readers look at.
 func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages int64, numbered bool) {
-	head := l.head()
+	head := l.parts.Head()
 	next := l.next.Load()
 	for _, r := range group {
 		if r.err != nil {
@@ -542,9 +544,9 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 				}
 				*o = topic.Outcome{Offset: next, End: next + x.Len, Ordinal: l.appended.Load() + batches + 1}
 			}
-			l.indexBatch(head, next-head.base, millis)
-			l.headSum.Messages += int64(x.Messages)
-			l.headSum.Batches++
+			l.indexBatch(head, next-head.Base, millis)
+			l.parts.HeadSum.Messages += int64(x.Messages)
+			l.parts.HeadSum.Batches++
 			next += x.Len
 			batches++
 			messages += int64(x.Messages)
@@ -556,7 +558,7 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 			r.result.Outcomes = r.outcomes[:r.done]
 		}
 	}
-	head.end.Store(next)
+	head.End.Store(next)
 	l.next.Store(next)
 	l.appended.Add(batches)
 	return batches, messages, numbered
@@ -564,16 +566,16 @@ func (l *Log) publish(group []*appendRequest, millis int64) (batches, messages i
 
 // indexBatch notes the batch at pos in the head's totals and, if it wants an
 // entry, in its index.
-func (l *Log) indexBatch(head *partition, pos, millis int64) {
-	if l.headSum.Batches == 0 {
-		l.headSum.First = millis
+func (l *Log) indexBatch(head *partition.Partition, pos, millis int64) {
+	if l.parts.HeadSum.Batches == 0 {
+		l.parts.HeadSum.First = millis
 	}
-	l.headSum.Last = millis
-	if !head.index().Wants(pos, millis) {
+	l.parts.HeadSum.Last = millis
+	if !head.Index().Wants(pos, millis) {
 		return
 	}
-	err := head.index().Add(index.Entry{Pos: pos, Messages: l.headSum.Messages, Batches: l.headSum.Batches, Millis: millis})
+	err := head.Index().Add(index.Entry{Pos: pos, Messages: l.parts.HeadSum.Messages, Batches: l.parts.HeadSum.Batches, Millis: millis})
 	if err != nil {
-		l.store.Logger.Warn("index entry not written", "file", head.index().File.Name(), "err", err)
+		l.store.Logger.Warn("index entry not written", "file", head.Index().File.Name(), "err", err)
 	}
 }

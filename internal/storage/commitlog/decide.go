@@ -33,7 +33,7 @@ func (l *Log) Decide(k topic.Limits, now time.Time) (oldest int64, all bool, err
 	if l.Deleted() {
 		return 0, false, topic.ErrDeleted
 	}
-	parts := l.partitions()
+	parts := l.parts.All()
 	v := l.ages(parts, now.UnixMilli())
 	n := v.Expired(k)
 	if n == len(parts)-1 && k.Age > 0 && !v.Unsure {
@@ -49,16 +49,16 @@ func (l *Log) Decide(k topic.Limits, now time.Time) (oldest int64, all bool, err
 // headExpired reports whether the newest batch of the head is older than what is kept,
 // with all before it gone. Caller holds writer.
 func (l *Log) headExpired(k topic.Limits, now time.Time) (bool, error) {
-	head := l.head()
-	if l.failed.Load() != nil || head.end.Load() == head.base {
+	head := l.parts.Head()
+	if l.failed.Load() != nil || head.End.Load() == head.Base {
 		return false, nil
 	}
-	if err := l.readyHead(); err != nil {
+	if err := l.parts.ReadyHead(); err != nil {
 		return false, err
 	}
-	parts := l.partitions()
+	parts := l.parts.All()
 	v := l.ages(parts, now.UnixMilli())
-	v.Partitions[len(parts)-1].Last = l.headSum.Last
+	v.Partitions[len(parts)-1].Last = l.parts.HeadSum.Last
 	return v.Expired(k) == len(parts)-1 && v.HeadExpired(k), nil
 }
 
@@ -66,7 +66,7 @@ func (l *Log) headExpired(k topic.Limits, now time.Time) (bool, error) {
 // that are readable. Partitions that were begun since stay: nothing was decided
 // about them.
 func (l *Log) upTo(base int64, now time.Time) int64 {
-	v := l.ages(l.partitions(), now.UnixMilli())
+	v := l.ages(l.parts.All(), now.UnixMilli())
 	n := 0
 	for v.Partitions[n].Base < base {
 		n++
@@ -85,5 +85,5 @@ func (l *Log) retireHead(k topic.Limits, now time.Time) (begun int64, err error)
 	if err := l.rotate(); err != nil {
 		return -1, err
 	}
-	return l.head().base, l.syncFolder() // its name tells which offsets were given out
+	return l.parts.Head().Base, l.syncFolder() // its name tells which offsets were given out
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -34,9 +35,9 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	_, held := l.released()
 
-	gone := false
+	gone, from := false, l.dir()
 	l.folder.Take(func() bool {
-		kept, gone, err = l.store.Deleted.Take(l.dir(), l.id, now)
+		kept, gone, err = l.store.Deleted.Take(l.dir(), l.parts.ID, now)
 		return gone
 	})
 	if err != nil {
@@ -61,6 +62,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	}
 	l.failed.Store(why)
 	l.store.Owner.Gone(l)
+	LeaveNew(l.store.FS, from)
 	l.letGo()
 	if h := l.store.Holder; h != nil {
 		for _, p := range held {
@@ -74,10 +76,10 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 // letGo closes the files of a log that was deleted, but for those that somebody
 // reads. Caller holds writer and leads the sync group.
 func (l *Log) letGo() {
-	l.unpinIf(func(*partition) bool { return true })
-	for _, p := range append(l.partitions(), l.condemned...) {
-		p.file.Drop()
-		p.index().File.Drop()
+	l.unpinIf(func(*partition.Partition) bool { return true })
+	for _, p := range append(l.parts.All(), l.condemned...) {
+		p.File.Drop()
+		p.Index().File.Drop()
 	}
 	l.journal.File.Drop()
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -66,7 +67,7 @@ func (l *Log) markHooked(base int64) error {
 	}
 	known := l.journal.Held()
 	due, hooked := known.Due, known.Hooked[base]
-	held := slices.ContainsFunc(l.partitions(), func(p *partition) bool { return p.base == base && base < due })
+	held := slices.ContainsFunc(l.parts.All(), func(p *partition.Partition) bool { return p.Base == base && base < due })
 	switch {
 	case !held:
 		return topic.ErrNotFound
@@ -75,7 +76,7 @@ func (l *Log) markHooked(base int64) error {
 	}
 	// The oldest goes at once. On a full disk that can't be written down first: a
 	// crash in between runs its hook again.
-	if err := l.record(journal.Hooked, base); err != nil && !(files.NoRoom(err) && base == l.begin()) {
+	if err := l.record(journal.Hooked, base); err != nil && !(files.NoRoom(err) && base == l.parts.Begin()) {
 		return err
 	} else if err != nil {
 		l.journal.Remember(journal.Hooked, base)
@@ -90,7 +91,7 @@ func (l *Log) removeHeld(offset int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.KeepFree == 0 {
+	if err := l.AdvanceOldest(oldest); err != nil || len(held) == 0 || l.store.KeepFree.Load() == 0 {
 		return err
 	}
 	return l.removeByForce(held)
@@ -100,7 +101,7 @@ func (l *Log) removeHeld(offset int64) error {
 // Settings that change later do not take that back: a hook may have been run
 // on the strength of it.
 func (l *Log) setDue(offset int64) error {
-	if l.journal.Held().Due >= offset || offset == l.begin() {
+	if l.journal.Held().Due >= offset || offset == l.parts.Begin() {
 		return nil
 	}
 	// On a full disk it is noted until the next start, at which retention notes
@@ -117,15 +118,15 @@ func (l *Log) setDue(offset int64) error {
 // partitions that are not.
 func (l *Log) released() (oldest int64, held []Held) {
 	h := l.journal.Held()
-	parts := l.partitions()
-	oldest = parts[0].base
+	parts := l.parts.All()
+	oldest = parts[0].Base
 	for i, p := range parts[:len(parts)-1] {
-		next := parts[i+1].base // behind the end, if bytes are missing there
+		next := parts[i+1].Base // behind the end, if bytes are missing there
 		switch {
 		case next > h.Due:
 			return oldest, held
-		case !h.Hooked[p.base]:
-			held = append(held, Held{Topic: l.name, File: p.file.Name(), Base: p.base, End: p.end.Load()})
+		case !h.Hooked[p.Base]:
+			held = append(held, Held{Topic: l.name, File: p.File.Name(), Base: p.Base, End: p.End.Load()})
 		case len(held) == 0:
 			oldest = next
 		}
@@ -136,7 +137,7 @@ func (l *Log) released() (oldest int64, held []Held) {
 // removeByForce removes partitions that are held, the oldest first, while the
 // disk has less room than is to be kept.
 func (l *Log) removeByForce(held []Held) error {
-	s := l.store
+	s, keep := l.store, l.store.KeepFree.Load()
 	// A file that somebody still reads, its hook for one, gives its room back
 	// later: it counts from its removal on.
 	var before, removed int64
@@ -148,24 +149,24 @@ func (l *Log) removeByForce(held []Held) error {
 		if i == 0 {
 			before = free
 		}
-		if max(free, before+removed) >= s.KeepFree {
+		if max(free, before+removed) >= keep {
 			return nil
 		}
-		parts := l.partitions()
-		at := findPartition(parts, h.Base)
-		if at < 0 || at+1 == len(parts) || parts[at].base != h.Base {
+		parts := l.parts.All()
+		at := partition.Find(parts, h.Base)
+		if at < 0 || at+1 == len(parts) || parts[at].Base != h.Base {
 			continue // gone meanwhile
 		}
-		next := parts[at+1].base
+		next := parts[at+1].Base
 		if err := l.AdvanceOldest(next); err != nil {
 			return err
 		}
-		if l.begin() < next {
+		if l.parts.Begin() < next {
 			return nil // it may not go yet
 		}
 		removed += h.End - h.Base
 		s.Logger.Error("partition was removed although its delete hook has not succeeded: the disk is short of space",
-			"topic", l.name, "file", h.File, "free", free, "keep-free", s.KeepFree)
+			"topic", l.name, "file", h.File, "free", free, "keep-free", keep)
 		s.Forced.Add(1)
 		s.Holder.Gone(h)
 	}

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/logd-dev/logd/internal/producers"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -32,7 +31,7 @@ func (in Inside) Member() *syncs.Member { return &in.l.member }
 func (in Inside) Journal() *journal.Journal { return &in.l.journal }
 
 // HeadIndex returns the index of the newest partition.
-func (in Inside) HeadIndex() *index.Index { return in.l.head().index() }
+func (in Inside) HeadIndex() *index.Index { return in.l.parts.Head().Index() }
 
 // Compact writes the journal anew.
 func (in Inside) Compact() error { return in.l.journal.Compact(0, in.l.renewJournal) }
@@ -43,17 +42,8 @@ func (in Inside) Trimmed() int64 {
 	return batches
 }
 
-// Appended returns how many batches were appended since the log was opened.
-func (in Inside) Appended() int64 { return in.l.appended.Load() }
-
-// Unchecked reports whether a partition may never have been whole.
-func (in Inside) Unchecked(p Partition) bool { return p.p.base < in.l.uncheckedBefore }
-
-// Rescan makes the index of a partition anew, and sets aside what is damaged.
-func (in Inside) Rescan(p Partition) error { return in.l.rescan(p.p, p.p.index()) }
-
 // SetAside sets a range of a partition aside.
-func (in Inside) SetAside(p Partition, r Range) { in.l.setAside(p.p, r) }
+func (in Inside) SetAside(p Partition, r Range) { in.l.parts.SetAside(p.p, r) }
 
 // Tell tells the readable end, also one before that which was told.
 func (in Inside) Tell(offset int64) { in.l.told.Store(offset) }
@@ -70,29 +60,15 @@ func (in Inside) SyncNames() error { return in.l.syncNames() }
 // Pinned returns the files that are kept open until they are synced.
 func (in Inside) Pinned() (pinned []*files.File) {
 	for _, p := range in.l.pinned {
-		pinned = append(pinned, p.file)
+		pinned = append(pinned, p.File)
 	}
 	return pinned
 }
 
 // RetireHead does the first half of what Retain does with an expired log.
 func (in Inside) RetireHead(now time.Time) (begun int64, err error) {
-	return in.l.retireHead(in.l.store.Limits, now)
+	return in.l.retireHead(in.l.limits(), now)
 }
 
 // UpTo returns what the second half advances to.
 func (in Inside) UpTo(base int64, now time.Time) int64 { return in.l.upTo(base, now) }
-
-// Numbers has f see the table of numbered batches, while nobody uses it, and takes what
-// it returns in its place. cached is the one that the cache has, or nil. It reports
-// whether the table is in memory, and is what the log says: else f is not called.
-func (in Inside) Numbers(f func(table, cached *producers.Table) *producers.Table) bool {
-	cached, _ := in.l.readNumbers(*in.l.journal.Damaged())
-	in.l.writer.Lock()
-	defer in.l.writer.Unlock()
-	if !in.l.hasNumbers() {
-		return false
-	}
-	in.l.numbers.table = f(in.l.numbers.table, cached)
-	return true
-}

@@ -15,36 +15,18 @@ func (l *Log) record(kind journal.Kind, ints ...int64) error {
 	return nil
 }
 
-// setTotals notes what a complete partition holds, and has the journal know.
-func (l *Log) setTotals(p *partition, sum journal.Totals) {
-	p.sum.Store(&sum)
-	end := journal.PartitionEnd{End: p.end.Load(), Totals: sum}
-	if err := l.journal.Complete(p.base, end, func() bool { return l.lost(p) }); err != nil {
-		// The totals can be had from the partition itself.
-		l.store.Logger.Warn("journal record not written", "topic", l.name, "err", err)
-	}
-}
-
-// recounts notes that the journal does not know any more what the head holds. A
-// start that finds otherwise counts it anew.
-func (l *Log) recounts() {
-	if err := l.journal.Recount(); err != nil {
-		l.store.Logger.Warn("journal record not written", "topic", l.name, "err", err)
-	}
-}
-
 // markClean writes the clean record, durably, unless it is there already.
 // Caller holds writer; the log is synced.
 func (l *Log) markClean() error {
 	next := l.next.Load()
-	head := l.head()
-	l.takeCount(head)
-	if !head.ready.Load() || l.journal.IsClosed(next) {
+	head := l.parts.Head()
+	l.parts.TakeCount(head)
+	if !head.Ready.Load() || l.journal.IsClosed(next) {
 		// Nothing was read or written since recovery: its marks are good.
 		return nil
 	}
-	l.flushIndex(head)
-	if err := l.journal.Close(next, l.headSum); err != nil {
+	l.parts.FlushIndex(head)
+	if err := l.journal.Close(next, l.parts.HeadSum); err != nil {
 		return &Error{Op: "close", Topic: l.name, File: l.journal.File.Name(), Offset: next, Err: err}
 	}
 	return nil
@@ -94,7 +76,7 @@ func (l *Log) mark(now time.Time, synced int64) {
 	// block along with each mark bounds how many a crash forgets.
 	if l.writer.TryLock() {
 		defer l.writer.Unlock()
-		l.flushIndex(l.head())
+		l.parts.FlushIndex(l.parts.Head())
 	}
 }
 

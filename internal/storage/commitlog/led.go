@@ -105,7 +105,7 @@ func (l *Log) ledGroup(r *LedRun, result *LedResult) []*appendRequest {
 		numbered = numbered || hasNumbered(part.Extents)
 	}
 	for _, g := range group {
-		g.numbered = numbered && l.store.Producers > 0 // all of them, so that all are refused
+		g.numbered = numbered && l.store.Numbers.Window() > 0 // all of them, so that all are refused
 	}
 	return group
 }
@@ -137,7 +137,7 @@ func (l *Log) rollsFor(r *appendRequest, bytes int64) bool {
 	if r.led == nil {
 		return false
 	}
-	size := l.next.Load() - l.head().base
+	size := l.next.Load() - l.parts.Head().Base
 	return size > 0 && size+bytes > r.led.partitionSize
 }
 
@@ -146,19 +146,9 @@ func (res *LedResult) note(l *Log, bytes int64) {
 	if res == nil {
 		return
 	}
-	res.Bytes, res.Millis = bytes, l.lastMillis
-	res.Roll = l.next.Load() == l.head().base
+	res.Bytes, res.Millis = bytes, l.parts.LastMillis
+	res.Roll = l.next.Load() == l.parts.Head().Base
 	for _, b := range l.iovecs {
 		res.CRC = crc32.Update(res.CRC, castagnoli, b)
 	}
-}
-
-// ReadyNumbers returns when the table of the log's numbered batches is in memory, as
-// AppendLed needs it. The error is ErrBusy if that takes long, or can't be done: with
-// Shared.Managed, because some of the batches are set aside that it would know.
-func (l *Log) ReadyNumbers(ctx context.Context) error {
-	if l.store.Producers <= 0 {
-		return nil
-	}
-	return l.readyNumbers(ctx)
 }

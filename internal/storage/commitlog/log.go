@@ -31,9 +31,9 @@
 // # Concurrency and lock order
 //
 // All methods of Log are safe for concurrent use. Locks are taken in this order:
-// Log.trimming, numbers.keeping, Log.writer, partition.loading, Log.syncing,
+// Log.trimming, numbers.Book.Keeping, Log.writer, partition.loading, Log.syncing,
 // journal.Journal, files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those
-// of syncs.Queue, then the leaves: commitQueue, watchers, numbers.mu, Log.pinnedMu,
+// of syncs.Queue, then the leaves: commitQueue, watchers, numbers.Book, Log.pinnedMu,
 // files.Cache. Those of a store come before them, but for its leaves.
 package commitlog
 
@@ -42,15 +42,15 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/storage/files"
-	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/numbers"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -65,22 +65,20 @@ type Error = layout.Error
 type Log struct {
 	store  *Shared
 	name   string
-	id     journal.ID
 	made   bool // since the store was opened, with its name
 	folder *files.Folder
 
 	// writer is held by whoever changes the log: the leader of a group of
 	// appends, rotation, truncation, close. It guards the fields up to the
 	// next blank line and the growth of all that follow.
-	writer  sync.Mutex
-	headSum journal.Totals // of the head partition
-	iovecs  [][]byte
+	writer sync.Mutex
+	iovecs [][]byte
 
 	queue   commitQueue
-	numbers numbers
+	numbers numbers.Book
 
-	// What readers see. parts is never empty; the last one is the head.
-	parts  atomic.Pointer[[]*partition]
+	// What readers see.
+	parts  partition.List
 	next   atomic.Int64          // offset the next batch gets: all before is flushed
 	synced atomic.Int64          // all before is on stable storage
 	told   atomic.Int64          // by SetReadable
@@ -118,82 +116,24 @@ type Log struct {
 	// trimming is held while partitions are removed; before writer. condemned are
 	// those that are no longer served and whose files are still to go.
 	trimming  sync.Mutex
-	condemned []*partition
-	trimmedTo atomic.Int64 // the highest offset that AdvanceOldest was told
+	condemned []*partition.Partition
 
 	// pinned are the partitions whose descriptor is kept from the first write
 	// that was not synced until the sync: the descriptor through which a page
 	// was written is the one whose sync reports that it could not be.
 	pinnedMu sync.Mutex
-	pinned   []*partition
+	pinned   []*partition.Partition
 
-	adopted         bool  // opened without a journal; for recovery
-	uncheckedBefore int64 // the partitions before it may never have been whole; -1: all are; see journal.Adopted
-	journal         journal.Journal
-	created         int64     // when the topic was, or its folder of the 0.3 layout first opened, ms
-	lastMark        time.Time // when the newest synced record was written; the leader of the sync group has it
+	adopted  bool // opened without a journal; for recovery
+	journal  journal.Journal
+	lastMark time.Time // when the newest synced record was written; the leader of the sync group has it
 
 	// Times, in ms since 1970: see clock.go.
-	lastMillis    int64        // of the newest batch; guarded by writer
-	clockBehind   bool         // the clock was found behind it, which was said; guarded by writer
-	timesKept     *partition   // whose index has been made durable since the clock went behind; guarded by writer
-	newestRemoved atomic.Int64 // of what retention has removed
+	clockBehind   bool                 // the clock was found behind it, which was said; guarded by writer
+	timesKept     *partition.Partition // whose index has been made durable since the clock went behind; guarded by writer
+	newestRemoved atomic.Int64         // of what retention has removed
 
 	watchers watchers
-}
-
-// partition is one file of a log.
-type partition struct {
-	base int64
-	file *files.File
-	end  atomic.Int64 // offset after its last byte; grows in the head alone
-
-	// ix is the index. Another one takes its place when it, or the partition, is
-	// found damaged; who uses the old one meanwhile may get an error from it.
-	ix atomic.Pointer[index.Index]
-
-	// sum is what a complete partition holds; nil while that is not known.
-	sum atomic.Pointer[journal.Totals]
-
-	// loading is held while the index is read or rebuilt; ready tells that it
-	// was.
-	loading sync.Mutex
-	ready   atomic.Bool
-
-	// counted is what a head holds, counted since the writer looked last.
-	counted atomic.Pointer[journal.Totals]
-
-	doubted atomic.Pointer[doubt] // by retention; nil if it was not
-
-	pinned bool // guarded by log.pinnedMu
-}
-
-func (l *Log) newPartition(base, end int64) *partition {
-	p := &partition{base: base, file: l.file(layout.Partition("", base))}
-	p.ix.Store(l.newIndex(p))
-	p.end.Store(end)
-	return p
-}
-
-func (l *Log) newIndex(p *partition) *index.Index {
-	return index.New(l.file(layout.Index("", p.base)), l.id, p.base)
-}
-
-// file returns a file in the topic's folder.
-func (l *Log) file(name string) *files.File {
-	return l.store.Files.FileIn(l.folder, name)
-}
-
-// lost reports whether a partition is not one of the log's any more.
-func (l *Log) lost(p *partition) bool { return !slices.Contains(l.partitions(), p) }
-
-func (p *partition) index() *index.Index { return p.ix.Load() }
-
-func (l *Log) partitions() []*partition { return *l.parts.Load() }
-
-func (l *Log) head() *partition {
-	parts := l.partitions()
-	return parts[len(parts)-1]
 }
 
 // dir returns the folder that the log's files are in. Who uses it to find a file
@@ -205,11 +145,11 @@ func (l *Log) Name() string { return l.name }
 
 // ID returns the topic's identity, which another topic of the same name does
 // not have.
-func (l *Log) ID() [16]byte { return l.id }
+func (l *Log) ID() [16]byte { return l.parts.ID }
 
 // Oldest returns the first offset that is still stored and not set aside.
 func (l *Log) Oldest() int64 {
-	oldest := l.begin()
+	oldest := l.parts.Begin()
 	for _, r := range *l.journal.Damaged() {
 		if r.From <= oldest {
 			oldest = max(oldest, r.To)
@@ -217,9 +157,6 @@ func (l *Log) Oldest() int64 {
 	}
 	return oldest
 }
-
-// begin returns where the oldest partition begins.
-func (l *Log) begin() int64 { return l.partitions()[0].base }
 
 // Next returns the offset that the next batch will get.
 func (l *Log) Next() int64 { return l.next.Load() }
@@ -308,8 +245,8 @@ func (l *Log) NameMade(rootSeen int64) {
 // start writes the journal and makes the first partition of a new topic, which begins
 // at base. It returns where it has failed.
 func (l *Log) start(id journal.ID, base, created int64) (file string, err error) {
-	l.id = id
-	l.created = created
+	l.parts.ID = id
+	l.parts.Created = created
 	state := journal.NewState()
 	state.ID, state.Created = id, created
 	state.Trimmed.Oldest, state.Synced = base, base
@@ -320,7 +257,7 @@ func (l *Log) start(id journal.ID, base, created int64) (file string, err error)
 	if err != nil {
 		return layout.Partition(l.dir(), base), err
 	}
-	l.parts.Store(&[]*partition{head})
+	l.parts.Set([]*partition.Partition{head})
 	l.next.Store(base)
 	l.synced.Store(base)
 	return "", nil
@@ -328,34 +265,39 @@ func (l *Log) start(id journal.ID, base, created int64) (file string, err error)
 
 // newLog returns the log of the topic whose folder dir is.
 func newLog(s *Shared, dir string) *Log {
-	l := &Log{store: s, name: layout.TopicOf(dir), folder: files.NewFolder(dir), uncheckedBefore: -1}
+	l := &Log{store: s, name: layout.TopicOf(dir), folder: files.NewFolder(dir)}
+	p := &l.parts
+	p.Topic, p.Folder, p.Files, p.FS, p.Logger, p.Clock = l.name, l.folder, s.Files, s.FS, s.Logger, s.Clock
+	p.Journal, p.Writer, p.Dirty, p.Unchecked = &l.journal, &l.writer, &l.member.FolderDirty, -1
 	l.syncing = syncs.Group{Queue: s.Syncs, Synced: &l.synced, Failed: l.Unsyncable}
 	l.member.Sync, l.member.Parent = l.syncFiles, path.Dir(dir)
-	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = l.file(layout.JournalFile("")), l.Unsyncable, l.syncFolder
+	l.journal.File, l.journal.Unsyncable, l.journal.SyncFolder = p.FileOf(layout.JournalFile("")), l.Unsyncable, l.syncFolder
 	l.journal.Changed = func() { l.store.Troubles.Add(1) }
 	l.journal.Failed = func(err error) error { return l.fail("sync", l.journal.File.Name(), -1, err) }
 	l.journal.Load(journal.NewState(), 0)
+	l.numbers.Keeper, l.numbers.Log, l.numbers.Folder = s.Numbers, numbered{l}, l.folder
+	l.numbers.Journal, l.numbers.Writer = &l.journal, &l.writer
 	return l
 }
 
 // createPartition makes an empty partition file, which must not exist unless
 // it is empty.
-func (l *Log) createPartition(base int64) (*partition, error) {
-	p := l.newPartition(base, base)
+func (l *Log) createPartition(base int64) (*partition.Partition, error) {
+	p := l.parts.New(base, base)
 	if err := l.makeFile(p); err != nil {
 		return nil, err
 	}
-	p.ready.Store(true)
+	p.Ready.Store(true)
 	return p, nil
 }
 
 // makeFile makes the file of a partition that is empty.
-func (l *Log) makeFile(p *partition) error {
-	f, err := p.file.Acquire(files.ToCreate)
+func (l *Log) makeFile(p *partition.Partition) error {
+	f, err := p.File.Acquire(files.ToCreate)
 	if err != nil {
 		return err
 	}
-	defer p.file.Release()
+	defer p.File.Release()
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -365,7 +307,7 @@ func (l *Log) makeFile(p *partition) error {
 		return fmt.Errorf("file exists with %d bytes: %w", st.Size(), fs.ErrExist)
 	}
 	// An index that was left behind by a crash may be of other batches.
-	if err := l.dropIndex(p); err != nil {
+	if err := l.parts.DropIndex(p); err != nil {
 		return err
 	}
 	l.member.FolderDirty.Store(true)
@@ -386,36 +328,20 @@ func (l *Log) rotate() error { return l.rotateTo(l.next.Load()) }
 // rotateTo is rotate to an offset at or behind next, which is next then: what is between is
 // set aside. Caller holds writer.
 func (l *Log) rotateTo(offset int64) error {
-	old := l.head()
+	old := l.parts.Head()
 	p, err := l.createPartition(offset)
 	if err != nil {
 		return err
 	}
-	l.flushIndex(old)
-	l.numbers.rolled = true
-	sum := l.headSum
-	l.headSum = journal.Totals{}
-	l.addPartition(p)
+	l.parts.FlushIndex(old)
+	l.numbers.Rolled()
+	sum := l.parts.HeadSum
+	l.parts.HeadSum = journal.Totals{}
+	l.parts.Add(p)
 	l.next.Store(offset)
-	l.setTotals(old, sum)
-	l.store.Logger.Debug("partition begun", "topic", l.name, "base", p.base)
+	l.parts.SetTotals(old, sum)
+	l.store.Logger.Debug("partition begun", "topic", l.name, "base", p.Base)
 	return nil
-}
-
-func (l *Log) addPartition(p *partition) {
-	old := l.partitions()
-	parts := make([]*partition, len(old)+1)
-	copy(parts, old)
-	parts[len(old)] = p
-	l.parts.Store(&parts)
-}
-
-// flushIndex writes what the index has in memory alone. Caller holds writer.
-func (l *Log) flushIndex(p *partition) {
-	if err := p.index().Flush(); err != nil {
-		l.store.Logger.Warn("index not written; it will be rebuilt when it is needed",
-			"file", p.index().File.Name(), "err", err)
-	}
 }
 
 // TopicStats is the state of one topic at a moment.
@@ -432,13 +358,13 @@ type TopicStats struct {
 // Stats returns the state of the log at a moment. It reads no files.
 func (l *Log) Stats() TopicStats {
 	st := TopicStats{Topic: l.name, Next: l.next.Load(), Err: l.readOnly()}
-	parts := l.partitions()
+	parts := l.parts.All()
 	st.Oldest, st.Partitions = l.Oldest(), len(parts)
 	st.Unsynced = max(st.Next-l.synced.Load(), 0)
 	for _, r := range *l.journal.Damaged() {
 		st.Damaged += r.To - r.From
 	}
-	st.Bytes = max(st.Next-parts[0].base-st.Damaged, 0)
+	st.Bytes = max(st.Next-parts[0].Base-st.Damaged, 0)
 	return st
 }
 
@@ -457,9 +383,9 @@ func (l *Log) Close() error {
 	l.failed.CompareAndSwap(nil, closed)
 	l.syncFailed.CompareAndSwap(nil, closed)
 	if err == nil {
-		l.closeNumbers()
+		l.numbers.Close()
 		err = l.markClean()
 	}
-	l.unpinIf(func(*partition) bool { return true })
+	l.unpinIf(func(*partition.Partition) bool { return true })
 	return err
 }

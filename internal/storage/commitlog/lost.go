@@ -8,6 +8,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 )
 
 // Lost notes that the bytes from one offset up to another, between which batches begin and
@@ -34,14 +35,14 @@ func (l *Log) Lost(ctx context.Context, from, to int64) error {
 			return refillError(err)
 		}
 		r := layout.Range{From: min(from, l.next.Load()), To: to}
-		if begin := l.begin(); from < begin {
+		if begin := l.parts.Begin(); from < begin {
 			r.To = max(to, begin)
 			if err := l.beginBefore(layout.Range{From: from, To: begin}); err != nil {
 				return err
 			}
 		}
-		for _, p := range l.partitions() {
-			part := layout.Range{From: max(r.From, p.base), To: min(r.To, p.end.Load())}
+		for _, p := range l.parts.All() {
+			part := layout.Range{From: max(r.From, p.Base), To: min(r.To, p.End.Load())}
 			if part.From < part.To {
 				if err := l.loseOf(p, part); err != nil {
 					return err
@@ -82,13 +83,13 @@ func (l *Log) beginBefore(r layout.Range) error {
 	if _, err := l.journal.Record(journal.Append(records, journal.Damaged, r.From, r.To)); err != nil {
 		return refillError(&Error{Op: "write journal of", Topic: l.name, File: l.journal.File.Name(), Offset: r.From, Err: err})
 	}
-	parts := slices.Insert(slices.Clone(l.partitions()), 0, p)
-	l.parts.Store(&parts)
+	parts := slices.Insert(slices.Clone(l.parts.All()), 0, p)
+	l.parts.Set(parts)
 	return nil
 }
 
 // loseOf sets aside what of a range in a partition is not: its index has counted that.
-func (l *Log) loseOf(p *partition, r layout.Range) error {
+func (l *Log) loseOf(p *partition.Partition, r layout.Range) error {
 	fresh := []layout.Range{r}
 	for _, known := range *l.journal.Damaged() {
 		fresh = layout.Without(fresh, known)
@@ -96,8 +97,8 @@ func (l *Log) loseOf(p *partition, r layout.Range) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := retryOnce(func() error { return l.ensureIndex(p) }); err != nil {
-		return &Error{Op: "set aside", Topic: l.name, File: p.file.Name(), Offset: r.From, Err: err}
+	if err := partition.RetryOnce(func() error { return l.parts.EnsureIndex(p) }); err != nil {
+		return &Error{Op: "set aside", Topic: l.name, File: p.File.Name(), Offset: r.From, Err: err}
 	}
 	return l.remake(p, r.From, func(known []index.Entry) ([]index.Entry, error) {
 		// HEALED of what was not set aside says only that what was counted does not hold.
@@ -120,14 +121,14 @@ func (l *Log) noteLost(r layout.Range) error {
 func (l *Log) goOnAt(offset int64) error {
 	l.writer.Lock()
 	defer l.writer.Unlock()
-	head := l.head()
-	if offset < l.next.Load() || head.base == offset {
+	head := l.parts.Head()
+	if offset < l.next.Load() || head.Base == offset {
 		return nil
 	}
 	if e := l.failed.Load(); e != nil {
 		return ReadOnly(e)
 	}
-	err := l.readyHead()
+	err := l.parts.ReadyHead()
 	if err == nil {
 		err = l.rotateTo(offset)
 	}
@@ -135,7 +136,7 @@ func (l *Log) goOnAt(offset int64) error {
 		err = l.syncFolder()
 	}
 	if err != nil {
-		return refillError(&Error{Op: "rotate", Topic: l.name, File: head.file.Name(), Offset: offset, Err: err})
+		return refillError(&Error{Op: "rotate", Topic: l.name, File: head.File.Name(), Offset: offset, Err: err})
 	}
 	l.synced.Store(offset) // all before it is synced, or set aside
 	return nil

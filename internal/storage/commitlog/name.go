@@ -2,10 +2,12 @@ package commitlog
 
 import (
 	"context"
+	"path"
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/vfs"
 )
 
 // Named reports whether the log has its name: whether its folder is called so. Until
@@ -36,7 +38,7 @@ func (l *Log) TakeName(free func() error, named func()) error {
 	if err := free(); err != nil {
 		return err
 	}
-	queue := l.store.Syncs
+	queue, from := l.store.Syncs, l.dir()
 	rootSeen := queue.RootFailures()
 	if err := l.moveToName(named); err != nil {
 		err = &Error{Op: "name", Topic: l.name, File: l.dir(), Offset: -1, Err: err}
@@ -49,13 +51,22 @@ func (l *Log) TakeName(free func() error, named func()) error {
 	l.NameMade(rootSeen)
 	err := l.syncRoot()
 	if err == nil {
-		err = queue.SyncRoot(layout.New)
+		err = queue.SyncRoot(path.Dir(from))
 	}
 	if err != nil {
 		return ReadOnly(err) // RootDirty: it is tried again, with the next sync if not before
 	}
 	l.member.RootDirty.Store(false)
+	LeaveNew(l.store.FS, from)
 	return nil
+}
+
+// LeaveNew removes the folder that was the one of a topic with a long name alone, after the
+// topic's has gone from it. A start removes what is left of such.
+func LeaveNew(fsys vfs.FS, dir string) {
+	if in := path.Dir(dir); in != layout.New && layout.IsNew(in) {
+		fsys.Remove(in)
+	}
 }
 
 // moveToName moves the folder of a log.

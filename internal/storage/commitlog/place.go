@@ -9,6 +9,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -38,8 +39,8 @@ func (l *Log) inPlace(all bool) error {
 	now := folderStamp{inode, st.ModTime()}
 	all = all || now != l.stamp
 	synced := l.synced.Load()
-	for _, p := range l.partitions() {
-		if all || p.end.Load() > synced {
+	for _, p := range l.parts.All() {
+		if all || p.End.Load() > synced {
 			if err := l.partitionInPlace(p, all); err != nil {
 				return err
 			}
@@ -56,22 +57,22 @@ func (l *Log) inPlace(all bool) error {
 
 // partitionInPlace looks at one partition: through its descriptor, if that is open,
 // and by its name if byName is true.
-func (l *Log) partitionInPlace(p *partition, byName bool) error {
-	size := p.end.Load() - p.base
+func (l *Log) partitionInPlace(p *partition.Partition, byName bool) error {
+	size := p.End.Load() - p.Base
 	gone := func(err error) error {
-		if p.base < l.begin() {
+		if p.Base < l.parts.Begin() {
 			return nil // removed by retention meanwhile
 		}
-		return l.displaced(p.file.Name(), err)
+		return l.displaced(p.File.Name(), err)
 	}
 	var open, named fs.FileInfo
-	f, err := p.file.Use(files.ToRead)
+	f, err := p.File.Use(files.ToRead)
 	if f != nil {
 		open, err = f.Stat()
-		p.file.Release()
+		p.File.Release()
 	}
 	if err == nil && byName {
-		named, err = l.store.FS.Stat(p.file.Name())
+		named, err = l.store.FS.Stat(p.File.Name())
 	}
 	if err != nil {
 		return gone(err)

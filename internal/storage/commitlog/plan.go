@@ -4,13 +4,13 @@ import (
 	"math"
 	"time"
 
-	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
 // limits are what the log is kept by.
 func (l *Log) limits() topic.Limits {
-	return l.store.Limits
+	return *l.store.Limits.Load()
 }
 
 // Plan returns what retention would do with each partition, oldest first, within
@@ -27,10 +27,10 @@ func (l *Log) Plan(k topic.Limits) []topic.Planned {
 	if k.Age < 0 {
 		k.Age = own.Age
 	}
-	parts := l.partitions()
+	parts := l.parts.All()
 	plan := make([]topic.Planned, len(parts))
 	for i, p := range parts {
-		plan[i] = topic.Planned{Base: p.base, End: p.end.Load(), File: p.file.Name(), Head: i == len(parts)-1, Messages: l.countMessages(p)}
+		plan[i] = topic.Planned{Base: p.Base, End: p.End.Load(), File: p.File.Name(), Head: i == len(parts)-1, Messages: l.countMessages(p)}
 	}
 	_, held := l.released()
 	waits := make(map[int64]bool, len(held))
@@ -41,7 +41,7 @@ func (l *Log) Plan(k topic.Limits) []topic.Planned {
 	v := l.ages(parts, l.store.Clock.Now().UnixMilli())
 	head := len(parts) - 1
 	// Not headSum, for which it would wait for a write that is under way.
-	sum, err := l.totals(parts[head], parts[head].end.Load())
+	sum, err := l.parts.Totals(parts[head], parts[head].End.Load())
 	if err == nil {
 		v.Partitions[head].Last = sum.Last
 	}
@@ -67,19 +67,10 @@ func (l *Log) Plan(k topic.Limits) []topic.Planned {
 
 // countMessages returns how many messages a partition has, -1 if that can't be
 // told.
-func (l *Log) countMessages(p *partition) int64 {
-	sum, err := l.totals(p, min(p.end.Load(), l.Readable()))
+func (l *Log) countMessages(p *partition.Partition) int64 {
+	sum, err := l.parts.Totals(p, min(p.End.Load(), l.Readable()))
 	if err != nil {
 		return -1
 	}
 	return sum.Messages
-}
-
-// totals is partitionTotals, and once more if the partition was found damaged.
-func (l *Log) totals(p *partition, offset int64) (sum journal.Totals, err error) {
-	err = retryOnce(func() error {
-		sum, err = l.partitionTotals(p, offset)
-		return err
-	})
-	return sum, err
 }

@@ -41,7 +41,7 @@ func (l *Log) Readable() int64 {
 		end = l.synced.Load()
 	}
 	if l.store.Policy.Told {
-		end = min(end, max(l.told.Load(), l.begin()))
+		end = min(end, max(l.told.Load(), l.parts.Begin()))
 	}
 	return end
 }

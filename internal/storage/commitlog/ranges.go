@@ -11,7 +11,7 @@ func (l *Log) Damaged() *[]Range { return l.journal.Damaged() }
 
 // Begin returns where the oldest partition begins: what is before it is not stored.
 // Oldest also passes over what is set aside.
-func (l *Log) Begin() int64 { return l.begin() }
+func (l *Log) Begin() int64 { return l.parts.Begin() }
 
 // Created returns when the topic was made, in milliseconds since 1970.
-func (l *Log) Created() int64 { return l.created }
+func (l *Log) Created() int64 { return l.parts.Created }

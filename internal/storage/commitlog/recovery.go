@@ -13,6 +13,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -55,12 +56,12 @@ func Open(s *Shared, dir string) (*Log, error) {
 			return nil, wrap("create first partition of", "", err)
 		}
 	}
-	l.parts.Store(&parts)
+	l.parts.Set(parts)
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
 	if cached {
-		if err := l.checkCache(); err != nil {
+		if err := l.numbers.CheckCache(); err != nil {
 			return nil, wrap("remove", layout.ProducersFile(dir), err)
 		}
 	}
@@ -110,7 +111,7 @@ func (l *Log) openJournal() error {
 	if anonymous {
 		state.Created = s.Clock.Now().UnixMilli()
 	}
-	l.id, l.created = state.ID, state.Created
+	l.parts.ID, l.parts.Created = state.ID, state.Created
 	if rewrite {
 		if size, _, err = journal.Replace(s.FS, s.FileMode, l.dir(), &state); err != nil {
 			return err
@@ -138,7 +139,7 @@ func (l *Log) writeJournalAgain(b []byte) error {
 
 // findPartitions lists the partition files, oldest first, each up to where the
 // next one begins. It tells whether there is a cache of numbered batches, too.
-func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
+func (l *Log) findPartitions() (parts []*partition.Partition, cached bool, err error) {
 	dir, err := l.store.FS.ReadDir(l.dir())
 	if err != nil {
 		return nil, false, err
@@ -160,24 +161,24 @@ func (l *Log) findPartitions() (parts []*partition, cached bool, err error) {
 			return nil, false, err
 		}
 		l.locate(st)
-		p := l.newPartition(base, base+st.Size())
-		if p.end.Load() < base {
-			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.file.Name())
+		p := l.parts.New(base, base+st.Size())
+		if p.End.Load() < base {
+			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.File.Name())
 		}
-		if e, ok := state.Complete(base); ok && e.End == p.end.Load() {
+		if e, ok := state.Complete(base); ok && e.End == p.End.Load() {
 			sum := e.Totals
-			p.sum.Store(&sum)
+			p.Sum.Store(&sum)
 		}
 		parts = append(parts, p)
 	}
-	slices.SortFunc(parts, func(a, b *partition) int { return cmp.Compare(a.base, b.base) })
+	slices.SortFunc(parts, func(a, b *partition.Partition) int { return cmp.Compare(a.Base, b.Base) })
 	return parts, cached, l.removeOrphans(dir, parts)
 }
 
 // removeOrphans removes the indexes that have no partition, durably: a crash
 // has left them behind. When the offsets are given out again, and another crash
 // follows, they would be taken for the indexes of other batches.
-func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
+func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition.Partition) error {
 	removed := false
 	for _, d := range dir {
 		num, ok := strings.CutSuffix(d.Name(), ".idx")
@@ -185,7 +186,7 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 		if !ok || !isBase || !d.Type().IsRegular() {
 			continue
 		}
-		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition, base int64) int { return cmp.Compare(p.base, base) }); has {
+		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition.Partition, base int64) int { return cmp.Compare(p.Base, base) }); has {
 			continue
 		}
 		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {
@@ -201,18 +202,18 @@ func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition) error {
 
 // onDisk returns what is known of the log before its bytes are looked at. What is
 // done about it, here as in a repair, is what package diagnose makes of that.
-func (l *Log) onDisk(parts []*partition) *diagnose.Log {
+func (l *Log) onDisk(parts []*partition.Partition) *diagnose.Log {
 	state := l.journal.State()
 	d := &diagnose.Log{Journal: &state, Adopted: l.adopted, Parts: make([]layout.Range, len(parts))}
 	for i, p := range parts {
-		d.Parts[i] = layout.Range{From: p.base, To: p.end.Load()}
+		d.Parts[i] = layout.Range{From: p.Base, To: p.End.Load()}
 	}
 	return d
 }
 
 // finishTrim removes the partitions before the oldest offset that the journal
 // knows.
-func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
+func (l *Log) finishTrim(parts []*partition.Partition) ([]*partition.Partition, error) {
 	n := l.onDisk(parts).Trimmed()
 	if n == 0 {
 		return parts, nil
@@ -227,7 +228,7 @@ func (l *Log) finishTrim(parts []*partition) ([]*partition, error) {
 }
 
 // finishCut carries out a truncation that the journal announces.
-func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
+func (l *Log) finishCut(parts []*partition.Partition) ([]*partition.Partition, error) {
 	disk := l.onDisk(parts)
 	keep, shorten, announced := disk.Cut()
 	if !announced {
@@ -236,7 +237,7 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 	if err := l.journal.Sync(); err != nil { // which says so
 		return nil, err
 	}
-	if err := l.removeNumbers(); err != nil {
+	if err := l.numbers.RemoveCache(); err != nil {
 		return nil, err
 	}
 	if err := l.removeFiles(parts[keep:]); err != nil {
@@ -262,19 +263,19 @@ func (l *Log) finishCut(parts []*partition) ([]*partition, error) {
 }
 
 // shorten cuts a partition and its index off at offset, durably.
-func (l *Log) shorten(p *partition, offset int64) error {
-	if err := files.Truncate(p.file, offset-p.base); err != nil {
+func (l *Log) shorten(p *partition.Partition, offset int64) error {
+	if err := files.Truncate(p.File, offset-p.Base); err != nil {
 		return err
 	}
-	p.end.Store(offset)
-	p.sum.Store(nil)
-	return p.index().Cut(offset - p.base)
+	p.End.Store(offset)
+	p.Sum.Store(nil)
+	return p.Index().Cut(offset - p.Base)
 }
 
 // beginAnew makes the first partition of a folder that has none: a new topic
 // whose creation was interrupted, or one whose files are gone. Offsets that
 // were given out are not given out again.
-func (l *Log) beginAnew() ([]*partition, error) {
+func (l *Log) beginAnew() ([]*partition.Partition, error) {
 	disk := l.onDisk(nil)
 	base, _ := disk.GoesOn(nil)
 	if base > disk.Journal.Trimmed.Oldest {
@@ -284,5 +285,5 @@ func (l *Log) beginAnew() ([]*partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []*partition{p}, nil
+	return []*partition.Partition{p}, nil
 }

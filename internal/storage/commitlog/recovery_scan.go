@@ -7,6 +7,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -18,24 +19,24 @@ func (l *Log) recover() error {
 	}
 	l.tellMissing()
 	l.closeGaps()
-	head := l.head()
-	head.sum.Store(nil) // it will grow
-	l.journal.Grows(head.base)
-	end := head.end.Load()
+	head := l.parts.Head()
+	head.Sum.Store(nil) // it will grow
+	l.journal.Grows(head.Base)
+	end := head.End.Load()
 	l.next.Store(end)
 	if l.adopted {
-		if err := l.noteAdopted(head.base); err != nil {
+		if err := l.noteAdopted(head.Base); err != nil {
 			return err
 		}
 	}
-	disk := l.onDisk(l.partitions())
-	l.uncheckedBefore = disk.UncheckedBefore()
+	disk := l.onDisk(l.parts.All())
+	l.parts.Unchecked = disk.UncheckedBefore()
 	if next, _ := disk.GoesOn(*l.journal.Damaged()); disk.Synced() == end && next == end {
 		// Nothing was written after the last mark, and the log goes on there.
 		l.synced.Store(end)
 		if sum, known := l.journal.Head(end); known {
-			l.headSum = sum
-			l.lastMillis = l.headSum.Last
+			l.parts.HeadSum = sum
+			l.parts.LastMillis = l.parts.HeadSum.Last
 		}
 		return nil
 	}
@@ -53,12 +54,12 @@ func (l *Log) recover() error {
 func (l *Log) recoverEnd(disk *diagnose.Log) error {
 	if missing := disk.Missing(); missing.From < missing.To {
 		l.store.Logger.Error("synced data is missing at the end of the topic: the file was cut short by something else",
-			"topic", l.name, "file", l.head().file.Name(), "offset", missing.From, "missing", missing.To-missing.From)
-		l.setDamaged(missing, l.head())
+			"topic", l.name, "file", l.parts.Head().File.Name(), "offset", missing.From, "missing", missing.To-missing.From)
+		l.parts.SetDamaged(missing, l.parts.Head())
 		return nil
 	}
-	for _, p := range l.partitions() {
-		if p.end.Load() > disk.Synced() {
+	for _, p := range l.parts.All() {
+		if p.End.Load() > disk.Synced() {
 			if err := l.recoverPartition(p, disk); err != nil {
 				return err
 			}
@@ -70,7 +71,7 @@ func (l *Log) recoverEnd(disk *diagnose.Log) error {
 // beginBehindDamage begins a partition if appends can't follow what the head ends
 // with.
 func (l *Log) beginBehindDamage() error {
-	next, begins := l.onDisk(l.partitions()).GoesOn(*l.journal.Damaged())
+	next, begins := l.onDisk(l.parts.All()).GoesOn(*l.journal.Damaged())
 	if !begins {
 		return nil
 	}
@@ -79,9 +80,9 @@ func (l *Log) beginBehindDamage() error {
 		end := l.next.Load()
 		return &Error{Op: "recover", Topic: l.name, File: layout.Partition(l.dir(), end), Offset: end, Err: err}
 	}
-	l.headSum = journal.Totals{}
-	l.addPartition(p)
-	l.next.Store(p.base)
+	l.parts.HeadSum = journal.Totals{}
+	l.parts.Add(p)
+	l.next.Store(p.Base)
 	return nil
 }
 
@@ -115,50 +116,50 @@ func (l *Log) noteAdopted(offset int64) error {
 // after the synced mark: the log's torn tail then begins in the partition
 // before, and is looked for there.
 func (l *Log) dropDeadHeads() error {
-	for l.onDisk(l.partitions()).InDoubt() {
-		parts := l.partitions()
+	for l.onDisk(l.parts.All()).InDoubt() {
+		parts := l.parts.All()
 		n := len(parts) - 1
 		head := parts[n]
 		place := func(err error) error {
-			return &Error{Op: "recover", Topic: l.name, File: head.file.Name(), Offset: head.base, Err: err}
+			return &Error{Op: "recover", Topic: l.name, File: head.File.Name(), Offset: head.Base, Err: err}
 		}
 		if alive, err := l.isAlive(head); err != nil {
 			return place(err)
 		} else if alive {
 			return nil
 		}
-		if size := head.end.Load() - head.base; size > 0 {
+		if size := head.End.Load() - head.Base; size > 0 {
 			l.store.Logger.Warn("partition removed: of its appends, never acknowledged as durable, none reached the disk whole",
-				"topic", l.name, "file", head.file.Name(), "offset", head.base, "bytes", size)
+				"topic", l.name, "file", head.File.Name(), "offset", head.Base, "bytes", size)
 		}
 		if err := l.removeFiles(parts[n:]); err != nil {
 			return place(err)
 		}
 		parts = slices.Clone(parts[:n])
-		parts[n-1].sum.Store(nil)
-		l.parts.Store(&parts)
+		parts[n-1].Sum.Store(nil)
+		l.parts.Set(parts)
 	}
 	return nil
 }
 
 // isAlive reports whether anything in the partition is a reason to keep it.
-func (l *Log) isAlive(p *partition) (bool, error) {
-	size := p.end.Load() - p.base
+func (l *Log) isAlive(p *partition.Partition) (bool, error) {
+	size := p.End.Load() - p.Base
 	if size == 0 {
 		return false, nil
 	}
-	f, err := p.file.Acquire(files.ToRead)
+	f, err := p.File.Acquire(files.ToRead)
 	if err != nil {
 		return false, err
 	}
-	defer p.file.Release()
+	defer p.File.Release()
 	return diagnose.Alive(&scan.Scanner{File: f, Size: size, Topic: l.name})
 }
 
 // tellMissing says which partitions were complete, were not removed by logd, and
 // are gone from the beginning of the log: closeGaps can't know of them.
 func (l *Log) tellMissing() {
-	disk := l.onDisk(l.partitions())
+	disk := l.onDisk(l.parts.All())
 	for _, gone := range disk.Gone() {
 		l.store.Logger.Error("partition file is gone, and the journal knows of no removal: the log begins behind it", "topic", l.name,
 			"file", layout.Partition(l.dir(), gone.From), "offset", gone.From, "bytes", gone.To-gone.From, "oldest", disk.Parts[0].From)
@@ -168,42 +169,42 @@ func (l *Log) tellMissing() {
 // closeGaps makes the partitions follow one another: what is missing between
 // two is damage, and bytes of one that reach into the next are left unread.
 func (l *Log) closeGaps() {
-	parts := l.partitions()
+	parts := l.parts.All()
 	for i, p := range parts[:len(parts)-1] {
-		switch joint, r := diagnose.Between(p.end.Load(), parts[i+1].base); joint {
+		switch joint, r := diagnose.Between(p.End.Load(), parts[i+1].Base); joint {
 		case diagnose.Overlap:
 			l.store.Logger.Error("partition reaches into the next one; its bytes from there on are not served",
-				"file", p.file.Name(), "size", r.To-p.base, "next", r.From)
-			p.end.Store(r.From)
-			p.sum.Store(nil)
+				"file", p.File.Name(), "size", r.To-p.Base, "next", r.From)
+			p.End.Store(r.From)
+			p.Sum.Store(nil)
 		case diagnose.Gap:
-			l.store.Logger.Error("bytes are missing at the end of a partition", "file", p.file.Name(), "offset", r.From, "missing", r.To-r.From)
-			l.setDamaged(r, p)
+			l.store.Logger.Error("bytes are missing at the end of a partition", "file", p.File.Name(), "offset", r.From, "missing", r.To-r.From)
+			l.parts.SetDamaged(r, p)
 		}
 	}
 }
 
 // recoverPartition scans the part of a partition that was not marked as
 // synced, and syncs it.
-func (l *Log) recoverPartition(p *partition, disk *diagnose.Log) error {
+func (l *Log) recoverPartition(p *partition.Partition, disk *diagnose.Log) error {
 	place := func(op string, offset int64, err error) error {
-		return &Error{Op: op, Topic: l.name, File: p.file.Name(), Offset: offset, Err: err}
+		return &Error{Op: op, Topic: l.name, File: p.File.Name(), Offset: offset, Err: err}
 	}
-	f, err := p.file.Acquire(files.ToWrite)
+	f, err := p.File.Acquire(files.ToWrite)
 	if err != nil {
-		return place("recover", p.base, err)
+		return place("recover", p.Base, err)
 	}
-	defer p.file.Release()
-	synced := max(disk.Synced()-p.base, 0)
-	found, err := l.reindex(p, p.index(), f, synced)
+	defer p.File.Release()
+	synced := max(disk.Synced()-p.Base, 0)
+	found, err := l.parts.Reindex(p, p.Index(), f, synced)
 	if err != nil {
-		return place("recover", p.base, err)
+		return place("recover", p.Base, err)
 	}
 	if err := l.settleRecovered(p, found.Totals.Last); err != nil {
-		return place("cut index of", p.base, err)
+		return place("cut index of", p.Base, err)
 	}
 	if op, err := l.recoverTail(p, f, found.Tail, disk); err != nil {
-		return place(op, p.base+found.Tail, err)
+		return place(op, p.Base+found.Tail, err)
 	}
 	if !l.adopted {
 		if err := files.Rewrite(f, synced, found.Valid); err != nil {
@@ -211,25 +212,25 @@ func (l *Log) recoverPartition(p *partition, disk *diagnose.Log) error {
 		}
 	}
 	if err := f.Sync(); err != nil {
-		return place("sync", p.base+found.Tail, err)
+		return place("sync", p.Base+found.Tail, err)
 	}
-	if p != l.head() {
-		l.setTotals(p, found.Totals)
+	if p != l.parts.Head() {
+		l.parts.SetTotals(p, found.Totals)
 		return nil
 	}
-	l.headSum = found.Totals
+	l.parts.HeadSum = found.Totals
 	if found.Totals.Batches > 0 {
-		l.lastMillis = found.Totals.Last
+		l.parts.LastMillis = found.Totals.Last
 	}
-	l.next.Store(p.end.Load())
+	l.next.Store(p.End.Load())
 	return nil
 }
 
 // settleRecovered makes the index's file hold the index and no more, if it holds
 // what is no longer true, or if what recovery changes now would give the partition's
 // file a time before newest: the next recovery could not find the times again.
-func (l *Log) settleRecovered(p *partition, newest int64) error {
-	ix := p.index()
+func (l *Log) settleRecovered(p *partition.Partition, newest int64) error {
+	ix := p.Index()
 	if !ix.Stale && l.store.Clock.Now().UnixMilli() >= newest {
 		return nil
 	}
@@ -243,55 +244,24 @@ func (l *Log) settleRecovered(p *partition, newest int64) error {
 
 // recoverTail cuts invalid bytes at the end of a partition off, from a position on,
 // or sets them aside. It returns what has failed.
-func (l *Log) recoverTail(p *partition, f vfs.File, tail int64, disk *diagnose.Log) (op string, err error) {
-	from, end := p.base+tail, p.end.Load()
+func (l *Log) recoverTail(p *partition.Partition, f vfs.File, tail int64, disk *diagnose.Log) (op string, err error) {
+	from, end := p.Base+tail, p.End.Load()
 	if from >= end {
 		return "", nil
 	}
-	torn, err := disk.Torn(&scan.Scanner{File: f, Size: end - p.base, Topic: l.name}, p.base, tail)
+	torn, err := disk.Torn(&scan.Scanner{File: f, Size: end - p.Base, Topic: l.name}, p.Base, tail)
 	if err != nil {
 		return "recover", err
 	}
 	if !torn {
-		l.setAside(p, layout.Range{From: from, To: end})
+		l.parts.SetAside(p, layout.Range{From: from, To: end})
 		return "", nil
 	}
 	l.store.Logger.Warn("torn tail cut off: an append that was never acknowledged as durable did not reach the disk whole",
-		"topic", l.name, "file", p.file.Name(), "offset", from, "bytes", end-from)
+		"topic", l.name, "file", p.File.Name(), "offset", from, "bytes", end-from)
 	if err := f.Truncate(tail); err != nil {
 		return "cut torn tail of", err
 	}
-	p.end.Store(from)
+	p.End.Store(from)
 	return "", nil
-}
-
-// setAsideAll sets ranges of positions of a partition aside.
-func (l *Log) setAsideAll(p *partition, damaged []layout.Range) {
-	for _, r := range damaged {
-		l.setAside(p, layout.Range{From: p.base + r.From, To: p.base + r.To})
-	}
-}
-
-// setAside notes that a range of a partition is damaged, and says so once.
-func (l *Log) setAside(p *partition, r layout.Range) {
-	if !l.setDamaged(r, p) {
-		return
-	}
-	l.store.Logger.Error("corruption: the bytes are kept and set aside; reads of them answer not found, all else is served",
-		"topic", l.name, "file", p.file.Name(), "position", r.From-p.base, "offset", r.From, "bytes", r.To-r.From)
-}
-
-// setDamaged adds a damaged range to what readers see and to the journal. It
-// reports false if the range was known, or p, in which it was found, is not one of the
-// log's any more.
-func (l *Log) setDamaged(r layout.Range, p *partition) bool {
-	isNew, err := l.journal.Damage(r, func() bool { return r.To <= l.begin() || l.lost(p) })
-	if !isNew {
-		return false
-	}
-	if err != nil {
-		l.store.Logger.Warn("journal record not written; the damage will be found again", "topic", l.name, "err", err)
-	}
-	l.member.FolderDirty.Store(true)
-	return true
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -39,8 +40,8 @@ func (l *Log) Refill(ctx context.Context, from, to int64, data []byte, times []t
 	}
 	l.trimming.Lock() // nothing is removed or cut off meanwhile
 	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
+	l.numbers.Keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.Keeping.Unlock()
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
@@ -80,32 +81,32 @@ func refillError(err error) error {
 // gap is what is to be refilled in one partition.
 type gap struct {
 	layout.Range
-	p *partition
+	p *partition.Partition
 }
 
 // gapsFor returns what is to be refilled of each partition, if that is set aside
 // and data fits there.
 func (l *Log) gapsFor(r layout.Range, data []byte) (gaps []gap, err error) {
-	parts := l.partitions()
-	i := findPartition(parts, r.From)
+	parts := l.parts.All()
+	i := partition.Find(parts, r.From)
 	if i < 0 || r.To <= r.From {
 		return nil, topic.ErrNotFound
 	}
-	for ; i < len(parts) && parts[i].base < r.To; i++ {
+	for ; i < len(parts) && parts[i].Base < r.To; i++ {
 		// Where nobody has read yet it is only known how long the file is: a
 		// scan tells where its last batch ends.
-		if err := retryOnce(func() error { return l.ensureIndex(parts[i]) }); err != nil {
-			return nil, &Error{Op: "refill", Topic: l.name, File: parts[i].file.Name(), Offset: r.From, Err: err}
+		if err := partition.RetryOnce(func() error { return l.parts.EnsureIndex(parts[i]) }); err != nil {
+			return nil, &Error{Op: "refill", Topic: l.name, File: parts[i].File.Name(), Offset: r.From, Err: err}
 		}
 		end := r.To
 		if i+1 < len(parts) {
-			end = min(end, parts[i+1].base)
+			end = min(end, parts[i+1].Base)
 		}
-		gaps = append(gaps, gap{layout.Range{From: max(r.From, parts[i].base), To: end}, parts[i]})
+		gaps = append(gaps, gap{layout.Range{From: max(r.From, parts[i].Base), To: end}, parts[i]})
 	}
 	known := *l.journal.Damaged()
 	k := slices.IndexFunc(known, func(o layout.Range) bool { return o.From <= r.From && o.To >= r.To })
-	if k < 0 || (known[k].From != r.From && gaps[0].p.base != r.From) {
+	if k < 0 || (known[k].From != r.From && gaps[0].p.Base != r.From) {
 		return nil, fmt.Errorf("%w: from %d to %d is not what is set aside", topic.ErrNotFound, r.From, r.To)
 	}
 	return gaps, l.fits(gaps, r, data)
@@ -136,16 +137,16 @@ func (l *Log) fits(gaps []gap, r layout.Range, data []byte) error {
 // fillGap writes the bytes of a gap and makes them durable. They are set aside
 // still: nobody reads them.
 func (l *Log) fillGap(g gap, data []byte) error {
-	f, err := g.p.file.Acquire(files.ToWrite)
+	f, err := g.p.File.Acquire(files.ToWrite)
 	if err == nil {
 		// Through one descriptor from the write to the sync, which is told if it failed.
-		defer g.p.file.Release()
-		_, err = f.WriteAt(data, g.From-g.p.base)
+		defer g.p.File.Release()
+		_, err = f.WriteAt(data, g.From-g.p.Base)
 	}
 	if err != nil {
-		return refillError(&Error{Op: "refill", Topic: l.name, File: g.p.file.Name(), Offset: g.From, Err: err})
+		return refillError(&Error{Op: "refill", Topic: l.name, File: g.p.File.Name(), Offset: g.From, Err: err})
 	}
-	return l.syncFile(f, "sync", g.p.file, g.From)
+	return l.syncFile(f, "sync", g.p.File, g.From)
 }
 
 // heal serves what a gap was filled with.
@@ -155,8 +156,8 @@ func (l *Log) heal(g gap, times []topic.TimeMark) error {
 		// failed, a restart may find it all the same, and has to count as it says.
 		healed, err := l.journal.RecordHidden(journal.Append(nil, journal.Healed, g.From, g.To))
 		if healed {
-			g.p.end.Store(max(g.p.end.Load(), g.To))
-			known = withTimes(known, g.p.base, g.Range, times)
+			g.p.End.Store(max(g.p.End.Load(), g.To))
+			known = partition.WithTimes(known, g.p.Base, g.Range, times)
 		}
 		return known, err
 	})
@@ -167,11 +168,11 @@ func (l *Log) heal(g gap, times []topic.TimeMark) error {
 // made as it was: they go before, durably, or a crash would leave them to be believed. Those who read the
 // partition meanwhile have the one that is open, and see what they have seen until there is a
 // new one: note records what changes hidden. It may change the times that are known.
-func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([]index.Entry, error)) error {
-	unlock := l.lockPartition(p)
+func (l *Log) remake(p *partition.Partition, from int64, note func(known []index.Entry) ([]index.Entry, error)) error {
+	unlock := l.parts.LockPartition(p)
 	defer unlock()
-	old := p.index()
-	known, newest := l.knownTimes(p, old)
+	old := p.Index()
+	known, newest := l.parts.KnownTimes(p)
 	if _, err := old.File.Acquire(files.ToRead); err == nil {
 		defer old.File.Release()
 	}
@@ -180,128 +181,26 @@ func (l *Log) remake(p *partition, from int64, note func(known []index.Entry) ([
 		err = l.syncFolder()
 	}
 	if err == nil {
-		err = l.removeNumbers()
+		err = l.numbers.RemoveCache()
 	}
 	if err == nil {
 		known, err = note(known)
 	}
-	l.recounts()
+	l.parts.Recounts()
 	aside := l.journal.State().Damaged
-	p.sum.Store(nil)
+	p.Sum.Store(nil)
 	// Also if nothing was changed: the index has no file any more.
-	if rerr := l.recount(p, known, newest, from-p.base, aside); rerr != nil && err == nil {
-		p.ready.Store(false)
-		err = &Error{Op: "count", Topic: l.name, File: p.file.Name(), Offset: from, Err: rerr}
+	rerr := l.parts.Recount(p, known, newest, from-p.Base, aside)
+	if rerr == nil {
+		rerr = l.syncFolder() // the index has a new file
+	}
+	if rerr != nil && err == nil {
+		p.Ready.Store(false)
+		err = &Error{Op: "count", Topic: l.name, File: p.File.Name(), Offset: from, Err: rerr}
 	}
 	l.journal.Show()
 	if err != nil {
 		return refillError(err)
 	}
 	return nil
-}
-
-// lockPartition makes the caller the only one who changes a partition or its index,
-// until unlock is called. Caller holds trimming, so that the head does not become
-// another but by being completed.
-func (l *Log) lockPartition(p *partition) (unlock func()) {
-	if p == l.head() {
-		l.writer.Lock()
-		if p == l.head() {
-			p.loading.Lock()
-			return func() {
-				p.loading.Unlock()
-				l.writer.Unlock()
-			}
-		}
-		l.writer.Unlock()
-	}
-	p.loading.Lock()
-	return p.loading.Unlock
-}
-
-// knownTimes returns the entries of a partition's index, none if it is damaged, and
-// the time of the last batch, 0 if that is not known.
-func (l *Log) knownTimes(p *partition, ix *index.Index) (known []index.Entry, newest int64) {
-	known, err := ix.After(-1)
-	if err != nil {
-		known = nil
-	}
-	if sum := p.sum.Load(); sum != nil {
-		newest = sum.Last
-	} else if p == l.head() {
-		newest = l.lastMillis
-	}
-	return known, newest
-}
-
-// withTimes returns what is known of the times in a partition that begins at base,
-// with those of a range of offsets. Times do not decrease in a partition.
-func withTimes(known []index.Entry, base int64, r layout.Range, times []topic.TimeMark) []index.Entry {
-	var merged, after []index.Entry
-	from, to := r.From-base, r.To-base
-	for _, e := range known {
-		switch {
-		case e.Pos < from:
-			merged = append(merged, e)
-		case e.Pos >= to:
-			after = append(after, e)
-		}
-	}
-	low := int64(0)
-	if n := len(merged); n > 0 {
-		low = merged[n-1].Millis
-	}
-	if len(times) == 0 && len(after) > 0 {
-		times = []topic.TimeMark{{Offset: r.From, Millis: after[0].Millis}}
-	}
-	last := index.Entry{Pos: -1}
-	for _, m := range times {
-		if m.Offset >= r.To {
-			break
-		}
-		e := index.Entry{Pos: max(m.Offset-base, from), Millis: max(m.Millis, low)}
-		if len(after) > 0 {
-			e.Millis = min(e.Millis, after[0].Millis)
-		}
-		if last.Pos == e.Pos {
-			merged = merged[:len(merged)-1]
-		}
-		merged = append(merged, e)
-		last, low = e, e.Millis
-	}
-	if last.Pos >= 0 && last.Pos < to-1 {
-		merged = append(merged, index.Entry{Pos: to - 1, Millis: last.Millis}) // up to the end of the range
-	}
-	return append(merged, after...)
-}
-
-// recount makes a partition's index anew from a position on, with the times that are
-// known and what is set aside. Caller has lockPartition, and has removed the index's
-// file.
-func (l *Log) recount(p *partition, known []index.Entry, newest, from int64, aside []layout.Range) error {
-	f, err := p.file.Acquire(files.ToRead)
-	if err != nil {
-		return err
-	}
-	defer p.file.Release()
-	size := p.end.Load() - p.base
-	src := l.indexSource(p, f, size)
-	src.Aside, src.Last = layout.Clip(aside, p.base, size), newest
-	ix := l.newIndex(p)
-	var found index.Rebuilt
-	if len(known) > 0 {
-		found, err = ix.RebuildAfter(src, known, from-1)
-	} else {
-		found, err = ix.Rebuild(src, 0)
-	}
-	if err != nil {
-		return err
-	}
-	ix.Stale = true // so that it is made durable, with its times
-	l.setAsideAll(p, found.Damaged)
-	l.adoptIndex(p, ix, found)
-	if p == l.head() {
-		l.takeCount(p)
-	}
-	return l.syncFolder() // the index has a new file
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -29,15 +30,15 @@ func (l *Log) AdvanceOldest(offset int64) error {
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
-	l.trimmedTo.Store(max(l.trimmedTo.Load(), offset))
+	l.numbers.Unmissed(offset)
 	if l.store.Managed {
 		if err := l.splitHole(min(offset, l.Readable())); err != nil {
 			return err
 		}
 	}
-	parts := l.partitions()
-	if k := completeBefore(parts, min(offset, l.Readable())); k > 0 {
-		l.condemn(parts[:k], parts[k].base)
+	parts := l.parts.All()
+	if k := partition.CompleteBefore(parts, min(offset, l.Readable())); k > 0 {
+		l.condemn(parts[:k], parts[k].Base)
 	}
 	return l.removeCondemned()
 }
@@ -46,14 +47,14 @@ func (l *Log) AdvanceOldest(offset int64) error {
 // before there is set aside, so that what is before the offset can go: another copy
 // can put back the rest, and has nothing before it any more. Caller holds trimming.
 func (l *Log) splitHole(offset int64) error {
-	parts := l.partitions()
-	i := findPartition(parts, offset)
-	if i < 0 || i == len(parts)-1 || parts[i].base == offset {
+	parts := l.parts.All()
+	i := partition.Find(parts, offset)
+	if i < 0 || i == len(parts)-1 || parts[i].Base == offset {
 		return nil
 	}
 	p := parts[i]
 	for _, r := range *l.journal.Damaged() {
-		if r.From >= offset || r.To < parts[i+1].base || r.To <= offset {
+		if r.From >= offset || r.To < parts[i+1].Base || r.To <= offset {
 			continue
 		}
 		l.writer.Lock()
@@ -62,33 +63,23 @@ func (l *Log) splitHole(offset int64) error {
 		if err != nil {
 			return refillError(&Error{Op: "create", Topic: l.name, File: layout.Partition(l.dir(), offset), Offset: offset, Err: err})
 		}
-		now := slices.Insert(slices.Clone(l.partitions()), i+1, begun)
-		l.parts.Store(&now)
-		p.end.Store(min(p.end.Load(), r.From))
-		l.setTotals(begun, journal.Totals{})
+		now := slices.Insert(slices.Clone(l.parts.All()), i+1, begun)
+		l.parts.Set(now)
+		p.End.Store(min(p.End.Load(), r.From))
+		l.parts.SetTotals(begun, journal.Totals{})
 		return nil
 	}
 	return nil
 }
 
-// completeBefore returns how many of the partitions end at or before offset. The
-// last is not among them.
-func completeBefore(parts []*partition, offset int64) int {
-	k := 0
-	for k < len(parts)-1 && parts[k].end.Load() <= offset && parts[k+1].base <= offset {
-		k++
-	}
-	return k
-}
-
 // condemn takes the oldest partitions from what is served; their files are still
 // to be removed. Caller holds trimming.
-func (l *Log) condemn(gone []*partition, oldest int64) {
+func (l *Log) condemn(gone []*partition.Partition, oldest int64) {
 	var messages, batches int64
 	for _, p := range gone {
-		sum, err := l.totals(p, p.end.Load())
+		sum, err := l.parts.Totals(p, p.End.Load())
 		if err != nil {
-			l.store.Logger.Warn("partition is removed uncounted", "file", p.file.Name(), "err", err)
+			l.store.Logger.Warn("partition is removed uncounted", "file", p.File.Name(), "err", err)
 		}
 		messages += sum.Messages
 		batches += sum.Batches
@@ -96,12 +87,10 @@ func (l *Log) condemn(gone []*partition, oldest int64) {
 	l.noteRemoved(gone)
 
 	l.writer.Lock()
-	now := l.partitions() // may have grown
+	now := l.parts.All() // may have grown
 	kept := slices.Clone(now[len(gone):])
-	l.parts.Store(&kept)
-	if l.numbers.table != nil {
-		l.numbers.table.Trim(oldest)
-	}
+	l.parts.Set(kept)
+	l.numbers.Trim(oldest)
 	l.writer.Unlock()
 
 	_, m, b := l.journal.Trimmed()
@@ -137,19 +126,19 @@ func (l *Log) removeCondemned() error {
 		return err
 	}
 	l.condemned = nil
-	l.store.Logger.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].base, "oldest", oldest)
+	l.store.Logger.Info("partitions removed", "topic", l.name, "partitions", len(gone), "from", gone[0].Base, "oldest", oldest)
 	return nil
 }
 
 // removeFiles removes partitions and their indexes, durably.
-func (l *Log) removeFiles(parts []*partition) error {
+func (l *Log) removeFiles(parts []*partition.Partition) error {
 	if len(parts) == 0 {
 		return nil
 	}
 	for _, p := range parts {
-		l.unpinIf(func(o *partition) bool { return o == p })
-		if err := errors.Join(p.file.Discard(), p.index().File.Discard()); err != nil {
-			return &Error{Op: "remove partition of", Topic: l.name, File: p.file.Name(), Offset: p.base, Err: err}
+		l.unpinIf(func(o *partition.Partition) bool { return o == p })
+		if err := errors.Join(p.File.Discard(), p.Index().File.Discard()); err != nil {
+			return &Error{Op: "remove partition of", Topic: l.name, File: p.File.Name(), Offset: p.Base, Err: err}
 		}
 	}
 	return l.syncRemoved()

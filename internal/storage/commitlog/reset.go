@@ -7,6 +7,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
+	"github.com/logd-dev/logd/internal/storage/partition"
 )
 
 // Reset empties the log: all of its files go, also what is readable, and it begins
@@ -25,25 +26,24 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 		if e := l.failed.Load(); e != nil {
 			return ReadOnly(e)
 		}
-		old := slices.Concat(l.condemned, l.partitions())
+		old := slices.Concat(l.condemned, l.parts.All())
 		for _, p := range old {
-			p.loading.Lock() // nobody makes its index anew while it goes
-			defer p.loading.Unlock()
+			p.Loading.Lock() // nobody makes its index anew while it goes
+			defer p.Loading.Unlock()
 		}
-		head := l.newPartition(base, base)
-		head.ready.Store(true)
+		head := l.parts.New(base, base)
+		head.Ready.Store(true)
 		if err := l.announceReset(head); err != nil {
 			return err
 		}
 		l.condemned = nil
-		l.headSum, l.lastMillis, l.timesKept = journal.Totals{}, 0, nil
-		l.uncheckedBefore = -1
-		l.numbers.letGo()
-		l.numbers.cuts.Add(1)
+		l.parts.HeadSum, l.parts.LastMillis, l.timesKept = journal.Totals{}, 0, nil
+		l.parts.Unchecked = -1
+		l.numbers.Cut()
 		err = l.finishReset(head, old)
 		l.watchers.wake() // the readable end is another one
 		if err != nil {
-			return l.fail("reset", head.file.Name(), base, err)
+			return l.fail("reset", head.File.Name(), base, err)
 		}
 		l.store.Logger.Info("topic emptied", "topic", l.name, "files", len(old), "offset", base)
 		return nil
@@ -52,21 +52,21 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 
 // announceReset gives the log a journal by which all that it has is being cut off,
 // durably, and shows it as it will be, with the partition head alone. Caller holds writer.
-func (l *Log) announceReset(head *partition) error {
-	replaced, err := l.journal.Restart(head.base, l.renewJournal, func() {
+func (l *Log) announceReset(head *partition.Partition) error {
+	replaced, err := l.journal.Restart(head.Base, l.renewJournal, func() {
 		// Who finds the old files gone finds also that the log begins elsewhere.
-		l.parts.Store(&[]*partition{head})
-		l.next.Store(head.base)
-		l.synced.Store(head.base)
-		l.untell(head.base)
+		l.parts.Set([]*partition.Partition{head})
+		l.next.Store(head.Base)
+		l.synced.Store(head.Base)
+		l.untell(head.Base)
 	})
 	switch {
 	case err == nil:
 		return nil
 	case replaced:
-		return l.fail("reset", l.journal.File.Name(), head.base, err) // which journal a crash leaves is not known
+		return l.fail("reset", l.journal.File.Name(), head.Base, err) // which journal a crash leaves is not known
 	}
-	err = &Error{Op: "reset", Topic: l.name, File: l.journal.File.Name(), Offset: head.base, Err: err}
+	err = &Error{Op: "reset", Topic: l.name, File: l.journal.File.Name(), Offset: head.Base, Err: err}
 	if files.Transient(err) {
 		err = ReadOnly(err)
 	}
@@ -74,8 +74,8 @@ func (l *Log) announceReset(head *partition) error {
 }
 
 // finishReset removes the old partitions and makes the file of the new one.
-func (l *Log) finishReset(head *partition, old []*partition) error {
-	if err := l.removeNumbers(); err != nil {
+func (l *Log) finishReset(head *partition.Partition, old []*partition.Partition) error {
+	if err := l.numbers.RemoveCache(); err != nil {
 		return err
 	}
 	if err := l.removeFiles(old); err != nil {
@@ -87,5 +87,5 @@ func (l *Log) finishReset(head *partition, old []*partition) error {
 	if err := l.syncNames(); err != nil {
 		return err
 	}
-	return l.record(journal.Synced, head.base)
+	return l.record(journal.Synced, head.Base)
 }

@@ -41,6 +41,19 @@ func (l *Log) AppendRun(ctx context.Context, r *Run) (topic.Appended, error) {
 	return l.append(ctx, r, true)
 }
 
+// WriteOut has what was appended from an offset on begin to go to the disk, as far as it is
+// in the newest partition, so that a sync later has less to do. Nothing is durable by it.
+func (l *Log) WriteOut(from int64) {
+	head := l.parts.Head()
+	f, err := head.File.Acquire(files.ToWrite)
+	if err != nil {
+		return // the sync will tell
+	}
+	defer head.File.Release()
+	pos := max(from-head.Base, 0)
+	f.WriteOut(pos, head.End.Load()-head.Base-pos)
+}
+
 // makeWay cuts off what the log has where a run goes.
 func (l *Log) makeWay(ctx context.Context, offset int64, how cutting) error {
 	if offset < 0 {
@@ -62,7 +75,7 @@ func (l *Log) hasAt(offset int64, how cutting) bool {
 	if offset != next {
 		return offset < next
 	}
-	parts := l.partitions()
+	parts := l.parts.All()
 	return l.headAt(parts, offset, how) != len(parts)-1
 }
 
@@ -86,16 +99,16 @@ func (l *Log) tryRoll(ctx context.Context, offset int64) error {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	defer l.failOnPanic("rotate")
-	head := l.head()
+	head := l.parts.Head()
 	switch e := l.failed.Load(); {
 	case e != nil:
 		return ReadOnly(e)
 	case offset != l.next.Load():
 		return fmt.Errorf("%w: a partition at %d of a log that ends at %d", ErrOffset, offset, l.next.Load())
-	case head.end.Load() == head.base:
+	case head.End.Load() == head.Base:
 		return nil
 	}
-	err := l.readyHead()
+	err := l.parts.ReadyHead()
 	if err == nil {
 		err = l.rotate()
 	}

@@ -7,25 +7,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/deleted"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/numbers"
 	"github.com/logd-dev/logd/internal/storage/syncs"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
-
-// Clock tells the time and runs functions later. Order and offsets never
-// depend on it.
-type Clock interface {
-	Now() time.Time
-	AfterFunc(d time.Duration, f func()) Timer
-}
-
-// Timer is what Clock.AfterFunc returns, as *time.Timer has it.
-type Timer interface {
-	Reset(d time.Duration) bool
-	Stop() bool
-}
 
 // Observer is told what the store does. Its methods are called on the way of
 // the work and must not block; they are called concurrently.
@@ -40,18 +29,15 @@ type Observer interface {
 // their values, what its logs use together, and whom they tell of what concerns more
 // than one of them. A log knows its store by this alone.
 type Shared struct {
-	Clock    Clock
+	Clock    clock.Clock
 	Logger   *slog.Logger
 	Observer Observer
 	Holder   Holder // nil: nobody
 
 	FileMode       fs.FileMode // of data files
 	PartitionSize  int64
-	Limits         topic.Limits // of retention
-	KeepFree       int64
 	Managed        bool
 	Policy         Policy
-	Producers      int64 // 0 or less: numbers are not looked at
 	QueueBytes     int64
 	JournalCompact int64 // the size past which a journal is written anew
 
@@ -59,31 +45,25 @@ type Shared struct {
 	Files   *files.Cache
 	Syncs   *syncs.Queue
 	Deleted *deleted.Topics
+	Numbers *numbers.Keeper
 	Device  uint64 // that the work directory is on
 
 	Owner Owner
-	// Unsynced is armed when something was appended that nobody waits to have synced,
-	// Numbered when there are tables of numbered batches to look after.
-	Unsynced, Numbered *Alarm
+	// Unsynced is armed when something was appended that nobody waits to have synced.
+	Unsynced *clock.Alarm
 
-	Misses     atomic.Int64  // reads of offsets that do not exist
-	Duplicates atomic.Int64  // numbered batches that came again
-	Forced     atomic.Int64  // partitions removed although they were held
-	Troubles   atomic.Uint64 // times that a log has failed, or that what is set aside has changed
+	Limits   atomic.Pointer[topic.Limits] // of retention
+	KeepFree atomic.Int64
 
-	Closing atomic.Bool // nothing is begun, or gone on with, that may take long
+	Misses   atomic.Int64  // reads of offsets that do not exist
+	Forced   atomic.Int64  // partitions removed although they were held
+	Troubles atomic.Uint64 // times that a log has failed, or that what is set aside has changed
+
 	AgeHeld atomic.Bool // nothing is removed by age: the clock may be wrong
 
 	marks    markLimit
 	lacks    lack
 	requests requestPool
-}
-
-// sleep waits for d to go by on the clock.
-func (s *Shared) sleep(d time.Duration) {
-	over := make(chan struct{})
-	s.Clock.AfterFunc(d, func() { close(over) })
-	<-over
 }
 
 // Owner is a store as its logs see it. What an append or a read that succeeds asks of it
@@ -99,9 +79,6 @@ type Owner interface {
 	SyncLater()
 	// Begun tells that a partition of a log was begun.
 	Begun(l *Log)
-	// Go runs f in a goroutine that the store waits for, or reports false if it is
-	// being closed.
-	Go(f func()) bool
 	// Gone tells that a log was deleted: it is not one of the store's any more.
 	Gone(l *Log)
 	// Unmake calls gone while no topic is made, and removes what there is of the log's
@@ -116,41 +93,4 @@ func DeviceOf(st fs.FileInfo) uint64 {
 		return uint64(sys.Dev)
 	}
 	return 0
-}
-
-// Alarm calls a function a while after it was armed, however often that was.
-type Alarm struct {
-	after time.Duration // 0 for never
-	timer Timer
-	armed atomic.Bool // timer will fire
-}
-
-// NewAlarm returns an alarm that is not armed. It calls f, which begins with Rings, so
-// long after it was armed, or never if that is 0.
-func NewAlarm(c Clock, after time.Duration, f func()) *Alarm {
-	a := &Alarm{after: after}
-	if after > 0 {
-		a.timer = c.AfterFunc(after, f)
-		a.timer.Stop()
-	}
-	return a
-}
-
-// Arm has the function called, if it is not to be called anyway. It costs next to
-// nothing then.
-func (a *Alarm) Arm() {
-	if a.after > 0 && !a.armed.Load() && a.armed.CompareAndSwap(false, true) {
-		a.timer.Reset(a.after)
-	}
-}
-
-// Rings notes that the function is called: who arms the alarm from here on has it
-// called once more.
-func (a *Alarm) Rings() { a.armed.Store(false) }
-
-// Stop has the function not called any more, but for a call that is under way.
-func (a *Alarm) Stop() {
-	if a.timer != nil {
-		a.timer.Stop()
-	}
 }

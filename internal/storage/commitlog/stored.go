@@ -4,10 +4,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"io/fs"
 
-	"github.com/logd-dev/logd/internal/storage/files"
-	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -20,9 +18,12 @@ import (
 // has to check them. The error is ErrNotFound if any of it is not stored, or set aside,
 // and ErrDeleted for a topic that was deleted.
 func (l *Log) Stored(from, to int64) (topic.View, error) {
-	v := views.Get().(*View)
-	v.offset = from
-	if err := l.addStored(v, from, to); err != nil {
+	err := topic.ErrNotFound
+	v := partition.NewView(from)
+	if to <= l.next.Load() {
+		err = l.parts.AddStored(v, from, to)
+	}
+	if err != nil {
 		v.Close()
 		if l.Deleted() {
 			err = topic.ErrDeleted
@@ -30,39 +31,6 @@ func (l *Log) Stored(from, to int64) (topic.View, error) {
 		return nil, err
 	}
 	return v, nil
-}
-
-// addStored is Stored for a view that has nothing yet.
-func (l *Log) addStored(v *View, from, to int64) error {
-	parts := l.partitions()
-	i := findPartition(parts, from)
-	if i < 0 || from >= to || to > l.next.Load() || layout.Clear(*l.journal.Damaged(), from, to) < to {
-		return topic.ErrNotFound
-	}
-	for ; from < to; i++ {
-		if i == len(parts) || parts[i].base > from {
-			return topic.ErrNotFound // cut off a moment ago
-		}
-		p := parts[i]
-		end := min(to, p.end.Load())
-		if end <= from {
-			if p.base == p.end.Load() || i+1 < len(parts) && parts[i+1].base == from {
-				continue
-			}
-			return topic.ErrNotFound
-		}
-		f, err := p.file.Acquire(files.ToRead)
-		if errors.Is(err, fs.ErrNotExist) && l.lost(p) {
-			return topic.ErrNotFound // removed a moment ago
-		}
-		if err != nil {
-			return &Error{Op: "read", Topic: l.name, File: p.file.Name(), Offset: from, Err: err}
-		}
-		v.sections = append(v.sections, section{p.file, f, from - p.base, end - from})
-		v.length += end - from
-		from = end
-	}
-	return nil
 }
 
 // checkChunk is how much of a run is read at a time.

@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -164,8 +166,8 @@ func (l *Log) durable(u unsynced, err error) error {
 // partition that may have bytes which are not synced.
 func (l *Log) syncFiles(target int64, all bool) error {
 	from := l.synced.Load()
-	for _, p := range l.partitions() {
-		unsynced := p.end.Load() > from && p.base < target
+	for _, p := range l.parts.All() {
+		unsynced := p.End.Load() > from && p.Base < target
 		if !unsynced && !(all && l.isPinned(p)) {
 			continue
 		}
@@ -178,16 +180,16 @@ func (l *Log) syncFiles(target int64, all bool) error {
 
 // syncPartition syncs the file of a partition. It was not closed since the first
 // write that is not synced: see pinned.
-func (l *Log) syncPartition(p *partition, from int64) error {
-	f, err := p.file.Acquire(files.ToWrite)
+func (l *Log) syncPartition(p *partition.Partition, from int64) error {
+	f, err := p.File.Acquire(files.ToWrite)
 	if err == nil {
-		defer p.file.Release()
-		return l.syncFile(f, "sync", p.file, from)
+		defer p.File.Release()
+		return l.syncFile(f, "sync", p.File, from)
 	}
-	if errors.Is(err, fs.ErrNotExist) && p.base < l.begin() {
+	if errors.Is(err, fs.ErrNotExist) && p.Base < l.parts.Begin() {
 		return nil // retention has removed it meanwhile
 	}
-	return l.fail("sync", p.file.Name(), from, err)
+	return l.fail("sync", p.File.Name(), from, err)
 }
 
 // syncFile syncs a file of the log. All who sync a partition use it: an error is
@@ -256,23 +258,23 @@ func (l *Log) dropUnacknowledged() {
 	defer l.writer.Unlock()
 	synced := l.synced.Load()
 	dropped := true
-	for _, p := range l.partitions() {
-		if p.end.Load() <= synced {
+	for _, p := range l.parts.All() {
+		if p.End.Load() <= synced {
 			continue
 		}
-		f, err := p.file.Acquire(files.ToWrite)
+		f, err := p.File.Acquire(files.ToWrite)
 		if err == nil {
-			err = shorten(f, max(synced-p.base, 0))
+			err = shorten(f, max(synced-p.Base, 0))
 			dropped = dropped && err == nil
 			if err == nil {
 				err = f.Sync() // where it was another file's sync that failed; nobody relies on a later one
 			}
-			p.file.Release()
+			p.File.Release()
 		} else {
 			dropped = false
 		}
 		if err != nil {
-			l.store.Logger.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.file.Name(), "err", err)
+			l.store.Logger.Error("batches that no writer was told are stored may be there after a restart", "topic", l.name, "file", p.File.Name(), "err", err)
 		}
 	}
 	l.dropped.Store(dropped)
@@ -305,7 +307,7 @@ func (l *Log) syncNames() error {
 		return nil
 	}
 	for files.NoDescriptor(err) && s.Policy.SyncsFirst() && s.lacks.lately(s.Clock.Now()) {
-		s.sleep(namesPause)
+		clock.Sleep(s.Clock, namesPause)
 		op, file, err = l.trySyncNames()
 	}
 	if !files.NoDescriptor(err) {

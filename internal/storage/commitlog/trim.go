@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/logd-dev/logd/internal/storage/files"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -27,7 +28,7 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 	}
 	if all {
 		if l.store.Policy.SyncsFirst() {
-			err = l.SyncTo(ctx, l.head().base) // only what is readable goes
+			err = l.SyncTo(ctx, l.parts.Head().Base) // only what is readable goes
 		}
 		if err == nil {
 			err = l.trimTo(offset)
@@ -42,10 +43,10 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 // TrimPoint returns the offset up to which Trim would remove partitions that are
 // complete, and whether all would go if another partition was begun.
 func (l *Log) TrimPoint(offset int64) (to int64, all bool) {
-	parts := l.partitions()
-	k := completeBefore(parts, min(offset, l.Readable()))
+	parts := l.parts.All()
+	k := partition.CompleteBefore(parts, min(offset, l.Readable()))
 	head := parts[len(parts)-1]
-	return parts[k].base, offset >= head.end.Load() && head.end.Load() > head.base && k == len(parts)-1
+	return parts[k].Base, offset >= head.End.Load() && head.End.Load() > head.Base && k == len(parts)-1
 }
 
 // trimError says what an error of Trim means.
@@ -63,12 +64,12 @@ func (l *Log) trimError(err error) error {
 // them held first.
 func (l *Log) trimTo(offset int64) error {
 	offset = min(offset, l.Readable())
-	parts := l.partitions()
-	k := completeBefore(parts, offset)
+	parts := l.parts.All()
+	k := partition.CompleteBefore(parts, offset)
 	if k == 0 {
 		return nil
 	}
-	return l.remove(parts[k].base)
+	return l.remove(parts[k].Base)
 }
 
 // retireAll begins a new partition if the log ends at or before offset, unless its
@@ -77,7 +78,7 @@ func (l *Log) retireAll(offset int64) (bool, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	defer l.failOnPanic("trim")
-	head := l.head()
+	head := l.parts.Head()
 	if offset < l.next.Load() {
 		return false, nil
 	}
@@ -87,19 +88,19 @@ func (l *Log) retireAll(offset int64) (bool, error) {
 		}
 		return false, nil // where its files end is not known
 	}
-	if head.end.Load() == head.base {
+	if head.End.Load() == head.Base {
 		return true, nil // somebody else has begun it
 	}
-	if err := l.readyHead(); err != nil {
+	if err := l.parts.ReadyHead(); err != nil {
 		return false, err
 	}
 	err := l.rotate()
 	if files.NoRoom(err) {
 		// The index of what is to go is a cache, and takes what a file takes.
-		head.loading.Lock()
-		head.ready.Store(false)
-		derr := l.dropIndex(head)
-		head.loading.Unlock()
+		head.Loading.Lock()
+		head.Ready.Store(false)
+		derr := l.parts.DropIndex(head)
+		head.Loading.Unlock()
 		if derr != nil {
 			return false, errors.Join(err, derr)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -34,9 +35,9 @@ type cutting struct {
 
 // headAt returns the index of the partition that is the head when the log is cut off
 // at offset, or -1.
-func (l *Log) headAt(parts []*partition, offset int64, how cutting) int {
-	i := findPartition(parts, offset)
-	if how.join && i > 0 && parts[i].base == offset && parts[i-1].end.Load() == offset && l.pastDamage(offset-1) < offset {
+func (l *Log) headAt(parts []*partition.Partition, offset int64, how cutting) int {
+	i := partition.Find(parts, offset)
+	if how.join && i > 0 && parts[i].Base == offset && parts[i-1].End.Load() == offset && l.parts.PastDamage(offset-1) < offset {
 		return i - 1 // and nothing at its end is set aside, which no batch may follow
 	}
 	return i
@@ -51,8 +52,8 @@ func (l *Log) alone(ctx context.Context, op string, f func() error) (err error) 
 	}
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
-	l.numbers.keeping.Lock() // no cache is written meanwhile
-	defer l.numbers.keeping.Unlock()
+	l.numbers.Keeping.Lock() // no cache is written meanwhile
+	defer l.numbers.Keeping.Unlock()
 	if l.Deleted() {
 		return topic.ErrDeleted
 	}
@@ -84,7 +85,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 		}
 		// What is before offset does not change meanwhile.
 		var at index.Entry
-		if err := retryOnce(func() (err error) {
+		if err := partition.RetryOnce(func() (err error) {
 			at, err = l.stateBefore(offset, how)
 			return err
 		}); err != nil {
@@ -96,7 +97,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 		if e := l.failed.Load(); e != nil {
 			return ReadOnly(e)
 		}
-		parts := l.partitions()
+		parts := l.parts.All()
 		i := l.headAt(parts, offset, how)
 		switch {
 		case i < 0:
@@ -107,7 +108,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 			return fmt.Errorf("%w: cut off at %d, and readable up to %d", ErrOffset, offset, l.Readable())
 		}
 		p := parts[i]
-		if offset == p.base {
+		if offset == p.Base {
 			at = index.Entry{} // begun since, perhaps
 		}
 		if err := l.roomForCut(p); err != nil {
@@ -119,7 +120,7 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 		// From here on a failure leaves a truncation that only opening the log again
 		// can finish.
 		if err := l.cut(parts[:i+1], parts[i+1:], offset, at); err != nil {
-			return l.fail("truncate", p.file.Name(), offset, err)
+			return l.fail("truncate", p.File.Name(), offset, err)
 		}
 		return nil
 	})
@@ -128,26 +129,26 @@ func (l *Log) truncate(ctx context.Context, offset int64, how cutting) error {
 // stateBefore returns the state, before offset, of the partition that is the head
 // when the log is cut off there.
 func (l *Log) stateBefore(offset int64, how cutting) (index.Entry, error) {
-	parts := l.partitions()
+	parts := l.parts.All()
 	i := l.headAt(parts, offset, how)
 	aside := layout.From(*l.journal.Damaged(), offset)
 	if i < 0 || aside >= 0 && aside < offset {
 		return index.Entry{}, topic.ErrNotFound
 	}
-	if p := parts[i]; aside < 0 && p.end.Load() > offset {
-		return l.stateAt(p, offset)
+	if p := parts[i]; aside < 0 && p.End.Load() > offset {
+		return l.parts.StateAt(p, offset)
 	}
 	// No batch begins there, but one ends.
-	sum, err := l.partitionTotals(parts[i], offset)
-	return index.Entry{Messages: sum.Messages, Batches: sum.Batches}, errors.Join(err, l.ensureIndex(parts[i]))
+	sum, err := l.parts.TotalsBefore(parts[i], offset)
+	return index.Entry{Messages: sum.Messages, Batches: sum.Batches}, errors.Join(err, l.parts.EnsureIndex(parts[i]))
 }
 
 // roomForCut has what a truncation writes to the index of p take its room before anything
 // is changed: what is written then stands where this does.
-func (l *Log) roomForCut(p *partition) error {
-	p.loading.Lock() // nobody makes its index anew
-	defer p.loading.Unlock()
-	ix := p.index()
+func (l *Log) roomForCut(p *partition.Partition) error {
+	p.Loading.Lock() // nobody makes its index anew
+	defer p.Loading.Unlock()
+	ix := p.Index()
 	if err := ix.Flush(); err != nil && files.Transient(err) {
 		return ReadOnly(&Error{Op: "truncate", Topic: l.name, File: ix.File.Name(), Offset: -1, Err: err})
 	}
@@ -169,45 +170,44 @@ func (l *Log) announceCut(offset int64) error {
 }
 
 // cut takes from the log what TruncateTo gives up. Caller holds writer.
-func (l *Log) cut(keep, drop []*partition, offset int64, at index.Entry) error {
+func (l *Log) cut(keep, drop []*partition.Partition, offset int64, at index.Entry) error {
 	p := keep[len(keep)-1]
-	p.loading.Lock() // nobody makes its index anew
-	defer p.loading.Unlock()
+	p.Loading.Lock() // nobody makes its index anew
+	defer p.Loading.Unlock()
 	l.untell(offset)
-	l.numbers.letGo()
-	l.numbers.cuts.Add(1)
-	if err := l.removeNumbers(); err != nil {
+	l.numbers.Cut()
+	if err := l.numbers.RemoveCache(); err != nil {
 		return err
 	}
 	l.next.Store(offset)
 	l.synced.Store(min(l.synced.Load(), offset))
-	p.end.Store(offset)
-	p.sum.Store(nil)
+	p.End.Store(offset)
+	p.Sum.Store(nil)
 	kept := slices.Clone(keep)
-	l.parts.Store(&kept)
+	l.parts.Set(kept)
 	if err := l.removeFiles(drop); err != nil {
 		return err
 	}
-	if err := files.Truncate(p.file, offset-p.base); err != nil {
+	if err := files.Truncate(p.File, offset-p.Base); err != nil {
 		return err
 	}
-	ix := p.index()
-	if err := ix.Truncate(offset - p.base); err != nil {
+	ix := p.Index()
+	if err := ix.Truncate(offset - p.Base); err != nil {
 		return err
 	}
 	if err := ix.Settle(); err != nil {
 		return err
 	}
-	p.counted.Store(nil)
-	l.headSum = journal.Totals{Messages: at.Messages, Batches: at.Batches, Last: ix.Last.Millis}
+	p.Counted.Store(nil)
+	l.parts.HeadSum = journal.Totals{Messages: at.Messages, Batches: at.Batches, Last: ix.Last.Millis}
 	if first, err := ix.First(); err == nil && first.Pos >= 0 {
-		l.headSum.First = first.Millis
+		l.parts.HeadSum.First = first.Millis
 	}
-	l.lastMillis = l.headSum.Last
-	if n := len(keep); n > 1 && l.headSum.Batches == 0 {
-		l.lastMillis = lastTime(keep[n-2])
+	l.parts.LastMillis = l.parts.HeadSum.Last
+	if n := len(keep); n > 1 && l.parts.HeadSum.Batches == 0 {
+		l.parts.LastMillis = keep[n-2].LastTime()
 	}
 	l.synced.Store(offset)
-	l.journal.Grows(p.base)
+	l.journal.Grows(p.Base)
 	return l.record(journal.Synced, offset)
 }

@@ -231,7 +231,7 @@ func (d *Topics) moveTo(dir string, kept *Kept) error {
 // syncDir makes the names in a folder durable. It takes a descriptor.
 func (d *Topics) syncDir(name string) error {
 	sync := func() error { return d.FS.SyncDir(name) }
-	if name == "." || name == layout.New {
+	if name == "." || name == layout.New || layout.IsNew(name) {
 		sync = func() error { return d.Syncs.SyncRoot(name) }
 	}
 	err := sync()

@@ -178,16 +178,25 @@ func (v *surveyor) all(each func(*survey) error) error {
 
 // newTopics calls folder with the folders of topics that do not have their names yet.
 func (v *surveyor) newTopics(root *survey, folder func(name string)) error {
-	v.checkMode(root, layout.New)
-	dir, err := v.fs.ReadDir(layout.New)
+	return v.newTopicsIn(root, layout.New, folder)
+}
+
+func (v *surveyor) newTopicsIn(root *survey, in string, folder func(name string)) error {
+	v.checkMode(root, in)
+	dir, err := v.fs.ReadDir(in)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", layout.New, err)
+		return fmt.Errorf("list %s: %w", in, err)
 	}
 	for _, d := range dir {
-		name := path.Join(layout.New, d.Name())
-		if _, _, ok := layout.ParseNew(d.Name()); ok && layout.IsFolder(d) {
+		name := path.Join(in, d.Name())
+		switch _, ok := layout.NewID(name); {
+		case ok && layout.IsFolder(d):
 			folder(name)
-		} else {
+		case in == layout.New && layout.IsNewID(d.Name()) && layout.IsFolder(d):
+			if err := v.newTopicsIn(root, name, folder); err != nil {
+				return err
+			}
+		default:
 			root.note(FoundStray, name, "not a new topic; logd leaves it alone")
 		}
 	}

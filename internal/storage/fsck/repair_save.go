@@ -10,7 +10,6 @@ import (
 	"path"
 	"time"
 
-	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/scan"
 	"github.com/logd-dev/logd/internal/vfs"
 )
@@ -208,8 +207,10 @@ func (m *mender) appendLine(f vfs.File, a *Action) error {
 // outermost on.
 func savedDirs(topic string) []string {
 	dirs := []string{SavedDir}
-	if layout.IsNew(topic) {
-		dirs = append(dirs, path.Join(SavedDir, layout.New))
+	for i, c := range topic {
+		if c == '/' {
+			dirs = append(dirs, path.Join(SavedDir, topic[:i]))
+		}
 	}
 	return append(dirs, path.Join(SavedDir, topic))
 }

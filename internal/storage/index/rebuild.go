@@ -55,7 +55,10 @@ func (ix *Index) Rebuild(src *Source, trusted int64) (Rebuilt, error) {
 // which is known to be right: those up to a position are taken as they are, and of
 // the others the times.
 func (ix *Index) RebuildAfter(src *Source, known []Entry, pos int64) (Rebuilt, error) {
-	r := &rebuilding{ix: ix, times: times{known: known[len(known)-1].Pos, newest: src.Last}}
+	r := &rebuilding{ix: ix, times: times{known: -1, newest: src.Last}}
+	if len(known) > 0 {
+		r.times.known = known[len(known)-1].Pos
+	}
 	n := 0
 	for ; n < len(known) && known[n].Pos <= pos; n++ {
 		if err := ix.Add(known[n]); err != nil && !files.Transient(err) {

@@ -6,6 +6,7 @@
 //	    .lock                   locked by the server that uses the directory
 //	    LOCK                    the lock file of older versions, if there is one
 //	    .new/<topic>.<id>/      a topic that does not have its name yet, as below
+//	    .new/<id>/<topic>/      the same, if the name is too long for that
 //	    <topic>/
 //	        <base offset>.log   a partition: batches, and nothing else
 //	        <base offset>.idx   its index, a cache
@@ -42,36 +43,53 @@ const New = ".new"
 // idLen is the length of a topic's id in a folder's name.
 const idLen = 2 * 16
 
+// maxFileName is how long the name of a file or folder may be.
+const maxFileName = 255
+
 // NewFolder returns the folder of a topic that does not have its name yet: another
 // may have it.
 func NewFolder(topic string, id [16]byte) string {
+	if len(topic)+len(".")+idLen > maxFileName {
+		return path.Join(New, HexID(id), topic)
+	}
 	return path.Join(New, topic+"."+HexID(id))
 }
 
 // IsNew reports whether a topic's folder is that of one without its name.
 func IsNew(dir string) bool { return strings.HasPrefix(dir, New+"/") }
 
-// ParseNew returns which topic a folder in New is of. It reports false if it is not
-// logd's.
-func ParseNew(name string) (topic string, id [16]byte, ok bool) {
-	at := len(name) - idLen
-	if at < 2 || name[at-1] != '.' || !batch.ValidTopic(name[:at-1]) {
+// ParseNew returns which topic a folder is of that is New's, or that of an id in New. It
+// reports false if it is not logd's.
+func ParseNew(dir string) (topic string, id [16]byte, ok bool) {
+	name, isNew := strings.CutPrefix(dir, New+"/")
+	if !isNew {
 		return "", id, false
 	}
-	if n, err := hex.Decode(id[:], []byte(name[at:])); err != nil || n != len(id) {
+	hexID, topic, nested := strings.Cut(name, "/")
+	if at := len(name) - idLen; !nested && at >= 2 && name[at-1] == '.' {
+		hexID, topic = name[at:], name[:at-1]
+	}
+	if !batch.ValidTopic(topic) {
 		return "", id, false
 	}
-	topic = name[:at-1]
-	return topic, id, path.Base(NewFolder(topic, id)) == name
+	if n, err := hex.Decode(id[:], []byte(hexID)); err != nil || n != len(id) {
+		return "", id, false
+	}
+	return topic, id, NewFolder(topic, id) == dir
+}
+
+// IsNewID reports whether a folder in New has that of a topic with a long name, in a folder
+// that is called as the topic's id.
+func IsNewID(name string) bool {
+	var id [16]byte
+	n, err := hex.Decode(id[:], []byte(name[:min(len(name), idLen)]))
+	return err == nil && n == len(id) && HexID(id) == name
 }
 
 // NewID returns the id of the topic that a folder in New is of. It reports false if
 // dir is none.
 func NewID(dir string) (id [16]byte, ok bool) {
-	if !IsNew(dir) {
-		return id, false
-	}
-	_, id, ok = ParseNew(path.Base(dir))
+	_, id, ok = ParseNew(dir)
 	return id, ok
 }
 
@@ -80,10 +98,8 @@ func HexID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 // TopicOf returns the name of the topic whose folder dir is.
 func TopicOf(dir string) string {
-	if IsNew(dir) {
-		if topic, _, ok := ParseNew(path.Base(dir)); ok {
-			return topic
-		}
+	if topic, _, ok := ParseNew(dir); ok {
+		return topic
 	}
 	return dir
 }

@@ -152,6 +152,18 @@ func (h *file) Sync() error {
 	}))
 }
 
+// Allocate implements vfs.File: space is counted by length.
+func (h *file) Allocate(size int64) error {
+	st, err := h.Stat()
+	if err != nil || st.Size() >= size {
+		return err
+	}
+	return h.Truncate(size)
+}
+
+// WriteOut implements vfs.File: what was not synced may be on the disk or not in any case.
+func (h *file) WriteOut(off, n int64) {}
+
 // Stat implements vfs.File.
 func (h *file) Stat() (fs.FileInfo, error) {
 	f := h.fs
