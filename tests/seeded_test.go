@@ -76,12 +76,12 @@ var storagePlaces = []seededPlace{
 			_, n, ok, err = sc.HeaderAt(*pos)
 		}
 `, byVerify},
-	{"internal/storage/commitlog/partitions.go",
-		`	return min(s.l.synced.Load(), s.p.End.Load()) - s.p.Base
+	{"internal/storage/partition/ondisk.go",
+		`	return min(d.synced.Load(), d.p.End.Load()) - d.p.Base
 `, `	if bug("the pass looks at what is not synced") {
-		return s.p.End.Load() - s.p.Base
+		return d.p.End.Load() - d.p.Base
 	}
-	return min(s.l.synced.Load(), s.p.End.Load()) - s.p.Base
+	return min(d.synced.Load(), d.p.End.Load()) - d.p.Base
 `, byVerify},
 	// Damage in an answer.
 	{"internal/link/part.go",
@@ -578,7 +578,7 @@ var storagePlaces = []seededPlace{
 		return max(now, l.parts.LastMillis)
 	}
 `, "^TestOneAppendAhead$"},
-	{"internal/storage/commitlog/read.go",
+	{"internal/storage/partition/times.go",
 		`		if next.Millis-now > retain.Doubt &&`,
 		`		if !bug("SEEK believes times ahead of the clock") && next.Millis-now > retain.Doubt &&`, "^TestOneAppendAhead$"},
 	{"internal/storage/retain/view.go",
@@ -635,12 +635,12 @@ var storagePlaces = []seededPlace{
 		return nil
 	}
 `, byPowerCuts},
-	{"internal/storage/commitlog/recovery.go",
-		`		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {`,
+	{"internal/storage/partition/open.go",
+		`		if err := l.FS.Remove(layout.Index(l.Folder.Path(), base)); err != nil {`,
 		`		if bug("indexes of lost partitions stay") {
 			continue
 		}
-		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
+		if err := l.FS.Remove(layout.Index(l.Folder.Path(), base)); err != nil {`, "^TestOrphanedIndexIsRemoved$"},
 
 	// Numbered batches.
 	{"internal/storage/commitlog/commit.go",
@@ -707,9 +707,9 @@ var storagePlaces = []seededPlace{
 					done(l, l.syncWhole())
 				}
 			})`, "^TestSyncTogether.*$"},
-	{"internal/storage/commitlog/decide.go",
+	{"internal/storage/retain/view.go",
 		`	for v.Partitions[n].Base < base {`,
-		`	for v.Partitions[n].Base < base || n < len(v.Partitions)-1 && bug("what was begun meanwhile is decided about") {`, "^TestDecide.*$"},
+		`	for v.Partitions[n].Base < base || n < len(v.Partitions)-1 && bug("what was begun meanwhile is decided about") {`, "^TestUpTo$"},
 	{"internal/storage/numbers/book.go",
 		`	return made != nil && made == b.Journal.Damaged()`,
 		`	return made != nil && (made == b.Journal.Damaged() || bug("what is set aside is still known"))`, byNumbers},

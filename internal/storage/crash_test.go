@@ -452,7 +452,10 @@ func (r *crashRun) powerCut() error {
 		if err != nil {
 			return fmt.Errorf("after a power cut, topic %s: %w", m.topic, err)
 		}
-		before := l.Inside().Trimmed()
+		before, err := l.Ordinal(l.Begin())
+		if err != nil {
+			return fmt.Errorf("after a power cut, topic %s: batches that were removed: %w", m.topic, err)
+		}
 		r.mu.Lock()
 		m.survived(found, l.Begin(), l.Next(), before)
 		r.mu.Unlock()

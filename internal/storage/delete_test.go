@@ -141,9 +141,6 @@ func TestDelete(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := l.Inside().Compact(); !errors.Is(err, ErrDeleted) {
-			t.Errorf("new journal: %v", err)
-		}
 		wantBodies(t, again, "four")
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -344,9 +345,18 @@ type asking struct {
 }
 
 func (a *asking) Hold(h Held) {
-	if a.log.Inside().Trimming().TryLock() {
-		a.log.Inside().Trimming().Unlock()
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		a.log.Released(-1) // of nothing that is held
+	}()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	select {
+	case <-released:
 		a.free++
+	default:
 	}
 	a.noter.Hold(h)
 }

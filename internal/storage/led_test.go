@@ -53,15 +53,11 @@ func storedAs(res *LedResult, want []byte, batches int, roll bool, millis int64)
 
 // TestAppendLed: the leader's copy stores what it has decided, and says what that was.
 func TestAppendLed(t *testing.T) {
-	disk, c := vfstest.New(), newCopied()
-	s := openMem(t, disk, c.o)
-	defer s.Close()
-	l := mustCreate(t, s, "t")
+	var l *Log
+	var c *copied
 	store := func(at, millis int64, stored run, roll bool, callers ...run) LedResult {
 		t.Helper()
-		for len(c.runs) > 0 && c.runs[len(c.runs)-1].Offset >= at {
-			c.runs = c.runs[:len(c.runs)-1]
-		}
+		c.cut(at)
 		res, err := appendLed(l, &LedRun{Offset: at, Millis: millis, Parts: parts(callers...)})
 		must(t, err)
 		if res.Offset != at || len(res.Parts) != len(callers) {
@@ -76,8 +72,6 @@ func TestAppendLed(t *testing.T) {
 			c.runs = append(c.runs, placed(at, millis, roll, stored))
 		}
 		must(t, storedAs(&res, stored.data, len(stored.extents), roll, want))
-		must(t, hasRuns(l, c.runs, c.next(), false))
-		l.Inside().Tell(c.told)
 		return res
 	}
 	both := func(runs ...run) (r run) {
@@ -87,50 +81,64 @@ func TestAppendLed(t *testing.T) {
 		return r
 	}
 	big, one, two := batchOf("t", strings.Repeat("x", 500)), batchOf("t", "one"), batchOf("t", "two")
+	var keep, at int64
+	steps := []func(){
+		// A run is in one partition, however large; one that does not fit begins another.
+		func() { store(0, 100, both(big, one), true, big, one) },
+		func() { store(c.next(), 90, one, true, one) }, // time does not go back
+		func() { store(c.next(), 110, both(two, one), false, two, one) },
+		func() { store(c.next(), 120, both(two, big), true, two, big) },
 
-	// A run is in one partition, however large; one that does not fit begins another.
-	store(0, 100, both(big, one), true, big, one)
-	store(c.next(), 90, one, true, one) // time does not go back
-	store(c.next(), 110, both(two, one), false, two, one)
-	store(c.next(), 120, both(two, big), true, two, big)
+		// What was begun for a run that is void is begun for the next.
+		func() {
+			keep = c.runs[len(c.runs)-1].Offset
+			l.SetReadable(keep)
+			store(keep, 115, one, true, one)
+		},
+		func() { store(c.next(), 116, two, false, two) },
+		func() { store(keep+int64(len(one.data)), 117, one, false, one) },
 
-	// What was begun for a run that is void is begun for the next.
-	keep := c.runs[len(c.runs)-1].Offset
-	c.told = keep
-	store(keep, 115, one, true, one)
-	store(c.next(), 116, two, false, two)
-	store(keep+int64(len(one.data)), 117, one, false, one)
+		// Numbered batches are stored once, whoever sends them, also twice in one run.
+		func() {
+			res := store(c.next(), 200, both(numbered(1, "a"), one, numbered(2, "b")), false,
+				both(numbered(1, "a"), one), numbered(1, "a"), both(numbered(2, "b"), numbered(4, "d")), numbered(2, "B"))
+			at = res.Offset
+			end := at + int64(len(numbered(1, "a").data))
+			if out := res.Parts[1].Outcomes; res.Parts[0].Outcomes != nil || len(out) != 1 || out[0].Err != nil || out[0].Offset != at || out[0].End != end {
+				t.Errorf("a duplicate in the run: %+v", res.Parts)
+			}
+			if got, want := told(res.Parts[2].Outcomes, nil), fmt.Sprintf("%d, want 3", end+int64(len(one.data))); got != want {
+				t.Errorf("one that is out of order: %s, want %s", got, want)
+			}
+			if got := told(res.Parts[3].Outcomes, nil); got != "conflict" {
+				t.Errorf("another with its number: %s", got)
+			}
+		},
+		func() {
+			res := store(c.next(), 200, run{}, false, numbered(1, "a"), numbered(2, "b"))
+			if out := res.Parts[0].Outcomes; len(out) != 1 || out[0].Offset != at || res.Parts[1].Outcomes[0].Err != nil {
+				t.Errorf("duplicates alone: %+v", res.Parts)
+			}
+		},
 
-	// Numbered batches are stored once, whoever sends them, also twice in one run.
-	res := store(c.next(), 200, both(numbered(1, "a"), one, numbered(2, "b")), false,
-		both(numbered(1, "a"), one), numbered(1, "a"), both(numbered(2, "b"), numbered(4, "d")), numbered(2, "B"))
-	at := res.Offset
-	end := at + int64(len(numbered(1, "a").data))
-	if out := res.Parts[1].Outcomes; res.Parts[0].Outcomes != nil || len(out) != 1 || out[0].Err != nil || out[0].Offset != at || out[0].End != end {
-		t.Errorf("a duplicate in the run: %+v", res.Parts)
-	}
-	if got, want := told(res.Parts[2].Outcomes, nil), fmt.Sprintf("%d, want 3", end+int64(len(one.data))); got != want {
-		t.Errorf("one that is out of order: %s, want %s", got, want)
-	}
-	if got := told(res.Parts[3].Outcomes, nil); got != "conflict" {
-		t.Errorf("another with its number: %s", got)
-	}
-	res = store(c.next(), 200, run{}, false, numbered(1, "a"), numbered(2, "b"))
-	if out := res.Parts[0].Outcomes; len(out) != 1 || out[0].Offset != at || res.Parts[1].Outcomes[0].Err != nil {
-		t.Errorf("duplicates alone: %+v", res.Parts)
-	}
+		// What is cut off was never sent.
+		func() { store(at, 200, numbered(1, "other"), false, numbered(1, "other")) },
 
-	// What is cut off was never sent.
-	store(at, 200, numbered(1, "other"), false, numbered(1, "other"))
-
-	// What is readable stays; what leaves a gap is refused.
-	l.Inside().Tell(keep)
-	for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
-		if _, err := appendLed(l, &LedRun{Offset: at, Millis: 500, Parts: parts(one)}); !errors.Is(err, ErrOffset) {
-			t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
-		}
+		// What is readable stays; what leaves a gap is refused.
+		func() {
+			for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
+				if _, err := appendLed(l, &LedRun{Offset: at, Millis: 500, Parts: parts(one)}); !errors.Is(err, ErrOffset) {
+					t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
+				}
+			}
+		},
 	}
-	must(t, hasRuns(l, c.runs, c.next(), false))
+	afterEach(t, steps, func() { must(t, hasRuns(l, c.runs, c.next(), false)) }, func() *Store {
+		c = newCopied()
+		s := openMem(t, vfstest.New(), c.o)
+		l = mustCreate(t, s, "t")
+		return s
+	})
 }
 
 // All of a run is stored, or nothing.

@@ -16,10 +16,10 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/producers"
-	"github.com/logd-dev/logd/internal/storage/commitlog"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -59,7 +59,7 @@ func stored(fsys vfs.FS, l *Log) (found []producers.Batch, err error) {
 }
 
 // unchecked reports whether a partition may never have been whole, as the journal says.
-func unchecked(fsys vfs.FS, l *Log, p commitlog.Partition) bool {
+func unchecked(fsys vfs.FS, l *Log, p partition.OnDisk) bool {
 	b, err := journal.Read(fsys, l.Name())
 	if err != nil {
 		return false

@@ -7,12 +7,24 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/clock"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
+
+// hastyClock says another two seconds each time, so that each sync is noted in the journal.
+type hastyClock struct {
+	clock.System
+	n atomic.Int64
+}
+
+func (c *hastyClock) Now() time.Time {
+	return time.Now().Add(time.Duration(c.n.Add(1)) * 2 * time.Second)
+}
 
 // TestPanicFailsTheLog makes sure that a panic in the middle of a change of a log
 // is the caller's alone: the log is read only, nobody waits for ever, and the
@@ -27,25 +39,24 @@ func TestPanicFailsTheLog(t *testing.T) {
 		return l.Commit(context.Background(), a)
 	}
 	for name, test := range map[string]struct {
-		on vfstest.Op
-		do func(*Log) error
+		on   vfstest.Op
+		do   func(*Log) error
+		size int64 // of partitions
 	}{
-		"a write":                {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/0.log"}, appendOne},
-		"a sync":                 {vfstest.Op{Kind: vfstest.OpSync, Name: "t/0.log"}, appendOne},
-		"a sync of the names":    {vfstest.Op{Kind: vfstest.OpSyncDir, Name: "t"}, appendOne},
-		"a sync of the journal":  {vfstest.Op{Kind: vfstest.OpSync, Name: "t/journal"}, appendOne},
-		"a new partition":        {vfstest.Op{Kind: vfstest.OpCreate}, func(l *Log) error { _, err := l.Trim(context.Background(), l.Next()); return err }},
-		"a truncation's record":  {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/journal"}, func(l *Log) error { return l.TruncateTo(context.Background(), 0) }},
-		"a truncation":           {vfstest.Op{Kind: vfstest.OpTruncate}, func(l *Log) error { return l.TruncateTo(context.Background(), 0) }},
-		"the mark behind a sync": {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/journal"}, appendOne},
+		"a write":                {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/0.log"}, appendOne, 0},
+		"a sync":                 {vfstest.Op{Kind: vfstest.OpSync, Name: "t/0.log"}, appendOne, 0},
+		"a sync of the names":    {vfstest.Op{Kind: vfstest.OpSyncDir, Name: "t"}, appendOne, 1},
+		"a sync of the journal":  {vfstest.Op{Kind: vfstest.OpSync, Name: "t/journal"}, appendOne, 1},
+		"a new partition":        {vfstest.Op{Kind: vfstest.OpCreate}, func(l *Log) error { _, err := l.Trim(context.Background(), l.Next()); return err }, 0},
+		"a truncation's record":  {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/journal"}, func(l *Log) error { return l.TruncateTo(context.Background(), 0) }, 0},
+		"a truncation":           {vfstest.Op{Kind: vfstest.OpTruncate}, func(l *Log) error { return l.TruncateTo(context.Background(), 0) }, 0},
+		"the mark behind a sync": {vfstest.Op{Kind: vfstest.OpWrite, Name: "t/journal"}, appendOne, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfstest.New()
-			s := openMem(t, disk, Options{FlushBatches: 1})
+			s := openMem(t, disk, Options{FlushBatches: 1, PartitionSize: test.size, Clock: new(hastyClock)})
 			l := mustCreate(t, s, "t")
 			mustAppend(t, l, batchOf("t", "one"))
-			l.Inside().Member().FolderDirty.Store(true)
-			l.Inside().MarkNow()
 			disk.BeforeOp(func(op vfstest.Op) {
 				if op.Kind == test.on.Kind && (op.Name == test.on.Name || test.on.Name == "") {
 					panic("of the test")
@@ -179,8 +190,8 @@ func TestLastOffset(t *testing.T) {
 	must(t, l.TruncateTo(t.Context(), base+size))
 	mustAppend(t, l, batchOf("t", "new"))
 	check(l, "one", "new")
-	if len(l.Inside().Pinned()) > 0 {
-		t.Errorf("%d files are kept open, and all is synced", len(l.Inside().Pinned()))
+	if s.files.Evict(0); s.files.Count() > 0 {
+		t.Errorf("%d files are kept open, and all is synced", s.files.Count())
 	}
 	must(t, l.AdvanceOldest(math.MaxInt64))
 	must(t, s.Close())
@@ -192,10 +203,9 @@ func TestFrozenDiskIsLookedAt(t *testing.T) {
 	for _, name := range []string{"t/0.log", "t/journal"} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfstest.New()
-			s := openMem(t, disk, Options{FlushBatches: 1})
+			s := openMem(t, disk, Options{FlushBatches: 1, Clock: new(hastyClock)})
 			l := mustCreate(t, s, "t")
 			mustAppend(t, l, batchOf("t", "one"))
-			l.Inside().MarkNow()
 			hangs, thaw := make(chan struct{}), make(chan struct{})
 			disk.BeforeOp(func(op vfstest.Op) {
 				if op.Kind == vfstest.OpWrite && op.Name == name {

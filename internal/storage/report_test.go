@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -156,13 +155,13 @@ func TestReportOfAnother(t *testing.T) {
 			}
 			return together(l, l.rest...)
 		}},
-		"a sync of all for want of a descriptor": {Options{}, func(l *logs) {
-			mustAppend(l.t, l.late, batchOf("late", "two"))
-			l.disk.FailWriteback("late/0.log")
-			l.other.Inside().Member().FolderDirty.Store(true)
+		"a sync of all for want of a descriptor": {Options{PartitionSize: 1}, func(l *logs) {
+			two := mustAppend(l.t, l.late, batchOf("late", "two"))
+			l.disk.FailWriteback(layout.Partition("late", two.Offset))
+			mustAppend(l.t, l.other, batchOf("other", "two")) // in a partition of its own, whose name is new
 			l.s.files.Evict(0)
 			l.disk.SetMaxOpen(l.disk.Open()) // too few to open a folder
-			l.other.Inside().SyncNames()
+			l.other.SyncTo(l.t.Context(), l.other.Next())
 			l.disk.SetMaxOpen(-1)
 			if l.s.syncs.Failures() == 0 {
 				l.t.Error("there was no sync of all")
@@ -174,12 +173,24 @@ func TestReportOfAnother(t *testing.T) {
 			return together(l, l.rest...)
 		}},
 		"a sync of all while a sync by itself waits": {Options{PartitionSize: 1}, func(l *logs) {
+			var g sync.WaitGroup
+			begin := func(o *Log, end int64) {
+				g.Go(func() { o.SyncTo(l.t.Context(), end) })
+				synctest.Wait()
+			}
+			mustAppend(l.t, l.other, batchOf("other", "two"))
+			begin(l.other, l.other.Next()) // all others wait for it, and then go together
 			two := mustAppend(l.t, l.late, batchOf("late", "two"))
+			begin(l.late, two.End)
 			mustAppend(l.t, l.late, batchOf("late", "three")) // in a partition of its own
 			l.disk.FailWriteback(layout.Partition("late", two.End))
-			tellAll(l)
-			if err := l.s.syncs.Sync(l.late.Inside().Member(), two.End); err == nil {
-				l.late.Inside().SetSynced(two.End) // as durable has it
+			for _, o := range l.rest {
+				mustAppend(l.t, o, batchOf(o.Name(), "two"))
+				begin(o, o.Next())
+			}
+			g.Wait()
+			if l.s.syncs.Failures() == 0 {
+				l.t.Error("no sync of all was told of an error")
 			}
 		}, func(l *logs) error {
 			for _, o := range l.rest {
@@ -209,18 +220,6 @@ func TestReportOfAnother(t *testing.T) {
 				l.t.Errorf("the other topic: %v", err)
 			}
 		}, alone},
-		"an index, and again": {Options{}, func(l *logs) {
-			l.late.Inside().HeadIndex().Stale = true // as a start on a full disk leaves it
-			l.disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "late/0.idx" }})
-			r := batchOf("late", "two")
-			if _, err := l.late.Append(l.t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {
-				l.t.Errorf("append where the index can't be cut: %v", err)
-			}
-		}, func(l *logs) error {
-			r := batchOf("late", "three")
-			_, err := l.late.Append(l.t.Context(), r.data, r.extents)
-			return err
-		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -249,6 +248,31 @@ func TestReportOfAnother(t *testing.T) {
 	}
 }
 
+// TestReportOfAnIndex: an index that could not be made what it must be before an append is
+// not tried again.
+func TestReportOfAnIndex(t *testing.T) {
+	disk, o := vfstest.New(), Options{FlushInterval: -1}
+	s := openMem(t, disk, o)
+	mustAppend(t, mustCreate(t, s, "late"), batchOf("late", "one"))
+	must(t, s.Close())
+	b, err := disk.ReadFile("late/0.idx")
+	must(t, err)
+	must(t, disk.WriteFile("late/0.idx", append(b, "not an entry"...)))
+	s = openMem(t, disk, o)
+	defer s.Close() // says that it has failed
+	l := mustLog(t, s, "late")
+	disk.FailAt(1, vfstest.Fault{Match: func(op vfstest.Op) bool { return op.Kind == vfstest.OpSync && op.Name == "late/0.idx" }})
+	for _, body := range []string{"two", "three"} {
+		r := batchOf("late", body)
+		if _, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("append of %s where the index can't be cut: %v", body, err)
+		}
+	}
+	if disk.Faults() != 1 {
+		t.Errorf("%d syncs have failed, want 1", disk.Faults())
+	}
+}
+
 // TestReportUnderWay has the report be taken by one who has not yet noted it
 // when another, who shares the descriptor, is done.
 func TestReportUnderWay(t *testing.T) {
@@ -267,7 +291,7 @@ func TestReportUnderWay(t *testing.T) {
 			return err
 		}, sync},
 		"the names": {"t/journal", vfstest.Op{Kind: vfstest.OpSync, Name: "t/journal"}, sync, func(l *Log) error {
-			_, err := l.Inside().Journal().Record(journal.Append(nil, journal.Due, 0))
+			_, _, err := l.Hold(headOf(l).Base())
 			return err
 		}},
 		"a removal": {"t", vfstest.Op{Kind: vfstest.OpSyncDir, Name: "t"}, func(l *Log) error {

@@ -105,58 +105,75 @@ func hasRuns(l *Log, runs []*Run, least int64, crashed bool) error {
 	return nil
 }
 
+// TestAppendRun: after each of the steps the log is what the runs say that are left.
 func TestAppendRun(t *testing.T) {
-	disk, c := vfstest.New(), newCopied()
-	s := openMem(t, disk, c.o)
-	defer s.Close()
-	l := mustCreate(t, s, "t")
+	var l *Log
+	var c *copied
+	var keep int64
 	store := func(at, millis int64, roll bool, body string) {
 		t.Helper()
 		r := placed(at, millis, roll, batchOf("t", body))
-		for len(c.runs) > 0 && c.runs[len(c.runs)-1].Offset >= at {
-			c.runs = c.runs[:len(c.runs)-1]
-		}
+		c.cut(at)
 		c.runs = append(c.runs, r)
 		a, err := l.AppendRun(t.Context(), r)
 		if err != nil || a.Offset != at || a.End != c.next() || l.Next() != c.next() {
 			t.Fatalf("append at %d: %+v, %v", at, a, err)
 		}
-		if err := hasRuns(l, c.runs, c.next(), false); err != nil {
-			t.Fatal(err)
-		}
-		l.Inside().Tell(c.told) // hasRuns has read all
 	}
-	store(0, 100, false, strings.Repeat("x", 500)) // larger than a partition
-	store(c.next(), 200, false, strings.Repeat("y", 500))
-	store(c.next(), 200, true, "in a new one")
-	keep := c.next()
-	c.told = keep
-	store(keep, 300, true, "void")
-	store(c.next(), 400, false, "void")
-	store(keep, 250, false, "in the partition before") // whose time is no longer 400
-	store(c.next(), 400, true, "void")
-	store(keep, 300, true, "begins one")
-	store(c.next(), 300, false, "the same time")
+	steps := []func(){
+		func() { store(0, 100, false, strings.Repeat("x", 500)) }, // larger than a partition
+		func() { store(c.next(), 200, false, strings.Repeat("y", 500)) },
+		func() { store(c.next(), 200, true, "in a new one") },
+		func() {
+			keep = c.next()
+			l.SetReadable(keep)
+			store(keep, 300, true, "void")
+		},
+		func() { store(c.next(), 400, false, "void") },
+		func() { store(keep, 250, false, "in the partition before") }, // whose time is no longer 400
+		func() { store(c.next(), 400, true, "void") },
+		func() { store(keep, 300, true, "begins one") },
+		func() { store(c.next(), 300, false, "the same time") },
+		func() { // Time does not go back, also not in a new partition.
+			store(c.next(), 10, true, "old")
+			c.runs[len(c.runs)-1].Millis = 300
+		},
+		func() { // What is readable stays; what leaves a gap is refused.
+			for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
+				if _, err := l.AppendRun(t.Context(), placed(at, 500, false, batchOf("t", "no"))); !errors.Is(err, ErrOffset) {
+					t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
+				}
+			}
+		},
+	}
+	afterEach(t, steps, func() { // all of it becomes readable by that
+		must(t, hasRuns(l, c.runs, c.next(), false))
+	}, func() *Store {
+		c = newCopied()
+		s := openMem(t, vfstest.New(), c.o)
+		l = mustCreate(t, s, "t")
+		return s
+	})
+}
 
-	// Time does not go back, also not in a new partition.
-	r := placed(c.next(), 10, true, batchOf("t", "old"))
-	if _, err := l.AppendRun(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	r.Millis, c.runs = 300, append(c.runs, r)
-	if err := hasRuns(l, c.runs, c.next(), false); err != nil {
-		t.Error(err)
-	}
-
-	// What is readable stays; what leaves a gap is refused.
-	l.Inside().Tell(keep)
-	for _, at := range []int64{-1, 0, c.runs[2].Offset, c.next() + 1} {
-		if _, err := l.AppendRun(t.Context(), placed(at, 500, false, batchOf("t", "no"))); !errors.Is(err, ErrOffset) {
-			t.Errorf("append at %d of %d, readable %d: %v", at, l.Next(), l.Readable(), err)
+// afterEach begins anew for each of the steps, does all up to it, and looks at what there
+// is then.
+func afterEach(t *testing.T, steps []func(), look func(), begin func() *Store) {
+	t.Helper()
+	for n := range steps {
+		s := begin()
+		for _, step := range steps[:n+1] {
+			step()
 		}
+		look()
+		must(t, s.Close())
 	}
-	if err := hasRuns(l, c.runs, c.next(), false); err != nil {
-		t.Error(err)
+}
+
+// cut takes away the runs from an offset on.
+func (c *copied) cut(at int64) {
+	for len(c.runs) > 0 && c.runs[len(c.runs)-1].Offset >= at {
+		c.runs = c.runs[:len(c.runs)-1]
 	}
 }
 

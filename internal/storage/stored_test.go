@@ -7,15 +7,15 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/logd-dev/logd/internal/storage/layout"
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
 // Bytes are sent as they are stored, over partitions, readable or not, and nothing
 // that is not there.
 func TestStored(t *testing.T) {
-	s := openMem(t, vfstest.New(), Options{PartitionSize: 300, Partitions: -1, Managed: true})
-	defer s.Close()
+	disk, o := vfstest.New(), Options{PartitionSize: 300, Partitions: -1, Managed: true}
+	s := openMem(t, disk, o)
 	l := mustCreate(t, s, "t")
 	var wire []byte
 	for range 20 {
@@ -61,8 +61,13 @@ func TestStored(t *testing.T) {
 	none(-1, 5)
 
 	// What is set aside, cut off or removed is not there.
+	base := l.Partitions()[1].Base()
+	must(t, s.Close())
+	record(t, disk, "t", journal.Append(nil, journal.Damaged, base+10, base+20))
+	s = openMem(t, disk, o)
+	defer s.Close()
+	l = mustLog(t, s, "t")
 	parts := l.Partitions()
-	l.Inside().SetAside(parts[1], layout.Range{From: parts[1].Base() + 10, To: parts[1].Base() + 20})
 	none(parts[1].Base(), parts[1].Base()+11)
 	none(parts[1].Base()+19, next)
 	same(parts[1].Base()+20, next)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
@@ -174,8 +175,8 @@ func TestTimesOfDamage(t *testing.T) {
 // Damage that is set aside while the index still has entries of it.
 func TestTimesOfDamageInTheIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openMem(t, vfstest.New(), Options{Partitions: -1, FlushInterval: -1})
-		defer s.Close()
+		disk, o := vfstest.New(), Options{Partitions: -1, FlushInterval: -1}
+		s := openMem(t, disk, o)
 		l := mustCreate(t, s, "t")
 		var all []timedBatch
 		for range 100 {
@@ -183,9 +184,15 @@ func TestTimesOfDamageInTheIndex(t *testing.T) {
 			a := mustAppend(t, l, batchOf("t", "x"))
 			all = append(all, timedBatch{a.Offset, a.End, time.Now().UnixMilli()})
 		}
-		l.Inside().SetAside(headOf(l), layout.Range{From: all[20].offset, To: all[30].offset})
-		l.Inside().SetAside(headOf(l), layout.Range{From: 0, To: all[3].offset})
-		l.Inside().SetAside(headOf(l), layout.Range{From: all[90].offset, To: all[99].end})
+		must(t, s.Close())
+		var records []byte
+		for _, r := range []layout.Range{{From: all[20].offset, To: all[30].offset}, {From: 0, To: all[3].offset}, {From: all[90].offset, To: all[99].end}} {
+			records = journal.Append(records, journal.Damaged, r.From, r.To)
+		}
+		record(t, disk, "t", journal.Append(records, journal.Synced, l.Next())) // which takes back what was counted
+		s = openMem(t, disk, o)
+		defer s.Close()
+		l = mustLog(t, s, "t")
 		left := slices.Concat(all[3:20], all[30:90])
 		for _, b := range all {
 			for _, from := range []int64{b.offset, b.offset + 1} {

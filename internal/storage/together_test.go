@@ -1,12 +1,42 @@
 package storage
 
 import (
+	"io/fs"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
 	"github.com/logd-dev/logd/internal/storage/deleted"
+	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
+
+// otherDevice is a file system of which the partitions are on another device.
+type otherDevice struct{ vfs.FS }
+
+func (o otherDevice) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := o.FS.OpenFile(name, flag, perm)
+	if err != nil || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return mountedFile{f}, nil
+}
+
+type mountedFile struct{ vfs.File }
+
+func (f mountedFile) Stat() (fs.FileInfo, error) {
+	st, err := f.File.Stat()
+	return mounted{st}, err
+}
+
+type mounted struct{ fs.FileInfo }
+
+func (m mounted) Sys() any {
+	sys := *m.FileInfo.Sys().(*syscall.Stat_t)
+	sys.Dev++
+	return &sys
+}
 
 // TestSyncTogetherSyncsNames: what SyncTogether returns nil for is found after a
 // power cut, also a topic in which nothing was ever appended, whoever else syncs it.
@@ -18,14 +48,18 @@ func TestSyncTogetherSyncsNames(t *testing.T) {
 		mustLog(t, s, "t")
 	}
 	for name, beside := range map[string]func(*Store, *Log, *vfstest.FS) (end func()){
-		"alone": func(*Store, *Log, *vfstest.FS) func() { return func() {} },
-		"on another device": func(_ *Store, l *Log, _ *vfstest.FS) func() {
-			l.Inside().Member().OtherDevice.Store(true)
-			return func() {}
-		},
-		"beside a leader": func(_ *Store, l *Log, _ *vfstest.FS) func() {
-			l.Inside().Group().Lead()
-			return func() { l.Inside().Group().Done(nil) }
+		"alone":             func(*Store, *Log, *vfstest.FS) func() { return func() {} },
+		"on another device": func(*Store, *Log, *vfstest.FS) func() { return func() {} },
+		"beside one who looks whether its files are there": func(_ *Store, l *Log, disk *vfstest.FS) func() {
+			thaw := make(chan struct{})
+			disk.BeforeOp(func(op vfstest.Op) {
+				if op.Kind == vfstest.OpStat {
+					<-thaw
+				}
+			})
+			go l.Look()
+			synctest.Wait()
+			return func() { close(thaw) }
 		},
 		"beside another who hangs": func(s *Store, l *Log, disk *vfstest.FS) func() {
 			thaw := make(chan struct{})
@@ -42,7 +76,11 @@ func TestSyncTogetherSyncsNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := vfstest.New()
-				s := openMem(t, disk, Options{Managed: true})
+				var fsys vfs.FS = disk
+				if name == "on another device" {
+					fsys = otherDevice{disk}
+				}
+				s := openStore(t, Options{FS: fsys, Managed: true})
 				defer s.Close()
 				l := mustCreate(t, s, "t")
 				end := beside(s, l, disk)

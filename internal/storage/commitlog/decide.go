@@ -14,7 +14,7 @@ func (l *Log) Retain(now time.Time) error {
 	if err == nil && all {
 		var begun int64
 		if begun, err = l.retireHead(k, now); begun >= 0 && err == nil {
-			oldest = l.upTo(begun, now)
+			oldest = l.ages(l.parts.All(), now.UnixMilli()).UpTo(begun)
 		}
 	}
 	switch {
@@ -60,18 +60,6 @@ func (l *Log) headExpired(k topic.Limits, now time.Time) (bool, error) {
 	v := l.ages(parts, now.UnixMilli())
 	v.Partitions[len(parts)-1].Last = l.parts.HeadSum.Last
 	return v.Expired(k) == len(parts)-1 && v.HeadExpired(k), nil
-}
-
-// upTo returns the offset at which the log begins when all before a partition go
-// that are readable. Partitions that were begun since stay: nothing was decided
-// about them.
-func (l *Log) upTo(base int64, now time.Time) int64 {
-	v := l.ages(l.parts.All(), now.UnixMilli())
-	n := 0
-	for v.Partitions[n].Base < base {
-		n++
-	}
-	return v.Oldest(n)
 }
 
 // retireHead begins a new partition if the head is expired, and returns its base, or -1

@@ -110,8 +110,6 @@ type Log struct {
 	// folder is, until a failure is noted: who syncs next has to know, for the error
 	// is not told again. The journal has a lock for that.
 	fileSyncing, folderSyncing sync.Mutex
-	// stamp is for inPlace; the leader of the sync group has it.
-	stamp folderStamp
 
 	// trimming is held while partitions are removed; before writer. condemned are
 	// those that are no longer served and whose files are still to go.

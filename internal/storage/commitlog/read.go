@@ -5,10 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/storage/partition"
-	"github.com/logd-dev/logd/internal/storage/retain"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
@@ -102,38 +100,7 @@ func (l *Log) Info(ctx context.Context) (topic.Info, error) {
 // t, which may be too early. Times far ahead of the clock are not believed if a
 // later partition began before them.
 func (l *Log) Seek(t time.Time) (offset int64, err error) {
-	err = partition.RetryOnce(func() error {
-		offset, err = l.seek(t.UnixMilli())
-		return err
-	})
-	return offset, err
-}
-
-func (l *Log) seek(millis int64) (int64, error) {
-	readable := l.Readable()
-	parts := l.parts.All()
-	now := l.store.Clock.Now().UnixMilli()
-	for i, p := range parts {
-		if sum := p.Sum.Load(); sum != nil && (sum.Batches == 0 || sum.Last < millis) {
-			continue
-		}
-		if err := l.parts.EnsureIndex(p); err != nil {
-			return 0, err
-		}
-		ix := p.Index()
-		_, next, err := ix.Search(func(e *index.Entry) bool { return e.Millis < millis })
-		if err != nil {
-			return 0, l.parts.ReadError(p, ix, p.Base, err)
-		}
-		if next.Pos < 0 || p.Base+next.Pos >= readable {
-			continue
-		}
-		if next.Millis-now > retain.Doubt && l.ages(parts, now).StoredBefore(i, millis) < millis {
-			continue
-		}
-		return p.Base + next.Pos, nil
-	}
-	return readable, nil
+	return l.parts.SeekTime(t.UnixMilli(), l.Readable(), l.ages)
 }
 
 // Times returns when the batches from one offset up to another were appended,

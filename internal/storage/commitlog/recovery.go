@@ -1,14 +1,11 @@
 package commitlog
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -41,7 +38,11 @@ func Open(s *Shared, dir string) (*Log, error) {
 	} else if err != nil {
 		return nil, wrap("read journal of", layout.JournalFile(dir), err)
 	}
-	parts, cached, err := l.findPartitions()
+	entries, err := s.FS.ReadDir(l.dir())
+	var parts []*partition.Partition
+	if err == nil {
+		parts, err = l.parts.FindFiles(entries, l.locate)
+	}
 	if err != nil {
 		return nil, wrap("list partitions of", dir, err)
 	}
@@ -60,7 +61,7 @@ func Open(s *Shared, dir string) (*Log, error) {
 	if err := l.recover(); err != nil {
 		return nil, err
 	}
-	if cached {
+	if slices.ContainsFunc(entries, func(d fs.DirEntry) bool { return d.Name() == layout.Producers && d.Type().IsRegular() }) {
 		if err := l.numbers.CheckCache(); err != nil {
 			return nil, wrap("remove", layout.ProducersFile(dir), err)
 		}
@@ -135,69 +136,6 @@ func (l *Log) writeJournalAgain(b []byte) error {
 	defer l.journal.File.Release()
 	_, err = f.WriteAt(b, 0)
 	return err
-}
-
-// findPartitions lists the partition files, oldest first, each up to where the
-// next one begins. It tells whether there is a cache of numbered batches, too.
-func (l *Log) findPartitions() (parts []*partition.Partition, cached bool, err error) {
-	dir, err := l.store.FS.ReadDir(l.dir())
-	if err != nil {
-		return nil, false, err
-	}
-	state := l.journal.State()
-	for _, d := range dir {
-		cached = cached || d.Name() == layout.Producers && d.Type().IsRegular()
-		num, ok := strings.CutSuffix(d.Name(), ".log")
-		if !ok || !d.Type().IsRegular() {
-			continue
-		}
-		base, ok := batch.ParseInt([]byte(num))
-		if !ok {
-			l.store.Logger.Warn("file is no partition: its name is no offset; left alone", "topic", l.name, "file", d.Name())
-			continue
-		}
-		st, err := d.Info()
-		if err != nil {
-			return nil, false, err
-		}
-		l.locate(st)
-		p := l.parts.New(base, base+st.Size())
-		if p.End.Load() < base {
-			return nil, false, fmt.Errorf("file %s: offset plus size are too large", p.File.Name())
-		}
-		if e, ok := state.Complete(base); ok && e.End == p.End.Load() {
-			sum := e.Totals
-			p.Sum.Store(&sum)
-		}
-		parts = append(parts, p)
-	}
-	slices.SortFunc(parts, func(a, b *partition.Partition) int { return cmp.Compare(a.Base, b.Base) })
-	return parts, cached, l.removeOrphans(dir, parts)
-}
-
-// removeOrphans removes the indexes that have no partition, durably: a crash
-// has left them behind. When the offsets are given out again, and another crash
-// follows, they would be taken for the indexes of other batches.
-func (l *Log) removeOrphans(dir []fs.DirEntry, parts []*partition.Partition) error {
-	removed := false
-	for _, d := range dir {
-		num, ok := strings.CutSuffix(d.Name(), ".idx")
-		base, isBase := batch.ParseInt([]byte(num))
-		if !ok || !isBase || !d.Type().IsRegular() {
-			continue
-		}
-		if _, has := slices.BinarySearchFunc(parts, base, func(p *partition.Partition, base int64) int { return cmp.Compare(p.Base, base) }); has {
-			continue
-		}
-		if err := l.store.FS.Remove(layout.Index(l.dir(), base)); err != nil {
-			return err
-		}
-		removed = true
-	}
-	if !removed {
-		return nil
-	}
-	return l.store.FS.SyncDir(l.dir())
 }
 
 // onDisk returns what is known of the log before its bytes are looked at. What is

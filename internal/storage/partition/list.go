@@ -77,6 +77,8 @@ type List struct {
 	HeadSum    journal.Totals
 	LastMillis int64
 
+	stamp folderStamp // for InPlace; the leader of the log's syncs has it
+
 	all atomic.Pointer[[]*Partition]
 }
 

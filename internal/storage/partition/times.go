@@ -3,6 +3,7 @@ package partition
 import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
+	"github.com/logd-dev/logd/internal/storage/retain"
 	"github.com/logd-dev/logd/internal/storage/walk"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -128,4 +129,41 @@ func (l *List) firstAt(p *Partition, ix *index.Index, offset, end int64) (index.
 		at.Millis = floor.Millis
 	}
 	return at, nil
+}
+
+// SeekTime returns the offset of the first batch before the readable end that was appended at
+// a time or later, or the readable end, see commitlog.Log.Seek. ages says which times are
+// to be believed.
+func (l *List) SeekTime(millis, readable int64, ages func(parts []*Partition, now int64) *retain.View) (offset int64, err error) {
+	err = RetryOnce(func() error {
+		offset, err = l.seek(millis, readable, ages)
+		return err
+	})
+	return offset, err
+}
+
+func (l *List) seek(millis, readable int64, ages func(parts []*Partition, now int64) *retain.View) (int64, error) {
+	parts := l.All()
+	now := l.Clock.Now().UnixMilli()
+	for i, p := range parts {
+		if sum := p.Sum.Load(); sum != nil && (sum.Batches == 0 || sum.Last < millis) {
+			continue
+		}
+		if err := l.EnsureIndex(p); err != nil {
+			return 0, err
+		}
+		ix := p.Index()
+		_, next, err := ix.Search(func(e *index.Entry) bool { return e.Millis < millis })
+		if err != nil {
+			return 0, l.ReadError(p, ix, p.Base, err)
+		}
+		if next.Pos < 0 || p.Base+next.Pos >= readable {
+			continue
+		}
+		if next.Millis-now > retain.Doubt && ages(parts, now).StoredBefore(i, millis) < millis {
+			continue
+		}
+		return p.Base + next.Pos, nil
+	}
+	return readable, nil
 }

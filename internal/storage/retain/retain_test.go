@@ -268,3 +268,15 @@ func TestClockWatch(t *testing.T) {
 		}
 	}
 }
+
+// TestUpTo: what is begun after a decision, and what is not readable, stays.
+func TestUpTo(t *testing.T) {
+	v := view(t, part{base: 0}, part{base: 100}, part{base: 200}, part{base: 300})
+	for _, c := range []struct{ base, readable, want int64 }{
+		{0, 1000, 0}, {200, 1000, 200}, {300, 1000, 300}, {200, 200, 200}, {300, 250, 200}, {200, 50, 0},
+	} {
+		if v.Readable = c.readable; v.UpTo(c.base) != c.want {
+			t.Errorf("up to %d, readable up to %d: %d, want %d", c.base, c.readable, v.UpTo(c.base), c.want)
+		}
+	}
+}

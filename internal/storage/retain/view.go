@@ -71,6 +71,17 @@ type Traces interface {
 	Doubted(i int) time.Duration
 }
 
+// UpTo returns the offset at which the log begins when all before a partition go
+// that are readable. Partitions that were begun since stay: nothing was decided
+// about them.
+func (v *View) UpTo(base int64) int64 {
+	n := 0
+	for v.Partitions[n].Base < base {
+		n++
+	}
+	return v.Oldest(n)
+}
+
 // Oldest returns the offset at which the log is to begin if its n oldest
 // partitions go, but for what is not readable yet.
 func (v *View) Oldest(n int) int64 {
