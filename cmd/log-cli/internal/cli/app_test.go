@@ -20,7 +20,7 @@ import (
 func runWith(t *testing.T, addr string, make func(a *App) *cobra.Command, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &App{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	a := &App{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return map[string]string{CLIHostEnv: addr}[name] }}
 	code = a.Run(t.Context(), a.Root([]*cobra.Command{make(a)}, nil), args)
 	return code, out.String(), errs.String()
 }

@@ -17,7 +17,7 @@ import (
 func operate(t *testing.T, addr string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &cli.App{Stdin: strings.NewReader("y\n"), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	a := &cli.App{Stdin: strings.NewReader("y\n"), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return map[string]string{cli.CLIHostEnv: addr}[name] }}
 	code = a.Run(t.Context(), a.Root(Commands(a), nil), args)
 	return code, out.String(), errs.String()
 }

@@ -24,7 +24,7 @@ func Command(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Make tokens, and look into the file that says who may do what.",
-		Example: `  log-cli token new shipper --allow 'write,create orders.*' --auth-file auth.toml > shipper.token
+		Example: `  log-cli token new shipper
   log-cli token check auth.toml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -44,9 +44,9 @@ func newCommand(a *cli.App) *cobra.Command {
 		Example: `  log-cli token new shipper --allow 'write,create orders.*'
   log-cli token new shipper --auth-file /etc/logd/auth.toml > shipper.token`,
 		Long: `Prints a token that nobody has, and nothing else, to standard output. What the
-auth file of the server needs goes to standard error, or with --auth-file into the
-file: as a new identity, or as one more token of the one that has the name. The
-file never has the token itself: keep what is printed.`,
+auth file of the server needs goes to standard error, or with --auth-file into
+the file: as a new identity, or as one more token of the one that has the name.
+The file never has the token itself: keep what is printed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.Do(func(_ context.Context, args []string) error { return makeToken(a, args[0], rules, file) }),
 	}
@@ -133,7 +133,7 @@ const maxToken = 512
 func checkCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "check FILE [flags]",
-		Short:   "Tell whether a server would take an auth file, and who may do what by it.",
+		Short:   "Tell whether a server would take an auth file.",
 		Example: `  log-cli token check /etc/logd/auth.toml`,
 		Args:    cobra.ExactArgs(1),
 		RunE:    a.Do(func(_ context.Context, args []string) error { return check(a, args[0]) }),

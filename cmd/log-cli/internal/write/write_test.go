@@ -21,7 +21,7 @@ import (
 func writeTo(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return map[string]string{cli.CLIHostEnv: addr}[name] }}
 	code = a.Run(t.Context(), a.Root([]*cobra.Command{Command(a)}, nil), append([]string{"write"}, args...))
 	return code, out.String(), errs.String()
 }
@@ -86,7 +86,7 @@ func BenchmarkWrite(b *testing.B) {
 	line := append(bytes.Repeat([]byte("x"), 99), '\n')
 	input := bytes.Repeat(line, 64<<20/len(line))
 	b.SetBytes(int64(len(input)))
-	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return addr }}
+	a := &cli.App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(name string) string { return map[string]string{cli.CLIHostEnv: addr}[name] }}
 	for b.Loop() {
 		a.Stdin = bytes.NewReader(input)
 		if code := a.Run(context.Background(), a.Root([]*cobra.Command{Command(a)}, nil), []string{"write", "-t", "t"}); code != 0 {
