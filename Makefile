@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 MAN := $(or $(MAN_DIR),bin/man)
 
-.PHONY: help man build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak cluster-soak ci clean
+.PHONY: help man deb docker build test test-flakey race lint fuzz bench benchmarks bench-compare cover soak cluster-soak ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
@@ -15,6 +15,13 @@ man: ## a manual page for each command, into bin/man/ or MAN_DIR
 	mkdir -p $(MAN)
 	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/logd
 	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/log-cli
+
+deb: ## a Debian package, into dist/; RELEASE is its version
+	packaging/deb/build
+
+docker: build ## an image called logd
+	mkdir -p bin/data
+	docker build -t logd -f packaging/Dockerfile bin
 
 test: ## the tests
 	go test ./...
@@ -53,4 +60,4 @@ ci: ## all that must pass before a change lands
 	.ci/run
 
 clean: ## what the targets above made
-	rm -rf bin cover
+	rm -rf bin cover dist

@@ -7,17 +7,17 @@ const (
 )
 
 // forgetNumbers is what the bug "who is elected knows no numbers" calls.
-var forgetNumbers = seededPlace{"internal/storage/commitlog/numbers_keep.go",
-	`// DropNumbers lets go`, `// ForgetNumbers makes the table an empty one.
-func (l *Log) ForgetNumbers() {
-	l.writer.Lock()
-	defer l.writer.Unlock()
-	if l.numbers.table != nil {
-		l.numbers.table = producers.New(l.numbers.table.Window())
+var forgetNumbers = seededPlace{"internal/storage/numbers/book.go",
+	`// drop lets go`, `// Forget makes the table an empty one.
+func (b *Book) Forget() {
+	b.Writer.Lock()
+	defer b.Writer.Unlock()
+	if b.table != nil {
+		b.table = producers.New(b.table.Window())
 	}
 }
 
-// DropNumbers lets go`, ""}
+// drop lets go`, ""}
 
 // clusterPlaces hold what clusters have lost data by, or could never agree again.
 var clusterPlaces = []seededPlace{
@@ -211,7 +211,7 @@ var clusterPlaces = []seededPlace{
 		`		if l == nil || l.Next() <= p.End {
 			continue
 `, `		if l != nil && bug("who is elected knows no numbers") {
-			l.ForgetNumbers()
+			l.Numbers().Forget()
 		}
 		if l == nil || l.Next() <= p.End {
 			continue

@@ -696,8 +696,8 @@ var storagePlaces = []seededPlace{
 		`	if b.table != nil && !bug("what was trimmed is still known") {
 		b.table.Trim(`, byNumbers},
 	{"internal/storage/numbers/load.go",
-		`	if b.Keeper.stopped.Load() || b.Log.Deleted() {`,
-		`	if (b.Keeper.stopped.Load() || b.Log.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
+		`	if b.Keeper.stopped.Load() || b.Keeper.Window() <= 0 || b.Log.Deleted() {`,
+		`	if (b.Keeper.stopped.Load() || b.Keeper.Window() <= 0 || b.Log.Deleted()) && !bug("Close waits for a table that is made") {`, byNumbers},
 	{"internal/storage/commitlog/sync_together.go",
 		`g.Go(func() { done(l, l.syncWhole()) })`,
 		`g.Go(func() {

@@ -40,7 +40,8 @@ type disk struct {
 	peers    string        // what notePeers has noted
 	position atomic.Uint64 // as others are told
 	free     atomic.Int64
-	noRoom   atomic.Bool // full, for others than the disk
+	noRoom   atomic.Bool  // full, for others than the disk
+	since    atomic.Int64 // tick at which the task under way has begun; 0: none
 }
 
 type diskTask struct {
@@ -91,7 +92,9 @@ func (d *disk) work() {
 			i++
 			continue
 		}
+		d.since.Store(max(d.n.ticks.Load(), 1))
 		err := d.try(t)
+		d.since.Store(0)
 		if noRoom(err) {
 			if d.bytes(t) || !d.reserve.give() {
 				d.lacksRoom(t.group, err)

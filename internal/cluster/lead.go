@@ -37,7 +37,7 @@ func drainValue(start uint64) string { return strconv.FormatUint(start, 16) }
 
 // lead hands leads over, to who should have them.
 func (c *core) lead() {
-	unfit := c.flags() != 0 || c.n.round.hangs(group.ElectionTicks)
+	unfit := c.flags() != 0 || c.n.round.hangs(group.ElectionTicks) || c.n.disk.hangs(group.ElectionTicks)
 	for i, cg := range c.groups {
 		if leads, _ := cg.g.Leads(); !leads {
 			continue
@@ -208,6 +208,13 @@ func (n *Node) Suggested(from uint64, data []byte) {
 			}
 		}
 	})
+}
+
+// hangs reports whether a task takes longer than so many ticks: a disk that hangs may
+// hold up a write before there is a sync.
+func (d *disk) hangs(ticks int) bool {
+	since := d.since.Load()
+	return since != 0 && d.n.ticks.Load()-since > int64(ticks)
 }
 
 // hangs reports whether a sync takes longer than so many ticks.

@@ -120,6 +120,20 @@ func TestFailedRoundIsNotTriedAgain(t *testing.T) {
 	}
 }
 
+// TestHandsOverWhenAWriteHangs: a leader whose disk does not answer hands its lead over, also
+// if it is a write that hangs, and no sync.
+func TestHandsOverWhenAWriteHangs(t *testing.T) {
+	s := newSim(t, 1, 3)
+	var m *simMember
+	s.calm("somebody leads, and another may", func() bool {
+		m = s.leads(1)
+		return m != nil && m.node.core.best(1) != 0
+	})
+	m.hung = true
+	m.node.disk.since.Store(max(m.node.ticks.Load(), 1)) // as it is while a write is under way
+	s.calm("another member leads", func() bool { o := s.leads(1); return o != nil && o != m })
+}
+
 // TestGroup0ComesLast: as long as another group has not changed its members group 0 does
 // not: who is out of it hears of no change any more.
 func TestGroup0ComesLast(t *testing.T) {

@@ -88,6 +88,7 @@ type simMember struct {
 	stopped int           // so many of its turns it does nothing, as after a SIGSTOP
 	skew    time.Duration // of its clock
 	broken  bool          // its log is damaged
+	hung    bool          // its disk does not answer
 	boot    uint64
 	ends    map[entry.ID]int64 // readable ends that were seen
 	took    bool               // a table was taken over since the start
@@ -734,7 +735,7 @@ func (s *sim) step() {
 			m.work(Core)
 		}
 	case k < 620:
-		if m.up() {
+		if m.up() && !m.hung {
 			m.work(Disk)
 		}
 	case k < 690:

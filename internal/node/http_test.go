@@ -447,7 +447,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("/metrics does not have %s", line)
 		}
 	}
-	for _, name := range []string{"logd_sync_duration_seconds_bucket", "logd_topic_unsynced_bytes", "logd_open_files", "go_goroutines", "process_open_fds ", "logd_disk_free_bytes ",
+	for _, name := range []string{"logd_sync_duration_seconds_bucket", "logd_topic_unsynced_bytes", "logd_open_files", "go_goroutines", "process_open_fds ", "logd_disk_free_bytes ", "logd_disk_size_bytes ", "logd_ready 1",
 		`logd_topic_oldest_timestamp_seconds{topic="t"} `, `logd_topic_newest_timestamp_seconds{topic="t"} `} {
 		if !strings.Contains(text, "\n"+name) {
 			t.Errorf("/metrics does not have %s", name)

@@ -82,6 +82,8 @@ func newMetrics(n *Node) *metrics {
 		{"logd_duplicates_total", "Numbered batches that came again and were not stored again.", nil},
 		{"logd_topics", "Topics.", nil},
 		{"logd_topics_disallowed_total", "New topics refused by the whitelist or the limit.", nil},
+		{"logd_ready", "1 if all requests are taken, as /readyz says, else 0.", nil},
+		{"logd_disk_size_bytes", "Size of the file system of the work directory.", nil},
 		{"logd_disk_free_bytes", "Room on the file system of the work directory.", nil},
 		{"logd_open_files", "Partition, index and journal files open.", nil},
 		{"logd_delete_hooks_pending", "Partitions that wait for their delete hook.", nil},
@@ -152,6 +154,11 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	out := sample{m.desc, ch}
 	out.gauge("logd_build_info", 1, m.node.o.Version)
+	ready := int64(0)
+	if m.node.Ready() == nil {
+		ready = 1
+	}
+	out.gauge("logd_ready", ready)
 	r := &m.node.reload
 	out.counter("logd_reloads_total", r.succeeded.Load(), "ok")
 	out.counter("logd_reloads_total", r.failed.Load(), "failed")
@@ -186,6 +193,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	known := m.topics.look(store, m.node.fs, st.Topics)
 	if known.free >= 0 && known.topics != nil {
 		out.gauge("logd_disk_free_bytes", known.free)
+	}
+	if known.size >= 0 && known.topics != nil {
+		out.gauge("logd_disk_size_bytes", known.size)
 	}
 	for i := range st.Topics {
 		t := &st.Topics[i]

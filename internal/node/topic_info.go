@@ -44,10 +44,11 @@ const (
 type known struct {
 	topics map[string]storage.Info // by name; not to be changed
 	free   int64                   // bytes of room on the disk, -1 if that is not known
+	size   int64                   // bytes of the disk, -1 if that is not known
 }
 
 // look returns what is known, and has what has changed since found out.
-func (t *topicInfos) look(store *storage.Store, fs vfs.FS, topics []storage.TopicStats) known {
+func (t *topicInfos) look(store *storage.Store, fs *vfs.OS, topics []storage.TopicStats) known {
 	t.mu.Lock()
 	if t.due() {
 		t.done, t.begun = make(chan struct{}), time.Now()
@@ -80,7 +81,7 @@ func (t *topicInfos) due() bool {
 	}
 }
 
-func (t *topicInfos) find(store *storage.Store, fs vfs.FS, topics []storage.TopicStats, done chan struct{}) {
+func (t *topicInfos) find(store *storage.Store, fs *vfs.OS, topics []storage.TopicStats, done chan struct{}) {
 	defer close(done)
 	t.mu.Lock()
 	old := t.known.topics
@@ -103,7 +104,11 @@ func (t *topicInfos) find(store *storage.Store, fs vfs.FS, topics []storage.Topi
 	if err != nil {
 		free = -1
 	}
+	size, err := fs.Size()
+	if err != nil {
+		size = -1
+	}
 	t.mu.Lock()
-	t.known = known{infos, free}
+	t.known = known{infos, free, size}
 	t.mu.Unlock()
 }

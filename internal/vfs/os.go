@@ -265,9 +265,25 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 // Free implements FS. It is the room that a process without privileges has
 // (statfs(2), f_bavail).
 func (o *OS) Free() (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(o.dir.Fd()), &st); err != nil {
-		return 0, &fs.PathError{Op: "fstatfs", Path: o.dir.Name(), Err: err}
+	st, err := o.statfs()
+	if err != nil {
+		return 0, err
 	}
 	return int64(st.Bavail) * blockSize(&st), nil
+}
+
+// Size returns how many bytes the file system has (statfs(2), f_blocks).
+func (o *OS) Size() (int64, error) {
+	st, err := o.statfs()
+	if err != nil {
+		return 0, err
+	}
+	return int64(st.Blocks) * blockSize(&st), nil
+}
+
+func (o *OS) statfs() (st unix.Statfs_t, err error) {
+	if err := unix.Fstatfs(int(o.dir.Fd()), &st); err != nil {
+		return st, &fs.PathError{Op: "fstatfs", Path: o.dir.Name(), Err: err}
+	}
+	return st, nil
 }

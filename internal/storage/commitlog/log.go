@@ -1,7 +1,8 @@
-// Package commitlog is the log of one topic on disk: append, commit, read, recovery,
+// Package commitlog is the log of one topic on disk: append, commit, recovery,
 // what a failure means for it, removal. Who has the logs, and makes and opens them, is
 // package storage, the only one that sees this one. A log knows of it what is in
-// [Shared], and asks it for help by [Owner].
+// [Shared], and asks it for help by [Owner]. What a log has, and how a batch is found in
+// it, is package partition's, and what it knows of numbered batches package numbers'.
 //
 // # Writing
 //
@@ -24,14 +25,14 @@
 //
 // # Reading
 //
-// [Log.Read] returns a [View]: sections of files, never past the readable end,
+// [Log.Read] returns a [partition.View]: sections of files, never past the readable end,
 // for the caller to send. Readers take no lock that a writer holds. A
 // partition that is removed under a View stays readable until it is closed.
 //
 // # Concurrency and lock order
 //
 // All methods of Log are safe for concurrent use. Locks are taken in this order:
-// Log.trimming, numbers.Book.Keeping, Log.writer, partition.loading, Log.syncing,
+// Log.trimming, numbers.Book.Keeping, Log.writer, partition.Partition.Loading, Log.syncing,
 // journal.Journal, files.File.opening, folder, Log.fileSyncing, Log.folderSyncing, those
 // of syncs.Queue, then the leaves: commitQueue, watchers, numbers.Book, Log.pinnedMu,
 // files.Cache. Those of a store come before them, but for its leaves.
