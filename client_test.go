@@ -51,6 +51,7 @@ func TestErrorAnswers(t *testing.T) {
 		{"ERR invalid request", ErrInvalidRequest, false, false},
 		{"ERR invalid protocol", ErrInvalidProtocol, false, true},
 		{"ERR too large", ErrTooLarge, false, true},
+		{"ERR tls required", ErrTLSRequired, false, true},
 		{"ERR checksum mismatch", ErrChecksumMismatch, false, false},
 		{"ERR maximum topics allowed", ErrMaxTopics, false, false},
 		{"ERR topic not allowed", ErrTopicNotAllowed, false, false},

@@ -2,6 +2,7 @@ package logd
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math"
@@ -29,13 +30,21 @@ const Unlimited = -1
 // ClientConfig says how a Client connects and how long it is patient. The zero
 // value of every field is its documented default.
 type ClientConfig struct {
-	// Addrs are the servers' addresses, HOST:PORT. The Client stays with one
-	// for as long as it can be reached, then takes the next in turn. Of a cluster they
-	// are where to begin: see [Client]. Default: DefaultAddr alone.
+	// Addrs are the servers' addresses, HOST:PORT, or unix:PATH for a unix socket of this
+	// machine. The Client stays with one for as long as it can be reached, then takes the
+	// next in turn. Of a cluster they are where to begin: see [Client]. Default:
+	// DefaultAddr alone.
 	Addrs []string
 
-	// Dial opens a connection, for TLS ((*tls.Dialer).DialContext), a proxy or
-	// a test. It must return when ctx ends. Default: TCP.
+	// TLS has the Client speak TLS, but not over a unix socket. It is cloned. If
+	// ServerName is empty the server's certificate must be for the host of its address;
+	// if NextProtos is, the protocol is called logd. Default: no TLS. Errors are those of
+	// crypto/tls and crypto/x509, and ErrConnect.
+	TLS *tls.Config
+
+	// Dial opens a connection, over which TLS is spoken if that is set: to a proxy, say,
+	// or for a test. It must return when ctx ends. The network is tcp or unix. Default:
+	// that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Token returns what each new connection shows to say who the client is: see
@@ -101,9 +110,12 @@ type ClientConfig struct {
 // range if a Client cannot work with cfg.
 func (cfg *ClientConfig) Validate() error {
 	for i, addr := range cfg.Addrs {
+		if path, ok := link.UnixPath(addr); ok && path != "" {
+			continue
+		}
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
-			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want HOST:PORT", i, addr)
+			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want HOST:PORT or unix:PATH", i, addr)
 		}
 		if n, err := net.LookupPort("tcp", port); err != nil || n < 1 {
 			return fmt.Errorf("logd: ClientConfig.Addrs[%d] is %q: want a port of 1 to 65535", i, addr)
@@ -147,6 +159,13 @@ func (cfg *ClientConfig) withDefaults() ClientConfig {
 	if len(c.Addrs) == 0 {
 		c.Addrs = []string{DefaultAddr}
 	}
+	if c.TLS != nil {
+		c.TLS = c.TLS.Clone()
+		if len(c.TLS.NextProtos) == 0 {
+			c.TLS.NextProtos = []string{protocol.Name}
+		}
+		c.TLS.DynamicRecordSizingDisabled = true // a batch is of no use before it is whole
+	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
@@ -186,7 +205,7 @@ func setDefault[T comparable](field *T, value T) {
 // options returns the options of the Client's link. All fields of cfg are set.
 func (cfg *ClientConfig) options() link.Options {
 	return link.Options{
-		Addrs: cfg.Addrs, Dial: cfg.Dial, Token: cfg.Token, AllowPlainToken: cfg.AllowPlainToken,
+		Addrs: cfg.Addrs, Dial: cfg.Dial, TLS: cfg.TLS, Token: cfg.Token, AllowPlainToken: cfg.AllowPlainToken,
 		ConnectTimeout: cfg.ConnectTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout, IdleTimeout: cfg.IdleTimeout,
 		ReconnectMin: cfg.ReconnectMin, ReconnectMax: cfg.ReconnectMax, ReconnectAttempts: cfg.ReconnectAttempts,
 		MaxReplySize: cfg.MaxReplySize,

@@ -58,6 +58,9 @@ var (
 	// ErrSequenceConflict: the number of a batch is that of another batch, which is
 	// stored.
 	ErrSequenceConflict error = protocol.ErrSequenceConflict
+	// ErrTLSRequired: the server wants TLS, and the Client has begun without. It closes
+	// the connection.
+	ErrTLSRequired error = protocol.ErrTLSRequired
 	// ErrInternal: the server failed; its log says why.
 	ErrInternal error = protocol.ErrInternal
 )

@@ -32,6 +32,7 @@ var reasons = map[string]string{
 	"unauthorized":      "AUTH is not offered",
 	"unsupported codec": "HELLO and codec= are not offered",
 	"not leader":        "there is one server alone",
+	"tls required":      "the server has no certificate",
 }
 
 // seen are the reasons that a test was answered with, as it wanted.

@@ -5,8 +5,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -73,6 +75,32 @@ func (e *episode) remove(m *member, format string, args ...any) {
 	if code := m.s.wait(); code != 5 {
 		e.t.Errorf("exit code %d of %s, which was removed, want 5", code, m)
 	}
+}
+
+// onDisk has a new member, on a file system of its own, vote in the place of another.
+func (e *episode) onDisk(old *member, kind string) (*member, *disk) {
+	e.t.Helper()
+	d := newDisk(e.t, kind, "64m")
+	m := e.place(e.newName())
+	m.dir = filepath.Join(d.dir, m.name)
+	m.start()
+	e.remove(old, "REPLACE %s %s", old.name, m.name)
+	e.voters(3)
+	return m, d
+}
+
+// allHaveAll waits until all members are up and have everything.
+func (e *episode) allHaveAll() {
+	e.t.Helper()
+	e.eventually("all members go on", func() bool {
+		for _, row := range e.table("CLUSTER") {
+			// A member that stands still lags more and more: the writers go on.
+			if lag, err := strconv.Atoi(row["lag-ms"]); err != nil || lag >= 1000 || row["state"] != "up" {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // idOf returns the id of the voter of that name.

@@ -2,9 +2,7 @@ package tests
 
 import (
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -161,28 +159,25 @@ var nemeses = []nemesis{
 	}},
 	{"a full disk", needsRoot, func(e *episode) {
 		topic := e.topic()
-		old := e.follower(topic)
-		d := newDisk(e.t, "tmpfs", "64m")
-		m := e.place(e.newName())
-		m.dir = filepath.Join(d.dir, m.name)
-		m.start()
-		e.remove(old, "REPLACE %s %s", old.name, m.name)
-		e.voters(3)
+		m, d := e.onDisk(e.follower(topic), "tmpfs")
 		e.during("a full disk", topic, func(*member) {
 			e.command("TRANSFER %s topic=%s", m.name, topic)
 			d.fill()
 			e.l.goesOn(20)
 		})
 		d.empty()
-		e.eventually("the member goes on", func() bool {
-			for _, row := range e.table("CLUSTER") {
-				// A member that stands still lags more and more: the writers go on.
-				if lag, err := strconv.Atoi(row["lag-ms"]); err != nil || lag >= 1000 || row["state"] != "up" {
-					return false
-				}
-			}
-			return true
+		e.allHaveAll()
+	}},
+	{"a frozen disk", needsRoot, func(e *episode) {
+		topic := e.topic()
+		m, d := e.onDisk(e.follower(topic), "ext4")
+		e.during("a frozen disk", topic, func(*member) {
+			e.command("TRANSFER %s topic=%s", m.name, topic)
+			thaw := freeze(e.t, d)
+			e.l.goesOn(20)
+			thaw()
 		})
+		e.allHaveAll()
 	}},
 	{"the leader is cut off", needsCuts, func(e *episode) {
 		e.during("the leader is cut off", e.topic(), func(leader *member) {

@@ -61,11 +61,7 @@ func newCluster(t testing.TB, n network, size int, et time.Duration) *cluster {
 	c := &cluster{t: t, net: n, et: et, dir: t.TempDir(), flags: []string{"--election-timeout", et.String()}}
 	t.Cleanup(c.end)
 	first := c.place("a")
-	args := append([]string{"cluster", "init", "--config", built.noConfig, "--workdir", first.dir, "--node", first.name,
-		"--host", first.addr(), "--peer-host", first.ip + ":1776"}, clusterFlags...)
-	cmd := exec.Command(built.logd, args...)
-	cmd.Env = environment()
-	out, err := cmd.CombinedOutput()
+	out, err := c.initCommand(first).CombinedOutput()
 	if err != nil {
 		t.Fatalf("logd cluster init: %v\n%s", err, out)
 	}
@@ -76,6 +72,15 @@ func newCluster(t testing.TB, n network, size int, et time.Duration) *cluster {
 	}
 	c.voters(size - (1 - size%2))
 	return c
+}
+
+// initCommand is logd cluster init for a member.
+func (c *cluster) initCommand(m *member) *exec.Cmd {
+	args := append([]string{"cluster", "init", "--config", built.noConfig, "--workdir", m.dir, "--node", m.name,
+		"--host", m.addr(), "--peer-host", m.ip + ":1776"}, clusterFlags...)
+	cmd := exec.Command(built.logd, args...)
+	cmd.Env = environment()
+	return cmd
 }
 
 // place makes a place for a member.
@@ -111,7 +116,7 @@ func (m *member) start() {
 // begin is start that does not wait.
 func (m *member) begin() {
 	m.c.t.Helper()
-	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780"}, m.c.flags...)
+	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780", "--insecure"}, m.c.flags...)
 	for _, other := range m.c.members {
 		if other != m {
 			flags = append(flags, "--join", other.ip+":1776")

@@ -100,7 +100,7 @@ func run(t *testing.T, addr, stdin string, args ...string) string {
 func inProcess(t *testing.T, addr string, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return addr }}
+	a := &cli.App{Stdin: stdin, Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return map[string]string{cli.CLIHostEnv: addr}[name] }}
 	code = a.Run(t.Context(), root(a), args)
 	return code, out.String(), errs.String()
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // raceOptions keeps a process under the race detector from sleeping for a
@@ -51,12 +52,18 @@ func TestMain(m *testing.M) {
 //	pending N                wait until N partitions have a hook that failed
 //	code N PROGRAM ARG…      run the program, which must exit with N
 //	bytes FILE "GO STRING"   make a file of any bytes
+//
+// The files in $CERTS are certificates and keys: of an authority (ca), of a server and a
+// client that it has signed, of a server whose certificate has ended (ended), and of a
+// client that another authority has signed (stranger).
 func TestScripts(t *testing.T) {
+	certs := issueCertificates(t)
 	testscript.Run(t, testscript.Params{
 		Dir:      "testdata/script",
 		Deadline: time.Now().Add(8 * time.Minute),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LOGD_HOST", "")
+			env.Setenv("CERTS", certs)
 			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
@@ -75,6 +82,26 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+func issueCertificates(t *testing.T) (dir string) {
+	a, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	dir = filepath.Dir(a.File)
+	names := []string{"localhost", "127.0.0.1"}
+	a.Issue(t, "server", names)
+	a.Issue(t, "ended", names, testkit.Ends(time.Now().Add(-time.Hour)))
+	a.Issue(t, "client", nil)
+	cert, key := other.Issue(t, "stranger", nil)
+	for _, file := range []string{cert, key} {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func scriptCode(ts *testscript.TestScript, neg bool, args []string) {

@@ -77,6 +77,9 @@ func completeFlags(root *cobra.Command) {
 		if s.Kind == config.Folder {
 			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		}
+		if s.Kind == config.File {
+			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+		}
 		mustComplete(root, s.Name, complete)
 	}
 	mustComplete(root, "config", cobra.FixedCompletions([]string{"toml"}, cobra.ShellCompDirectiveFilterFileExt))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
@@ -44,6 +45,9 @@ func (a *app) serve([]string) (err error) {
 	c, origins, err := a.load(a.configFile)
 	if err != nil {
 		return err
+	}
+	if err := node.Check(&c); err != nil {
+		return exit.With(exit.Config, err)
 	}
 	a.level.Set(c.LogLevel)
 	a.logger = newLogger(a.stderr, &c, &a.level)

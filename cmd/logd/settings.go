@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/node"
 )
 
 // checkName is the command for which flags that can't be read are wrong settings
@@ -34,8 +35,9 @@ func (a *app) configCommand() *cobra.Command {
   logd config check /etc/logd/logd.toml
   logd config check --batch-size 1MiB`,
 		Long: `Checks the configuration file, the environment and the flags as a start would,
-and starts nothing. It exits with 0 if they are good, and with 78 after it has
-named everything that is wrong with them.`,
+and the files of certificates that they name, and starts nothing. It exits with
+0 if they are good, and with 78 after it has named everything that is wrong with
+them.`,
 		Args:        cobra.MaximumNArgs(1),
 		RunE:        a.do(a.configCheck),
 		Annotations: takesSettings,
@@ -68,9 +70,12 @@ func (a *app) configCheck(args []string) error {
 			return exit.With(exit.Usage, errors.New("the name of the configuration file is empty"))
 		}
 	}
-	_, origins, err := a.load(file)
+	c, origins, err := a.load(file)
 	if err != nil {
 		return err
+	}
+	if err := node.Check(&c); err != nil {
+		return exit.With(exit.Config, err)
 	}
 	what := origins.File()
 	if what == "" {

@@ -52,6 +52,30 @@ type Config struct {
 	// read and write, 0600 to 0777. Default 0600.
 	FileMode fs.FileMode
 
+	// TLSCert is the certificate of the protocol listener, with its chain, and TLSKey its
+	// key: files in PEM form. Both or neither, the default, for no TLS.
+	TLSCert, TLSKey string
+	// TLSClientCA is a file of the authorities that sign certificates of clients. Empty,
+	// the default: clients need none. Only with TLSCert.
+	TLSClientCA string
+	// TLSClientCertOptional lets clients without a certificate in, although there is
+	// TLSClientCA; default false.
+	TLSClientCertOptional bool
+	// TLSMinVersion is the lowest version that is spoken: tls.VersionTLS12, the
+	// default, or tls.VersionTLS13.
+	TLSMinVersion uint16
+	// TLSPlain has the protocol listener serve clients that speak no TLS, too. Only with TLSCert;
+	// default false.
+	TLSPlain bool
+	// HTTPTLSCert, HTTPTLSKey, HTTPTLSClientCA and HTTPTLSClientCertOptional are the same
+	// for the HTTP listener.
+	HTTPTLSCert, HTTPTLSKey, HTTPTLSClientCA string
+	HTTPTLSClientCertOptional                bool
+
+	// Insecure lets listeners be reached from other machines without TLS, or by clients
+	// without a certificate. Default false.
+	Insecure bool
+
 	// Timeout bounds a request from its first byte to its end, and the write
 	// of each response. 1ms to 8760h; default 15s.
 	Timeout time.Duration
@@ -222,6 +246,22 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 	atMost("partition-size", "retention-bytes",
 		"only whole partitions are removed and the newest one never is, so a topic can't be kept below partition-size",
 		c.RetentionBytes == 0 || c.PartitionSize <= c.RetentionBytes)
+
+	needs := func(key, other, why string, ok bool) {
+		if !ok && !bad[key] && !bad[other] {
+			problems = append(problems, conflict(c, o, key, "without ", other, why, ""))
+		}
+	}
+	for _, l := range [...]struct{ prefix, cert, key, clientCA string }{
+		{"", c.TLSCert, c.TLSKey, c.TLSClientCA},
+		{"http-", c.HTTPTLSCert, c.HTTPTLSKey, c.HTTPTLSClientCA},
+	} {
+		const pair = "a certificate has a key, and TLS needs both"
+		needs(l.prefix+"tls-cert", l.prefix+"tls-key", pair, l.cert == "" || l.key != "")
+		needs(l.prefix+"tls-key", l.prefix+"tls-cert", pair, l.key == "" || l.cert != "")
+		needs(l.prefix+"tls-client-ca", l.prefix+"tls-cert", "certificates of clients are shown over TLS", l.clientCA == "" || l.cert != "")
+	}
+	needs("tls-plain", "tls-cert", "without a certificate no client can speak TLS", !c.TLSPlain || c.TLSCert != "")
 
 	if c.KeepFree > 0 && c.DeleteHook == "" && !bad["keep-free"] && !bad["delete-hook"] {
 		problems = append(problems, conflict(c, o, "keep-free", "without ", "delete-hook",

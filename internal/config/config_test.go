@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"io/fs"
 	"log/slog"
 	"reflect"
@@ -15,7 +16,8 @@ func TestDefault(t *testing.T) {
 	want := Config{
 		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
 		AuthTimeout: 10 * time.Second, WorkDir: "logs", FileMode: 0o600,
-		Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
+		TLSMinVersion: tls.VersionTLS12,
+		Timeout:       15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
 		BatchSize: 65536, PartitionSize: 2000 << 20, Partitions: 8,
 		DeleteAfter: 24 * time.Hour, DeleteHookTimeout: 10 * time.Minute, DeleteHookParallel: 4,
 		FlushInterval: time.Second,
@@ -65,6 +67,9 @@ func TestTable(t *testing.T) {
 // are valid.
 var samples = map[string]string{
 	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
+	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
+	"insecure":      "true",
+	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "http-tls-client-cert": "optional",
 	"timeout": "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB", "delete-after": "36h",

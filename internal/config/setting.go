@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math"
@@ -99,6 +100,50 @@ var settings = []Setting{{
 	Name: "file-mode", Kind: Mode, Default: "0600",
 	Usage: "mode of data files",
 	value: field(func(c *Config) *fileMode { return &c.FileMode }, mode),
+}, {
+	Name: "tls-cert", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "certificate, and its chain, of the protocol listener for TLS; none for no TLS",
+	value: field(func(c *Config) *string { return &c.TLSCert }, file),
+}, {
+	Name: "tls-key", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "key of tls-cert",
+	value: field(func(c *Config) *string { return &c.TLSKey }, file),
+}, {
+	Name: "tls-client-ca", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "authorities that sign the certificates of clients; none if clients need no certificate",
+	value: field(func(c *Config) *string { return &c.TLSClientCA }, file),
+}, {
+	Name: "tls-client-cert", Kind: Choice, Default: "require", Change: AtReload,
+	Usage: "whether clients need a certificate that tls-client-ca has signed",
+	value: field(func(c *Config) *bool { return &c.TLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
+}, {
+	Name: "tls-min-version", Kind: Choice, Default: "1.2", Change: AtReload,
+	Usage: "lowest version of TLS, for all listeners",
+	value: field(func(c *Config) *uint16 { return &c.TLSMinVersion }, choice([]string{"1.2", "1.3"}, []uint16{tls.VersionTLS12, tls.VersionTLS13})),
+}, {
+	Name: "tls-plain", Kind: Choice, Default: "refuse",
+	Usage: "what the protocol listener does with clients that speak no TLS, if it has a certificate",
+	value: field(func(c *Config) *bool { return &c.TLSPlain }, choice([]string{"refuse", "allow"}, []bool{false, true})),
+}, {
+	Name: "http-tls-cert", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "certificate, and its chain, of the HTTP listener for TLS; none for no TLS",
+	value: field(func(c *Config) *string { return &c.HTTPTLSCert }, file),
+}, {
+	Name: "http-tls-key", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "key of http-tls-cert",
+	value: field(func(c *Config) *string { return &c.HTTPTLSKey }, file),
+}, {
+	Name: "http-tls-client-ca", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "authorities that sign the certificates of clients; none if clients need no certificate",
+	value: field(func(c *Config) *string { return &c.HTTPTLSClientCA }, file),
+}, {
+	Name: "http-tls-client-cert", Kind: Choice, Default: "require", Change: AtReload,
+	Usage: "whether clients need a certificate that http-tls-client-ca has signed",
+	value: field(func(c *Config) *bool { return &c.HTTPTLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
+}, {
+	Name: "insecure", Kind: Switch, Default: "false",
+	Usage: "listen for other machines without TLS, or without knowing who they are",
+	value: field(func(c *Config) *bool { return &c.Insecure }, boolean),
 }, {
 	Name: "timeout", Kind: Duration, Default: "15s", Change: AtReload,
 	Usage: "longest a request may take from its first byte to its end, and a response to be written",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/tlsconn"
 )
 
 const (
@@ -106,6 +107,11 @@ func (cn *conn) run() error {
 	err := cn.read()
 	cn.unwatch()
 	cn.end(err)
+	if isAlert(err) {
+		cn.mu.Lock()
+		cn.ended = err // also if a write had failed before: this is why
+		cn.mu.Unlock()
+	}
 	cn.closing.Wait()
 	writer.Wait()
 	return cn.failRest()
@@ -200,12 +206,20 @@ func (cn *conn) live() bool {
 func (cn *conn) write() {
 	for cn.gather() {
 		cn.rest = cn.bufs
-		n, err := cn.rest.WriteTo(cn.nc)
+		n, err := cn.writeRest()
 		if err != nil {
 			cn.endWriting(err)
 		}
 		cn.wrote(n)
 	}
+}
+
+// writeRest writes what rest holds.
+func (cn *conn) writeRest() (int64, error) {
+	if t, ok := cn.nc.(*tlsconn.Conn); ok {
+		return t.WriteBuffers(&cn.rest)
+	}
+	return cn.rest.WriteTo(cn.nc)
 }
 
 // gather waits for calls and takes as many of them as one write may have. It
@@ -424,8 +438,16 @@ func (cn *conn) lost() error {
 	case io.EOF:
 		return fmt.Errorf("%w: closed by the server", ErrConnectionLost)
 	}
+	if cn.refusedTLS() {
+		return fmt.Errorf("%w: %s: %w", ErrConnect, cn.addr, cn.ended)
+	}
 	return fmt.Errorf("%w: %w", ErrConnectionLost, cn.ended)
 }
+
+// refusedTLS reports whether the server has refused the client by an alert: of a
+// certificate that TLS 1.3 lacks, a client hears when it reads first. The server has seen
+// no request then. Caller holds mu.
+func (cn *conn) refusedTLS() bool { return !cn.proven.Load() && isAlert(cn.ended) }
 
 // failRest ends all calls that are left. Nothing else uses them: reader and
 // writer are gone.
@@ -436,6 +458,7 @@ func (cn *conn) failRest() error {
 	for cn.sent.Len() > 0 {
 		cl := cn.sent.Pop()
 		cl.refused = cn.closed
+		cl.unsent = cl.unsent || cn.refusedTLS()
 		cl.err = cause
 		if bad, ok := cl.torn.(*DamageError); ok && cause != ErrClosed {
 			cl.err = &DamageError{bad.Offset, cause}

@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/tlsconn"
 )
 
 // effort is one effort to get a connection, for all who wait for it: rounds of
@@ -249,7 +251,7 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	nc, err := l.opts.Dial(ctx, "tcp", addr)
+	nc, err := l.open(ctx, addr)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, fmt.Errorf("%s: no connection within %v", addr, limit)
 	}
@@ -267,6 +269,40 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	return nc, nil
+}
+
+// UnixPath returns the path of a unix socket, and whether the address is of one.
+func UnixPath(addr string) (path string, ok bool) { return strings.CutPrefix(addr, "unix:") }
+
+// open opens a connection and does the handshake of TLS, if that is spoken.
+func (l *Link) open(ctx context.Context, addr string) (net.Conn, error) {
+	if path, ok := UnixPath(addr); ok {
+		return l.opts.Dial(ctx, "unix", path)
+	}
+	nc, err := l.opts.Dial(ctx, "tcp", addr)
+	if err != nil || l.opts.TLS == nil {
+		return nc, err
+	}
+	config := l.opts.TLS
+	if config.ServerName == "" {
+		config = config.Clone()
+		if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+			nc.Close()
+			return nil, err
+		}
+	}
+	secure := tlsconn.Client(nc, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("%s: %w", addr, err)
+	}
+	return secure, nil
+}
+
+// isAlert reports whether the other side has ended TLS by an alert.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 // failed notes that a round failed, or a connection before its first good

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"time"
@@ -13,6 +14,7 @@ import (
 type Options struct {
 	Addrs []string
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	TLS   *tls.Config // nil: none is spoken; it is never changed
 
 	// Token returns what each new connection shows with AUTH. nil: nothing.
 	Token           func(context.Context) (string, error)

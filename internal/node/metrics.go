@@ -72,6 +72,8 @@ func newMetrics(n *Node) *metrics {
 		{"logd_connections", "Open connections.", nil},
 		{"logd_connections_total", "Connections accepted.", nil},
 		{"logd_connections_refused_total", "Connections refused because there were too many.", nil},
+		{"logd_tls_handshakes_total", "Handshakes of TLS, by listener and how they ended.", []string{"listener", "result"}},
+		{"logd_tls_certificate_expiry_timestamp_seconds", "When the listener's certificate ends, in seconds since 1970.", []string{"listener"}},
 		{"logd_http_refused_total", "Requests over HTTP that a web page may have made a browser send, by what gave them away.", []string{"reason"}},
 		{"logd_auth_total", "What was shown of who somebody is, by how and whether it was somebody.", []string{"method", "result"}},
 		{"logd_denied_total", "Requests that no rule allows, by what they would have taken.", []string{"verb"}},
@@ -167,6 +169,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		for why, n := range w.Refused() {
 			out.counter("logd_http_refused_total", n, why)
 		}
+	}
+	for _, l := range m.node.secured.all(&m.node.o.Config) {
+		ok, failed := l.Handshakes()
+		out.counter("logd_tls_handshakes_total", ok, l.listener, "ok")
+		out.counter("logd_tls_handshakes_total", failed, l.listener, "failed")
+		out.time("logd_tls_certificate_expiry_timestamp_seconds", l.Ends(), l.listener)
 	}
 	if a := m.node.auth; a != nil {
 		out.auth(a)

@@ -63,6 +63,7 @@ type Node struct {
 	auth    *server.Auth // nil: everybody may do everything
 
 	progress storage.Progress
+	secured  secured
 
 	listener, httpListener net.Listener
 
@@ -90,9 +91,10 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.release(context.Background()))
 	}
+	n.group.Go(n.watchCertificates)
 	n.group.Go(n.reload.watchFiles)
 	n.group.Go(func() {
-		if err := n.server.Load().Serve(n.listener); !errors.Is(err, server.ErrServerClosed) {
+		if err := n.serveProtocol(n.server.Load()); !errors.Is(err, server.ErrServerClosed) {
 			n.fail(err)
 		}
 	})
@@ -131,6 +133,18 @@ func (n *Node) warnOfMode() {
 
 func (n *Node) start(ctx context.Context) error {
 	c := &n.o.Config
+	if err := checkExposed(c); err != nil {
+		return err
+	}
+	for _, line := range exposed(c) {
+		n.log.Warn(line.Error())
+	}
+	n.secured = newSecured(c)
+	if len(n.secured.all(c)) > 0 {
+		if err := n.reload.add(&part{name: "tls", prepare: n.secured.prepare, files: n.secured.files}); err != nil {
+			return err
+		}
+	}
 	var err error
 	if n.share, err = n.shareOf(c); err != nil {
 		return err
@@ -248,11 +262,15 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 // newWeb returns the server of HTTP, which is there before the store is.
 func (n *Node) newWeb() *web.Server {
 	c := &n.o.Config
-	return web.New(web.Options{
+	o := web.Options{
 		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
 		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
-	})
+	}
+	if t := n.secured.http; t != nil {
+		o.TLS, o.Verify, o.Ended = t.Config(), t.Verify, t.Count
+	}
+	return web.New(o)
 }
 
 func webLimits(c *config.Config, share descriptors) web.Limits {

@@ -3,6 +3,8 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/testkit"
+	"github.com/logd-dev/logd/internal/tlsconf"
 )
 
 // logBuffer is what a node has logged.
@@ -87,6 +90,30 @@ func TestReload(t *testing.T) {
 		})
 	}
 	small := func(c *config.Config) { c.PartitionSize, c.BatchSize = 128, 128 }
+	ours, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	cert, key := ours.Issue(t, "server", nil)
+	newEnd := time.Now().Add(100 * time.Hour).Truncate(time.Second)
+	newCert, newKey := ours.Issue(t, "new", nil, testkit.Ends(newEnd))
+	secure := func(c *config.Config) {
+		c.TLSCert, c.TLSKey, c.TLSClientCA, c.TLSPlain = cert, key, ours.File, true
+		c.HTTPTLSCert, c.HTTPTLSKey, c.HTTPTLSClientCA = cert, key, ours.File
+	}
+	renew := func(c *config.Config) { c.TLSCert, c.TLSKey = newCert, newKey }
+	renewHTTP := func(c *config.Config) { c.HTTPTLSCert, c.HTTPTLSKey = newCert, newKey }
+	overTLS := func(name string, good func(*tlsconf.Server) bool) func(*testing.T, *Node) {
+		return func(t *testing.T, n *Node) {
+			server := n.secured.protocol
+			if name == "http" {
+				server = n.secured.http
+			}
+			if !good(server) {
+				t.Error("what the files say now is not in force")
+			}
+		}
+	}
+	isNew := func(s *tlsconf.Server) bool { return s.Ends().Equal(newEnd) }
+	trustsOther := func(s *tlsconf.Server) bool { return s.Verify([]*x509.Certificate{ours.Cert}) != nil }
+	optional := func(s *tlsconf.Server) bool { return s.Verify(nil) == nil }
 	level := func(want slog.Level) func(*testing.T, *Node) {
 		return func(t *testing.T, n *Node) {
 			if n.log.Enabled(t.Context(), want-1) || !n.log.Enabled(t.Context(), want) {
@@ -123,6 +150,19 @@ func TestReload(t *testing.T) {
 		"max-unauthenticated": {nil, func(c *config.Config) { c.MaxUnauthenticated = 3 }, func(*testing.T, *Node) {}},
 		"auth-file": {func(c *config.Config) { c.AuthFile = authFile(t, "anonymous: read,write,create,admin,monitor *") },
 			func(c *config.Config) { c.AuthFile = authFile(t, "anonymous: read t") }, says(testkit.Batch("u", "x"), "ERR unauthorized\r\n")},
+
+		"tls-cert":        {secure, renew, overTLS("protocol", isNew)},
+		"tls-key":         {secure, renew, overTLS("protocol", isNew)},
+		"tls-client-ca":   {secure, func(c *config.Config) { c.TLSClientCA = other.File }, overTLS("protocol", trustsOther)},
+		"tls-client-cert": {secure, func(c *config.Config) { c.TLSClientCertOptional = true }, overTLS("protocol", optional)},
+		"tls-min-version": {secure, func(c *config.Config) { c.TLSMinVersion = tls.VersionTLS13 }, overTLS("protocol", func(s *tlsconf.Server) bool {
+			return s.ClientConfig().MinVersion == tls.VersionTLS13
+		})},
+		"http-tls-cert":        {secure, renewHTTP, overTLS("http", isNew)},
+		"http-tls-key":         {secure, renewHTTP, overTLS("http", isNew)},
+		"http-tls-client-ca":   {secure, func(c *config.Config) { c.HTTPTLSClientCA = other.File }, overTLS("http", trustsOther)},
+		"http-tls-client-cert": {secure, func(c *config.Config) { c.HTTPTLSClientCertOptional = true }, overTLS("http", optional)},
+
 		"log-level": {nil, func(c *config.Config) { c.LogLevel = slog.LevelError }, level(slog.LevelError)},
 		"verbose":   {nil, func(c *config.Config) { c.Verbose, c.LogLevel = true, slog.LevelDebug }, level(slog.LevelDebug)},
 	}

@@ -40,13 +40,14 @@ var (
 	ErrOutOfOrder       = &Error{Reason: "out of order", Status: 409} // on the wire a number follows
 	ErrSequenceConflict = &Error{Reason: "sequence conflict", Status: 409}
 	ErrInternal         = &Error{Reason: "internal error", Status: 500}
+	ErrTLSRequired      = &Error{Reason: "tls required", Status: 400, Closes: true}
 )
 
 // Errors are all error answers.
 var Errors = []*Error{
 	ErrNotFound, ErrInvalidRequest, ErrInvalidProtocol, ErrTooLarge, ErrChecksumMismatch, ErrMaxTopics,
 	ErrTopicNotAllowed, ErrUnauthorized, ErrUnsupportedCodec, ErrNotLeader, ErrBusy, ErrShuttingDown,
-	ErrReadOnly, ErrInternal, ErrOutOfOrder, ErrSequenceConflict,
+	ErrReadOnly, ErrInternal, ErrOutOfOrder, ErrSequenceConflict, ErrTLSRequired,
 }
 
 var errorsByReason = func() map[string]*Error {

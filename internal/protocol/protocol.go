@@ -22,6 +22,8 @@ const (
 	// MaxLine is the length of the longest request line, in bytes, its line
 	// end not counted.
 	MaxLine = 1024
+	// Name is what TLS calls the protocol, by ALPN.
+	Name = "logd"
 	// MaxToken is the length of the longest token, in bytes.
 	MaxToken = 512
 	// DefaultAddr is where a server listens unless told otherwise.

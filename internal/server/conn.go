@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -17,10 +18,13 @@ import (
 // drain is that goroutine's own.
 type conn struct {
 	session
-	nc   net.Conn
-	in   input
-	sock socket.Writer
-	read socket.Deadline
+	accepted net.Conn                            // what was accepted; also for others, to close it and to set its deadlines
+	nc       net.Conn                            // accepted, or TLS over it
+	tls      *TLS                                // nil: the client is to speak none
+	certs    atomic.Pointer[[]*x509.Certificate] // of the client, if it has shown any
+	in       input
+	sock     socket.Writer
+	read     socket.Deadline
 
 	// started is when the request that is arriving was begun; zero when none is.
 	started time.Time
@@ -40,8 +44,8 @@ type conn struct {
 // aLongTimeAgo is a deadline that has passed.
 var aLongTimeAgo = time.Unix(1, 0)
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{nc: nc, woken: make(chan struct{}, 1)}
+func newConn(s *Server, nc net.Conn, t *TLS) *conn {
+	c := &conn{accepted: nc, nc: nc, tls: t, woken: make(chan struct{}, 1)}
 	c.caller = s.newCaller(nc.RemoteAddr())
 	if c.auth != nil {
 		c.show(c.auth.peer(nc))
@@ -51,6 +55,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
 		c.in.readFn = c.readReady
 	}
+	c.in.socket = c.in.raw
 	return c
 }
 
@@ -83,7 +88,7 @@ func (c *conn) Wake() {
 	case c.woken <- struct{}{}:
 	default:
 	}
-	c.nc.SetReadDeadline(aLongTimeAgo)
+	c.accepted.SetReadDeadline(aLongTimeAgo)
 }
 
 // drain asks the connection to answer what has arrived and to close.
@@ -94,12 +99,24 @@ func (c *conn) drain() {
 
 // cut ends the connection now.
 func (c *conn) cut() {
-	c.nc.Close()
+	c.accepted.Close()
 	c.Wake()
 }
 
 // serve answers requests until the connection ends.
 func (c *conn) serve() {
+	if c.tls != nil {
+		if err := c.secure(); err == errTLSRequired {
+			socket.Linger(c.nc)
+			return
+		} else if err != nil {
+			c.srv.log.Debug("no TLS", "remote", c.from(), "err", err)
+			if !isTimeout(err) {
+				socket.Linger(c.accepted) // so that the alert arrives, which says why
+			}
+			return
+		}
+	}
 	err := c.handshake()
 	if err == nil {
 		err = c.drive()
@@ -254,7 +271,7 @@ func (c *conn) wait() error {
 	switch {
 	case !c.in.full(streamBuffer):
 		err = c.fill()
-	case c.in.raw != nil:
+	case c.in.socket != nil:
 		err = c.awaitHangUp()
 	default:
 		err = awaitWake(c.ctx, nil, c.woken, until)

@@ -172,6 +172,9 @@ func (c *SessionConn) SetDeadline(time.Time) error      { return nil }
 func (c *SessionConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *SessionConn) SetWriteDeadline(time.Time) error { return nil }
 
+// ServeSecure serves one connection as ServeTLS does.
+func ServeSecure(s *Server, nc net.Conn, t *TLS) { s.serveConn(nc, t) }
+
 // Seen returns what was fed to the session last, as it has left it.
 func (c *SessionConn) Seen() []byte {
 	c.mu.Lock()

@@ -21,10 +21,12 @@ type input struct {
 	// again. It shrinks with each use of less than a quarter of it.
 	class int
 
-	raw    syscall.RawConn
+	raw    syscall.RawConn // nil: bytes do not come from the descriptor as they are
 	readFn func(fd uintptr) bool
-	n      int // result of readFn
+	socket syscall.RawConn // the descriptor, also under TLS; nil if there is none
+	n      int             // result of readFn
 	err    error
+	one    [1]byte
 }
 
 // unread returns the bytes that have arrived and not been consumed.
@@ -64,13 +66,7 @@ func (c *conn) fill() error {
 		}
 	}
 	if in.raw == nil {
-		if in.r == in.w {
-			c.idle()
-		}
-		if in.buf == nil {
-			in.buf = getBuffer(in.class)
-		}
-		in.n, in.err = c.nc.Read(in.buf.b[in.w:])
+		c.readConn()
 	} else if err := in.raw.Read(in.readFn); err != nil {
 		return err
 	}
@@ -88,6 +84,25 @@ func (c *conn) fill() error {
 		return in.err
 	}
 	return io.EOF
+}
+
+// readConn reads from a connection that is not used by its descriptor. While nothing is
+// unread it takes one byte, so that an idle connection holds no buffer.
+func (c *conn) readConn() {
+	in := &c.in
+	if in.r < in.w {
+		in.n, in.err = c.nc.Read(in.buf.b[in.w:])
+		return
+	}
+	if in.buf != nil {
+		putBuffer(in.buf)
+		in.buf = nil
+	}
+	c.idle()
+	if in.n, in.err = c.nc.Read(in.one[:]); in.n > 0 {
+		in.buf = getBuffer(in.class)
+		in.buf.b[0] = in.one[0]
+	}
 }
 
 // shrink gives the buffer back if the next one is to be smaller. Nothing is
@@ -149,7 +164,7 @@ func (c *conn) readReady(fd uintptr) bool {
 // it, which is io.EOF, or until the deadline. Nothing is read: the poller tells of
 // each change of the socket.
 func (c *conn) awaitHangUp() error {
-	err := c.in.raw.Read(func(fd uintptr) bool {
+	err := c.in.socket.Read(func(fd uintptr) bool {
 		p := []unix.PollFd{{Fd: int32(fd), Events: pollHangUp}}
 		_, err := unix.Poll(p, 0)
 		return err == nil && p[0].Revents&(pollHangUp|unix.POLLHUP|unix.POLLERR) != 0

@@ -205,7 +205,12 @@ func (s *Server) SetSettings(p protocol.Settings) {
 // Serve accepts connections on l until Shutdown or Close, and then returns
 // ErrServerClosed. Any other failure to accept is taken as passing, logged and
 // waited out.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
+
+// ServeTLS is Serve for clients that speak TLS, or may.
+func (s *Server) ServeTLS(l net.Listener, t *TLS) error { return s.serve(l, t) }
+
+func (s *Server) serve(l net.Listener, t *TLS) error {
 	s.mu.Lock()
 	if s.state != serving {
 		s.mu.Unlock()
@@ -237,7 +242,7 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		}
 		backoff = minBackoff
-		s.ServeConn(nc)
+		s.serveConn(nc, t)
 	}
 }
 
@@ -249,8 +254,10 @@ func (s *Server) accepting() bool {
 
 // ServeConn serves one connection in a goroutine of its own. The server owns
 // nc from here on.
-func (s *Server) ServeConn(nc net.Conn) {
-	c := newConn(s, nc)
+func (s *Server) ServeConn(nc net.Conn) { s.serveConn(nc, nil) }
+
+func (s *Server) serveConn(nc net.Conn, t *TLS) {
+	c := newConn(s, nc, t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.admit()
@@ -261,6 +268,10 @@ func (s *Server) ServeConn(nc net.Conn) {
 	switch err {
 	case nil:
 	case protocol.ErrBusy:
+		if t != nil {
+			nc.Close() // without a byte: whoever begins a handshake is told nothing plain
+			return
+		}
 		s.refuse(nc)
 		return
 	default:
@@ -330,7 +341,7 @@ func (s *Server) forget(c *conn) {
 	if r := recover(); r != nil {
 		s.logPanic(c.from(), r)
 	}
-	c.nc.Close() // what matters was flushed or is lost to a client that is gone
+	c.accepted.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
 	c.endStranger()
 	s.leave(c)

@@ -270,13 +270,17 @@ func (s *session) Batches(v topic.View) {
 	s.Offset(v.Offset(), v.Batches())
 }
 
-// errLine is a request line that is too long.
-var errLine = errors.New("server: request line too long")
+// errLine is a request line that is too long, or the beginning of a handshake of TLS.
+var errLine = errors.New("server: no request line")
 
 // firstLine returns the first line of p without its end, the length of the end,
-// and whether it is there. If too many bytes hold no line end, it returns errLine.
+// and whether it is there. If p begins no line, or too many bytes hold no line end, it
+// returns errLine.
 func firstLine(p []byte) (line []byte, end int, ok bool, err error) {
 	const limit = protocol.MaxLine + len("\r\n")
+	if len(p) > 0 && p[0] == handshakeRecord {
+		return nil, 0, false, errLine // whoever wants TLS waits for an answer before it ends a line
+	}
 	i := bytes.IndexByte(p[:min(len(p), limit)], '\n')
 	if i < 0 {
 		if len(p) >= limit {

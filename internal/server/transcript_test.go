@@ -80,6 +80,8 @@ func TestTranscripts(t *testing.T) {
 			{"session, byte by byte", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialSession(1)) }},
 			{"memory-pipe", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialPipe) }},
 			{"memory-tcp", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialTCP) }},
+			{"memory-tls", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialTLS) }},
+			{"memory-tls, plain allowed", func(t testing.TB, set map[string]string) dialer { return startMemory(t, set, dialAllowed) }},
 			{"node", startNode},
 			{"cluster of one", func(t testing.TB, set map[string]string) dialer { return startCluster(t, set, 1) }},
 			{"cluster of three", func(t testing.TB, set map[string]string) dialer { return startCluster(t, set, 3) }},

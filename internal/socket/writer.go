@@ -31,6 +31,7 @@ type Writer struct {
 	deadline Deadline
 
 	raw     syscall.RawConn // nil: the connection is not used by its descriptor
+	gather  gatherer        // nil: the connection is none
 	sendFn  func(fd uintptr) bool
 	fileFn  func(fd uintptr) bool
 	sending []byte // argument of sendFn
@@ -41,11 +42,15 @@ type Writer struct {
 	err     error
 }
 
+// gatherer is a connection that keeps what it is given with WriteMore for the next Write.
+type gatherer interface{ WriteMore(p []byte) (int, error) }
+
 // Init makes w the Writer of a connection. What is written is added to counters;
 // moved is told of what is sent of files, as it goes. Only a bare TCP connection is
 // used by its descriptor: what wraps one, as TLS does, has bytes of its own to add.
 func (w *Writer) Init(nc net.Conn, timeout time.Duration, counters *Counters, moved func(n int)) {
 	*w = Writer{nc: nc, timeout: timeout, counters: counters, moved: moved, deadline: Deadline{Set: nc.SetWriteDeadline}}
+	w.gather, _ = nc.(gatherer)
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			w.raw, w.sendFn, w.fileFn = raw, w.sendReady, w.fileReady
@@ -73,7 +78,9 @@ func (w *Writer) Write(p []byte, more bool) error {
 func (w *Writer) write(p []byte, more bool) error {
 	w.extend()
 	var err error
-	if w.raw == nil {
+	if w.raw == nil && w.gather != nil && more {
+		_, err = w.gather.WriteMore(p)
+	} else if w.raw == nil {
 		_, err = w.nc.Write(p)
 	} else {
 		w.flags = 0

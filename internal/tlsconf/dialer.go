@@ -5,11 +5,12 @@ import (
 	"crypto/tls"
 	"net"
 
+	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/tlsconn"
 )
 
 // Protocol is what ALPN calls the protocol of logd.
-const Protocol = "logd"
+const Protocol = protocol.Name
 
 // Dialer makes the connections of a client. Its files are read each time, so that they
 // can be renewed.

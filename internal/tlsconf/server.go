@@ -44,18 +44,12 @@ type loaded struct {
 	peers  *x509.CertPool // signs the certificates of the other side; nil: nobody is asked
 }
 
-// NewServer returns the TLS of a listener, by the files. Protocol is the one that ALPN
-// agrees on: a client that offers others alone is refused. Prefix, "tls-" say, begins the
-// names of the settings that name the files, and clientCA is the rest of that for
-// ClientCA.
-func NewServer(prefix, clientCA, protocol string, f Files) (*Server, error) {
-	s := &Server{prefix: prefix, clientCA: clientCA, protocol: protocol}
-	commit, err := s.Prepare(f)
-	if err != nil {
-		return nil, err
-	}
-	commit()
-	return s, nil
+// NewServer returns the TLS of a listener, which is of no use before the first Prepare is
+// committed. Protocol is the one that ALPN agrees on: a client that offers others alone is
+// refused. Prefix, "tls-" say, begins the names of the settings that name the files, and
+// clientCA is the rest of that for ClientCA.
+func NewServer(prefix, clientCA, protocol string) *Server {
+	return &Server{prefix: prefix, clientCA: clientCA, protocol: protocol}
 }
 
 // Prepare reads the files and checks that they fit together. Nothing has changed until
@@ -111,25 +105,25 @@ func (s *Server) ClientConfig() *tls.Config {
 	}
 }
 
-// Verify returns why the other side of a connection, which is a client, would not be let
-// in now: its certificate is not signed any more, or has ended. A connection without one,
-// as it may be, is good.
-func (s *Server) Verify(state *tls.ConnectionState) error {
+// Verify returns why a client with these certificates would not be let in now: they are
+// not signed any more, or have ended. The first is its own. One without any is good where
+// that may be.
+func (s *Server) Verify(certs []*x509.Certificate) error {
 	now := s.current.Load()
 	switch {
 	case now.peers == nil:
 		return nil
-	case len(state.PeerCertificates) == 0:
+	case len(certs) == 0:
 		if now.config.ClientAuth == tls.RequireAndVerifyClientCert {
 			return errors.New("a client certificate is required now")
 		}
 		return nil
 	}
 	o := x509.VerifyOptions{Roots: now.peers, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, c := range state.PeerCertificates[1:] {
+	for _, c := range certs[1:] {
 		o.Intermediates.AddCert(c)
 	}
-	_, err := state.PeerCertificates[0].Verify(o)
+	_, err := certs[0].Verify(o)
 	return err
 }
 

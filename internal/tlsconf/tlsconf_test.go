@@ -78,10 +78,16 @@ func talk(t *testing.T, d *Dialer, addr string) (*tls.ConnectionState, error) {
 
 func newServer(t *testing.T, f Files) *Server {
 	t.Helper()
-	s, err := NewServer("tls-", "client-ca", Protocol, f)
+	return prepared(t, NewServer("tls-", "client-ca", Protocol), f)
+}
+
+func prepared(t *testing.T, s *Server, f Files) *Server {
+	t.Helper()
+	commit, err := s.Prepare(f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	commit()
 	return s
 }
 
@@ -260,11 +266,11 @@ func TestPrepare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{parse(t, clientCert)}}
+	seen := []*x509.Certificate{parse(t, clientCert)}
 	if err := s.Verify(seen); err != nil {
 		t.Errorf("the client's certificate: %v", err)
 	}
-	if err := s.Verify(&tls.ConnectionState{}); err == nil {
+	if err := s.Verify(nil); err == nil {
 		t.Error("no certificate is good where one is required")
 	}
 
@@ -326,7 +332,7 @@ func TestPrepare(t *testing.T) {
 	if _, err := talk(t, &Dialer{CA: a.File}, addr); err != nil {
 		t.Errorf("without a certificate, which is optional: %v", err)
 	}
-	if err := s.Verify(&tls.ConnectionState{}); err != nil {
+	if err := s.Verify(nil); err != nil {
 		t.Errorf("without a certificate, which is optional: %v", err)
 	}
 }
@@ -336,11 +342,7 @@ func TestClientConfig(t *testing.T) {
 	a, b := testkit.NewAuthority(t), testkit.NewAuthority(t)
 	member := func(a *testkit.Authority, name string) *Server {
 		cert, key := a.Issue(t, name, local)
-		s, err := NewServer("peer-tls-", "ca", "logd-peer", Files{Cert: cert, Key: key, ClientCA: a.File})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return prepared(t, NewServer("peer-tls-", "ca", "logd-peer"), Files{Cert: cert, Key: key, ClientCA: a.File})
 	}
 	addr := serve(t, member(a, "one").Config())
 	dial := func(s *Server) error {

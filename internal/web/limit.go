@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -148,6 +149,9 @@ type spareKey struct{}
 // markSpare is an http.Server's ConnContext: it remembers which connections are
 // spare ones.
 func markSpare(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
 	if lc, ok := c.(*limitedConn); ok && !lc.until.IsZero() {
 		return context.WithValue(ctx, spareKey{}, true)
 	}

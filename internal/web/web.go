@@ -6,6 +6,9 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"expvar"
 	"fmt"
 	"io"
@@ -40,6 +43,14 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger // default: discard
 	Limits               // the first ones; see SetLimits
+
+	// TLS is that of the server's side. Default: none is spoken. Ended is told how the
+	// handshake of each connection has ended, when the connection has, and Verify returns
+	// why a client would not be let in now that was with these certificates; both are
+	// needed with TLS.
+	TLS    *tls.Config
+	Ended  func(error)
+	Verify func(certs []*x509.Certificate) error
 }
 
 // Limits bound what clients can take of a server, and who is taken for one.
@@ -86,6 +97,12 @@ func New(o Options) *Server {
 
 		DisableGeneralOptionsHandler: true,
 	}
+	if o.TLS != nil {
+		s.http.ConnState = func(c net.Conn, state http.ConnState) {
+			s.idle.changed(c, state)
+			s.countHandshake(c, state)
+		}
+	}
 	return s
 }
 
@@ -110,7 +127,24 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.o.MaxConnections > 0 {
 		l = limitHTTP(l, s.slots)
 	}
+	if s.o.TLS != nil {
+		l = tls.NewListener(l, s.o.TLS)
+	}
 	return s.http.Serve(l)
+}
+
+// errHandshake is of a connection that has ended before its handshake had.
+var errHandshake = errors.New("web: no handshake of TLS")
+
+// countHandshake tells of the handshake of a connection that has ended.
+func (s *Server) countHandshake(c net.Conn, state http.ConnState) {
+	if t, ok := c.(*tls.Conn); ok && state == http.StateClosed {
+		err := errHandshake
+		if t.ConnectionState().HandshakeComplete {
+			err = nil
+		}
+		s.o.Ended(err)
+	}
 }
 
 // Shutdown stops accepting and returns when all requests are answered, or with an
@@ -221,6 +255,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuseHTTP(w, r, protocol.ErrBusy.Status, protocol.ErrBusy)
 			return
 		}
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && s.o.Verify(r.TLS.PeerCertificates) != nil {
+		refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
+		return
 	}
 	if r.Method == http.MethodOptions {
 		h.Set("Allow", allowed(r.URL.Path))

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/logd-dev/logd"
@@ -56,6 +57,9 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 		args := []string{
 			"--config", conf, "--workdir", filepath.Join(o.Dir, "data"),
 			"--host", addrs[0], "--http-host", "", "--topics", "0",
+		}
+		if !strings.HasPrefix(addrs[0], "127.") {
+			args = append(args, "--insecure")
 		}
 		if o.Sync {
 			args = append(args, "--flush-batches", "1")

@@ -88,6 +88,9 @@ func (c *logdCluster) args(i int) []string {
 		"--config", filepath.Join(c.dir, "logd.toml"), "--workdir", filepath.Join(c.dir, c.name(i), "data"),
 		"--host", c.addrs[i], "--http-host", "", "--topics", "0",
 	}
+	if !strings.HasPrefix(c.addrs[i], "127.") {
+		args = append(args, "--insecure")
+	}
 	if c.whole == 0 {
 		return append(args, "--flush-batches", "1")
 	}

@@ -55,6 +55,7 @@ type App struct {
 	timeout, connectTimeout time.Duration
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
+	tls                     tlsFlags
 
 	running bool  // the command line was understood
 	helpErr error // of printing help
@@ -95,7 +96,8 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintf(a.Stderr, "log-cli: %v\nSee %s --help.\n", err, cmd.CommandPath())
 		return exit.Usage
 	}
-	a.Note("%s", a.explain(err))
+	err = a.explain(err)
+	a.Note("%s", a.hint(err))
 	return ExitCode(err)
 }
 
@@ -173,6 +175,9 @@ func (a *App) Do(f func(ctx context.Context, args []string) error) func(*cobra.C
 		}
 		a.running = true
 		a.resolveHost(cmd)
+		if err := a.resolveTLS(cmd); err != nil {
+			return err
+		}
 		return f(cmd.Context(), args)
 	}
 }
@@ -190,6 +195,7 @@ func (a *App) ClientConfig() logd.ClientConfig {
 	}
 	return logd.ClientConfig{
 		Addrs: a.hosts.addrs(),
+		Dial:  a.tls.dial(),
 		Token: a.token(), AllowPlainToken: a.plainToken,
 		ConnectTimeout: or(a.connectTimeout),
 		ReadTimeout:    or(a.readTimeout),
@@ -206,9 +212,9 @@ func (a *App) Dial(ctx context.Context) (*logd.Client, error) {
 	}
 	cfg := a.ClientConfig()
 	if err := cfg.Validate(); err != nil && a.hostFrom != "" {
-		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT", a.hostFrom, &a.hosts))
+		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT or unix:PATH", a.hostFrom, &a.hosts))
 	} else if err != nil {
-		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT", &a.hosts))
+		return nil, exit.With(exit.Usage, fmt.Errorf("--host is %q: want HOST:PORT or unix:PATH", &a.hosts))
 	}
 	dialing, end := context.WithCancelCause(ctx)
 	defer end(nil)

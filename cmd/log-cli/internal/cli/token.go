@@ -50,8 +50,8 @@ func (a *App) checkToken() error {
 	return nil
 }
 
-// explain says what an error means and what to do.
-func (a *App) explain(err error) string {
+// hint returns the text of an error, and what to do if it is about a token.
+func (a *App) hint(err error) string {
 	text := Plain(err)
 	switch {
 	case errors.Is(err, logd.ErrPlainToken):
