@@ -47,6 +47,17 @@ type ClientConfig struct {
 	// that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Token returns what each new connection shows to say who the client is: see
+	// [StaticToken] and [TokenFile]. It must return when ctx ends. If a server has no
+	// identities the connection is used all the same, and the Logger is told. If no
+	// server accepts the token, a call fails with ErrUnauthorized at once, and so do a
+	// Writer and a Scanner; if the function fails, that is as if the server could not be
+	// reached. Default: nothing is shown.
+	Token func(ctx context.Context) (string, error)
+	// AllowPlainToken lets a token be sent over TCP without TLS to another machine,
+	// where whoever is on the way reads it. Without it that fails with ErrPlainToken.
+	AllowPlainToken bool
+
 	// ConnectTimeout bounds one attempt to reach one address. In a cluster it is at most
 	// one and a half of its election timeouts, and so is ReadTimeout for what can be asked
 	// of another member. Default 5s; Unlimited: no limit.
@@ -204,7 +215,7 @@ func setDefault[T comparable](field *T, value T) {
 // options returns the options of the Client's link. All fields of cfg are set.
 func (cfg *ClientConfig) options() link.Options {
 	return link.Options{
-		Addrs: cfg.Addrs, Dial: cfg.Dial, TLS: cfg.TLS,
+		Addrs: cfg.Addrs, Dial: cfg.Dial, TLS: cfg.TLS, Token: cfg.Token, AllowPlainToken: cfg.AllowPlainToken,
 		ConnectTimeout: cfg.ConnectTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout, IdleTimeout: cfg.IdleTimeout,
 		ReconnectMin: cfg.ReconnectMin, ReconnectMax: cfg.ReconnectMax, ReconnectAttempts: cfg.ReconnectAttempts,
 		MaxReplySize: cfg.MaxReplySize,

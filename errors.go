@@ -35,7 +35,8 @@ var (
 	ErrMaxTopics error = protocol.ErrMaxTopics
 	// ErrTopicNotAllowed: the topic is not on the server's whitelist.
 	ErrTopicNotAllowed error = protocol.ErrTopicNotAllowed
-	// ErrUnauthorized: the server wants a token, or another one.
+	// ErrUnauthorized: the server wants a token, or another one, or no rule of it allows
+	// what was asked for. Nothing was done.
 	ErrUnauthorized error = protocol.ErrUnauthorized
 	// ErrUnsupportedCodec: the batch is compressed in a way that this client
 	// did not offer to read.
@@ -80,6 +81,9 @@ var (
 	// ErrCorrupt: a batch was read whose data is not what its envelope says, or
 	// the bytes where one must be are none.
 	ErrCorrupt = link.ErrCorrupt
+	// ErrPlainToken: a token would have gone over TCP without TLS to another machine.
+	// It was not sent. See ClientConfig.AllowPlainToken.
+	ErrPlainToken = link.ErrPlainToken
 	// ErrEmptyBatch: a batch without messages cannot be appended.
 	ErrEmptyBatch = errors.New("batch has no messages")
 )

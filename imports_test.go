@@ -126,7 +126,7 @@ var mayImport = map[string][]string{
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
 		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/write", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate",
-		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "codec/zstd", "codec/s2",
+		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "cmd/log-cli/internal/token", "codec/zstd", "codec/s2",
 	},
 	"cmd/log-cli/internal/cli":     {"", "admin", "internal/exit", "internal/version", "internal/tlsconf"},
 	"cmd/log-cli/internal/place":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
@@ -134,6 +134,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/read":    {"", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/bench":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
 
 	"tests": {},

@@ -60,7 +60,7 @@ func TestHelp(t *testing.T) {
 
 // TestConnectionFlags makes sure that those have them who have use for them.
 func TestConnectionFlags(t *testing.T) {
-	offline := map[string]bool{"check": true, "dump": true, "repair": true, "completion": true, "version": true, "help": true}
+	offline := map[string]bool{"check": true, "dump": true, "repair": true, "completion": true, "version": true, "help": true, "token": true}
 	for _, cmd := range root(new(cli.App)).Commands() {
 		if got := cmd.Flags().Lookup("host") != nil; got == offline[cmd.Name()] {
 			t.Errorf("%s: --host: %v", cmd.Name(), got)

@@ -22,6 +22,7 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/offline"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/operate"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/read"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/token"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/write"
 	_ "github.com/logd-dev/logd/codec/s2"
 	_ "github.com/logd-dev/logd/codec/zstd"
@@ -46,5 +47,5 @@ func main() {
 // root returns the command that has all others, in the order of the help.
 func root(a *cli.App) *cobra.Command {
 	online := append([]*cobra.Command{write.Command(a), read.Command(a)}, operate.Commands(a)...)
-	return a.Root(append(online, bench.Command(a)), offline.Commands(a))
+	return a.Root(append(online, bench.Command(a)), append(offline.Commands(a), token.Command(a)))
 }

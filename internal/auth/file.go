@@ -78,16 +78,22 @@ func Parse(path string, data []byte) (*Policy, error) {
 	if len(data) > maxFile {
 		return nil, &Error{File: path, Reason: "larger than " + quantity.FormatSize(maxFile)}
 	}
+	r, err := read(path, data)
+	if err != nil {
+		return nil, err
+	}
+	return r.policy, nil
+}
+
+// read reads what is in a file.
+func read(path string, data []byte) (*reader, error) {
 	sum := sha256.Sum256(data)
-	r := reader{path: path, data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), seen: make(map[string]int), policy: &Policy{
+	r := &reader{path: path, data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), seen: make(map[string]int), policy: &Policy{
 		digest: hex.EncodeToString(sum[:6]), counts: make(map[*Identity]int),
 		tokens: make(map[Digest]holder), certs: make(map[string]*Identity), uids: make(map[uint32]*Identity), gids: make(map[uint32]*Identity),
 	}}
 	r.read()
-	if err := errors.Join(r.problems...); err != nil {
-		return nil, err
-	}
-	return r.policy, nil
+	return r, errors.Join(r.problems...)
 }
 
 // entry is an identity that is being read.

@@ -167,7 +167,7 @@ func (l *Link) rounds(ctx context.Context, e *effort) error {
 		l.mu.Unlock()
 		last.err = err
 		close(last.failed)
-		if l.opts.ReconnectAttempts > 0 && attempt >= l.opts.ReconnectAttempts {
+		if l.opts.ReconnectAttempts > 0 && attempt >= l.opts.ReconnectAttempts || !errors.Is(err, ErrConnect) {
 			return err
 		}
 	}
@@ -235,6 +235,9 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 		}
 		reasons = append(reasons, err)
 	}
+	if !slices.ContainsFunc(reasons, func(err error) bool { return !refusesToken(err) }) {
+		return nil, "", reasons // nothing that time would mend
+	}
 	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
 }
 
@@ -248,13 +251,7 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	nc, err := l.open(ctx, addr)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("%s: no connection within %v", addr, limit)
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		err = errors.New(err.Error()) // it is not the caller's context that has ended
-	}
+	nc, err := l.enter(ctx, addr, limit)
 	if err != nil || l.opts.Codecs == "" || !l.servers.greets(addr) {
 		return nc, err
 	}
@@ -265,7 +262,29 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		}
 		// It may be of the 0.3 line, and close the connection on what it does not know.
 		l.servers.plain(addr)
-		return l.open(ctx, addr)
+		return l.enter(ctx, addr, limit)
+	}
+	return nc, nil
+}
+
+// enter opens a connection within the limit, and shows who the client is.
+func (l *Link) enter(ctx context.Context, addr string, limit time.Duration) (net.Conn, error) {
+	nc, err := l.open(ctx, addr)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s: no connection within %v", addr, limit)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = errors.New(err.Error()) // it is not the caller's context that has ended
+	}
+	if err != nil || l.opts.Token == nil {
+		return nc, err
+	}
+	if err = l.authenticate(ctx, nc); err != nil {
+		nc.Close()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%s: no answer to AUTH within %v", addr, limit)
+		}
+		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	return nc, nil
 }

@@ -13,6 +13,7 @@ var (
 	ErrConnectionLost = errors.New("connection lost")
 	ErrBadAnswer      = errors.New("answer breaks the protocol")
 	ErrCorrupt        = errors.New("batch is corrupt")
+	ErrPlainToken     = errors.New("the token would be sent in the open: use TLS")
 )
 
 // Failure is why a call has no answer of the right kind. It is not an error: what

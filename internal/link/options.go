@@ -16,6 +16,10 @@ type Options struct {
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	TLS   *tls.Config // nil: none is spoken; it is never changed
 
+	// Token returns what each new connection shows with AUTH. nil: nothing.
+	Token           func(context.Context) (string, error)
+	AllowPlainToken bool
+
 	ConnectTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 
 	ReconnectMin, ReconnectMax time.Duration

@@ -50,6 +50,8 @@ type App struct {
 
 	hosts                   hosts
 	hostFrom                string // the environment variable that they are from
+	tokenFile               string
+	plainToken              bool
 	timeout, connectTimeout time.Duration
 	readTimeout             time.Duration
 	writeTimeout            time.Duration
@@ -65,6 +67,13 @@ type App struct {
 const (
 	CLIHostEnv = "LOGD_CLI_HOST"
 	HostEnv    = "LOGD_HOST"
+)
+
+// The environment variables that stand in for --token-file: the first is the token
+// itself.
+const (
+	TokenEnv     = "LOGD_TOKEN"
+	TokenFileEnv = "LOGD_TOKEN_FILE"
 )
 
 // Run runs the command line, with the root of all commands, and returns the exit
@@ -88,7 +97,7 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 		return exit.Usage
 	}
 	err = a.explain(err)
-	a.Note("%s", Plain(err))
+	a.Note("%s", a.hint(err))
 	return ExitCode(err)
 }
 
@@ -185,8 +194,9 @@ func (a *App) ClientConfig() logd.ClientConfig {
 		return d
 	}
 	return logd.ClientConfig{
-		Addrs:          a.hosts.addrs(),
-		Dial:           a.tls.dial(),
+		Addrs: a.hosts.addrs(),
+		Dial:  a.tls.dial(),
+		Token: a.token(), AllowPlainToken: a.plainToken,
 		ConnectTimeout: or(a.connectTimeout),
 		ReadTimeout:    or(a.readTimeout),
 		WriteTimeout:   or(a.writeTimeout),
@@ -197,6 +207,9 @@ func (a *App) ClientConfig() logd.ClientConfig {
 // does it fails at once. What comes later is tried for as long as a cluster may take to
 // have a leader again.
 func (a *App) Dial(ctx context.Context) (*logd.Client, error) {
+	if err := a.checkToken(); err != nil {
+		return nil, err
+	}
 	cfg := a.ClientConfig()
 	if err := cfg.Validate(); err != nil && a.hostFrom != "" {
 		return nil, exit.With(exit.Config, fmt.Errorf("%s is %q: want HOST:PORT or unix:PATH", a.hostFrom, &a.hosts))
@@ -207,7 +220,7 @@ func (a *App) Dial(ctx context.Context) (*logd.Client, error) {
 	defer end(nil)
 	cfg.OnConnectFailed = func(err error, _ time.Duration) { end(err) }
 	client, err := logd.Dial(dialing, cfg)
-	if cause := context.Cause(dialing); err != nil && errors.Is(cause, logd.ErrConnect) {
+	if cause := context.Cause(dialing); err != nil && cause != nil && ctx.Err() == nil {
 		err = &logd.OpError{Op: "connect", Err: cause}
 	}
 	return client, err

@@ -21,6 +21,8 @@ func ExitCode(err error) int {
 		return false
 	}
 	switch {
+	case is(logd.ErrPlainToken):
+		return exit.Config
 	case is(logd.ErrInvalidRequest):
 		return exit.Usage
 	case is(logd.ErrNotFound):

@@ -25,6 +25,8 @@ func (a *App) online(cmds ...*cobra.Command) []*cobra.Command {
 		flags.SortFlags = false
 		a.hosts.text = logd.DefaultAddr
 		flags.Var(&a.hosts, "host", "ask the server at `HOST:PORT`, or unix:PATH; of several, with commas between or the flag repeated, the first that answers (environment: "+CLIHostEnv+", else "+HostEnv+")")
+		flags.StringVar(&a.tokenFile, "token-file", "", "show the token in this `FILE` to the server (environment: "+TokenEnv+" is the token, else "+TokenFileEnv+" the file)")
+		flags.BoolVar(&a.plainToken, "plain-token", false, "send the token without TLS, also to another machine")
 		flags.DurationVar(&a.timeout, "timeout", 15*time.Second, "`TIME` for each of the three below")
 		flags.DurationVar(&a.connectTimeout, "connect-timeout", 0, "wait this `TIME` for a connection")
 		flags.DurationVar(&a.readTimeout, "read-timeout", 0, "wait this `TIME` for the server to go on answering")
