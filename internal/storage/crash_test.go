@@ -468,10 +468,11 @@ func (r *crashRun) powerCut() error {
 		if err != nil {
 			return fmt.Errorf("after a power cut, topic %s: %w", m.topic, err)
 		}
-		before, err := l.Ordinal(l.Begin())
+		before, err := l.Ordinal(l.Next()) // that of Begin is not known if what was there is lost
 		if err != nil {
 			return fmt.Errorf("after a power cut, topic %s: batches that were removed: %w", m.topic, err)
 		}
+		before -= int64(len(found))
 		r.mu.Lock()
 		m.survived(found, l.Begin(), l.Next(), before)
 		r.mu.Unlock()
