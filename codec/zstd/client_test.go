@@ -34,7 +34,7 @@ func line(i int) string {
 func write(t *testing.T, c *logd.Client, topic, codec string, n int) (batches [][]byte) {
 	t.Helper()
 	w, err := logd.NewWriter(t.Context(), c, topic, logd.WriterConfig{
-		Codec: codec, BatchBytes: 8 << 10,
+		Codec: codec, BatchBytes: 8 << 10, BatchAge: logd.Unlimited, // so that batches are the same each time
 		OnBatch: func(r logd.BatchResult) { batches = append(batches, bytes.Clone(r.Raw)) },
 	})
 	if err != nil {
