@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/tlsconf"
@@ -121,5 +122,9 @@ func (n *Node) watchCertificates() {
 func Check(c *config.Config) error {
 	s := newSecured(c)
 	_, err := s.prepare(c)
+	if c.AuthFile != "" {
+		_, bad := auth.Load(c.AuthFile)
+		err = errors.Join(err, bad)
+	}
 	return errors.Join(err, checkExposed(c))
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +107,81 @@ func TestTLS(t *testing.T) {
 	testkit.Eventually(t, func() string {
 		ok, failed := n.secured.protocol.Handshakes()
 		return testkit.Unless(ok >= 2 && failed >= 1, fmt.Sprintf("%d handshakes went well and %d did not", ok, failed))
+	})
+}
+
+// TestCertificatesAreIdentities: who has a certificate is the identity that names it, until
+// the file does not name it any more; and a handshake that fails is in the audit.
+func TestCertificatesAreIdentities(t *testing.T) {
+	a, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	cert, key := a.Issue(t, "server", []string{"127.0.0.1"})
+	file := filepath.Join(t.TempDir(), "auth.toml")
+	write := func(name string) {
+		text := fmt.Sprintf("version = 1\n[[identity]]\nname = \"a\"\ncerts = [%q]\nallow = [\"read,write,create t\"]\n", name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("dns:client.example")
+	n, settings, log := startReloadable(t, func(c *config.Config) {
+		c.TLSCert, c.TLSKey, c.TLSClientCA, c.TLSClientCertOptional, c.AuthFile = cert, key, a.File, true, file
+	})
+	ask := func(a2 *testkit.Authority, names ...string) (net.Conn, func(string) string) {
+		pool := x509.NewCertPool()
+		pool.AddCert(a.Cert)
+		config := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
+		if len(names) > 0 {
+			pair, err := tls.LoadX509KeyPair(a2.Issue(t, "client", names))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Certificates = []tls.Certificate{pair}
+		}
+		nc, err := tls.Dial("tcp", n.Addr().String(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.NetConn().Close() })
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		r := bufio.NewReader(nc)
+		return nc, func(request string) string {
+			io.WriteString(nc, request)
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err.Error()
+			}
+			return strings.TrimSpace(line)
+		}
+	}
+	_, known := ask(a, "client.example")
+	if got := known(testkit.Batch("t", "x")); got != "OK 0 1" {
+		t.Errorf("an identity's certificate: %s", got)
+	}
+	if got := known("STATS\r\n"); got != "ERR unauthorized" {
+		t.Errorf("what its rules do not allow: %s", got)
+	}
+	for name, with := range map[string][]string{"another certificate": {"else.example"}, "no certificate": nil} {
+		_, do := ask(a, with...)
+		if got := do("READ t 0 1\r\n"); got != "ERR unauthorized" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	_, stranger := ask(other, "client.example")
+	if got := stranger("PING\r\n"); got == "OK" {
+		t.Errorf("a certificate of another authority: %s", got)
+	}
+	var logged string
+	testkit.Eventually(t, func() string {
+		logged += log.take()
+		return testkit.Unless(strings.Contains(logged, "event=tls_failed"), "no handshake that failed in "+logged)
+	})
+	write("dns:another.example")
+	if err := n.reloadTo(settings); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, func() string {
+		got := known("READ t 0 1\r\n")
+		return testkit.Unless(got == "ERR unauthorized" || !strings.HasPrefix(got, "OK") && !strings.HasPrefix(got, "MOK"), "still served: "+got)
 	})
 }
 

@@ -29,7 +29,7 @@ const (
 // event is what is noted. What of it came from outside has passed its check: no other
 // text is ever written.
 type event struct {
-	what    string // auth, auth_failed, denied, admin, reload
+	what    string // auth, auth_failed, denied, admin, reload, tls_failed
 	id      Identity
 	remote  interface{ String() string }
 	command string

@@ -202,7 +202,7 @@ func (a *Auth) Denied(id Identity, v string, remote interface{ String() string }
 			a.denied[i].Add(1)
 		}
 	}
-	a.note(event{what: "denied", id: id, remote: remote, command: what, reason: "no rule allows it"})
+	a.note(event{what: "denied", id: id, remote: remote, command: what, reason: whyDenied(id)})
 }
 
 // Administered notes that an administrator does what leaves no other trace.

@@ -117,11 +117,7 @@ func (c *conn) serve() {
 			return
 		}
 	}
-	err := c.handshake()
-	if err == nil {
-		err = c.drive()
-	}
-	if err != nil {
+	if err := c.drive(); err != nil {
 		if !errors.Is(err, io.EOF) {
 			c.srv.log.Debug("connection ended", "remote", c.from(), "err", err)
 		}

@@ -65,6 +65,9 @@ func (c *conn) secure() error {
 		c.tls.Ended(c.from(), err)
 	}
 	if err != nil {
+		if c.auth != nil {
+			c.auth.note(event{what: "tls_failed", remote: c.remote, reason: whyNoTLS(err)})
+		}
 		return err
 	}
 	c.accepted.SetDeadline(time.Time{})
@@ -73,11 +76,29 @@ func (c *conn) secure() error {
 	}
 	if state := nc.ConnectionState(); len(state.PeerCertificates) > 0 {
 		c.certs.Store(&state.PeerCertificates)
+		if c.auth != nil {
+			c.show(c.auth.Certificate(&state, c.remote))
+		}
 	}
 	c.nc = nc
 	c.in.raw, c.in.readFn = nil, nil
 	c.sock.Init(nc, c.srv.limits.Load().Timeout, &c.srv.counters.out, c.moved)
 	return nil
+}
+
+// whyNoTLS says what was wrong with a handshake, without a word of the client's.
+func whyNoTLS(err error) string {
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	alert, alerted := errors.AsType[tls.AlertError](err)
+	switch {
+	case unverified:
+		return "the client's certificate is not good"
+	case alerted:
+		return "the client says: " + alert.Error()
+	case isTimeout(err):
+		return "not done in time"
+	}
+	return "the client does not do as TLS has it"
 }
 
 // CutUnverified ends the connections whose client would not be let in now: see

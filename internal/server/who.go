@@ -2,8 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -142,11 +140,15 @@ func (c *caller) denied(req *protocol.Request) {
 		return
 	}
 	c.auth.denied[verbOf(req.Command)].Add(1)
-	why := "no rule allows it"
-	if c.id == nil {
-		why = "it has not shown who it is"
+	c.auth.note(event{what: "denied", id: c.id, remote: c.remote, command: req.Command.String(), topic: req.Topic, reason: whyDenied(c.id)})
+}
+
+// whyDenied says why somebody, or nobody, may not do something.
+func whyDenied(id Identity) string {
+	if id == nil {
+		return "it has not shown who it is"
 	}
-	c.auth.note(event{what: "denied", id: c.id, remote: c.remote, command: req.Command.String(), topic: req.Topic, reason: why})
+	return "no rule allows it"
 }
 
 // administered notes what an administrator has done that leaves no other trace, or
@@ -196,31 +198,6 @@ func (c *conn) known() (ends bool) {
 		c.endStranger()
 	}
 	return c.expelled
-}
-
-// tlsConn is a connection of TLS.
-type tlsConn interface {
-	HandshakeContext(context.Context) error
-	ConnectionState() tls.ConnectionState
-}
-
-// handshake does that of TLS, if the connection is one of it, and takes what its
-// certificate shows.
-func (c *conn) handshake() error {
-	nc, ok := c.nc.(tlsConn)
-	if !ok {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.srv.limits.Load().AuthTimeout)
-	defer cancel()
-	if err := nc.HandshakeContext(ctx); err != nil {
-		return err
-	}
-	if c.auth != nil {
-		state := nc.ConnectionState()
-		c.show(c.auth.Certificate(&state, c.remote))
-	}
-	return nil
 }
 
 // holdBack waits for as long as the answer to a wrong token has to.
