@@ -114,7 +114,7 @@ var mayImport = map[string][]string{
 	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/quantity"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
-		"internal/storage", "internal/server", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
+		"internal/storage", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
 		"internal/tlsconf",
 	},
 	"internal/version": {},

@@ -157,8 +157,8 @@ func alone(t *testing.T, deb string) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"/logd", "version"}, {"/logd", "config", "check"}, {"/log-cli", "version"}} {
-		// With nothing in the environment: what tests are told by LOGD_ is no setting.
-		run(t, nil, "env", append([]string{"-i", "chroot", "--userspec=65532:65532", root}, args...)...)
+		// Without the environment: what tests are told by LOGD_ is no setting.
+		run(t, nil, "env", append([]string{"-i", "PATH=" + os.Getenv("PATH"), "chroot", "--userspec=65532:65532", root}, args...)...)
 	}
 }
 

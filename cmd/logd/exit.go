@@ -48,6 +48,8 @@ func listenCode(op *net.OpError) int {
 	switch {
 	case errors.Is(op.Err, syscall.EACCES):
 		return exit.Failed
+	case errors.Is(op.Err, node.ErrNotSocket):
+		return exit.Config
 	case isDNS && dns.IsNotFound:
 		return exit.Config
 	}
@@ -60,6 +62,9 @@ func explainListen(op *net.OpError, c *config.Config, o config.Origins) error {
 		reason = errno // without the name of the system call
 	}
 	name := "host"
+	if op.Net == "unix" {
+		name = "unix-socket"
+	}
 	if op.Addr != nil && sameAddress(c.PeerHost, op.Addr) {
 		name = "peer-host"
 	}

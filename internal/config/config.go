@@ -39,8 +39,15 @@ import (
 // ranges [Config.Validate] enforces.
 type Config struct {
 	// Host is the address of the protocol listener, HOST:PORT. Port 0 is any
-	// free port; an empty host is every interface. Default 127.0.0.1:1774.
+	// free port; an empty host is every interface. Default 127.0.0.1:1774. Empty with
+	// UnixSocket: none.
 	Host string
+	// UnixSocket is the path of one more listener of the protocol, or empty, the default.
+	// UnixMode is the socket's mode, default 0660, and UnixGroup its group, a name or a
+	// number; empty, the default, for that of the process.
+	UnixSocket string
+	UnixMode   fs.FileMode
+	UnixGroup  string
 	// HTTPHost is the address of the HTTP listener, HOST:PORT, or empty for
 	// none. Default 127.0.0.1:1775.
 	HTTPHost string
@@ -280,6 +287,8 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 		needs(l.prefix+"tls-key", l.prefix+"tls-cert", pair, l.key == "" || l.cert != "")
 		needs(l.prefix+"tls-client-ca", l.prefix+"tls-cert", "certificates of clients are shown over TLS", l.clientCA == "" || l.cert != "")
 	}
+	needs("host", "unix-socket", "clients need a way in", c.Host != "" || c.UnixSocket != "")
+	needs("unix-group", "unix-socket", "it is the socket's group", c.UnixGroup == "" || c.UnixSocket != "")
 	needs("tls-plain", "tls-cert", "without a certificate no client can speak TLS", !c.TLSPlain || c.TLSCert != "")
 
 	if c.KeepFree > 0 && c.DeleteHook == "" && !bad["keep-free"] && !bad["delete-hook"] {
@@ -299,6 +308,7 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 					"nobody can dial that address: "+advertises+" is what others are told", ""))
 			}
 		}
+		needs("node", "host", "the others of a cluster have to reach it", c.Host != "")
 		if c.Advertise == "" {
 			own("host", "advertise", c.Host)
 		}

@@ -17,7 +17,7 @@ import (
 func TestDefault(t *testing.T) {
 	want := Config{
 		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
-		AuthTimeout: 10 * time.Second, WorkDir: "logs", FileMode: 0o600,
+		AuthTimeout: 10 * time.Second, UnixMode: 0o660, WorkDir: "logs", FileMode: 0o600,
 		TLSMinVersion: tls.VersionTLS12,
 		Timeout:       15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
 		BatchSize: 65536, PartitionSize: 2000 << 20, Partitions: 8,
@@ -69,7 +69,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "unix-socket": "l.sock", "unix-mode": "0600", "unix-group": "adm", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
 	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
 	"insecure":      "true",
 	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "http-tls-client-cert": "optional",
@@ -143,7 +143,7 @@ func TestValidate(t *testing.T) {
 		{"host v6", func(c *Config) { c.Host = "[::1]:1774" }, ""},
 		{"host name", func(c *Config) { c.Host = "logs-1.example.org:1774" }, ""},
 		{"host empty", func(c *Config) { c.Host = "" },
-			`host = "": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+			`host = "": without unix-socket = "": clients need a way in; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host without port", func(c *Config) { c.Host = "localhost" },
 			`host = "localhost": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host port too large", func(c *Config) { c.Host = "localhost:65536" },
@@ -152,6 +152,11 @@ func TestValidate(t *testing.T) {
 			`host = "a:1774,b:1774": more than one address, and logd listens on one; a list of servers for log-cli goes into LOGD_CLI_HOST; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
 		{"host no host", func(c *Config) { c.Host = "a b:1" },
 			`host = "a b:1": "a b" is not a host; allowed: HOST:PORT with a port from 0 (any free one) to 65535`},
+		{"host empty, a unix socket", func(c *Config) { c.Host, c.UnixSocket = "", "l.sock" }, ""},
+		{"host empty, of a member", func(c *Config) { c.Host, c.UnixSocket, c.Node = "", "l.sock", "a" },
+			`node = "a": without host = "": the others of a cluster have to reach it; allowed: 1 to 32 bytes of A-Z a-z 0-9 . _ -, or empty (none)`},
+		{"unix-group alone", func(c *Config) { c.UnixGroup = "adm" },
+			`unix-group = "adm": without unix-socket = "": it is the socket's group; allowed: the name or number of a group, or empty (that of the process)`},
 		{"http-host empty", func(c *Config) { c.HTTPHost = "" }, ""},
 		{"http-host", func(c *Config) { c.HTTPHost = "1775" },
 			`http-host = "1775": not HOST:PORT (missing port in address); allowed: HOST:PORT with a port from 0 (any free one) to 65535, or empty (none)`},

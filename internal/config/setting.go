@@ -51,11 +51,12 @@ const (
 	ID                    // hexadecimal digits
 	List                  // words with commas between
 	File                  // the path of a file
+	Group                 // the name or number of a group
 )
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE", "GROUP"}[k]
 }
 
 // many reports whether a value of this kind is any number of texts.
@@ -73,8 +74,20 @@ const (
 // order in which they are shown.
 var settings = []Setting{{
 	Name: "host", Kind: Address, Default: "127.0.0.1:1774",
-	Usage: "address of the protocol listener",
-	value: field(func(c *Config) *string { return &c.Host }, address(false)),
+	Usage: "address of the protocol listener, empty for unix-socket alone",
+	value: field(func(c *Config) *string { return &c.Host }, hostAddress),
+}, {
+	Name: "unix-socket", Kind: File, Default: "",
+	Usage: "path of a unix socket on which the protocol is served, too",
+	value: field(func(c *Config) *string { return &c.UnixSocket }, file),
+}, {
+	Name: "unix-mode", Kind: Mode, Default: "0660",
+	Usage: "mode of unix-socket",
+	value: field(func(c *Config) *fileMode { return &c.UnixMode }, mode),
+}, {
+	Name: "unix-group", Kind: Group, Default: "",
+	Usage: "group of unix-socket, by name or number; that of the process if empty",
+	value: field(func(c *Config) *string { return &c.UnixGroup }, group),
 }, {
 	Name: "http-host", Kind: Address, Default: "127.0.0.1:1775",
 	Usage: "address of the HTTP listener, empty for none",

@@ -339,6 +339,26 @@ func unspecified(addr string) bool {
 	return host == "" || err == nil && ip.Unmap().IsUnspecified() || anyPort(addr)
 }
 
+// hostAddress is HOST:PORT; Validate says when it may be empty.
+var hostAddress = func() kindOf[string] {
+	k := address(true)
+	k.allowed = address(false).allowed
+	return k
+}()
+
+// group is a group of users, or nothing. Whether there is such a group the start sees.
+var group = kindOf[string]{
+	parse:   parseText,
+	format:  func(s string) string { return s },
+	allowed: "the name or number of a group, or empty (that of the process)",
+	check: func(s string) error {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == ':' }) {
+			return errors.New("not a name of a group")
+		}
+		return nil
+	},
+}
+
 // memberName is the name of a member, or nothing.
 var memberName = kindOf[string]{
 	parse:   parseText,

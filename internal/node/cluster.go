@@ -133,7 +133,7 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	if m.listener, err = listen(c.PeerHost); err != nil {
 		return nil, fmt.Errorf("listen for the other members (peer-host): %w", err)
 	}
-	m.addr = advertised(c.Advertise, c.Host, n.listener)
+	m.addr = advertised(c.Advertise, c.Host, n.listeners[0])
 	m.peerAddr = advertised(c.PeerAdvertise, c.PeerHost, m.listener)
 	if !is {
 		if m.who, err = m.join(ctx); err != nil {

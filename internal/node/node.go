@@ -65,7 +65,8 @@ type Node struct {
 	progress storage.Progress
 	secured  secured
 
-	listener, httpListener net.Listener
+	listeners    []net.Listener // of the protocol; Addr is that of the first
+	httpListener net.Listener
 
 	group   sync.WaitGroup
 	cut     context.Context // ends with Close
@@ -93,11 +94,13 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	n.group.Go(n.watchCertificates)
 	n.group.Go(n.reload.watchFiles)
-	n.group.Go(func() {
-		if err := n.serveProtocol(n.server.Load()); !errors.Is(err, server.ErrServerClosed) {
-			n.fail(err)
-		}
-	})
+	for _, l := range n.listeners {
+		n.group.Go(func() {
+			if err := n.serveProtocol(n.server.Load(), l); !errors.Is(err, server.ErrServerClosed) {
+				n.fail(err)
+			}
+		})
+	}
 	return n, nil
 }
 
@@ -152,8 +155,19 @@ func (n *Node) start(ctx context.Context) error {
 	if err = n.addAuth(c); err != nil {
 		return err
 	}
-	if n.listener, err = n.o.Listen(c.Host); err != nil {
-		return fmt.Errorf("listen for the protocol (host): %w", err)
+	if c.Host != "" {
+		l, err := n.o.Listen(c.Host)
+		if err != nil {
+			return fmt.Errorf("listen for the protocol (host): %w", err)
+		}
+		n.listeners = append(n.listeners, l)
+	}
+	if c.UnixSocket != "" {
+		l, err := listenUnix(c)
+		if err != nil {
+			return fmt.Errorf("listen for the protocol (unix-socket): %w", err)
+		}
+		n.listeners = append(n.listeners, l)
 	}
 	if c.HTTPHost != "" {
 		if n.httpListener, err = listen(c.HTTPHost); err != nil {
@@ -231,7 +245,7 @@ func (n *Node) start(ctx context.Context) error {
 	} else {
 		n.hooks.begin(store)
 	}
-	if err := store.Announce(n.listener.Addr().String()); err != nil {
+	if err := store.Announce(n.Addr().String()); err != nil {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
 	so := server.Options{
@@ -306,7 +320,7 @@ func listen(addr string) (net.Listener, error) {
 }
 
 // Addr returns where the protocol is served.
-func (n *Node) Addr() net.Addr { return n.listener.Addr() }
+func (n *Node) Addr() net.Addr { return n.listeners[0].Addr() }
 
 // HTTPAddr returns where HTTP is served, or nil if it isn't.
 func (n *Node) HTTPAddr() net.Addr {
@@ -390,8 +404,10 @@ func (n *Node) release(ctx context.Context) error {
 		} else if err != nil {
 			errs = append(errs, fmt.Errorf("shut down connections: %w", err))
 		}
-	} else if n.listener != nil {
-		errs = append(errs, n.listener.Close())
+	} else {
+		for _, l := range n.listeners {
+			errs = append(errs, l.Close())
+		}
 	}
 	if n.web != nil {
 		// Health is answered until here. Answers get a moment to leave; what then

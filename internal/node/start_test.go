@@ -411,7 +411,7 @@ func TestCloseEndsShutdown(t *testing.T) {
 // says why.
 func TestListenerFails(t *testing.T) {
 	for name, listener := range map[string]func(*Node) net.Listener{
-		"protocol": func(n *Node) net.Listener { return n.listener },
+		"protocol": func(n *Node) net.Listener { return n.listeners[0] },
 		"http":     func(n *Node) net.Listener { return n.httpListener },
 	} {
 		t.Run(name, func(t *testing.T) {

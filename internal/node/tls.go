@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"net"
 	"time"
 
 	"github.com/logd-dev/logd/internal/auth"
@@ -77,12 +78,12 @@ func (s *secured) files(c *config.Config) (files []string) {
 }
 
 // serveProtocol serves the protocol until the server is shut down.
-func (n *Node) serveProtocol(s *server.Server) error {
+func (n *Node) serveProtocol(s *server.Server, l net.Listener) error {
 	t := n.secured.protocol
-	if t == nil {
-		return s.Serve(n.listener)
+	if t == nil || l.Addr().Network() == "unix" {
+		return s.Serve(l)
 	}
-	return s.ServeTLS(n.listener, &server.TLS{
+	return s.ServeTLS(l, &server.TLS{
 		Config: t.Config(), Plain: n.o.Config.TLSPlain, Verify: t.Verify,
 		Ended: func(remote string, err error) {
 			if t.Count(err); err != nil {
@@ -126,5 +127,6 @@ func Check(c *config.Config) error {
 		_, bad := auth.Load(c.AuthFile)
 		err = errors.Join(err, bad)
 	}
-	return errors.Join(err, checkExposed(c))
+	_, bad := groupOf(c)
+	return errors.Join(err, bad, checkExposed(c))
 }
