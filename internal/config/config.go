@@ -81,6 +81,11 @@ type Config struct {
 	HTTPTLSCert, HTTPTLSKey, HTTPTLSClientCA string
 	HTTPTLSClientCertOptional                bool
 
+	// PeerTLSCert, PeerTLSKey and PeerTLSCA are the certificate, the key, and the authorities
+	// that sign those of all members, with which members speak to each other. All or none,
+	// the default, for no TLS.
+	PeerTLSCert, PeerTLSKey, PeerTLSCA string
+
 	// Insecure lets listeners be reached from other machines without TLS, or by clients
 	// without a certificate. Default false.
 	Insecure bool
@@ -287,6 +292,10 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 		needs(l.prefix+"tls-key", l.prefix+"tls-cert", pair, l.key == "" || l.cert != "")
 		needs(l.prefix+"tls-client-ca", l.prefix+"tls-cert", "certificates of clients are shown over TLS", l.clientCA == "" || l.cert != "")
 	}
+	const peers = "members show each other certificates, so TLS among them needs all three"
+	needs("peer-tls-cert", "peer-tls-key", peers, c.PeerTLSCert == "" || c.PeerTLSKey != "")
+	needs("peer-tls-key", "peer-tls-ca", peers, c.PeerTLSKey == "" || c.PeerTLSCA != "")
+	needs("peer-tls-ca", "peer-tls-cert", peers, c.PeerTLSCA == "" || c.PeerTLSCert != "")
 	needs("host", "unix-socket", "clients need a way in", c.Host != "" || c.UnixSocket != "")
 	needs("unix-group", "unix-socket", "it is the socket's group", c.UnixGroup == "" || c.UnixSocket != "")
 	needs("tls-plain", "tls-cert", "without a certificate no client can speak TLS", !c.TLSPlain || c.TLSCert != "")

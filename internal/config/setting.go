@@ -157,6 +157,18 @@ var settings = []Setting{{
 	Usage: "whether clients need a certificate that http-tls-client-ca has signed",
 	value: field(func(c *Config) *bool { return &c.HTTPTLSClientCertOptional }, choice([]string{"require", "optional"}, []bool{false, true})),
 }, {
+	Name: "peer-tls-cert", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "certificate, and its chain, that this member shows the others; none for no TLS among them",
+	value: field(func(c *Config) *string { return &c.PeerTLSCert }, file),
+}, {
+	Name: "peer-tls-key", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "key of peer-tls-cert",
+	value: field(func(c *Config) *string { return &c.PeerTLSKey }, file),
+}, {
+	Name: "peer-tls-ca", Kind: File, Default: "", Change: AtReloadIfSet,
+	Usage: "authorities that sign the certificates of all members",
+	value: field(func(c *Config) *string { return &c.PeerTLSCA }, file),
+}, {
 	Name: "insecure", Kind: Switch, Default: "false",
 	Usage: "listen for other machines without TLS, or without knowing who they are",
 	value: field(func(c *Config) *bool { return &c.Insecure }, boolean),

@@ -133,6 +133,9 @@ func (n *Node) newMember(ctx context.Context, who grouplog.Member, is bool) (*me
 	if m.listener, err = listen(c.PeerHost); err != nil {
 		return nil, fmt.Errorf("listen for the other members (peer-host): %w", err)
 	}
+	if n.secured.peer != nil {
+		m.listener = n.secured.peer.Listen(m.listener)
+	}
 	m.addr = advertised(c.Advertise, c.Host, n.listeners[0])
 	m.peerAddr = advertised(c.PeerAdvertise, c.PeerHost, m.listener)
 	if !is {
@@ -172,7 +175,7 @@ func (m *member) admitted(ctx context.Context, id [16]byte, addrs []string) (who
 	name := hex.EncodeToString(id[:])
 	n.log.Info("asking to be admitted to the cluster", "cluster", name, "join", strings.Join(addrs, ","))
 	last := ""
-	w, err := peernet.Join(ctx, addrs, &peer.Join{Cluster: who.Cluster, Name: c.Node, Addr: m.addr, PeerAddr: m.peerAddr}, func(addr string, err error) {
+	w, err := peernet.Join(ctx, n.secured.dialPeer(), addrs, &peer.Join{Cluster: who.Cluster, Name: c.Node, Addr: m.addr, PeerAddr: m.peerAddr}, func(addr string, err error) {
 		if s := addr + err.Error(); s != last { // once, and not each half second
 			last = s
 			n.log.Warn("not admitted yet", "by", addr, "err", err)
@@ -282,6 +285,7 @@ func (m *member) open(store *storage.Store) error {
 	n, c := m.n, &m.n.o.Config
 	tick := c.ElectionTimeout / 10
 	m.transport = peernet.New(peernet.Options{
+		Dial:    n.secured.dialPeer(),
 		Cluster: m.who.Cluster, ID: m.who.ID, Start: m.start, Tick: tick, Version: word(n.o.Version), Logger: n.log,
 		Join: m.joined, Admit: m.admit, Refused: m.refused,
 	})

@@ -3,8 +3,10 @@ package node
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -673,4 +675,80 @@ func TestClusterProducersLive(t *testing.T) {
 	want(numbered(1), "OK 0 1") // it is known still
 	want(numbered(3), "ERR out of order 2")
 	c.do(numbered(2))
+}
+
+// TestClusterTLS: members speak TLS to each other, by certificates that can be renewed; who
+// has none of the authority's is admitted by nobody, and hears nothing.
+func TestClusterTLS(t *testing.T) {
+	ours, theirs := testkit.NewAuthority(t), testkit.NewAuthority(t)
+	secure := func(g *config.Config, a *testkit.Authority) {
+		g.PeerTLSCert, g.PeerTLSKey = a.Issue(t, g.Node, []string{"127.0.0.1"})
+		g.PeerTLSCA = ours.File
+	}
+	c := beginCluster(t, t.TempDir(), func(g *config.Config) { secure(g, ours) })
+	add := func(name string, change func(*config.Config)) error {
+		g := c.config(name, t.TempDir())
+		g.Join, g.Cluster = []string{c.configs["a"].PeerHost}, c.id
+		change(&g)
+		c.configs[name] = g
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if name == "x" {
+			ctx, cancel = context.WithTimeout(t.Context(), 700*time.Millisecond)
+		}
+		defer cancel()
+		n, err := Start(ctx, Options{Config: g, Version: "test"})
+		if err == nil {
+			c.nodes[name] = n
+		}
+		return err
+	}
+	for _, name := range []string{"b", "c"} {
+		if err := add(name, func(g *config.Config) { secure(g, ours) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.wait("a", "CLUSTER", func(body string) bool { return strings.Count(body, "role=voter state=up") == 3 })
+	c.write("t", "x")
+	c.same("t")
+
+	for what, change := range map[string]func(*config.Config){
+		"without TLS":                        func(*config.Config) {},
+		"a certificate of another authority": func(g *config.Config) { secure(g, theirs) },
+	} {
+		if err := add("x", change); err == nil {
+			t.Errorf("%s: admitted", what)
+		}
+	}
+	if body := c.wait("a", "CLUSTER", func(string) bool { return true }); strings.Contains(body, "name=x") {
+		t.Errorf("a stranger is a member: %s", body)
+	}
+	nc, err := net.Dial("tcp", c.configs["a"].PeerHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	io.WriteString(nc, "PEER 1\r\n")
+	if b, _ := io.ReadAll(nc); strings.Contains(string(b), "ERR") || strings.Contains(string(b), "OK") {
+		t.Errorf("a stranger without TLS is answered %q", b)
+	}
+
+	// A renewed certificate is in force for the connections that come.
+	g, end := c.configs["b"], time.Now().Add(100*time.Hour).Truncate(time.Second)
+	g.PeerTLSCert, g.PeerTLSKey = ours.Issue(t, "renewed", []string{"127.0.0.1"}, testkit.Ends(end))
+	if err := c.nodes["b"].reloadTo(g); err != nil || !c.nodes["b"].secured.peer.Ends().Equal(end) {
+		t.Errorf("the renewed certificate is not in force: %v", err)
+	}
+	c.stop("c")
+	c.start("c")
+	c.wait("a", "CLUSTER", func(body string) bool { return strings.Count(body, "role=voter state=up") == 3 })
+	c.write("t", "y")
+	c.same("t")
+	g.PeerTLSCA = theirs.File
+	if err := c.nodes["b"].reloadTo(g); err != nil || c.nodes["b"].secured.peer.Verify([]*x509.Certificate{ours.Cert}) == nil {
+		t.Errorf("another authority is not in force: %v", err)
+	}
+	if ok, failed := c.nodes["a"].secured.peer.Handshakes(); ok < 4 || failed == 0 {
+		t.Errorf("%d handshakes went well and %d did not", ok, failed)
+	}
 }

@@ -20,7 +20,7 @@ func exposed(c *config.Config) (lines []error) {
 	}{
 		{"host", c.Host, c.TLSCert != "" && !c.TLSPlain, c.AuthFile != "" || c.TLSClientCA != "" && !c.TLSClientCertOptional, "tls-cert, and auth-file or tls-client-ca"},
 		{"http-host", c.HTTPHost, c.HTTPTLSCert != "", c.AuthFile != "" || c.HTTPTLSClientCA != "" && !c.HTTPTLSClientCertOptional, "http-tls-cert, and auth-file or http-tls-client-ca"},
-		{"peer-host", c.PeerHost, false, false, ""},
+		{"peer-host", c.PeerHost, c.PeerTLSCert != "", c.PeerTLSCert != "", "peer-tls-cert, peer-tls-key and peer-tls-ca"},
 	} {
 		if l.addr == "" || l.setting == "peer-host" && c.Node == "" || l.tls && l.known || onLoopback(l.addr) {
 			continue

@@ -42,6 +42,8 @@ func TestExposed(t *testing.T) {
 		{"identities without TLS", ":1", ":2", "", plainIdentities, "host http-host"},
 		{"optional", ":1", ":2", "", optional, "host http-host"},
 		{"changing over", ":1", ":2", "", changing, "host"},
+		{"TLS among members", "127.0.0.1:1", "", ":3", func(c *config.Config) { c.PeerTLSCert = "cert" }, ""},
+		{"TLS for clients alone", "127.0.0.1:1", "", ":3", mutual, "peer-host"},
 		{"TLS on loopback", "127.0.0.1:1", "", "", tls, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,13 +7,14 @@ import (
 
 	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/peernet"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/tlsconf"
 )
 
 // secured is the TLS of a node's listeners; nil is that of a listener without.
 type secured struct {
-	protocol, http *tlsconf.Server
+	protocol, http, peer *tlsconf.Server
 }
 
 // newSecured returns what is of use once prepare was called and committed.
@@ -24,7 +25,18 @@ func newSecured(c *config.Config) (s secured) {
 	if c.HTTPTLSCert != "" && c.HTTPHost != "" {
 		s.http = tlsconf.NewServer("http-tls-", "client-ca", "http/1.1")
 	}
+	if c.PeerTLSCert != "" && c.Node != "" {
+		s.peer = tlsconf.NewServer("peer-tls-", "ca", "logd-peer")
+	}
 	return s
+}
+
+// dialPeer connects to other members, or is nil if they speak no TLS.
+func (s *secured) dialPeer() peernet.Dial {
+	if s.peer == nil {
+		return nil
+	}
+	return s.peer.Dial
 }
 
 // listenerTLS is the TLS of one listener.
@@ -39,6 +51,7 @@ func (s *secured) all(c *config.Config) (all []listenerTLS) {
 	for _, l := range [...]listenerTLS{
 		{s.protocol, "protocol", tlsconf.Files{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA, Optional: c.TLSClientCertOptional}},
 		{s.http, "http", tlsconf.Files{Cert: c.HTTPTLSCert, Key: c.HTTPTLSKey, ClientCA: c.HTTPTLSClientCA, Optional: c.HTTPTLSClientCertOptional}},
+		{s.peer, "peer", tlsconf.Files{Cert: c.PeerTLSCert, Key: c.PeerTLSKey, ClientCA: c.PeerTLSCA}},
 	} {
 		if l.files.MinVersion = c.TLSMinVersion; l.Server != nil {
 			all = append(all, l)

@@ -19,8 +19,11 @@ const joinTimeout = 10 * time.Second
 // Join asks for admission to a cluster, until it is admitted or ctx is done: at one of
 // the addresses after the other, and where they say that who leads is. told is called
 // with each answer that was no good. A refusal that another try does not mend is
-// returned.
-func Join(ctx context.Context, addrs []string, j *peer.Join, told func(addr string, err error)) (*peer.Welcome, error) {
+// returned. It connects by dial, or if that is nil as a net.Dialer does.
+func Join(ctx context.Context, dial Dial, addrs []string, j *peer.Join, told func(addr string, err error)) (*peer.Welcome, error) {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	var p pause
 	hint := ""
 	for i := 0; ctx.Err() == nil; i++ {
@@ -29,7 +32,7 @@ func Join(ctx context.Context, addrs []string, j *peer.Join, told func(addr stri
 			addr, hint = hint, ""
 			i--
 		}
-		w, err := joinAt(ctx, addr, j)
+		w, err := joinAt(ctx, dial, addr, j)
 		if err == nil {
 			return w, nil
 		}
@@ -58,10 +61,10 @@ func Join(ctx context.Context, addrs []string, j *peer.Join, told func(addr stri
 // clientPort is what a listener for clients says of what it does not understand.
 const clientPort = "invalid protocol"
 
-func joinAt(ctx context.Context, addr string, j *peer.Join) (*peer.Welcome, error) {
+func joinAt(ctx context.Context, dial Dial, addr string, j *peer.Join) (*peer.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	nc, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

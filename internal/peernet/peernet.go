@@ -76,6 +76,9 @@ type Node interface {
 	Position() uint64
 }
 
+// Dial connects to an address.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // Options are what a Transport is made of. Cluster, ID, Start and Tick are required.
 type Options struct {
 	Cluster peer.ID
@@ -85,7 +88,7 @@ type Options struct {
 	Version string        // what runs, as others are told
 
 	// Dial connects to a member; nil is a net.Dialer's.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial Dial
 	// Join answers who asks for admission; nil refuses with peer.NotLeader.
 	Join func(*peer.Join) (answer []byte)
 	// Admit returns why a member is refused, or nothing. nil admits all.

@@ -14,6 +14,9 @@ const msgMore = unix.MSG_MORE
 // not acknowledged for so long. Else the kernel would try again ever less often, and
 // notice late that the other side is back.
 func SetUserTimeout(nc net.Conn, d time.Duration) {
+	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = secured.NetConn()
+	}
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return

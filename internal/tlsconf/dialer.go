@@ -35,6 +35,11 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if err != nil {
 		return nil, err
 	}
+	return dial(ctx, network, addr, config)
+}
+
+// dial connects, and does the handshake.
+func dial(ctx context.Context, network, addr string, config *tls.Config) (net.Conn, error) {
 	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
