@@ -310,12 +310,12 @@ var storagePlaces = []seededPlace{
 		}
 	}()`, "^TestTornTailAfterKnownDamage$"},
 	{"internal/storage/scan/scan.go",
-		`	start := pos
+		`	start, cut := pos, false
 	end, ok, err := s.envelopeAt(pos)`,
 		`	if bug("nothing is looked for after damage") {
 		return -1, nil
 	}
-	start := pos
+	start, cut := pos, false
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/fsck/survey_partition.go",
 		`	return sp.s.disk.Torn(sp.sc, sp.p.base, tail)
@@ -1009,11 +1009,11 @@ var storagePlaces = []seededPlace{
 	}
 	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {`, byWriters},
 	{"writer_send.go",
-		`		s.Encode(w.topic, s.Num.Number)
+		`		s.Encode(w.topic, s.Num.Number, w.packs())
 		err :=`,
-		`		s.Encode(w.topic, s.Num.Number)
+		`		s.Encode(w.topic, s.Num.Number, w.packs())
 		if bug("a batch is kept without its number") {
-			s.Encode(w.topic, sequence.Number{})
+			s.Encode(w.topic, sequence.Number{}, w.packs())
 		}
 		err :=`, byWriters},
 
