@@ -85,10 +85,10 @@ type simMember struct {
 	node  *Node
 	out   bool // it was told that it is none any more, or has lost its log
 
-	stopped int           // so many of its turns it does nothing, as after a SIGSTOP
-	skew    time.Duration // of its clock
-	broken  bool          // its log is damaged
-	hung    bool          // its disk does not answer
+	stopped int          // so many of its turns it does nothing, as after a SIGSTOP
+	skew    atomic.Int64 // of its clock, a time.Duration
+	broken  bool         // its log is damaged
+	hung    bool         // its disk does not answer
 	boot    uint64
 	ends    map[entry.ID]int64 // readable ends that were seen
 	took    bool               // a table was taken over since the start
@@ -122,7 +122,7 @@ func (s source) Read(b []byte) (int, error) {
 func (s *sim) now() time.Time { return time.UnixMicro(s.micros.Load()) }
 
 // now is the time by the member's clock.
-func (m *simMember) now() time.Time { return m.s.now().Add(m.skew) }
+func (m *simMember) now() time.Time { return m.s.now().Add(time.Duration(m.skew.Load())) }
 
 func newSim(t *testing.T, seed uint64, voters int) *sim {
 	// What storage does side by side is then done in the same order each time.
@@ -847,7 +847,7 @@ func (s *sim) fault(m *simMember) {
 		s.damage(m)
 	case 7:
 		s.stats.clocks++
-		m.skew = time.Duration(s.r.IntN(3)-1) * time.Hour
+		m.skew.Store(int64(time.Duration(s.r.IntN(3)-1) * time.Hour))
 	case 8:
 		if s.r.IntN(4) == 0 {
 			s.stats.stops++
