@@ -258,6 +258,8 @@ func busyScrape(t *testing.T) string {
 	if err := os.WriteFile(c.AuthFile, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	c.TLSCert, c.TLSKey = testkit.NewAuthority(t).Issue(t, "server", nil)
+	c.TLSPlain = true // so that this test need not speak it
 	n, err := node.Start(context.Background(), node.Options{Config: c, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
