@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +27,7 @@ type memory struct {
 	writer  sync.Mutex
 	data    []byte
 	starts  []int64
-	synced  int64
+	synced  atomic.Int64
 	read    int   // envelopes that were read
 	failing error // of Envelopes
 	deleted bool
@@ -36,7 +37,7 @@ func (m *memory) Name() string            { return "t" }
 func (m *memory) ID() [16]byte            { return [16]byte{1} }
 func (m *memory) Begin() int64            { return 0 }
 func (m *memory) Next() int64             { return int64(len(m.data)) }
-func (m *memory) Synced() int64           { return m.synced }
+func (m *memory) Synced() int64           { return m.synced.Load() }
 func (m *memory) Deleted() bool           { return m.deleted }
 func (m *memory) Examine(err error) error { return err }
 
@@ -141,7 +142,7 @@ func TestBook(t *testing.T) {
 		if hasCache(disk) {
 			t.Error("there is a cache of what is not synced")
 		}
-		m.synced = m.Next()
+		m.synced.Store(m.Next())
 		time.Sleep(2 * keepEvery)
 		if !hasCache(disk) {
 			t.Error("there is no cache of what is synced")
@@ -172,7 +173,7 @@ func TestBookOfAnotherLog(t *testing.T) {
 				m, disk, k := begin(t)
 				m.want(t, "a", 1, "stored")
 				m.want(t, "a", 2, "stored")
-				m.synced = m.Next()
+				m.synced.Store(m.Next())
 				m.writer.Lock()
 				m.Close()
 				m.writer.Unlock()
@@ -270,7 +271,7 @@ func TestKeeperBoundsMemory(t *testing.T) {
 		k.Memory, k.Books = 1, func() []*Book { return []*Book{other.Book, m.Book} }
 		defer k.Stop()
 		m.want(t, "a", 1, "stored")
-		m.synced = m.Next()
+		m.synced.Store(m.Next())
 		time.Sleep(time.Millisecond)
 		other.want(t, "a", 1, "stored")
 		time.Sleep(2 * keepEvery)
