@@ -28,13 +28,12 @@ func TestListenUnix(t *testing.T) {
 	if got := l.Addr().String(); got != "unix:"+path {
 		t.Errorf("listens at %s", got)
 	}
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			c.Close()
-		}
-	}()
 	c, err := net.Dial("unix", path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if c, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
