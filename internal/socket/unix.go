@@ -39,10 +39,13 @@ func ListenUnix(path string, mode fs.FileMode, gid int) (net.Listener, error) {
 		return nil, err
 	}
 	l, own, err := listenHidden(filepath.Join(hidden, "s"), path, mode, gid)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(hidden))
+	if err = errors.Join(err, os.RemoveAll(hidden)); err != nil {
+		if l != nil {
+			l.Close()
+		}
+		return nil, err
 	}
-	return &unixListener{UnixListener: l, path: path, own: own}, os.Remove(hidden)
+	return &unixListener{UnixListener: l, path: path, own: own}, nil
 }
 
 // free returns why a socket can't be made at a path, or nil.
@@ -68,27 +71,22 @@ func free(path string) error {
 }
 
 // listenHidden listens at a path of its own, gives the socket its mode and group, and then
-// its name.
+// its name. It may return a listener with an error.
 func listenHidden(hidden, path string, mode fs.FileMode, gid int) (l *net.UnixListener, own fs.FileInfo, err error) {
 	if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"}); err != nil {
 		return nil, nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	defer func() {
-		if err != nil {
-			l.Close()
-		}
-	}()
 	if gid >= 0 {
 		if err := os.Chown(hidden, -1, gid); err != nil {
-			return nil, nil, err
+			return l, nil, err
 		}
 	}
 	if err := os.Chmod(hidden, mode.Perm()); err != nil {
-		return nil, nil, err
+		return l, nil, err
 	}
 	if own, err = os.Lstat(hidden); err != nil {
-		return nil, nil, err
+		return l, nil, err
 	}
 	return l, own, os.Rename(hidden, path)
 }
