@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 		"internal/storage/clock", "internal/storage/numbers",
 		"internal/batch", "internal/vfs", "internal/topic", "internal/producers", "internal/storage/diagnose", "internal/storage/scan",
 		"internal/storage/index", "internal/storage/journal", "internal/storage/files", "internal/storage/layout", "internal/storage/retain",
-		"internal/storage/walk", "internal/storage/syncs", "internal/storage/deleted",
+		"internal/storage/syncs", "internal/storage/deleted",
 	},
 	"internal/storage/fsck": {
 		"internal/batch", "internal/codec", "internal/vfs", "internal/storage/diagnose", "internal/storage/scan", "internal/storage/index",

@@ -29,7 +29,7 @@ var reasons = map[string]string{
 	"not found": "", "invalid request": "", "invalid protocol": "", "too large": "", "checksum mismatch": "",
 	"maximum topics allowed": "", "topic not allowed": "", "busy": "", "shutting down": "", "read only": "", "internal error": "", "unsupported codec": "",
 
-	"unauthorized": "AUTH is not offered",
+	"unauthorized": "the server has no identities",
 	"not leader":   "there is one server alone",
 	"tls required": "the server has no certificate",
 }
