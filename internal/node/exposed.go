@@ -31,10 +31,7 @@ func exposed(c *config.Config) (lines []error) {
 		} else if l.known {
 			missing = "what clients send without TLS can be read on the way"
 		}
-		remedy := "listen on 127.0.0.1"
-		if l.remedies != "" {
-			remedy = "set " + l.remedies + ", or listen on 127.0.0.1"
-		}
+		remedy := "set " + l.remedies + ", or listen on 127.0.0.1"
 		remedy += ", or set insecure = true if the network keeps strangers out"
 		if c.Insecure {
 			remedy = "insecure = true allows it"

@@ -138,6 +138,9 @@ func (r *reload) take(wanted *config.Config) error {
 	if err := c.Validate(); err != nil {
 		problems = append(problems, fmt.Errorf("with what takes a restart as it is: %w", err))
 	}
+	if err := checkExposed(&c); err != nil {
+		problems = append(problems, err)
+	}
 	var commits []func()
 	for _, p := range r.parts {
 		if before := p.watched; !p.sameFiles(old, &c) {
@@ -149,9 +152,9 @@ func (r *reload) take(wanted *config.Config) error {
 		}
 		p.look(&c)
 		commit, err := p.prepare(&c)
-		p.note(err)
-		p.watched.taken() // also if it failed: it is told once
 		if err != nil {
+			p.note(err)
+			p.watched.taken() // it is told once
 			problems = append(problems, err)
 			continue
 		}
@@ -168,6 +171,10 @@ func (r *reload) take(wanted *config.Config) error {
 	n.setLimits(&c, share)
 	for _, commit := range commits {
 		commit()
+	}
+	for _, p := range r.parts { // and not before: what is not committed is still to be taken
+		p.note(nil)
+		p.watched.taken()
 	}
 	var names []string
 	for _, s := range changed {

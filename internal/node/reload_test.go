@@ -288,6 +288,60 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestRefusedReloadKeepsFiles: files that have changed are still to be taken after a reload
+// that something else has had refused.
+func TestRefusedReloadKeepsFiles(t *testing.T) {
+	n, c, _ := startReloadable(t, nil)
+	file := filepath.Join(t.TempDir(), "file")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	var bad error
+	inForce := ""
+	for _, p := range []*part{
+		{name: "good", files: func(*config.Config) []string { return []string{file} }, prepare: func(*config.Config) (func(), error) {
+			b, err := os.ReadFile(file)
+			return func() { inForce = string(b) }, err
+		}},
+		{name: "bad", prepare: func(*config.Config) (func(), error) { return func() {}, bad }},
+	} {
+		if err := n.reload.add(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("newer")
+	bad = errors.New("no")
+	if err := n.reloadTo(c); err == nil || inForce != "old" {
+		t.Fatalf("%v, %q is in force", err, inForce)
+	}
+	n.reload.lookAtFiles()
+	n.reload.lookAtFiles()
+	if inForce != "newer" {
+		t.Errorf("%q is in force", inForce)
+	}
+}
+
+// TestReloadOpensNothing: what a start refuses to listen with a reload refuses, too.
+func TestReloadOpensNothing(t *testing.T) {
+	a := testkit.NewAuthority(t)
+	n, c, _ := startReloadable(t, func(c *config.Config) {
+		c.TLSCert, c.TLSKey = a.Issue(t, "server", nil)
+		c.TLSClientCA = a.File
+	})
+	n.o.Config.Host, c.Host = "10.1.2.3:1774", "10.1.2.3:1774" // as if it listened there
+	if err := n.reloadTo(c); err != nil {
+		t.Fatal(err)
+	}
+	c.TLSClientCertOptional = true
+	if err := n.reloadTo(c); err == nil || !strings.HasPrefix(err.Error(), "host = ") {
+		t.Errorf("a listener that anybody may use: %v", err)
+	}
+}
+
 // TestReloadOfFiles: a part takes a changed file without being asked to; one that is
 // wrong is told of once, and again when it changes, and a reload looks at it, too.
 func TestReloadOfFiles(t *testing.T) {
