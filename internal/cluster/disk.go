@@ -40,7 +40,7 @@ type disk struct {
 	peers    string        // what notePeers has noted
 	position atomic.Uint64 // as others are told
 	free     atomic.Int64
-	noRoom   atomic.Bool  // full, for others than the disk
+	noRoom   atomic.Bool  // the disk is full, for others than the disk
 	since    atomic.Int64 // tick at which the task under way has begun; 0: none
 }
 
@@ -75,7 +75,7 @@ func (d *disk) tick() {
 	d.reserve.fill()
 	clear(d.full)
 	d.work()
-	if d.noRoom.Load() && !slices.Contains(d.full, true) {
+	if d.noRoom.Load() && !d.reserve.short.Load() && !slices.Contains(d.full, true) {
 		d.noRoom.Store(false)
 		d.n.log.Info("there is room again")
 	}
@@ -96,8 +96,9 @@ func (d *disk) work() {
 		err := d.try(t)
 		d.since.Store(0)
 		if noRoom(err) {
+			d.lacksRoom(t.group, err)
 			if d.bytes(t) || !d.reserve.give() {
-				d.lacksRoom(t.group, err)
+				d.full[t.group] = true
 			}
 			continue
 		}
@@ -120,9 +121,9 @@ func (d *disk) work() {
 	}
 }
 
-// lacksRoom notes that a group has to wait for room.
+// lacksRoom tells that the disk is full, also where the reserve helps: a leader hands its
+// lead over to who has room.
 func (d *disk) lacksRoom(number int, err error) {
-	d.full[number] = true
 	if !d.noRoom.Swap(true) {
 		d.n.log.Warn("no room: what is written is not acknowledged until there is", "group", number, "err", err)
 	}

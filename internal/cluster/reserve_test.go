@@ -6,6 +6,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
+	"github.com/logd-dev/logd/internal/peer"
 	"github.com/logd-dev/logd/internal/storage"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
@@ -81,6 +82,13 @@ func TestReserve(t *testing.T) {
 			if !n.disk.reserve.short.Load() {
 				t.Error("the reserve is whole")
 			}
+			for range 3 {
+				n.Tick()
+				do(func() bool { return n.core.onWay() == 0 && len(n.disk.tasks) == 0 })
+				if n.core.flags()&peer.Full == 0 || n.core.whyUnready() == nil {
+					t.Error("the others are not told that the disk is full")
+				}
+			}
 			end := l.Next()
 			if !propose(0, entry.Roll{Topic: 1, Offset: end}) || !propose(0, entry.Trim{Topic: 1, Offset: end}) {
 				t.Fatal("no TRIM on a full disk")
@@ -94,6 +102,9 @@ func TestReserve(t *testing.T) {
 			}
 			if err := write(); err != nil {
 				t.Errorf("a batch when there is room again: %v", err)
+			}
+			if !do(func() bool { return n.core.flags()&peer.Full == 0 }) {
+				t.Error("the others are not told that there is room again")
 			}
 		})
 	}
