@@ -71,8 +71,8 @@ func (d *disk) do(number int, t group.Task) {
 func (d *disk) tick() {
 	if free, err := d.n.o.FS.Free(); err == nil {
 		d.free.Store(free)
+		d.reserve.fill(free)
 	}
-	d.reserve.fill()
 	clear(d.full)
 	d.work()
 	if d.noRoom.Load() && !d.reserve.short.Load() && !slices.Contains(d.full, true) {

@@ -289,9 +289,6 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 	if err != nil {
 		return errNobody
 	}
-	if job.tries = 0; job.stalled {
-		f.stall(job, false)
-	}
 	f.n.counts.fetched.Add(int64(len(got.Data)))
 	f.room -= int64(len(got.Data))
 	for i, part := range got.Parts {
@@ -311,6 +308,9 @@ func (f *fetcher) fetchNext(job *takeJob, p *entry.Topic, l *storage.Log) error 
 		if err != nil {
 			return err
 		}
+	}
+	if job.tries = 0; job.stalled {
+		f.stall(job, false)
 	}
 	l.WriteOut(from) // or the disk does nothing until all is there, and is synced
 	if job.unsynced += int64(len(got.Data)); job.unsynced < syncBytes {

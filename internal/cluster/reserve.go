@@ -22,7 +22,8 @@ const reservePiece = 1 << 20
 // would take what was given.
 type reserve struct {
 	fs    vfs.FS
-	whole int64       // how much is to be held
+	size  int64       // how much is to be held where there is room for it
+	whole int64       // how much is to be held again when some was given away
 	held  int64       // how much is
 	short atomic.Bool // some was given away
 }
@@ -31,7 +32,7 @@ type reserve struct {
 // disk is not to be full because of that. With an error there is a reserve all the same,
 // of what there was.
 func openReserve(fsys vfs.FS, size int64) (*reserve, error) {
-	r := &reserve{fs: fsys}
+	r := &reserve{fs: fsys, size: size}
 	if size == 0 {
 		return r, nil
 	}
@@ -55,15 +56,13 @@ func (r *reserve) give() bool {
 	return true
 }
 
-// fill holds again what was given away, if there is room for it and as much again.
-func (r *reserve) fill() {
-	if !r.short.Load() {
-		return
+// fill holds again what was given away, and all of the reserve where there was no room for
+// that at the start, if so much is free and as much again.
+func (r *reserve) fill(free int64) {
+	if r.held < r.size && free >= 2*(r.size-r.held) && r.resize(r.size) == nil {
+		r.whole = r.held
 	}
-	if free, err := r.fs.Free(); err != nil || free < 2*(r.whole-r.held) {
-		return
-	}
-	if r.resize(r.whole) == nil {
+	if r.short.Load() && (r.held >= r.whole || free >= 2*(r.whole-r.held) && r.resize(r.whole) == nil) {
 		r.short.Store(false)
 	}
 }

@@ -149,7 +149,14 @@ func TestReserveOfASmallDisk(t *testing.T) {
 	if disk.Used() != 3<<20 || !r.short.Load() {
 		t.Errorf("used %d after two pieces", disk.Used())
 	}
-	if r.fill(); !r.short.Load() {
+	fill := func() {
+		free, err := disk.Free()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.fill(free)
+	}
+	if fill(); !r.short.Load() {
 		t.Error("filled without room")
 	}
 	disk.SetSpace(3 << 20)
@@ -164,8 +171,12 @@ func TestReserveOfASmallDisk(t *testing.T) {
 	if r.give() || disk.Used() != 0 {
 		t.Errorf("more than all is given, used %d", disk.Used())
 	}
+	disk.SetSpace(10 << 20)
+	if fill(); r.held != 3<<20 || r.short.Load() {
+		t.Errorf("holds %d when there is room for what was held", r.held)
+	}
 	disk.SetSpace(-1)
-	if r.fill(); r.short.Load() || r.held != 3<<20 {
-		t.Errorf("holds %d when there is room", r.held)
+	if fill(); r.held != 32<<20 || r.short.Load() {
+		t.Errorf("holds %d when there is room for all", r.held)
 	}
 }
