@@ -310,12 +310,12 @@ var storagePlaces = []seededPlace{
 		}
 	}()`, "^TestTornTailAfterKnownDamage$"},
 	{"internal/storage/scan/scan.go",
-		`	start, cut := pos, false
+		`	start, cut, packed := pos, false, false
 	end, ok, err := s.envelopeAt(pos)`,
 		`	if bug("nothing is looked for after damage") {
 		return -1, nil
 	}
-	start, cut := pos, false
+	start, cut, packed := pos, false, false
 	end, ok, err := s.envelopeAt(pos)`, byDamage},
 	{"internal/storage/fsck/survey_partition.go",
 		`	return sp.s.disk.Torn(sp.sc, sp.p.base, tail)

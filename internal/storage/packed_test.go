@@ -144,34 +144,47 @@ func TestPackedPartitions(t *testing.T) {
 	s = openMem(t, disk, o)
 	check("after the journal was written anew", mustLog(t, s, "t"))
 	s.Close()
-	// Without a journal the indexes count for nothing, and what they are made of tells.
-	if err := disk.Remove("t/journal"); err != nil {
-		t.Fatal(err)
-	}
-	s = openMem(t, disk, o)
-	check("without a journal", mustLog(t, s, "t"))
-	if err := keptAway(disk); err != nil {
-		t.Error(err)
-	}
-	s.Close()
-	// With a damaged one any partition may have any.
+	// Without a journal, or with a damaged one, any partition may have any; what a repair
+	// has read of the partitions it knows.
 	b, err := disk.ReadFile("t/journal")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[journal.HeaderLen+40] ^= 1
-	if err := disk.WriteFile("t/journal", b); err != nil {
-		t.Fatal(err)
-	}
-	s = openMem(t, disk, o)
-	defer s.Close()
-	v, err := mustLog(t, s, "t").Read(0, 1, 0)
-	if err != nil || v.Codecs() != batch.AllCodecs {
-		t.Errorf("with a damaged journal: %v, %v", v, err)
-	}
-	v.Close()
-	if err := keptAway(disk); err != nil {
-		t.Error(err)
+	for what, harm := range map[string]func(*vfstest.FS) error{
+		"no journal":       func(disk *vfstest.FS) error { return disk.Remove("t/journal") },
+		"a damaged header": func(disk *vfstest.FS) error { b := bytes.Clone(b); b[9] ^= 1; return disk.WriteFile("t/journal", b) },
+		"a damaged record": func(disk *vfstest.FS) error {
+			b := bytes.Clone(b)
+			b[journal.HeaderLen+40] ^= 1
+			return disk.WriteFile("t/journal", b)
+		},
+	} {
+		for _, repaired := range []bool{false, true} {
+			disk := clone(t, disk)
+			if err := harm(disk); err != nil {
+				t.Fatal(err)
+			}
+			if repaired {
+				repair(t, disk, false)
+			} else {
+				openMem(t, disk, o).Close()
+			}
+			if err := keptAway(disk); err != nil {
+				t.Errorf("%s, repaired %v: %v", what, repaired, err)
+			}
+			s := openMem(t, disk, o)
+			for _, offset := range []int64{second, third} {
+				v, err := mustLog(t, s, "t").Read(offset, 1, 0)
+				if err != nil || v.Codecs()&batch.Zstd == 0 {
+					t.Errorf("%s, repaired %v: at %d: %v, %v", what, repaired, offset, v, err)
+					continue
+				}
+				v.Close()
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

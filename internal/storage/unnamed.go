@@ -115,7 +115,10 @@ func (s *Store) makeNew(dir string) error {
 		return nil // it was synced then, or by the start
 	}
 	if err == nil {
-		err = s.syncs.SyncRoot(path.Dir(dir))
+		if err = s.syncs.SyncRoot(path.Dir(dir)); err != nil {
+			// Or the next try would find it, and take it for durable.
+			return errors.Join(err, s.fs.Remove(dir))
+		}
 	}
 	return err
 }

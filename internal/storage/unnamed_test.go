@@ -666,3 +666,28 @@ func TestCreateAsAgain(t *testing.T) {
 		t.Error("its name is not synced")
 	}
 }
+
+// A folder in .new whose name could not be made durable is made anew: were it there for the
+// next try, that would take it for durable.
+func TestNewFolderIsDurable(t *testing.T) {
+	disk := vfstest.New()
+	s := openMem(t, disk, Options{Managed: true, Logger: slog.New(slog.DiscardHandler)})
+	mustCreateAs(t, s, "t", 9, 50) // so that .new is there
+	disk.FailAt(1, vfstest.Fault{Err: syscall.EMFILE, Match: func(op vfstest.Op) bool {
+		return op.Kind == vfstest.OpSyncDir && op.Name == layout.New
+	}})
+	l := mustCreateAs(t, s, longName, 1, 50) // which tries twice
+	if disk.Faults() == 0 {
+		t.Fatal("no sync has failed")
+	}
+	disk.ClearFaults()
+	mustRun(t, l, batchOf(longName, "x"))
+	errs, err := s.SyncTogether([]*Log{l}, nil)
+	must(t, errors.Join(errs[0], err))
+	image := disk.CrashKeepNothing()
+	if names := image.Names(); !slices.ContainsFunc(names, func(n string) bool {
+		return strings.HasPrefix(n, layout.New+"/") && strings.Contains(n, longName) && strings.HasSuffix(n, ".log")
+	}) {
+		t.Errorf("after a power cut there is only %q", names)
+	}
+}

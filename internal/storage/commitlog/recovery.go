@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/diagnose"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/journal"
@@ -89,7 +90,7 @@ func (l *Log) openJournal() error {
 		return err
 	}
 	anonymous := state.ID == (journal.ID{})
-	rewrite := err != nil || anonymous || size > s.JournalCompact
+	rewrite := err != nil || anonymous || state.Behind() || size > s.JournalCompact
 	if err != nil {
 		// A copy, so that at no time there is none: a topic without one is taken
 		// for one of the 0.3 layout.
@@ -106,6 +107,11 @@ func (l *Log) openJournal() error {
 	case anonymous:
 		l.adopted = true
 		state.ID = journal.NewID()
+		if had, err := l.hadJournal(); err != nil {
+			return err
+		} else if had {
+			state.Packed[journal.EveryBase] = batch.AllCodecs
+		}
 	case isNew && state.ID != id:
 		return fmt.Errorf("%w: the journal is another topic's, whose id is %s", layout.ErrDisplaced, layout.HexID(state.ID))
 	}
@@ -123,6 +129,13 @@ func (l *Log) openJournal() error {
 		return nil
 	}
 	return l.writeJournalAgain(b[:size])
+}
+
+// hadJournal reports whether a log without a journal had one: version 0.3, which knew no
+// journals, nor compressed batches, made no indexes.
+func (l *Log) hadJournal() (bool, error) {
+	entries, err := l.store.FS.ReadDir(l.dir())
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return layout.IsIndex(e.Name()) }), err
 }
 
 // writeJournalAgain writes what the journal has once more, for the next sync: a record

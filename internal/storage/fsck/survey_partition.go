@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/journal"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -75,6 +76,9 @@ func (sp *scanPass) run() error {
 	found, err := sp.sc.Scan(0, func(pos int64, h *batch.Header, n int64, _ bool) error {
 		sp.index.Visit(pos, &sp.p.sum)
 		if h.Codec != "" {
+			if c := batch.CodecOf(h.Codec); c != 0 {
+				sp.s.state.Packed[sp.p.base] |= c // for the journal that a repair writes
+			}
 			if err := sp.lookInside(pos, h, n); err != nil {
 				return err
 			}
@@ -140,7 +144,9 @@ func (sp *scanPass) lookInside(pos int64, h *batch.Header, n int64) error {
 	if cap(out) <= scan.Chunk {
 		v.unpacked = out
 	}
-	if err != nil {
+	if errors.Is(err, codec.ErrUnknown) {
+		sp.finding(Unchecked, FoundContent, layout.Range{From: pos, To: end}, fmt.Sprintf("compressed with %s, which this version does not know", name))
+	} else if err != nil {
 		sp.finding(Damage, FoundContent, layout.Range{From: pos, To: end},
 			fmt.Sprintf("the checksum is right, and what is compressed with %s is not what the envelope says: %v", name, err))
 	}

@@ -125,7 +125,12 @@ type State struct {
 	// Packed are, by base, the codecs that batches of a partition may be compressed with.
 	Packed  map[int64]batch.Codecs
 	unknown [][]byte // whole records
+	behind  bool     // see Behind
 }
+
+// Behind reports whether the file that the state was read from is one that older versions
+// read, though there may be compressed batches.
+func (s *State) Behind() bool { return s.behind }
 
 // NewState returns the state of a journal without records.
 func NewState() State {
@@ -226,6 +231,7 @@ func Decode(b []byte) (s State, size int64, err error) {
 		if slices.IndexFunc(b, func(c byte) bool { return c != 0 }) < 0 {
 			return s, 0, nil // created, but nothing of it reached the disk
 		}
+		s.Packed[EveryBase] = batch.AllCodecs // what told which is lost
 		return s, 0, fmt.Errorf("%w: header", ErrDamaged)
 	}
 	v := binary.LittleEndian.Uint32(b[8:])
@@ -246,6 +252,7 @@ func Decode(b []byte) (s State, size int64, err error) {
 		}
 		pos += n
 	}
+	s.behind = v == plainVersion && len(s.Packed) > 0
 	return s, int64(pos), nil
 }
 

@@ -18,7 +18,7 @@ import (
 // time. [Journal.Remember] is for what can't be recorded now.
 //
 // The exported fields are set before the first call. All methods are safe for
-// concurrent use. Who asks for Damaged or Held waits for nobody.
+// concurrent use. Who asks for Damaged, Held, Packed or AllPacked waits for nobody.
 type Journal struct {
 	File *files.File
 	// Unsyncable returns why a sync would tell nothing, or nil.
@@ -36,6 +36,7 @@ type Journal struct {
 	size    int64           // where the next record goes
 	dirty   bool            // there are records that were not synced
 	unnamed bool            // the file took the place of another, and that is not durable
+	untold  bool            // the file does not say, or not to older versions, all that is packed
 	shown   *[]layout.Range // what Damaged has instead of the state's, until Show; nil for none
 
 	damaged atomic.Pointer[[]layout.Range]
@@ -128,13 +129,17 @@ func (j *Journal) AllPacked() (all batch.Codecs) {
 }
 
 // Pack has it on stable storage that batches of the partition at base may be compressed
-// with some more codecs, if that is not so already. The first time, the journal gets a
-// new file, whose version keeps those away who do not know such batches: see Compact.
-func (j *Journal) Pack(base int64, c batch.Codecs, renew func(*State) (size int64, err error)) error {
+// with some more codecs, if that is not so already, unless gone reports that the partition
+// was removed: see Restart. The first time, the journal gets a new file, whose version
+// keeps those away who do not know such batches: see Compact.
+func (j *Journal) Pack(base int64, c batch.Codecs, gone func() bool, renew func(*State) (size int64, err error)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	known := j.state.Packed[base] | j.state.Packed[EveryBase]
 	switch c &^= known; {
+	case gone():
+		return nil
+	case j.untold:
 	case c == 0 && j.unnamed:
 		return j.sync()
 	case c == 0:
@@ -148,7 +153,11 @@ func (j *Journal) Pack(base int64, c batch.Codecs, renew func(*State) (size int6
 		return err
 	}
 	s := j.state
-	s.Packed = map[int64]batch.Codecs{base: c}
+	s.Packed = maps.Clone(s.Packed)
+	s.Packed[base] |= c
+	if s.Packed[base] == 0 {
+		delete(s.Packed, base) // EveryBase has it
+	}
 	replaced, err := j.replace(&s, renew)
 	if replaced {
 		j.state = s
@@ -234,6 +243,7 @@ func (j *Journal) note(kind Kind, ints ...int64) error {
 func (j *Journal) Remember(kind Kind, ints ...int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.untold = j.untold || kind == Packed
 	j.apply(Append(nil, kind, ints...))
 }
 
@@ -378,7 +388,7 @@ func (j *Journal) replace(s *State, renew func(*State) (size int64, err error)) 
 		return false, err
 	}
 	j.File.Replaced()
-	j.size, j.dirty = size, false
+	j.size, j.dirty, j.untold = size, false, false
 	err = j.SyncFolder()
 	j.unnamed = err != nil
 	return true, err

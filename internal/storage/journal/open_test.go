@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/layout"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
@@ -171,5 +173,41 @@ func TestJournalShowsWhatIsHealedLater(t *testing.T) {
 	shown(third)
 	if got := read(t, disk).Damaged; fmt.Sprint(got) != fmt.Sprint(*j.Damaged()) {
 		t.Errorf("a start reads %v", got)
+	}
+}
+
+// TestPackIsTold: after what a scan has found could not be written, the next Pack tells all
+// of it, in a file that older versions refuse. A file that they read, though there may be
+// compressed batches, says that it is behind.
+func TestPackIsTold(t *testing.T) {
+	j, disk := begun(t)
+	renew := func(s *State) (int64, error) { return Renew(disk, 0o600, "t", s) }
+	j.Remember(Packed, 0, int64(batch.Zstd)) // as if there had been no room
+	for _, base := range []int64{0, 70} {
+		if err := j.Pack(base, batch.Zstd, no, renew); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Read(disk.CrashKeepNothing(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := Decode(b)
+		if v := binary.LittleEndian.Uint32(b[8:]); err != nil || v != Version || s.Packed[base] != batch.Zstd || s.Packed[0] != batch.Zstd || s.Behind() {
+			t.Errorf("at %d: version %d, %+v, %v", base, v, s, err)
+		}
+	}
+	if err := j.Pack(140, batch.S2, func() bool { return true }, renew); err != nil || j.Packed(140) != 0 {
+		t.Errorf("of a partition that was removed: %v, %v", err, j.Packed(140))
+	}
+
+	plain := NewState()
+	plain.ID = ID{1}
+	old := Append(plain.Encode(), Packed, 0, int64(batch.S2))
+	if s, _, err := Decode(old); err != nil || !s.Behind() {
+		t.Errorf("a file of version 1 with compressed batches: behind %v, %v", s.Behind(), err)
+	}
+	old[9] ^= 1
+	if s, _, err := Decode(old); !errors.Is(err, ErrDamaged) || s.Packed[EveryBase] != batch.AllCodecs {
+		t.Errorf("a damaged header: %v, %v", s.Packed, err)
 	}
 }

@@ -114,6 +114,16 @@ func Index(topic string, base int64) string {
 	return path.Join(topic, strconv.FormatInt(base, 10)+".idx")
 }
 
+// IsIndex reports whether name is that of a partition's index.
+func IsIndex(name string) bool {
+	num, ok := strings.CutSuffix(name, ".idx")
+	if !ok {
+		return false
+	}
+	_, ok = Base(num + ".log")
+	return ok
+}
+
 // Base returns the base offset that a partition's file name, without its
 // folder, says.
 func Base(name string) (int64, bool) {

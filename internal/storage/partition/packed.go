@@ -9,7 +9,7 @@ import (
 // Pack has the journal know, durably, that a partition may have batches that are
 // compressed with these codecs: before the first of them is written.
 func (l *List) Pack(p *Partition, c batch.Codecs) error {
-	if err := l.Journal.Pack(p.Base, c, l.RenewJournal); err != nil {
+	if err := l.Journal.Pack(p.Base, c, func() bool { return l.Gone(p) }, l.RenewJournal); err != nil {
 		return &layout.Error{Op: "write journal of", Topic: l.Topic, File: l.Journal.File.Name(), Offset: p.Base, Err: err}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/index"
 	"github.com/logd-dev/logd/internal/storage/layout"
@@ -88,10 +89,21 @@ func (l *List) readPartition(v *View, p *Partition, offset, messages, maxBytes, 
 		return readSize{}, l.ReadError(p, ix, offset, err)
 	}
 	v.sections = append(v.sections, section{p.File, f, start.Pos, end.Pos - start.Pos})
-	v.codecs |= l.Journal.Packed(p.Base)
+	v.codecs |= l.codecsOf(p)
 	v.batches += end.Batches - start.Batches
 	v.length += end.Pos - start.Pos
 	return readSize{end.Pos - start.Pos, end.Messages - start.Messages}, nil
+}
+
+// codecsOf returns the codecs that batches of a partition may be compressed with. Of one
+// that was removed a moment ago the journal has perhaps forgotten it: the list changes
+// first.
+func (l *List) codecsOf(p *Partition) batch.Codecs {
+	codecs := l.Journal.Packed(p.Base)
+	if p.Base < l.Begin() {
+		codecs = batch.AllCodecs
+	}
+	return codecs
 }
 
 // ErrRescanned tells that a partition was found damaged and scanned anew, or that there

@@ -101,7 +101,7 @@ func (s *Scanner) asideTo(pos int64) int64 {
 }
 
 // BatchAt reads the batch at pos and reports whether it is whole, valid and of
-// this topic. Nothing of the header aliases the scanner's buffer but its topic.
+// this topic. Nothing of the header aliases the scanner's buffer but its topic and its pid.
 func (s *Scanner) BatchAt(pos int64) (h batch.Header, n int64, ok bool, err error) {
 	h, n, ok, err = s.HeaderAt(pos)
 	if err != nil || !ok {
@@ -187,7 +187,7 @@ func (s *Scanner) ForeignAt(pos int64) (bool, error) {
 // A compressed batch has no framing to follow. Only then is the next batch looked for by its first word, see
 // [Scanner.search].
 func (s *Scanner) resync(pos int64) (int64, error) {
-	start, cut := pos, false
+	start, cut, packed := pos, false, false
 	end, ok, err := s.envelopeAt(pos)
 	if err != nil {
 		return 0, err
@@ -201,8 +201,8 @@ func (s *Scanner) resync(pos int64) (int64, error) {
 		} else if ok {
 			return end, nil
 		}
-		from, err := s.skipMessages(pos, end)
-		if err != nil || from < 0 {
+		var from int64
+		if from, packed, err = s.skipMessages(pos, end); err != nil || from < 0 {
 			return from, err
 		}
 		if cut, err = s.cutAt(start); err != nil {
@@ -210,7 +210,7 @@ func (s *Scanner) resync(pos int64) (int64, error) {
 		}
 		pos = from
 	}
-	if pos >= s.Synced {
+	if pos >= s.Synced || packed { // what stands right behind such an envelope is no batch's
 		return s.search(max(pos, start+1), cut)
 	}
 	for {
@@ -304,37 +304,37 @@ func (s *Scanner) envelopeAt(pos int64) (end int64, ok bool, err error) {
 // message's.
 //
 // If the size in the envelope is what is wrong, the messages tell: one is
-// longer than its batch, or an envelope follows one before end. Of a compressed batch
-// nothing tells, and all behind its envelope is looked through.
-func (s *Scanner) skipMessages(pos, end int64) (int64, error) {
+// longer than its batch, or an envelope follows one before end. Of a batch that is packed,
+// compressed that is, nothing tells, and all behind its envelope is looked through.
+func (s *Scanner) skipMessages(pos, end int64) (next int64, packed bool, err error) {
 	b, err := s.Bytes(pos, min(int64(batch.MaxHeaderLen), s.Size-pos))
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	h, _, _ := batch.Parse(b)
 	pos += int64(h.Len())
 	if h.Codec != "" {
-		return min(pos, s.Size), nil
+		return min(pos, s.Size), true, nil
 	}
 	for pos < min(end, s.Size) {
 		body, size, ok, err := s.messageAt(pos)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if !ok {
 			if _, follows, err := s.envelopeAt(pos); err != nil || follows || end > s.Size {
-				return pos, err
+				return pos, false, err
 			}
-			return end, nil
+			return end, false, nil
 		}
 		if size > end-body-int64(len("\r\n")) {
-			return pos, nil
+			return pos, false, nil
 		}
 		if pos = body + size + int64(len("\r\n")); pos > s.Size {
-			return -1, nil
+			return -1, false, nil
 		}
 	}
-	return min(pos, s.Size), nil
+	return min(pos, s.Size), false, nil
 }
 
 // maxNested is how many bytes of valid batches in a row may be the body of
@@ -398,7 +398,7 @@ func (s *Scanner) cutAt(pos int64) (bool, error) {
 	if err != nil || h.Codec != "" {
 		return err == nil, err
 	}
-	from, err := s.skipMessages(pos, end)
+	from, _, err := s.skipMessages(pos, end)
 	return from < 0, err
 }
 

@@ -281,3 +281,25 @@ func TestScanLargeBatches(t *testing.T) {
 		})
 	}
 }
+
+// What is compressed may begin with a batch of its own topic. It is none of the log, whatever
+// is destroyed around it.
+func TestScanTakesNothingOfWhatIsCompressed(t *testing.T) {
+	data := append(wireOf("t", "inner"), strings.Repeat("\x01", 100)...)
+	h := batch.Header{Size: int64(len(data)), Topic: []byte("t"), CRC: batch.Checksum(data) + 1, Messages: 1, Codec: "zstd"}
+	packed := append(batch.AppendHeader(nil, &h), data...)
+	last := wireOf("t", "last")
+	lost := append([]byte("\x00\x00\x00\x00\x00"), wireOf("t", "lost")[5:]...)
+	inner := int64(len(packed) - len(data))
+	for name, file := range map[string][]byte{
+		"cut":                      packed[:len(packed)-20],
+		"the next is lost, too":    slices.Concat(packed, lost, last),
+		"all that follow are lost": slices.Concat(packed, lost),
+	} {
+		for _, synced := range []int64{0, int64(len(file))} {
+			if positions, _ := scanBytes(t, file, synced); slices.Contains(positions, inner) {
+				t.Errorf("%s, synced to %d: batches at %v, and what is at %d is compressed data", name, synced, positions, inner)
+			}
+		}
+	}
+}
