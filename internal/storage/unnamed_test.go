@@ -672,7 +672,7 @@ func TestCreateAsAgain(t *testing.T) {
 func TestNewFolderIsDurable(t *testing.T) {
 	disk := vfstest.New()
 	s := openMem(t, disk, Options{Managed: true, Logger: slog.New(slog.DiscardHandler)})
-	mustCreateAs(t, s, "t", 9, 50) // so that .new is there
+	defer s.Close()
 	disk.FailAt(1, vfstest.Fault{Err: syscall.EMFILE, Match: func(op vfstest.Op) bool {
 		return op.Kind == vfstest.OpSyncDir && op.Name == layout.New
 	}})
