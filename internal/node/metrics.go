@@ -86,7 +86,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_http_refused_total", "Requests over HTTP that a web page may have made a browser send, by what gave them away.", []string{"reason"}},
 		{"logd_auth_total", "What was shown of who somebody is, by how and whether it was somebody.", []string{"method", "result"}},
 		{"logd_denied_total", "Requests that no rule allows, by what they would have taken.", []string{"verb"}},
-		{"logd_unauthenticated_connections", "Open connections that have not shown who they are, where that is needed.", nil},
+		{"logd_unauthenticated_connections", "Open connections whose handshake is not done, or that have not shown who they are, where that is needed.", nil},
 		{"logd_panics_total", "Connections that ended in a panic.", nil},
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},

@@ -17,6 +17,7 @@ type audit struct {
 
 	mu     sync.Mutex
 	counts map[auditKey]*auditCount
+	swept  time.Time // when those that are over were dropped last
 	closed bool
 }
 
@@ -53,10 +54,9 @@ type auditCount struct {
 func (a *Auth) note(e event) { a.audit.note(e) }
 
 func (a *audit) note(e event) {
-	key := auditKey{e.what, networkOf(e.remote)}
 	now := time.Now()
 	a.mu.Lock()
-	c := a.count(key, now)
+	key, c := a.count(auditKey{e.what, networkOf(e.remote)}, now)
 	if c.lines >= auditLines || a.closed {
 		if c.suppressed++; c.timer == nil && !a.closed {
 			c.timer = time.AfterFunc(c.until.Sub(now), func() { a.tell(key, c) })
@@ -68,7 +68,7 @@ func (a *audit) note(e event) {
 	a.mu.Unlock()
 
 	level := slog.LevelInfo
-	if e.what == "auth_failed" || e.what == "denied" {
+	if e.what == "auth_failed" || e.what == "denied" || e.what == "tls_failed" {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{slog.String("event", e.what)}
@@ -82,31 +82,33 @@ func (a *audit) note(e event) {
 	a.log.LogAttrs(context.Background(), level, "audit", attrs...)
 }
 
-// count returns the count of a key. Caller holds mu.
-func (a *audit) count(key auditKey, now time.Time) *auditCount {
+// count returns the count of a key, or where there is no room for it that of all others,
+// with its key. Caller holds mu.
+func (a *audit) count(key auditKey, now time.Time) (auditKey, *auditCount) {
 	if a.counts == nil {
 		a.counts = make(map[auditKey]*auditCount)
 	}
 	c := a.counts[key]
 	if c != nil && now.Before(c.until) {
-		return c
+		return key, c
 	}
-	if c == nil && len(a.counts) >= auditKeys {
+	if c == nil && len(a.counts) >= auditKeys && now.Sub(a.swept) >= time.Second {
+		a.swept = now
 		for k, c := range a.counts {
 			if !now.Before(c.until) && c.timer == nil {
 				delete(a.counts, k)
 			}
 		}
-		if len(a.counts) >= auditKeys {
-			key.network = netip.IPv6Unspecified() // all others
-			if c = a.counts[key]; c != nil && now.Before(c.until) {
-				return c
-			}
+	}
+	if c == nil && len(a.counts) >= auditKeys {
+		key.network = netip.IPv6Unspecified() // all others
+		if c = a.counts[key]; c != nil && now.Before(c.until) {
+			return key, c
 		}
 	}
 	c = &auditCount{until: now.Add(auditWindow)}
 	a.counts[key] = c
-	return c
+	return key, c
 }
 
 // tell writes how many events of a key were suppressed.

@@ -250,6 +250,10 @@ func (c *caller) authenticate(req *protocol.Request, to Responder) outcome {
 	if a == nil {
 		return c.refuseRequest(req, protocol.ErrInvalidRequest, to)
 	}
+	if c.bare {
+		c.refuse(to, protocol.Auth, protocol.ErrTLSRequired)
+		return answered
+	}
 	shown, ok := a.Token(req.Token)
 	c.show(shown)
 	if !ok {

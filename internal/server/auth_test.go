@@ -427,7 +427,10 @@ func TestAuthTimeout(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		for line := ""; line != unauthorized+"\r\n"; {
-			line, _ = busy.in.ReadString('\n')
+			var err error
+			if line, err = busy.in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if took := time.Since(start); took < 5*time.Second || took > 6*time.Second {
 			t.Errorf("who sends requests goes after %v", took)

@@ -36,6 +36,10 @@ type conn struct {
 	stranger bool
 	showBy   time.Time
 
+	// securing is set until a handshake is done, which a deadline that has passed would
+	// end for good.
+	securing atomic.Bool
+
 	woken      chan struct{} // cap 1
 	draining   atomic.Bool
 	drainUntil time.Time
@@ -50,6 +54,7 @@ func newConn(s *Server, nc net.Conn, t *TLS) *conn {
 	if c.auth != nil {
 		c.show(c.auth.peer(nc))
 	}
+	c.securing.Store(t != nil)
 	c.read.Set = nc.SetReadDeadline
 	c.sock.Init(nc, s.limits.Load().Timeout, &s.counters.out, c.moved)
 	if c.in.raw = c.sock.Raw(); c.in.raw != nil {
@@ -88,13 +93,16 @@ func (c *conn) Wake() {
 	case c.woken <- struct{}{}:
 	default:
 	}
-	c.accepted.SetReadDeadline(aLongTimeAgo)
+	if !c.securing.Load() {
+		c.accepted.SetReadDeadline(aLongTimeAgo)
+	}
 }
 
 // drain asks the connection to answer what has arrived and to close.
 func (c *conn) drain() {
 	c.draining.Store(true)
 	c.Wake()
+	c.accepted.SetReadDeadline(aLongTimeAgo) // also of a handshake
 }
 
 // cut ends the connection now.
@@ -106,7 +114,9 @@ func (c *conn) cut() {
 // serve answers requests until the connection ends.
 func (c *conn) serve() {
 	if c.tls != nil {
-		if err := c.secure(); err == errTLSRequired {
+		err := c.secure()
+		c.securing.Store(false)
+		if err == errTLSRequired {
 			socket.Linger(c.nc)
 			return
 		} else if err != nil {
@@ -116,6 +126,7 @@ func (c *conn) serve() {
 			}
 			return
 		}
+		c.secured()
 	}
 	if err := c.drive(); err != nil {
 		if !errors.Is(err, io.EOF) {

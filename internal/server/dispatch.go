@@ -39,6 +39,7 @@ type caller struct {
 	codecs  batch.Codecs // in which batches may be sent to it
 	delay   reprieve     // of the answer to a wrong token
 	tries   int          // wrong tokens so far
+	bare    bool         // what it sends can be read on the way, where others speak TLS
 }
 
 // reading is a READ or TAIL that is under way.
@@ -56,7 +57,7 @@ type outcome uint8
 const (
 	answered outcome = iota
 	closes           // answered, and the protocol closes the connection
-	late             // ErrUnauthorized is the answer, after a while: see late
+	late             // ErrUnauthorized is the answer, after a while: see reprieve
 	waits            // a read is at the end of its log; resume or giveUp goes on
 )
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
@@ -49,6 +50,8 @@ func (c *conn) secure() error {
 		c.in.buf = getBuffer(c.in.class)
 		c.in.w = copy(c.in.buf.b, first)
 		c.srv.counters.bytesIn.Add(1)
+		tcp, ok := c.remote.(*net.TCPAddr)
+		c.bare = !ok || !tcp.IP.IsLoopback()
 		if !c.tls.Plain {
 			c.srv.counters.requests[protocol.Unknown].Add(1)
 			c.refuse(c, protocol.Unknown, protocol.ErrTLSRequired)
@@ -84,6 +87,16 @@ func (c *conn) secure() error {
 	c.in.raw, c.in.readFn = nil, nil
 	c.sock.Init(nc, c.srv.limits.Load().Timeout, &c.srv.counters.out, c.moved)
 	return nil
+}
+
+// secured has the connection count as one that has to show who it is only if that is so:
+// until its handshake was done each counted. From here on it has the time for that.
+func (c *conn) secured() {
+	if c.isStranger() {
+		c.showBy = time.Now().Add(c.srv.limits.Load().AuthTimeout)
+	} else {
+		c.endStranger()
+	}
 }
 
 // whyNoTLS says what was wrong with a handshake, without a word of the client's.

@@ -259,6 +259,107 @@ func TestDrainDuringHandshake(t *testing.T) {
 	}
 }
 
+// splitConn has something done in the middle of its first write.
+type splitConn struct {
+	net.Conn
+	between func()
+}
+
+func (c *splitConn) Write(p []byte) (int, error) {
+	between := c.between
+	if c.between = nil; between == nil || len(p) < 2 {
+		return c.Conn.Write(p)
+	}
+	n, err := c.Conn.Write(p[:len(p)/2])
+	if err != nil {
+		return n, err
+	}
+	between()
+	m, err := c.Conn.Write(p[len(p)/2:])
+	return n + m, err
+}
+
+// A Recall ends no handshake, and none that has not begun.
+func TestRecallDuringHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secure, config := tlsPair(t, nil)
+		s := server.New(server.Options{Store: topictest.NewMemory()})
+		defer s.Close()
+		nc, srv := net.Pipe()
+		defer nc.Close()
+		server.ServeSecure(s, srv, secure)
+		recall := func() {
+			synctest.Wait()
+			s.Recall()
+			synctest.Wait()
+		}
+		recall()
+		c := tls.Client(&splitConn{nc, recall}, config)
+		if _, err := io.WriteString(c, "PING\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := bytesUntil(c, '\n'); string(got) != "OK\r\n" {
+			t.Errorf("%q (%v)", got, err)
+		}
+	})
+}
+
+// Handshakes count as connections that have to show who they are, also where nobody has to
+// after that.
+func TestHandshakesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secure, config := tlsPair(t, nil)
+		s := server.New(server.Options{Store: topictest.NewMemory(), MaxUnauthenticated: 2})
+		defer s.Close()
+		connect := func() net.Conn {
+			nc, srv := net.Pipe()
+			t.Cleanup(func() { nc.Close() })
+			server.ServeSecure(s, srv, secure)
+			return nc
+		}
+		connect()
+		c := tls.Client(connect(), config)
+		if got, err := io.ReadAll(connect()); len(got) > 0 || err != nil {
+			t.Errorf("the third handshake: %q (%v)", got, err)
+		}
+		for range 2 { // whose handshake is done counts no more
+			if _, err := io.WriteString(c, "PING\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := bytesUntil(c, '\n'); string(got) != "OK\r\n" {
+				t.Fatalf("%q (%v)", got, err)
+			}
+			c = tls.Client(connect(), config)
+		}
+	})
+}
+
+// A token that comes without TLS from another machine is not taken where clients can speak
+// TLS; the connection stays.
+func TestTokenWithoutTLS(t *testing.T) {
+	secure, _ := tlsPair(t, nil)
+	secure.Plain = true
+	s := server.New(server.Options{Store: topictest.NewMemory(), Auth: newAuth(t, "a: read *")})
+	t.Cleanup(func() { s.Close() })
+	far, srv := net.Pipe() // which has no address of this machine
+	server.ServeSecure(s, srv, secure)
+	for name, test := range map[string]struct {
+		nc   net.Conn
+		want string
+	}{
+		"another machine": {far, "ERR tls required\r\nOK\r\n"},
+		"this machine":    {dialAddr(t, serveTLS(t, s, secure)), "OK\r\nOK\r\n"},
+	} {
+		test.nc.SetDeadline(time.Now().Add(20 * time.Second))
+		go io.WriteString(test.nc, "AUTH a-token\r\nCLOSE\r\n")
+		got, _ := io.ReadAll(test.nc)
+		if string(got) != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+		test.nc.Close()
+	}
+}
+
 // Where there are too many connections, whoever wants TLS is told nothing: what is plain
 // would be taken for a broken handshake.
 func TestBusyUnderTLS(t *testing.T) {

@@ -269,7 +269,7 @@ func (s *Server) serveConn(nc net.Conn, t *TLS) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.admit()
-	if err == nil && c.isStranger() && !c.becomeStranger(false) {
+	if err == nil && (t != nil || c.isStranger()) && !c.becomeStranger(false) {
 		s.counters.refused.Add(1)
 		err = protocol.ErrBusy
 	}
