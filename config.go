@@ -54,8 +54,10 @@ type ClientConfig struct {
 	// Writer and a Scanner; if the function fails, that is as if the server could not be
 	// reached. Default: nothing is shown.
 	Token func(ctx context.Context) (string, error)
-	// AllowPlainToken lets a token be sent over TCP without TLS to another machine,
-	// where whoever is on the way reads it. Without it that fails with ErrPlainToken.
+	// AllowPlainToken lets a token be sent without TLS to another machine, where whoever
+	// is on the way reads it. Without it that fails with ErrPlainToken, unless both the
+	// address and the connection that Dial makes are of this machine: a unix socket, or
+	// loopback.
 	AllowPlainToken bool
 
 	// ConnectTimeout bounds one attempt to reach one address. In a cluster it is at most

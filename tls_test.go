@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,11 +76,16 @@ func TestClientTLS(t *testing.T) {
 		{"other name", open, named, as(new(x509.HostnameError))},
 		{"server without TLS", plain, config(a, nil), as(new(tls.RecordHeaderError))},
 		{"client without TLS", open, nil, func(err error) bool { return errors.Is(err, logd.ErrTLSRequired) && !logd.IsRetryable(err) }},
+		{"client without TLS, with a token", open, nil, func(err error) bool { return errors.Is(err, logd.ErrTLSRequired) && !logd.IsRetryable(err) }},
 		{"no certificate", mutual, config(a, nil), remote},
 		{"certificate of another authority", mutual, config(a, b), remote},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{test.addr}, TLS: test.tls, ReconnectAttempts: 2, ReconnectMax: 100 * time.Millisecond})
+			cfg := logd.ClientConfig{Addrs: []string{test.addr}, TLS: test.tls, ReconnectAttempts: 2, ReconnectMax: 100 * time.Millisecond}
+			if strings.HasSuffix(test.name, "token") {
+				cfg.Token = logd.StaticToken("logd_token")
+			}
+			client, err := logd.NewClient(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -58,7 +58,7 @@ func TestToken(t *testing.T) {
 						}
 					}
 				})
-				cfg.Token, cfg.ReconnectAttempts = StaticToken("the-token"), 3
+				cfg.Token, cfg.AllowPlainToken, cfg.ReconnectAttempts = StaticToken("the-token"), true, 3
 				c, err := NewClient(cfg)
 				if err != nil {
 					t.Fatal(err)
@@ -79,17 +79,23 @@ func TestToken(t *testing.T) {
 // TestPlainToken: a token does not leave the machine in the open, unless the user says
 // so.
 func TestPlainToken(t *testing.T) {
+	here, there := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1774}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1774}
 	for _, test := range []struct {
-		addr  net.Addr
-		allow bool
-		sent  bool
+		dialed string
+		addr   net.Addr
+		allow  bool
+		sent   bool
 	}{
-		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1774}, false, false},
-		{&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1774}, false, false},
-		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1774}, true, true},
-		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1774}, false, true},
-		{&net.TCPAddr{IP: net.IPv6loopback, Port: 1774}, false, true},
-		{&net.UnixAddr{Name: "logd.sock", Net: "unix"}, false, true},
+		{"192.0.2.1:1774", there, false, false},
+		{"[2001:db8::1]:1774", &net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1774}, false, false},
+		{"192.0.2.1:1774", there, true, true},
+		{"127.0.0.1:1774", here, false, true},
+		{"localhost:1774", here, false, true},
+		{"[::1]:1774", &net.TCPAddr{IP: net.IPv6loopback, Port: 1774}, false, true},
+		{"logs.example:1774", here, false, false}, // by a proxy
+		{"localhost:1774", there, false, false},
+		{"localhost:1774", &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)}, false, false}, // who knows
+		{"unix:logd.sock", &net.UnixAddr{Name: "logd.sock", Net: "unix"}, false, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			sent := false
@@ -103,12 +109,12 @@ func TestPlainToken(t *testing.T) {
 					p.Answer("OK\r\n")
 				}
 			})
-			dial := cfg.Dial
-			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				nc, err := dial(ctx, network, addr)
+			dial, server := cfg.Dial, cfg.Addrs[0]
+			cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				nc, err := dial(ctx, "tcp", server)
 				return remoteConn{nc, test.addr}, err
 			}
-			cfg.Token, cfg.AllowPlainToken = StaticToken("the-token"), test.allow
+			cfg.Addrs, cfg.Token, cfg.AllowPlainToken = []string{test.dialed}, StaticToken("the-token"), test.allow
 			c, err := NewClient(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -116,7 +122,7 @@ func TestPlainToken(t *testing.T) {
 			defer c.Close()
 			err = c.Ping(t.Context())
 			if sent != test.sent || (err == nil) != test.sent || err != nil && (!errors.Is(err, ErrPlainToken) || IsRetryable(err)) {
-				t.Errorf("%v, allowed: %v: sent %v, %v", test.addr, test.allow, sent, err)
+				t.Errorf("%s at %v, allowed: %v: sent %v, %v", test.dialed, test.addr, test.allow, sent, err)
 			}
 		})
 	}
@@ -143,7 +149,7 @@ func TestTokenFile(t *testing.T) {
 				}
 			}
 		})
-		cfg.Token, cfg.ReconnectAttempts = TokenFile(path), 2
+		cfg.Token, cfg.AllowPlainToken, cfg.ReconnectAttempts = TokenFile(path), true, 2
 		c, err := NewClient(cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -190,7 +190,7 @@ func (w *Writer) encode(s *slot) (numbered bool) {
 	if s.Num.Plain = number.Seq != 0 && !w.offered.Load(); s.Num.Plain {
 		number = sequence.Number{}
 	}
-	if s.Record != 0 {
+	if s.Record != 0 && !s.Fixed(number) {
 		w.unpackKept(s)
 	}
 	s.Encode(w.topic, number, w.packs())

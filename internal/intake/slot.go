@@ -48,8 +48,12 @@ func (s *Slot[R]) Kept(record, messages int64, number sequence.Number) {
 }
 
 // Encode makes the bytes of the batch, with the number, compressed by c if that is not
-// nil and makes them fewer. One from the backlog stays as it is but for the number.
+// nil and makes them fewer. One from the backlog stays as it is but for the number, and
+// one that is Fixed altogether.
 func (s *Slot[R]) Encode(topic string, number sequence.Number, c Codec) {
+	if s.Fixed(number) {
+		return
+	}
 	codec := ""
 	if c != nil {
 		codec = c.Name()
@@ -72,6 +76,12 @@ func (s *Slot[R]) Encode(topic string, number sequence.Number, c Codec) {
 		s.Raw = s.batch.FinishNumbered(topic, number.PID, number.Seq)
 	}
 	s.made, s.encoded, s.codec = true, number, codec
+}
+
+// Fixed reports whether the batch was sent with the number and may be stored: other bytes
+// with that number would be another batch to the server.
+func (s *Slot[R]) Fixed(number sequence.Number) bool {
+	return s.made && s.encoded == number && number.Seq != 0 && s.Num.Doubt && !s.Num.Assumed
 }
 
 // pack compresses the batch's data, if that is of use.

@@ -17,8 +17,8 @@ import (
 // authenticate shows a new connection's server who the client is. A server that has no
 // identities does not want to know: then the connection goes on without, so that
 // clients can have their tokens before servers ask for them.
-func (l *Link) authenticate(ctx context.Context, nc net.Conn) error {
-	if !l.opts.AllowPlainToken && !secret(nc) {
+func (l *Link) authenticate(ctx context.Context, nc net.Conn, addr string) error {
+	if !l.opts.AllowPlainToken && !secret(nc, addr) {
 		return ErrPlainToken
 	}
 	token, err := l.opts.Token(ctx)
@@ -28,14 +28,11 @@ func (l *Link) authenticate(ctx context.Context, nc net.Conn) error {
 	if len(token) == 0 || len(token) > protocol.MaxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return fmt.Errorf("no token: it is not a word of 1 to %d bytes", protocol.MaxToken)
 	}
-	defer context.AfterFunc(ctx, func() { nc.SetDeadline(aLongTimeAgo) })()
-	line := protocol.AppendRequest(nil, &protocol.Request{Command: protocol.Auth, Token: []byte(token)})
-	_, err = nc.Write(line)
-	clear(line)
-	if err != nil {
+	var answer string
+	err = bounded(ctx, nc, func() (err error) {
+		answer, err = exchangeToken(nc, token)
 		return err
-	}
-	answer, err := readAnswer(nc)
+	})
 	if err != nil {
 		return err
 	}
@@ -57,6 +54,27 @@ func (l *Link) authenticate(ctx context.Context, nc net.Conn) error {
 		return l.opts.OtherReply(reason)
 	}
 	return perr
+}
+
+// exchangeToken sends AUTH, and returns the line of the answer.
+func exchangeToken(nc net.Conn, token string) (answer string, err error) {
+	line := protocol.AppendRequest(nil, &protocol.Request{Command: protocol.Auth, Token: []byte(token)})
+	_, err = nc.Write(line)
+	clear(line)
+	if err != nil {
+		return "", err
+	}
+	return readAnswer(nc)
+}
+
+// bounded runs f, which uses a new connection, until ctx is done.
+func bounded(ctx context.Context, nc net.Conn, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(aLongTimeAgo) })
+	err := f()
+	if !stop() && err == nil {
+		err = ctx.Err() // the deadline is set, or will be
+	}
+	return err
 }
 
 // aLongTimeAgo is a deadline that has passed.
@@ -82,18 +100,25 @@ func readAnswer(nc net.Conn) (string, error) {
 	return "", fmt.Errorf("%w: AUTH was answered %.40q", ErrBadAnswer, b[:])
 }
 
-// secret reports whether what is sent over a connection is seen by nobody else: it is
-// TLS, or stays on this machine.
-func secret(nc net.Conn) bool {
+// secret reports whether what is sent over a connection to an address is seen by nobody
+// else: it is TLS, or stays on this machine. A proxy on this machine may pass it on to
+// another one, so both have to be here.
+func secret(nc net.Conn, addr string) bool {
 	if _, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		return true
 	}
-	tcp, ok := nc.RemoteAddr().(*net.TCPAddr)
-	return !ok || tcp.IP.IsLoopback()
+	switch a := nc.RemoteAddr().(type) {
+	case *net.UnixAddr:
+		return true
+	case *net.TCPAddr:
+		host, _, _ := net.SplitHostPort(addr)
+		return a.IP.IsLoopback() && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	}
+	return false
 }
 
-// refusesToken reports whether a server could not be used for want of a good token:
-// trying again changes nothing.
-func refusesToken(err error) bool {
-	return errors.Is(err, protocol.ErrUnauthorized) || errors.Is(err, ErrPlainToken)
+// hopeless reports whether trying again changes nothing: a server wants another token, or
+// TLS.
+func hopeless(err error) bool {
+	return errors.Is(err, protocol.ErrUnauthorized) || errors.Is(err, ErrPlainToken) || errors.Is(err, protocol.ErrTLSRequired)
 }

@@ -235,7 +235,7 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 		}
 		reasons = append(reasons, err)
 	}
-	if !slices.ContainsFunc(reasons, func(err error) bool { return !refusesToken(err) }) {
+	if !slices.ContainsFunc(reasons, func(err error) bool { return !hopeless(err) }) {
 		return nil, "", reasons // nothing that time would mend
 	}
 	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
@@ -260,9 +260,13 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		if _, refused := err.(*protocol.Error); refused || ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", addr, err)
 		}
-		// It may be of the 0.3 line, and close the connection on what it does not know.
-		l.servers.plain(addr)
-		return l.enter(ctx, addr, limit)
+		// It may be of the 0.3 line, and close the connection on what it does not know: if
+		// it is there at all.
+		nc, err := l.enter(ctx, addr, limit)
+		if err == nil {
+			l.servers.plain(addr)
+		}
+		return nc, err
 	}
 	return nc, nil
 }
@@ -279,7 +283,7 @@ func (l *Link) enter(ctx context.Context, addr string, limit time.Duration) (net
 	if err != nil || l.opts.Token == nil {
 		return nc, err
 	}
-	if err = l.authenticate(ctx, nc); err != nil {
+	if err = l.authenticate(ctx, nc, addr); err != nil {
 		nc.Close()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return nil, fmt.Errorf("%s: no answer to AUTH within %v", addr, limit)

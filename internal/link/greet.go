@@ -11,8 +11,8 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
-// A client that knows codecs says so with HELLO, before anything else on each
-// connection, and waits for the answer. Whatever a server answers that does not know
+// A client that knows codecs says so with HELLO, on each connection before anything else
+// but AUTH, and waits for the answer. Whatever a server answers that does not know
 // HELLO, it is then one that has no compressed batches for this client.
 
 const (
@@ -25,13 +25,11 @@ const (
 
 // greet says HELLO on a new connection. The error is a *protocol.Error if the server
 // refuses the connection itself.
-func (l *Link) greet(ctx context.Context, nc net.Conn) (err error) {
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	defer func() {
-		if !stop() && err == nil {
-			err = ctx.Err() // the deadline is set, or will be
-		}
-	}()
+func (l *Link) greet(ctx context.Context, nc net.Conn) error {
+	return bounded(ctx, nc, func() error { return l.hello(nc) })
+}
+
+func (l *Link) hello(nc net.Conn) error {
 	hello := protocol.AppendRequest(nil, &protocol.Request{
 		Command: protocol.Hello, Speaks: protocol.Version, Offers: []byte(l.opts.Codecs),
 	})
