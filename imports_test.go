@@ -134,7 +134,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/read":    {"", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
-	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/bench":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
 
 	"tests": {},

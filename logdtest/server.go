@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -86,7 +87,11 @@ func Topics(names ...string) Option { return func(s *Server) { s.config.TopicsWh
 // Codecs has the server take compressed batches in these codecs, with commas between,
 // alone; empty for none. By default it takes all that there are.
 func Codecs(list string) Option {
-	return func(s *Server) { s.config.Codecs, _ = batch.ParseCodecs([]byte(list)) }
+	c, ok := batch.ParseCodecs([]byte(list))
+	if !ok && list != "" {
+		panic("logdtest: Codecs(" + strconv.Quote(list) + "): want names with commas between")
+	}
+	return func(s *Server) { s.config.Codecs = c }
 }
 
 // SyncEveryBatch makes the server sync each batch before it answers, instead

@@ -106,13 +106,6 @@ func (u *Unpacker) Unpack(name string, dst, packed []byte, messages int64, max i
 	return out, err
 }
 
-// Size returns how large the data of a batch says that it is unpacked, without
-// unpacking it.
-func (c *Codec) Size(src []byte) (int64, error) {
-	n, err := sizeWithin(c.format, src, maxSize)
-	return int64(n), err
-}
-
 // maxSize is more than any batch may have.
 const maxSize = 1 << 40
 

@@ -57,7 +57,9 @@ func (a *App) resolveTLS(cmd *cobra.Command) error {
 	if d := &t.dialer; (d.Cert == "") != (d.Key == "") {
 		return exit.With(exit.Usage, errors.New("--tls-cert and --tls-key: want both or neither"))
 	}
-	t.on = t.on || t.dialer != (tlsconf.Dialer{})
+	if !flags.Changed("tls") && a.Getenv("LOGD_CLI_TLS") == "" {
+		t.on = t.dialer != (tlsconf.Dialer{})
+	}
 	return nil
 }
 

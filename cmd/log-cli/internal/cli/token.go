@@ -58,7 +58,7 @@ func (a *App) hint(err error) string {
 		return text + ", or --plain-token where nobody else is on the way"
 	case !errors.Is(err, logd.ErrUnauthorized) || strings.Contains(text, "the token is not accepted"):
 		return text
-	case a.token() == nil:
+	case a.token() == nil && a.tls.dialer.Cert == "":
 		return text + ": the server wants a token: --token-file or " + TokenEnv
 	}
 	op, _ := errors.AsType[*logd.OpError](err)
@@ -76,10 +76,10 @@ func (a *App) hint(err error) string {
 func verbOf(op string) string {
 	switch op {
 	case "append", "write", "close":
-		return "write"
+		return "write, or create,"
 	case "stats", "cluster", "groups":
 		return "monitor"
-	case "delete", "trim", "hooks", "hook", "retry", "skip", "transfer", "drain", "leave", "replace", "set":
+	case "delete", "trim", "hooks", "retry hook", "skip hook", "transfer", "drain", "leave", "replace", "set":
 		return "admin"
 	}
 	return "read"

@@ -9,7 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/durable"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Command returns token, with new, hash and check below it.
@@ -91,11 +94,46 @@ func makeToken(a *cli.App, name string, rules []string, file string) error {
 		}
 		return nil
 	}
-	mode := fs.FileMode(0o600)
-	if st, err := os.Stat(file); err == nil {
-		mode = st.Mode().Perm()
+	return replace(file, after)
+}
+
+// replace gives a file other content. Its mode, owner and group stay, so that the server
+// can go on reading it, and a symbolic link goes on leading to it.
+func replace(file string, content []byte) error {
+	path, err := filepath.EvalSymlinks(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return durable.Replace(durable.OS, file, 0o600, content, true)
+	} else if err != nil {
+		return err
 	}
-	return durable.Replace(durable.OS, file, mode, after, true)
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return durable.Replace(owned{durable.OS, st}, path, st.Mode().Perm(), content, true)
+}
+
+// owned makes files that belong to whom another one does.
+type owned struct {
+	durable.System
+	like fs.FileInfo
+}
+
+func (o owned) Create(path string, mode fs.FileMode) (durable.File, error) {
+	f, err := o.System.Create(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	st, ok := o.like.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) == os.Geteuid() && int(st.Gid) == os.Getegid() {
+		return f, nil
+	}
+	if err := os.Chown(f.Name(), int(st.Uid), int(st.Gid)); err != nil {
+		f.Close()
+		o.System.Remove(f.Name())
+		return nil, fmt.Errorf("the file has to stay its owner's: %w", err)
+	}
+	return f, nil
 }
 
 func hashCommand(a *cli.App) *cobra.Command {
@@ -110,8 +148,8 @@ func hashCommand(a *cli.App) *cobra.Command {
 				return err
 			}
 			token := strings.TrimSpace(string(data))
-			if token == "" || len(token) > maxToken || strings.ContainsAny(token, " \t\r\n") {
-				return exit.With(exit.Usage, fmt.Errorf("standard input is not one word of 1 to %d bytes", maxToken))
+			if token == "" || len(token) > protocol.MaxToken || strings.ContainsAny(token, " \t\r\n") {
+				return exit.With(exit.Usage, fmt.Errorf("standard input is not one word of 1 to %d bytes", protocol.MaxToken))
 			}
 			digest := auth.Sum([]byte(token)).String()
 			if a.JSON() {
@@ -126,9 +164,6 @@ func hashCommand(a *cli.App) *cobra.Command {
 	a.FormatFlag(cmd)
 	return cmd
 }
-
-// maxToken is the length of the longest token, in bytes.
-const maxToken = 512
 
 func checkCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{

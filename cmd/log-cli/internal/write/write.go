@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -112,8 +115,8 @@ and the next run with the same --backlog delivers it first.`,
 			if len(args) > 0 && f.input != "" {
 				return errors.New("give messages or --input, not both")
 			}
-			if f.codec != "" && f.codec != "zstd" && f.codec != "s2" {
-				return errors.New("--codec: want zstd or s2")
+			if f.codec != "" && !slices.Contains(codec.Names(), f.codec) {
+				return errors.New("--codec: want " + strings.Join(codec.Names(), " or "))
 			}
 			if f.count < 0 || f.interval < 0 {
 				return errors.New("--count and --wait-interval must not be negative")
