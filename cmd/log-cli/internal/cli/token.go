@@ -76,7 +76,7 @@ func (a *App) hint(err error) string {
 func verbOf(op string) string {
 	switch op {
 	case "append", "write", "close":
-		return "write, or create,"
+		return "write"
 	case "stats", "cluster", "groups":
 		return "monitor"
 	case "delete", "trim", "hooks", "retry hook", "skip hook", "transfer", "drain", "leave", "replace", "set":
