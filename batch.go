@@ -15,7 +15,9 @@ import (
 // concurrent use, and while an append of it is under way it belongs to the
 // Client.
 type Batch struct {
-	b batch.Builder
+	b   batch.Builder
+	pid string
+	seq int64
 }
 
 // Add appends a message with a copy of body, which may be empty and holds any
@@ -29,8 +31,32 @@ func (b *Batch) Messages() int64 { return b.b.Messages() }
 // envelope.
 func (b *Batch) Size() int64 { return b.b.Size() }
 
-// Reset makes the Batch empty and keeps its memory.
-func (b *Batch) Reset() { b.b.Reset() }
+// SetNumber makes the batch the seq-th of the producer pid to its topic, or, with a seq
+// of 0, one without a number, as it is at first. A server whose ServerLimits.Producers is
+// not 0 stores each number once, however often its batch is sent, and only those that
+// are next: the others are [ErrOutOfOrder]. The rules are those of docs/protocol.md,
+// "numbered batches"; a [Writer] obeys them by itself.
+//
+// A pid is 1 to 32 of A-Z a-z 0-9 . _ -. It must be one sender's own: 128 random
+// bits, say. The error is ErrInvalidRequest for any other, and for a seq below 0; the
+// batch is as before then.
+func (b *Batch) SetNumber(pid string, seq int64) error {
+	if seq < 0 || seq > 0 && !batch.ValidPID(pid) {
+		return fmt.Errorf("%w: number %d of producer %s: want 0 or more, and 1 to %d of A-Z a-z 0-9 . _ -",
+			ErrInvalidRequest, seq, strconv.Quote(pid), batch.MaxPIDLen)
+	}
+	b.pid, b.seq = pid, seq
+	if seq == 0 {
+		b.pid = ""
+	}
+	return nil
+}
+
+// Reset makes the Batch empty and without a number, and keeps its memory.
+func (b *Batch) Reset() {
+	b.b.Reset()
+	b.pid, b.seq = "", 0
+}
 
 // Len returns the length the whole batch has in a topic, envelope and data:
 // what the server's MaxBatchSize limits and offsets grow by. It is 0 for an
@@ -39,7 +65,7 @@ func (b *Batch) Len(topic string) int64 {
 	if b.b.Messages() == 0 || !batch.ValidTopic(topic) {
 		return 0
 	}
-	return int64(len(b.b.Finish(topic)))
+	return int64(len(b.b.FinishNumbered(topic, b.pid, b.seq)))
 }
 
 // Raw returns the batch as it is sent to the topic and stored there, envelope
@@ -56,7 +82,10 @@ func (b *Batch) Raw(topic string) []byte {
 // Fits reports whether the batch, with one more message of n bytes, is sure to
 // have a Len of at most max. The checksum of the result not being known, it
 // may say no for a batch that would just fit, by at most nine bytes.
-func (b *Batch) Fits(topic string, n int, max int64) bool { return b.b.Fits(topic, n, max) }
+func (b *Batch) Fits(topic string, n int, max int64) bool {
+	numbered, plain := batch.Header{PID: []byte(b.pid), Seq: b.seq}, batch.Header{}
+	return b.b.Fits(topic, n, max-int64(numbered.Len()-plain.Len()))
+}
 
 // finish returns the batch's bytes for topic, which alias its memory.
 func (b *Batch) finish(topic string) ([]byte, error) {
@@ -66,7 +95,7 @@ func (b *Batch) finish(topic string) ([]byte, error) {
 	if b.b.Messages() == 0 {
 		return nil, ErrEmptyBatch
 	}
-	return b.b.Finish(topic), nil
+	return b.b.FinishNumbered(topic, b.pid, b.seq), nil
 }
 
 // checkTopic refuses names that the server would refuse, before they can break

@@ -133,6 +133,30 @@ func (c *Client) settingsOver(ctx context.Context, topic string, via *link.Link)
 	return s, connection, err
 }
 
+// ServerLimits is what a server says that it takes.
+type ServerLimits struct {
+	// MaxBatchSize is the length of the largest batch, envelope and data.
+	MaxBatchSize int64
+	// Producers is for how many batches of a topic the server knows a producer that has
+	// sent none; 0 if it takes no numbered batches. See [Batch.SetNumber].
+	Producers int64
+	// FlushBatches is 1 if a batch is on stable storage when the server answers.
+	FlushBatches int64
+}
+
+// Limits asks the server that batches of the topic go to. It connects if need be. After a
+// lost connection the server may be another one, with other limits.
+func (c *Client) Limits(ctx context.Context, topic string) (ServerLimits, error) {
+	if err := checkTopic(topic); err != nil {
+		return ServerLimits{}, &OpError{Op: "config", Topic: topic, Err: err}
+	}
+	s, _, err := c.settingsOver(ctx, topic, c.pool.Route(topic))
+	if err != nil {
+		return ServerLimits{}, err
+	}
+	return ServerLimits{MaxBatchSize: s.MaxBatchSize, Producers: s.Producers, FlushBatches: s.FlushBatches}, nil
+}
+
 // inCluster reports whether the servers are a cluster, which it asks if nobody has.
 func (c *Client) inCluster(ctx context.Context) (bool, error) {
 	servers := c.pool.Servers()

@@ -42,6 +42,19 @@ func (b *StoredBatch) Raw() []byte { return b.raw }
 // Data returns the batch's data, unpacked: its messages without the envelope.
 func (b *StoredBatch) Data() []byte { return b.data }
 
+// Number returns which producer's batch it is, and which of its batches; "" and 0 for a
+// batch without a number.
+func (b *StoredBatch) Number() (pid string, seq int64) {
+	h, _, _ := batch.Parse(b.raw)
+	return string(h.PID), h.Seq
+}
+
+// Checksum returns the CRC-32 (IEEE) of what follows the envelope in Raw.
+func (b *StoredBatch) Checksum() uint32 {
+	h, _, _ := batch.Parse(b.raw)
+	return h.CRC
+}
+
 // Next returns the offset of the batch that follows.
 func (b *StoredBatch) Next() int64 { return b.Offset + int64(len(b.raw)) }
 
