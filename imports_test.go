@@ -135,7 +135,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "cmd/log-cli/internal/cli"},
-	"cmd/log-cli/internal/bench":   {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/bench":   {"", "admin", "backlog", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 
 	// The agent, from the bottom up: it sees of logd's own what is for clients.
 	"internal/forward/feed": {},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -28,6 +30,7 @@ type benchFlags struct {
 	single, keep             bool
 	inFlight                 int
 	duration                 time.Duration
+	codec                    string
 }
 
 // maxLatency is the longest time that a histogram tells from longer ones.
@@ -46,11 +49,17 @@ the oldest message to the end, and where there are writers too, on behind them;
 the latency is that of one read of up to a mebibyte. Checksums are computed for
 every batch by writers and readers.
 
+With --codec the writers are those of the Go client: they make and compress each
+batch anew, which is part of its latency, and the speed is told twice, of the
+batches before that and as they are stored. The messages are lines of made-up
+words and numbers; yours may get shorter than they, or not as much.
+
 The topics that it makes are deleted when the measurement is over, unless --keep
 is given. A topic that was there before stays, with what was written to it.`,
 		Example: `  log-cli bench
   log-cli bench --writers 1 --single --duration 2s
   log-cli bench --writers 0 --readers 1
+  log-cli bench --codec zstd
   log-cli bench --size 1KiB --topics 4 --duration 10s -o json`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
@@ -61,6 +70,10 @@ is given. A topic that was there before stays, with what was written to it.`,
 				return errors.New("--topics and --in-flight: want at least 1, and at most 65536 in flight")
 			case f.duration <= 0 || f.count < 0:
 				return errors.New("--duration and --count must be positive")
+			case f.codec != "" && !slices.Contains(codec.Names(), f.codec):
+				return errors.New("--codec: want " + strings.Join(codec.Names(), " or "))
+			case f.codec != "" && f.inFlight > maxPackedInFlight:
+				return fmt.Errorf("--in-flight: want at most %d with --codec", maxPackedInFlight)
 			}
 			if f.single {
 				f.count = 1
@@ -78,6 +91,7 @@ is given. A topic that was there before stays, with what was written to it.`,
 	flags.BoolVar(&f.single, "single", false, "one message in a batch; the same as --count 1")
 	flags.IntVar(&f.inFlight, "in-flight", 8, "have up to `N` batches on their way on each connection")
 	flags.IntVar(&f.topics, "topics", 1, "write to `N` topics")
+	flags.StringVar(&f.codec, "codec", "", "compress batches with `CODEC`, zstd or s2")
 	flags.StringVarP(&f.prefix, "topic", "t", "bench", "`PREFIX` of the topics' names, to which -0, -1, … is added")
 	flags.DurationVar(&f.duration, "duration", 5*time.Second, "measure for this `TIME`")
 	flags.BoolVar(&f.keep, "keep", false, "keep the topics")
@@ -90,7 +104,8 @@ func (f *benchFlags) topic(i int) string { return fmt.Sprintf("%s-%d", f.prefix,
 
 // tally is what one connection did, or several.
 type tally struct {
-	bytes, messages, batches int64
+	bytes, messages, batches int64                   // bytes are of the batches before they are compressed
+	stored                   int64                   // their bytes as they are stored
 	latency                  *hdrhistogram.Histogram // in nanoseconds
 	elapsed                  time.Duration
 }
@@ -106,6 +121,7 @@ func (t *tally) record(d time.Duration) {
 // merge adds what another connection did at the same time.
 func (t *tally) merge(o *tally) {
 	t.bytes += o.bytes
+	t.stored += o.stored
 	t.messages += o.messages
 	t.batches += o.batches
 	t.latency.Merge(o.latency)
@@ -157,6 +173,9 @@ func bench(ctx context.Context, a *cli.App, f *benchFlags) error {
 		if err := printTally(a, part.kind, part.n, f, part.t); err != nil {
 			return err
 		}
+	}
+	if f.codec != "" && f.writers > 0 && wrote.stored >= wrote.bytes {
+		a.Note("nothing was compressed: the server does not take %s, or the batches are too short", f.codec)
 	}
 	if removed != nil {
 		a.Note("%s", cli.Plain(removed)) // what was measured is good
@@ -225,13 +244,17 @@ func (b *bencher) run(ctx context.Context, clients []*logd.Client, bar *cli.Time
 			sources[i] = b.flags.source(i)
 		}
 	}
+	write := b.write
+	if b.flags.codec != "" {
+		write = b.writePacked
+	}
 	var group sync.WaitGroup
 	b.start = time.Now()
 	for i, client := range clients {
 		group.Go(func() {
 			var err error
 			if i < len(sources) {
-				err = b.write(ctx, client, sources[i], tallies[i])
+				err = write(ctx, client, sources[i], tallies[i])
 				b.writing.Add(-1)
 			} else {
 				err = b.read(ctx, client, i-len(sources), tallies[i])
@@ -268,6 +291,8 @@ func (b *bencher) over(ctx context.Context, now time.Time) bool {
 // benchSource is what a writer sends, and where.
 type benchSource struct {
 	topics []string
+	bodies [][]byte // of the messages of a batch
+	length int64    // of the batch
 	slots  []benchSlot
 }
 
@@ -275,26 +300,34 @@ type benchSource struct {
 type benchSlot struct {
 	batch   logd.Batch
 	pending logd.Pending
-	length  int64
 	begun   time.Time // zero when not on its way
 }
 
-// source makes the batches of a writer. It keeps to its share of the topics,
-// or to the one that it shares with others.
+// source makes what a writer sends. It keeps to its share of the topics, or to the
+// one that it shares with others.
 func (f *benchFlags) source(number int) *benchSource {
-	src := &benchSource{topics: []string{f.topic(number)}, slots: make([]benchSlot, f.inFlight)}
+	src := &benchSource{topics: []string{f.topic(number)}}
 	for i := number + f.writers; i < f.topics; i += f.writers {
 		src.topics = append(src.topics, f.topic(i))
 	}
-	topic := src.topics[0]
-	body := randomBody(int(f.messageSize))
+	// The name of another of its topics may be longer.
+	topic := slices.MaxFunc(src.topics, func(a, b string) int { return len(a) - len(b) })
+	var b logd.Batch
+	text := newText()
+	for b.Messages() == 0 || (f.count == 0 || b.Messages() < f.count) && b.Fits(topic, int(f.messageSize), int64(f.batchSize)) {
+		body := text.line(int(f.messageSize))
+		b.Add(body)
+		src.bodies = append(src.bodies, body)
+	}
+	src.length = b.Len(src.topics[0])
+	if f.codec != "" {
+		return src // its batches are made as they are sent
+	}
+	src.slots = make([]benchSlot, f.inFlight)
 	for i := range src.slots {
-		sl := &src.slots[i]
-		b := &sl.batch
-		for b.Messages() == 0 || (f.count == 0 || b.Messages() < f.count) && b.Fits(topic, len(body), int64(f.batchSize)) {
-			b.Add(body)
+		for _, body := range src.bodies {
+			src.slots[i].batch.Add(body)
 		}
-		sl.length = b.Len(topic)
 	}
 	return src
 }
@@ -306,7 +339,7 @@ func (b *bencher) write(ctx context.Context, client *logd.Client, src *benchSour
 	now := time.Now()
 	for i := 0; i == 0 || !b.over(ctx, now); i++ {
 		sl := &src.slots[i%len(src.slots)]
-		if err := t.settle(answers, sl); err != nil {
+		if err := t.settle(answers, src, sl); err != nil {
 			return err
 		}
 		now = time.Now()
@@ -319,7 +352,7 @@ func (b *bencher) write(ctx context.Context, client *logd.Client, src *benchSour
 		sl.begun = now
 	}
 	for i := range src.slots {
-		if err := t.settle(answers, &src.slots[i]); err != nil {
+		if err := t.settle(answers, src, &src.slots[i]); err != nil {
 			return err
 		}
 	}
@@ -328,7 +361,7 @@ func (b *bencher) write(ctx context.Context, client *logd.Client, src *benchSour
 
 // settle waits for the answer to the slot's batch, if it is on its way, and
 // counts it.
-func (t *tally) settle(ctx context.Context, sl *benchSlot) error {
+func (t *tally) settle(ctx context.Context, src *benchSource, sl *benchSlot) error {
 	if sl.begun.IsZero() {
 		return nil
 	}
@@ -337,22 +370,11 @@ func (t *tally) settle(ctx context.Context, sl *benchSlot) error {
 	}
 	t.record(time.Since(sl.begun))
 	sl.begun = time.Time{}
-	t.bytes += sl.length
+	t.bytes += src.length
+	t.stored += src.length
 	t.messages += sl.batch.Messages()
 	t.batches++
 	return nil
-}
-
-// randomBody returns a body that looks like text. It is the same at each call.
-func randomBody(n int) []byte {
-	const letters = "abcdefghijklmnopqrstuvwxyz 0123456789 "
-	body := make([]byte, n)
-	x := uint32(1)
-	for i := range body {
-		x = x*1664525 + 1013904223
-		body[i] = letters[int(x>>16)%len(letters)]
-	}
-	return body
 }
 
 // read is a reader of one topic, from its oldest message to the end, and on
@@ -400,6 +422,7 @@ func (b *bencher) read(ctx context.Context, client *logd.Client, number int, t *
 		}
 		t.batches += int64(len(result.Batches))
 		t.bytes += result.Next - result.Offset
+		t.stored = t.bytes
 		offset = result.Next
 		result.Release()
 	}

@@ -19,6 +19,9 @@ type jsonTally struct {
 	Messages          int64       `json:"messages"`
 	Batches           int64       `json:"batches"`
 	BytesPerSecond    float64     `json:"bytes_per_second"`
+	Codec             string      `json:"codec,omitempty"`
+	Stored            int64       `json:"stored_bytes,omitempty"` // with a codec
+	StoredPerSecond   float64     `json:"stored_bytes_per_second,omitempty"`
 	MessagesPerSecond float64     `json:"messages_per_second"`
 	BatchesPerSecond  float64     `json:"batches_per_second"`
 	Latency           jsonLatency `json:"latency_us"`
@@ -43,8 +46,13 @@ func printTally(a *cli.App, kind string, n int, f *benchFlags, t *tally) error {
 		BatchesPerSecond:  float64(t.batches) / t.elapsed.Seconds(),
 		MessagesPerBatch:  float64(t.messages) / float64(max(t.batches, 1)),
 	}
+	speed := cli.FormatBytes(j.BytesPerSecond) + "/s"
 	if kind == "write" {
 		j.InFlight = f.inFlight
+		if f.codec != "" {
+			j.Codec, j.Stored, j.StoredPerSecond = f.codec, t.stored, float64(t.stored)/t.elapsed.Seconds()
+			speed += " uncompressed, " + cli.FormatBytes(j.StoredPerSecond) + "/s stored with " + f.codec
+		}
 	} else {
 		j.MessageSize = t.bytes / max(t.messages, 1)
 	}
@@ -71,9 +79,9 @@ func printTally(a *cli.App, kind string, n int, f *benchFlags, t *tally) error {
 	}
 	l := &j.Latency
 	return cli.Printf(a.Stdout, `%s: %d connections, %d in flight on each, %.1f messages per batch, %.2f s
-  %s/s  %.0f messages/s  %.0f batches/s
+  %s  %.0f messages/s  %.0f batches/s
   latency p50 %v  p99 %v  p99.9 %v  max %v
 `, kind, n, j.InFlight, j.MessagesPerBatch, j.Seconds,
-		cli.FormatBytes(j.BytesPerSecond), j.MessagesPerSecond, j.BatchesPerSecond,
+		speed, j.MessagesPerSecond, j.BatchesPerSecond,
 		round(l.P50), round(l.P99), round(l.P999), round(l.Max))
 }
