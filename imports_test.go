@@ -138,8 +138,10 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/bench":   {"", "admin", "backlog", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 
 	// The agent, from the bottom up: it sees of logd's own what is for clients.
-	"internal/forward/feed":  {},
-	"internal/forward/lines": {"internal/forward/feed"},
+	"internal/forward/feed":    {},
+	"internal/forward/segment": {"internal/vfs"},
+	"internal/forward/ledger":  {"internal/vfs", "internal/forward/feed", "internal/forward/segment"},
+	"internal/forward/lines":   {"internal/forward/feed"},
 
 	"tests": {},
 }

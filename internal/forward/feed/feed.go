@@ -31,8 +31,8 @@ type Message struct {
 // At is later. Cursor is the journal's name for it, empty in files, where At is a
 // number of bytes.
 type Position struct {
-	At     int64
-	Cursor string
+	At     int64  `json:"at"`
+	Cursor string `json:"c,omitempty"`
 }
 
 // Line is a message of a source that can be read again: all of it stands between two
