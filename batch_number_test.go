@@ -95,3 +95,37 @@ func TestBatchNumberRefused(t *testing.T) {
 		t.Error("the number is there after Reset")
 	}
 }
+
+// ParseBatch takes what Raw returns and nothing else.
+func TestParseBatch(t *testing.T) {
+	var b logd.Batch
+	b.Add([]byte("one"))
+	b.Add(nil)
+	if err := b.SetNumber("p", 3); err != nil {
+		t.Fatal(err)
+	}
+	raw := b.Raw("t")
+	got, err := logd.ParseBatch(raw)
+	if err != nil || got.Messages != 2 || got.Topic() != "t" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if pid, seq := got.Number(); pid != "p" || seq != 3 {
+		t.Errorf("number %d of %q", seq, pid)
+	}
+	var bodies []string
+	for m := range got.All() {
+		bodies = append(bodies, string(m.Body))
+	}
+	if len(bodies) != 2 || bodies[0] != "one" || bodies[1] != "" {
+		t.Errorf("%q", bodies)
+	}
+	for n := range len(raw) {
+		if _, err := logd.ParseBatch(raw[:n]); !errors.Is(err, logd.ErrCorrupt) {
+			t.Fatalf("the first %d bytes: %v", n, err)
+		}
+	}
+	raw[len(raw)-8] ^= 1
+	if _, err := logd.ParseBatch(raw); !errors.Is(err, logd.ErrCorrupt) {
+		t.Fatalf("damaged: %v", err)
+	}
+}

@@ -144,6 +144,7 @@ var mayImport = map[string][]string{
 	"internal/forward/feed":    {},
 	"internal/forward/segment": {"internal/vfs"},
 	"internal/forward/ledger":  {"internal/vfs", "internal/forward/feed", "internal/forward/segment"},
+	"internal/forward/spool":   {"internal/vfs", "internal/forward/ledger", "internal/forward/segment"},
 	"internal/forward/lines":   {"internal/forward/feed"},
 
 	"tests": {},

@@ -1,6 +1,7 @@
 package logd
 
 import (
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -33,6 +34,31 @@ type StoredBatch struct {
 	Messages int64
 
 	raw, data []byte
+}
+
+// ParseBatch reads a batch that is not compressed from bytes as [Batch.Raw] and
+// [StoredBatch.Raw] return them, which it aliases. It has no Offset. The error is
+// ErrCorrupt if they are anything else.
+func ParseBatch(raw []byte) (StoredBatch, error) {
+	h, n, err := batch.Parse(raw)
+	switch {
+	case err == nil && n != int64(len(raw)):
+		err = batch.ErrShort
+	case err == nil && h.Codec != "":
+		err = ErrUnsupportedCodec
+	case err == nil:
+		err = batch.Check(&h, raw[n-h.Size:])
+	}
+	if err != nil {
+		return StoredBatch{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return StoredBatch{Messages: h.Messages, raw: raw, data: raw[n-h.Size:]}, nil
+}
+
+// Topic returns the topic that the batch's envelope names.
+func (b *StoredBatch) Topic() string {
+	h, _, _ := batch.Parse(b.raw)
+	return string(h.Topic)
 }
 
 // Raw returns the batch byte for byte, envelope and data, as it is stored: a compressed
