@@ -122,7 +122,7 @@ var mayImport = map[string][]string{
 	"internal/manpage": {}, // for make man and tests
 	"packaging":        {},
 	"internal/exit":    {},
-	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd"},
+	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd", "internal/socket"},
 	// What the agent writes, and its settings: inputs see neither.
 	"internal/forward/render": {"internal/forward/feed", "internal/batch"},
 

@@ -32,6 +32,7 @@ type app struct {
 	format     string // of what a command prints
 
 	running bool         // the command line was understood
+	sockets sockets      // that the process was started with, if it serves
 	logger  *slog.Logger // once there is one
 	level   slog.LevelVar
 	manager *systemd.Notifier // nil if there is none
@@ -154,6 +155,7 @@ func (a *app) load(file string) (config.Config, config.Origins, error) {
 		DefaultFiles: a.defaultFiles,
 		Env:          a.env,
 		Flags:        a.settings,
+		Inherited:    a.sockets.settings,
 	})
 	if err != nil {
 		return c, o, exit.With(exit.Config, err)

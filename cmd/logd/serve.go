@@ -42,6 +42,9 @@ func startNode(ctx context.Context, o node.Options) (runningNode, error) {
 
 // serve runs the server until a signal or a failure ends it.
 func (a *app) serve([]string) (err error) {
+	if a.sockets, err = inheritSockets(a.env); err != nil {
+		return exit.With(exit.Config, err)
+	}
 	c, origins, err := a.load(a.configFile)
 	if err != nil {
 		return err
@@ -111,7 +114,10 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	defer cancel()
 	started := make(chan result, 1)
 	go func() {
-		n, err := a.start(ctx, node.Options{Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level, Recovering: a.recovering()})
+		n, err := a.start(ctx, node.Options{
+			Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level, Recovering: a.recovering(),
+			Inherited: a.sockets.Inherited,
+		})
 		started <- result{n, err}
 	}()
 	var r result

@@ -34,6 +34,9 @@ type Sources struct {
 	// Flags are the texts given to flags, by the name of the setting, in the
 	// order in which they were given.
 	Flags map[string][]string
+	// Inherited are where the sockets listen that the process was started with, by the
+	// name of the setting that each replaces.
+	Inherited map[string]string
 }
 
 // Load puts together the settings and tells where each came from.
@@ -53,6 +56,7 @@ func Load(src Sources) (Config, Origins, error) {
 	l.file(src, env)
 	l.environment(env)
 	l.flags(src.Flags)
+	l.inherited(src.Inherited)
 	l.verbose()
 	problems := append(l.problems, combinations(&l.config, l.origins, l.bad)...)
 	if err := errors.Join(problems...); err != nil {
@@ -241,6 +245,13 @@ func (l *loader) flags(flags map[string][]string) {
 			texts = append(texts, s.split(text)...)
 		}
 		l.set(s, o, texts, shorten(strconv.Quote(strings.Join(flags[name], ","))))
+	}
+}
+
+func (l *loader) inherited(sockets map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(sockets)) {
+		s, _ := Lookup(name)
+		l.set(s, Origin{Source: FromSocket}, []string{sockets[name]}, s.quote(sockets[name]))
 	}
 }
 

@@ -54,6 +54,20 @@ func TestLoadStrength(t *testing.T) {
 	}
 }
 
+// TestLoadInherited: where an inherited socket listens is stronger than all else, and
+// a problem with it says that it comes from there.
+func TestLoadInherited(t *testing.T) {
+	flags := map[string][]string{"host": {"127.0.0.1:1"}}
+	c, origins, err := Load(Sources{Flags: flags, Inherited: map[string]string{"host": "", "unix-socket": "/run/s"}})
+	if err != nil || c.Host != "" || c.UnixSocket != "/run/s" || origins.Of("host").String() != "inherited socket" {
+		t.Errorf("host %q from %s, unix-socket %q, %v", c.Host, origins.Of("host"), c.UnixSocket, err)
+	}
+	_, _, err = Load(Sources{Flags: flags, Inherited: map[string]string{"host": ""}})
+	if want := `inherited socket: host = "": without unix-socket = "" (default): clients need a way in`; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // TestLoadEverySetting gives every setting from each source and expects the
 // same Config.
 func TestLoadEverySetting(t *testing.T) {

@@ -15,20 +15,21 @@ const (
 	FromFile
 	FromEnvironment
 	FromFlag
+	FromSocket // that the process was started with
 )
 
 // Origin is the place that a setting's value came from.
 type Origin struct {
 	Source Source
 	// Name is the file's path, the environment variable's name, or the flag's
-	// name without its dashes; empty for a default.
+	// name without its dashes; empty for a default and for a socket.
 	Name string
 	// Line is the line in a file, counted from 1; 0 for the file as a whole.
 	Line int
 }
 
 // String returns the origin as users see it: "default", "logd.toml:3",
-// "environment LOGD_HOST" or "flag --host".
+// "environment LOGD_HOST", "flag --host" or "inherited socket".
 func (o Origin) String() string {
 	switch o.Source {
 	case FromFile:
@@ -40,6 +41,8 @@ func (o Origin) String() string {
 		return "environment " + o.Name
 	case FromFlag:
 		return "flag --" + o.Name
+	case FromSocket:
+		return "inherited socket"
 	default:
 		return "default"
 	}

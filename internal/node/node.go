@@ -45,6 +45,25 @@ type Options struct {
 	Recovering func(status string, moves bool)
 	// Listen listens at Config.Host for the protocol. Default: on TCP.
 	Listen func(addr string) (net.Listener, error)
+	// Inherited are listeners that are there already. The settings that they replace say
+	// where they are.
+	Inherited Inherited
+}
+
+// Inherited are listeners of others, which outlast a node; nil is one that there is not.
+// The node closes its own hold on them when it ends, or does not start.
+type Inherited struct {
+	Protocol net.Listener // in place of host
+	Unix     net.Listener // in place of unix-socket
+	HTTP     net.Listener // in place of http-host
+}
+
+func (i *Inherited) close() {
+	for _, l := range []net.Listener{i.Protocol, i.Unix, i.HTTP} {
+		if l != nil {
+			l.Close()
+		}
+	}
 }
 
 // Node is a running logd.
@@ -90,7 +109,9 @@ type Node struct {
 func Start(ctx context.Context, o Options) (*Node, error) {
 	n := newNode(o)
 	if err := n.start(ctx); err != nil {
-		return nil, errors.Join(err, n.release(context.Background()))
+		err = errors.Join(err, n.release(context.Background()))
+		o.Inherited.close() // those that release knows nothing of yet
+		return nil, err
 	}
 	n.group.Go(n.watchCertificates)
 	n.group.Go(n.reload.watchFiles)
@@ -155,14 +176,18 @@ func (n *Node) start(ctx context.Context) error {
 	if err = n.addAuth(c); err != nil {
 		return err
 	}
-	if c.Host != "" {
+	if l := n.o.Inherited.Protocol; l != nil {
+		n.listeners = append(n.listeners, l)
+	} else if c.Host != "" {
 		l, err := n.o.Listen(c.Host)
 		if err != nil {
 			return fmt.Errorf("listen for the protocol (host): %w", err)
 		}
 		n.listeners = append(n.listeners, l)
 	}
-	if c.UnixSocket != "" {
+	if l := n.o.Inherited.Unix; l != nil {
+		n.listeners = append(n.listeners, l)
+	} else if c.UnixSocket != "" {
 		l, err := listenUnix(c)
 		if err != nil {
 			return fmt.Errorf("listen for the protocol (unix-socket): %w", err)
@@ -170,7 +195,10 @@ func (n *Node) start(ctx context.Context) error {
 		n.listeners = append(n.listeners, l)
 	}
 	if c.HTTPHost != "" {
-		if n.httpListener, err = listen(c.HTTPHost); err != nil {
+		if n.httpListener = n.o.Inherited.HTTP; n.httpListener == nil {
+			n.httpListener, err = listen(c.HTTPHost)
+		}
+		if err != nil {
 			return fmt.Errorf("listen for HTTP (http-host): %w", err)
 		}
 		n.web = n.newWeb()

@@ -23,6 +23,17 @@ type unixListener struct {
 	once sync.Once
 }
 
+// Lent returns a listener of somebody else's with its address as clients have it. Its
+// socket stays when it is closed.
+func Lent(l *net.UnixListener) net.Listener {
+	l.SetUnlinkOnClose(false)
+	return lent{l}
+}
+
+type lent struct{ *net.UnixListener }
+
+func (l lent) Addr() net.Addr { return unixAddr(l.UnixListener.Addr().String()) }
+
 // ListenUnix listens at a path with a mode, and with a group unless gid is negative. The
 // socket is never open to more than those: it has no name before it has both. A socket
 // that a process left behind when it ended is replaced.
