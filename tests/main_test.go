@@ -14,6 +14,7 @@
 //	                  in containers, as root
 //	LOGD_CLUSTER_SOAK seconds that things happen to clusters in a random order
 //	LOGD_CLUSTER_GAPS times that the gaps in the answers of a cluster are measured
+//	LOGD_ABUSE        strangers in all the numbers that a server has to bear
 //	LOGD_SEED         seed of everything random, to repeat a run
 //	LOGD_BUILT        a folder with the programs, which are then not built
 package tests

@@ -9,6 +9,7 @@ package tlsconn
 import (
 	"crypto/tls"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -110,6 +111,9 @@ func (u *under) Write(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.held {
+		// TLS itself writes, to answer an update of keys, say. One that brings update after
+		// update would never have to wait, and others would for as long as it goes on.
+		runtime.Gosched()
 		u.extend()
 		return u.Conn.Write(p)
 	}
