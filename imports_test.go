@@ -111,7 +111,7 @@ var mayImport = map[string][]string{
 	"internal/hook":            {},
 	"internal/quantity":        {},
 	"internal/auth":            {"internal/quantity"},
-	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/quantity"},
+	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/setting"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
 		"internal/storage", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
@@ -123,6 +123,9 @@ var mayImport = map[string][]string{
 	"packaging":        {},
 	"internal/exit":    {},
 	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd", "internal/socket"},
+
+	"internal/setting": {"internal/quantity"}, // for settings of any program
+
 	// What the agent writes, and its settings: inputs see neither.
 	"internal/forward/render": {"internal/forward/feed", "internal/batch"},
 

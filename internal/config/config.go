@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/setting"
 )
 
 // Config is the settings of one server. [Default] makes one that is valid;
@@ -226,28 +227,13 @@ const (
 )
 
 // Default returns the settings of a server that was told nothing.
-func Default() Config {
-	var c Config
-	for _, s := range settings {
-		if err := s.set(&c, s.defaults()); err != nil {
-			panic("config: default of " + s.Name + ": " + err.Error())
-		}
-	}
-	return c
-}
+func Default() Config { return settings.Default() }
 
 // Validate reports every setting that is outside its range and every
 // combination that makes no sense, joined by errors.Join, or nil. Each one is
 // an *Error.
 func (c *Config) Validate() error {
-	var problems []error
-	bad := make(map[string]bool)
-	for _, s := range settings {
-		if err := s.check(c); err != nil {
-			problems = append(problems, s.problem(Origin{}, s.quote(s.Value(c)), err))
-			bad[s.Name] = true
-		}
-	}
+	problems, bad := settings.Check(c)
 	return errors.Join(append(problems, combinations(c, Origins{}, bad)...)...)
 }
 
@@ -350,7 +336,7 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 func sameListener(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || anyPort(a) {
+	if errA != nil || errB != nil || setting.AnyPort(a) {
 		return false
 	}
 	numberA, errA := strconv.Atoi(portA)
@@ -385,14 +371,14 @@ func conflict(c *Config, o Origins, key, relation, other, why, limit string) err
 	k, _ := Lookup(key)
 	s, _ := Lookup(other)
 	from := ""
-	if o.of != nil {
+	if o.Known() {
 		from = " (" + o.Of(other).String() + ")"
 	}
 	return &Error{
 		Origin:  o.Of(key),
 		Key:     key,
-		Value:   k.quote(k.Value(c)),
-		Reason:  relation + other + " = " + s.quote(s.Value(c)) + from + ": " + why,
+		Value:   k.Quote(k.Value(c)),
+		Reason:  relation + other + " = " + s.Quote(s.Value(c)) + from + ": " + why,
 		Allowed: k.Allowed() + limit,
 	}
 }

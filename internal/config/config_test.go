@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/logd-dev/logd/internal/setting"
+
 	"github.com/logd-dev/logd/internal/batch"
 )
 
@@ -54,7 +56,7 @@ func TestTable(t *testing.T) {
 		if s.Usage == "" || strings.HasSuffix(s.Usage, ".") {
 			t.Errorf("%s: usage %q is not one line without a full stop", s.Name, s.Usage)
 		}
-		if serviceLink(s.Env(), "tcp://10.0.0.1:1774") || s.Env() == EnvFile {
+		if setting.ServiceLink(envPrefix, s.Env(), "tcp://10.0.0.1:1774") || s.Env() == EnvFile {
 			t.Errorf("%s: its variable %s has another meaning", s.Name, s.Env())
 		}
 		if d := Default(); s.Value(&d) != s.Default {
@@ -95,7 +97,7 @@ func TestSettingSetsItsField(t *testing.T) {
 			t.Fatalf("%s: no sample", s.Name)
 		}
 		c, plain := Default(), Default()
-		if err := s.set(&c, s.split(sample)); err != nil {
+		if err := s.SetTexts(&c, s.Split(sample)); err != nil {
 			t.Errorf("%s = %q: %v", s.Name, sample, err)
 			continue
 		}

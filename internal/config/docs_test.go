@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/setting"
 )
 
 // docs returns docs/configuration.md.
@@ -48,8 +50,8 @@ func TestDocsTables(t *testing.T) {
 			t.Errorf("%s: no meaning", s.Name)
 		}
 	}
-	if len(rows) > len(settings) {
-		t.Errorf("%d rows for %d settings", len(rows), len(settings))
+	if len(rows) > len(Settings()) {
+		t.Errorf("%d rows for %d settings", len(rows), len(Settings()))
 	}
 }
 
@@ -58,8 +60,8 @@ func TestDocsTables(t *testing.T) {
 func TestDocsNames(t *testing.T) {
 	text := docs(t)
 	for _, name := range regexp.MustCompile(`LOGD_[A-Z_]*[A-Z]`).FindAllString(text, -1) {
-		known := name == EnvFile || strings.HasPrefix(name, clientPrefix) || slices.Contains(clientTokens, name) || serviceLink(name, "tcp://10.0.0.1:1774")
-		for _, s := range settings {
+		known := name == EnvFile || strings.HasPrefix(name, clientPrefix) || slices.Contains(clientTokens, name) || setting.ServiceLink(envPrefix, name, "tcp://10.0.0.1:1774")
+		for _, s := range Settings() {
 			known = known || s.Env() == name
 		}
 		if !known {
@@ -73,7 +75,7 @@ func TestDocsNames(t *testing.T) {
 			continue
 		}
 		c := Default()
-		if err := entries[0].setting.set(&c, entries[0].texts); err != nil {
+		if err := mustLookup(t, entries[0].Name).SetTexts(&c, entries[0].Texts); err != nil {
 			t.Errorf("%s: %v", m[0], err)
 		}
 	}
@@ -84,7 +86,7 @@ func TestDocsNames(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range settings {
+	for _, s := range Settings() {
 		if !strings.Contains(text, "**"+s.Name+"**") {
 			t.Errorf("there is no advice on %s", s.Name)
 		}
@@ -117,7 +119,7 @@ func TestDocsMessages(t *testing.T) {
 	text := docs(t)
 	_, problems := decode(file.Name, []byte("\n\nbach-size = \"64KiB\""))
 	partitions, _ := Lookup("partitions")
-	problems = append(problems, partitions.problem(at(7), "0", partitions.set(new(Config), []string{"0"})))
+	problems = append(problems, partitions.Problem(at(7), "0", partitions.SetTexts(new(Config), []string{"0"})))
 	_, _, err := Load(Sources{Env: []string{"LOGD_TIMEOUT=15"}})
 	for _, p := range append(problems, err) {
 		if !strings.Contains(text, "\n    logd: "+p.Error()+"\n") {

@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/logd-dev/logd/internal/setting"
+)
 
 // Durability says in one sentence what these settings promise of batches that
 // were acknowledged.
@@ -22,11 +26,11 @@ func (c *Config) Durability() string {
 	interval := max(c.FlushInterval, shortest)
 	switch timed := c.FlushInterval >= 0; {
 	case count != "" && timed:
-		return survive + count + ", if not older than " + formatDuration(interval)
+		return survive + count + ", if not older than " + setting.FormatDuration(interval)
 	case count != "":
 		return survive + count
 	case timed:
-		return survive + "those of the last " + formatDuration(interval)
+		return survive + "those of the last " + setting.FormatDuration(interval)
 	default:
 		return survive + "any that the operating system has not yet written by itself"
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/logd-dev/logd/internal/setting"
 )
 
 func TestNearest(t *testing.T) {
@@ -13,7 +15,7 @@ func TestNearest(t *testing.T) {
 		{"bach-size", "batch-size"}, {"batchsizes", "batch-size"}, {"batch", ""},
 		{"hots", "host"}, {"topcs", "topics"}, {"x", ""}, {"", ""},
 	} {
-		if got := nearest(test.name); got != test.want {
+		if got := settings.Nearest(test.name); got != test.want {
 			t.Errorf("nearest(%q) = %q, want %q", test.name, got, test.want)
 		}
 	}
@@ -50,6 +52,21 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
+// decode returns what a file says of settings.
+func decode(path string, data []byte) ([]setting.Pair, []error) {
+	parts, problems := setting.Decode(path, data, settings, nil)
+	return parts[0].Pairs, problems
+}
+
+func mustLookup(t *testing.T, name string) Setting {
+	t.Helper()
+	s, ok := Lookup(name)
+	if !ok {
+		t.Fatalf("%s is no setting", name)
+	}
+	return s
+}
+
 // fileConfig returns the settings that a file makes of the default ones, and
 // whether it is accepted.
 func fileConfig(t *testing.T, text string) (Config, bool) {
@@ -62,10 +79,10 @@ func fileConfig(t *testing.T, text string) (Config, bool) {
 	}
 	c := Default()
 	for _, e := range entries {
-		if e.line < 1 || e.line > 1+strings.Count(text, "\n") {
-			t.Errorf("%q: %s is on line %d", text, e.setting.Name, e.line)
+		if e.Line < 1 || e.Line > 1+strings.Count(text, "\n") {
+			t.Errorf("%q: %s is on line %d", text, e.Name, e.Line)
 		}
-		if err := e.setting.set(&c, e.texts); err != nil {
+		if err := mustLookup(t, e.Name).SetTexts(&c, e.Texts); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -92,7 +109,7 @@ func tomlLiteral(s Setting, c *Config) string {
 		return text
 	case Names, Hosts, Addresses:
 		var items []string
-		for _, name := range s.texts(c) {
+		for _, name := range s.Texts(c) {
 			items = append(items, literal(name))
 		}
 		return "[" + strings.Join(items, ", ") + "]"

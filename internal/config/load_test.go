@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/logd-dev/logd/internal/setting"
 )
 
 // write makes a file in the current folder, which is a test's own.
@@ -78,12 +80,12 @@ func TestLoadEverySetting(t *testing.T) {
 	flags := make(map[string][]string)
 	for _, s := range Settings() {
 		sample := samples[s.Name]
-		if err := s.set(&want, s.split(sample)); err != nil {
+		if err := s.SetTexts(&want, s.Split(sample)); err != nil {
 			t.Fatal(err)
 		}
 		env = append(env, s.Env()+"="+sample)
 		flags[s.Name] = []string{sample}
-		toml.WriteString(s.Name + " = " + s.quote(sample) + "\n")
+		toml.WriteString(s.Name + " = " + s.Quote(sample) + "\n")
 	}
 	if err := want.Validate(); err != nil {
 		t.Fatalf("the samples are not valid: %v", err)
@@ -168,7 +170,7 @@ func TestLoadMissingFile(t *testing.T) {
 		t.Error("a folder was read as a file")
 	}
 	large := filepath.Join(t.TempDir(), "large.toml")
-	write(t, large, strings.Repeat("#", maxFile+1))
+	write(t, large, strings.Repeat("#", setting.MaxFile+1))
 	if _, _, err = Load(Sources{File: large}); err == nil || !strings.HasSuffix(err.Error(), "larger than 1MiB") {
 		t.Errorf("a file above the limit: %v", err)
 	}

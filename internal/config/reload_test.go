@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/setting"
 )
 
 func TestReload(t *testing.T) {
@@ -40,10 +42,10 @@ func TestReload(t *testing.T) {
 func TestReloadIfSet(t *testing.T) {
 	before := settings
 	defer func() { settings = before }()
-	settings = []Setting{{
+	settings = setting.NewTable("logd", envPrefix, []Setting{{
 		Name: "delete-hook", Kind: Program, Change: AtReloadIfSet,
-		value: field(func(c *Config) *string { return &c.DeleteHook }, program),
-	}}
+		Field: field(func(c *Config) *string { return &c.DeleteHook }, program),
+	}})
 	for _, test := range []struct {
 		old, wanted, merged string
 	}{
@@ -63,7 +65,7 @@ func TestReloadIfSet(t *testing.T) {
 // TestReloadOfAll: every setting that a reload can change can be copied, from its
 // default to itself and to another value.
 func TestReloadOfAll(t *testing.T) {
-	for _, s := range settings {
+	for _, s := range Settings() {
 		old, wanted := Default(), Default()
 		switch s.Kind {
 		case Hosts, Names:

@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// parseDuration parses a duration as package time does, and says what most
+// ParseDuration parses a duration as package time does, and says what most
 // often is wrong.
-func parseDuration(text string) (time.Duration, error) {
+func ParseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err == nil {
 		return d, nil
@@ -26,8 +26,8 @@ func parseDuration(text string) (time.Duration, error) {
 	return 0, errors.New("not a duration such as 15s")
 }
 
-// formatDuration is d.String without the zeros at its end: 1h, not 1h0m0s.
-func formatDuration(d time.Duration) string {
+// FormatDuration is d.String without the zeros at its end: 1h, not 1h0m0s.
+func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"strconv"
@@ -53,6 +53,17 @@ func (o Origin) String() string {
 type Origins struct {
 	of   map[string]Origin
 	file string
+}
+
+// Known reports whether these are origins of settings that were loaded.
+func (o Origins) Known() bool { return o.of != nil }
+
+// Set says where a setting's value came from.
+func (o *Origins) Set(name string, from Origin) {
+	if o.of == nil {
+		o.of = make(map[string]Origin)
+	}
+	o.of[name] = from
 }
 
 // Of returns the origin of the setting with the given name.

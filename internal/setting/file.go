@@ -1,11 +1,13 @@
-package config
+package setting
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -16,51 +18,72 @@ import (
 	"github.com/logd-dev/logd/internal/quantity"
 )
 
-// maxFile is the size of the largest configuration file, in bytes.
-const maxFile = 1 << 20
+// MaxFile is the size of the largest configuration file, in bytes.
+const MaxFile = 1 << 20
 
 // byteOrderMark is what some editors put before a text in UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// pair is one key of a file and its value as texts.
-type pair struct {
-	setting Setting
-	texts   []string
-	written string // the value for error messages
-	line    int
+// Pair is one key of a file and its value as texts.
+type Pair struct {
+	Name    string
+	Texts   []string
+	Written string // the value for messages
+	Line    int
 }
 
-// readFile reads the file at path, which may be maxFile bytes long.
-func readFile(path string) ([]byte, error) {
+// Part is a table of a file: the settings of one part of a program.
+type Part struct {
+	Kind  string // its name in the file; empty for the top
+	Line  int    // of the header
+	Pairs []Pair
+}
+
+// Words are the names of settings, as a [Table] has them.
+type Words interface {
+	// kind returns the kind of the setting with that name.
+	kind(name string) (Kind, bool)
+	// problem is Setting.Problem of that setting.
+	problem(name string, o Origin, written string, reason error) error
+	// unknown is the reason why a word that names no setting is refused.
+	unknown(what, name string) string
+}
+
+// ReadFile reads the configuration file at path, which may be MaxFile bytes long.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %s", path, quantity.FormatSize(maxFile))
+	if len(data) > MaxFile {
+		return nil, fmt.Errorf("%s: larger than %s", path, quantity.FormatSize(MaxFile))
 	}
 	return bytes.TrimPrefix(data, byteOrderMark), nil
 }
 
-// decode reads a file's contents. path is for messages alone. The entries are
-// those whose keys are settings and whose values have the right type; the
-// problems are all others.
+// Decode reads a file's contents. path is for messages alone. The first of the parts is
+// the top of the file, with the settings top; the others are, in the order in which they
+// stand there, those under [[headers]] that are in tables, with the settings there. Their
+// pairs are the keys that are settings and whose values have the right type; the problems
+// are all others.
 //
 // Package toml checks the syntax, keys that are there twice included; its
 // parser then gives each key with its line, which decoding into a struct or a
 // map would lose.
-func decode(path string, data []byte) (entries []pair, problems []error) {
+func Decode(path string, data []byte, top Words, tables map[string]Words) (parts []Part, problems []error) {
+	parts = []Part{{}}
 	if err := toml.Unmarshal(data, new(map[string]any)); err != nil {
-		return nil, []error{syntaxError(path, data, err)}
+		return parts, []error{syntaxError(path, data, err, top, tables)}
 	}
 	var p unstable.Parser
 	p.Reset(data)
 	line, seen := 1, 0 // the line of data[seen]
+	words := top
 	for p.NextExpression() {
 		x := p.Expression()
 		name, at := keyName(x.Key())
@@ -68,57 +91,76 @@ func decode(path string, data []byte) (entries []pair, problems []error) {
 		seen = at
 		origin := Origin{Source: FromFile, Name: path, Line: line}
 		if x.Kind != unstable.KeyValue {
-			// What follows belongs to the table, so the rest says nothing.
-			return entries, append(problems, &Error{Origin: origin, Key: "[" + name + "]",
-				Reason: "unknown table; settings stand at the top of the file, outside of tables"})
+			if words = tables[name]; words == nil || x.Kind != unstable.ArrayTable {
+				// What follows belongs to the table, so the rest says nothing.
+				return parts, append(problems, &Error{Origin: origin, Key: "[" + name + "]", Reason: unknownTable(name, tables)})
+			}
+			parts = append(parts, Part{Kind: name, Line: line})
+			continue
 		}
 		written := source(&p, x.Value())
-		s, ok := Lookup(name)
+		kind, ok := words.kind(name)
 		if !ok {
-			problems = append(problems, &Error{Origin: origin, Key: name, Value: written, Reason: unknown("key", name)})
+			reason := words.unknown("key", name)
+			if _, misplaced := top.kind(name); misplaced {
+				reason = "not a setting of [[" + parts[len(parts)-1].Kind + "]]; it stands at the top of the file, before the first [[header]]"
+			}
+			problems = append(problems, &Error{Origin: origin, Key: name, Value: written, Reason: reason})
 			continue
 		}
-		texts, err := tomlTexts(s.Kind, x.Value())
+		texts, err := tomlTexts(kind, x.Value())
 		if err != nil {
-			problems = append(problems, s.problem(origin, written, err))
+			problems = append(problems, words.problem(name, origin, written, err))
 			continue
 		}
-		entries = append(entries, pair{setting: s, texts: texts, written: written, line: line})
+		part := &parts[len(parts)-1]
+		part.Pairs = append(part.Pairs, Pair{Name: name, Texts: texts, Written: written, Line: line})
 	}
 	if err := p.Error(); err != nil {
-		problems = append(problems, syntaxError(path, data, err))
+		problems = append(problems, syntaxError(path, data, err, top, tables))
 	}
-	return entries, problems
+	return parts, problems
 }
 
-func syntaxError(path string, data []byte, err error) error {
+// unknownTable is the reason why a table is refused.
+func unknownTable(name string, tables map[string]Words) string {
+	if tables[name] != nil {
+		return "write [[" + name + "]]: there may be several"
+	}
+	if len(tables) == 0 {
+		return "unknown table; settings stand at the top of the file, outside of tables"
+	}
+	return "unknown table; settings stand at the top of the file or under [[" + strings.Join(slices.Sorted(maps.Keys(tables)), "]], [[") + "]]"
+}
+
+func syntaxError(path string, data []byte, err error, top Words, tables map[string]Words) error {
 	if de := (*toml.DecodeError)(nil); errors.As(err, &de) {
 		line, column := de.Position()
 		reason := "not TOML: " + oneLine(strings.TrimPrefix(de.Error(), "toml: "))
-		if s, written, ok := settingOn(data, line); ok {
-			return s.problem(Origin{Source: FromFile, Name: path, Line: line}, written, fmt.Errorf("%s; %s is wanted", reason, s.Kind.toml()))
+		if name, written, ok := keyOn(data, line); ok {
+			for _, words := range append([]Words{top}, slices.Collect(maps.Values(tables))...) {
+				if kind, ok := words.kind(name); ok {
+					return words.problem(name, Origin{Source: FromFile, Name: path, Line: line}, written, fmt.Errorf("%s; %s is wanted", reason, kind.toml()))
+				}
+			}
 		}
 		return fmt.Errorf("%s:%d:%d: %s", path, line, column, reason)
 	}
 	return fmt.Errorf("%s: not TOML: %s", path, oneLine(err.Error()))
 }
 
-// settingOn returns the setting whose key a line begins with, and what is
-// written for its value, if it is the line alone that is wrong.
-func settingOn(data []byte, line int) (s Setting, written string, ok bool) {
+// keyOn returns the key that a line begins with, and what is written for its value, if it
+// is the line alone that is wrong.
+func keyOn(data []byte, line int) (key, written string, ok bool) {
 	for range line - 1 {
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
 	text, _, _ := bytes.Cut(data, []byte("\n"))
 	if toml.Unmarshal(text, new(map[string]any)) == nil {
-		return s, "", false
+		return "", "", false
 	}
 	key, value, ok := strings.Cut(string(text), "=")
-	if !ok {
-		return s, "", false
-	}
-	s, ok = Lookup(strings.Trim(strings.TrimSpace(key), `"'`))
-	return s, shorten(oneLine(strings.TrimSpace(value))), ok
+	return strings.Trim(strings.TrimSpace(key), `"'`), Shorten(oneLine(strings.TrimSpace(value))), ok
 }
 
 // oneLine puts a space for each line end and other control character, which a
@@ -143,7 +185,7 @@ func keyName(parts unstable.Iterator) (name string, at int) {
 		}
 		words = append(words, bare(string(n.Data)))
 	}
-	return shorten(strings.Join(words, ".")), at
+	return Shorten(strings.Join(words, ".")), at
 }
 
 // bare returns a name as it is where it needs no quotes, and else in quotes.
@@ -159,7 +201,7 @@ func bare(name string) string {
 // an error if it has another type than such a setting takes.
 func tomlTexts(k Kind, v *unstable.Node) ([]string, error) {
 	switch {
-	case k.many() && v.Kind == unstable.Array:
+	case k.Many() && v.Kind == unstable.Array:
 		texts := []string{}
 		for it := v.Children(); it.Next(); {
 			if it.Node().Kind != unstable.String {
@@ -185,7 +227,7 @@ func tomlTexts(k Kind, v *unstable.Node) ([]string, error) {
 			return nil, errors.New("not a size such as 64KiB")
 		}
 		return []string{strconv.FormatInt(n, 10)}, nil
-	case !k.many() && k != Switch && k != Number && v.Kind == unstable.String:
+	case !k.Many() && k != Switch && k != Number && v.Kind == unstable.String:
 		return []string{string(v.Data)}, nil
 	}
 	return nil, fmt.Errorf("%s where %s is wanted", describe(v.Kind), k.toml())
@@ -228,34 +270,43 @@ func describe(k unstable.Kind) string {
 func source(p *unstable.Parser, v *unstable.Node) string {
 	switch v.Kind {
 	case unstable.String:
-		return shorten(strconv.Quote(string(v.Data)))
+		return Shorten(strconv.Quote(string(v.Data)))
 	case unstable.Array:
 		var items []string
 		for it := v.Children(); it.Next() && len(items) < maxShown; {
 			items = append(items, source(p, it.Node()))
 		}
-		return shorten("[" + strings.Join(items, ", ") + "]")
+		return Shorten("[" + strings.Join(items, ", ") + "]")
 	case unstable.InlineTable:
 		return "{…}"
 	default:
-		return shorten(string(p.Raw(v.Raw)))
+		return Shorten(string(p.Raw(v.Raw)))
 	}
 }
 
-// unknown is the reason why a word that names no setting is refused.
-func unknown(what, name string) string {
-	if near := nearest(name); near != "" {
+func (t *Table[C]) kind(name string) (Kind, bool) {
+	s, ok := t.Lookup(name)
+	return s.Kind, ok
+}
+
+func (t *Table[C]) problem(name string, o Origin, written string, reason error) error {
+	s, _ := t.Lookup(name)
+	return s.Problem(o, written, reason)
+}
+
+func (t *Table[C]) unknown(what, name string) string {
+	if near := t.Nearest(name); near != "" {
 		return "unknown " + what + "; did you mean " + near + "?"
 	}
-	return "unknown " + what + "; logd config show lists all settings"
+	return "unknown " + what + "; " + t.program + " config show lists all settings"
 }
 
-// nearest returns the name of the setting that was probably meant by name, or
+// Nearest returns the name of the setting that was probably meant by name, or
 // "" if none is near.
-func nearest(name string) string {
+func (t *Table[C]) Nearest(name string) string {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	best, least := "", min(3, len(name)/2+1) // as many mistakes are too many
-	for _, s := range settings {
+	for _, s := range t.settings {
 		if d := distance(name, s.Name); d < least {
 			best, least = s.Name, d
 		}

@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"testing"
@@ -10,8 +10,8 @@ func TestFormatDuration(t *testing.T) {
 		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m",
 		10*time.Hour + 10*time.Second: "10h0m10s", -time.Minute: "-1m", 1500 * time.Millisecond: "1.5s", 20 * time.Minute: "20m",
 	} {
-		if got := formatDuration(d); got != want {
-			t.Errorf("formatDuration(%d) = %q, want %q", d, got, want)
+		if got := FormatDuration(d); got != want {
+			t.Errorf("FormatDuration(%d) = %q, want %q", d, got, want)
 		}
 	}
 }
@@ -23,9 +23,9 @@ func FuzzDuration(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if d, err := parseDuration(text); err == nil {
-			if again, err := parseDuration(formatDuration(d)); again != d || err != nil {
-				t.Errorf("parseDuration(%q) = %d, written as %q, which is %d, %v", text, d, formatDuration(d), again, err)
+		if d, err := ParseDuration(text); err == nil {
+			if again, err := ParseDuration(FormatDuration(d)); again != d || err != nil {
+				t.Errorf("ParseDuration(%q) = %d, written as %q, which is %d, %v", text, d, FormatDuration(d), again, err)
 			}
 		}
 	})
