@@ -3,7 +3,6 @@ package config
 import (
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +59,7 @@ func TestDocsTables(t *testing.T) {
 func TestDocsNames(t *testing.T) {
 	text := docs(t)
 	for _, name := range regexp.MustCompile(`LOGD_[A-Z_]*[A-Z]`).FindAllString(text, -1) {
-		known := name == EnvFile || strings.HasPrefix(name, clientPrefix) || slices.Contains(clientTokens, name) || setting.ServiceLink(envPrefix, name, "tcp://10.0.0.1:1774")
+		known := name == EnvFile || !ours(name) || setting.ServiceLink(envPrefix, name, "tcp://10.0.0.1:1774")
 		for _, s := range Settings() {
 			known = known || s.Env() == name
 		}

@@ -68,15 +68,24 @@ func Load(src Sources) (Config, Origins, error) {
 // runs logd is not to have it stop at them.
 const hookPrefix = envPrefix + "HOOK_"
 
-// clientPrefix begins the names of log-cli's variables, and clientTokens are some more:
-// who uses both programs is not to have logd stop at them.
-const clientPrefix = envPrefix + "CLI_"
+// clientPrefix begins the names of log-cli's variables, and clientTokens are some more;
+// agentPrefix begins those of log-forwarder: who uses several programs is not to have logd
+// stop at them.
+const (
+	clientPrefix = envPrefix + "CLI_"
+	agentPrefix  = envPrefix + "FORWARDER_"
+)
 
 var clientTokens = []string{envPrefix + "TOKEN", envPrefix + "TOKEN_FILE"}
 
 // ours reports whether a variable may be a setting of the server.
 func ours(name string) bool {
-	return !strings.HasPrefix(name, hookPrefix) && !strings.HasPrefix(name, clientPrefix) && !slices.Contains(clientTokens, name)
+	for _, prefix := range []string{hookPrefix, clientPrefix, agentPrefix} {
+		if strings.HasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return !slices.Contains(clientTokens, name)
 }
 
 func inherited(l *setting.Loader[Config], sockets map[string]string) {

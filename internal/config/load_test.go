@@ -401,6 +401,7 @@ func TestLoadGood(t *testing.T) {
 		{"zero duration", `retention-age = "0"`, nil, func(*Config) {}},
 		{"quoted key", `"timeout" = "1s"`, nil, func(c *Config) { c.Timeout = time.Second }},
 		{"the client's server", "", []string{"LOGD_CLI_HOST=elsewhere:1774"}, func(*Config) {}},
+		{"settings of the agent", "", []string{"LOGD_FORWARDER_TOPIC=app", "LOGD_FORWARDER_HOST=elsewhere:1774,b:1774", "LOGD_FORWARDER_X="}, func(*Config) {}},
 		{"a service called logd in Kubernetes", "", []string{
 			"LOGD_SERVICE_HOST=10.0.0.1", "LOGD_SERVICE_PORT=1774", "LOGD_SERVICE_PORT_HTTP=1775", "LOGD_PORT=tcp://10.0.0.1:1774",
 			"LOGD_PORT_1774_TCP=tcp://10.0.0.1:1774", "LOGD_PORT_1774_TCP_PROTO=tcp"}, func(*Config) {}},
