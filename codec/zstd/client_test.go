@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
@@ -270,6 +271,70 @@ func TestServersWithoutHello(t *testing.T) {
 		if got := strings.Join(heard, ", "); got != "HELLO 1 codecs=s2,zstd, PING, PING" {
 			t.Errorf("%q: the server has heard %s", answer, got)
 		}
+	}
+}
+
+// TestGreetsAfterAll: a server that was taken for one without HELLO, and has a compressed
+// batch, is greeted after all; once for each read, if it goes on to hang up on that.
+func TestGreetsAfterAll(t *testing.T) {
+	const refusal = "ERR unsupported codec\r\n"
+	packed := codec.NewS2().Encode(nil, []byte("MSG 2\r\nok\r\n"))
+	h := batch.Header{Size: int64(len(packed)), CRC: batch.Checksum(packed), Topic: []byte("t"), Messages: 1, Codec: "s2"}
+	good := append(batch.AppendHeader([]byte("OK 0 1\r\n"), &h), packed...)
+	for _, tc := range []struct {
+		name   string
+		greets int // the first connection that HELLO is answered on
+		wait   time.Duration
+		heard  string
+	}{
+		{"answers the next", 2, 0, "0 HELLO, 1 PING, 1 READ, 2 HELLO, 2 READ"},
+		{"answers the next, read that waits", 2, time.Minute, "0 HELLO, 1 PING, 1 READ, 2 HELLO, 2 READ"},
+		{"hangs up on all", 99, 0, "0 HELLO, 1 PING, 1 READ, 2 HELLO, 3 READ"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var heard []string
+			c := oldServer(t, func(number int, in *bufio.Reader, out io.Writer) {
+				answer := []byte(refusal)
+				for {
+					request, err := in.ReadString('\n')
+					if err != nil {
+						return
+					}
+					command, _, _ := strings.Cut(strings.TrimSpace(request), " ")
+					mu.Lock()
+					heard = append(heard, fmt.Sprint(number, " ", command))
+					mu.Unlock()
+					switch {
+					case command == "PING":
+						io.WriteString(out, "OK\r\n")
+					case command != "HELLO":
+						out.Write(answer)
+					case number < tc.greets:
+						return
+					default:
+						answer = good
+						io.WriteString(out, "MOK 12\r\nVersion: 1\r\n\r\n")
+					}
+				}
+			})
+			if err := c.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			res, err := c.Read(t.Context(), "t", 0, logd.ReadOptions{Wait: tc.wait})
+			if tc.greets == 99 {
+				if !errors.Is(err, logd.ErrUnsupportedCodec) {
+					t.Errorf("Read: %v", err)
+				}
+			} else if err != nil || len(res.Batches) != 1 || string(res.Batches[0].Data()) != "MSG 2\r\nok\r\n" {
+				t.Errorf("Read: %+v, %v", res, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if got := strings.Join(heard, ", "); got != tc.heard {
+				t.Errorf("the server has heard %s, want %s", got, tc.heard)
+			}
+		})
 	}
 }
 

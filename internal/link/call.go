@@ -56,6 +56,7 @@ type request struct {
 	asks    bool // and was sent for that alone
 	repeats bool // it does no harm to send the request again, to this server or another one
 	waited  bool // the caller does nothing but wait for the answer
+	greeted bool // it has had the server be greeted: see greetAnew
 }
 
 // progress is how far a call has come. It is guarded by conn.mu until the call is

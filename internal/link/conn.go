@@ -43,6 +43,7 @@ type conn struct {
 	opts    *Options
 	servers *Servers
 	alone   bool   // see Link.alone
+	greeted bool   // the server has answered HELLO
 	proved  func() // called once, at the first answer of a server that serves
 	reader  replyReader
 	gone    chan struct{} // closed by the Link, after run and all that follows it
@@ -91,10 +92,10 @@ type conn struct {
 	rest     net.Buffers // what WriteTo has left of bufs; a field so as not to escape
 }
 
-func newConn(nc net.Conn, addr string, l *Link, proved func()) *conn {
+func newConn(nc dialed, l *Link, proved func()) *conn {
 	cn := &conn{
-		nc: nc, addr: addr, opts: &l.opts, servers: l.servers, number: made.Add(1), alone: l.alone, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
-		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: socketOf(nc),
+		nc: nc.Conn, addr: nc.addr, greeted: nc.greeted, opts: &l.opts, servers: l.servers, number: made.Add(1), alone: l.alone, proved: proved, gone: make(chan struct{}), limited: make(chan struct{}), lastUsed: time.Now(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), quiet: socketOf(nc.Conn),
 	}
 	cn.reader = replyReader{br: bufio.NewReaderSize(armingReader{cn}, readChunk), opts: &l.opts}
 	return cn

@@ -148,9 +148,9 @@ func (l *Link) rounds(ctx context.Context, e *effort) error {
 		if err := l.pause(ctx, e); err != nil {
 			return l.orClosed(err)
 		}
-		nc, addr, err := l.tryAll(ctx)
+		nc, err := l.tryAll(ctx)
 		if err == nil {
-			if err = l.adopt(e, nc, addr); err != nil {
+			if err = l.adopt(e, nc); err != nil {
 				nc.Close()
 			}
 			return err
@@ -215,8 +215,15 @@ func (l *Link) pause(ctx context.Context, e *effort) error {
 	}
 }
 
+// dialed is a new connection.
+type dialed struct {
+	net.Conn
+	addr    string
+	greeted bool // the server has answered HELLO
+}
+
 // tryAll tries every address once.
-func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
+func (l *Link) tryAll(ctx context.Context) (dialed, error) {
 	var reasons Errors
 	l.mu.Lock()
 	first := l.addr
@@ -228,7 +235,7 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 			l.mu.Lock()
 			l.addr = slices.Index(all, addr)
 			l.mu.Unlock()
-			return nc, addr, nil
+			return nc, nil
 		}
 		if ctx.Err() == nil {
 			l.servers.lost(addr)
@@ -236,12 +243,12 @@ func (l *Link) tryAll(ctx context.Context) (net.Conn, string, error) {
 		reasons = append(reasons, err)
 	}
 	if !slices.ContainsFunc(reasons, func(err error) bool { return !hopeless(err) }) {
-		return nil, "", reasons // nothing that time would mend
+		return dialed{}, reasons // nothing that time would mend
 	}
-	return nil, "", fmt.Errorf("%w: %w", ErrConnect, reasons)
+	return dialed{}, fmt.Errorf("%w: %w", ErrConnect, reasons)
 }
 
-func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
+func (l *Link) dial(ctx context.Context, addr string) (dialed, error) {
 	limit := l.opts.ConnectTimeout
 	if p := l.servers.Patience(); p > 0 && (limit < 0 || p < limit) {
 		limit = p
@@ -253,12 +260,13 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	nc, err := l.enter(ctx, addr, limit)
 	if err != nil || l.opts.Codecs == "" || !l.servers.greets(addr) {
-		return nc, err
+		return dialed{nc, addr, false}, err
 	}
-	if err := l.greet(ctx, nc); err != nil {
+	known, err := l.greet(ctx, nc)
+	if err != nil {
 		nc.Close()
 		if _, refused := err.(*protocol.Error); refused || ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", addr, err)
+			return dialed{}, fmt.Errorf("%s: %w", addr, err)
 		}
 		// It may be of the 0.3 line, and close the connection on what it does not know: if
 		// it is there at all.
@@ -266,9 +274,9 @@ func (l *Link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		if err == nil {
 			l.servers.plain(addr)
 		}
-		return nc, err
+		return dialed{nc, addr, false}, err
 	}
-	return nc, nil
+	return dialed{nc, addr, known}, nil
 }
 
 // enter opens a connection within the limit, and shows who the client is.
@@ -369,7 +377,7 @@ func (l *Link) proved() {
 // adopt makes nc the Link's connection, unless the effort that made it was
 // given up: another may have a connection by now, and there is only one. With an error
 // nc is still its caller's.
-func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
+func (l *Link) adopt(e *effort, nc dialed) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -378,8 +386,8 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 	case l.connecting != e:
 		return context.Canceled
 	}
-	proved := false
-	cn := newConn(nc, addr, l, func() {
+	proved, addr := false, nc.addr
+	cn := newConn(nc, l, func() {
 		proved = true
 		l.proved()
 		l.servers.answered(addr)
@@ -392,7 +400,7 @@ func (l *Link) adopt(e *effort, nc net.Conn, addr string) error {
 		l.opts.Logger.Debug("connected", slog.String("remote", addr))
 		l.opts.OnConnect(addr)
 		reason := cn.run()
-		own := slices.ContainsFunc([]error{errIdle, errAbandoned, errLeft, errDropped, ErrClosed}, func(own error) bool { return errors.Is(reason, own) })
+		own := slices.ContainsFunc([]error{errIdle, errAbandoned, errLeft, errDropped, errUngreeted, ErrClosed}, func(own error) bool { return errors.Is(reason, own) })
 		if !own {
 			l.servers.lost(addr)
 		}

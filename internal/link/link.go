@@ -224,7 +224,7 @@ func (l *Link) attempt(ctx context.Context, cl *Call) (f *Failure, mine bool) {
 }
 
 // try is attempt, once. With again the call is ready to be sent anew: a read that was
-// lost to another one.
+// lost to another one, or for which the server is to be greeted.
 func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure *Failure, mine bool) {
 	const maxLost = 10
 	kind := cl.kind
@@ -247,7 +247,7 @@ func (l *Link) try(ctx context.Context, cl *Call, try int) (again bool, failure 
 		cl.err = ctx.Err() // which is what has ended the connection
 	}
 	if cl.err != nil {
-		if try < maxLost && cl.lostToAnother() {
+		if try < maxLost && (cl.lostToAnother() || cn.greetAnew(cl)) {
 			cl.again()
 			return true, nil, true
 		}
