@@ -10,6 +10,7 @@ import (
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -143,8 +144,13 @@ func (d *delivery) resolve(ctx context.Context) error {
 	return nil
 }
 
-// find looks for a batch behind the last one that is known to be stored.
+// find looks for a batch behind the last one that is known to be stored. It may be
+// there compressed or not, whatever raw is: see deliver.
 func (d *delivery) find(ctx context.Context, raw []byte) (offset int64, found bool, err error) {
+	data, err := d.data(raw)
+	if err != nil {
+		return 0, false, err
+	}
 	for next := d.next; ; {
 		res, err := d.client.Read(ctx, d.topic, next, logd.ReadOptions{})
 		if err != nil && cli.ExitCode(err) == exit.Temporary {
@@ -155,8 +161,8 @@ func (d *delivery) find(ctx context.Context, raw []byte) (offset int64, found bo
 		}
 		for i := range res.Batches {
 			b := &res.Batches[i]
-			// The last one that was answered may have the same bytes.
-			if b.Offset != d.last && bytes.Equal(b.Raw(), raw) {
+			// The last one that was answered may have the same messages.
+			if b.Offset != d.last && bytes.Equal(b.Data(), data) {
 				offset, found = b.Offset, true
 				break
 			}
@@ -170,7 +176,40 @@ func (d *delivery) find(ctx context.Context, raw []byte) (offset int64, found bo
 	}
 }
 
-// deliver sends what waits, one batch after another.
+// maxUnpacked is how large the data of a compressed batch may be: as the client has it
+// for what it reads.
+const maxUnpacked = 64 << 20
+
+// data returns the messages of a batch, unpacked.
+func (d *delivery) data(raw []byte) ([]byte, error) {
+	h, n, err := batch.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	data := raw[n-h.Size:]
+	if h.Codec != "" {
+		d.unpacked, err = d.unpacker.Unpack(h.Codec, d.unpacked[:0], data, h.Messages, maxUnpacked)
+		data = d.unpacked
+	}
+	return data, err
+}
+
+// bodies calls f with each message of a batch.
+func (d *delivery) bodies(raw []byte, f func(body []byte) error) error {
+	data, err := d.data(raw)
+	if err != nil {
+		return err
+	}
+	for m := (batch.Messages{Data: data}); m.Next(); {
+		if err := f(m.Body()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver sends what waits, one batch after another, each as it was before it was
+// compressed: the server that is there now may not know the codec.
 func (d *delivery) deliver(ctx context.Context) error {
 	var b logd.Batch
 	for len(d.spool.kept) > 0 {
@@ -179,7 +218,7 @@ func (d *delivery) deliver(ctx context.Context) error {
 			return err
 		}
 		b.Reset()
-		if err := bodies(raw, func(body []byte) error { b.Add(body); return nil }); err != nil {
+		if err := d.bodies(raw, func(body []byte) error { b.Add(body); return nil }); err != nil {
 			return err
 		}
 		offset, err := d.client.Append(ctx, d.topic, &b)
@@ -213,7 +252,7 @@ func (d *delivery) handOver() {
 	if d.batch.Messages() == 0 {
 		return
 	}
-	err := bodies(d.batch.Raw(d.topic), func(body []byte) error {
+	err := d.bodies(d.batch.Raw(d.topic), func(body []byte) error {
 		_, err := d.writer.Write(body) // which has room for a batch
 		return err
 	})

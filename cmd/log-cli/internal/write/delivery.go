@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/codec"
 )
 
 // sender delivers messages to a topic. It prints where each batch is stored, and
@@ -43,6 +44,9 @@ type delivery struct {
 	writer *logd.Writer // nil while the server is away
 	batch  logd.Batch   // being filled while the server is away
 	pushed int64        // how many messages there were at the last push
+
+	unpacker codec.Unpacker // of compressed batches that waited
+	unpacked []byte         // memory for what it makes
 
 	// Guarded by mu.
 	lost  error // why the server is away

@@ -11,6 +11,8 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/backlog"
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/logdtest"
 	"github.com/logd-dev/logd/logdtest/script"
 )
@@ -83,6 +85,33 @@ func TestResolveLooksForEach(t *testing.T) {
 				t.Errorf("%+v: %s", tt, got)
 			}
 		}
+	}
+}
+
+// A compressed batch that waited is sent as it was before that, and is the same batch
+// when it is looked for.
+func TestResolveFindsWhatWasPacked(t *testing.T) {
+	client := logdtest.Start(t).Client(t)
+	d := &delivery{ledger: ledger{client: client, topic: "t", life: t.Context()}, last: -1}
+	var plain logd.Batch
+	plain.Add([]byte("one"))
+	plain.Add([]byte("two"))
+	raw := plain.Raw("t")
+	h, n, err := batch.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := codec.NewS2().Encode(nil, raw[n-h.Size:])
+	h.Codec, h.Size, h.CRC = codec.S2, int64(len(packed)), batch.Checksum(packed)
+	d.keep(kept{first: 1, messages: 2, unknown: true}, append(batch.AppendHeader(nil, &h), packed...), errAway)
+	if _, err := client.Append(t.Context(), "t", &plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.resolve(t.Context()), d.deliver(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := client.Info(t.Context(), "t"); err != nil || info.Messages != 2 {
+		t.Errorf("%d messages, %v", info.Messages, err)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
-	"github.com/logd-dev/logd/internal/batch"
-	"github.com/logd-dev/logd/internal/codec"
 )
 
 // kept is a batch that waits for the server.
@@ -115,24 +113,4 @@ func (s *spool) drop(i int, number int64) error {
 	s.kept[0] = kept{}
 	s.kept = s.kept[1:]
 	return err
-}
-
-// bodies calls f with each message of a batch.
-func bodies(raw []byte, f func(body []byte) error) error {
-	h, n, err := batch.Parse(raw)
-	if err != nil {
-		return err
-	}
-	data := raw[n-h.Size:]
-	if h.Codec != "" {
-		if data, err = new(codec.Unpacker).Unpack(h.Codec, nil, data, h.Messages, 1<<30); err != nil {
-			return err
-		}
-	}
-	for m := (batch.Messages{Data: data}); m.Next(); {
-		if err := f(m.Body()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
