@@ -75,7 +75,7 @@ func (a *App) hint(err error) string {
 // verbOf returns the verb of a rule that would allow an operation.
 func verbOf(op string) string {
 	switch op {
-	case "append", "write", "close":
+	case "append", "write", "close", "new writer":
 		return "write"
 	case "stats", "cluster", "groups":
 		return "monitor"
