@@ -217,6 +217,15 @@ func (l *Ledger) Journal(input string) (id int64, at feed.Position, known bool, 
 // Sent notes a batch before it is sent.
 func (l *Ledger) Sent(s *Sent) error { return l.append(kindSent, s) }
 
+// Split notes two batches that take the place of one that was sent, before they are.
+func (l *Ledger) Split(was Key, sent ...*Sent) error { return l.append(kindSplit, split{was, sent}) }
+
+// Replaced notes that a batch in the spool, and the number it had if it was sent, is no
+// longer needed, since others there have its messages.
+func (l *Ledger) Replaced(at segment.Ref, key Key) error {
+	return l.append(kindReplaced, replaced{key, at})
+}
+
 // Stored notes the answer to a batch.
 func (l *Ledger) Stored(s *Stored) error { return l.append(kindStored, s) }
 

@@ -20,6 +20,8 @@ const (
 	kindTotal      = 11 // total: in a checkpoint
 	kindSpoolDone  = 12 // refs: records of the spool that are stored; in a checkpoint
 	kindSpoolGone  = 13 // spoolGone: a segment of the spool was removed
+	kindSplit      = 14 // split: two batches take the place of one
+	kindReplaced   = 15 // replaced: batches in the spool have taken the place of another one there
 )
 
 // Start is the beginning of a run of the agent.
@@ -48,6 +50,7 @@ type Run struct {
 	Anchor uint64        `json:"a,omitempty"` // at To
 	How    string        `json:"h,omitempty"` // feed.File.How
 	Format string        `json:"m,omitempty"` // the input's, of the bodies
+	Path   string        `json:"p,omitempty"` // of a file, if the bodies have it
 }
 
 // Sent is a batch that is about to be sent for the first time under its Key.
@@ -59,6 +62,7 @@ type Sent struct {
 	Messages int64        `json:"messages"`
 	Time     int64        `json:"time"` // of the first message, in nanoseconds; in envelopes of lines
 	Runs     []Run        `json:"runs"`
+	Skip     int64        `json:"skip,omitempty"`  // messages at the beginning of Runs that are another batch's
 	Spool    *segment.Ref `json:"spool,omitempty"` // the record that has it
 	Was      *Key         `json:"was,omitempty"`   // the number that it had until now
 }
@@ -107,6 +111,16 @@ type topicMade struct {
 
 type spoolGone struct {
 	Segment uint64 `json:"segment"`
+}
+
+type split struct {
+	Was  Key     `json:"was"`
+	Sent []*Sent `json:"sent"`
+}
+
+type replaced struct {
+	Key   Key         `json:"key"`
+	Spool segment.Ref `json:"spool"`
 }
 
 type end struct {

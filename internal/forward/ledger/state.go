@@ -90,10 +90,19 @@ func (s *State) apply(kind uint32, content []byte) {
 			if r.Was != nil {
 				delete(s.Sent, *r.Was)
 			}
-			if s.Sent[r.Key] == nil {
-				s.order(r.Key)
+			s.sent(&r)
+		}
+	case kindSplit:
+		if r, ok := parse[split](content); ok {
+			delete(s.Sent, r.Was)
+			for _, sent := range r.Sent {
+				s.sent(sent)
 			}
-			s.Sent[r.Key] = &r
+		}
+	case kindReplaced:
+		if r, ok := parse[replaced](content); ok {
+			delete(s.Sent, r.Key)
+			s.SpoolDone[r.Spool] = true
 		}
 	case kindStored:
 		if r, ok := parse[Stored](content); ok {
@@ -138,6 +147,13 @@ func (s *State) apply(kind uint32, content []byte) {
 
 func parse[T any](content []byte) (r T, ok bool) {
 	return r, json.Unmarshal(content, &r) == nil
+}
+
+func (s *State) sent(r *Sent) {
+	if s.Sent[r.Key] == nil {
+		s.order(r.Key)
+	}
+	s.Sent[r.Key] = r
 }
 
 // order notes that a batch was sent after those before.

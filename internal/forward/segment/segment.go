@@ -5,7 +5,7 @@
 //	00000000000000000007.seg:
 //	    logd-forwarder ledger 1\n        the form: a word, a version
 //	    length  4 bytes, little endian   of the record's content
-//	    kind    4 bytes
+//	    kind    4 bytes, from 1 to 255
 //	    check   4 bytes                  CRC-32C of the content
 //	    head    4 bytes                  CRC-32C of the segment's number, the place of the
 //	    content                          record in it, and the 12 bytes before
@@ -292,7 +292,7 @@ func (l *Log) walk(number uint64, data []byte, record func(Ref, uint32, []byte) 
 			if bad < 0 {
 				bad = at
 			}
-			at++
+			at = next(data, at+1)
 			continue
 		}
 		content := data[at+headLen:]
@@ -318,12 +318,24 @@ func (l *Log) walk(number uint64, data []byte, record func(Ref, uint32, []byte) 
 	return end
 }
 
+// next returns the first place from at on where a head may begin, or the end: one that has
+// a byte of its kind, the fifth, that is not zero. What is reserved is all zeros.
+func next(data []byte, at int64) int64 {
+	for at < int64(len(data)) && (at+5 > int64(len(data)) || data[at+4] == 0) {
+		at++
+	}
+	return at
+}
+
 // head16 reads the head of a record.
 func (l *Log) head16(number uint64, at int64, data []byte) (kind uint32, n int64, ok bool) {
 	if len(data) < headLen {
 		return 0, 0, false
 	}
 	n = int64(binary.LittleEndian.Uint32(data))
+	if kind = binary.LittleEndian.Uint32(data[4:]); kind == 0 || kind > 255 {
+		return 0, 0, false
+	}
 	return binary.LittleEndian.Uint32(data[4:]), n, n <= MaxContent && headSum(number, at, data) == binary.LittleEndian.Uint32(data[12:])
 }
 
@@ -415,7 +427,7 @@ func (l *Log) file(number uint64) (vfs.File, error) {
 	return f, err
 }
 
-// Append appends a record. The error is ErrFull or ErrFailed.
+// Append appends a record of a kind from 1 to 255. The error is ErrFull or ErrFailed.
 func (l *Log) Append(kind uint32, parts ...[]byte) (Ref, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,0 +1,538 @@
+package deliver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/forward/feed"
+	"github.com/logd-dev/logd/internal/forward/ledger"
+	"github.com/logd-dev/logd/internal/forward/render"
+	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
+	"github.com/logd-dev/logd/logdtest"
+)
+
+func config(t *testing.T, s *logdtest.Server, disk vfs.FS) Config {
+	t.Helper()
+	cc := s.ClientConfig()
+	cc.ReconnectAttempts = 1
+	c, err := logd.NewClient(cc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return Config{
+		Client: c, FS: disk, Memory: 8 << 20, SpoolBytes: 64 << 20, LedgerBytes: 64 << 20, DeadBytes: 1 << 20,
+		BatchSize: 4096, BatchAge: time.Millisecond, InFlight: 4, SpoolSync: 20 * time.Millisecond,
+		MaxTopics: 3, Fallback: "other", Host: "here", Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+func begin(t *testing.T, cfg Config, inputs ...Input) *Delivery {
+	t.Helper()
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range inputs {
+		d.SetInput(in)
+	}
+	return d
+}
+
+func input(t testing.TB, name, topic string) Input {
+	t.Helper()
+	tmpl, err := render.ParseTemplate(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Input{Name: name, Topic: tmpl}
+}
+
+func idle(t *testing.T, d *Delivery) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, _, _ := d.Waiting()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d messages wait; lanes: %+v", n, d.Lanes())
+		}
+	}
+}
+
+// stored returns the messages of a topic.
+func stored(t *testing.T, c *logd.Client, topic string) (all []string) {
+	t.Helper()
+	for at := int64(0); ; {
+		r, err := c.Read(t.Context(), topic, at, logd.ReadOptions{})
+		if errors.Is(err, logd.ErrNoTopic) {
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Batches) == 0 {
+			return all
+		}
+		for _, b := range r.Batches {
+			for m := range b.All() {
+				all = append(all, string(m.Body))
+			}
+		}
+		at = r.Next
+	}
+}
+
+// file is a file in memory, of lines with LF.
+type file struct {
+	mu   sync.Mutex
+	data []byte
+}
+
+func (f *file) write(s string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data = append(f.data, s+"\n"...)
+}
+
+// lines returns some lines from a position on.
+func (f *file) lines(from int64, most int) (all []feed.Line) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for at := from; len(all) < most; {
+		i := bytes.IndexByte(f.data[at:], '\n')
+		if i < 0 {
+			break
+		}
+		end := at + int64(i) + 1
+		body := bytes.Clone(f.data[at : end-1])
+		all = append(all, feed.Line{Message: feed.Message{Body: body}, From: feed.Position{At: at}, To: feed.Position{At: end}})
+		at = end
+	}
+	return all
+}
+
+func (f *file) Replay(_ context.Context, how string, from, to feed.Position, yield func(*feed.Line) error) error {
+	for _, l := range f.lines(from.At, 1<<30) {
+		if l.From.At >= to.At {
+			break
+		}
+		if err := yield(&l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func anchor(p feed.Position) feed.Anchor { return feed.Anchor{At: p.At, Hash: uint64(p.At) * 7} }
+
+// read offers what is there until stop is closed and all is offered, or d has ended.
+func (f *file) read(d *Delivery, src feed.Replayed, stop <-chan struct{}) {
+	room := d.Room()
+	for {
+		lines := f.lines(src.Read().At, 50)
+		n := src.Offer(lines, anchor)
+		if n > 0 {
+			continue
+		}
+		wait := time.After(time.Millisecond)
+		if len(lines) == 0 {
+			select {
+			case <-stop:
+				return
+			case <-wait:
+			}
+			continue
+		}
+		select {
+		case <-room:
+		case <-wait:
+		case <-d.life.Done():
+			return
+		}
+	}
+}
+
+func TestPut(t *testing.T) {
+	for _, disk := range []vfs.FS{nil, vfstest.New()} {
+		s := logdtest.Start(t)
+		cfg := config(t, s, disk)
+		d := begin(t, cfg, input(t, "in", "t"))
+		src := d.Live("in", "a sender")
+		var want []string
+		safe := make(chan bool, 1)
+		for i := range 500 {
+			body := fmt.Sprint("message ", i, strings.Repeat(".", i%100))
+			want = append(want, body)
+			if err := src.Put(t.Context(), []feed.Message{{Body: []byte(body)}}, feed.Block, func() { safe <- true }); err != nil {
+				t.Fatal(err)
+			}
+			if i%50 == 0 {
+				<-safe
+			} else {
+				go func() { <-safe }()
+			}
+		}
+		idle(t, d)
+		if got := stored(t, cfg.Client, "t"); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Fatalf("%d stored, want %d", len(got), len(want))
+		}
+		c := d.Counters("in")
+		if c.TakenMessages.Load() != 500 || c.StoredMessages.Load() != 500 || c.TakenBytes.Load() != c.StoredBytes.Load() {
+			t.Errorf("counters %+v", c)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := src.Put(t.Context(), []feed.Message{{}}, feed.Block, nil); !errors.Is(err, feed.ErrClosing) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+}
+
+// TestOffer says that a position moves only when what is before it is stored.
+func TestOffer(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	d := begin(t, cfg, input(t, "in", "f-{base}"))
+	f := new(file)
+	for i := range 1000 {
+		f.write(fmt.Sprint("line ", i))
+	}
+	src, err := d.File(feed.File{Input: "in", Path: "/var/log/app.log"}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		f.read(d, src, stop)
+		close(done)
+	}()
+	time.Sleep(20 * time.Millisecond)
+	if p := src.Position(); p.At != 0 {
+		t.Fatalf("the position is %v, and nothing is stored", p)
+	}
+	s.Restart()
+	close(stop)
+	<-done
+	idle(t, d)
+	if p := src.Position(); p.At != int64(len(f.data)) {
+		t.Errorf("the position is %v of %d", p, len(f.data))
+	}
+	if got := stored(t, cfg.Client, "f-app"); len(got) != 1000 || got[999] != "line 999" {
+		t.Fatalf("%d stored", len(got))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = begin(t, cfg, input(t, "in", "f-{base}"))
+	files := d.Files("in")
+	if len(files) != 1 || files[0].Position != int64(len(f.data)) || files[0].Anchors[0] != anchor(feed.Position{At: int64(len(f.data))}) {
+		t.Errorf("%+v", files)
+	}
+	d.Close()
+}
+
+// killed returns the disk as a kill leaves it, after which nothing more is written.
+func killed(disk *vfstest.FS) *vfstest.FS {
+	disk.FailAt(1, vfstest.Fault{Forever: true})
+	image := vfstest.New()
+	for _, name := range disk.Names() {
+		if data, err := disk.ReadFile(name); err == nil {
+			image.WriteFile(name, data)
+		}
+	}
+	return image
+}
+
+// TestKill kills the agent and the server under senders and files: what was safe is
+// stored once, and what is in a file, too, in its order.
+func TestKill(t *testing.T) {
+	s := logdtest.Start(t)
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	disk := vfstest.New()
+	f := new(file)
+	var sure []string // what was told to be safe
+	var mu sync.Mutex
+	put, lines := 0, 0
+	id := int64(0)
+	runs := 30
+	if testing.Short() {
+		runs = 8
+	}
+	for run := range runs {
+		cfg := config(t, s, disk)
+		d := begin(t, cfg, input(t, "live", "t"), input(t, "file", "f"))
+		state := feed.File{Input: "file", Path: "/f"}
+		for _, known := range d.Files("file") {
+			state = known
+			id = known.ID
+		}
+		src, err := d.File(state, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id != 0 && src.ID() != id {
+			t.Fatalf("another file: %d, %d", src.ID(), id)
+		}
+		d.Recover()
+		var workers sync.WaitGroup
+		stop := make(chan struct{})
+		workers.Go(func() { f.read(d, src, stop) })
+		live := d.Live("live", "sender")
+		for range 3 {
+			workers.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					mu.Lock()
+					body := fmt.Sprint("message ", put)
+					put++
+					f.write(fmt.Sprint("line ", lines))
+					lines++
+					mu.Unlock()
+					ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+					live.Put(ctx, []feed.Message{{Body: []byte(body)}}, feed.Block, func() {
+						mu.Lock()
+						defer mu.Unlock()
+						sure = append(sure, body)
+					})
+					cancel()
+				}
+			})
+		}
+		time.Sleep(time.Duration(rng.Int64N(60e6)))
+		if run%3 == 2 {
+			s.Stop()
+			time.Sleep(time.Duration(rng.Int64N(30e6)))
+			s.Restart()
+		}
+		if run < runs-1 {
+			image := killed(disk)
+			close(stop)
+			d.end()
+			workers.Wait()
+			d.Close()
+			disk = image
+			continue
+		}
+		close(stop)
+		workers.Wait()
+		idle(t, d)
+		check(t, cfg.Client, sure, lines)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// check compares what is stored with what has to be.
+func check(t *testing.T, c *logd.Client, sure []string, lines int) {
+	t.Helper()
+	got := map[string]int{}
+	for _, m := range stored(t, c, "t") {
+		got[m]++
+	}
+	lost, twice := 0, 0
+	for _, m := range sure {
+		if got[m] == 0 {
+			lost++
+		}
+	}
+	for _, n := range got {
+		if n > 1 {
+			twice++
+		}
+	}
+	if lost > 0 || twice > 0 || len(sure) == 0 {
+		t.Errorf("of %d messages that were safe %d are lost, %d are stored twice", len(sure), lost, twice)
+	}
+	for i, line := range stored(t, c, "f") {
+		if want := fmt.Sprint("line ", i); line != want {
+			t.Fatalf("%q stands where %q should", line, want)
+		}
+	}
+	if n := len(stored(t, c, "f")); n != lines {
+		t.Errorf("%d lines of %d", n, lines)
+	}
+}
+
+// TestRefused says that a lane that is refused waits and stops no other, that a template's
+// goes to the fallback, and that a message that is refused for itself is buried alone.
+func TestRefused(t *testing.T) {
+	s := logdtest.Start(t, logdtest.Topics("good", "other"))
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	d := begin(t, cfg, input(t, "bad", "bad"), input(t, "good", "good"), input(t, "made", "app-{app}"))
+	defer d.Close()
+	for range 3 {
+		for _, in := range []string{"bad", "good", "made"} {
+			m := feed.Message{Body: []byte(in), App: "x"}
+			if err := d.Live(in, "").Put(t.Context(), []feed.Message{m}, feed.Block, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if len(stored(t, cfg.Client, "good")) == 3 && len(stored(t, cfg.Client, "other")) == 3 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v, %v, %+v", stored(t, cfg.Client, "good"), stored(t, cfg.Client, "other"), d.Lanes())
+		}
+	}
+	for _, l := range d.Lanes() {
+		if want := map[string]string{"bad": "refused", "app-x": "refused"}[l.Topic]; want != "" && l.State != want {
+			t.Errorf("%+v", l)
+		}
+	}
+}
+
+// TestTooLarge says that what the server finds too large is split, and what can't be is
+// buried, and that the rest is stored in order.
+func TestTooLarge(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	cfg.BatchSize = 256 << 10
+	d := begin(t, cfg, input(t, "in", "t"))
+	var want []string
+	for i := range 30 {
+		n := 9000
+		if i == 10 {
+			n = 100_000
+		} else {
+			want = append(want, strings.Repeat("x", n)+fmt.Sprint(i))
+		}
+		m := feed.Message{Body: []byte(strings.Repeat("x", n) + fmt.Sprint(i))}
+		if err := d.Live("in", "").Put(t.Context(), []feed.Message{m}, feed.Block, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle(t, d)
+	got := stored(t, cfg.Client, "t")
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%d stored, want %d", len(got), len(want))
+	}
+	holes := d.Counters("in").Holes()
+	if h := holes[feed.Refused]; h.Messages != 1 || h.Bytes != 100_002 || d.Sizes().DeadMessages != 1 {
+		t.Errorf("%+v, %+v", holes, d.Sizes())
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = begin(t, cfg)
+	defer d.Close()
+	if n, _, _ := d.Waiting(); n != 0 || d.Sizes().DeadMessages != 1 {
+		t.Errorf("after a restart %d wait, %+v", n, d.Sizes())
+	}
+	d.ledger.Look(func(s *ledger.State) {
+		total := s.Totals[ledger.TotalKey{Input: "in", Topic: "t"}]
+		if total.Messages != 29 || total.Holes[feed.Refused].Messages != 1 {
+			t.Errorf("%+v", total)
+		}
+	})
+}
+
+// TestFull says what becomes of what there is no room for.
+func TestFull(t *testing.T) {
+	s := logdtest.Start(t)
+	s.Stop()
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	cfg.SpoolBytes = 100 << 10
+	d := begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	src := d.Live("in", "")
+	m := []feed.Message{{Body: bytes.Repeat([]byte("x"), 1000)}}
+	var taken atomic.Int64
+	for full := 0; full < 5; { // room that was kept comes back when less is written
+		if err := src.Put(t.Context(), m, feed.Refuse, nil); errors.Is(err, feed.ErrFull) {
+			full++
+			time.Sleep(10 * time.Millisecond)
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		full = 0
+		taken.Add(1)
+	}
+	if n := taken.Load(); n < 10 || n > 50 {
+		t.Errorf("%d messages have room in half of 100 KiB", n)
+	}
+	safe := make(chan bool, 1)
+	if err := src.Put(t.Context(), m, feed.Drop, func() { safe <- true }); err != nil {
+		t.Fatal(err)
+	}
+	<-safe
+	if h := d.Counters("in").Holes()[feed.Dropped]; h.Messages != 1 || h.Bytes != 1000 {
+		t.Errorf("%+v", h)
+	}
+	blocked := make(chan error, 1)
+	go func() { blocked <- src.Put(t.Context(), m, feed.Block, nil) }()
+	select {
+	case err := <-blocked:
+		t.Fatalf("there is room: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.Restart()
+	if err := <-blocked; err != nil {
+		t.Fatal(err)
+	}
+	idle(t, d)
+	if n := int64(len(stored(t, cfg.Client, "t"))); n != taken.Load()+1 {
+		t.Errorf("%d stored of %d", n, taken.Load()+1)
+	}
+}
+
+// TestForgotten says that a server that has forgotten the sender gets the rest under a new
+// id.
+func TestForgotten(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	d := begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	src := d.Live("in", "")
+	for i := range 3 {
+		if err := src.Put(t.Context(), []feed.Message{{Body: fmt.Append(nil, i)}}, feed.Block, nil); err != nil {
+			t.Fatal(err)
+		}
+		idle(t, d)
+	}
+	info, err := cfg.Client.Info(t.Context(), "t")
+	if err == nil {
+		_, err = cfg.Client.Command(t.Context(), "DELETE t id="+info.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := src.Put(t.Context(), []feed.Message{{Body: fmt.Append(nil, i+3)}}, feed.Block, nil); err != nil {
+			t.Fatal(err)
+		}
+		idle(t, d)
+	}
+	if got := strings.Join(stored(t, cfg.Client, "t"), " "); got != "3 4 5" {
+		t.Errorf("stored: %s", got)
+	}
+}
