@@ -74,18 +74,18 @@ func (a *app) serve([]string) (err error) {
 	if !stopping {
 		a.greet(n, &c, origins)
 		a.tell(a.manager.Ready(takesRequests))
-		endReloads := a.reloads(n, signals.reload)
-		defer a.watchdog(n)()
+		b := a.startBeside(n, signals.reload)
+		defer b.wait()
 		select {
 		case err := <-ended:
-			endReloads()
+			b.end()
 			if err != nil {
 				err = fmt.Errorf("stopped by a failure: %w", err)
 				return explainStart(err, &c, origins)
 			}
 			return nil
 		case s := <-signals.stop:
-			endReloads()
+			b.end()
 			a.tell(a.manager.Stopping("shutting down"))
 			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
 		}
@@ -142,26 +142,6 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 		return nil, stopping, explainStart(r.err, c, o)
 	}
 	return r.node, stopping, nil
-}
-
-// reloads has the node read its settings again whenever a signal asks for it, until the
-// function that it returns is called. A reload that is under way then goes on beside
-// what follows: it may wait for a disk that hangs.
-func (a *app) reloads(n runningNode, signals <-chan os.Signal) (end func()) {
-	quit := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-quit:
-				return
-			case <-signals:
-				a.tell(a.manager.Reloading())
-				a.reload(n)
-				a.tell(a.manager.Ready(takesRequests))
-			}
-		}
-	}()
-	return func() { close(quit) }
 }
 
 // reload has the node read its settings again, and logs each thing that is wrong with

@@ -24,6 +24,7 @@ import (
 // fakeNode is a node whose end the test decides.
 type fakeNode struct {
 	shutdown func(context.Context) error // default: at once
+	reload   func()                      // default: nothing
 	onClose  func()
 
 	once    sync.Once
@@ -48,6 +49,9 @@ func (n *fakeNode) Wait() error        { <-n.stopped; return n.err }
 func (n *fakeNode) Ping() error { return nil }
 
 func (n *fakeNode) Reload(load func() (config.Config, error)) error {
+	if n.reload != nil {
+		n.reload()
+	}
 	_, err := load()
 	return err
 }
@@ -466,4 +470,65 @@ func TestServeUnderAManager(t *testing.T) {
 	})
 	<-talked
 	r.want(t, code, exit.Done, "msg=stopped")
+}
+
+// TestReloadThatOutlastsTheServer: one that is under way when the server stops is waited
+// for, and nobody is told after STOPPING that the server is ready. Without the end of what
+// the file system holds up there is an end all the same.
+func TestReloadThatOutlastsTheServer(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hangs=%v", hangs), func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "notify")
+			manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer manager.Close()
+			r := newTestRun()
+			r.reloads = make(chan os.Signal, 1)
+			r.env = []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=2000"}
+			begun, release, returned := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			n := newFakeNode()
+			n.reload = func() {
+				close(begun)
+				<-release
+				close(returned)
+			}
+			n.shutdown = func(context.Context) error {
+				if !hangs {
+					close(release)
+				}
+				return nil
+			}
+			go func() {
+				r.reloads <- syscall.SIGHUP
+				<-begun
+				r.signals <- syscall.SIGTERM
+			}()
+			code := r.run(t, func(context.Context, node.Options) (runningNode, error) { return n, nil })
+			r.want(t, code, exit.Done, "msg=stopped")
+			if hangs {
+				close(release)
+			} else {
+				select {
+				case <-returned:
+				default:
+					t.Error("the reload was not waited for")
+				}
+			}
+			<-returned
+			var told []string
+			manager.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			for b := make([]byte, 4096); ; {
+				n, err := manager.Read(b)
+				if err != nil {
+					break
+				}
+				told = append(told, string(b[:n]))
+			}
+			if len(told) == 0 || !strings.HasPrefix(told[len(told)-1], "STOPPING=1") {
+				t.Errorf("told: %q", told)
+			}
+		})
+	}
 }

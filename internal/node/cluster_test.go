@@ -752,3 +752,45 @@ func TestClusterTLS(t *testing.T) {
 		t.Errorf("%d handshakes went well and %d did not", ok, failed)
 	}
 }
+
+// TestWaitsForAdmission: a member that nobody admits yet says so, and is one that moves on:
+// who started it waits as long as it takes.
+func TestWaitsForAdmission(t *testing.T) {
+	c := &testCluster{t: t}
+	g := c.config("b", t.TempDir())
+	g.HTTPHost = "127.0.0.1:0"
+	nobody := testkit.FreeAddr(t)
+	g.Join, g.Cluster = []string{nobody}, strings.Repeat("5", 32)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	type said struct {
+		status string
+		moves  bool
+	}
+	told := make(chan said, 100)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, Options{Config: g, Recovering: func(status string, moves bool) { told <- said{status, moves} }})
+		ended <- err
+	}()
+	for range 3 {
+		select {
+		case s := <-told:
+			if !s.moves || !strings.Contains(s.status, "asking to be admitted to the cluster") {
+				t.Errorf("%+v", s)
+			}
+			if strings.Contains(s.status, nobody) {
+				cancel()
+				if err := <-ended; !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				return
+			}
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(20 * time.Second):
+			t.Fatal("nobody is told")
+		}
+	}
+	t.Error("it does not say who does not answer")
+}

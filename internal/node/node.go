@@ -40,8 +40,9 @@ type Options struct {
 	// LogLevel is what Reload sets to the setting log-level. Default: nothing.
 	LogLevel *slog.LevelVar
 	// Recovering is called with what there is to say of it, each second from when the
-	// work directory begins to be recovered until Start returns. moves tells whether
-	// something was read or written since the call before. Default: nobody is told.
+	// work directory begins to be recovered, or a member asks to be admitted, until Start
+	// returns. moves tells whether something was read or written since the call before;
+	// admission is for others to decide, and may take any time. Default: nobody is told.
 	Recovering func(status string, moves bool)
 	// Listen listens at Config.Host for the protocol. Default: on TCP.
 	Listen func(addr string) (net.Listener, error)
@@ -82,6 +83,7 @@ type Node struct {
 	auth    *server.Auth // nil: everybody may do everything
 
 	progress storage.Progress
+	waits    atomic.Pointer[string] // for what, if it is not for the work directory
 	secured  secured
 
 	listeners    []net.Listener // of the protocol; Addr is that of the first
@@ -219,6 +221,9 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.o.Recovering != nil {
+		defer n.tellRecovery()()
+	}
 	var m *member
 	if c.Node != "" {
 		m, err = n.newMember(ctx, who, is)
@@ -249,9 +254,6 @@ func (n *Node) start(ctx context.Context) error {
 		options.Holder = n.hooks
 	}
 	options.Progress = &n.progress
-	if n.o.Recovering != nil {
-		defer n.tellRecovery()()
-	}
 	if m != nil {
 		// Topics are kept, and made, as the cluster decides.
 		options.Managed, options.Partitions, options.RetentionAge, options.RetentionBytes = true, -1, 0, 0

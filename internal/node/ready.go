@@ -15,7 +15,9 @@ func (n *Node) checks() []web.Check {
 	s, store := n.server.Load(), n.store.Load()
 	if store == nil || s == nil {
 		err := errors.New("under way")
-		if p := n.progress.String(); p != "" {
+		if w := n.waits.Load(); w != nil {
+			err = errors.New(*w)
+		} else if p := n.progress.String(); p != "" {
 			err = errors.New(p)
 		}
 		return []web.Check{{Name: "recovery", Err: err}}

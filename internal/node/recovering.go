@@ -10,6 +10,9 @@ import (
 
 // recovering says what the node does before it is ready.
 func (n *Node) recovering() string {
+	if w := n.waits.Load(); w != nil {
+		return *w
+	}
 	const doing = "recovering the work directory"
 	if p := n.progress.String(); p != "" {
 		return doing + ": " + p
@@ -26,7 +29,7 @@ func (n *Node) tellRecovery() (end func()) {
 		defer tick.Stop()
 		moved, _ := bytesMoved()
 		for moves := true; ; {
-			n.o.Recovering(n.recovering(), moves)
+			n.o.Recovering(n.recovering(), moves || n.waits.Load() != nil)
 			select {
 			case <-quit:
 				return
