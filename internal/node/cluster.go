@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,8 @@ type member struct {
 	stopping  chan struct{}
 	refusal   atomic.Pointer[string] // the last one that was logged
 	peerAddr  string
+
+	applying sync.Mutex // held while what the cluster says, or another setting of the node, is put in force
 
 	said   atomic.Pointer[cluster.Said]
 	limits atomic.Pointer[config.Config] // the settings of the cluster, beside the node's own
@@ -395,7 +398,7 @@ func ClusterSettings(c *config.Config) (settings []entry.Setting) {
 
 // configOf returns the settings of the node with those of the cluster in their place.
 func (m *member) configOf(s *cluster.Said) config.Config {
-	c := m.n.o.Config
+	c := *m.n.reload.config.Load()
 	for _, name := range clusterSettings {
 		if value, ok := s.Setting(name); ok {
 			setting, _ := config.Lookup(name)
@@ -409,6 +412,8 @@ func (m *member) configOf(s *cluster.Said) config.Config {
 
 // apply has what group 0 says be in force here.
 func (m *member) apply(s *cluster.Said) {
+	m.applying.Lock()
+	defer m.applying.Unlock()
 	c := m.configOf(s)
 	if m.said.Swap(s) == nil && len(s.Settings) > 0 {
 		for _, name := range clusterSettings {
@@ -434,6 +439,15 @@ func (m *member) apply(s *cluster.Said) {
 		}
 		m.transport.SetMembers(addrs)
 	}
+}
+
+// reloaded has the node's own settings be in force, which have changed.
+func (m *member) reloaded() {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	c := m.configOf(m.said.Load())
+	m.limits.Store(&c)
+	m.n.server.Load().SetSettings(m.settings())
 }
 
 // settings returns what CONFIG tells.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/testkit"
 )
@@ -793,4 +794,27 @@ func TestWaitsForAdmission(t *testing.T) {
 		}
 	}
 	t.Error("it does not say who does not answer")
+}
+
+// TestClusterReload: what is a member's own changes by a reload, with what is the cluster's
+// as it is, and a change of that leaves it.
+func TestClusterReload(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), nil)
+	g := c.configs["a"]
+	g.Codecs, g.UncompressedSize, g.BatchSize = batch.S2, 3<<20, 2<<20
+	if err := c.nodes["a"].Reload(func() (config.Config, error) { return g, nil }); err != nil {
+		t.Fatal(err)
+	}
+	own := func(when, batchSize string) {
+		t.Helper()
+		_, body := c.ask("a", "CONFIG")
+		got := [...]string{field(body, "Codecs"), field(body, "MaxUncompressedSize"), field(body, "MaxBatchSize")}
+		if want := [...]string{"s2", "3145728", batchSize}; got != want {
+			t.Errorf("%s: %q, want %q", when, got, want)
+		}
+	}
+	own("after the reload", "65536")
+	c.do("SETTING batch-size 1000")
+	c.wait("a", "CONFIG", func(b string) bool { return field(b, "MaxBatchSize") == "1000" })
+	own("after a change of the cluster", "1000")
 }

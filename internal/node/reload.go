@@ -209,7 +209,8 @@ func (n *Node) setLimits(c *config.Config, share descriptors) {
 		n.web.SetLimits(webLimits(c, share))
 	}
 	if m := n.member.Load(); m != nil {
-		return // what else there is is the cluster's
+		m.reloaded()
+		return // what the store goes by is the cluster's
 	}
 	s.SetSettings(n.settings(c))
 	n.store.Load().SetLimits(storage.Limits{
