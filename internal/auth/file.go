@@ -332,8 +332,8 @@ func (r *reader) end() {
 }
 
 func validName(name string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789._-"
-	return name != "" && len(name) <= maxName && strings.Trim(strings.ToLower(name), letters) == "" && name != "off" && name != "required"
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+	return name != "" && len(name) <= maxName && strings.Trim(name, letters) == "" && name != "off" && name != "required"
 }
 
 // texts reads an array of texts.

@@ -35,6 +35,8 @@ func TestBadFiles(t *testing.T) {
 		{"version = 1\n[[identity]]\nname = \"off\"\n", `auth.toml:3: name: "off" is not 1 to 64 bytes`},
 		{"version = 1\n[[identity]]\nname = \"required\"\n", `auth.toml:3: name: "required" is not 1 to 64 bytes`},
 		{"version = 1\n[[identity]]\nname = \"a b\"\n", `auth.toml:3: name: "a b" is not 1 to 64 bytes`},
+		{"version = 1\n[[identity]]\nname = \"\u212a\"\n", "auth.toml:3: name: \"\u212a\" is not 1 to 64 bytes"}, // its small letter is k
+		{"version = 1\n[[identity]]\nname = \"a\u00e9\"\n", "is not 1 to 64 bytes"},
 		{"version = 1\n[[identity]]\nname = \"" + strings.Repeat("a", 65) + "\"\n", "is not 1 to 64 bytes"},
 		{id("[[identity]]", `name = "a"`), "auth.toml:5: name: a is there already, in line 3"},
 		{id("name.x = 1"), "auth.toml:4: not TOML"},

@@ -157,13 +157,11 @@ func ParseRequest(line []byte, req *Request) error {
 	if i := bytes.IndexByte(line, ' '); i >= 0 {
 		name, w = line[:i], words{line[i+1:], true}
 	}
-	c, known := commandOf(name)
-	req.Command = c
-	if c == Batch {
-		return parseBatch(line, req)
-	}
-	if !known {
+	switch req.Command = commandOf(name); req.Command {
+	case Unknown:
 		return ErrInvalidProtocol
+	case Batch:
+		return parseBatch(line, req)
 	}
 	if !parseArguments(w, req) {
 		return ErrInvalidRequest
@@ -171,63 +169,63 @@ func ParseRequest(line []byte, req *Request) error {
 	return nil
 }
 
-// commandOf returns the command of that name, if there is one.
-func commandOf(name []byte) (c Command, known bool) {
+// commandOf returns the command of that name, or Unknown.
+func commandOf(name []byte) Command {
 	switch string(name) {
 	case "BATCH":
-		return Batch, true
+		return Batch
 	case "READ":
-		return Read, true
+		return Read
 	case "TAIL":
-		return Tail, true
+		return Tail
 	case "CONFIG":
-		return Config, true
+		return Config
 	case "STATS":
-		return Stats, true
+		return Stats
 	case "CLOSE":
-		return Close, true
+		return Close
 	case "PING":
-		return Ping, true
+		return Ping
 	case "TOPICS":
-		return Topics, true
+		return Topics
 	case "INFO":
-		return Info, true
+		return Info
 	case "SEEK":
-		return Seek, true
+		return Seek
 	case "HOOKS":
-		return Hooks, true
+		return Hooks
 	case "HOOK":
-		return Hook, true
+		return Hook
 	case "RETENTION":
-		return Retention, true
+		return Retention
 	case "DELETE":
-		return Delete, true
+		return Delete
 	case "TRIM":
-		return Trim, true
+		return Trim
 	case "TIMES":
-		return Times, true
+		return Times
 	case "HELP":
-		return Help, true
+		return Help
 	case "CLUSTER":
-		return Cluster, true
+		return Cluster
 	case "GROUPS":
-		return Groups, true
+		return Groups
 	case "TRANSFER":
-		return Transfer, true
+		return Transfer
 	case "DRAIN":
-		return Drain, true
+		return Drain
 	case "LEAVE":
-		return Leave, true
+		return Leave
 	case "REPLACE":
-		return Replace, true
+		return Replace
 	case "SETTING":
-		return Set, true
+		return Set
 	case "HELLO":
-		return Hello, true
+		return Hello
 	case "AUTH":
-		return Auth, true
+		return Auth
 	}
-	return Unknown, false
+	return Unknown
 }
 
 // parseArguments parses what follows the command, and reports whether it is
@@ -260,7 +258,7 @@ func parseArguments(w words, req *Request) bool {
 		req.Token, _ = w.next()
 		return len(req.Token) >= 1 && len(req.Token) <= MaxToken && !w.more
 	}
-	return req.Command != Unknown && !w.more
+	return !w.more
 }
 
 // parseBatch parses the envelope of a BATCH.

@@ -140,7 +140,7 @@ func (a *Auth) Certificate(state *tls.ConnectionState, remote interface{ String(
 	return s
 }
 
-// Peer returns what a connection shows by itself: the user of a process at a unix
+// peer returns what a connection shows by itself: the user of a process at a unix
 // socket.
 func (a *Auth) peer(nc net.Conn) Shown {
 	uid, gid, ok := socket.Peer(nc)

@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -727,7 +729,7 @@ func TestPolicyIsNotNeeded(t *testing.T) {
 	})
 }
 
-// TestTokenIsForgotten: no buffer that was used has a token, however it arrived.
+// TestTokenIsForgotten: no bytes that a session was fed have a token, however it arrived.
 func TestTokenIsForgotten(t *testing.T) {
 	token := []byte("a-token")
 	a := newAuth(t, "a: read *")
@@ -743,5 +745,70 @@ func TestTokenIsForgotten(t *testing.T) {
 		}
 		c.Close()
 		s.Close()
+	}
+}
+
+// keptConn keeps what it is given to read into: the buffers of who reads.
+type keptConn struct {
+	net.Conn
+	mu   sync.Mutex
+	bufs [][]byte
+}
+
+func (c *keptConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	c.bufs = append(c.bufs, p)
+	c.mu.Unlock()
+	return c.Conn.Read(p)
+}
+
+// TestTokenIsForgottenByConnections: no buffer of a connection has a token when that is
+// answered, or when the connection has ended before.
+func TestTokenIsForgottenByConnections(t *testing.T) {
+	a := newAuth(t, "a: read *")
+	auth := "AUTH a-token\r\n"
+	for name, text := range map[string]string{
+		"alone":                 auth,
+		"invalid":               "AUTH a-token x\r\n",
+		"between others":        "PING\r\n" + auth + "PING\r\n",
+		"where a buffer ends":   strings.Repeat("PING\r\n", 681) + auth,
+		"where a larger ends":   strings.Repeat("PING\r\n", 1364) + auth,
+		"its line's end is not": "HELLO 10\r\n" + strings.Repeat("PING\r\n", 679) + auth, // in the first 4 KiB
+		"many":                  strings.Repeat(auth, 2000),
+		"not whole":             "PING\r\nAUTH a-token",
+		"behind one that waits": auth + "READ t 0 1 wait=100000\r\nPING\r\n" + auth,
+		"many behind it":        auth + "READ t 0 1 wait=100000\r\n" + strings.Repeat(auth, 2000),
+	} {
+		for _, piece := range []int{7, 1000, 1 << 20} {
+			t.Run(fmt.Sprintf("%s/%d", name, piece), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := topictest.NewMemory()
+					if _, err := store.Create(t.Context(), []byte("t")); err != nil {
+						t.Fatal(err)
+					}
+					s := server.New(server.Options{Store: store, Auth: a})
+					client, srv := net.Pipe()
+					kept := &keptConn{Conn: srv}
+					s.ServeConn(kept)
+					go io.Copy(io.Discard, client)
+					for rest := text; rest != ""; {
+						n := min(piece, len(rest))
+						if _, err := io.WriteString(client, rest[:n]); err != nil {
+							t.Fatal(err)
+						}
+						rest = rest[n:]
+					}
+					synctest.Wait()
+					client.Close()
+					s.Close()
+					synctest.Wait()
+					for _, b := range kept.bufs {
+						if b = b[:cap(b)]; bytes.Contains(b, []byte("a-token")) {
+							t.Fatalf("of %d bytes that were read into, some have the token", len(b))
+						}
+					}
+				})
+			})
+		}
 	}
 }

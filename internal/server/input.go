@@ -128,8 +128,8 @@ func (c *conn) grow() {
 	larger := getBuffer(class)
 	in.w = copy(larger.b, in.buf.b[in.r:in.w])
 	in.r = 0
-	if c.mayHoldToken() {
-		clear(in.buf.b)
+	if c.auth != nil {
+		clear(in.buf.b) // what nobody has looked at may have a token anywhere
 	}
 	putBuffer(in.buf)
 	in.buf = larger

@@ -3,7 +3,6 @@ package server_test
 import (
 	"bytes"
 	"fmt"
-	"github.com/logd-dev/logd/internal/batch"
 	"io"
 	"net"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic"
@@ -88,7 +88,7 @@ func (v fileView) Section(i int) (io.ReaderAt, int64, int64) {
 // the bare one.
 type wrappedConn struct{ net.Conn }
 
-// TestReadsUseSendfile: over TCP what is read goes from the file's descriptor
+// TestReadsUseSendfile: over TCP, and over a unix socket, what is read goes from the file's descriptor
 // to the socket; no byte of it is read by the server. The other cases are the
 // control: there every byte is read, and the same check sees it.
 func TestReadsUseSendfile(t *testing.T) {
@@ -96,20 +96,23 @@ func TestReadsUseSendfile(t *testing.T) {
 	for _, section := range []int64{1 << 40, 100_000} {
 		for _, test := range []struct {
 			name     string
+			network  string
 			wrap     func(net.Conn) net.Conn
 			hide     bool // the file's descriptor
 			sendfile bool
 		}{
-			{"tcp", func(nc net.Conn) net.Conn { return nc }, false, true},
-			{"wrapped tcp", func(nc net.Conn) net.Conn { return wrappedConn{nc} }, false, false},
-			{"file without a descriptor", func(nc net.Conn) net.Conn { return nc }, true, false},
+			{"tcp", "tcp", func(nc net.Conn) net.Conn { return nc }, false, true},
+			{"unix", "unix", func(nc net.Conn) net.Conn { return nc }, false, true},
+			{"wrapped tcp", "tcp", func(nc net.Conn) net.Conn { return wrappedConn{nc} }, false, false},
+			{"wrapped unix", "unix", func(nc net.Conn) net.Conn { return wrappedConn{nc} }, false, false},
+			{"file without a descriptor", "tcp", func(nc net.Conn) net.Conn { return nc }, true, false},
 		} {
 			t.Run(fmt.Sprintf("%s/%d", test.name, section), func(t *testing.T) {
 				store, b := newFileStore(t, size, section)
 				store.log.file.ok = !test.hide
 				s := server.New(server.Options{Store: store})
 				t.Cleanup(func() { s.Close() })
-				client, srv := tcpPair(t)
+				client, srv := pair(t, test.network)
 				s.ServeConn(test.wrap(srv))
 				client.SetDeadline(time.Now().Add(30 * time.Second))
 				const rounds = 2
@@ -136,12 +139,25 @@ func TestReadsUseSendfile(t *testing.T) {
 // tcpPair returns both sides of a TCP connection.
 func tcpPair(t testing.TB) (client, srv net.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return pair(t, "tcp")
+}
+
+// pair returns both sides of a connection, of tcp or unix.
+func pair(t testing.TB, network string) (client, srv net.Conn) {
+	t.Helper()
+	addr := "127.0.0.1:0"
+	if network == "unix" {
+		addr = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client = dialAddr(t, l.Addr().String())
+	if client, err = net.Dial(network, l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
 	if srv, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}

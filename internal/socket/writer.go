@@ -46,16 +46,26 @@ type Writer struct {
 type gatherer interface{ WriteMore(p []byte) (int, error) }
 
 // Init makes w the Writer of a connection. What is written is added to counters;
-// moved is told of what is sent of files, as it goes. Only a bare TCP connection is
-// used by its descriptor: what wraps one, as TLS does, has bytes of its own to add.
+// moved is told of what is sent of files, as it goes. Only a bare connection of TCP or
+// of a unix socket is used by its descriptor: what wraps one, as TLS does, has bytes of
+// its own to add.
 func (w *Writer) Init(nc net.Conn, timeout time.Duration, counters *Counters, moved func(n int)) {
 	*w = Writer{nc: nc, timeout: timeout, counters: counters, moved: moved, deadline: Deadline{Set: nc.SetWriteDeadline}}
 	w.gather, _ = nc.(gatherer)
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			w.raw, w.sendFn, w.fileFn = raw, w.sendReady, w.fileReady
+	if w.raw = bare(nc); w.raw != nil {
+		w.sendFn, w.fileFn = w.sendReady, w.fileReady
+	}
+}
+
+// bare returns the descriptor of a connection that is one, or nil.
+func bare(nc net.Conn) syscall.RawConn {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
+			return raw
 		}
 	}
+	return nil
 }
 
 // SetTimeout has writes that begin from here on end within d.

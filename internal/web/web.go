@@ -249,6 +249,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Content-Security-Policy", "frame-ancestors 'none'")
+	if len(r.TransferEncoding) > 0 {
+		// There may have been a length as well, by which a proxy found another end than
+		// package http: what follows may be of a body that nobody has looked at.
+		h.Set("Connection", "close")
+	}
 	if isSpare(r) {
 		h.Set("Connection", "close") // for whoever comes next
 		if !sparePaths[r.URL.Path] {
