@@ -148,6 +148,7 @@ var mayImport = map[string][]string{
 	"internal/forward/segment": {"internal/vfs"},
 	"internal/forward/ledger":  {"internal/vfs", "internal/forward/feed", "internal/forward/segment"},
 	"internal/forward/spool":   {"internal/vfs", "internal/forward/ledger", "internal/forward/segment"},
+	"internal/forward/audit":   {"", "internal/vfs", "internal/forward/feed", "internal/forward/ledger", "internal/forward/spool", "internal/forward/segment"},
 	"internal/forward/deliver": {
 		"", "internal/vfs", "internal/forward/feed", "internal/forward/render", "internal/forward/ledger", "internal/forward/spool", "internal/forward/segment",
 	},

@@ -264,3 +264,47 @@ func (l *Ledger) Bytes() int64 { return l.log.Bytes() }
 
 // Close syncs and closes the ledger.
 func (l *Ledger) Close() error { return errors.Join(l.Sync(), l.log.Close()) }
+
+// Read reads the ledger of a state folder, which may be in use, and changes nothing. It
+// calls f with each *Start, *Sent, *Stored and *Hole that is there, in order,
+// and then returns the State. Those of a checkpoint are told again.
+func Read(fsys vfs.FS, f func(r any) error) (*State, []segment.Damage, error) {
+	log, damage, err := segment.Open(fsys, Dir, options(segmentSize, true))
+	if err != nil {
+		return nil, nil, fmt.Errorf("ledger: %w", err)
+	}
+	defer log.Close()
+	err = log.Each(segment.Ref{}, func(_ segment.Ref, kind uint32, content []byte) error {
+		switch kind {
+		case kindStart:
+			return tell[Start](content, f)
+		case kindSent:
+			return tell[Sent](content, f)
+		case kindStored:
+			return tell[Stored](content, f)
+		case kindHole:
+			return tell[Hole](content, f)
+		case kindSplit:
+			r, _ := parse[split](content)
+			for _, s := range r.Sent {
+				if err := f(s); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, damage, err
+	}
+	s, err := load(log)
+	return s, damage, err
+}
+
+func tell[T any](content []byte, f func(any) error) error {
+	r, ok := parse[T](content)
+	if !ok {
+		return nil
+	}
+	return f(&r)
+}
