@@ -314,7 +314,7 @@ func (n *Node) newWeb() *web.Server {
 		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
 	}
 	if t := n.secured.http; t != nil {
-		o.TLS, o.Verify, o.Ended = t.Config(), t.Verify, t.Count
+		o.TLS, o.Verifier, o.Ended = t.Config(), t.Verifier, t.Count
 	}
 	return web.New(o)
 }

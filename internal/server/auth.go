@@ -205,6 +205,11 @@ func (a *Auth) Denied(id Identity, v string, remote interface{ String() string }
 	a.note(event{what: "denied", id: id, remote: remote, command: what, reason: whyDenied(id)})
 }
 
+// NoTLS notes a handshake of TLS that came to nothing.
+func (a *Auth) NoTLS(remote interface{ String() string }, err error) {
+	a.note(event{what: "tls_failed", remote: remote, reason: whyNoTLS(err)})
+}
+
 // Administered notes that an administrator does what leaves no other trace.
 func (a *Auth) Administered(id Identity, remote interface{ String() string }, what string) {
 	a.note(event{what: "admin", id: id, remote: remote, command: what})

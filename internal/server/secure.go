@@ -69,7 +69,7 @@ func (c *conn) secure() error {
 	}
 	if err != nil {
 		if c.auth != nil {
-			c.auth.note(event{what: "tls_failed", remote: c.remote, reason: whyNoTLS(err)})
+			c.auth.NoTLS(c.remote, err)
 		}
 		return err
 	}

@@ -127,6 +127,23 @@ func (s *Server) Verify(certs []*x509.Certificate) error {
 	return err
 }
 
+// Verifier returns what [Server.Verify] says of these certificates, for one goroutine that
+// asks often: the chain is looked at when other files have come into force, and each
+// minute.
+func (s *Server) Verifier(certs []*x509.Certificate) func() error {
+	const every = time.Minute
+	var by *loaded
+	var again time.Time
+	var err error
+	return func() error {
+		if now := s.current.Load(); now != by || !time.Now().Before(again) {
+			by, again = now, time.Now().Add(every)
+			err = s.Verify(certs)
+		}
+		return err
+	}
+}
+
 // Ends returns when the certificate in force ends.
 func (s *Server) Ends() time.Time { return s.current.Load().leaf.NotAfter }
 

@@ -337,6 +337,38 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// Of a certificate that is asked for often the chain is looked at seldom, but when it counts.
+func TestVerifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
+		cert, key := ours.Issue(t, "server", local)
+		s := newServer(t, Files{Cert: cert, Key: key, ClientCA: ours.File})
+		pair, err := tls.LoadX509KeyPair(ours.Issue(t, "client", nil, testkit.Ends(time.Now().Add(90*time.Second))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		verify := s.Verifier([]*x509.Certificate{pair.Leaf})
+		if err := verify(); err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(100, func() { verify() }); n > 0 {
+			t.Errorf("the chain is looked at again: %v allocations", n)
+		}
+		prepared(t, s, Files{Cert: cert, Key: key, ClientCA: other.File})
+		if verify() == nil {
+			t.Error("a certificate is good whose authority is gone")
+		}
+		prepared(t, s, Files{Cert: cert, Key: key, ClientCA: ours.File})
+		if err := verify(); err != nil {
+			t.Errorf("the authority is there again: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if verify() == nil {
+			t.Error("a certificate is good that has ended")
+		}
+	})
+}
+
 // Members of a cluster are client and server by the same files.
 func TestClientConfig(t *testing.T) {
 	a, b := testkit.NewAuthority(t), testkit.NewAuthority(t)

@@ -146,8 +146,7 @@ func (c *limitedConn) SetReadDeadline(t time.Time) error {
 
 type spareKey struct{}
 
-// markSpare is an http.Server's ConnContext: it remembers which connections are
-// spare ones.
+// markSpare remembers which connections are spare ones.
 func markSpare(ctx context.Context, c net.Conn) context.Context {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()

@@ -5,13 +5,14 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"expvar"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -45,12 +46,12 @@ type Options struct {
 	Limits               // the first ones; see SetLimits
 
 	// TLS is that of the server's side. Default: none is spoken. Ended is told how the
-	// handshake of each connection has ended, when the connection has, and Verify returns
-	// why a client would not be let in now that was with these certificates; both are
-	// needed with TLS.
-	TLS    *tls.Config
-	Ended  func(error)
-	Verify func(certs []*x509.Certificate) error
+	// handshake of each connection has ended, when the connection has, and Verifier returns
+	// what says why the client of a connection, which was let in with these certificates,
+	// would not be let in now; both are needed with TLS.
+	TLS      *tls.Config
+	Ended    func(error)
+	Verifier func(certs []*x509.Certificate) func() error
 }
 
 // Limits bound what clients can take of a server, and who is taken for one.
@@ -86,14 +87,14 @@ func New(o Options) *Server {
 	s.pages = s.newPages()
 	s.http = &http.Server{
 		Handler:           s,
-		ConnContext:       markSpare,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: min(readHeaderTimeout, o.Timeout),
 		ReadTimeout:       o.Timeout,
 		WriteTimeout:      o.Timeout,            // what takes longer sets a deadline of its own
 		IdleTimeout:       365 * 24 * time.Hour, // none: see idle
 		ConnState:         s.idle.changed,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(errorLog{o.Logger}, "", 0),
 
 		DisableGeneralOptionsHandler: true,
 	}
@@ -133,18 +134,56 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
-// errHandshake is of a connection that has ended before its handshake had.
-var errHandshake = errors.New("web: no handshake of TLS")
-
 // countHandshake tells of the handshake of a connection that has ended.
 func (s *Server) countHandshake(c net.Conn, state http.ConnState) {
-	if t, ok := c.(*tls.Conn); ok && state == http.StateClosed {
-		err := errHandshake
-		if t.ConnectionState().HandshakeComplete {
-			err = nil
-		}
-		s.o.Ended(err)
+	t, ok := c.(*tls.Conn)
+	if !ok || state != http.StateClosed {
+		return
 	}
+	err := t.Handshake() // which is over, or fails at once: the connection is closed
+	if s.o.Ended(err); err == nil {
+		return
+	}
+	s.log.Debug("TLS handshake failed", "remote", t.RemoteAddr(), "err", err)
+	if s.o.Auth != nil && err != io.EOF { // with which who has sent nothing ends
+		s.o.Auth.NoTLS(t.RemoteAddr(), err)
+	}
+}
+
+// errorLog logs what package http has to say, but for handshakes that have failed: any
+// stranger could fill the log with those. See countHandshake.
+type errorLog struct{ log *slog.Logger }
+
+func (l errorLog) Write(p []byte) (int, error) {
+	if !bytes.HasPrefix(p, []byte("http: TLS handshake error")) {
+		l.log.Warn(string(bytes.TrimSpace(p)))
+	}
+	return len(p), nil
+}
+
+// verifier says why the client of a connection would not be let in any more.
+type verifier struct {
+	check func() error // nil before the first request
+}
+
+type verifierKey struct{}
+
+// connContext is an http.Server's ConnContext: it gives requests what is of their
+// connection.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	if _, ok := c.(*tls.Conn); ok {
+		ctx = context.WithValue(ctx, verifierKey{}, new(verifier))
+	}
+	return markSpare(ctx, c)
+}
+
+// verify returns why the client of a request would not be let in any more.
+func (s *Server) verify(r *http.Request) error {
+	v := r.Context().Value(verifierKey{}).(*verifier)
+	if v.check == nil {
+		v.check = s.o.Verifier(r.TLS.PeerCertificates)
+	}
+	return v.check()
 }
 
 // Shutdown stops accepting and returns when all requests are answered, or with an
@@ -261,7 +300,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && s.o.Verify(r.TLS.PeerCertificates) != nil {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && s.verify(r) != nil {
 		refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 		return
 	}
