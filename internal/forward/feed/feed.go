@@ -53,11 +53,13 @@ type Anchor struct {
 // File is what is known of a file. ID, the number of its source, is 0 before the file has
 // one.
 type File struct {
-	ID     int64
-	Input  string
-	Path   string
-	Device uint64
-	Inode  uint64
+	ID    int64
+	Input string
+	// Path is where the input has found it. Real is where it is if that is another place:
+	// where a symlink leads, or to where it was moved that the input does not look.
+	Path, Real string
+	Device     uint64
+	Inode      uint64
 	// PrefixLen is the length of the beginning whose hash is Prefix, up to 1024.
 	PrefixLen int64
 	Prefix    uint64
