@@ -154,6 +154,9 @@ var mayImport = map[string][]string{
 	},
 	"internal/forward/lines": {"internal/forward/feed"},
 
+	"internal/forward/glob":     {},
+	"internal/forward/identity": {"internal/forward/feed"},
+
 	"tests": {},
 }
 

@@ -98,9 +98,9 @@ func Parse(word string) (Settings, error) {
 	return s, nil
 }
 
-// window is how many bytes decide whether a line is too long: a line of Max bytes has an
+// Window is how many bytes decide whether a line is too long: a line of Max bytes has an
 // end of one or two more.
-func (s Settings) window() int {
+func (s Settings) Window() int {
 	if s.TrimCR {
 		return s.Max + 2
 	}
@@ -129,7 +129,9 @@ type Piece struct {
 type Splitter struct {
 	Settings
 	State
-	seen int // so many of the next call's bytes are known to have no LF
+	// Seen is how many of the bytes at At are known to have no LF: those of the last call of
+	// Next that it left.
+	Seen int
 }
 
 // Next returns the first piece of b, which is what stands at s.At. It has consumed the
@@ -144,11 +146,11 @@ func (s *Splitter) Next(b []byte, final bool) (p Piece, n int, ok bool) {
 		b = b[n:]
 	}
 	if !s.Cut {
-		w := b[:min(len(b), s.window())]
+		w := b[:min(len(b), s.Window())]
 		end, next := s.end(w, final && len(w) == len(b))
 		switch {
-		case end < 0 && len(w) < s.window():
-			s.seen = len(w)
+		case end < 0 && len(w) < s.Window():
+			s.Seen = len(w)
 			return p, n, false
 		case end < 0, end > s.Max:
 			if s.Long == Skip {
@@ -180,7 +182,7 @@ func (s *Splitter) Next(b []byte, final bool) (p Piece, n int, ok bool) {
 		skip = len(b)
 	}
 	s.At += int64(skip)
-	s.seen = 0
+	s.Seen = 0
 	if i < 0 && !(final && s.At > s.Hole) {
 		return p, n + skip, false
 	}
@@ -191,7 +193,7 @@ func (s *Splitter) Next(b []byte, final bool) (p Piece, n int, ok bool) {
 // end returns where the first line of w ends and the next one begins, or -1. all says that
 // there is nothing behind w.
 func (s *Splitter) end(w []byte, all bool) (end, next int) {
-	seen := min(s.seen, len(w))
+	seen := min(s.Seen, len(w))
 	end = bytes.IndexByte(w[seen:], '\n')
 	switch {
 	case end >= 0:
@@ -213,7 +215,7 @@ func (s *Splitter) piece(body []byte, n int) Piece {
 	p := Piece{From: s.At, To: s.At + int64(n)}
 	p.Body = body
 	s.At = p.To
-	s.seen = 0
+	s.Seen = 0
 	return p
 }
 

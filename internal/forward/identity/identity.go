@@ -1,0 +1,262 @@
+// Package identity decides which file a path holds: one that is known, cut back, copied or
+// moved, or a new one.
+//
+// A name says nothing of it, and an inode little: names are given to other files, and
+// inodes are used again. So what a file begins with and what stands before the place up to
+// where it was read are compared. [Decide] is a function of what a look has found and of
+// what is known; it has no state and looks at nothing else.
+//
+// Two things it can't see, for they look the same: a file that was written anew with the
+// very same bytes is taken for the old one, and one of less than [PrefixMost] bytes under
+// another inode is taken for a new one, as an editor makes it.
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/logd-dev/logd/internal/forward/feed"
+)
+
+const (
+	// PrefixMost is the most bytes at the start of a file whose hash is kept. By so many
+	// a file is known again under another inode.
+	PrefixMost = 1024
+	// AnchorMost is the most bytes before a place whose hash is kept.
+	AnchorMost = 256
+)
+
+// Hash is the first 8 bytes of the SHA-256 of b.
+func Hash(b []byte) uint64 {
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:8])
+}
+
+// Prefix returns the hash of the first n bytes of a file, or io.ErrUnexpectedEOF if it
+// has less.
+func Prefix(r io.ReaderAt, n int64) (uint64, error) { return hash(r, 0, n) }
+
+// Anchor returns the anchor at a place of a file, or io.ErrUnexpectedEOF if the file ends
+// before.
+func Anchor(r io.ReaderAt, at int64) (feed.Anchor, error) {
+	from := max(0, at-AnchorMost)
+	h, err := hash(r, from, at-from)
+	return feed.Anchor{At: at, Hash: h}, err
+}
+
+func hash(r io.ReaderAt, from, n int64) (uint64, error) {
+	b := make([]byte, n)
+	if got, err := r.ReadAt(b, from); int64(got) < n {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	return Hash(b), nil
+}
+
+// Begins reports whether a file begins as the record says; a shorter one does not.
+func Begins(r io.ReaderAt, rec *feed.File) (bool, error) {
+	h, err := Prefix(r, rec.PrefixLen)
+	return err == nil && h == rec.Prefix, ignoreEnd(err)
+}
+
+// Holds reports whether an anchor is in its place. That at 0 is in all files.
+func Holds(r io.ReaderAt, a feed.Anchor) (bool, error) {
+	if a.At == 0 {
+		return true, nil
+	}
+	got, err := Anchor(r, a.At)
+	return err == nil && got.Hash == a.Hash, ignoreEnd(err)
+}
+
+// Same reports whether a file has what the record says at its start and at its position.
+func Same(r io.ReaderAt, rec *feed.File) (bool, error) {
+	if ok, err := Begins(r, rec); !ok {
+		return false, err
+	}
+	if rec.Position == 0 {
+		return true, nil
+	}
+	for _, a := range rec.Anchors {
+		if a.At == rec.Position {
+			return Holds(r, a)
+		}
+	}
+	return false, nil
+}
+
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}
+
+// State is what a look has found of a record's own file.
+type State uint8
+
+const (
+	Intact    State = iota // it is there, and was not cut back
+	Truncated              // its inode has other content now
+	Gone                   // it is nowhere
+)
+
+// Record is what is known of a file.
+type Record struct {
+	*feed.File
+	State State
+	First int64 // the number of the look that has seen it first
+}
+
+// Candidate is a file that a look has found.
+type Candidate struct {
+	Path          string
+	Device, Inode uint64
+	Size          int64
+	Content       io.ReaderAt
+	First         int64 // the number of the look that has seen it first
+	// Settled says that the look has waited long enough for a decision.
+	Settled bool
+}
+
+// Rule is by which of the rules a decision was made.
+type Rule string
+
+// The rules, in the order in which they are tried.
+const (
+	RuleSame    Rule = "a" // same inode and content
+	RuleCut     Rule = "b" // same inode, cut back
+	RuleOther   Rule = "c" // same inode, other content; the content is that of no other record
+	RuleSaved   Rule = "d" // same path and content, other inode: an editor, a restored copy
+	RuleCopy    Rule = "e" // same content elsewhere: a copy or a move
+	RuleNew     Rule = "f"
+	RuleWaiting Rule = "" // not decided: look again
+)
+
+// Decision is what a candidate is.
+type Decision struct {
+	Rule Rule
+	// Record is the file that the candidate is, or with rule c was: an index, -1 for none.
+	Record int
+	// Replaced is the record whose inode the candidate has with other content, -1 for
+	// none. Whatever the candidate is, what that record has unread must be looked for.
+	Replaced int
+	// From is where reading begins. With rule b it is before the record's position.
+	From int64
+	// CopyOf is the record that the candidate may be a copy of: the one that is waited
+	// for, or for which it was waited in vain. -1 for none.
+	CopyOf int
+}
+
+// Decide decides which of the records the candidate is. copies says whether files may be
+// known again under another inode. An error is that of reading the candidate.
+func Decide(c Candidate, records []Record, copies bool) (Decision, error) {
+	d := Decision{Record: -1, Replaced: -1, CopyOf: -1}
+	for i, r := range records {
+		if r.Device != c.Device || r.Inode != c.Inode || r.State == Gone {
+			continue
+		}
+		begins, err := Begins(c.Content, r.File)
+		if err != nil {
+			return d, err
+		}
+		same, err := Same(c.Content, r.File)
+		switch {
+		case err != nil:
+			return d, err
+		case same:
+			d.Rule, d.Record, d.From = RuleSame, i, r.Position
+			return d, nil
+		case begins && c.Size < r.Position:
+			d.Rule, d.Record, d.Replaced = RuleCut, i, i
+			d.From, err = newestAnchor(c.Content, r.Anchors)
+			return d, err
+		}
+		d.Replaced = i
+	}
+	if copies {
+		if ok, err := d.moved(c, records); ok || err != nil {
+			return d, err
+		}
+	}
+	d.Rule = RuleNew
+	if d.Replaced >= 0 {
+		d.Rule = RuleOther
+	}
+	return d, nil
+}
+
+// newestAnchor returns the largest place of an anchor that the file has.
+func newestAnchor(r io.ReaderAt, anchors [2]feed.Anchor) (int64, error) {
+	at := int64(0)
+	for _, a := range anchors {
+		if ok, err := Holds(r, a); err != nil {
+			return 0, err
+		} else if ok {
+			at = max(at, a.At)
+		}
+	}
+	return at, nil
+}
+
+// moved tries the rules d and e, by which a file is known under another inode.
+func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
+	best := -1
+	for i, r := range records {
+		if i == d.Replaced || r.Device == c.Device && r.Inode == c.Inode && r.State != Gone {
+			continue
+		}
+		samePath := r.Path == c.Path
+		if samePath && r.Position < PrefixMost || !samePath && c.First <= r.First || r.Position == 0 {
+			continue
+		}
+		same, err := Same(c.Content, r.File)
+		if err != nil {
+			return false, err
+		}
+		if samePath {
+			switch {
+			case same && r.State == Intact: // it was moved away, and copied back
+				d.CopyOf = i
+			case same:
+				d.Rule, d.Record, d.From = RuleSaved, i, r.Position
+				return true, nil
+			}
+			continue
+		}
+		if !same {
+			// A copy that is being made does not have the place yet.
+			if r.State == Gone && r.Position < PrefixMost || c.Size >= r.Position {
+				continue
+			}
+			begins, err := Begins(c.Content, r.File)
+			if err != nil {
+				return false, err
+			}
+			if begins {
+				d.CopyOf = i
+			}
+			continue
+		}
+		switch {
+		case r.State == Intact:
+			d.CopyOf = i
+		case r.State == Truncated, r.Position >= PrefixMost:
+			if best < 0 || records[best].Position < r.Position {
+				best = i
+			}
+		}
+	}
+	if best >= 0 {
+		d.Rule, d.Record, d.From, d.CopyOf = RuleCopy, best, records[best].Position, -1
+		return true, nil
+	}
+	if d.CopyOf >= 0 && !c.Settled {
+		d.Rule = RuleWaiting
+		return true, nil
+	}
+	return false, nil
+}
