@@ -122,12 +122,15 @@ var mayImport = map[string][]string{
 	"internal/manpage": {}, // for make man and tests
 	"packaging":        {},
 	"internal/exit":    {},
-	"cmd/logd":         {"internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd", "internal/socket"},
+	"cmd/logd":         {"cmd/internal/cmdline", "internal/node", "internal/config", "internal/exit", "internal/vfs", "internal/version", "internal/systemd", "internal/socket"},
 
 	"internal/setting": {"internal/quantity"}, // for settings of any program
 
 	// What the agent writes, and its settings: inputs see neither.
 	"internal/forward/render": {"internal/forward/feed", "internal/batch"},
+	// What the commands of programs share that run for long.
+	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
+	"cmd/internal/scripttest": {},
 
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
@@ -214,7 +217,7 @@ var mustNotReach = map[string][]string{
 }
 
 // forTests are the packages that only tests import.
-var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "internal/cluster/clustertest", "logdtest", "logdtest/memnet", "logdtest/script", "internal/testkit", "testing"}
+var forTests = []string{"internal/vfs/vfstest", "internal/topic/topictest", "internal/cluster/clustertest", "logdtest", "logdtest/memnet", "logdtest/script", "internal/testkit", "cmd/internal/scripttest", "testing"}
 
 // goPackage is what this test wants to know from go list.
 type goPackage struct {

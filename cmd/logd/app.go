@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/systemd"
@@ -21,12 +21,11 @@ type app struct {
 	stdout, stderr io.Writer
 	env            []string
 	defaultFiles   []string // configuration files where none is named
-	notify         func() signals
+	notify         func() cmdline.Signals
 	start          startFunc
 
 	configFile string
-	settings   map[string][]string // what flags say of settings
-	badFlag    error               // the first flag of a setting whose text can't be read
+	settings   cmdline.Flags
 	cpuProfile string
 	traceFile  string
 	format     string // of what a command prints
@@ -36,13 +35,6 @@ type app struct {
 	logger  *slog.Logger // once there is one
 	level   slog.LevelVar
 	manager *systemd.Notifier // nil if there is none
-}
-
-// signals are those that the process catches.
-type signals struct {
-	stop   <-chan os.Signal // ask it to stop
-	reload <-chan os.Signal // ask it to read its settings again
-	letGo  func()           // has those that ask it to stop kill it again
 }
 
 // run runs the command line and returns the exit code.
@@ -56,12 +48,12 @@ func (a *app) run(args []string) int {
 	case err == nil || errors.Is(err, exit.ErrQuiet):
 		return exit.Done
 	case !a.running:
-		fmt.Fprintf(a.stderr, "%sSee %s --help.\n", lines(err), cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "%sSee %s --help.\n", cmdline.Lines("logd", err), cmd.CommandPath())
 		return exit.Usage
 	case a.logger != nil:
 		a.logger.Error(err.Error())
 	default:
-		io.WriteString(a.stderr, lines(err))
+		io.WriteString(a.stderr, cmdline.Lines("logd", err))
 	}
 	return exitCode(err)
 }
@@ -85,15 +77,15 @@ that order of strength. logd config show tells what each is and why.`,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	root.SetHelpTemplate(helpTemplate)
+	root.SetHelpTemplate(cmdline.HelpTemplate)
 	root.SetVersionTemplate(version.Line("logd"))
 	cobra.EnableCommandSorting = false
 
 	a.settingFlags(root.PersistentFlags())
 	root.Flags().StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile of the run to `FILE`")
 	root.Flags().StringVar(&a.traceFile, "trace", "", "write an execution trace of the run to `FILE`")
-	root.AddCommand(a.configCommand(), a.clusterCommand(), a.versionCommand(), a.completionCommand())
-	completeFlags(root)
+	root.AddCommand(a.configCommand(), a.clusterCommand(), a.versionCommand(), cmdline.Completion("logd", a.stdout, &a.running))
+	cmdline.Complete(root, config.Settings())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
 		cmd.DisableFlagsInUseLine = true
@@ -101,37 +93,12 @@ that order of strength. logd config show tells what each is and why.`,
 	return root
 }
 
-// helpTemplate begins with a line and examples.
-const helpTemplate = `{{.Short}}
-
-{{if .HasExample}}Examples:
-{{.Example}}
-
-{{end}}{{with .Long}}{{.}}
-
-{{end}}Usage:
-  {{.UseLine}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
-{{if .LocalNonPersistentFlags.HasAvailableFlags}}
-Flags:
-{{.LocalNonPersistentFlags.FlagUsagesWrapped 80}}{{end}}{{if .PersistentFlags.HasAvailableFlags}}
-Settings:
-{{.PersistentFlags.FlagUsagesWrapped 80}}{{end}}{{if .Annotations.settings}}
-Settings:
-{{.InheritedFlags.FlagUsagesWrapped 80}}{{end}}`
-
-// takesSettings marks a command whose help shows the flags of settings.
-var takesSettings = map[string]string{"settings": "true"}
-
 // do makes the function of a command out of one that runs when the command
 // line is understood.
 func (a *app) do(f func(args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if a.badFlag != nil && cmd.Name() != checkName {
-			return a.badFlag
+		if a.settings.Bad != nil && cmd.Name() != checkName {
+			return a.settings.Bad
 		}
 		if a.format != "" && a.format != "text" && a.format != "json" {
 			return fmt.Errorf("--format is %q: want text or json", a.format)
@@ -154,7 +121,7 @@ func (a *app) load(file string) (config.Config, config.Origins, error) {
 		File:         file,
 		DefaultFiles: a.defaultFiles,
 		Env:          a.env,
-		Flags:        a.settings,
+		Flags:        a.settings.Texts,
 		Inherited:    a.sockets.settings,
 	})
 	if err != nil {

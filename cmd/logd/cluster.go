@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
 	"github.com/logd-dev/logd/internal/vfs"
@@ -45,7 +46,7 @@ environment and the file.`,
 			}
 			return a.clusterInit(groups)
 		}),
-		Annotations: takesSettings,
+		Annotations: cmdline.TakesSettings,
 	}
 	begin.Flags().IntVar(&groups, "groups", groups, "`N` groups of topics, each of which has a leader; for ever")
 	single := &cobra.Command{
@@ -58,7 +59,7 @@ a majority of the members is gone for good. The other members must not be
 started again.`,
 		Args:        cobra.NoArgs,
 		RunE:        a.do(a.clusterSingle),
-		Annotations: takesSettings,
+		Annotations: cmdline.TakesSettings,
 	}
 	for _, c := range []*cobra.Command{begin, single} {
 		c.DisableFlagsInUseLine = true

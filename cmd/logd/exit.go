@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/config"
@@ -91,10 +90,4 @@ func absolute(path string) string {
 		return abs
 	}
 	return path
-}
-
-// lines puts the program's name before each line of an error, so that each
-// problem of many stands for itself.
-func lines(err error) string {
-	return "logd: " + strings.ReplaceAll(err.Error(), "\n", "\nlogd: ") + "\n"
 }

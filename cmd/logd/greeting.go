@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/term"
-
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 )
 
@@ -21,20 +20,14 @@ const module = "github.com/logd-dev/logd"
 // programs. It returns nil if there is none.
 func (a *app) person(c *config.Config) io.Writer {
 	switch {
-	case isTerminal(a.stderr):
+	case cmdline.IsTerminal(a.stderr):
 		return a.stderr
-	case isTerminal(a.stdout):
+	case cmdline.IsTerminal(a.stdout):
 		return a.stdout
 	case c.LogFormat == config.FormatText && sourceTree("."):
 		return a.stderr
 	}
 	return nil
-}
-
-// isTerminal reports whether the stream is one.
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // tryIt returns lines to paste into another terminal that write to the server

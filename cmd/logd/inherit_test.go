@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/logd-dev/logd/cmd/internal/scripttest"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/testkit"
 )
@@ -71,7 +72,7 @@ func startGiven(t *testing.T, dir string, files []*os.File, env []string, args .
 func (g *given) await(t *testing.T, expr string) {
 	t.Helper()
 	re := regexp.MustCompile(expr)
-	for deadline := time.Now().Add(patience); !re.MatchString(g.log.String()); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(scripttest.Patience); !re.MatchString(g.log.String()); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the log does not match %s:\n%s", expr, g.log)
 		}
@@ -99,7 +100,7 @@ func ask(t *testing.T, network, addr, request string) string {
 
 func askOn(t *testing.T, c net.Conn, request string) string {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(scripttest.Patience))
 	io.WriteString(c, request)
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
 )
@@ -31,23 +32,8 @@ func main() {
 	a := &app{
 		stdout: os.Stdout, stderr: os.Stderr,
 		env: os.Environ(), defaultFiles: config.DefaultFiles(),
-		notify: notify, start: startNode,
+		notify: cmdline.Notify, start: startNode,
 	}
 	node.AdoptChildren()
 	os.Exit(a.run(os.Args[1:]))
-}
-
-// notify begins to catch signals.
-func notify() signals {
-	stop := make(chan os.Signal, 2) // the second may come while the first is dealt with
-	reload := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	switch {
-	case signal.Ignored(syscall.SIGHUP): // which nohup sees to
-	case isTerminal(os.Stdin):
-		signal.Notify(stop, syscall.SIGHUP)
-	default:
-		signal.Notify(reload, syscall.SIGHUP)
-	}
-	return signals{stop: stop, reload: reload, letGo: func() { signal.Stop(stop) }}
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
@@ -53,7 +53,7 @@ func (a *app) serve([]string) (err error) {
 		return exit.With(exit.Config, err)
 	}
 	a.level.Set(c.LogLevel)
-	a.logger = newLogger(a.stderr, &c, &a.level)
+	a.logger = cmdline.NewLogger(a.stderr, c.LogFormat == config.FormatJSON, &a.level)
 	if a.manager, err = systemd.NewNotifier(a.env); err != nil {
 		a.logger.Warn("the service manager's environment makes no sense", "err", err)
 	}
@@ -64,8 +64,8 @@ func (a *app) serve([]string) (err error) {
 	defer func() { err = errors.Join(err, stopProfiles()) }()
 
 	signals := a.notify()
-	defer signals.letGo()
-	n, stopping, err := a.startNode(signals.stop, &c, origins)
+	defer signals.LetGo()
+	n, stopping, err := a.startNode(signals.Stop, &c, origins)
 	if n == nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *app) serve([]string) (err error) {
 	if !stopping {
 		a.greet(n, &c, origins)
 		a.tell(a.manager.Ready(takesRequests))
-		b := a.startBeside(n, signals.reload)
+		b := a.startBeside(n, signals.Reload)
 		defer b.wait()
 		select {
 		case err := <-ended:
@@ -84,7 +84,7 @@ func (a *app) serve([]string) (err error) {
 				return explainStart(err, &c, origins)
 			}
 			return nil
-		case s := <-signals.stop:
+		case s := <-signals.Stop:
 			b.end()
 			a.tell(a.manager.Stopping("shutting down"))
 			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
@@ -165,7 +165,7 @@ const lastTime = time.Second
 
 // shutdown shuts the node down, at once if there is another signal. The error is
 // errHangs if it is left behind because its disk hangs.
-func (a *app) shutdown(n runningNode, signals *signals, c *config.Config) error {
+func (a *app) shutdown(n runningNode, signals *cmdline.Signals, c *config.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	done := make(chan error, 1)
@@ -181,9 +181,9 @@ func (a *app) shutdown(n runningNode, signals *signals, c *config.Config) error 
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("shut down: %w", errHangs)
-	case s := <-signals.stop:
+	case s := <-signals.Stop:
 		// One more must not wait for anything.
-		signals.letGo()
+		signals.LetGo()
 		a.logger.Warn("ending at once", "signal", s.String())
 		closed := make(chan error, 1)
 		go func() { closed <- n.Close() }()
@@ -216,22 +216,4 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 	if w := a.person(c); w != nil {
 		io.WriteString(w, tryIt(n.Addr(), c, sourceTree(".")))
 	}
-}
-
-func newLogger(w io.Writer, c *config.Config, level slog.Leveler) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == config.FormatJSON {
-		options.ReplaceAttr = durationsAsText
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// durationsAsText makes durations of a log in JSON what they are in text and in
-// settings: "1s", and not a number of nanoseconds.
-func durationsAsText(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.StringValue(a.Value.Duration().String())
-	}
-	return a
 }

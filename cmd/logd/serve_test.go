@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
@@ -88,8 +89,8 @@ func (r *testRun) run(t *testing.T, start startFunc, args ...string) int {
 	t.Chdir(t.TempDir())
 	a := &app{
 		stdout: &r.stdout, stderr: &r.stderr, env: r.env,
-		notify: func() signals {
-			return signals{stop: r.signals, reload: r.reloads, letGo: func() { r.stoppedSignals = true }}
+		notify: func() cmdline.Signals {
+			return cmdline.Signals{Stop: r.signals, Reload: r.reloads, LetGo: func() { r.stoppedSignals = true }}
 		},
 		start: start,
 	}
@@ -361,7 +362,7 @@ func TestTryIt(t *testing.T) {
 
 func TestPerson(t *testing.T) {
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil || !isTerminal(terminal) {
+	if err != nil || !cmdline.IsTerminal(terminal) {
 		t.Skipf("no terminal here: %v", err)
 	}
 	defer terminal.Close()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
@@ -40,7 +41,7 @@ and the files of certificates that they name, and starts nothing. It exits with
 them.`,
 		Args:        cobra.MaximumNArgs(1),
 		RunE:        a.do(a.configCheck),
-		Annotations: takesSettings,
+		Annotations: cmdline.TakesSettings,
 	}
 	show := &cobra.Command{
 		Use:   "show [flags]",
@@ -50,7 +51,7 @@ them.`,
   logd config show --config /etc/logd/logd.toml`,
 		Args:        cobra.NoArgs,
 		RunE:        a.do(a.configShow),
-		Annotations: takesSettings,
+		Annotations: cmdline.TakesSettings,
 	}
 	a.formatFlag(show)
 	for _, c := range []*cobra.Command{check, show} {
@@ -119,28 +120,4 @@ func (a *app) showJSON(c *config.Config, origins config.Origins) error {
 		}
 	}
 	return nil
-}
-
-func (a *app) completionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "Print a script that makes a shell complete the words of logd.",
-		Example: `  logd completion bash > ~/.local/share/bash-completion/completions/logd
-  logd completion zsh > "${fpath[1]}/_logd"
-  logd completion fish > ~/.config/fish/completions/logd.fish`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"bash", "zsh", "fish"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a.running = true
-			root := cmd.Root()
-			switch args[0] {
-			case "bash":
-				return exit.OutputError(root.GenBashCompletionV2(a.stdout, true))
-			case "zsh":
-				return exit.OutputError(root.GenZshCompletion(a.stdout))
-			default:
-				return exit.OutputError(root.GenFishCompletion(a.stdout, true))
-			}
-		},
-	}
 }

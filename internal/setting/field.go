@@ -102,6 +102,18 @@ func (l list[C]) Texts(c *C) []string { return *l.of(c) }
 func (l list[C]) choices() []string   { return nil }
 func (l list[C]) allowed() string     { return l.allows }
 
+// within is the field of a part.
+type within[C, P any] struct {
+	field Field[P]
+	part  func(*C) *P
+}
+
+func (w within[C, P]) parse(c *C, texts []string) error { return w.field.parse(w.part(c), texts) }
+func (w within[C, P]) check(c *C) error                 { return w.field.check(w.part(c)) }
+func (w within[C, P]) Texts(c *C) []string              { return w.field.Texts(w.part(c)) }
+func (w within[C, P]) allowed() string                  { return w.field.allowed() }
+func (w within[C, P]) choices() []string                { return w.field.choices() }
+
 // Bounds is a range of numbers with names for what lies outside of it but is
 // allowed all the same.
 type Bounds[T ~int | ~int64] struct {

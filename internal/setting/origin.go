@@ -1,6 +1,8 @@
 package setting
 
 import (
+	"iter"
+	"maps"
 	"strconv"
 	"strings"
 )
@@ -16,20 +18,21 @@ const (
 	FromEnvironment
 	FromFlag
 	FromSocket // that the process was started with
+	FromArgument
 )
 
 // Origin is the place that a setting's value came from.
 type Origin struct {
 	Source Source
 	// Name is the file's path, the environment variable's name, or the flag's
-	// name without its dashes; empty for a default and for a socket.
+	// name without its dashes; empty for all others.
 	Name string
 	// Line is the line in a file, counted from 1; 0 for the file as a whole.
 	Line int
 }
 
 // String returns the origin as users see it: "default", "logd.toml:3",
-// "environment LOGD_HOST", "flag --host" or "inherited socket".
+// "environment LOGD_HOST", "flag --host", "inherited socket" or "command line".
 func (o Origin) String() string {
 	switch o.Source {
 	case FromFile:
@@ -43,6 +46,8 @@ func (o Origin) String() string {
 		return "flag --" + o.Name
 	case FromSocket:
 		return "inherited socket"
+	case FromArgument:
+		return "command line"
 	default:
 		return "default"
 	}
@@ -57,6 +62,9 @@ type Origins struct {
 
 // Known reports whether these are origins of settings that were loaded.
 func (o Origins) Known() bool { return o.of != nil }
+
+// All returns the names of settings that have an origin, and it.
+func (o Origins) All() iter.Seq2[string, Origin] { return maps.All(o.of) }
 
 // Set says where a setting's value came from.
 func (o *Origins) Set(name string, from Origin) {

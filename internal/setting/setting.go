@@ -65,11 +65,17 @@ const (
 	Group                 // the name or number of a group
 	Paths                 // any number of paths or patterns of them
 	Text                  // any text
+	Topic                 // the name of a topic, or a template of it
 )
+
+// Within makes a setting of a whole of one of its part.
+func Within[C, P any](s Setting[P], part func(*C) *P) Setting[C] {
+	return Setting[C]{Name: s.Name, Kind: s.Kind, Usage: s.Usage, Default: s.Default, Change: s.Change, Field: within[C, P]{s.Field, part}}
+}
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE", "GROUP", "PATH", "TEXT"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE", "GROUP", "PATH", "TEXT", "TOPIC"}[k]
 }
 
 // Many reports whether a value of this kind is any number of texts.
