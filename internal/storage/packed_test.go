@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path"
 	"strings"
@@ -213,6 +214,30 @@ func TestPackedTrim(t *testing.T) {
 	}
 }
 
+// TestPackedUnsynced: if the sync fails that has the journal say so, the topic is read only
+// for good, and the log does not promise that it ends.
+func TestPackedUnsynced(t *testing.T) {
+	disk := vfstest.New()
+	var logged bytes.Buffer
+	s := openMem(t, disk, Options{Partitions: -1, FlushInterval: -1, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	defer s.Close()
+	l := mustCreate(t, s, "t")
+	mustAppend(t, l, packedOf("t", batch.S2, 3, []byte("x")))
+	disk.FailSync("t/journal")
+	r := packedOf("t", batch.Zstd, 3, []byte("x"))
+	if _, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, topic.ErrReadOnly) {
+		t.Errorf("Append: %v", err)
+	}
+	disk.ClearFaults()
+	r = batchOf("t", "plain")
+	if _, err := l.Append(t.Context(), r.data, r.extents); !errors.Is(err, topic.ErrReadOnly) {
+		t.Errorf("Append of a plain one after that: %v", err)
+	}
+	if got := logged.String(); strings.Count(got, "read only until logd is restarted") != 1 || strings.Contains(got, "taken again") {
+		t.Error(got)
+	}
+}
+
 // TestPackedWithoutRoom: if the journal can't say so, no compressed batch is written, and
 // others are.
 func TestPackedWithoutRoom(t *testing.T) {
@@ -233,5 +258,39 @@ func TestPackedWithoutRoom(t *testing.T) {
 	mustAppend(t, l, r)
 	if err := keptAway(disk); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAcceptFindsTheFirst: whatever the sizes of batches and partitions are.
+func TestAcceptFindsTheFirst(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, most := range []int{200, 3000, 40000} {
+		s := openMem(t, vfstest.New(), Options{Partitions: -1, PartitionSize: 30000, FlushInterval: -1})
+		defer s.Close()
+		l := mustCreate(t, s, "t")
+		const n, other = 60, 41 // which one the reader does not know
+		var offsets []int64
+		for i := range n {
+			codec := batch.S2
+			if i == other {
+				codec = batch.Zstd
+			}
+			offsets = append(offsets, mustAppend(t, l, packedOf("t", codec, 1, bytes.Repeat([]byte("x"), 1+rng.IntN(most)))).Offset)
+		}
+		for i, offset := range offsets {
+			v, err := l.Read(offset, 1e6, 8<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := int64(other - i)
+			if i > other {
+				want = v.Batches()
+			}
+			err = topic.Accept(v, batch.S2)
+			if i == other && err != topic.ErrCodec || i != other && (err != nil || v.Batches() != want) {
+				t.Errorf("of up to %d bytes, from batch %d on: %d batches, want %d, %v", most, i, v.Batches(), want, err)
+			}
+			v.Close()
+		}
 	}
 }

@@ -358,8 +358,8 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 				// As Retain does it: with nothing in between.
 				next = old()
 				must(t, l.Retain(time.Now()))
-				if !managed && (l.Begin() != next || headOf(l).Base() != next) {
-					t.Errorf("the log begins at %d, want %d", l.Begin(), next)
+				if l.Begin() != next || headOf(l).Base() != next {
+					t.Errorf("the log begins at %d, its head at %d, want %d", l.Begin(), headOf(l).Base(), next)
 				}
 			})
 		})

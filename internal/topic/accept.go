@@ -2,6 +2,7 @@ package topic
 
 import (
 	"io"
+	"sync"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
@@ -29,14 +30,12 @@ func Accept(v View, known batch.Codecs) error {
 // findOther returns how many bytes and batches come before the first batch with a codec
 // that is not among the known ones, if there is one.
 func findOther(v View, known batch.Codecs) (before, batches int64, found bool, err error) {
-	var b [batch.MaxHeaderLen]byte
-	r := viewReader{v: v}
+	b := windows.Get().(*[windowSize]byte)
+	defer windows.Put(b)
+	r := viewReader{v: v, window: b}
 	for before < v.Len() {
-		p := b[:min(int64(len(b)), v.Len()-before)]
-		if err := r.read(p, before); err != nil {
-			if err == io.EOF {
-				err = nil // cut short by something else: the reader meets it
-			}
+		p, err := r.at(before, batch.MaxHeaderLen)
+		if err != nil && err != io.EOF { // cut short by something else: the reader meets it
 			return 0, 0, false, err
 		}
 		h, n, err := batch.Parse(p)
@@ -51,15 +50,45 @@ func findOther(v View, known batch.Codecs) (before, batches int64, found bool, e
 	return 0, 0, false, nil
 }
 
+// windowSize is how much is read at a time where batches are small: many envelopes.
+const windowSize = 8 << 10
+
+var windows = sync.Pool{New: func() any { return new([windowSize]byte) }}
+
 // viewReader reads a View as if it were one file, forward.
 type viewReader struct {
 	v     View
 	i     int   // section
 	start int64 // where it begins in the View
+
+	window *[windowSize]byte // has the bytes of the View from pos to end
+	pos    int64
+	end    int64
 }
 
-// read fills p with the bytes at pos of the View, which has them.
-func (r *viewReader) read(p []byte, pos int64) error {
+// at returns the n bytes at pos of the View, or as many as it has, and perhaps more. With
+// an error they are those before it. They are good until the next call.
+func (r *viewReader) at(pos int64, n int) ([]byte, error) {
+	n = int(min(int64(n), r.v.Len()-pos))
+	var err error
+	if pos < r.pos || pos+int64(n) > r.end {
+		p := r.window[:min(windowSize, r.v.Len()-pos)]
+		if pos-r.pos > windowSize {
+			p = p[:n] // what is wanted is far between
+		}
+		var got int
+		got, err = r.read(p, pos)
+		r.pos, r.end = pos, pos+int64(got)
+		if got >= n {
+			err = nil
+		}
+	}
+	return r.window[pos-r.pos : r.end-r.pos], err
+}
+
+// read fills p with the bytes at pos of the View, which has them, and returns how many
+// there are before an error.
+func (r *viewReader) read(p []byte, pos int64) (n int, err error) {
 	_, _, size := r.v.Section(r.i)
 	for pos >= r.start+size {
 		r.start += size
@@ -67,13 +96,15 @@ func (r *viewReader) read(p []byte, pos int64) error {
 		_, _, size = r.v.Section(r.i)
 	}
 	start := r.start
-	for i := r.i; len(p) > 0; i++ {
+	for i := r.i; n < len(p); i++ {
 		f, at, size := r.v.Section(i)
-		part := p[:min(int64(len(p)), start+size-pos)]
-		if n, err := f.ReadAt(part, at+pos-start); n < len(part) {
-			return err
+		part := p[n:][:min(int64(len(p)-n), start+size-pos)]
+		got, err := f.ReadAt(part, at+pos-start)
+		n += got
+		if got < len(part) {
+			return n, err
 		}
-		p, pos, start = p[len(part):], pos+int64(len(part)), start+size
+		pos, start = pos+int64(len(part)), start+size
 	}
-	return nil
+	return n, nil
 }

@@ -475,8 +475,12 @@ func (l *Log) writeHead(f vfs.File) error {
 }
 
 // passingRefusal wraps an error that refuses appends for now and has done no
-// harm. The first of a row is logged.
+// harm. The first of a row is logged. If the log has failed for good with it, that is the
+// refusal, which was logged.
 func (l *Log) passingRefusal(op string, err error) error {
+	if e := l.failed.Load(); e != nil {
+		return ReadOnly(e)
+	}
 	if errors.Is(err, fs.ErrNotExist) && !l.Deleted() { // and does not come back
 		return l.failWrite(op, l.parts.Head().File.Name(), l.next.Load(), fmt.Errorf("%w: %w", layout.ErrDisplaced, err))
 	}
