@@ -144,7 +144,7 @@ func (w *Writer) fail(cause error) {
 }
 
 // failNow is fail. It reports whether the state is another one now. Caller holds
-// mu and calls tellState later.
+// the buffer's lock and calls tellState later.
 func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
 	w.calm()

@@ -69,7 +69,7 @@ type Buffer[R any] struct {
 	target  int64               // of the data up to which messages share a batch
 	surely  int64               // of the data that is sure to fit in a batch
 	made    int                 // slots that there are
-	free    []*Slot[R]          //
+	free    []*Slot[R]          // those that are empty
 	open    *Slot[R]            // takes messages; nil if none does
 	since   time.Time           // when the open batch got its first message
 	ready   link.Queue[Slot[R]] // sealed, oldest first

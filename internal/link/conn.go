@@ -177,7 +177,7 @@ func (cn *conn) endLocked(reason error) {
 	cn.wakeReader()
 	if !cn.cutOff {
 		cn.cutOff = true
-		cn.closing.Go(func() { cn.nc.Close() }) // which may wait: TLS says goodbye
+		cn.closing.Go(func() { cn.nc.Close() }) // which may wait, whatever Options.Dial has made
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 // LockPartition makes the caller the only one who changes a partition or its index,
-// until unlock is called. Caller holds trimming, so that the head does not become
-// another but by being completed.
+// until unlock is called. Caller keeps out who removes or cuts off
+// partitions, so that the head does not become another but by being completed.
 func (l *List) LockPartition(p *Partition) (unlock func()) {
 	if p == l.Head() {
 		l.Writer.Lock()

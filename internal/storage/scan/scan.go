@@ -112,8 +112,8 @@ func (s *Scanner) BatchAt(pos int64) (h batch.Header, n int64, ok bool, err erro
 }
 
 // Holds reports whether what stands at pos, within the file, is the data that
-// the envelope announces. How large that is claimed to be decides neither what
-// is read, as long as the framing is wrong, nor the memory that is taken.
+// the envelope announces. How large that is claimed to be decides neither the memory that
+// is taken nor, of a batch that is not compressed, what is read while the framing is wrong.
 func (s *Scanner) Holds(pos int64, h *batch.Header) (bool, error) {
 	if h.Size <= Chunk {
 		b, err := s.Bytes(pos, h.Size)
