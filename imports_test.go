@@ -159,6 +159,7 @@ var mayImport = map[string][]string{
 
 	"internal/forward/glob":     {},
 	"internal/forward/identity": {"internal/forward/feed"},
+	"internal/forward/files":    {"internal/forward/feed", "internal/forward/glob", "internal/forward/identity", "internal/forward/lines"},
 
 	"tests": {},
 }

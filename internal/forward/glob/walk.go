@@ -20,6 +20,10 @@ type Found struct {
 	Folder        bool
 	Device, Inode uint64
 	Size          int64
+	// Changed is the time of the last change of the file's content or inode. Two looks that
+	// find the same have found the same content, but for what was changed in the same tick
+	// of the file system's clock.
+	Changed int64
 }
 
 // Visitor is told what a walk comes by. The functions that are nil are not called.
@@ -118,6 +122,7 @@ func (w *walk) file(dirfd int, name, path string, wild []string) {
 			return
 		}
 	}
+	found.Changed = changed(&st)
 	found.Device, found.Inode, found.Size = uint64(st.Dev), uint64(st.Ino), st.Size
 	found.Regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	found.Folder = st.Mode&unix.S_IFMT == unix.S_IFDIR

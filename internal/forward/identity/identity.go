@@ -156,7 +156,7 @@ type Decision struct {
 func Decide(c Candidate, records []Record, copies bool) (Decision, error) {
 	d := Decision{Record: -1, Replaced: -1, CopyOf: -1}
 	for i, r := range records {
-		if r.Device != c.Device || r.Inode != c.Inode || r.State == Gone {
+		if r.Device != c.Device || r.Inode != c.Inode {
 			continue
 		}
 		begins, err := Begins(c.Content, r.File)
@@ -170,6 +170,8 @@ func Decide(c Candidate, records []Record, copies bool) (Decision, error) {
 		case same:
 			d.Rule, d.Record, d.From = RuleSame, i, r.Position
 			return d, nil
+		case r.State == Gone: // the inode is used again
+			continue
 		case begins && c.Size < r.Position:
 			d.Rule, d.Record, d.Replaced = RuleCut, i, i
 			d.From, err = newestAnchor(c.Content, r.Anchors)

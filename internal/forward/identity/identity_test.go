@@ -111,7 +111,8 @@ func TestDecide(t *testing.T) {
 			c.First = 1
 			return c
 		}(), rec, Truncated, RuleNew, 0, true, -1},
-		{"an inode of a file that is gone tells nothing", candidate(there, 7, old), rec, Gone, RuleCopy, 4000, false, -1},
+		{"a: one that was gone is there again", candidate(there, 7, old), rec, Gone, RuleSame, 4000, false, -1},
+		{"f: the inode of one that was gone is used again", candidate(there, 7, other), rec, Gone, RuleNew, 0, true, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			records := test.records(t, test.state)

@@ -1,0 +1,269 @@
+package files
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/logd-dev/logd/internal/forward/feed"
+	"github.com/logd-dev/logd/internal/forward/glob"
+	"github.com/logd-dev/logd/internal/forward/identity"
+)
+
+// entry is a regular file in a folder.
+type entry struct {
+	path string
+	key  key
+	size int64
+	head uint64 // the hash of the first 1024 bytes, if headed
+	// headed says that head was read; it has none if it is shorter.
+	headed bool
+}
+
+// entries returns what is in a folder, as it was when this scan looked first.
+func (in *input) entries(dir string) []entry {
+	if all, ok := in.folders[dir]; ok {
+		return all
+	}
+	var all []entry
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		in.m.tell.say(sayAgain, slog.LevelWarn, dir, "can't be looked at; it is tried again", slog.String("input", in.name), slog.Any("error", err))
+	}
+	for _, e := range names {
+		if e.Type()&fs.ModeType != 0 {
+			continue
+		}
+		fi, err := e.Info()
+		if err != nil {
+			continue
+		}
+		k, _ := keyOf(fi)
+		all = append(all, entry{path: filepath.Join(dir, e.Name()), key: k, size: fi.Size()})
+	}
+	if in.folders == nil {
+		in.folders = make(map[string][]entry)
+	}
+	in.folders[dir] = all
+	return all
+}
+
+// byInode looks for a file under another name.
+func (in *input) byInode(t *tail) *entry {
+	for _, dir := range folders(&t.file) {
+		all := in.entries(dir)
+		for i := range all {
+			if all[i].key == t.key {
+				return &all[i]
+			}
+		}
+	}
+	return nil
+}
+
+// byContent looks for a file with the same beginning and the same anchor, that nobody
+// reads: in the folder of the file, and among those that were found and are not decided. Of
+// several it is the longest.
+func (in *input) byContent(t *tail, unknown []found) *entry {
+	known := t.known()
+	if known.PrefixLen == 0 {
+		return nil
+	}
+	var some []*entry
+	for _, dir := range folders(&t.file) {
+		all := in.entries(dir)
+		for i := range all {
+			some = append(some, &all[i])
+		}
+	}
+	for i := range unknown {
+		some = append(some, &entry{path: unknown[i].Path, key: unknown[i].key, size: unknown[i].Size})
+	}
+	for _, p := range sorted(in.pending) {
+		some = append(some, &entry{path: p.found.Path, key: p.found.key, size: p.found.Size})
+	}
+	slices.SortStableFunc(some, func(a, b *entry) int { return int(min(1, max(-1, b.size-a.size))) })
+	for _, e := range some {
+		if e.size < max(known.Position, known.PrefixLen, known.Size) {
+			break
+		}
+		if e.key == t.key && t.state != lost || in.byKey[e.key] != nil {
+			continue
+		}
+		if in.holds(e, &known) {
+			return e
+		}
+	}
+	return nil
+}
+
+// holds reports whether an entry has what is known of a file.
+func (in *input) holds(e *entry, known *feed.File) bool {
+	if e.headed && known.PrefixLen == identity.PrefixMost && e.head != known.Prefix {
+		return false
+	}
+	f, err := in.descriptor(e.path)
+	if err != nil {
+		return false
+	}
+	defer in.drop(f)
+	if fi, err := f.Stat(); err != nil || !sameKey(fi, e.key) {
+		return false
+	}
+	if !e.headed && e.size >= identity.PrefixMost {
+		if e.head, err = identity.Prefix(f, identity.PrefixMost); err == nil {
+			e.headed = true
+		}
+	}
+	ok, err := identity.Same(f, known)
+	return ok && err == nil
+}
+
+// rests looks for what was not read of the files that are lost, or whose inodes have other
+// content.
+func (in *input) rests(unknown []found) {
+	for t := range in.tails {
+		switch {
+		case t.state == replaced:
+			in.rest(t, unknown, feed.Truncated, "the file was truncated before it was read")
+		case t.state == lost && t.f != nil:
+			in.unlink(t)
+		case t.state == lost && t.seen >= 0:
+			in.rest(t, unknown, feed.Gone, "the file was removed before it was read")
+			t.seen = -1 // once
+		}
+	}
+}
+
+func (in *input) rest(t *tail, unknown []found, kind feed.Kind, cause string) {
+	in.leave(t)
+	if e := in.byContent(t, unknown); e != nil {
+		in.n.Copies.Add(1)
+		in.continueIn(t, e)
+		return
+	}
+	for c := range in.tails {
+		if c.copyOf == t { // it is read from its start
+			in.forget(t)
+			return
+		}
+	}
+	if t.size > t.read {
+		in.hole(t, kind, t.read, cause)
+		in.forget(t)
+		return
+	}
+	if kind == feed.Truncated {
+		in.forget(t)
+		return
+	}
+	// All of it was read. Should it come back, it is known.
+}
+
+// continueIn reads the rest of a file from another one in its folder.
+func (in *input) continueIn(t *tail, e *entry) {
+	in.m.tell.say(10*time.Second, slog.LevelInfo, t.file.Path, "the rest of a file is read from another one", slog.String("input", in.name), slog.String("from", e.path))
+	delete(in.pending, e.key)
+	path := t.file.Path
+	u := found{glob.Found{Path: e.path, Device: e.key.device, Inode: e.key.inode, Size: e.size, Regular: true}, e.key}
+	in.continueAt(t, &u, true)
+	if _, ok := in.find.Match(e.path); !ok {
+		t.outside = true
+		t.file.Path, t.file.Real = path, e.path
+	}
+}
+
+// hole says that what a file had from a place on will not be read.
+func (in *input) hole(t *tail, kind feed.Kind, from int64, cause string) {
+	in.m.tell.say(10*time.Second, slog.LevelWarn, t.file.Path, "lines are lost: "+cause, slog.String("input", in.name), slog.String("kind", string(kind)), slog.Int64("bytes", t.size-from))
+	t.r.Hole(feed.Hole{Kind: kind, From: from, To: t.size, Messages: -1, Bytes: t.size - from, Cause: cause})
+	t.read = t.size
+}
+
+// unlink is for a file that has no name any more and is open. No restart would find it:
+// what is not stored of it goes to the spool.
+func (in *input) unlink(t *tail) {
+	t.state = active
+	in.rotate(t)
+	t.unlinked = time.Now()
+	t.blocked = false
+	in.spill(t)
+	in.sized(t, -1)
+	if !t.queued {
+		t.queued = true
+		in.ready = append([]*tail{t}, in.ready...) // nothing is more urgent
+	}
+}
+
+// spill puts what was offered of a file, and is not stored, into the spool.
+func (in *input) spill(t *tail) {
+	if t.r.Position().At < t.read {
+		t.r.Spill(nil, func(feed.Position) feed.Anchor { return t.file.Anchors[0] })
+	}
+}
+
+// rotatedAway ends the reading of a file that has lost its path or its name, once nothing
+// has come for long enough. It reports whether the file is forgotten.
+func (in *input) rotatedAway(t *tail, now time.Time) bool {
+	if !t.unlinked.IsZero() {
+		in.spill(t)
+	}
+	if !t.rotated || t.done || !t.atEnd || t.blocked || t.unread() || now.Sub(t.grown) < in.RotatedWait {
+		return false
+	}
+	if t.split.Seen > 0 || t.split.Cut {
+		t.finishing = true
+		in.queue(t)
+		return false
+	}
+	return in.finish(t)
+}
+
+// finish ends the reading of a file all of which was read.
+func (in *input) finish(t *tail) bool {
+	t.finishing = false
+	t.done = true
+	if !t.turned.IsZero() {
+		in.m.tell.say(10*time.Second, slog.LevelInfo, place(&t.file), "file is read to its end", slog.String("input", in.name))
+	}
+	if !t.unlinked.IsZero() {
+		in.spill(t)
+		in.forget(t)
+		return true
+	}
+	in.shut(t)
+	return false
+}
+
+// bound gives up removed files that the spool has no room for, the oldest first, when they
+// are too much.
+func (in *input) bound() {
+	for {
+		unlinked := int64(0)
+		for t := range in.opened {
+			if t.spoolFull {
+				unlinked += t.size - t.read
+			}
+		}
+		in.n.UnlinkedBytes.Store(unlinked)
+		total := int64(0)
+		in.m.each(func(other *input) { total += other.n.UnlinkedBytes.Load() })
+		if total <= in.m.o.UnlinkedMax {
+			return
+		}
+		var oldest *tail
+		for t := range in.opened {
+			if t.spoolFull && (oldest == nil || t.unlinked.Before(oldest.unlinked)) {
+				oldest = t
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		in.hole(oldest, feed.Gone, oldest.read, "the file was removed, and neither the spool nor unlinked-max had room for it")
+		in.forget(oldest)
+	}
+}

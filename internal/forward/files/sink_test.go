@@ -1,0 +1,276 @@
+package files
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/logd-dev/logd/internal/forward/feed"
+)
+
+// sink is a feed.Sink that keeps what it gets, and whose records outlive the agent. What
+// is offered is stored at once, unless lazy is set; then it is when store is called.
+type sink struct {
+	t testing.TB
+
+	mu    sync.Mutex
+	next  int64
+	known map[int64]*source
+	order []int64 // of the sources, as they began
+	room  int64   // how many lines there is room for; -1 for all
+	spool int64   // and in the spool
+	lazy  bool
+	chan_ chan struct{}
+}
+
+// source is what the sink knows of one file.
+type source struct {
+	s      *sink
+	file   feed.File
+	replay feed.Replay
+	read   int64
+	lines  []feed.Line
+	stored int // of lines
+	anchor []feed.Anchor
+	holes  []feed.Hole
+	spilt  int
+	open   bool
+	forgot bool
+}
+
+func newSink(t testing.TB) *sink {
+	return &sink{t: t, known: make(map[int64]*source), room: -1, spool: -1, chan_: make(chan struct{}, 1)}
+}
+
+func (s *sink) Live(string, string) feed.Live { panic("files have no live source") }
+func (s *sink) Journal(string, feed.Replay) (feed.Replayed, bool, error) {
+	panic("files have no journal")
+}
+func (s *sink) Room() <-chan struct{} { return s.chan_ }
+
+func (s *sink) Files(input string) []feed.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []feed.File
+	for _, id := range s.order {
+		r := s.known[id]
+		if r.forgot || r.file.Input != input {
+			continue
+		}
+		f := r.file
+		f.Wild = nil
+		all = append(all, f)
+	}
+	return all
+}
+
+func (s *sink) File(f feed.File, replay feed.Replay) (feed.Replayed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.known[f.ID]
+	switch {
+	case f.ID == 0:
+		s.next++
+		f.ID = s.next
+		r = &source{s: s, file: f, read: f.Position}
+		s.known[f.ID] = r
+		s.order = append(s.order, f.ID)
+	case r == nil || r.forgot:
+		return nil, fmt.Errorf("source %d is not known", f.ID)
+	case r.open:
+		s.t.Errorf("source %d is open twice", f.ID)
+	}
+	r.open = true
+	r.replay = replay
+	return r, nil
+}
+
+// crash forgets what a new run of the agent does not know: what was not stored.
+func (s *sink) crash() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.known {
+		r.open = false
+		r.lines, r.anchor = r.lines[:r.stored], r.anchor[:r.stored]
+		r.read = r.file.Position
+	}
+}
+
+func (s *sink) setRoom(room int64) {
+	s.mu.Lock()
+	s.room = room
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *sink) setSpool(spool int64) {
+	s.mu.Lock()
+	s.spool = spool
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *sink) wake() { poke(s.chan_) }
+
+// store stores n lines of each source that were offered, -1 for all.
+func (s *sink) store(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.order {
+		s.known[id].store(n)
+	}
+}
+
+// store moves the position behind lines, and behind the holes that follow. mu is held.
+func (r *source) store(n int) {
+	if n < 0 {
+		n = len(r.lines)
+	}
+	to := min(len(r.lines), r.stored+n)
+	if to > r.stored {
+		r.stored = to
+		r.file.Position = r.lines[to-1].To.At
+		if r.file.Anchors[0].At > 0 {
+			r.file.Anchors[1] = r.file.Anchors[0]
+		}
+		r.file.Anchors[0] = r.anchor[to-1]
+	}
+	if r.stored == len(r.lines) {
+		r.file.Position = r.read
+	}
+}
+
+func (r *source) ID() int64 { return r.file.ID }
+
+func (r *source) take(lines []feed.Line, anchor func(feed.Position) feed.Anchor, room *int64) int {
+	if !r.open {
+		r.s.t.Errorf("source %d (%s) is used behind its end", r.file.ID, r.file.Path)
+	}
+	n := len(lines)
+	if *room >= 0 {
+		n = int(min(int64(n), *room))
+		*room -= int64(n)
+	}
+	for _, l := range lines[:n] {
+		if l.From.At < r.read || l.To.At <= l.From.At {
+			r.s.t.Errorf("%s: line [%d,%d) behind %d", r.file.Path, l.From.At, l.To.At, r.read)
+		}
+		l.Body = slices.Clone(l.Body)
+		r.lines = append(r.lines, l)
+		a := anchor(l.To)
+		if a.At != l.To.At {
+			r.s.t.Errorf("%s: anchor at %d, want %d", r.file.Path, a.At, l.To.At)
+		}
+		r.anchor = append(r.anchor, a)
+		r.read = l.To.At
+	}
+	return n
+}
+
+func (r *source) Offer(lines []feed.Line, anchor func(feed.Position) feed.Anchor) int {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	n := r.take(lines, anchor, &r.s.room)
+	if !r.s.lazy {
+		r.store(-1)
+	}
+	return n
+}
+
+func (r *source) Spill(lines []feed.Line, anchor func(feed.Position) feed.Anchor) int {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for r.stored < len(r.lines) { // what was offered before goes first
+		if r.s.spool == 0 {
+			return 0
+		}
+		r.s.spool--
+		r.store(1)
+	}
+	n := r.take(lines, anchor, &r.s.spool)
+	r.spilt += n
+	r.store(-1)
+	return n
+}
+
+func (r *source) Read() feed.Position {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return feed.Position{At: r.read}
+}
+
+func (r *source) Position() feed.Position {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return feed.Position{At: r.file.Position}
+}
+
+func (r *source) Hole(h feed.Hole) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if h.From < r.read || h.To <= h.From || h.Bytes != h.To-h.From || h.Cause == "" {
+		r.s.t.Errorf("%s: hole %+v, read up to %d", r.file.Path, h, r.read)
+	}
+	r.holes = append(r.holes, h)
+	r.read = max(r.read, h.To)
+	if !r.s.lazy || r.stored == len(r.lines) {
+		r.store(-1)
+	}
+}
+
+func (r *source) Seen(f feed.File) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	position, anchors := r.file.Position, r.file.Anchors
+	r.file = f
+	r.file.Position, r.file.Anchors = position, anchors
+}
+
+func (r *source) Close() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.open = false
+}
+
+func (r *source) Forget() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.open, r.forgot = false, true
+}
+
+// bodies are all that was taken, each source after the other.
+func (s *sink) bodies() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, id := range s.order {
+		for _, l := range s.known[id].lines {
+			all = append(all, string(l.Body))
+		}
+	}
+	return all
+}
+
+// holes are those of all sources: kind and bytes.
+func (s *sink) holes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, id := range s.order {
+		for _, h := range s.known[id].holes {
+			all = append(all, fmt.Sprintf("%s %d", h.Kind, h.Bytes))
+		}
+	}
+	return all
+}
+
+func (s *sink) sources() []*source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*source
+	for _, id := range s.order {
+		all = append(all, s.known[id])
+	}
+	return all
+}
