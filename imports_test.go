@@ -128,9 +128,14 @@ var mayImport = map[string][]string{
 
 	// What the agent writes, and its settings: inputs see neither.
 	"internal/forward/render": {"internal/forward/feed", "internal/batch"},
+	"internal/forward/settings": {
+		"internal/forward/feed", "internal/forward/glob", "internal/forward/inputs", "internal/forward/lines", "internal/forward/render", "internal/batch",
+		"internal/setting",
+	},
 	// What the commands of programs share that run for long.
 	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
 	"cmd/internal/scripttest": {},
+	"cmd/log-forwarder":       {"cmd/internal/cmdline", "internal/exit", "internal/forward/settings", "internal/version"},
 
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
+	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/forward/settings"
+)
+
+// checkName is the command for which flags that can't be read are wrong settings
+// like others.
+const checkName = "check"
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check or show the settings.",
+		Example: `  log-forwarder config check /etc/logd/forwarder.toml
+  log-forwarder config show`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("which one: log-forwarder config check or log-forwarder config show?")
+		},
+	}
+	check := &cobra.Command{
+		Use:   checkName + " [FILE]",
+		Short: "Tell whether log-forwarder would start with these settings.",
+		Example: `  log-forwarder config check
+  log-forwarder config check /etc/logd/forwarder.toml
+  log-forwarder config check --batch-size 1MiB`,
+		Long: `Checks the configuration file, the environment and the flags as a start would,
+patterns of paths, templates of topics and bounds among them, and starts
+nothing. It exits with 0 if they are good, and with 78 after it has named
+everything that is wrong with them.`,
+		Args:        cobra.MaximumNArgs(1),
+		RunE:        a.do(a.configCheck),
+		Annotations: cmdline.TakesSettings,
+	}
+	show := &cobra.Command{
+		Use:   "show [flags] [INPUT…]",
+		Short: "Show every setting, its value and where that comes from.",
+		Example: `  log-forwarder config show
+  log-forwarder config show -o json
+  log-forwarder config show --topic app 'file:/var/log/app/*.log'`,
+		Args:        cobra.ArbitraryArgs,
+		RunE:        a.do(a.configShow),
+		Annotations: cmdline.TakesSettings,
+	}
+	a.formatFlag(show)
+	for _, c := range []*cobra.Command{check, show} {
+		c.DisableFlagsInUseLine = true
+		cmd.AddCommand(c)
+	}
+	return cmd
+}
+
+func (a *app) configCheck(args []string) error {
+	file := a.configFile
+	if len(args) == 1 {
+		if file != "" && file != args[0] {
+			return exit.With(exit.Usage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file))
+		}
+		if file = args[0]; file == "" {
+			return exit.With(exit.Usage, errors.New("the name of the configuration file is empty"))
+		}
+	}
+	a.sources.Terminal = false // there is nothing that it could take lines from
+	c, err := a.load(file, nil)
+	if err != nil {
+		return exit.With(exit.Config, errors.New(err.Error()))
+	}
+	what := c.File()
+	if what == "" {
+		what = "no configuration file"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
+	return exit.OutputError(err)
+}
+
+// shown is a setting as config show prints it.
+type shown struct {
+	Input   string `json:"input,omitempty"` // of which it is
+	Setting string `json:"setting"`
+	Value   string `json:"value"`
+	Origin  string `json:"origin"`
+}
+
+// all returns the settings: those of the agent, and behind them those of each input.
+func all(c *settings.Config) (list []shown) {
+	for _, s := range settings.Settings() {
+		if !settings.OfInputs(s.Name) {
+			list = append(list, shown{"", s.Name, s.Value(c), c.Origin(s.Name).String()})
+		}
+	}
+	for i := range c.Inputs {
+		in := &c.Inputs[i]
+		for _, s := range in.Shown() {
+			list = append(list, shown{in.Name, s.Name, s.Value(in), in.Origin(s.Name).String()})
+		}
+	}
+	return list
+}
+
+func (a *app) configShow(args []string) error {
+	c, err := a.load(a.configFile, args)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		encoder := json.NewEncoder(a.stdout)
+		encoder.SetEscapeHTML(false)
+		for _, s := range all(c) {
+			if err := encoder.Encode(s); err != nil {
+				return exit.OutputError(err)
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
+	input := ""
+	for _, s := range all(c) {
+		if s.Input != input {
+			input = s.Input
+			fmt.Fprintf(w, "\n[input %s]\n", input)
+		}
+		if s.Value == "" {
+			s.Value = `""`
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Setting, s.Value, s.Origin)
+	}
+	return exit.OutputError(w.Flush())
+}
