@@ -132,6 +132,7 @@ var mayImport = map[string][]string{
 		"internal/forward/feed", "internal/forward/glob", "internal/forward/inputs", "internal/forward/lines", "internal/forward/render", "internal/batch",
 		"internal/setting",
 	},
+	"internal/forward/status": {"internal/forward/feed"},
 	// What the commands of programs share that run for long.
 	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
 	"cmd/internal/scripttest": {},
