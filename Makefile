@@ -8,13 +8,14 @@ MAN := $(or $(MAN_DIR),bin/man)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 
-build: ## both programs, static, into bin/
+build: ## the programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
 man: ## a manual page for each command, into bin/man/ or MAN_DIR
 	mkdir -p $(MAN)
 	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/logd
 	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/log-cli
+	MAN_DIR=$(abspath $(MAN)) go run -tags man ./cmd/log-forwarder
 
 deb: ## a Debian package, into dist/; RELEASE is its version
 	packaging/deb/build

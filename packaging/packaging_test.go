@@ -12,7 +12,11 @@ import (
 	"testing"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/forward/settings"
 )
+
+// programs are those in the package.
+var programs = []string{"logd", "log-cli", "log-forwarder"}
 
 // need skips the test where a tool is missing, but not in CI.
 func need(t *testing.T, tool string) {
@@ -75,7 +79,8 @@ func TestDeb(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"usr/bin/logd", "usr/bin/log-cli", "etc/logd/logd.toml", "usr/lib/systemd/system/logd.service", "usr/lib/systemd/system/logd.socket",
+		"usr/bin/logd", "usr/bin/log-cli", "usr/bin/log-forwarder", "usr/lib/systemd/system/log-forwarder.service",
+		"usr/share/logd/forwarder.toml", "usr/share/man/man1/log-forwarder.1.gz", "usr/share/bash-completion/completions/log-forwarder", "etc/logd/logd.toml", "usr/lib/systemd/system/logd.service", "usr/lib/systemd/system/logd.socket",
 		"usr/share/man/man1/logd.1.gz", "usr/share/man/man1/log-cli-read.1.gz", "usr/share/doc/logd/copyright",
 		"usr/share/logd/grafana.json", "usr/share/logd/alerts.yml", "usr/share/bash-completion/completions/logd",
 		"usr/share/zsh/vendor-completions/_log-cli", "usr/share/fish/vendor_completions.d/logd.fish",
@@ -92,7 +97,7 @@ func TestDeb(t *testing.T) {
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		run(t, nil, "sh", "-n", filepath.Join(root, "DEBIAN", script))
 	}
-	for _, program := range []string{"logd", "log-cli"} {
+	for _, program := range programs {
 		f, err := elf.Open(filepath.Join(root, "usr/bin", program))
 		if err != nil {
 			t.Fatal(err)
@@ -114,7 +119,7 @@ func TestDeb(t *testing.T) {
 		if _, err := exec.LookPath(shell); err != nil {
 			continue // what it says is the library's
 		}
-		for _, program := range []string{"logd", "log-cli"} {
+		for _, program := range programs {
 			name := filepath.Join(root, args[1]) + "/" + program
 			if strings.HasSuffix(args[1], "_") {
 				name = filepath.Join(root, args[1]+program)
@@ -128,10 +133,10 @@ func TestDeb(t *testing.T) {
 	t.Run("alone in an empty root", func(t *testing.T) { alone(t, root) })
 	t.Run("unit", func(t *testing.T) {
 		need(t, "systemd-analyze")
-		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "logd.service", "logd.socket").CombinedOutput()
+		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "logd.service", "logd.socket", "log-forwarder.service").CombinedOutput()
 		for line := range strings.Lines(string(out)) {
 			// Of the rest of a system there is nothing in this root.
-			if !regexp.MustCompile(`Unit \S+ not found|Command /bin/kill is not executable`).MatchString(line) && strings.Contains(line, "logd.") {
+			if !regexp.MustCompile(`Unit \S+ not found|Command /bin/kill is not executable`).MatchString(line) && (strings.Contains(line, "logd.") || strings.Contains(line, "log-forwarder")) {
 				t.Errorf("%v: %s", err, line)
 			}
 		}
@@ -144,7 +149,7 @@ func alone(t *testing.T, deb string) {
 		t.Skip("chroot is for root")
 	}
 	root := t.TempDir()
-	for _, name := range []string{"logd", "log-cli"} {
+	for _, name := range programs {
 		b, err := os.ReadFile(filepath.Join(deb, "usr/bin", name))
 		if err != nil {
 			t.Fatal(err)
@@ -156,7 +161,7 @@ func alone(t *testing.T, deb string) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"/logd", "version"}, {"/logd", "config", "check"}, {"/log-cli", "version"}} {
+	for _, args := range [][]string{{"/logd", "version"}, {"/logd", "config", "check"}, {"/log-cli", "version"}, {"/log-forwarder", "config", "check", "--topic", "a"}} {
 		// Without the environment: what tests are told by LOGD_ is no setting.
 		run(t, nil, "env", append([]string{"-i", "PATH=" + os.Getenv("PATH"), "chroot", "--userspec=65532:65532", root}, args...)...)
 	}
@@ -213,6 +218,31 @@ func TestConfiguration(t *testing.T) {
 		"Type=notify", "User=logd", "StateDirectory=logd", "StateDirectoryMode=0700", "RuntimeDirectory=logd", "WatchdogSec=30", "Restart=on-failure",
 		"RestartPreventExitStatus=2 78", "LimitNOFILE=65536", "UMask=0077", "Environment=GOTRACEBACK=crash", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
 		"RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "SystemCallFilter=@system-service", "MemoryDenyWriteExecute=yes",
+	} {
+		if !strings.Contains(string(unit), "\n"+line+"\n") {
+			t.Errorf("the unit does not have %s", line)
+		}
+	}
+}
+
+// TestForwarder: the example of settings is a good one, and the unit says what it is to say.
+func TestForwarder(t *testing.T) {
+	c, err := settings.Load(settings.Sources{File: "forwarder.toml", Env: []string{"STATE_DIRECTORY=/var/lib/log-forwarder"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Inputs) != 3 {
+		t.Errorf("%d inputs", len(c.Inputs))
+	}
+	unit, err := os.ReadFile("log-forwarder.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"Type=notify", "DynamicUser=yes", "SupplementaryGroups=adm systemd-journal", "StateDirectory=log-forwarder", "StateDirectoryMode=0700",
+		"RuntimeDirectory=log-forwarder", "WatchdogSec=30", "Restart=on-failure", "RestartPreventExitStatus=2 78", "Environment=GOTRACEBACK=crash",
+		"NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "SystemCallFilter=@system-service", "MemoryDenyWriteExecute=yes",
+		"ConditionPathExists=/etc/logd/forwarder.toml",
 	} {
 		if !strings.Contains(string(unit), "\n"+line+"\n") {
 			t.Errorf("the unit does not have %s", line)
