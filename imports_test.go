@@ -133,10 +133,14 @@ var mayImport = map[string][]string{
 		"internal/setting",
 	},
 	"internal/forward/status": {"internal/forward/feed"},
+	"internal/forward/dial":   {"", "internal/forward/settings", "internal/tlsconf"},
 	// What the commands of programs share that run for long.
 	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
 	"cmd/internal/scripttest": {},
-	"cmd/log-forwarder":       {"cmd/internal/cmdline", "internal/exit", "internal/forward/settings", "internal/version"},
+	"cmd/log-forwarder": {
+		"cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/vfs", "internal/version",
+		"internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
+	},
 
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {

@@ -82,7 +82,7 @@ func (l *loader) combinations() {
 	if len(c.Host) == 0 {
 		conflict("host", "no server to store in")
 	}
-	if c.StateDir == "" && !c.OnlyStdin() && len(c.Inputs) > 0 {
+	if c.StateDir == "" && (len(c.Inputs) > 0 && !c.OnlyStdin() || l.src.NoInputs) {
 		conflict("state-dir", "no folder for positions and for what waits: name one, or set HOME")
 	}
 	names := make(map[string]*Input)

@@ -43,6 +43,9 @@ type Sources struct {
 	Inputs []string
 	// Once tells that inputs are to be read to their present end.
 	Once bool
+	// NoInputs tells that there is no use for inputs: for commands that ask about an agent,
+	// for which a file has to be right all the same.
+	NoInputs bool
 
 	// Hostname is the system's name for the machine.
 	Hostname string
@@ -181,7 +184,7 @@ func (l *loader) inputs() {
 		}
 	}
 	switch {
-	case len(l.parts)+len(l.src.Inputs) > 0 || l.broken:
+	case len(l.parts)+len(l.src.Inputs) > 0 || l.broken || l.src.NoInputs:
 	case l.path != "":
 		l.report(fmt.Errorf("%s: no [[input]]: say in the file what to read, or on the command line; - is standard input", l.path))
 	case l.src.Terminal:
@@ -299,7 +302,7 @@ func (l *loader) resolve() {
 	if l.Origins.Of("http-host").Source == setting.FromDefault && c.OnlyStdin() {
 		c.HTTPHost = ""
 	}
-	if c.StateDir == "" && !c.OnlyStdin() {
+	if c.StateDir == "" && (!c.OnlyStdin() || l.src.NoInputs) {
 		c.StateDir = l.stateDir()
 	}
 	for i := range c.Inputs {

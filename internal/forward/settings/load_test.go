@@ -146,6 +146,19 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// TestNoInputs: who asks about an agent needs no input, nor a topic.
+func TestNoInputs(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		c := mustLoad(t, "", Sources{NoInputs: true, Terminal: terminal})
+		if len(c.Inputs) != 0 || c.StateDir != "/home/u/.local/state/log-forwarder" || c.HTTPHost != defaultHTTP {
+			t.Errorf("%+v", c)
+		}
+	}
+	if _, err := loadFile(t, "x = 1\n", Sources{NoInputs: true}); err == nil {
+		t.Error("a bad file is taken")
+	}
+}
+
 func TestStateDir(t *testing.T) {
 	yes := func(string) bool { return true }
 	for _, tt := range []struct {
