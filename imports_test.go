@@ -138,8 +138,8 @@ var mayImport = map[string][]string{
 	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
 	"cmd/internal/scripttest": {},
 	"cmd/log-forwarder": {
-		"cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/vfs", "internal/version",
-		"internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
+		"", "cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/vfs", "internal/version",
+		"internal/forward/audit", "internal/forward/dial", "internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
 	},
 
 	// The rooms of log-cli: commands never see each other, only what they share.

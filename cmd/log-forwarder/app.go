@@ -91,7 +91,7 @@ that order of strength. log-forwarder config show tells what each is and why.`,
 
 	a.settingFlags(root.PersistentFlags())
 	root.Flags().BoolVar(&a.once, "once", false, "read files, the journal and standard input to their present end, deliver, and exit")
-	root.AddCommand(a.configCommand(), a.statusCommand(), a.spoolCommand(), a.versionCommand(), cmdline.Completion(program, a.stdout, &a.running))
+	root.AddCommand(a.configCommand(), a.statusCommand(), a.auditCommand(), a.spoolCommand(), a.versionCommand(), cmdline.Completion(program, a.stdout, &a.running))
 	cmdline.Complete(root, settings.Settings())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
