@@ -138,7 +138,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
 	"cmd/internal/scripttest": {},
 	"cmd/log-forwarder": {
-		"", "cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/vfs", "internal/version",
+		"", "cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/systemd", "internal/vfs", "internal/version",
 		"internal/forward/audit", "internal/forward/dial", "internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
 	},
 

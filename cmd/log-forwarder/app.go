@@ -15,6 +15,7 @@ import (
 	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/forward/settings"
+	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -25,6 +26,7 @@ type app struct {
 	stdout, stderr io.Writer
 	notify         func() cmdline.Signals
 	sources        settings.Sources // but for what the command line says
+	start          startFunc
 
 	configFile string
 	flags      cmdline.Flags
@@ -34,6 +36,7 @@ type app struct {
 	running bool         // the command line was understood
 	logger  *slog.Logger // once there is one
 	level   slog.LevelVar
+	manager *systemd.Notifier // nil if there is none
 }
 
 // run runs the command line and returns the exit code.
