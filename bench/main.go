@@ -6,6 +6,7 @@
 //	go run . -short
 //	go run . -systems logd,redis -works W1,W2 -rounds 3 -out results
 //	go run . -systems logd,nats -works C1 -short -limit 1h
+//	go run . -systems logd,logd-tls,logd-mtls,logd-auth -works W1,R1,L1 -short
 //
 // Run it in this folder: logd, nats-server and nsqd are built from source;
 // redis-server is taken from PATH. Servers listen on 127.0.0.1 alone and end
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPlan(o, system.All(), stderr)
+	p, err := newPlan(o, slices.Concat(system.All(), system.Variants()), stderr)
 	if err != nil {
 		return err
 	}
@@ -84,8 +85,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var names, works string
+	known := slices.Concat(system.All(), system.Variants())
 	short := flags.Bool("short", false, "a look at everything within ten minutes: 3 rounds of smaller works")
-	flags.StringVar(&names, "systems", "all", "`LIST` of systems to measure: "+strings.Join(systemNames(), ","))
+	flags.StringVar(&names, "systems", "all", "`LIST` of systems to measure: "+strings.Join(systemNames(known), ",")+"; all is all but those that begin with logd-")
 	flags.StringVar(&works, "works", "all", "`LIST` of works: "+strings.Join(workNames(), ",")+"; all is all but C1, which is of clusters")
 	cases := flags.String("cases", "", "only cases whose name matches the regular expression `RE`")
 	flags.IntVar(&o.rounds, "rounds", 5, "`N`umber of rounds (with -short 3)")
@@ -116,7 +118,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		o.sizes.Duration = *duration
 	}
 	var err error
-	if o.systems, err = choose("-systems", names, systemNames()); err != nil {
+	if names == "all" {
+		o.systems = systemNames(system.All())
+	} else if o.systems, err = choose("-systems", names, systemNames(known)); err != nil {
 		return nil, err
 	}
 	if o.works, err = choose("-works", works, workNames()); err != nil {
@@ -154,9 +158,9 @@ func choose(name, list string, known []string) ([]string, error) {
 	return chosen, nil
 }
 
-func systemNames() []string {
+func systemNames(of []system.System) []string {
 	var names []string
-	for _, s := range system.All() {
+	for _, s := range of {
 		names = append(names, s.Name())
 	}
 	return names

@@ -13,10 +13,13 @@ import (
 )
 
 // Logd is this project's server, built from the tree that the bench is in.
-type Logd struct{ path, version string }
+type Logd struct {
+	path, version string
+	security      security
+}
 
 // Name implements System.
-func (*Logd) Name() string { return "logd" }
+func (s *Logd) Name() string { return "logd" + string(s.security) }
 
 // Version implements System.
 func (s *Logd) Version() string { return s.version }
@@ -53,6 +56,10 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 	if err := os.WriteFile(conf, nil, 0o600); err != nil {
 		return nil, err
 	}
+	secrets, err := s.security.make(o.Dir)
+	if err != nil {
+		return nil, err
+	}
 	command := func(addrs []string) (process.Command, error) {
 		args := []string{
 			"--config", conf, "--workdir", filepath.Join(o.Dir, "data"),
@@ -61,13 +68,14 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 		if !strings.HasPrefix(addrs[0], "127.") {
 			args = append(args, "--insecure")
 		}
+		args = append(args, secrets.flags...)
 		if o.Sync {
 			args = append(args, "--flush-batches", "1")
 		}
 		return process.Command{Path: s.path, Args: args, Dir: o.Dir}, nil
 	}
 	ready := func(ctx context.Context, addrs []string) error {
-		client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: addrs, ReconnectAttempts: 1})
+		client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: addrs, ReconnectAttempts: 1, TLS: secrets.tls, Token: secrets.token})
 		if err != nil {
 			return err
 		}
@@ -78,18 +86,19 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logdServer{p, addrs}, nil
+	return &logdServer{p, addrs, secrets}, nil
 }
 
 type logdServer struct {
 	process *process.Process
 	addrs   []string
+	secrets *secrets
 }
 
 func (s *logdServer) Process() *process.Process { return s.process }
 
 func (s *logdServer) dial(ctx context.Context) (*logd.Client, error) {
-	return logd.Dial(ctx, logd.ClientConfig{Addrs: s.addrs, ReadTimeout: time.Minute, WriteTimeout: time.Minute})
+	return logd.Dial(ctx, logd.ClientConfig{Addrs: s.addrs, ReadTimeout: time.Minute, WriteTimeout: time.Minute, TLS: s.secrets.tls, Token: s.secrets.token})
 }
 
 func (s *logdServer) Topics(_ context.Context, prefix string, n int) ([]string, error) {

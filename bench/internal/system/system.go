@@ -106,6 +106,12 @@ const (
 // All returns all systems, logd first.
 func All() []System { return []System{new(Logd), new(NATS), new(Redis), new(NSQ)} }
 
+// Variants returns logd in ways that are measured when they are named: beside logd itself,
+// for what they cost.
+func Variants() []System {
+	return []System{&Logd{security: overTLS}, &Logd{security: mutualTLS}, &Logd{security: withToken}}
+}
+
 // freeAddr returns an address of this machine that nobody listens on. Somebody
 // else may take it before it is used: see launch.
 func freeAddr() (string, error) {
