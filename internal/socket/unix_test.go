@@ -86,3 +86,52 @@ func TestListenUnix(t *testing.T) {
 		t.Errorf("left behind: %v", names)
 	}
 }
+
+func TestListenUnixgram(t *testing.T) {
+	dir, err := os.MkdirTemp("", "s") // a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "log")
+	c, err := ListenUnixgram(path, 0o622, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Lstat(path); err != nil || st.Mode() != fs.ModeSocket|0o622 {
+		t.Errorf("the socket is %v, %v", st, err)
+	}
+	sender, err := net.Dial("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	b := make([]byte, 10)
+	sender.Write([]byte("hello"))
+	if n, _, err := c.ReadFrom(b); err != nil || string(b[:n]) != "hello" {
+		t.Errorf("received %q, %v", b[:n], err)
+	}
+	// It is in use for datagrams and for connections.
+	if _, err := ListenUnixgram(path, 0o600, -1); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a second one: %v", err)
+	}
+	if _, err := ListenUnix(path, 0o600, -1); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a listener there: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if names, _ := os.ReadDir(dir); len(names) > 0 {
+		t.Errorf("left behind: %v", names)
+	}
+	// One that was left behind is replaced.
+	stale, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.Close()
+	if c, err = ListenUnixgram(path, 0o600, -1); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
