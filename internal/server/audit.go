@@ -30,7 +30,7 @@ const (
 // event is what is noted. What of it came from outside has passed its check: no other
 // text is ever written.
 type event struct {
-	what    string // auth, auth_failed, denied, admin, reload, tls_failed
+	what    string // auth, auth_failed, denied, admin, reload, tls_failed, http_refused
 	id      Identity
 	remote  interface{ String() string }
 	command string
@@ -68,7 +68,8 @@ func (a *audit) note(e event) {
 	a.mu.Unlock()
 
 	level := slog.LevelInfo
-	if e.what == "auth_failed" || e.what == "denied" || e.what == "tls_failed" {
+	switch e.what {
+	case "auth_failed", "denied", "tls_failed", "http_refused":
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{slog.String("event", e.what)}

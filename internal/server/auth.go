@@ -210,6 +210,12 @@ func (a *Auth) NoTLS(remote interface{ String() string }, err error) {
 	a.note(event{what: "tls_failed", remote: remote, reason: whyNoTLS(err)})
 }
 
+// HTTPRefused notes a request over HTTP that a web page may have had a browser make. The
+// reason is a word of the caller's own.
+func (a *Auth) HTTPRefused(remote interface{ String() string }, reason string) {
+	a.note(event{what: "http_refused", remote: remote, reason: reason})
+}
+
 // Administered notes that an administrator does what leaves no other trace.
 func (a *Auth) Administered(id Identity, remote interface{ String() string }, what string) {
 	a.note(event{what: "admin", id: id, remote: remote, command: what})

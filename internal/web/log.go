@@ -33,6 +33,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	}
 	if !isRequest(r.Header) {
 		s.contentTypes.Add(1)
+		s.refused(r, "content_type")
 		a.fail(http.StatusUnsupportedMediaType, protocol.ErrInvalidRequest)
 		return
 	}

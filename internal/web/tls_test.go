@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
+	"github.com/logd-dev/logd/internal/topic/topictest"
 	"github.com/logd-dev/logd/internal/web"
 )
 
@@ -179,3 +181,40 @@ func TestCertificateIsLookedAtOnce(t *testing.T) {
 		t.Errorf("made %d times and asked %d times", made.Load(), asked.Load())
 	}
 }
+
+// TestRefusalsAreAudited: with an Auth, so are requests that a web page may have made.
+func TestRefusalsAreAudited(t *testing.T) {
+	var log lockedBuffer
+	auth := server.NewAuth(everybody{}, nobody{}, slog.New(slog.NewTextHandler(&log, nil)))
+	s := server.New(server.Options{Store: topictest.NewMemory(), Auth: auth})
+	defer s.Close()
+	w := web.New(web.Options{Auth: auth, Protocol: func() *server.Server { return s }})
+	for reason, header := range map[string][2]string{
+		"origin":       {"Origin", "http://attacker.example"},
+		"content_type": {"Content-Type", "text/plain"},
+	} {
+		r := httptest.NewRequest("POST", "http://127.0.0.1/log", strings.NewReader("PING"))
+		r.Header.Set("Content-Type", "application/logd")
+		r.Header.Set(header[0], header[1])
+		w.ServeHTTP(httptest.NewRecorder(), r)
+		if want := "level=WARN msg=audit event=http_refused remote=192.0.2.1:1234 reason=" + reason + "\n"; !strings.Contains(log.String(), want) {
+			t.Errorf("%s: the log has\n%s", reason, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "attacker") {
+		t.Errorf("what a stranger says is in the log:\n%s", log.String())
+	}
+}
+
+// everybody is a policy by which who shows nothing may do all.
+type everybody struct{ nobody }
+
+func (everybody) Anonymous() server.Identity { return anyone{} }
+
+type anyone struct{}
+
+func (anyone) Name() string            { return "anonymous" }
+func (anyone) May(string, []byte) bool { return true }
+func (anyone) MayAny(string) bool      { return true }
+func (anyone) MayAll(string) bool      { return true }
+func (anyone) Sees([]byte) bool        { return true }

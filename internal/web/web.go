@@ -161,6 +161,13 @@ func (l errorLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// refused notes a request that a web page may have had a browser make.
+func (s *Server) refused(r *http.Request, why string) {
+	if s.o.Auth != nil {
+		s.o.Auth.HTTPRefused(server.Address(r.RemoteAddr), why)
+	}
+}
+
 // verifier says why the client of a connection would not be let in any more.
 type verifier struct {
 	check func() error // nil before the first request
@@ -314,6 +321,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		why := s.guard.look(local, r)
 		if why != none {
 			s.guard.count(why, r)
+			s.refused(r, why.String())
 		}
 		if why != none || s.o.Auth == nil && strings.HasPrefix(r.URL.Path, debugPath) && !isLoopbackPeer(r) {
 			refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
