@@ -242,7 +242,7 @@ func (f *osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 		if skip > 0 || len(run) == 1 { // skip: inside a buffer, after a short write
 			n, err = unix.Pwrite(int(f.File.Fd()), run[0][skip:], off+done)
 		} else {
-			n, err = unix.Pwritev(int(f.File.Fd()), run, off+done)
+			n, err = pwritev(int(f.File.Fd()), run, off+done)
 		}
 		if err == unix.EINTR {
 			continue

@@ -265,8 +265,8 @@ func (l *loader) inPart(line int, part setting.Part) bool {
 	return line > part.Line
 }
 
-// nameOf makes the name of an input of where it reads: what no name has is -, and one that
-// is too long ends in a sum of all.
+// nameOf makes the name of an input of where it reads: wildcards are words, what else no
+// name has is -, and one that is too long ends in a sum of all.
 func nameOf(from inputs.From) string {
 	var b strings.Builder
 	text := from.String()
@@ -275,6 +275,10 @@ func nameOf(from inputs.From) string {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_':
 			b.WriteByte(c)
+		case c == '*':
+			b.WriteString("any")
+		case c == '?':
+			b.WriteString("one")
 		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
 			b.WriteByte('-')
 		}

@@ -112,6 +112,7 @@ func TestLoadStrength(t *testing.T) {
 		{"file", Sources{}, "a", "x:1", "c.toml:2"},
 		{"server's variable", Sources{Env: []string{"HOME=/h", "LOGD_HOST=y:2"}}, "a", "y:2", "environment LOGD_HOST"},
 		{"client's variable", Sources{Env: []string{"HOME=/h", "LOGD_CLI_HOST=z:2", "LOGD_HOST=y:2"}}, "a", "z:2", "environment LOGD_CLI_HOST"},
+		{"address of all interfaces", Sources{Env: []string{"HOME=/h", "LOGD_HOST=:1774"}}, "a", ":1774", "environment LOGD_HOST"},
 		{"empty client's variable", Sources{Env: []string{"HOME=/h", "LOGD_CLI_HOST=", "LOGD_HOST="}}, "a", "x:1", "c.toml:2"},
 		{"environment", Sources{Env: []string{"HOME=/h", "LOGD_FORWARDER_HOST=q:3,unix:/s", "LOGD_CLI_HOST=z:2", "LOGD_FORWARDER_TOPIC=b"}}, "b", "q:3,unix:/s", "environment LOGD_FORWARDER_HOST"},
 		{"flag", Sources{Env: []string{"HOME=/h", "LOGD_FORWARDER_HOST=q:3"}, Flags: map[string][]string{"host": {"r:4", "s:5"}, "topic": {"f"}}}, "f", "r:4,s:5", "flag --host"},
@@ -133,7 +134,7 @@ func TestLoadStrength(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	c := mustLoad(t, example, Sources{Inputs: []string{"file:/x/*.log", "lines+tcp://127.0.0.1:0", "lines+tcp://127.0.0.1:1"}, Flags: map[string][]string{"topic": {"t"}, "trim-cr": {"true"}}})
-	if len(c.Inputs) != 3 || c.Inputs[0].Name != "file-x-.log" || c.Inputs[0].Topic.String() != "t" || !c.Inputs[0].TrimCR || c.Inputs[0].MaxLine != 8<<10 {
+	if len(c.Inputs) != 3 || c.Inputs[0].Name != "file-x-any.log" || c.Inputs[0].Topic.String() != "t" || !c.Inputs[0].TrimCR || c.Inputs[0].MaxLine != 8<<10 {
 		t.Errorf("%+v", c.Inputs)
 	}
 	c = mustLoad(t, "", Sources{Inputs: []string{"-"}, Flags: map[string][]string{"topic": {"t"}}, Once: true})
@@ -259,7 +260,7 @@ func TestLoadProblems(t *testing.T) {
 			name: "templates", file: "topic = \"{app}\"\n[[input]]\nfrom = \"file:/a/*.log\"\ntopic = \"a-{2}\"\n[[input]]\nfrom = \"-\"\n[[input]]\nfrom = \"journald:\"\ntopic = \"{base}\"\n",
 			want: []string{
 				`c.toml:1: topic = "{app}": input stdin: {app} is known of syslog and the journal alone`,
-				`c.toml:4: topic = "a-{2}": input file-a-.log: {2} has no wildcard to stand for: file:/a/*.log has 1`,
+				`c.toml:4: topic = "a-{2}": input file-a-any.log: {2} has no wildcard to stand for: file:/a/*.log has 1`,
 				`c.toml:9: topic = "{base}": input journald: {base} is known of files alone`,
 			},
 		},
@@ -365,7 +366,7 @@ func TestTables(t *testing.T) {
 
 func TestNameOf(t *testing.T) {
 	for from, want := range map[string]string{
-		"-": "stdin", "journald:": "journald", "file:/var/log/*.log": "file-var-log-.log", "lines+tcp://[::1]:99": "lines-tcp-1-99",
+		"-": "stdin", "journald:": "journald", "file:/var/log/**/?.log": "file-var-log-anyany-one.log", "lines+tcp://[::1]:99": "lines-tcp-1-99",
 		"file:/" + strings.Repeat("a", 300): "file-" + strings.Repeat("a", 241) + "-2daa6b67",
 	} {
 		f, err := inputs.ParseFrom(from)

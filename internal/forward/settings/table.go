@@ -436,11 +436,11 @@ func checkHost(addr string) error {
 		}
 		return nil
 	}
-	host, port, err := net.SplitHostPort(addr)
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("%s is not HOST:PORT", setting.Shorten(strconv.Quote(addr)))
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("%s leads nowhere", setting.Shorten(strconv.Quote(addr)))
 	}
 	return setting.CheckAddress(addr)
