@@ -27,6 +27,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/forward/feed"
+	"github.com/logd-dev/logd/internal/forward/lines"
 )
 
 // Config says how an input takes what comes. Zero values of numbers and times mean the
@@ -41,6 +42,9 @@ type Config struct {
 
 	MaxLine int  // the longest message, 64 KiB less 1 KiB
 	TrimCR  bool // take off a CR before the end of a line
+	// LongLines is what becomes of longer lines, and messages of syslog. A MSG is never
+	// split, nor is a line over HTTP: they are refused.
+	LongLines lines.Long
 
 	MaxBody        int64         // the largest body of a request, 8 MiB
 	MaxConnections int           // 1000
@@ -203,6 +207,17 @@ func newService(in *Input) (service, error) {
 	switch c := in.config.Load(); c.From.Kind {
 	case Msg:
 		return newServer(in, "ERR busy\r\n", in.serveMsg)
+	case Lines:
+		return newServer(in, "", in.serveLines)
+	case HTTP:
+		return newHTTP(in)
+	case Stdin:
+		return newStdin(in)
+	case Syslog:
+		if c.From.Datagrams() {
+			return newDatagrams(in)
+		}
+		return newServer(in, "", in.serveSyslog)
 	default:
 		return nil, fmt.Errorf("%q is taken elsewhere", c.From)
 	}
@@ -289,15 +304,15 @@ func (in *Input) isStopping() bool {
 var errStopped = errors.New("the input stops")
 
 // put puts messages of a source, and waits for room if it is to. It counts them.
-func (in *Input) put(live feed.Live, messages []feed.Message, full feed.Full, safe func()) error {
+func (in *Input) put(ctx context.Context, live feed.Live, messages []feed.Message, full feed.Full, safe func()) error {
 	// It is asked without waiting first, so that only waiting counts as such.
 	first := full
 	if full == feed.Block {
 		first = feed.Refuse
 	}
-	err := live.Put(in.life, messages, first, safe)
+	err := live.Put(ctx, messages, first, safe)
 	if full == feed.Block && errors.Is(err, feed.ErrFull) {
-		err = in.counters.Blocked.during(func() error { return live.Put(in.life, messages, full, safe) })
+		err = in.counters.Blocked.during(func() error { return live.Put(ctx, messages, full, safe) })
 	}
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (l *listener) admit(nc net.Conn) (net.Conn, bool) {
 	most := l.in.config.Load().MaxConnections
 	if l.active.Add(1) <= int64(most) {
 		l.in.counters.Connections.Add(1)
-		return &counted{Conn: nc, l: l}, true
+		return &countedConn{Conn: nc, l: l}, true
 	}
 	l.active.Add(-1)
 	l.in.sparse.log(l.in.log, slog.LevelWarn, "a connection was refused: there are max-connections", "max_connections", most)
@@ -97,15 +97,15 @@ func (l *listener) stop() {
 	}
 }
 
-// counted is a connection that counts.
-type counted struct {
+// countedConn is a connection that counts.
+type countedConn struct {
 	net.Conn
 	l    *listener
 	once sync.Once
 }
 
 // Close closes the connection and makes room for another.
-func (c *counted) Close() error {
+func (c *countedConn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		c.l.active.Add(-1)
@@ -115,7 +115,7 @@ func (c *counted) Close() error {
 }
 
 // CloseWrite ends the writing, where there is such a thing.
-func (c *counted) CloseWrite() error {
+func (c *countedConn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
 	}

@@ -55,7 +55,7 @@ func (t *taker) put(safe func()) error {
 	if t.len() == 0 {
 		return nil
 	}
-	err := t.in.put(t.live, t.c.messages, t.in.config.Load().Full, safe)
+	err := t.in.put(t.in.life, t.live, t.c.messages, t.in.config.Load().Full, safe)
 	clear(t.c.messages)
 	t.c.messages, t.c.data = t.c.messages[:0], t.c.data[:0]
 	if cap(t.c.data) <= 2*maxCollect {
