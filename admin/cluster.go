@@ -44,6 +44,9 @@ type Member struct {
 	Free int64
 	// Version is that of its server.
 	Version string
+	// Auth is a digest of the auth file that is in force there: that of another one is
+	// another. It is empty if there is none, or none is known.
+	Auth string
 }
 
 // Group is the topics that have one leader, as the member sees it that was asked.
@@ -72,7 +75,7 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	for _, m := range info.Members {
 		cluster.Members = append(cluster.Members, Member{
 			ID: m.ID, Name: m.Name, Addr: m.Addr, Peer: m.Peer, Role: m.Role, State: m.State, Leads: m.Leads,
-			LagBytes: m.LagBytes, Lag: time.Duration(m.LagMS) * time.Millisecond, Free: m.Free, Version: m.Version,
+			LagBytes: m.LagBytes, Lag: time.Duration(m.LagMS) * time.Millisecond, Free: m.Free, Version: m.Version, Auth: m.Auth,
 		})
 	}
 	return cluster, err

@@ -16,7 +16,7 @@ import (
 func TestCluster(t *testing.T) {
 	c, requests := answering(t,
 		body("cluster=0af members=2 groups=8\r\n"+
-			"member=1 name=a addr=a:1774 peer=a:1776 role=voter state=up leads=8 lag-bytes=0 lag-ms=0 free=1000 version=1.2\r\n"+
+			"member=1 name=a addr=a:1774 peer=a:1776 role=voter state=up leads=8 lag-bytes=0 lag-ms=0 free=1000 version=1.2 auth=0123456789ab\r\n"+
 			"member=3 name=b addr=b:1774 peer=b:1776 role=learner state=down leads=0 lag-bytes=70 lag-ms=1500 free=900 version=1.1\r\n"),
 		body("group=0 leader=a prefers=- term=3 index=9 commit=8 applied=7 topics=2 voters=a,c learners=b damaged-bytes=5\r\n"+
 			"group=1 leader=- prefers=a term=0 index=0 commit=0 applied=0 topics=0 voters=a learners= damaged-bytes=0\r\n"),
@@ -25,7 +25,7 @@ func TestCluster(t *testing.T) {
 	ctx := t.Context()
 	cluster, err := c.Cluster(ctx)
 	if diff := cmp.Diff(admin.Cluster{ID: "0af", Groups: 8, Members: []admin.Member{
-		{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.2"},
+		{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.2", Auth: "0123456789ab"},
 		{ID: 3, Name: "b", Addr: "b:1774", Peer: "b:1776", Role: "learner", State: "down", LagBytes: 70, Lag: 1500 * time.Millisecond, Free: 900, Version: "1.1"},
 	}}, cluster); err != nil || diff != "" {
 		t.Errorf("Cluster, %v (-want +got):\n%s", err, diff)

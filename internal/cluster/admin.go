@@ -120,10 +120,10 @@ func (c *core) see(m *entry.Member) topic.Member {
 	}
 	flags := c.flags()
 	if m.ID == c.n.member.ID {
-		v.Free, v.Version = c.n.disk.free.Load(), c.n.o.Version
+		v.Free, v.Version, v.Auth = c.n.disk.free.Load(), c.n.o.Version, c.auth()
 	} else {
 		p := c.peer(m.ID)
-		v.Free, v.Version, flags = p.free, p.version, p.flags
+		v.Free, v.Version, v.Auth, flags = p.free, p.version, p.auth, p.flags
 		oldest := c.ticks
 		for i, cg := range c.groups {
 			t := &p.groups[i]

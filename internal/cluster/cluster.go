@@ -62,6 +62,7 @@ type Options struct {
 	// the cluster knows it is told.
 	Addr, PeerAddr string
 	Version        string        // what runs; a word, which others are told
+	Auth           func() string // a digest of the file of identities in force: see peer.Beat; nil: there is none
 	Timeout        time.Duration // of the creation of a topic
 	CatchUpRate    int64         // bytes a second; 0: no limit
 	Reserve        int64         // bytes that are held for when the disk is full; 0: none

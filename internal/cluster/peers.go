@@ -25,6 +25,7 @@ type peerState struct {
 	differs bool      // from the own clock, by much
 	free    int64
 	flags   peer.Flags
+	auth    string
 	groups  []told
 
 	steadySince int   // tick since which it is up and has everything; 0: it is not so
@@ -117,11 +118,20 @@ func (c *core) flags() (f peer.Flags) {
 	return f
 }
 
+// auth is the digest of this member's file of identities, or nothing.
+func (c *core) auth() string {
+	if c.n.o.Auth == nil {
+		return ""
+	}
+	return c.n.o.Auth()
+}
+
 // beat tells the others what they want to know at each tick, or at every second one as long
 // as nothing but the clock and the room on the disk has changed: each wakes all members.
 func (c *core) beat() {
 	b := peer.Beat{
 		Position: c.n.disk.position.Load(), Clock: c.n.o.Now().UnixMilli(), Free: max(c.n.disk.free.Load(), 0), Flags: c.flags(),
+		Auth: c.auth(),
 	}
 	for i, cg := range c.groups {
 		term, index := cg.g.TakingOver()
@@ -144,7 +154,7 @@ func (c *core) beat() {
 
 // news reports whether a beat says something that the one before it does not.
 func news(before, b *peer.Beat) bool {
-	return before.Position != b.Position || before.Flags != b.Flags || !slices.EqualFunc(before.Groups, b.Groups, func(x, y peer.GroupBeat) bool {
+	return before.Position != b.Position || before.Flags != b.Flags || before.Auth != b.Auth || !slices.EqualFunc(before.Groups, b.Groups, func(x, y peer.GroupBeat) bool {
 		return x.Change == y.Change && x.Applied == y.Applied && x.Stored == y.Stored && x.TableTerm == y.TableTerm && x.TableIndex == y.TableIndex
 	})
 }
@@ -181,7 +191,7 @@ func (n *Node) ReceiveBeat(from uint64, b *peer.Beat, done func()) {
 		}
 		c := &n.core
 		p := c.peer(from)
-		p.heard, p.clock, p.clockAt, p.free, p.flags = c.ticks, beat.Clock, n.o.Now(), beat.Free, beat.Flags
+		p.heard, p.clock, p.clockAt, p.free, p.flags, p.auth = c.ticks, beat.Clock, n.o.Now(), beat.Free, beat.Flags, beat.Auth
 		c.compareClocks(from, p)
 		for _, gb := range beat.Groups {
 			if int(gb.Group) >= len(c.groups) {

@@ -65,6 +65,7 @@ func (n *Node) addAuth(c *config.Config) error {
 
 // setPolicy puts identities in force, for who is connected, too.
 func (n *Node) setPolicy(p policy) {
+	n.authSum.Store(p.Digest())
 	if n.auth == nil {
 		n.auth = server.NewAuth(p, new(auth.Failures), n.log)
 		return
@@ -74,6 +75,12 @@ func (n *Node) setPolicy(p policy) {
 		s.Recall()
 	}
 	n.auth.Reloaded(p.Digest())
+}
+
+// authDigest returns the digest of the file of identities that is in force, or nothing.
+func (n *Node) authDigest() string {
+	sum, _ := n.authSum.Load().(string)
+	return sum
 }
 
 // maxUnauthenticated returns how many connections there may be that have not shown who

@@ -818,3 +818,34 @@ func TestClusterReload(t *testing.T) {
 	c.wait("a", "CONFIG", func(b string) bool { return field(b, "MaxBatchSize") == "1000" })
 	own("after a change of the cluster", "1000")
 }
+
+// TestClusterAuthDigest: each member tells all others which file of identities it goes by,
+// also after a reload; one that has none tells nothing.
+func TestClusterAuthDigest(t *testing.T) {
+	file := uidFile(t, 1)
+	c := beginCluster(t, t.TempDir(), func(g *config.Config) { g.AuthFile = file })
+	g := c.config("b", t.TempDir())
+	g.Join, g.Cluster = []string{c.configs["a"].PeerHost}, c.id
+	c.configs["b"] = g
+	c.start("b")
+	digests := func(is func(a, b string) bool) (a string) {
+		t.Helper()
+		c.wait("b", "CLUSTER", func(body string) bool {
+			m := regexp.MustCompile(` name=a .* auth=(\S+)\r\n.* name=b .* auth=(\S+)\r\n`).FindStringSubmatch(body)
+			if m == nil || !is(m[1], m[2]) {
+				return false
+			}
+			a = m[1]
+			return true
+		})
+		return a
+	}
+	before := digests(func(a, b string) bool { return len(a) == 12 && b == "-" })
+	if err := os.WriteFile(file, []byte("version = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.nodes["a"].Reload(func() (config.Config, error) { return c.configs["a"], nil }); err != nil {
+		t.Fatal(err)
+	}
+	digests(func(a, b string) bool { return len(a) == 12 && a != before && b == "-" })
+}

@@ -81,6 +81,7 @@ type Node struct {
 	share   descriptors            // as the node was started
 	reload  reload
 	auth    *server.Auth // nil: everybody may do everything
+	authSum atomic.Value // a string: the digest of what auth goes by
 
 	progress storage.Progress
 	waits    atomic.Pointer[string] // for what, if it is not for the work directory

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 )
@@ -116,13 +117,21 @@ func ParseStart(b []byte) (s Start, err error) {
 //
 //	2 group · 8 change · 8 applied · 8 stored · 8 term and 8 index of the table ·
 //	4 length, message
+//
+// and then Auth, if there is one.
 type Beat struct {
 	Position uint64 // as in Start
 	Clock    int64  // milliseconds since 1970
 	Free     int64  // bytes of room
 	Flags    Flags
 	Groups   []GroupBeat
+	// Auth is a digest of the file of identities that is in force: AuthDigits hexadecimal
+	// digits, or nothing, as of a member without such a file.
+	Auth string
 }
+
+// AuthDigits is the length of Beat.Auth.
+const AuthDigits = 12
 
 // Flags say what state a member is in.
 type Flags uint8
@@ -173,7 +182,7 @@ func (b *Beat) Append(dst []byte) []byte {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(g.Message)))
 		dst = append(dst, g.Message...)
 	}
-	return dst
+	return append(dst, b.Auth...)
 }
 
 // Parse parses the message into b, whose memory it uses again. The messages of the
@@ -211,7 +220,11 @@ func (b *Beat) Parse(p []byte) error {
 		g.Message, p = p[:size:size], p[size:]
 		b.Groups = append(b.Groups, g)
 	}
-	if len(p) > 0 {
+	switch {
+	case string(p) == b.Auth: // as in the beat before
+	case len(p) == 0 || len(p) == AuthDigits && len(bytes.Trim(p, "0123456789abcdef")) == 0:
+		b.Auth = string(p)
+	default:
 		return ErrInvalid
 	}
 	return nil

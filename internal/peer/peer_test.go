@@ -467,3 +467,19 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// TestBeatAuth: the digest follows the groups, and is nothing but digits: it becomes a word
+// of CLUSTER. A beat without it, as of a member that says none, takes away what was there.
+func TestBeatAuth(t *testing.T) {
+	without := beat.Append(nil)
+	for tail, good := range map[string]bool{
+		"": true, "0123456789ab": true, "0123456789a": false, "0123456789abc": false, "0123456789aB": false, "01234567 9ab": false, "0123456789\r\n": false,
+	} {
+		got := Beat{Auth: "ffffffffffff"}
+		b := append(bytes.Clone(without), tail...)
+		err := got.Parse(b)
+		if (err == nil) != good || good && (got.Auth != tail || !bytes.Equal(got.Append(nil), b)) {
+			t.Errorf("%q: %q, %v", tail, got.Auth, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -129,7 +130,11 @@ type MemberInfo struct {
 	LagMS    int64  // for how long it has lagged behind, in milliseconds
 	Free     int64  // bytes of room on its disk
 	Version  string
+	Auth     string // digest of its file of identities; empty if it says none
 }
+
+// noAuth stands for no digest.
+const noAuth = "-"
 
 // AppendCluster appends the body of CLUSTER.
 func AppendCluster(dst []byte, c *ClusterInfo) []byte {
@@ -151,6 +156,7 @@ func AppendCluster(dst []byte, c *ClusterInfo) []byte {
 		p.number("lag-ms", m.LagMS)
 		p.number("free", m.Free)
 		p.text("version", m.Version)
+		p.text("auth", cmp.Or(m.Auth, noAuth))
 		p.dst = p.end()
 	}
 	return p.dst
@@ -175,10 +181,13 @@ func ParseCluster(body []byte) (ClusterInfo, error) {
 		var m MemberInfo
 		err := parsePairs(line, map[string]any{
 			"member": &m.ID, "name": &m.Name, "addr": &m.Addr, "peer": &m.Peer, "role": &m.Role, "state": &m.State,
-			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version,
+			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version, "auth": &m.Auth,
 		})
 		if err != nil {
 			return c, err
+		}
+		if m.Auth == noAuth {
+			m.Auth = ""
 		}
 		c.Members = append(c.Members, m)
 	}

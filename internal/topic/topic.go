@@ -423,6 +423,7 @@ type Member struct {
 	LagMS    int64  // for how long it has lagged behind, in milliseconds
 	Free     int64  // bytes of room on its disk
 	Version  string
+	Auth     string // digest of its file of identities; empty if it says none
 }
 
 // Group is a group of topics as a member sees it.

@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type jsonMember struct {
 	LagMS    int64  `json:"lag_ms"`
 	Free     int64  `json:"free"`
 	Version  string `json:"version"`
+	Auth     string `json:"auth"`
 }
 
 func clusterStatus(a *cli.App) *cobra.Command {
@@ -63,7 +65,8 @@ func clusterStatus(a *cli.App) *cobra.Command {
 		Long: `ROLE is voter or learner: a batch is answered when a majority of the voters has
 stored it, and a learner has what is stored but does not count. LEADS is of how
 many groups it is the leader. BEHIND is what it has still to get, and for how
-long. FREE is the room on its disk. All is as the member that was asked sees it.`,
+long. FREE is the room on its disk. AUTH is a digest of its auth file: where that
+differs, the files do. All is as the member that was asked sees it.`,
 		Example: `  log-cli cluster status
   log-cli cluster status -o json`,
 		Args: cobra.NoArgs,
@@ -72,10 +75,13 @@ long. FREE is the room on its disk. All is as the member that was asked sees it.
 			if err != nil {
 				return err
 			}
+			if differ := differentAuth(cluster.Members); differ != "" {
+				defer a.Note("the members do not go by the same auth file: %s; copy it to all of them", differ)
+			}
 			if a.JSON() {
 				for _, m := range cluster.Members {
 					if err := cli.PrintJSON(a.Stdout, jsonMember{
-						cluster.ID, m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.Lag.Milliseconds(), m.Free, m.Version,
+						cluster.ID, m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.Lag.Milliseconds(), m.Free, m.Version, m.Auth,
 					}); err != nil {
 						return err
 					}
@@ -86,15 +92,34 @@ long. FREE is the room on its disk. All is as the member that was asked sees it.
 				cli.Count(int64(len(cluster.Members)), "member"), cli.Count(cluster.Groups, "group")); err != nil {
 				return err
 			}
-			return a.PrintTable("NAME\tID\tROLE\tSTATE\tLEADS\tBEHIND\tFREE\tADDRESS\tVERSION", func(row func(string, ...any)) {
+			return a.PrintTable("NAME\tID\tROLE\tSTATE\tLEADS\tBEHIND\tFREE\tADDRESS\tAUTH\tVERSION", func(row func(string, ...any)) {
 				for _, m := range cluster.Members {
-					row("%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s", m.Name, m.ID, m.Role, m.State, m.Leads, behind(&m), cli.FormatBytes(float64(m.Free)), m.Addr, m.Version)
+					row("%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s", m.Name, m.ID, m.Role, m.State, m.Leads, behind(&m), cli.FormatBytes(float64(m.Free)), m.Addr, cmp.Or(m.Auth, "-"), m.Version)
 				}
 			})
 		}),
 	}
 	a.FormatFlag(cmd)
 	return cmd
+}
+
+// differentAuth tells, if the members that are up do not all go by the same auth file,
+// which one each goes by.
+func differentAuth(members []admin.Member) string {
+	var each []string
+	differ, last := false, ""
+	for _, m := range members {
+		if m.State == "down" {
+			continue // it may have another one by now
+		}
+		auth := cmp.Or(m.Auth, "none")
+		differ = differ || len(each) > 0 && auth != last
+		each, last = append(each, m.Name+" "+auth), auth
+	}
+	if !differ {
+		return ""
+	}
+	return strings.Join(each, ", ")
 }
 
 // behind says what a member has still to get.
