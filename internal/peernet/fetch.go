@@ -78,7 +78,12 @@ type ahead struct {
 	done    chan struct{} // closed when got and err are there
 	got     cluster.Fetched
 	err     error
+	forget  *time.Timer // there once done is closed
 }
+
+// keepAhead is how long what was asked for ahead is kept for who wants it: longer than
+// anybody takes who goes on. Who is done, or has given up, does not say so.
+const keepAhead = time.Minute
 
 // drop ends the connection.
 func (f *fetchConn) drop() {
@@ -97,6 +102,7 @@ func (f *fetchConn) close() {
 	f.o = nil
 	if f.ahead != nil {
 		<-f.ahead.done
+		f.ahead.forget.Stop()
 		f.ahead = nil
 	}
 }
@@ -109,6 +115,7 @@ func (f *fetchConn) settle() *ahead {
 		return nil
 	}
 	<-a.done
+	a.forget.Stop() // else it would hold the memory meanwhile
 	f.ahead = nil
 	if ends(a.err) {
 		f.close()
@@ -172,10 +179,20 @@ func (f *fetchConn) askAhead(request peer.Fetch) {
 	o := f.o
 	go func() {
 		defer close(a.done)
+		defer func() { a.forget = time.AfterFunc(keepAhead, func() { f.unwanted(a) }) }()
 		if a.err = o.ask(&request); a.err == nil {
 			a.got, a.err = readFetched(o.reader, &request)
 		}
 	}()
+}
+
+// unwanted lets go of what was asked for ahead, unless that was already done.
+func (f *fetchConn) unwanted(a *ahead) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ahead == a {
+		f.settle()
+	}
 }
 
 // Sums gets the CRC-32C of each MiB of a topic from a member: see [cluster.Node.Sums].

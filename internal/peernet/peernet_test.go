@@ -609,6 +609,57 @@ func TestFetchAhead(t *testing.T) {
 	})
 }
 
+// What was asked for ahead and nobody wants is not kept for ever, and is asked for again if
+// somebody wants it after all.
+func TestFetchAheadUnwanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _, nb := pair(t, memnet.New(t))
+		asked := 0
+		nb.serve = func(from, to int64) (cluster.Fetched, error) {
+			asked++
+			return cluster.Fetched{Data: []byte("x"), Parts: []peer.Part{{Offset: from}}}, nil
+		}
+		fetch := func(from int64) {
+			t.Helper()
+			if _, err := a.Fetch(2, peer.ID{}, from, 9); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		kept := func() bool {
+			f := &a.remote(2).fetch
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.ahead != nil
+		}
+		beat := func(d time.Duration) { // else the silence ends the connections
+			for range int(d / (100 * time.Millisecond)) {
+				a.Beat(2, &peer.Beat{})
+				time.Sleep(100 * time.Millisecond)
+			}
+			synctest.Wait()
+		}
+		fetch(0)
+		beat(keepAhead - time.Second)
+		if !kept() || asked != 2 {
+			t.Errorf("kept=%v after %d requests", kept(), asked)
+		}
+		fetch(1)
+		beat(2 * time.Second) // past the end of the first
+		if !kept() || asked != 3 {
+			t.Errorf("what is ahead of the second: kept=%v after %d requests", kept(), asked)
+		}
+		beat(keepAhead)
+		if kept() {
+			t.Error("what nobody wants is kept")
+		}
+		fetch(2)
+		if asked != 5 {
+			t.Errorf("%d requests", asked)
+		}
+	})
+}
+
 func isGone(err error, oldest int64) bool {
 	gone, ok := errors.AsType[*peer.GoneError](err)
 	return ok && gone.Oldest == oldest

@@ -65,8 +65,8 @@ func clusterStatus(a *cli.App) *cobra.Command {
 		Long: `ROLE is voter or learner: a batch is answered when a majority of the voters has
 stored it, and a learner has what is stored but does not count. LEADS is of how
 many groups it is the leader. BEHIND is what it has still to get, and for how
-long. FREE is the room on its disk. AUTH is a digest of its auth file: where that
-differs, the files do. All is as the member that was asked sees it.`,
+long. FREE is the room on its disk. AUTH is a digest of its auth file: where
+that differs, the files do. All is as the member that was asked sees it.`,
 		Example: `  log-cli cluster status
   log-cli cluster status -o json`,
 		Args: cobra.NoArgs,
