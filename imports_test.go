@@ -106,10 +106,11 @@ var mayImport = map[string][]string{
 	"internal/socket":          {},
 	"internal/tlsconn":         {},
 	"internal/tlsconf":         {"internal/tlsconn", "internal/protocol"},
-	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket", "internal/tlsconn"},
+	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket", "internal/tlsconn", "internal/quota"},
 	"internal/web":             {"internal/batch", "internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":            {},
 	"internal/quantity":        {},
+	"internal/quota":           {},
 	"internal/auth":            {"internal/quantity"},
 	"internal/config":          {"internal/batch", "internal/entry", "internal/hook", "internal/setting"},
 	"internal/node": {
@@ -153,7 +154,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/read":    {"", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/operate": {"", "admin", "internal/exit", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/place"},
 	"cmd/log-cli/internal/offline": {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
-	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/token":   {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "internal/quantity", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/bench":   {"", "admin", "backlog", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 
 	// The agent, from the bottom up: it sees of logd's own what is for clients.
@@ -217,6 +218,7 @@ var mustNotReach = map[string][]string{
 	"internal/socket":   {"net/http", "flag"},
 	"internal/auth":     {"net/http", "flag"},
 	"internal/tlsconn":  {"net/http", "flag"},
+	"internal/quota":    {"net", "flag"},
 	"internal/tlsconf":  {"net/http", "flag"},
 
 	"internal/topic":    {"net", "os"},

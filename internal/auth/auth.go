@@ -69,11 +69,8 @@ type Identity struct {
 	name  string
 	rules []rule
 
-	// WriteRate and ReadRate are how many bytes a second all connections of the
-	// identity together may write and read, and Connections how many there may be of
-	// them; 0 is no limit.
-	WriteRate, ReadRate int64
-	Connections         int
+	writeRate, readRate int64
+	connections         int
 }
 
 // Name returns the identity's name.
@@ -134,12 +131,19 @@ func (id *Identity) Rules() []string {
 	return texts
 }
 
+// Quotas returns how many bytes a second all connections of the identity together
+// may write and read, and how many there may be of them. 0 is no limit.
+func (id *Identity) Quotas() (writeRate, readRate int64, connections int) {
+	return id.writeRate, id.readRate, id.connections
+}
+
 // Policy is a file of identities.
 type Policy struct {
 	digest     string
 	identities []*Identity
 	anonymous  *Identity
 
+	names  map[string]*Identity
 	tokens map[Digest]holder
 	certs  map[string]*Identity
 	uids   map[uint32]*Identity
@@ -166,6 +170,9 @@ func (p *Policy) Tokens(id *Identity) int { return p.counts[id] }
 
 // Anonymous returns who they are that show nothing, or nil if they may nothing.
 func (p *Policy) Anonymous() *Identity { return p.anonymous }
+
+// ByName returns the identity of a name, or nil.
+func (p *Policy) ByName(name string) *Identity { return p.names[name] }
 
 // ByToken returns who has the token of a digest, or nil. How long it takes says
 // nothing of digests that are nearly right: which token would have such a one,

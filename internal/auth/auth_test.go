@@ -92,7 +92,7 @@ func TestIdentities(t *testing.T) {
 		}
 	}
 	id := p.ByPeer(1001, 0)
-	if id.WriteRate != 20<<20 || id.ReadRate != 1000 || id.Connections != 10 || p.Tokens(id) != 2 || len(id.Rules()) != 2 {
+	if id.writeRate != 20<<20 || id.readRate != 1000 || id.connections != 10 || p.ByName(id.Name()) != id || p.Tokens(id) != 2 || len(id.Rules()) != 2 {
 		t.Errorf("%+v", id)
 	}
 	if name(p.Anonymous()) != Anonymous || len(p.Digest()) != 12 || p.Digest() == policy(t, file+"\n").Digest() {

@@ -89,7 +89,7 @@ func Parse(path string, data []byte) (*Policy, error) {
 func read(path string, data []byte) (*reader, error) {
 	sum := sha256.Sum256(data)
 	r := &reader{path: path, data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), seen: make(map[string]int), policy: &Policy{
-		digest: hex.EncodeToString(sum[:6]), counts: make(map[*Identity]int),
+		digest: hex.EncodeToString(sum[:6]), counts: make(map[*Identity]int), names: make(map[string]*Identity),
 		tokens: make(map[Digest]holder), certs: make(map[string]*Identity), uids: make(map[uint32]*Identity), gids: make(map[uint32]*Identity),
 	}}
 	r.read()
@@ -235,16 +235,16 @@ func (r *reader) identity(key string, at int, v *unstable.Node) {
 			return nil
 		})
 	case "write-rate":
-		id.WriteRate, err = rate(v)
+		id.writeRate, err = rate(v)
 	case "read-rate":
-		id.ReadRate, err = rate(v)
+		id.readRate, err = rate(v)
 	case "connections":
 		var n int64
 		n, err = integer(v)
 		if err == nil && (n < 1 || n > math.MaxInt32) {
 			err = errors.New("not 1 or more")
 		}
-		id.Connections = int(n)
+		id.connections = int(n)
 	default:
 		err = errors.New("unknown key of an identity; there are name, tokens, certs, uids, gids, allow, write-rate, read-rate and connections")
 	}
@@ -308,6 +308,7 @@ func (r *reader) end() {
 	p := r.policy
 	r.entries = append(r.entries, id)
 	p.identities = append(p.identities, &id.Identity)
+	p.names[id.name] = &id.Identity
 	p.counts[&id.Identity] = len(id.tokens)
 	for _, d := range id.tokens {
 		p.tokens[d] = holder{d, &id.Identity}

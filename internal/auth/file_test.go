@@ -179,7 +179,7 @@ func FuzzFile(f *testing.F) {
 		}
 		names := make(map[string]bool)
 		for _, id := range p.Identities() {
-			if names[id.Name()] || !validName(id.Name()) || p.Tokens(id) > maxTokens || id.WriteRate < 0 || id.Connections < 0 {
+			if names[id.Name()] || !validName(id.Name()) || p.Tokens(id) > maxTokens || id.writeRate < 0 || id.connections < 0 || p.ByName(id.Name()) != id {
 				t.Errorf("%+v", id)
 			}
 			names[id.Name()] = true

@@ -166,6 +166,9 @@ type Config struct {
 	// TopicsWhitelist names the only topics that may be created. Valid topic
 	// names that do not begin with "__"; nil, the default, for any.
 	TopicsWhitelist []string
+	// TopicWriteRate is the number of bytes a second that are taken for each topic. 1 KiB
+	// to 1 TiB, or 0, the default, for no limit.
+	TopicWriteRate int64
 	// MaxMessages is the largest number of messages of one READ or TAIL. 1 to
 	// 2,147,483,647; default 50,000.
 	MaxMessages int

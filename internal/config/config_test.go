@@ -79,7 +79,7 @@ var samples = map[string]string{
 	"timeout":              "1m", "idle-timeout": "1h30m", "shutdown-timeout": "250ms",
 	"batch-size": "2000", "partition-size": "1GiB", "partitions": "3",
 	"retention-age": "168h", "retention-bytes": "3GiB", "delete-after": "36h",
-	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000", "codecs": "zstd", "uncompressed-size": "4MiB",
+	"delete-hook": "/bin/archive 'to there'", "delete-hook-timeout": "0s", "delete-hook-parallel": "2", "keep-free": "10GiB", "scrub-rate": "5MiB", "producers": "1000", "codecs": "zstd", "uncompressed-size": "4MiB", "topic-write-rate": "10MiB",
 	"flush-batches": "1", "flush-interval": "-1ns",
 	"topics": "0", "topics-whitelist": "a,b", "max-messages": "10", "max-connections": "5", "open-files": "16",
 	"node": "a", "peer-host": "127.0.0.1:0", "advertise": "a:1774", "peer-advertise": "a:1776", "join": "b:1776,[::1]:1776",

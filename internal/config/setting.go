@@ -253,6 +253,10 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 	Usage: "only these topics may be created; can be repeated",
 	Field: list(func(c *Config) *[]string { return &c.TopicsWhitelist }, checkTopic, topicNames),
 }, {
+	Name: "topic-write-rate", Kind: Size, Default: "0", Change: AtReload,
+	Usage: "bytes a second that are taken for each topic, 0 for no limit; who sends more has to wait",
+	Field: field(func(c *Config) *int64 { return &c.TopicWriteRate }, setting.Sizes(setting.Bounds[int64]{Min: 1024, Max: 1 << 40, Zero: "no limit"})),
+}, {
 	Name: "max-messages", Kind: Number, Default: "50000", Change: AtReload,
 	Usage: "most messages that one READ or TAIL may ask for",
 	Field: field(func(c *Config) *int { return &c.MaxMessages }, setting.Numbers(setting.Bounds[int]{Min: 1, Max: math.MaxInt32})),

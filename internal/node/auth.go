@@ -20,6 +20,8 @@ func (p policy) ByCertificate(cert *x509.Certificate) (server.Identity, bool) {
 	return identity(id), several
 }
 
+func (p policy) ByName(name string) server.Identity { return identity(p.Policy.ByName(name)) }
+
 func (p policy) ByPeer(uid, gid uint32) server.Identity { return identity(p.Policy.ByPeer(uid, gid)) }
 
 func (p policy) Anonymous() server.Identity { return identity(p.Policy.Anonymous()) }

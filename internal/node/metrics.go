@@ -87,6 +87,7 @@ func newMetrics(n *Node) *metrics {
 		{"logd_auth_total", "What was shown of who somebody is, by how and whether it was somebody.", []string{"method", "result"}},
 		{"logd_denied_total", "Requests that no rule allows, by what they would have taken.", []string{"verb"}},
 		{"logd_unauthenticated_connections", "Open connections whose handshake is not done, or that have not shown who they are, where that is needed.", nil},
+		{"logd_throttled_total", "Requests that waited or were refused as they were over a quota, and connections that were refused so, by what the quota is of.", []string{"kind"}},
 		{"logd_panics_total", "Connections that ended in a panic.", nil},
 		{"logd_waiting_reads", "Reads that wait at the end of a topic.", nil},
 		{"logd_read_misses_total", "Reads of offsets that do not exist.", nil},
@@ -285,6 +286,9 @@ func (out sample) server(s *server.Server) {
 	out.counter("logd_connections_total", st.ConnectionsTotal)
 	out.counter("logd_connections_refused_total", st.ConnectionsRefused)
 	out.gauge("logd_unauthenticated_connections", st.Unauthenticated)
+	for kind, n := range st.Throttled {
+		out.counter("logd_throttled_total", n, kind)
+	}
 	out.counter("logd_panics_total", st.Panics)
 	out.gauge("logd_waiting_reads", st.WaitingReads)
 }

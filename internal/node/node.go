@@ -283,7 +283,7 @@ func (n *Node) start(ctx context.Context) error {
 		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
 		Unpacker:    newUnpacker(c.Timeout, n.metrics),
-		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share),
+		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share), TopicWriteRate: c.TopicWriteRate,
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()

@@ -203,7 +203,7 @@ func (n *Node) setLimits(c *config.Config, share descriptors) {
 	s := n.server.Load()
 	s.SetLimits(server.Limits{
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: share.connections, MaxHTTPWaits: share.httpWaits(),
-		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, share),
+		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, share), TopicWriteRate: c.TopicWriteRate,
 	})
 	if n.web != nil {
 		n.web.SetLimits(webLimits(c, share))

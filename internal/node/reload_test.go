@@ -143,7 +143,9 @@ func TestReload(t *testing.T) {
 				t.Errorf("one too many received %q", got)
 			}
 		}},
-		"topics":              {nil, func(c *config.Config) { c.Topics = 1 }, says(testkit.Batch("u", "x"), "ERR maximum topics allowed\r\n")},
+		"topics": {nil, func(c *config.Config) { c.Topics = 1 }, says(testkit.Batch("u", "x"), "ERR maximum topics allowed\r\n")},
+		"topic-write-rate": {nil, func(c *config.Config) { c.TopicWriteRate = 1024 },
+			says(testkit.Batch("u", strings.Repeat("x", 20_000))+testkit.Batch("u", "x"), "OK 0 1\r\nERR busy\r\n")},
 		"topics-whitelist":    {nil, func(c *config.Config) { c.TopicsWhitelist = []string{"v"} }, says(testkit.Batch("u", "x"), "ERR topic not allowed\r\n")},
 		"partitions":          {small, func(c *config.Config) { c.Partitions = 2 }, keeps},
 		"retention-bytes":     {small, func(c *config.Config) { c.RetentionBytes = 200 }, keeps},

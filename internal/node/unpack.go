@@ -21,22 +21,22 @@ func newUnpacker(patience time.Duration, m *metrics) unpacker {
 }
 
 // Check implements server.Unpacker.
-func (u unpacker) Check(h *batch.Header, data []byte, limit int64) *protocol.Error {
+func (u unpacker) Check(h *batch.Header, data []byte, limit int64) (int64, *protocol.Error) {
 	start := time.Now()
 	size, err := u.checker.Check(h.Codec, data, h.Messages, limit)
 	u.metrics.checks.Observe(time.Since(start).Seconds())
 	switch {
 	case err == nil:
 		u.metrics.packed.add(h.Codec, h.Size, size)
-		return nil
+		return size, nil
 	case errors.Is(err, codec.ErrTooLarge):
-		return protocol.ErrTooLarge
+		return 0, protocol.ErrTooLarge
 	case errors.Is(err, codec.ErrBusy):
-		return protocol.ErrBusy
+		return 0, protocol.ErrBusy
 	case errors.Is(err, codec.ErrUnknown):
-		return protocol.ErrUnsupportedCodec
+		return 0, protocol.ErrUnsupportedCodec
 	}
-	return protocol.ErrInvalidRequest
+	return 0, protocol.ErrInvalidRequest
 }
 
 // packed counts compressed batches by codec.

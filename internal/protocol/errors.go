@@ -3,6 +3,7 @@ package protocol
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 )
@@ -17,6 +18,9 @@ type Error struct {
 	Closes bool
 	// Status is the HTTP status that says the same.
 	Status int
+	// RetryAfter is for how long there is no use in asking again, if that is known. HTTP
+	// alone has a place for it.
+	RetryAfter time.Duration
 }
 
 // Error returns the reason.
@@ -68,6 +72,14 @@ func ErrorFor(reason string) (*Error, bool) {
 		return ErrOutOfOrder, true
 	}
 	return nil, false
+}
+
+// Busy returns the answer to a request that can be asked again after a while: ErrBusy
+// with that RetryAfter. It is not ErrBusy itself.
+func Busy(after time.Duration) *Error {
+	e := *ErrBusy
+	e.RetryAfter = after
+	return &e
 }
 
 // OutOfOrder returns the answer to a batch whose number is not the next one, which

@@ -7,7 +7,7 @@ import (
 
 // configBody returns the body of CONFIG.
 func (s *Server) configBody() []byte {
-	settings := *s.settings.Load()
+	settings := s.settings.Load().Settings
 	settings.Host = s.address()
 	return protocol.AppendSettings(nil, &settings)
 }

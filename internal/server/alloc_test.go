@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -33,6 +34,7 @@ func TestAllocations(t *testing.T) {
 	b := testkit.Batch("t", strings.Repeat("x", 100))
 	files, stored := newFileStore(t, 1000, 1<<40)
 	everything := server.NewAuth(loadPolicy(t, "testdata/auth.toml"), new(auth.Failures), slog.New(slog.DiscardHandler))
+	limited := withQuotas(t, fmt.Sprintf("all: write-rate = %d; read-rate = %d; connections = 1", 1<<40, 1<<40))
 	for _, test := range []struct {
 		name    string
 		store   topic.Store
@@ -54,8 +56,12 @@ func TestAllocations(t *testing.T) {
 		{"SEEK", discardStore{}, "SEEK t 0\r\n", "OK 0 0\r\n", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for _, a := range []*server.Auth{nil, everything} {
-				s := server.New(server.Options{Store: test.store, Auth: a})
+			for _, a := range []*server.Auth{nil, everything, limited} {
+				o := server.Options{Store: test.store, Auth: a}
+				if a == limited {
+					o.TopicWriteRate = 1 << 40
+				}
+				s := server.New(o)
 				nc := dialAddr(t, serveTCP(t, s))
 				nc.SetDeadline(time.Now().Add(time.Minute))
 				if a != nil {
@@ -75,7 +81,7 @@ func TestAllocations(t *testing.T) {
 					got = min(got, testing.AllocsPerRun(200, func() { exchange(t, nc, request, answer) }))
 				}
 				if got > test.most {
-					t.Errorf("with identities %v: %v allocations, want at most %v", a != nil, got, test.most)
+					t.Errorf("with identities %v, quotas %v: %v allocations, want at most %v", a != nil, a == limited, got, test.most)
 				}
 			}
 		})

@@ -61,29 +61,36 @@ func (a *appends) idle() {
 
 // refusal returns why a BATCH is refused whatever its data is, or nil. perr is
 // what ParseRequest said of its line. If the data can't be dropped, drop is false.
-func (c *caller) refusal(req *protocol.Request, perr error) (err *protocol.Error, drop bool) {
+func (c *caller) refusal(settings *settings, req *protocol.Request, perr error) (err *protocol.Error, drop bool) {
+	err, drop = c.refusable(settings, req, perr)
+	if err == protocol.ErrUnauthorized {
+		c.denied(req)
+	}
+	return err, drop
+}
+
+// refusable is refusal, and notes nothing.
+func (c *caller) refusable(settings *settings, req *protocol.Request, perr error) (err *protocol.Error, drop bool) {
 	h := &req.Batch
 	switch {
 	case h.Size < 0:
 		return protocol.ErrInvalidRequest, false
-	case c.srv.tooLarge(h, perr):
+	case tooLarge(settings.MaxBatchSize, h, perr):
 		return protocol.ErrTooLarge, false
-	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && c.srv.settings.Load().Producers == 0:
+	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && settings.Producers == 0:
 		return protocol.ErrInvalidRequest, true
 	case !c.may(protocol.Batch, h.Topic):
-		c.denied(req)
 		return protocol.ErrUnauthorized, true
-	case h.Codec != "" && batch.CodecOf(h.Codec)&^c.srv.settings.Load().Codecs != 0:
+	case h.Codec != "" && batch.CodecOf(h.Codec)&^settings.Codecs != 0:
 		return protocol.ErrUnsupportedCodec, true
 	}
 	return nil, false
 }
 
-// tooLarge reports whether a batch is larger than is allowed, in its canonical
+// tooLarge reports whether a batch is larger than the limit, in its canonical
 // form. Of an envelope that is wrong, for which perr is not nil, the size alone
 // counts.
-func (s *Server) tooLarge(h *batch.Header, perr error) bool {
-	limit := s.settings.Load().MaxBatchSize
+func tooLarge(limit int64, h *batch.Header, perr error) bool {
 	return h.Size >= limit || perr == nil && h.Size > limit-int64(h.Len())
 }
 
@@ -98,7 +105,7 @@ func (c *caller) add(req *protocol.Request, wire []byte, head int, canonical boo
 	h, data := &req.Batch, wire[head:]
 	if req.Unsummed {
 		h.CRC = batch.Checksum(data)
-		if c.srv.tooLarge(h, nil) { // which the line alone did not tell
+		if tooLarge(c.srv.settings.Load().MaxBatchSize, h, nil) { // which the line alone did not tell
 			c.fail(protocol.Batch, protocol.ErrTooLarge)
 			return false
 		}

@@ -26,6 +26,9 @@ type Identity interface {
 	MayAll(verb string) bool
 	// Sees reports whether some rule is about a topic.
 	Sees(topic []byte) bool
+	// Quotas returns how many bytes a second all who are it may write and read together,
+	// and how many connections they may have. 0 is no limit.
+	Quotas() (writeRate, readRate int64, connections int)
 }
 
 // Policy is who is who. It never changes. A nil Identity is nobody.
@@ -35,6 +38,7 @@ type Policy interface {
 	// is nobody's.
 	ByCertificate(cert *x509.Certificate) (id Identity, several bool)
 	ByPeer(uid, gid uint32) Identity
+	ByName(name string) Identity
 	// Anonymous is who shows nothing, or nil if that may nothing.
 	Anonymous() Identity
 }
@@ -49,6 +53,7 @@ type Failures interface {
 // NewAuth. All methods are safe for concurrent use.
 type Auth struct {
 	policy   atomic.Pointer[Policy]
+	shares   shares
 	failures Failures
 	audit    audit
 
@@ -64,8 +69,8 @@ func NewAuth(p Policy, f Failures, log *slog.Logger) *Auth {
 }
 
 // SetPolicy puts another policy in place. A [Server.Recall] has all who are connected
-// judged by it.
-func (a *Auth) SetPolicy(p Policy) { a.policy.Store(&p) }
+// judged by it. Quotas are in force at once; what is owed by then stays owed.
+func (a *Auth) SetPolicy(p Policy) { a.shares.follow(p, func() { a.policy.Store(&p) }) }
 
 // Reloaded notes that other identities are in force; a digest tells which.
 func (a *Auth) Reloaded(digest string) {
@@ -267,6 +272,9 @@ func (c *caller) authenticate(req *protocol.Request, to Responder) outcome {
 	}
 	shown, ok := a.Token(req.Token)
 	c.show(shown)
+	if ok && !c.sit() {
+		return c.refuseConnection(req.Command, to)
+	}
 	if !ok {
 		c.tries++
 		delay, last := a.Failed(c.remote)

@@ -40,6 +40,7 @@ func (p policy) ByCertificate(c *x509.Certificate) (server.Identity, bool) {
 	id, several := p.Policy.ByCertificate(c)
 	return identity(id), several
 }
+func (p policy) ByName(name string) server.Identity     { return identity(p.Policy.ByName(name)) }
 func (p policy) ByPeer(uid, gid uint32) server.Identity { return identity(p.Policy.ByPeer(uid, gid)) }
 func (p policy) Anonymous() server.Identity             { return identity(p.Policy.Anonymous()) }
 

@@ -127,6 +127,10 @@ func (c *conn) serve() {
 			return
 		}
 		c.secured()
+		if !c.sitEarly() {
+			c.refusedConnection()
+			c.endWith(protocol.ErrBusy, "")
+		}
 	}
 	if err := c.drive(); err != nil {
 		if !errors.Is(err, io.EOF) {
@@ -158,6 +162,8 @@ func (c *conn) drive() (err error) {
 			c.commit()
 		case waitForLog:
 			err = c.wait()
+		case pause:
+			err = c.pause()
 		case holdBack:
 			err = c.holdBack()
 		case hangUp:

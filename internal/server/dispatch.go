@@ -37,9 +37,11 @@ type caller struct {
 	appends
 	reading reading
 	codecs  batch.Codecs // in which batches may be sent to it
-	delay   reprieve     // of the answer to a wrong token
-	tries   int          // wrong tokens so far
-	bare    bool         // what it sends can be read on the way, where others speak TLS
+	claim   claim        // what the request that is begun has taken of quotas
+	meter   meter
+	delay   reprieve // of the answer to a wrong token
+	tries   int      // wrong tokens so far
+	bare    bool     // what it sends can be read on the way, where others speak TLS
 }
 
 // reading is a READ or TAIL that is under way.
@@ -85,6 +87,9 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	}
 	if req.Command == protocol.Auth {
 		return c.authenticate(req, to)
+	}
+	if c.share != nil && isMetered(req.Command) {
+		to = c.metered(to)
 	}
 	if req.Fresh && c.may(req.Command, req.Topic) { // else lookup refuses it
 		if err := c.freshFor(req); err != nil {
@@ -284,6 +289,9 @@ func (r *reading) find() (topic.View, error) {
 // nothing, also if there is another of its name.
 func (c *caller) resume(to Responder) outcome {
 	r := &c.reading
+	if c.share != nil {
+		to = c.metered(to)
+	}
 	if c.recalled() {
 		f, err := c.lookup(c.ctx, r.req.Command, r.req.Topic)
 		if err == nil && f.log != r.log {

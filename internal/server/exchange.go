@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
@@ -26,20 +28,18 @@ type exchange struct {
 
 // Do answers one request that came by another way than a connection of the
 // protocol: over HTTP. What is in request is to be one whole request and nothing
-// else; the end of its line may be missing. It returns when the answer is given to
-// the responder, or, with an error, when there is none that anybody can give. A
-// read that waits ends when ctx does. While it is answered, a request counts as a
+// else; the end of its line may be missing. Over a quota, what follows the line is not
+// read before the request may go on. It returns when the answer is given to
+// the responder, or, with an error, when there is none that anybody can give. What
+// waits ends when ctx does. Until it is answered, a request counts as a
 // connection. Who makes it has shown what shown is, and takes batches in these codecs:
 // there is no HELLO.
-func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request []byte, to Responder) (err error) {
+func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request io.Reader, to Responder) (err error) {
 	x := &exchange{caller: s.newCaller(Address(remote)), woken: make(chan struct{}, 1)}
 	x.show(shown)
+	defer x.stand()
 	x.codecs = codecs
-	perr := x.parse(request)
-	if perr == nil {
-		perr = s.enter(x)
-	}
-	if perr != nil {
+	if perr := s.enter(x); perr != nil {
 		to.Error(perr)
 		return nil
 	}
@@ -51,7 +51,11 @@ func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batc
 		s.leave(x)
 		s.group.Done()
 	}()
-	s.counters.bytesIn.Add(int64(len(request)))
+	if perr := x.receive(ctx, request); perr != nil {
+		to.Error(perr)
+		return nil
+	}
+	s.counters.bytesIn.Add(int64(len(x.wire)))
 	if x.req.Command == protocol.Batch {
 		return x.batch(to)
 	}
@@ -84,13 +88,82 @@ func (p *pong) Offset(_, _ int64)         {}
 func (p *pong) Body([]byte)               {}
 func (p *pong) Batches(v topic.View)      { v.Close() }
 
-// MaxRequest bounds what one request has in bytes.
-func (s *Server) MaxRequest() int64 {
+// maxRequest bounds what one request has in bytes.
+func (s *Server) maxRequest() int64 {
 	return s.settings.Load().MaxBatchSize + int64(protocol.MaxLine) + int64(len("\r\n"))
 }
 
 // Sent counts bytes of answers that a responder has sent.
 func (s *Server) Sent(n int) { s.counters.out.Bytes.Add(int64(n)) }
+
+// receive reads the request and parses it, once quotas let it.
+func (x *exchange) receive(ctx context.Context, r io.Reader) *protocol.Error {
+	r = io.LimitReader(r, x.srv.maxRequest()+1)
+	var line []byte
+	settings := x.srv.settings.Load()
+	if x.share != nil || settings.topicWriteRate > 0 {
+		var err error
+		if line, err = readLine(r); err != nil {
+			return protocol.ErrInvalidRequest
+		}
+		r = io.MultiReader(bytes.NewReader(line), r)
+		if perr := x.admitted(ctx, settings, line); perr != nil {
+			return perr
+		}
+	}
+	b, err := io.ReadAll(r)
+	clear(line) // it may be a token
+	if err != nil {
+		return protocol.ErrInvalidRequest
+	}
+	return x.parse(b)
+}
+
+// readLine reads until it has a line with its end, or what is too long for one, or all.
+func readLine(r io.Reader) ([]byte, error) {
+	b := make([]byte, 0, protocol.MaxLine+len("\r\n"))
+	for len(b) < cap(b) && bytes.IndexByte(b, '\n') < 0 {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// admitted returns once quotas let the request be done that begins with b, or why it is
+// refused. What is no request, or one that is refused whatever its data is, parse and
+// dispatch tell later.
+func (x *exchange) admitted(ctx context.Context, settings *settings, b []byte) *protocol.Error {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	perr := protocol.ParseRequest(bytes.TrimSuffix(line, []byte("\r")), &x.req)
+	var size int64
+	if x.req.Command == protocol.Batch {
+		if err, _ := x.refusable(settings, &x.req, perr); err != nil {
+			return nil
+		}
+		size = int64(len(line)) + 1 + x.req.Batch.Size
+	}
+	if err, _ := x.admit(&x.req, size, settings.topicWriteRate); err != nil {
+		x.srv.counters.requests[x.req.Command].Add(1)
+		x.srv.counters.failed(x.req.Command, err)
+		return err
+	}
+	for x.claim.waits && !x.draining.Load() {
+		d := x.claim.left()
+		if d <= 0 {
+			break
+		}
+		if awaitWake(x.ctx, ctx.Done(), x.woken, time.Now().Add(d)) != nil {
+			return protocol.ErrShuttingDown // or the client is gone, and nobody is told
+		}
+	}
+	x.claim.waits = false
+	return nil
+}
 
 // parse checks that b is one whole request and nothing else.
 func (x *exchange) parse(b []byte) *protocol.Error {
@@ -110,7 +183,7 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 	}
 	want := int64(x.head)
 	if x.req.Command == protocol.Batch {
-		if x.srv.tooLarge(&x.req.Batch, x.perr) {
+		if tooLarge(x.srv.settings.Load().MaxBatchSize, &x.req.Batch, x.perr) {
 			return protocol.ErrTooLarge
 		}
 		want += max(x.req.Batch.Size, 0)
@@ -129,7 +202,7 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 // batch answers a BATCH.
 func (x *exchange) batch(to Responder) error {
 	x.srv.counters.requests[protocol.Batch].Add(1)
-	if err, _ := x.refusal(&x.req, x.perr); err != nil {
+	if err, _ := x.refusal(x.srv.settings.Load(), &x.req, x.perr); err != nil {
 		x.refuse(to, protocol.Batch, err)
 		return nil
 	}

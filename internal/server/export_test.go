@@ -70,6 +70,9 @@ func (c *SessionConn) run() {
 			c.s.view = nil
 		case commitAll:
 			c.s.commit()
+		case pause:
+			c.send()
+			c.s.claim.waits = false
 		case holdBack:
 			c.send()
 		case waitForLog:
@@ -180,4 +183,11 @@ func (c *SessionConn) Seen() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.seen
+}
+
+// TopicShares returns how many topics are remembered for their quota.
+func TopicShares(s *Server) int {
+	s.topics.mu.Lock()
+	defer s.topics.mu.Unlock()
+	return len(s.topics.byTopic)
 }

@@ -9,9 +9,9 @@ import (
 // Unpacker looks into compressed batches.
 type Unpacker interface {
 	// Check reports whether data, of a batch that h is the envelope of, is in its codec
-	// what the envelope says, in at most limit bytes unpacked. It returns nil, or an
-	// error answer. It may wait for memory.
-	Check(h *batch.Header, data []byte, limit int64) *protocol.Error
+	// what the envelope says, in at most limit bytes unpacked. It returns how many there
+	// are of these, and nil or an error answer. It may wait for memory.
+	Check(h *batch.Header, data []byte, limit int64) (size int64, err *protocol.Error)
 }
 
 // hello answers HELLO, and keeps what the client knows.
@@ -53,5 +53,9 @@ func roleOf(node string, cluster topic.Cluster) protocol.Role {
 
 // unpack looks into a compressed batch, and returns why it is refused, or nil.
 func (c *caller) unpack(h *batch.Header, data []byte) *protocol.Error {
-	return c.srv.o.Unpacker.Check(h, data, c.srv.settings.Load().MaxUncompressedSize)
+	size, err := c.srv.o.Unpacker.Check(h, data, c.srv.settings.Load().MaxUncompressedSize)
+	if c.claim.made && err == nil {
+		c.claim.owe(size - h.Size)
+	}
+	return err
 }

@@ -49,6 +49,7 @@ type Options struct {
 	MaxConnections, MaxHTTPWaits int
 	AuthTimeout                  time.Duration
 	MaxUnauthenticated           int
+	TopicWriteRate               int64
 
 	// Auth says who may do what. Default: everybody may do everything.
 	Auth *Auth
@@ -76,6 +77,10 @@ type Limits struct {
 	// MaxUnauthenticated is how many such connections there may be; of one address
 	// there may be 64. Default a quarter of MaxConnections, at least 1.
 	MaxUnauthenticated int
+
+	// TopicWriteRate is how many bytes a second are taken for each topic, whoever sends
+	// them. Default no limit.
+	TopicWriteRate int64
 }
 
 func (l *Limits) setDefaults() {
@@ -118,9 +123,10 @@ type Server struct {
 	log      *slog.Logger
 	counters counters
 	refusals chan struct{} // a slot for each connection that is being refused
-	settings atomic.Pointer[protocol.Settings]
+	settings atomic.Pointer[settings]
 
 	strangers strangers
+	topics    topicShares
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context
@@ -159,7 +165,7 @@ const parallelRefusals = 64
 // New returns a server for the store.
 func New(o Options) *Server {
 	o.setDefaults()
-	limits := Limits{o.Timeout, o.IdleTimeout, o.MaxConnections, o.MaxHTTPWaits, o.AuthTimeout, o.MaxUnauthenticated}
+	limits := Limits{o.Timeout, o.IdleTimeout, o.MaxConnections, o.MaxHTTPWaits, o.AuthTimeout, o.MaxUnauthenticated, o.TopicWriteRate}
 	limits.setDefaults()
 	s := &Server{
 		o: o, log: o.Logger,
@@ -171,6 +177,7 @@ func New(o Options) *Server {
 	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, limits: &s.limits}
 	s.limits.Store(&limits)
 	s.strangers.setMost(limits.MaxUnauthenticated)
+	s.topics.setRate(limits.TopicWriteRate)
 	s.SetSettings(o.Settings)
 	return s
 }
@@ -184,9 +191,25 @@ func (s *Server) SetLimits(l Limits) {
 	defer s.mu.Unlock()
 	s.limits.Store(&l)
 	s.strangers.setMost(l.MaxUnauthenticated)
+	if s.topics.setRate(l.TopicWriteRate) {
+		for m := range s.members { // of which some may wait by the old one
+			m.Wake()
+		}
+	}
 	p := *s.settings.Load()
-	p.Timeout, p.IdleTimeout = l.Timeout, l.IdleTimeout
+	p.follow(&l)
 	s.settings.Store(&p)
+}
+
+// settings are what is looked at for each batch.
+type settings struct {
+	protocol.Settings
+	topicWriteRate int64
+}
+
+// follow takes from the limits what is theirs to say.
+func (p *settings) follow(l *Limits) {
+	p.Timeout, p.IdleTimeout, p.topicWriteRate = l.Timeout, l.IdleTimeout, l.TopicWriteRate
 }
 
 // SetSettings says what CONFIG tells, but for timeouts and the address, and with it
@@ -205,9 +228,9 @@ func (s *Server) SetSettings(p protocol.Settings) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.limits.Load()
-	p.Timeout, p.IdleTimeout = l.Timeout, l.IdleTimeout
-	s.settings.Store(&p)
+	in := settings{Settings: p}
+	in.follow(s.limits.Load())
+	s.settings.Store(&in)
 }
 
 // Serve accepts connections on l until Shutdown or Close, and then returns
@@ -271,6 +294,11 @@ func (s *Server) serveConn(nc net.Conn, t *TLS) {
 	err := s.admit()
 	if err == nil && (t != nil || c.isStranger()) && !c.becomeStranger(false) {
 		s.counters.refused.Add(1)
+		err = protocol.ErrBusy
+	}
+	if err == nil && !c.sitEarly() {
+		s.counters.throttled[connections].Add(1)
+		c.endStranger()
 		err = protocol.ErrBusy
 	}
 	switch err {
@@ -352,6 +380,7 @@ func (s *Server) forget(c *conn) {
 	c.accepted.Close() // what matters was flushed or is lost to a client that is gone
 	c.releaseBuffers()
 	c.endStranger()
+	c.stand()
 	s.leave(c)
 	s.counters.active.Add(-1)
 }

@@ -61,6 +61,7 @@ const (
 	sendView                 // out is sent, and then view
 	commitAll                // commit is called
 	waitForLog               // out is sent, and then what lets a read resume is awaited
+	pause                    // out is sent, and then waited until the claim has nothing left to wait for
 	holdBack                 // out is sent, and then as long waited as delay says
 	hangUp                   // out is sent, and the connection closed
 )
@@ -78,7 +79,7 @@ const maxReplies = 256
 
 // step deals with the requests that begin with p and returns how many bytes of it
 // were taken. The next call is given the rest and what has come after it. Until
-// step returns readMore, waitForLog, holdBack or hangUp, the bytes stay where they are, also those
+// step returns readMore, waitForLog, pause, holdBack or hangUp, the bytes stay where they are, also those
 // that were taken.
 func (s *session) step(p []byte) (taken int, do action) {
 	s.p = p
@@ -141,6 +142,22 @@ func (s *session) next() action {
 	if s.pending() {
 		return commitAll
 	}
+	if err, stays := s.admit(&s.req, 0, 0); err != nil {
+		s.take(len(line) + end)
+		s.taken, s.claim = true, claim{}
+		s.srv.counters.requests[s.req.Command].Add(1)
+		s.refuse(s, s.req.Command, err)
+		if !stays {
+			s.phase = ending
+		}
+		return goOn
+	}
+	if s.claim.made {
+		if s.claim.waits {
+			return pause
+		}
+		s.claim = claim{}
+	}
 	if perr == protocol.ErrInvalidProtocol {
 		s.hint = protocol.Hint(line)
 	}
@@ -183,7 +200,13 @@ func (s *session) take(n int) { s.p = s.p[n:] }
 
 // batch deals with a BATCH whose line takes head bytes.
 func (s *session) batch(head int, canonical bool, perr error) action {
-	if err, drop := s.refusal(&s.req, perr); err != nil {
+	settings := s.srv.settings.Load()
+	err, drop := s.refusal(settings, &s.req, perr)
+	if err == nil {
+		err, drop = s.admit(&s.req, int64(head)+s.req.Batch.Size, settings.topicWriteRate)
+	}
+	if err != nil {
+		s.claim = claim{}
 		s.srv.counters.requests[protocol.Batch].Add(1)
 		s.fail(protocol.Batch, err)
 		if !drop || s.expelled {
@@ -194,6 +217,9 @@ func (s *session) batch(head int, canonical bool, perr error) action {
 		s.phase, s.skip = dropping, s.req.Batch.Size // its time goes on until that is dropped
 		return goOn
 	}
+	if s.claim.waits {
+		return s.settled(pause)
+	}
 	total := head + int(s.req.Batch.Size)
 	if len(s.p) < total {
 		s.typed, s.broken = !canonical, batch.BareLF(s.p[head:])
@@ -203,6 +229,9 @@ func (s *session) batch(head int, canonical bool, perr error) action {
 	s.taken = true
 	if !s.add(&s.req, s.p[:total], head, canonical) {
 		s.phase = ending
+	}
+	if s.claim.made {
+		s.claim = claim{}
 	}
 	s.take(total)
 	return goOn

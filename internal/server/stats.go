@@ -21,6 +21,7 @@ type counters struct {
 	batches, messages atomic.Int64 // appended
 	waiting           atomic.Int64 // readers at the end of a log
 	httpWaiting       atomic.Int64 // those of them over HTTP
+	throttled         [numQuotas]atomic.Int64
 	requests, errors  [protocol.NumCommands]atomic.Int64
 
 	// reasons are the error answers by command and reason: 1 + the reason's place
@@ -84,6 +85,7 @@ type Stats struct {
 	Sendfiles                     int64 // calls of sendfile(2) that sent something
 	WaitingReads                  int64
 	Unauthenticated               int64                       // connections that have to show who they are
+	Throttled                     map[string]int64            // what quotas made wait or refused, by topic, write, read and connections
 	Requests, Errors              [protocol.NumCommands]int64 // by command
 }
 
@@ -96,7 +98,10 @@ func (s *Server) Stats() Stats {
 		BytesIn: c.bytesIn.Load(), BytesOut: c.out.Bytes.Load(),
 		Batches: c.batches.Load(), Messages: c.messages.Load(),
 		Sendfiles: c.out.Sendfiles.Load(), WaitingReads: c.waiting.Load(),
-		Unauthenticated: s.strangers.count.Load(),
+		Unauthenticated: s.strangers.count.Load(), Throttled: make(map[string]int64),
+	}
+	for k := range numQuotas {
+		st.Throttled[k.String()] = c.throttled[k].Load()
 	}
 	for i := range c.requests {
 		st.Requests[i] = c.requests[i].Load()

@@ -37,8 +37,8 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 //
 //	# anything          a remark
 //	set NAME VALUE      a setting (batch-size, max-messages, topics, allow,
-//	                    section-size, codecs, uncompressed-size, auth: a file of
-//	                    identities); before the first line that is sent
+//	                    section-size, codecs, uncompressed-size, topic-write-rate,
+//	                    auth: a file of identities); before the first line that is sent
 //	> text              text is sent, with CR LF
 //	| text              text is sent as it is, without a line end
 //	< text              text is received, with CR LF
@@ -166,6 +166,8 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 			o.Settings.Codecs = 0
 		case "uncompressed-size":
 			o.Settings.MaxUncompressedSize = int64(n)
+		case "topic-write-rate":
+			o.TopicWriteRate = int64(n)
 		case "max-messages":
 			o.Settings.MaxMessages = int64(n)
 		case "topics":
@@ -186,14 +188,14 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 // unpacker is a server.Unpacker.
 type unpacker struct{ *codec.Checker }
 
-func (u unpacker) Check(h *batch.Header, data []byte, limit int64) *protocol.Error {
-	switch _, err := u.Checker.Check(h.Codec, data, h.Messages, limit); {
+func (u unpacker) Check(h *batch.Header, data []byte, limit int64) (int64, *protocol.Error) {
+	switch size, err := u.Checker.Check(h.Codec, data, h.Messages, limit); {
 	case err == nil:
-		return nil
+		return size, nil
 	case errors.Is(err, codec.ErrTooLarge):
-		return protocol.ErrTooLarge
+		return 0, protocol.ErrTooLarge
 	}
-	return protocol.ErrInvalidRequest
+	return 0, protocol.ErrInvalidRequest
 }
 
 // startNode starts a whole node, with its data in files.
@@ -262,6 +264,8 @@ func nodeConfig(t testing.TB, set map[string]string) config.Config {
 		switch name {
 		case "batch-size":
 			c.BatchSize = int64(n)
+		case "topic-write-rate":
+			c.TopicWriteRate = int64(n)
 		case "max-messages":
 			c.MaxMessages = n
 		case "producers":
@@ -291,7 +295,7 @@ func settings(t testing.TB, text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "set "); ok {
 			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			switch name {
-			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "codecs", "uncompressed-size", "auth":
+			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "codecs", "uncompressed-size", "auth", "topic-write-rate":
 				set[name] = value
 			default:
 				t.Fatalf("unknown setting %q", name)

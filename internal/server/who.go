@@ -15,9 +15,15 @@ type who struct {
 	judged  bool
 	at      uint64   // recalls when it was decided
 	id      Identity // nil: nobody who may do anything
+	share   *share   // of its quotas; nil if it has none
 	topic   []byte   // that rights are of
 	rights  uint8    // verbs, a bit each; good if decided
 	decided bool
+
+	// seated is set once the caller counts as a connection of who it is: in seat, which
+	// is nil if those are not counted.
+	seated bool
+	seat   *share
 
 	// expelled is set when the caller was somebody, and is nobody by newer rules.
 	expelled bool
@@ -25,6 +31,7 @@ type who struct {
 
 // show takes what the caller has shown, in place of all that it had.
 func (a *access) show(s Shown) {
+	a.stand()
 	a.shown, a.judged = s, false
 	a.judge()
 }
@@ -40,9 +47,12 @@ func (a *access) judge() {
 	}
 	was := a.id
 	again := a.judged
-	a.id = a.auth.Identify(a.shown)
+	a.id, a.share = a.auth.identify(a.shown)
 	a.judged, a.at, a.decided = true, recalls, false
 	a.expelled = a.id == nil && (a.expelled || again && was != nil)
+	if a.seated {
+		a.move()
+	}
 }
 
 // has reports whether one of the verbs is allowed for a topic.

@@ -14,7 +14,7 @@ import (
 // anything takes every compressed batch.
 type anything struct{}
 
-func (anything) Check(*batch.Header, []byte, int64) *protocol.Error { return nil }
+func (anything) Check(*batch.Header, []byte, int64) (int64, *protocol.Error) { return 0, nil }
 
 // TestCodecsOfARequest: what a client takes stands in a header, since there is no HELLO.
 func TestCodecsOfARequest(t *testing.T) {

@@ -37,17 +37,12 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		a.fail(http.StatusUnsupportedMediaType, protocol.ErrInvalidRequest)
 		return
 	}
-	request, err := io.ReadAll(io.LimitReader(r.Body, p.MaxRequest()+1))
-	if err != nil {
-		a.Error(protocol.ErrInvalidRequest)
-		return
-	}
 	codecs, ok := codecsOf(r.Header)
 	if !ok {
 		a.Error(protocol.ErrInvalidRequest)
 		return
 	}
-	err = p.Do(r.Context(), r.RemoteAddr, shownBy(r), codecs, request, a)
+	err := p.Do(r.Context(), r.RemoteAddr, shownBy(r), codecs, r.Body, a)
 	if err == nil {
 		err = a.err
 	}
@@ -109,7 +104,12 @@ func (a *logAnswer) Offset(offset, batches int64) {
 
 func (a *logAnswer) Body(body []byte) { a.write(http.StatusOK, protocol.AppendBody(nil, body)) }
 
-func (a *logAnswer) Error(err *protocol.Error) { a.fail(err.Status, err) }
+func (a *logAnswer) Error(err *protocol.Error) {
+	if after := err.RetryAfter; after > 0 {
+		a.w.Header().Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
+	}
+	a.fail(err.Status, err)
+}
 
 // fail answers with an error, under a status that may say more than it.
 func (a *logAnswer) fail(status int, err *protocol.Error) {

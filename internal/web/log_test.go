@@ -50,7 +50,7 @@ func inWebBubble(t *testing.T, o server.Options, f func(t *testing.T, s *server.
 		o.Timeout = timeout
 		s := server.New(o)
 		w := web.New(web.Options{
-			Protocol: func() *server.Server { return s }, Logger: o.Logger,
+			Protocol: func() *server.Server { return s }, Logger: o.Logger, Auth: o.Auth,
 			Limits: web.Limits{Timeout: timeout, IdleTimeout: time.Hour, AllowedHosts: []string{"logd"}, MaxConnections: 100},
 		})
 		network := memnet.New(t)

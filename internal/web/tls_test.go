@@ -30,6 +30,7 @@ type nobody struct{}
 
 func (nobody) ByToken([sha256.Size]byte) server.Identity                       { return nil }
 func (nobody) ByCertificate(*x509.Certificate) (id server.Identity, both bool) { return nil, false }
+func (nobody) ByName(string) server.Identity                                   { return nil }
 func (nobody) ByPeer(uid, gid uint32) server.Identity                          { return nil }
 func (nobody) Anonymous() server.Identity                                      { return nil }
 func (nobody) Failed(netip.Addr, time.Time) (time.Duration, bool)              { return 0, false }
@@ -213,8 +214,9 @@ func (everybody) Anonymous() server.Identity { return anyone{} }
 
 type anyone struct{}
 
-func (anyone) Name() string            { return "anonymous" }
-func (anyone) May(string, []byte) bool { return true }
-func (anyone) MayAny(string) bool      { return true }
-func (anyone) MayAll(string) bool      { return true }
-func (anyone) Sees([]byte) bool        { return true }
+func (anyone) Name() string                                         { return "anonymous" }
+func (anyone) May(string, []byte) bool                              { return true }
+func (anyone) MayAny(string) bool                                   { return true }
+func (anyone) MayAll(string) bool                                   { return true }
+func (anyone) Sees([]byte) bool                                     { return true }
+func (anyone) Quotas() (writeRate, readRate int64, connections int) { return 0, 0, 0 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/logd-dev/logd/internal/durable"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/quantity"
 )
 
 // Command returns token, with new, hash and check below it.
@@ -184,25 +186,49 @@ func check(a *cli.App, file string) error {
 	}
 	if a.JSON() {
 		for _, id := range p.Identities() {
+			writeRate, readRate, connections := id.Quotas()
 			err := cli.PrintJSON(a.Stdout, struct {
-				Name   string   `json:"name"`
-				Tokens int      `json:"tokens"`
-				Allow  []string `json:"allow"`
-			}{id.Name(), p.Tokens(id), id.Rules()})
+				Name        string   `json:"name"`
+				Tokens      int      `json:"tokens"`
+				Allow       []string `json:"allow"`
+				WriteRate   int64    `json:"write_rate,omitempty"`
+				ReadRate    int64    `json:"read_rate,omitempty"`
+				Connections int      `json:"connections,omitempty"`
+			}{id.Name(), p.Tokens(id), id.Rules(), writeRate, readRate, connections})
 			if err != nil {
 				return exit.OutputError(err)
 			}
 		}
 		return nil
 	}
-	err = a.PrintTable("NAME\tTOKENS\tALLOW", func(row func(format string, args ...any)) {
+	err = a.PrintTable("NAME\tTOKENS\tQUOTAS\tALLOW", func(row func(format string, args ...any)) {
 		for _, id := range p.Identities() {
-			rules := id.Rules()
-			row("%s\t%d\t%s", id.Name(), p.Tokens(id), strings.Join(rules, "; "))
+			row("%s\t%d\t%s\t%s", id.Name(), p.Tokens(id), quotas(id), strings.Join(id.Rules(), "; "))
 		}
 	})
 	if err == nil && p.Anonymous() != nil {
 		a.Note("%s: connections that show nothing may do what the rules of %s allow", file, auth.Anonymous)
 	}
 	return err
+}
+
+// quotas says what an identity has of quotas, as the file has them.
+func quotas(id *auth.Identity) string {
+	var list []string
+	writeRate, readRate, connections := id.Quotas()
+	for _, rate := range []struct {
+		key    string
+		second int64
+	}{{"write-rate", writeRate}, {"read-rate", readRate}} {
+		if rate.second > 0 {
+			list = append(list, rate.key+"="+quantity.FormatSize(rate.second))
+		}
+	}
+	if connections > 0 {
+		list = append(list, "connections="+strconv.Itoa(connections))
+	}
+	if list == nil {
+		return "none"
+	}
+	return strings.Join(list, " ")
 }
