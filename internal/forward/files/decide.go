@@ -39,7 +39,7 @@ func (x *index) add(t *tail) {
 	if t.state == replaced || t.state == lost {
 		x.byKey[t.key] = append(x.byKey[t.key], t)
 	}
-	if t.file.Position == 0 {
+	if t.file.Position == 0 && t.state != replaced {
 		return
 	}
 	x.byPath[t.file.Path] = append(x.byPath[t.file.Path], t)

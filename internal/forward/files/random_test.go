@@ -29,6 +29,11 @@ type writer struct {
 	seen  bool // by the agent
 }
 
+// did notes an operation among what the agent logs.
+func (m *model) did(format string, args ...any) {
+	fmt.Fprintf(&m.w.logs, "%s: %s\n", time.Now().Format("04:05.000"), fmt.Sprintf(format, args...))
+}
+
 func (m *model) write(path string) {
 	wr := m.current[path]
 	if wr == nil {
@@ -43,6 +48,7 @@ func (m *model) write(path string) {
 	// In pieces that end anywhere.
 	for s != "" {
 		k := 1 + m.r.IntN(len(s))
+		m.did("write %d to %s: %s", k, path, wr.name)
 		m.w.write(path, s[:k])
 		s = s[k:]
 		if m.r.IntN(20) == 0 {
@@ -97,6 +103,7 @@ func randomRotations(t *testing.T, seed uint64, spoil func([]string) []string) (
 	inWorld(t, func(w *world) {
 		m := &model{w: w, r: rand.New(rand.NewPCG(seed, 7)), current: make(map[string]*writer), all: make(map[string]*writer)}
 		// The rotated names are in the glob, or not.
+		w.sink.lazy = m.r.IntN(2) == 0
 		narrow := m.r.IntN(2) == 0
 		if narrow {
 			w.conf.Glob = w.dir + "/*.log"
@@ -118,11 +125,16 @@ func randomRotations(t *testing.T, seed uint64, spoil func([]string) []string) (
 				m.write(path)
 			case op < 11:
 				w.pass(time.Duration(m.r.IntN(3000)) * time.Millisecond)
+				if w.sink.lazy {
+					w.sink.store(m.r.IntN(100))
+				}
 			case op < 12:
+				m.did("little room")
 				w.sink.setRoom(int64(m.r.IntN(300)))
 			case op < 14:
 				w.sink.setRoom(-1)
 			case op < 15:
+				m.did("up or down")
 				if up {
 					w.down()
 					up = false
@@ -136,30 +148,44 @@ func randomRotations(t *testing.T, seed uint64, spoil func([]string) []string) (
 						w.scan()
 						wr.seen = true
 					}
+					remove := m.r.IntN(4) == 0
+					if remove { // what the agent does not hold open is lost with its last name
+						start()
+						w.scan()
+					}
 					rotations++
 					to := fmt.Sprintf("%s.%d", path, rotations)
+					m.did("rename to %s, remove it: %v", to, remove)
 					w.rename(path, to)
 					delete(m.current, path)
 					if m.r.IntN(2) == 0 {
+						m.did("late lines")
 						w.write(to, text(wr.name, wr.lines, wr.lines+3)) // it is still open there
 						wr.lines += 3
 					}
 					if m.r.IntN(3) > 0 {
 						m.write(path)
 					}
+					if remove {
+						w.remove(to)
+						w.scan() // it has until then to see it
+					}
 				}
 			default: // copytruncate
-				if wr := m.current[path]; wr != nil && wr.bytes >= 2048 {
-					// What the agent does not know of yet can't be told apart from a copy.
+				if wr := m.current[path]; wr != nil && wr.bytes > 0 {
+					// What the agent does not know of yet is lost if its copy is not found.
 					start()
-					w.sink.setRoom(-1)
-					w.pass(8 * time.Second)
+					if m.r.IntN(2) == 0 {
+						w.sink.setRoom(-1)
+					}
+					w.pass(1100 * time.Millisecond)
 					m.write(path)
 					if m.r.IntN(2) == 0 {
 						w.down()
 						up = false
 					}
 					rotations++
+					m.did("copy %s to %d, up: %v", path, rotations, up)
 					w.copy(path, fmt.Sprintf("%s.%d", path, rotations))
 					w.truncate(path, 0)
 					delete(m.current, path)

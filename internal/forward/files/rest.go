@@ -190,6 +190,7 @@ func (in *input) unlink(t *tail) {
 	in.rotate(t)
 	t.unlinked = time.Now()
 	t.blocked = false
+	t.after = nil // it can't wait for another one
 	in.spill(t)
 	in.sized(t, -1)
 	if !t.queued {

@@ -197,7 +197,10 @@ func (in *input) sized(t *tail, size int64) {
 	if !in.open(t) || !t.resumed && in.resume(t) != nil {
 		return
 	}
-	ok, err := identity.Holds(t.f, t.check)
+	ok, err := t.begins()
+	if ok {
+		ok, err = identity.Holds(t.f, t.check)
+	}
 	if err != nil {
 		in.fail(t, err)
 		return
@@ -450,6 +453,11 @@ func (in *input) keep() {
 		}
 		if in.may(t) {
 			in.queue(t)
+		}
+		// What is not read yet, or may be written to, is held open even while it may not be
+		// read: it may be removed.
+		if t.f == nil && !t.done && (t.unread() || now.Sub(t.grown) < idleClose) && !t.complete && in.m.open.Load() < int64(in.m.o.MaxOpen) {
+			in.open(t)
 		}
 		if t.f != nil && t.atEnd && !t.unread() && t.unlinked.IsZero() && now.Sub(t.grown) >= idleClose {
 			in.shut(t)

@@ -274,3 +274,28 @@ func (s *sink) sources() []*source {
 	}
 	return all
 }
+
+// devNull takes everything and keeps nothing.
+type devNull struct {
+	feed.Sink
+	at feed.Position
+}
+
+func (d *devNull) Room() <-chan struct{}                              { return nil }
+func (d *devNull) Files(string) []feed.File                           { return nil }
+func (d *devNull) File(feed.File, feed.Replay) (feed.Replayed, error) { return nullSource{d}, nil }
+
+type nullSource struct{ d *devNull }
+
+func (s nullSource) ID() int64               { return 1 }
+func (s nullSource) Read() feed.Position     { return s.d.at }
+func (s nullSource) Position() feed.Position { return s.d.at }
+func (s nullSource) Hole(feed.Hole)          {}
+func (s nullSource) Seen(feed.File)          {}
+func (s nullSource) Close()                  { s.d.at = feed.Position{} }
+func (s nullSource) Forget()                 {}
+func (s nullSource) Offer(l []feed.Line, anchor func(feed.Position) feed.Anchor) int {
+	s.d.at = l[len(l)-1].To
+	return len(l)
+}
+func (s nullSource) Spill(l []feed.Line, anchor func(feed.Position) feed.Anchor) int { return len(l) }

@@ -324,6 +324,15 @@ func (in *input) hurry() {
 	poke(in.wake)
 }
 
+// begins reports whether an open file begins as it is known to. Where it stands further
+// than that, its anchor says enough.
+func (t *tail) begins() (bool, error) {
+	if t.split.At >= identity.PrefixMost || t.file.PrefixLen == 0 {
+		return true, nil
+	}
+	return identity.Begins(t.f, &t.file)
+}
+
 // extend takes more of a file's beginning for its prefix, once there is more. The anchor
 // was found in its place just before.
 func (t *tail) extend() error {
@@ -334,10 +343,6 @@ func (t *tail) extend() error {
 	n, err := t.f.ReadAt(b[:min(t.size, identity.PrefixMost)], 0)
 	if int64(n) <= t.file.PrefixLen {
 		return err
-	}
-	if identity.Hash(b[:t.file.PrefixLen]) != t.file.Prefix && t.file.PrefixLen > 0 {
-		t.changed = true
-		return nil
 	}
 	t.file.PrefixLen, t.file.Prefix = int64(n), identity.Hash(b[:n])
 	t.tell = true

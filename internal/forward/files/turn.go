@@ -75,12 +75,19 @@ func (in *input) chunk(t *tail) int {
 		in.buf = make([]byte, need)
 	}
 	n, err := t.f.ReadAt(in.buf, from)
+	begins := false
+	if err == nil || err == io.EOF {
+		var failed error
+		if begins, failed = t.begins(); failed != nil {
+			err = failed
+		}
+	}
 	if err != nil && err != io.EOF {
 		in.fail(t, err)
 		return 0
 	}
 	b := in.buf[:n]
-	if int64(n) < before || at > 0 && identity.Hash(b[:before]) != t.check.Hash {
+	if !begins || int64(n) < before || at > 0 && identity.Hash(b[:before]) != t.check.Hash {
 		t.changed = true
 		in.hurry()
 		return 0
@@ -90,10 +97,6 @@ func (in *input) chunk(t *tail) int {
 	t.grew(from+int64(n), now)
 	if err := t.extend(); err != nil && err != io.EOF {
 		in.fail(t, err)
-		return 0
-	}
-	if t.changed {
-		in.hurry()
 		return 0
 	}
 	c := cut{in: in, t: t, b: b, from: from}
@@ -109,6 +112,11 @@ func (in *input) chunk(t *tail) int {
 	t.atEnd = end
 	if end {
 		in.ended(t)
+		if from+int64(n) < t.size { // its end was cut off
+			t.failed, t.stat = true, -1
+			in.hurry()
+			return 0
+		}
 	}
 	if in.m.o.Once || in.draining {
 		t.complete = end || t.limit >= 0 && t.split.At >= t.limit

@@ -212,7 +212,11 @@ func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
 			continue
 		}
 		samePath := r.Path == c.Path
-		if samePath && r.Position < PrefixMost || !samePath && c.First <= r.First || r.Position == 0 {
+		if samePath && r.Position < PrefixMost || !samePath && c.First <= r.First {
+			continue
+		}
+		// Of a file of which nothing was read it is only the beginning that is known.
+		if r.Position == 0 && (r.State != Truncated || r.PrefixLen == 0 || c.Size < r.Size) {
 			continue
 		}
 		same, err := Same(c.Content, r.File)

@@ -58,6 +58,11 @@ func TestDecide(t *testing.T) {
 		r.State = s
 		return []Record{r}
 	}
+	unread := func(t *testing.T, s State) []Record {
+		r := record(t, here, 7, old[:500], 0, 0)
+		r.State = s
+		return []Record{r}
+	}
 	settled := func(c Candidate) Candidate {
 		c.Settled = true
 		return c
@@ -98,6 +103,8 @@ func TestDecide(t *testing.T) {
 		{"d: moved away and copied back", candidate(here, 8, old), rec, Intact, RuleWaiting, 0, true, 0},
 		{"e: a copy, and the file is truncated", candidate(there, 8, old), rec, Truncated, RuleCopy, 4000, false, -1},
 		{"e: a copy of a small file", candidate(there, 8, old[:500]), small, Truncated, RuleCopy, 500, false, -1},
+		{"e: a copy of what was truncated before any of it was read", candidate(there, 8, old), unread, Truncated, RuleCopy, 0, false, -1},
+		{"f: a copy of what nothing was read of, and it is there", candidate(there, 8, old), unread, Intact, RuleNew, 0, true, -1},
 		{"e: moved from elsewhere", candidate(there, 8, old), rec, Gone, RuleCopy, 4000, false, -1},
 		{"e: a small one that is gone is a new one", candidate(there, 8, old[:500]), small, Gone, RuleNew, 0, true, -1},
 		{"e: a copy, and the file is there", candidate(there, 8, old), rec, Intact, RuleWaiting, 0, true, 0},
