@@ -140,7 +140,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/scripttest": {},
 	"cmd/log-forwarder": {
 		"", "cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/systemd", "internal/vfs", "internal/version",
-		"internal/forward/audit", "internal/forward/dial", "internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
+		"internal/forward", "internal/forward/audit", "internal/forward/dial", "internal/forward/segment", "internal/forward/settings", "internal/forward/spool", "internal/forward/status",
 	},
 
 	// The rooms of log-cli: commands never see each other, only what they share.
@@ -171,9 +171,14 @@ var mayImport = map[string][]string{
 
 	"internal/forward/glob":     {},
 	"internal/forward/identity": {"internal/forward/feed"},
-	"internal/forward/files":    {"internal/forward/feed", "internal/forward/glob", "internal/forward/identity", "internal/forward/lines"},
+	"internal/forward": {
+		"", "internal/exit", "internal/vfs", "internal/tlsconf", "internal/forward/feed", "internal/forward/lines", "internal/forward/files", "internal/forward/inputs",
+		"internal/forward/deliver", "internal/forward/ledger", "internal/forward/segment", "internal/forward/settings", "internal/forward/status", "internal/forward/dial",
+	},
+	"internal/forward/files": {"internal/forward/feed", "internal/forward/glob", "internal/forward/identity", "internal/forward/lines"},
 
-	"tests": {},
+	"tests":         {},
+	"tests/forward": {"", "admin"},
 }
 
 // mustNotReach says which packages a package must not import, not even by way

@@ -12,12 +12,15 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/logd-dev/logd/cmd/internal/cmdline"
+	"github.com/logd-dev/logd/internal/forward"
 	"github.com/logd-dev/logd/internal/forward/settings"
+	"github.com/logd-dev/logd/internal/version"
 )
 
 func main() {
@@ -25,7 +28,7 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	hostname, _ := os.Hostname()
 	a := &app{
-		stdout: os.Stdout, stderr: os.Stderr, notify: cmdline.Notify,
+		stdout: os.Stdout, stderr: os.Stderr, notify: cmdline.Notify, start: startAgent,
 		sources: settings.Sources{
 			DefaultFiles: settings.DefaultFiles(),
 			Env:          os.Environ(),
@@ -35,6 +38,14 @@ func main() {
 		},
 	}
 	os.Exit(a.run(os.Args[1:]))
+}
+
+func startAgent(c *settings.Config, once bool, logger *slog.Logger) (agent, error) {
+	a, err := forward.New(forward.Options{Settings: c, Logger: logger, Version: version.String(), Once: once})
+	if err != nil {
+		return nil, err // not a nil *forward.Agent in an interface
+	}
+	return a, nil
 }
 
 // isOurs reports whether a folder of the system is for this process: it is root, or the

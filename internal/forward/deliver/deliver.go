@@ -117,13 +117,15 @@ type Delivery struct {
 	helpers sync.WaitGroup // spooler, syncer
 	fatal   chan error
 
-	mem     atomic.Int64  // bytes of messages in memory
-	largest atomic.Int64  // batch that the server takes, 0 if it is not known
-	closing atomic.Bool   // nothing more is taken
-	stored  atomic.Int64  // batches that were stored or given up, ever
-	waiting atomic.Int64  // batches that a sender waits for
-	toSpool chan struct{} // there may be something to write to the spool
-	toSync  chan struct{} // the spool should be synced soon
+	memory    atomic.Int64 // that there may be
+	deadBytes atomic.Int64
+	mem       atomic.Int64  // bytes of messages in memory
+	largest   atomic.Int64  // batch that the server takes, 0 if it is not known
+	closing   atomic.Bool   // nothing more is taken
+	stored    atomic.Int64  // batches that were stored or given up, ever
+	waiting   atomic.Int64  // batches that a sender waits for
+	toSpool   chan struct{} // there may be something to write to the spool
+	toSync    chan struct{} // the spool should be synced soon
 
 	mu       sync.Mutex
 	inputs   map[string]Input
@@ -157,6 +159,8 @@ func New(cfg Config) (*Delivery, error) {
 		holes: map[ledger.TotalKey]map[feed.Kind]*ledger.Hole{},
 	}
 	d.client.Store(cfg.Client)
+	d.memory.Store(cfg.Memory)
+	d.deadBytes.Store(cfg.DeadBytes)
 	d.life, d.end = context.WithCancel(context.Background())
 	d.pid = newPID()
 	if cfg.FS != nil {
@@ -183,6 +187,27 @@ func (d *Delivery) Client() *logd.Client { return d.client.Load() }
 func (d *Delivery) SetClient(c *logd.Client) {
 	old := d.client.Swap(c)
 	old.Close()
+}
+
+// Bounds are what may be set anew while messages are delivered.
+type Bounds struct {
+	Memory, SpoolBytes, LedgerBytes, DeadBytes int64
+	MaxTopics                                  int
+}
+
+// SetBounds sets bounds, which should not be smaller than those before.
+func (d *Delivery) SetBounds(b Bounds) {
+	d.memory.Store(b.Memory)
+	d.deadBytes.Store(b.DeadBytes)
+	if d.ledger != nil {
+		d.spool.SetBound(b.SpoolBytes)
+		d.ledger.SetBound(b.LedgerBytes)
+	}
+	d.mu.Lock()
+	d.cfg.MaxTopics = b.MaxTopics
+	clear(d.refused) // there may be room for them now
+	d.mu.Unlock()
+	d.freed(0)
 }
 
 // SetInput says how the messages of an input become messages of a topic from now on.
@@ -518,4 +543,31 @@ func (d *Delivery) Sizes() (s Sizes) {
 	s.DeadMessages = d.deadN
 	d.mu.Unlock()
 	return s
+}
+
+// TopicOf returns the topic of all lines of a file that is being read; empty if it is not.
+func (d *Delivery) TopicOf(source int64) string {
+	d.mu.Lock()
+	s := d.sources[source]
+	d.mu.Unlock()
+	if s == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.topic
+}
+
+// Oldest returns for how long the oldest message to a topic waits, 0 if none does.
+func (d *Delivery) Oldest(topic string) time.Duration {
+	d.mu.Lock()
+	l := d.lanes[topic]
+	d.mu.Unlock()
+	if l == nil {
+		return 0
+	}
+	if at := l.snapshot().Oldest; !at.IsZero() {
+		return time.Since(at)
+	}
+	return 0
 }

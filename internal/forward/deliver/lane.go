@@ -82,7 +82,7 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 	for i := range lines {
 		line := &lines[i]
 		cost := costs(1, int64(len(line.Body)))
-		if l.mem > 0 && (l.mem+cost > l.d.cfg.Memory/4 || l.d.mem.Load()+cost > l.d.cfg.Memory) {
+		if l.mem > 0 && (l.mem+cost > l.d.memory.Load()/4 || l.d.mem.Load()+cost > l.d.memory.Load()) {
 			break
 		}
 		reserve := int64(0)
@@ -207,7 +207,7 @@ func (l *lane) reserve(g *group) bool {
 	cost := costs(len(g.messages), g.bytes)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mem > 0 && (l.mem+cost > l.d.cfg.Memory/4 || l.d.mem.Load()+cost > l.d.cfg.Memory) {
+	if l.mem > 0 && (l.mem+cost > l.d.memory.Load()/4 || l.d.mem.Load()+cost > l.d.memory.Load()) {
 		return false
 	}
 	if l.d.spool != nil && !l.d.spool.Reserve(l.topic, spoolCost(len(g.messages), g.bytes)) {
@@ -1055,7 +1055,7 @@ func (l *lane) bury(b *batch, err error) {
 		return
 	}
 	raw := b.b.Raw(l.topic)
-	if d.dead.Bytes()+int64(len(raw)) > d.cfg.DeadBytes {
+	if d.dead.Bytes()+int64(len(raw)) > d.deadBytes.Load() {
 		return
 	}
 	if _, err := d.dead.Append(kindDead, fmt.Appendf(nil, "%s\n%s\n", time.Now().UTC().Format(time.RFC3339Nano), err), raw); err != nil {

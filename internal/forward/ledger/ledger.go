@@ -1,7 +1,7 @@
 // Package ledger keeps what the agent knows of where every message is: how far each file
 // is delivered, which batches were sent and which were answered, what will not be stored
 // and why, and how much of each there was. It is a log of records in segments (see package
-// segment) of 16 MiB; each begins with a checkpoint, all of the [State] in records.
+// segment) of 16 MiB, or less if it is bounded by less than four of them; each begins with a checkpoint, all of the [State] in records.
 //
 // A record is JSON, one of Start, Source, Sent, Stored, Hole, Moved, and some that are the
 // package's own.
@@ -48,7 +48,7 @@ func options(size int64, readOnly bool) segment.Options {
 // Open opens the ledger of a state folder, or begins one, of up to bound bytes: the
 // oldest segments go when it is longer, but for two.
 func Open(fsys vfs.FS, bound int64) (*Ledger, []segment.Damage, error) {
-	return open(fsys, bound, segmentSize)
+	return open(fsys, bound, min(segmentSize, max(bound/4, 64<<10)))
 }
 
 func open(fsys vfs.FS, bound, size int64) (*Ledger, []segment.Damage, error) {
@@ -102,6 +102,13 @@ func load(log *segment.Log) (*State, error) {
 		return nil
 	})
 	return s, err
+}
+
+// SetBound sets the bound.
+func (l *Ledger) SetBound(bound int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bound = bound
 }
 
 // Fresh reports whether the ledger was begun by Open.

@@ -123,7 +123,7 @@ var agent = []setting.Setting[Config]{{
 }, {
 	Name: "spool-bytes", Kind: setting.Size, Default: "1GiB", Change: setting.AtReload,
 	Usage: "room on the disk for what can't be read again; a topic has half at most",
-	Field: of(func(c *Config) *int64 { return &c.SpoolBytes }, sizes(32<<20, "")),
+	Field: of(func(c *Config) *int64 { return &c.SpoolBytes }, sizes(256<<10, "")),
 }, {
 	Name: "spool-sync-interval", Kind: setting.Duration, Default: "1s",
 	Usage: "how often the spool is synced while something in it is not stored",
@@ -131,7 +131,7 @@ var agent = []setting.Setting[Config]{{
 }, {
 	Name: "ledger-bytes", Kind: setting.Size, Default: "256MiB", Change: setting.AtReload,
 	Usage: "room on the disk for positions and the record of what was sent",
-	Field: of(func(c *Config) *int64 { return &c.LedgerBytes }, sizes(48<<20, "")),
+	Field: of(func(c *Config) *int64 { return &c.LedgerBytes }, sizes(1<<20, "")),
 }, {
 	Name: "dead-bytes", Kind: setting.Size, Default: "64MiB", Change: setting.AtReload,
 	Usage: "room on the disk for messages that the server refuses, 0 to count them only",

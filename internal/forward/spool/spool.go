@@ -1,5 +1,5 @@
 // Package spool keeps batches that can't be made again until they are stored. It is a log
-// of records in segments of 8 MiB (see package segment), of which a segment goes when all
+// of records (see package segment) in segments of 8 MiB, or an eighth of its bound, of which a segment goes when all
 // in it is done with. It is bounded by the bytes of its files, also after a restart.
 //
 // The content of a record is the length of its head, as a uvarint, the head, which is the
@@ -48,11 +48,12 @@ type Record struct {
 
 // Spool is safe for concurrent use.
 type Spool struct {
-	log   *segment.Log
-	bound int64
-	gone  func(segment uint64) error
+	log  *segment.Log
+	size int64 // of a segment
+	gone func(segment uint64) error
 
 	mu       sync.Mutex
+	bound    int64
 	live     map[segment.Ref]Record // what is not done with, by place
 	in       map[uint64]int         // how many of them a segment has
 	lanes    map[string]int64       // bytes of a topic: those of its records and what is reserved
@@ -61,18 +62,19 @@ type Spool struct {
 	synced   int64 // of those, how many are durable
 }
 
-func options(readOnly bool) segment.Options {
-	return segment.Options{Form: form, Version: 1, Size: segmentSize, ReadOnly: readOnly}
+func options(size int64, readOnly bool) segment.Options {
+	return segment.Options{Form: form, Version: 1, Size: size, ReadOnly: readOnly}
 }
 
 // Open opens the spool of a state folder, or begins one, of up to bound bytes. gone is
 // told of each segment that was removed. Done has to be told what is done with.
 func Open(fsys vfs.FS, bound int64, gone func(segment uint64) error) (*Spool, []segment.Damage, error) {
-	log, damage, err := segment.Open(fsys, Dir, options(false))
+	size := min(segmentSize, max(bound/8, 16<<10))
+	log, damage, err := segment.Open(fsys, Dir, options(size, false))
 	if err != nil {
 		return nil, nil, fmt.Errorf("spool: %w", err)
 	}
-	s := &Spool{log: log, bound: bound, gone: gone, live: map[segment.Ref]Record{}, in: map[uint64]int{}, lanes: map[string]int64{}}
+	s := &Spool{log: log, bound: bound, size: size, gone: gone, live: map[segment.Ref]Record{}, in: map[uint64]int{}, lanes: map[string]int64{}}
 	err = each(log, func(r Record, _ []byte) error {
 		s.add(r)
 		return nil
@@ -99,7 +101,7 @@ func each(log *segment.Log, f func(Record, []byte) error) error {
 // Each calls f with each record of the spool of a state folder that may be in use, whether
 // it is done with or not. The batch is f's until it returns.
 func Each(fsys vfs.FS, f func(r Record, raw []byte) error) ([]segment.Damage, error) {
-	log, damage, err := segment.Open(fsys, Dir, options(true))
+	log, damage, err := segment.Open(fsys, Dir, options(segmentSize, true))
 	if err == nil {
 		defer log.Close()
 		err = each(log, f)
@@ -213,7 +215,7 @@ func (s *Spool) Trim() error {
 	}
 	last := segments[len(segments)-1]
 	s.mu.Lock()
-	idle := len(s.live) == 0 && last.Bytes > segmentSize/2
+	idle := len(s.live) == 0 && last.Bytes > s.size/2
 	var empty []uint64
 	for _, g := range segments[:len(segments)-1] {
 		if s.in[g.Number] == 0 {
@@ -269,7 +271,18 @@ func (s *Spool) Sync() error {
 }
 
 // Bytes returns what the spool has on the disk, and its bound.
-func (s *Spool) Bytes() (n, bound int64) { return s.log.Bytes(), s.bound }
+func (s *Spool) Bytes() (n, bound int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Bytes(), s.bound
+}
+
+// SetBound sets the bound.
+func (s *Spool) SetBound(bound int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bound = bound
+}
 
 // Close syncs and closes the spool.
 func (s *Spool) Close() error { return errors.Join(s.Sync(), s.log.Close()) }
