@@ -130,6 +130,10 @@ func (b *batch) saved() {
 // drop gives the memory back. lane.mu is held; the caller tells how much is free.
 func (b *batch) drop() (n int64) {
 	n = b.cost
+	if l := b.lane; b.b.Messages() > 0 && len(l.spare) < l.d.cfg.InFlight+2 {
+		b.b.Reset()
+		l.spare = append(l.spare, b.b)
+	}
 	b.b, b.cost = logd.Batch{}, 0
 	b.lane.mem -= n
 	if b.windowed {

@@ -37,6 +37,7 @@ type lane struct {
 	why     string
 	since   time.Time
 	scratch []byte
+	spare   []logd.Batch // empty ones, for their memory
 
 	// Counters, under mu.
 	batches, resent, doubled int64
@@ -149,6 +150,9 @@ func (l *lane) batchFor(kind, n int) *batch {
 	}
 	l.closeBatch(kind)
 	b := &batch{lane: l, taken: time.Now(), spooling: kind == spooled && l.d.spool != nil}
+	if i := len(l.spare) - 1; i >= 0 {
+		b.b, l.spare = l.spare[i], l.spare[:i]
+	}
 	b.age = time.AfterFunc(l.d.cfg.BatchAge, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
