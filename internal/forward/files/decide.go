@@ -77,7 +77,7 @@ func (in *input) decide(unknown []found) {
 	still := make(map[key]bool)
 	for i := range unknown {
 		u := &unknown[i]
-		if in.byKey[u.key] != nil {
+		if in.byKey[u.key] != nil || in.asleep[u.key] {
 			continue
 		}
 		if x == nil {
@@ -252,7 +252,7 @@ func (in *input) continueAt(t *tail, u *found, rest bool) {
 	t.outside, t.away, t.done, t.finishing, t.changed, t.failed = false, false, false, false, false, false
 	t.rotated = rest
 	t.unlinked, t.spoolFull = time.Time{}, false
-	t.resumed = false
+	t.resumed, t.stored = false, false
 	t.stat = -1
 	t.tell = true
 	t.seen, t.sight = in.scans, *u

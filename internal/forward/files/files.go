@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,10 +96,12 @@ type Source struct {
 
 // Manager takes lines from the files of inputs. Its methods are safe for concurrent use.
 type Manager struct {
-	o     Options
-	open  atomic.Int64 // descriptors
-	tell  *teller
-	watch *watcher // nil without events
+	o    Options
+	open atomic.Int64 // descriptors
+	tell *teller
+	// openFile is a way in for tests, which have files that can't be opened.
+	openFile func(path string) (*os.File, error)
+	watch    *watcher // nil without events
 
 	mu      sync.Mutex
 	inputs  map[string]*input
@@ -120,7 +123,7 @@ func New(o Options, inputs []Config) (*Manager, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{o: o, tell: newTeller(o.Log), inputs: make(map[string]*input), ready: make(chan struct{})}
+	m := &Manager{o: o, tell: newTeller(o.Log), openFile: openFile, inputs: make(map[string]*input), ready: make(chan struct{})}
 	plans, err := compileAll(inputs)
 	if err != nil {
 		return nil, err

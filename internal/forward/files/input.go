@@ -54,7 +54,8 @@ type input struct {
 	buf      []byte
 	lines    []feed.Line
 	pieces   []lines.Piece
-	folders  map[string][]entry // of this scan: what was looked up in folders
+	folders  map[string]*listing // of this scan: what was looked up in folders
+	asleep   map[key]bool        // files of the ledger that could not be looked at by this scan
 }
 
 // pending is a file that may be a copy of one that is known.

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -23,13 +24,23 @@ type entry struct {
 	headed bool
 }
 
+// listing is what is in a folder, or why that is not known. A folder that does not exist
+// has nothing.
+type listing struct {
+	entries []entry
+	err     error
+}
+
 // entries returns what is in a folder, as it was when this scan looked first.
-func (in *input) entries(dir string) []entry {
+func (in *input) entries(dir string) *listing {
 	if all, ok := in.folders[dir]; ok {
 		return all
 	}
 	var all []entry
 	names, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
 	if err != nil {
 		in.m.tell.say(sayAgain, slog.LevelWarn, dir, "can't be looked at; it is tried again", slog.String("input", in.name), slog.Any("error", err))
 	}
@@ -45,23 +56,25 @@ func (in *input) entries(dir string) []entry {
 		all = append(all, entry{path: filepath.Join(dir, e.Name()), key: k, size: fi.Size()})
 	}
 	if in.folders == nil {
-		in.folders = make(map[string][]entry)
+		in.folders = make(map[string]*listing)
 	}
-	in.folders[dir] = all
-	return all
+	in.folders[dir] = &listing{all, err}
+	return in.folders[dir]
 }
 
 // byInode looks for a file under another name.
-func (in *input) byInode(t *tail) *entry {
+func (in *input) byInode(t *tail) (*entry, error) {
+	var err error
 	for _, dir := range folders(&t.file) {
-		all := in.entries(dir)
-		for i := range all {
-			if all[i].key == t.key {
-				return &all[i]
+		list := in.entries(dir)
+		for i := range list.entries {
+			if e := &list.entries[i]; e.key == t.key {
+				return e, nil
 			}
 		}
+		err = errors.Join(err, list.err)
 	}
-	return nil
+	return nil, err
 }
 
 // byContent looks for a file with the same beginning and the same anchor, that nobody
@@ -74,7 +87,7 @@ func (in *input) byContent(t *tail, unknown []found) *entry {
 	}
 	var some []*entry
 	for _, dir := range folders(&t.file) {
-		all := in.entries(dir)
+		all := in.entries(dir).entries
 		for i := range all {
 			some = append(some, &all[i])
 		}

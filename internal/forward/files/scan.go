@@ -1,6 +1,8 @@
 package files
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -106,8 +108,8 @@ func (in *input) walk() []found {
 			in.m.tell.say(sayAgain, slog.LevelWarn, path, "can't be looked at; it is tried again", slog.String("input", in.name), slog.Any("error", err))
 		},
 	})
-	if in.m.watch != nil {
-		in.m.watch.want(in, dirs)
+	if in.m.watch != nil && in.m.watch.want(in, dirs) {
+		in.hurry()
 	}
 	slices.SortFunc(unknown, func(a, b found) int { return strings.Compare(a.Path, b.Path) })
 	return unknown
@@ -161,6 +163,9 @@ func (in *input) excludes(path string) bool {
 // look takes over what the scan has seen of a file that is read.
 func (in *input) look(t *tail) {
 	s := &t.sight
+	if t.outside && s.Path == t.file.Path {
+		t.rotated = false // its folder could not be looked at for a while
+	}
 	t.outside, t.away = false, false
 	if s.Path != t.file.Path {
 		in.rotate(t)
@@ -276,7 +281,7 @@ func (in *input) missed(t *tail) {
 		if !t.outside {
 			in.rotate(t)
 			t.outside = true
-			if e := in.byInode(t); e != nil {
+			if e, _ := in.byInode(t); e != nil {
 				in.placed(t, e.path)
 			}
 		}
@@ -287,7 +292,11 @@ func (in *input) missed(t *tail) {
 		}
 		return
 	}
-	e := in.byInode(t)
+	e, err := in.byInode(t)
+	if err != nil {
+		in.fail(t, err)
+		return
+	}
 	if e == nil {
 		t.state = lost
 		return
@@ -379,11 +388,25 @@ func (in *input) awake(unknown []found) {
 			sleeping[t.key] = append(sleeping[t.key], t)
 		}
 	}
+	in.asleep = nil
+	sleepOn := func(t *tail, err error) {
+		in.fail(t, err)
+		if in.asleep == nil {
+			in.asleep = make(map[key]bool)
+		}
+		in.asleep[t.key] = true
+	}
 	for i := range unknown {
 		u := &unknown[i]
 		for _, t := range sleeping[u.key] {
 			t.seen = in.scans
-			if in.byKey[u.key] != nil || !in.isSame(t, u.Path) {
+			if in.byKey[u.key] != nil {
+				continue
+			}
+			if same, err := in.isSame(t, u.Path); err != nil {
+				sleepOn(t, err)
+				continue
+			} else if !same {
 				continue
 			}
 			t.sight = *u
@@ -397,13 +420,21 @@ func (in *input) awake(unknown []found) {
 	for _, same := range sleeping {
 		for _, t := range same {
 			switch {
-			case t.state != dormant:
+			case t.state != dormant || in.asleep[t.key]:
 			case t.seen == in.scans:
 				t.state = replaced
 				in.n.Truncations.Add(1)
 			default:
-				e := in.byInode(t)
-				if e == nil || in.byKey[t.key] != nil || !in.isSame(t, e.path) {
+				e, err := in.byInode(t)
+				same := false
+				if e != nil && in.byKey[t.key] == nil {
+					same, err = in.isSame(t, e.path)
+				}
+				if err != nil {
+					sleepOn(t, err)
+					continue
+				}
+				if !same {
 					t.state = lost
 					continue
 				}
@@ -418,20 +449,21 @@ func (in *input) awake(unknown []found) {
 }
 
 // isSame reports whether a path has what is known of a file, by rule a.
-func (in *input) isSame(t *tail, path string) bool {
+func (in *input) isSame(t *tail, path string) (bool, error) {
 	f, err := in.descriptor(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		in.fail(t, err)
-		return false
+		return false, err
 	}
 	defer in.drop(f)
 	fi, err := f.Stat()
 	if err != nil || !sameKey(fi, t.key) || fi.Size() < t.read {
-		return false
+		return false, err
 	}
 	file := t.known()
-	ok, err := identity.Same(f, &file)
-	return ok && err == nil
+	return identity.Same(f, &file)
 }
 
 // keep is what is to be done for each file now and then.
@@ -465,9 +497,12 @@ func (in *input) keep() {
 		if t.limit < 0 && in.m.o.Once {
 			t.limit = t.size
 		}
-		bytes, since := t.lag(now)
-		lag += bytes
-		oldest = max(oldest, since)
+		if !t.stored {
+			bytes, since := t.lag(now)
+			lag += bytes
+			oldest = max(oldest, since)
+			t.stored = bytes == 0
+		}
 		if t.tell || t.size != t.file.Size && now.Sub(t.told) >= time.Second || now.Sub(t.told) >= in.ForgetAfter/100 {
 			in.notice(t, now)
 		}

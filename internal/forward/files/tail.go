@@ -69,6 +69,7 @@ type tail struct {
 	tell        bool      // something is to be told
 	turned      time.Time // when it had its last turn
 	marks       []mark
+	stored      bool // all of size
 }
 
 // mark says when a size was seen.
@@ -150,6 +151,7 @@ func (t *tail) grew(size int64, now time.Time) {
 		return
 	}
 	t.size = size
+	t.stored = false
 	t.grown = now
 	t.atEnd, t.finishing, t.done, t.away = false, false, false, false
 	t.mark(now)
@@ -262,9 +264,9 @@ func (in *input) descriptor(path string) (*os.File, error) {
 	if err := in.roomToOpen(); err != nil {
 		return nil, err
 	}
-	f, err := openFile(path)
+	f, err := in.m.openFile(path)
 	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && in.spare() {
-		f, err = openFile(path)
+		f, err = in.m.openFile(path)
 	}
 	if err != nil {
 		return nil, err

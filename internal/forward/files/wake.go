@@ -71,8 +71,9 @@ func (w *watcher) tell(e fsnotify.Event) {
 	}
 }
 
-// want says which folders an input looks at; nil for none.
-func (w *watcher) want(in *input, dirs map[string]bool) {
+// want says which folders an input looks at; nil for none. It reports whether there are
+// new ones: what has happened in them before they were watched is not told.
+func (w *watcher) want(in *input, dirs map[string]bool) (added bool) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -102,7 +103,7 @@ func (w *watcher) want(in *input, dirs map[string]bool) {
 			w.m.tell.say(sayAgain, slog.LevelWarn, "events", "a folder can't be watched: it is looked at once in each scan-interval", slog.String("folder", dir), slog.Any("error", err))
 			continue
 		}
-		w.by[dir] = true
+		w.by[dir], added = true, true
 	}
 	for dir, watched := range w.by {
 		if !w.isWanted(dir) {
@@ -112,6 +113,7 @@ func (w *watcher) want(in *input, dirs map[string]bool) {
 			delete(w.by, dir)
 		}
 	}
+	return added
 }
 
 func (w *watcher) isWanted(dir string) bool {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,7 @@ func (g *Glob) Walk(v Visitor) {
 type walk struct {
 	v     Visitor
 	parts []part
+	st    unix.Stat_t
 }
 
 func (w *walk) fail(path string, err error) {
@@ -78,26 +80,26 @@ func (w *walk) folder(dir string, i int, wild []string, stands string) {
 		next, with = i+1, append(slices.Clip(wild), stands)
 	}
 	p, last := &w.parts[next], next+1 == len(w.parts)
+	fd, below := int(f.Fd()), strings.TrimSuffix(dir, "/")+"/"
 	if last {
 		for _, e := range entries {
 			if e.IsDir() {
 				continue
 			}
 			if got, ok := p.match(e.Name(), slices.Clip(with)); ok {
-				w.file(int(f.Fd()), e.Name(), filepath.Join(dir, e.Name()), got)
+				w.file(fd, e.Name(), below+e.Name(), got)
 			}
 		}
 	}
 	f.Close() // before others are opened: a deep tree needs one descriptor
 	for _, e := range entries {
-		below := filepath.Join(dir, e.Name())
 		if !last && (e.IsDir() || e.Type()&fs.ModeSymlink != 0) {
 			if got, ok := p.match(e.Name(), slices.Clip(with)); ok {
-				w.folder(below, next+1, got, "")
+				w.folder(below+e.Name(), next+1, got, "")
 			}
 		}
 		if w.parts[i].any && e.IsDir() {
-			w.folder(below, i, wild, filepath.Join(stands, e.Name()))
+			w.folder(below+e.Name(), i, wild, filepath.Join(stands, e.Name()))
 		}
 	}
 }
@@ -110,19 +112,19 @@ func (w *walk) visited(dir string) {
 
 // file tells of a path that matches, if there is something.
 func (w *walk) file(dirfd int, name, path string, wild []string) {
-	var st unix.Stat_t
-	if err := ignoringEINTR(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+	st := &w.st
+	if err := stat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		w.fail(path, err)
 		return
 	}
 	found := Found{Path: path, Wild: wild, Link: st.Mode&unix.S_IFMT == unix.S_IFLNK}
 	if found.Link {
-		if err := ignoringEINTR(func() error { return unix.Fstatat(dirfd, name, &st, 0) }); err != nil {
+		if err := stat(dirfd, name, st, 0); err != nil {
 			w.fail(path, err)
 			return
 		}
 	}
-	found.Changed = changed(&st)
+	found.Changed = changed(st)
 	found.Device, found.Inode, found.Size = uint64(st.Dev), uint64(st.Ino), st.Size
 	found.Regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	found.Folder = st.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -131,9 +133,9 @@ func (w *walk) file(dirfd int, name, path string, wild []string) {
 	}
 }
 
-func ignoringEINTR(f func() error) error {
+func stat(dirfd int, name string, st *unix.Stat_t, flags int) error {
 	for {
-		if err := f(); err != unix.EINTR {
+		if err := unix.Fstatat(dirfd, name, st, flags); err != unix.EINTR {
 			return err
 		}
 	}
