@@ -160,6 +160,7 @@ var mayImport = map[string][]string{
 	// The agent, from the bottom up: it sees of logd's own what is for clients.
 	"internal/forward/feed":    {},
 	"internal/forward/inputs":  {"internal/forward/feed", "internal/forward/lines", "internal/batch", "internal/socket"},
+	"internal/forward/journal": {"internal/forward/feed", "internal/forward/lines", "internal/forward/inputs"},
 	"internal/forward/segment": {"internal/vfs"},
 	"internal/forward/ledger":  {"internal/vfs", "internal/forward/feed", "internal/forward/segment"},
 	"internal/forward/spool":   {"internal/vfs", "internal/forward/ledger", "internal/forward/segment"},

@@ -108,7 +108,7 @@ func (d *datagrams) serve() {
 		case errors.Is(err, net.ErrClosed), errors.Is(err, feed.ErrClosing), d.in.life.Err() != nil:
 			return
 		default: // an error of an earlier answer to somebody, or no memory: that passes
-			d.in.sparse.log(d.in.log, slog.LevelError, "receiving datagrams failed: trying again", "error", err)
+			d.in.sparse.Log(d.in.log, slog.LevelError, "receiving datagrams failed: trying again", "error", err)
 			pause = min(max(2*pause, time.Millisecond), time.Second)
 			time.Sleep(pause)
 		}

@@ -142,7 +142,7 @@ func (s *httpService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		no := &refusal{http.StatusInternalServerError, "internal error"}
 		if !errors.As(err, &no) {
-			s.in.sparse.log(s.in.log, slog.LevelError, "a request failed", "remote", r.RemoteAddr, "error", err)
+			s.in.sparse.Log(s.in.log, slog.LevelError, "a request failed", "remote", r.RemoteAddr, "error", err)
 		}
 		switch no.status {
 		case http.StatusMethodNotAllowed:

@@ -129,8 +129,8 @@ func (b *Blocked) count(change int) {
 	b.at, b.waiting = now, b.waiting+change
 }
 
-// during has b count the time that wait takes.
-func (b *Blocked) during(wait func() error) error {
+// During has b count the time that wait takes.
+func (b *Blocked) During(wait func() error) error {
 	add := func(change int) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -156,7 +156,7 @@ type Input struct {
 	stop     sync.Once
 	stopping chan struct{}
 	done     chan struct{}
-	sparse   sparse
+	sparse   Sparse
 }
 
 // service is how an input of one kind is served.
@@ -312,7 +312,7 @@ func (in *Input) put(ctx context.Context, live feed.Live, messages []feed.Messag
 	}
 	err := live.Put(ctx, messages, first, safe)
 	if full == feed.Block && errors.Is(err, feed.ErrFull) {
-		err = in.counters.Blocked.during(func() error { return live.Put(ctx, messages, full, safe) })
+		err = in.counters.Blocked.During(func() error { return live.Put(ctx, messages, full, safe) })
 	}
 	if err != nil {
 		return err

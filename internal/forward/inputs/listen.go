@@ -55,7 +55,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, net.ErrClosed
 		default: // no descriptors, mostly: that passes
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			l.in.sparse.log(l.in.log, slog.LevelError, "accepting a connection failed: trying again", "error", err)
+			l.in.sparse.Log(l.in.log, slog.LevelError, "accepting a connection failed: trying again", "error", err)
 			select {
 			case <-time.After(pause):
 			case <-l.in.life.Done():
@@ -73,7 +73,7 @@ func (l *listener) admit(nc net.Conn) (net.Conn, bool) {
 		return &countedConn{Conn: nc, l: l}, true
 	}
 	l.active.Add(-1)
-	l.in.sparse.log(l.in.log, slog.LevelWarn, "a connection was refused: there are max-connections", "max_connections", most)
+	l.in.sparse.Log(l.in.log, slog.LevelWarn, "a connection was refused: there are max-connections", "max_connections", most)
 	select {
 	case l.refuse <- struct{}{}:
 		go func() {
@@ -189,7 +189,7 @@ func (s *server) serveConn(nc net.Conn) {
 		secured := tls.Server(nc, c.TLS)
 		secured.SetDeadline(time.Now().Add(c.Timeout))
 		if err := secured.HandshakeContext(s.in.life); err != nil {
-			s.in.sparse.log(s.in.log, slog.LevelWarn, "a TLS handshake failed", "remote", remote, "error", err)
+			s.in.sparse.Log(s.in.log, slog.LevelWarn, "a TLS handshake failed", "remote", remote, "error", err)
 			return
 		}
 		secured.SetDeadline(time.Time{})

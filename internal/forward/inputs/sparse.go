@@ -10,9 +10,10 @@ import (
 // sparseInterval is how often the same is logged at most.
 const sparseInterval = 10 * time.Second
 
-// sparse logs the same text at most every 10 s, and then how many were left out. Texts
-// are constants: there are few. Its zero value is ready for use.
-type sparse struct {
+// Sparse logs the same text at most every 10 s, and then how many were left out. Texts
+// are constants: there are few. Its zero value is ready for use, and safe for concurrent
+// use.
+type Sparse struct {
 	mu   sync.Mutex
 	told map[string]*told
 }
@@ -22,8 +23,8 @@ type told struct {
 	left int // out since
 }
 
-// log logs a text, or counts it.
-func (s *sparse) log(log *slog.Logger, level slog.Level, text string, args ...any) {
+// Log logs a text, or counts it.
+func (s *Sparse) Log(log *slog.Logger, level slog.Level, text string, args ...any) {
 	s.mu.Lock()
 	if s.told == nil {
 		s.told = make(map[string]*told)

@@ -36,7 +36,7 @@ func (in *Input) serveStream(r io.Reader, p pieces, remote string) {
 	case errors.Is(err, feed.ErrClosing), errors.Is(err, feed.ErrFull), errors.Is(err, context.Canceled):
 		return // what was put is taken, and no more will be
 	case errors.Is(err, errBadCount):
-		in.sparse.log(in.log, slog.LevelWarn, "a connection is closed: its messages can't be told apart any more", "remote", remote, "error", err)
+		in.sparse.Log(in.log, slog.LevelWarn, "a connection is closed: its messages can't be told apart any more", "remote", remote, "error", err)
 	case !errors.Is(err, io.EOF) && !errors.Is(err, errStopped):
 		in.log.Debug("a connection broke", "remote", remote, "error", err)
 	}

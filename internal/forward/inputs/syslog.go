@@ -22,6 +22,19 @@ var (
 	severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 )
 
+// FacilityName returns the name of a facility, empty if there is none of that number.
+func FacilityName(n int) string { return nameIn(facilities[:], n) }
+
+// SeverityName returns the name of a severity, empty if there is none of that number.
+func SeverityName(n int) string { return nameIn(severities[:], n) }
+
+func nameIn(names []string, n int) string {
+	if n < 0 || n >= len(names) {
+		return ""
+	}
+	return names[n]
+}
+
 // parser finds out what a message of syslog says of itself. It is for one goroutine.
 type parser struct {
 	rfc5424, rfc3164 syslog.Machine
@@ -58,11 +71,11 @@ func (p *parser) parse(m *feed.Message, now time.Time) bool {
 	default:
 		return false
 	}
-	if base.Facility != nil && int(*base.Facility) < len(facilities) {
-		m.Facility = facilities[*base.Facility]
+	if base.Facility != nil {
+		m.Facility = FacilityName(int(*base.Facility))
 	}
-	if base.Severity != nil && int(*base.Severity) < len(severities) {
-		m.Severity = severities[*base.Severity]
+	if base.Severity != nil {
+		m.Severity = SeverityName(int(*base.Severity))
 	}
 	if base.Appname != nil {
 		m.App = *base.Appname
