@@ -116,6 +116,8 @@ type Delivery struct {
 	workers sync.WaitGroup // lanes
 	helpers sync.WaitGroup // spooler, syncer
 	fatal   chan error
+	once    sync.Once
+	closed  error // what Close has returned
 
 	memory    atomic.Int64 // that there may be
 	deadBytes atomic.Int64
@@ -488,6 +490,11 @@ func (d *Delivery) Waiting() (messages, inMemory, progress int64) {
 // Close ends delivering: what is under way is given up, and after a restart sent again.
 // Inputs have ended before. The ledger and the spool are synced and closed.
 func (d *Delivery) Close() error {
+	d.once.Do(func() { d.closed = d.close() })
+	return d.closed
+}
+
+func (d *Delivery) close() error {
 	d.closing.Store(true)
 	err := d.Sync()
 	d.end()

@@ -77,7 +77,7 @@ func stored(t *testing.T, c *logd.Client, topic string) (all []string) {
 	t.Helper()
 	for at := int64(0); ; {
 		r, err := c.Read(t.Context(), topic, at, logd.ReadOptions{})
-		if errors.Is(err, logd.ErrNoTopic) {
+		if errors.Is(err, logd.ErrNotFound) { // or nothing is in it yet
 			return nil
 		}
 		if err != nil {
@@ -263,6 +263,12 @@ func killed(disk *vfstest.FS) *vfstest.FS {
 // TestKill kills the agent and the server under senders and files: what was safe is
 // stored once, and what is in a file, too, in its order.
 func TestKill(t *testing.T) {
+	for _, format := range []render.Format{render.Raw, render.JSON} {
+		t.Run(format.String(), func(t *testing.T) { testKill(t, format) })
+	}
+}
+
+func testKill(t *testing.T, format render.Format) {
 	s := logdtest.Start(t)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	disk := vfstest.New()
@@ -271,13 +277,15 @@ func TestKill(t *testing.T) {
 	var mu sync.Mutex
 	put, lines := 0, 0
 	id := int64(0)
-	runs := 30
+	runs := 20
 	if testing.Short() {
 		runs = 8
 	}
+	ofFile := input(t, "file", "f")
+	ofFile.Format = format
 	for run := range runs {
 		cfg := config(t, s, disk)
-		d := begin(t, cfg, input(t, "live", "t"), input(t, "file", "f"))
+		d := begin(t, cfg, input(t, "live", "t"), ofFile)
 		state := feed.File{Input: "file", Path: "/f"}
 		for _, known := range d.Files("file") {
 			state = known
@@ -366,7 +374,7 @@ func check(t *testing.T, c *logd.Client, sure []string, lines int) {
 		t.Errorf("of %d messages that were safe %d are lost, %d are stored twice", len(sure), lost, twice)
 	}
 	for i, line := range stored(t, c, "f") {
-		if want := fmt.Sprint("line ", i); line != want {
+		if want := fmt.Sprint("line ", i); line != want && !strings.HasSuffix(line, `"body":"`+want+`"}`) {
 			t.Fatalf("%q stands where %q should", line, want)
 		}
 	}
@@ -534,5 +542,85 @@ func TestForgotten(t *testing.T) {
 	}
 	if got := strings.Join(stored(t, cfg.Client, "t"), " "); got != "3 4 5" {
 		t.Errorf("stored: %s", got)
+	}
+}
+
+// TestSpill says that what soon can't be read again is in the spool after a kill, with
+// what was offered of it before, and is stored once.
+func TestSpill(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	f := new(file)
+	for i := range 300 {
+		f.write(fmt.Sprint("line ", i))
+	}
+	cfg := config(t, s, disk)
+	d := begin(t, cfg, input(t, "in", "t"))
+	src, err := d.File(feed.File{Input: "in", Path: "/f"}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := f.lines(0, 1000)
+	if n := src.Offer(all[:50], anchor); n != 50 {
+		t.Fatalf("%d offered", n)
+	}
+	for end := time.Now().Add(10 * time.Second); len(stored(t, cfg.Client, "t")) < 50 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	s.Stop()
+	if n := src.Offer(all[50:150], anchor); n != 100 {
+		t.Fatalf("%d offered", n)
+	}
+	for n := 150; n < len(all); {
+		n += src.Spill(all[n:], anchor)
+	}
+	for end := time.Now().Add(10 * time.Second); src.Position() != all[len(all)-1].To; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the position is %v of %v", src.Position(), all[len(all)-1].To)
+		}
+	}
+	image := killed(disk)
+	d.Close()
+	s.Restart()
+	cfg = config(t, s, image)
+	d = begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	if files := d.Files("in"); files[0].Position != all[len(all)-1].To.At {
+		t.Errorf("after the kill the position is %d", files[0].Position)
+	}
+	d.Recover() // the file is not there
+	idle(t, d)
+	got := stored(t, cfg.Client, "t")
+	for i, line := range got {
+		if line != fmt.Sprint("line ", i) {
+			t.Fatalf("line %d is %q", i, line)
+		}
+	}
+	if len(got) != 300 {
+		t.Errorf("%d lines are stored", len(got))
+	}
+}
+
+// TestLedgerFull says that nothing is sent of which the ledger could not know, and that all
+// is sent once it can.
+func TestLedgerFull(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	cfg.LedgerBytes = 1 << 20
+	d := begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	disk.SetSpace(disk.Used())
+	src := d.Live("in", "")
+	for i := range 2000 {
+		if err := src.Put(t.Context(), []feed.Message{{Body: fmt.Appendf(nil, "message %d", i)}}, feed.Block, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	disk.SetSpace(1 << 40)
+	idle(t, d)
+	if got := stored(t, cfg.Client, "t"); len(got) != 2000 || got[1999] != "message 1999" {
+		t.Errorf("%d are stored", len(got))
 	}
 }

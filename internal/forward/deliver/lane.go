@@ -59,6 +59,10 @@ const (
 
 	firstPause, lastPause = 50 * time.Millisecond, 30 * time.Second
 	refusedPause          = 30 * time.Second
+
+	// spoolAge is how long messages wait for others to share a batch with while the server
+	// is away.
+	spoolAge = 100 * time.Millisecond
 )
 
 // window is how much that can be read again is held in memory.
@@ -66,6 +70,7 @@ func (l *lane) window() int64 { return int64(l.d.cfg.InFlight+4) * l.d.cfg.Batch
 
 // offer takes lines for which there is room.
 func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, anchor func(feed.Position) feed.Anchor, wanted string, spill bool) int {
+	c := l.d.Counters(in.Name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	kind := replayed
@@ -116,7 +121,6 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 	}
 	if n > 0 {
 		last.anchored(anchor(lines[n-1].To).Hash)
-		c := l.d.Counters(in.Name)
 		c.TakenMessages.Add(int64(n))
 		c.TakenBytes.Add(bytes)
 	}
@@ -156,7 +160,11 @@ func (l *lane) batchFor(kind, n int) *batch {
 	b.age = time.AfterFunc(l.d.cfg.BatchAge, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if l.open[kind] == b {
+		switch {
+		case l.open[kind] != b:
+		case l.state == "retrying" && len(b.waiters) == 0 && time.Since(b.taken) < spoolAge:
+			b.age.Reset(spoolAge) // nobody waits for it, and a large one costs less
+		default:
 			l.closeBatch(kind)
 		}
 	})
@@ -235,6 +243,7 @@ func (l *lane) unreserve(g *group) {
 
 // put takes messages for which there is room.
 func (l *lane) put(in *Input, g *group, wanted string, w *waiter) {
+	c := l.d.Counters(in.Name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -257,7 +266,6 @@ func (l *lane) put(in *Input, g *group, wanted string, w *waiter) {
 		}
 		last = b
 	}
-	c := l.d.Counters(in.Name)
 	c.TakenMessages.Add(int64(len(g.messages)))
 	c.TakenBytes.Add(g.bytes)
 }
