@@ -176,7 +176,7 @@ func TestDockerfile(t *testing.T) {
 	}
 	text := string(b)
 	for _, line := range []string{
-		"FROM scratch", "COPY logd log-cli /", "COPY --chown=65532:65532 data /data", "USER 65532:65532", "VOLUME /data",
+		"FROM scratch", "COPY logd log-cli log-forwarder /", "COPY --chown=65532:65532 data /data", "USER 65532:65532", "VOLUME /data",
 		`ENTRYPOINT ["/logd"]`, "ENV LOGD_WORKDIR=/data/logs",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
