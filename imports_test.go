@@ -173,7 +173,7 @@ var mayImport = map[string][]string{
 	"internal/forward/glob":     {},
 	"internal/forward/identity": {"internal/forward/feed"},
 	"internal/forward": {
-		"", "internal/exit", "internal/vfs", "internal/tlsconf", "internal/forward/feed", "internal/forward/lines", "internal/forward/files", "internal/forward/inputs",
+		"", "internal/exit", "internal/vfs", "internal/tlsconf", "internal/forward/feed", "internal/forward/lines", "internal/forward/files", "internal/forward/inputs", "internal/forward/journal",
 		"internal/forward/deliver", "internal/forward/ledger", "internal/forward/segment", "internal/forward/settings", "internal/forward/status", "internal/forward/dial",
 	},
 	"internal/forward/files": {"internal/forward/feed", "internal/forward/glob", "internal/forward/identity", "internal/forward/lines"},

@@ -25,6 +25,7 @@ import (
 	"github.com/logd-dev/logd/internal/forward/dial"
 	"github.com/logd-dev/logd/internal/forward/files"
 	"github.com/logd-dev/logd/internal/forward/inputs"
+	"github.com/logd-dev/logd/internal/forward/journal"
 	"github.com/logd-dev/logd/internal/forward/lines"
 	"github.com/logd-dev/logd/internal/forward/segment"
 	"github.com/logd-dev/logd/internal/forward/settings"
@@ -197,6 +198,10 @@ func (a *Agent) liveConfig(c *settings.Config, in *settings.Input) (inputs.Confi
 	return l, nil
 }
 
+func (a *Agent) journalConfig(in *settings.Input) journal.Config {
+	return journal.Config{Name: in.Name, Units: in.Units, FromEnd: in.FromEnd, Once: a.o.Once, MaxLine: int(in.MaxLine), LongLines: in.LongLines}
+}
+
 func serverTLS(in *settings.Input) (*tls.Config, error) {
 	s := tlsconf.NewServer("tls-", "client-ca", "")
 	commit, err := s.Prepare(tlsconf.Files{Cert: in.TLSCert, Key: in.TLSKey, ClientCA: in.TLSClientCA})
@@ -213,7 +218,12 @@ func (a *Agent) start(c *settings.Config, in *settings.Input) error {
 		a.counters[in.Name] = new(inputs.Counters)
 	}
 	if in.From.Kind == inputs.Journal {
-		return exit.With(exit.Config, fmt.Errorf("input %q: this build does not read the journal", in.Name))
+		j, err := journal.Start(a.journalConfig(in), a.delivery, a.counters[in.Name], a.log)
+		if err != nil {
+			return exit.With(exit.Config, fmt.Errorf("input %q: %w", in.Name, err))
+		}
+		a.running[in.Name] = j
+		return nil
 	}
 	l, err := a.liveConfig(c, in)
 	if err != nil {
@@ -439,11 +449,8 @@ func (a *Agent) reload(c *settings.Config) error {
 			if was := named(old, in.Name); was != nil && was.Same(in) {
 				continue
 			}
-			if live, ok := t.(*inputs.Input); ok {
-				l, err := a.liveConfig(c, in)
-				if err == nil && live.Update(l) == nil {
-					continue
-				}
+			if a.update(t, c, in) == nil {
+				continue
 			}
 			replaced = append(replaced, t)
 			delete(a.running, in.Name)
@@ -496,6 +503,24 @@ func (a *Agent) reload(c *settings.Config) error {
 	})
 	a.settings = c
 	return nil
+}
+
+// update has an input that runs go on with other settings, if they allow that.
+func (a *Agent) update(t taker, c *settings.Config, in *settings.Input) error {
+	switch t := t.(type) {
+	case *inputs.Input:
+		l, err := a.liveConfig(c, in)
+		if err != nil {
+			return err
+		}
+		return t.Update(l)
+	case *journal.Input:
+		if in.From.Kind != inputs.Journal {
+			return errors.New("it is of another kind now")
+		}
+		return t.Update(a.journalConfig(in))
+	}
+	return errors.ErrUnsupported
 }
 
 // named returns the input of a name, nil if there is none.
