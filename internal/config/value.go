@@ -79,28 +79,7 @@ var program = setting.Values[string]{
 // ownerAccess is what the server itself needs of its files.
 const ownerAccess fs.FileMode = 0o600
 
-var mode = setting.Values[fs.FileMode]{
-	Parse: func(text string) (fs.FileMode, error) {
-		digits := strings.TrimPrefix(text, "0o")
-		// Four digits, of which the first is 0, are as many as chmod(1) takes.
-		n, err := strconv.ParseUint(digits, 8, 32)
-		if err != nil || len(digits) > 4 {
-			return 0, errors.New("not an octal mode")
-		}
-		return fs.FileMode(n), nil
-	},
-	Format: func(m fs.FileMode) string { return fmt.Sprintf("%04o", uint32(m)) },
-	Check: func(m fs.FileMode) error {
-		switch {
-		case m&^fs.ModePerm != 0:
-			return errors.New("more than permission bits")
-		case m&ownerAccess != ownerAccess:
-			return errors.New("logd itself could not read and write its files")
-		}
-		return nil
-	},
-	Allowed: "0600 to 0777 (octal), readable and writable by the owner",
-}
+var mode = setting.Modes(ownerAccess, "logd itself could not read and write its files", "0600 to 0777 (octal), readable and writable by the owner")
 
 // address is HOST:PORT with a numeric port.
 func address(optional bool) setting.Values[string] {

@@ -3,10 +3,9 @@ package node
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/socket"
 )
 
 // exposed returns what others than this machine could do with a node that has these
@@ -22,7 +21,7 @@ func exposed(c *config.Config) (lines []error) {
 		{"http-host", c.HTTPHost, c.HTTPTLSCert != "", c.AuthFile != "" || c.HTTPTLSClientCA != "" && !c.HTTPTLSClientCertOptional, "http-tls-cert, and auth-file or http-tls-client-ca"},
 		{"peer-host", c.PeerHost, c.PeerTLSCert != "", c.PeerTLSCert != "", "peer-tls-cert, peer-tls-key and peer-tls-ca"},
 	} {
-		if l.addr == "" || l.setting == "peer-host" && c.Node == "" || l.tls && l.known || onLoopback(l.addr) {
+		if l.addr == "" || l.setting == "peer-host" && c.Node == "" || l.tls && l.known || socket.OnLoopback(l.addr) {
 			continue
 		}
 		missing := "it has no TLS, and anybody may do all"
@@ -47,23 +46,4 @@ func checkExposed(c *config.Config) error {
 		return nil
 	}
 	return errors.Join(exposed(c)...)
-}
-
-// onLoopback reports whether an address is reached from this machine alone. One whose
-// name leads nowhere is: to listen on it fails.
-func onLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil || host == "" {
-		return false
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().IsLoopback()
-	}
-	ips, _ := net.LookupIP(host)
-	for _, ip := range ips {
-		if !ip.IsLoopback() {
-			return false
-		}
-	}
-	return true
 }

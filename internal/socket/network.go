@@ -1,6 +1,9 @@
 package socket
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+)
 
 // Network returns what counts as one address where somebody is counted: of IPv6 the
 // network of 64 bits, which is the least that one customer has.
@@ -10,4 +13,24 @@ func Network(addr netip.Addr) netip.Addr {
 		return p.Addr()
 	}
 	return addr
+}
+
+// OnLoopback reports whether an address is reached from this machine alone, for
+// which it may look up the name of the host. One whose name leads nowhere is: to listen on
+// it fails.
+func OnLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return false
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	ips, _ := net.LookupIP(host)
+	for _, ip := range ips {
+		if !ip.IsLoopback() {
+			return false
+		}
+	}
+	return true
 }

@@ -2,8 +2,8 @@ package inputs
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
+
+	"github.com/logd-dev/logd/internal/socket"
 )
 
 // CheckExposed returns why an input may not listen where it says: other machines reach it,
@@ -12,29 +12,10 @@ import (
 // name of a host.
 func CheckExposed(f From, insecure, clientCA bool) error {
 	switch {
-	case insecure, f.Network == "", f.Network == "unix", f.Network == "unixgram", f.Network == "tls" && clientCA, onLoopback(f.Addr):
+	case insecure, f.Network == "", f.Network == "unix", f.Network == "unixgram", f.Network == "tls" && clientCA, socket.OnLoopback(f.Addr):
 		return nil
 	case f.Network == "tls":
 		return fmt.Errorf("%s is reached from other machines, and anybody may send to it: set tls-client-ca, or listen on 127.0.0.1, or set insecure = true if the network keeps strangers out", f)
 	}
 	return fmt.Errorf("%s is reached from other machines, and anybody may send to it: listen on 127.0.0.1, or use syslog+tls:// with tls-client-ca, or set insecure = true if the network keeps strangers out", f)
-}
-
-// onLoopback reports whether an address is reached from this machine alone. One whose
-// name leads nowhere is: to listen on it fails.
-func onLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil || host == "" {
-		return false
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().IsLoopback()
-	}
-	ips, _ := net.LookupIP(host)
-	for _, ip := range ips {
-		if !ip.IsLoopback() {
-			return false
-		}
-	}
-	return true
 }

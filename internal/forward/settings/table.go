@@ -409,24 +409,7 @@ var whenFull = func() setting.Values[string] {
 	return v
 }()
 
-var socketMode = setting.Values[fs.FileMode]{
-	Parse: func(text string) (fs.FileMode, error) {
-		digits := strings.TrimPrefix(text, "0o")
-		n, err := strconv.ParseUint(digits, 8, 32)
-		if err != nil || len(digits) > 4 {
-			return 0, errors.New("not an octal mode")
-		}
-		return fs.FileMode(n), nil
-	},
-	Format: func(m fs.FileMode) string { return fmt.Sprintf("%04o", uint32(m)) },
-	Check: func(m fs.FileMode) error {
-		if m&^fs.ModePerm != 0 {
-			return errors.New("more than permission bits")
-		}
-		return nil
-	},
-	Allowed: "0000 to 0777 (octal)",
-}
+var socketMode = setting.Modes(0, "", "0000 to 0777 (octal)")
 
 // checkHost is for addresses of servers.
 func checkHost(addr string) error {
