@@ -149,7 +149,8 @@ func (b *batch) sentRecord(raw []byte, was *ledger.Key) *ledger.Sent {
 		s.CRC = stored.Checksum()
 	}
 	if b.rec != (segment.Ref{}) {
-		s.Spool = &b.rec
+		rec := b.rec
+		s.Spool = &rec
 	}
 	return s
 }

@@ -142,7 +142,14 @@ func (l *Ledger) appendLocked(kind uint32, r any) error {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	l.dirty = true
-	l.state.apply(kind, content)
+	switch r := r.(type) {
+	case *Sent: // nobody changes it any more
+		l.state.sentAnew(r)
+	case *Stored:
+		l.state.stored(r)
+	default:
+		l.state.apply(kind, content)
+	}
 	return nil
 }
 
@@ -221,7 +228,7 @@ func (l *Ledger) Journal(input string) (id int64, at feed.Position, known bool, 
 	return next, at, false, err
 }
 
-// Sent notes a batch before it is sent.
+// Sent notes a batch before it is sent. The record is the ledger's from then on.
 func (l *Ledger) Sent(s *Sent) error { return l.append(kindSent, s) }
 
 // Split notes two batches that take the place of one that was sent, before they are.

@@ -87,10 +87,7 @@ func (s *State) apply(kind uint32, content []byte) {
 		}
 	case kindSent:
 		if r, ok := parse[Sent](content); ok {
-			if r.Was != nil {
-				delete(s.Sent, *r.Was)
-			}
-			s.sent(&r)
+			s.sentAnew(&r)
 		}
 	case kindSplit:
 		if r, ok := parse[split](content); ok {
@@ -147,6 +144,14 @@ func (s *State) apply(kind uint32, content []byte) {
 
 func parse[T any](content []byte) (r T, ok bool) {
 	return r, json.Unmarshal(content, &r) == nil
+}
+
+// sentAnew brings a batch in that may have had another number.
+func (s *State) sentAnew(r *Sent) {
+	if r.Was != nil {
+		delete(s.Sent, *r.Was)
+	}
+	s.sent(r)
 }
 
 func (s *State) sent(r *Sent) {
