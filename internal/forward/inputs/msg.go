@@ -101,7 +101,7 @@ func (c *msgConn) finish(err error) {
 	case said != "":
 		c.answer.err(said)
 		if said != errShutting {
-			c.in.sparse.Log(c.in.log, slog.LevelWarn, "a sender was cut off", "remote", c.remote, "error", said)
+			c.in.sparse.Log(c.in.log, slog.LevelWarn, "a sender was cut off", "source", nameOf(c.in, c.remote), "error", said)
 		}
 	case errors.Is(err, errClosed):
 		c.answer.write([]byte("OK\r\n"))
@@ -201,7 +201,7 @@ func (c *msgConn) message(size int64, name []byte) error {
 		if err := c.answer.refused(); err != nil {
 			return err
 		}
-		c.in.sparse.Log(c.in.log, slog.LevelWarn, "a message was refused: it names a topic that topics does not allow", "remote", c.remote)
+		c.in.sparse.Log(c.in.log, slog.LevelWarn, "a message was refused: it names a topic that topics does not allow", "source", nameOf(c.in, c.remote))
 		return nil
 	}
 	c.answer.count()

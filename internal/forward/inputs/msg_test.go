@@ -446,7 +446,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 // socketPath returns a short path in a folder of the test's.
-func socketPath(t *testing.T) string {
+func socketPath(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "s")
 	if err != nil {
 		t.Fatal(err)

@@ -348,14 +348,11 @@ func (in *Input) hole(h feed.Hole) {
 	in.to.Hole(h)
 }
 
-// beginning returns the cursor, which is printed first, of an entry that is longer than
-// what is read of one.
+// beginning returns the cursor of an entry that is longer than what is read of one, if it
+// is in that.
 func beginning(line []byte) *entry {
-	_, after, ok := bytes.Cut(line[:min(len(line), 4096)], []byte(`"__CURSOR"`))
-	if !ok {
-		return nil
-	}
-	_, after, ok = bytes.Cut(after, []byte(`"`))
+	// In a string the quotes would not be these.
+	_, after, ok := bytes.Cut(line, []byte(`"__CURSOR":"`))
 	text, _, ended := bytes.Cut(after, []byte(`"`))
 	if !ok || !ended || bytes.ContainsAny(text, "\\#") || len(text) == 0 {
 		return nil

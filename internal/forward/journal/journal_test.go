@@ -440,6 +440,20 @@ func TestFull(t *testing.T) {
 	takes(t, s, "a")
 }
 
+// An entry that is longer than anything that is held is left out, and no other.
+func TestHuge(t *testing.T) {
+	f, s := newFake(t), newSink()
+	f.add(0, "a")
+	f.seq++
+	f.raw(`{"A":"` + strings.Repeat(`\"`, 100) + `","__CURSOR":"` + f.cursor(f.seq) + `","MESSAGE":"` + strings.Repeat("x", maxEntry) + `"}`)
+	f.add(0, "b")
+	open(t, s, nil)
+	takes(t, s, "a", "b")
+	if len(s.holes) != 1 || s.holes[0].Kind != feed.TooLong || s.holes[0].Messages != 1 || s.holes[0].Bytes < maxEntry {
+		t.Errorf("holes %v", s.holes)
+	}
+}
+
 func TestNoProgram(t *testing.T) {
 	if _, err := Start(Config{Name: "j", Program: "no-such-journalctl"}, newSink(), nil, nil); !errors.Is(err, ErrNoProgram) {
 		t.Error(err)
