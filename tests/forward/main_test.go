@@ -178,15 +178,14 @@ func await(t *testing.T, what string, ok func() bool) {
 
 // scene is a server and an agent, and a place for files.
 type scene struct {
-	t                *testing.T
-	dir              string // of what the agent reads
-	work, state      string
-	addr, http       string
-	more             []string // flags of the server
-	server, agent    *process
-	flags            []string // of the agent
-	client           *logd.Client
-	agentRuns, kills int
+	t             *testing.T
+	dir           string // of what the agent reads
+	work, state   string
+	addr, http    string
+	more          []string // flags of the server
+	server, agent *process
+	flags         []string // of the agent
+	client        *logd.Client
 }
 
 // port returns an address of this machine that nobody uses now.
@@ -263,8 +262,7 @@ func (s *scene) count(topic string) int64 {
 // audit runs the audit of the agent's state and returns its exit code, and its lines.
 func (s *scene) audit() (code int, lines []auditLine, text string) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(built, "log-forwarder"), "audit", "-o", "json", "--host", s.addr, "--state-dir", s.state, "--topic", "-")
-	cmd.Args = cmd.Args[:len(cmd.Args)-2]
+	cmd := exec.Command(filepath.Join(built, "log-forwarder"), "audit", "-o", "json", "--host", s.addr, "--state-dir", s.state)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	cmd.Dir = s.dir
 	out, err := cmd.Output()
