@@ -189,6 +189,7 @@ func (in *input) verdict(u *found, f *os.File, x *index) (identity.Decision, []*
 		Path: u.Path, Device: u.Device, Inode: u.Inode, Size: u.Size, Content: f,
 		First: p.first, Settled: now.Sub(p.since) >= settleAfter,
 	}, records, !in.NewCopies)
+	p.truncated = p.truncated || d.Replaced >= 0
 	if err == nil && d.Rule == identity.RuleWaiting {
 		in.pending[u.key] = p
 	}
@@ -215,7 +216,8 @@ func (in *input) fresh(u *found, f *os.File, d identity.Decision) *tail {
 		return nil
 	}
 	set := in.Lines
-	set.LeadingNULs = d.Replaced >= 0
+	p := in.pending[u.key]
+	set.LeadingNULs = d.Replaced >= 0 || p != nil && p.truncated
 	file.How = set.String()
 	t := in.newTail(file)
 	if !in.begin(t) {

@@ -447,6 +447,36 @@ func TestNULsBehindATruncation(t *testing.T) {
 	}
 }
 
+// The copies of what a program without O_APPEND writes all begin with the same NULs.
+func TestCopiesOfNULs(t *testing.T) {
+	for _, copied := range []string{"a.log.%d", "a-%d.log"} {
+		inWorld(t, func(w *world) {
+			w.write("a.log", text("g0", 0, 100))
+			w.up()
+			want, end := "", int64(len(text("g0", 0, 100)))
+			for i := range 4 {
+				w.scan()
+				want += text(fmt.Sprint("g", i), 0, 100)
+				w.want(want)
+				w.copy("a.log", fmt.Sprintf(copied, i))
+				w.truncate("a.log", 0)
+				if i%2 == 0 {
+					w.scan()
+				}
+				f, err := os.OpenFile(w.path("a.log"), os.O_WRONLY, 0)
+				w.must(err)
+				more := text(fmt.Sprint("g", i+1), 0, 100)
+				_, err = f.WriteAt([]byte(more), end)
+				w.must(err)
+				f.Close()
+				end += int64(len(more))
+			}
+			w.pass(10 * time.Second)
+			w.want(want + text("g4", 0, 100))
+		})
+	}
+}
+
 func TestUnlinked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.sink.lazy = true

@@ -64,6 +64,8 @@ type pending struct {
 	since time.Time // since it has this size
 	size  int64
 	found found
+	// truncated says that its inode had other content.
+	truncated bool
 }
 
 func newInput(m *Manager, p *plan) *input {

@@ -60,6 +60,7 @@ func (in *input) scan() {
 	}
 	in.awake(unknown)
 	if !in.m.o.Once || in.scans == 1 || len(in.pending) > 0 {
+		in.truncatedFirst(unknown)
 		in.decide(unknown)
 	}
 	in.rests(unknown)
@@ -67,6 +68,21 @@ func (in *input) scan() {
 	in.took = time.Now()
 	in.lastScan = in.took.Sub(begun)
 	in.nextScan = in.took.Add(in.ScanInterval)
+}
+
+// truncatedFirst has what was left of a file decided before its copy, which then is what the
+// file was: so it is still known that there was one.
+func (in *input) truncatedFirst(unknown []found) {
+	if len(unknown) < 2 {
+		return
+	}
+	rank := make(map[key]int)
+	for t := range in.tails {
+		if t.state == replaced {
+			rank[t.key] = -1
+		}
+	}
+	slices.SortStableFunc(unknown, func(a, b found) int { return rank[a.key] - rank[b.key] })
 }
 
 // walk notes which files that are read were found, and returns the unknown ones.
