@@ -1,0 +1,132 @@
+package deliver
+
+import (
+	"slices"
+
+	"github.com/logd-dev/logd/internal/forward/ledger"
+	"github.com/logd-dev/logd/internal/forward/segment"
+	"github.com/logd-dev/logd/internal/forward/spool"
+)
+
+// writeSpool writes what is to go to the spool, and reports whether there was room.
+func (l *lane) writeSpool() bool {
+	if l.d.spool == nil {
+		return true
+	}
+	l.spoolMu.Lock()
+	defer l.spoolMu.Unlock()
+	for {
+		l.mu.Lock()
+		i := slices.IndexFunc(l.queue, func(b *batch) bool { return b.spooling && b.rec == segment.Ref{} })
+		if i < 0 {
+			l.mu.Unlock()
+			return true
+		}
+		b := l.queue[i]
+		l.mu.Unlock()
+		if !l.spoolOne(b) {
+			return false
+		}
+		l.mu.Lock()
+		if len(b.waiters) > 0 {
+			poke(l.d.toSync)
+		}
+		freed := int64(0)
+		if slices.Index(l.queue, b) > l.d.cfg.InFlight { // it is read again when its turn comes
+			freed = b.drop()
+		}
+		l.mu.Unlock()
+		if freed > 0 {
+			l.d.freed(freed)
+		}
+		poke(l.wake)
+	}
+}
+
+// spoolOne writes a batch to the spool. Nobody else touches it meanwhile.
+func (l *lane) spoolOne(b *batch) bool {
+	h := &spool.Head{Topic: l.topic, Messages: b.messages, Time: b.taken.UnixNano(), Runs: b.runs}
+	if b.sent {
+		h.Sent = &b.key
+	}
+	raw := b.b.Raw(l.topic)
+	if b.reserved > 0 {
+		l.d.spool.Release(l.topic, b.reserved)
+		b.reserved = 0
+	}
+	r, err := l.d.spool.Put(h, raw)
+	if err != nil {
+		l.d.fail(err)
+		l.mu.Lock()
+		l.why = err.Error()
+		l.mu.Unlock()
+		return false
+	}
+	l.mu.Lock()
+	b.rec, b.put = r.Ref, l.d.spool.Written()
+	l.mu.Unlock()
+	return true
+}
+
+// synced tells that the first n records that were put are durable.
+func (l *lane) synced(n int64) {
+	l.mu.Lock()
+	var safe []*batch
+	for _, all := range [...][]*batch{l.flying, l.queue} {
+		for _, b := range all {
+			if b.put > 0 && b.put <= n && !b.safe {
+				safe = append(safe, b)
+			}
+		}
+	}
+	l.mu.Unlock()
+	for _, b := range safe {
+		if moved := b.settle(); len(moved) > 0 {
+			l.d.fail(l.d.ledger.Moved(moved...))
+		}
+		b.saved()
+	}
+}
+
+// spill has what is not stored of a source go to the spool, as soon as nobody is sending
+// it.
+func (l *lane) spill(s *source) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	has := func(b *batch) bool {
+		return slices.ContainsFunc(b.runs, func(r ledger.Run) bool { return r.Source == s.id })
+	}
+	if b := l.open[replayed]; b != nil && has(b) {
+		l.closeBatch(replayed)
+	}
+	for _, b := range slices.Concat(l.flying, l.queue) {
+		if has(b) && (b.rec == segment.Ref{}) {
+			b.spill = true
+		}
+	}
+	poke(l.wake)
+}
+
+// spillQueued writes to the spool what is to go there of what can soon not be read again.
+func (l *lane) spillQueued() {
+	l.mu.Lock()
+	var all []*batch
+	for _, b := range l.queue {
+		if b.spill && !b.making && (b.rec == segment.Ref{}) && b.stored == nil {
+			all = append(all, b)
+		}
+	}
+	l.mu.Unlock()
+	for _, b := range all {
+		if b.reserved = spoolCost(int(b.messages), b.bytes); !l.d.spool.Reserve(l.topic, b.reserved) {
+			b.reserved = 0
+			return
+		}
+		if !l.spoolOne(b) {
+			return
+		}
+		if b.sent && l.d.ledger != nil { // a restart finds it in the spool
+			l.d.fail(l.d.ledger.Sent(b.sentRecord(b.b.Raw(l.topic), nil)))
+		}
+	}
+}
