@@ -268,6 +268,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-life.Done():
 		}
 	})
+	group.Go(func() { a.watchServer(life) })
 	ended := a.ended(life, read)
 	var failure error
 	once := false
@@ -283,6 +284,31 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.Join(exit.With(exit.Failed, failure), a.delivery.Close())
 	}
 	return a.finish(ctx, once)
+}
+
+// lookEvery is how often the server is looked for while there is no connection to it.
+const lookEvery = 2 * time.Second
+
+// watchServer keeps a connection to the server, so that it is known whether it is there
+// also while there is nothing to send.
+func (a *Agent) watchServer(life context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		a.mu.Lock()
+		client := a.client
+		a.mu.Unlock()
+		if _, connected := client.since(); !connected {
+			ctx, cancel := context.WithTimeout(life, lookEvery)
+			client.Ping(ctx) // what comes of it, the client tells
+			cancel()
+		}
+		select {
+		case <-tick.C:
+		case <-life.Done():
+			return
+		}
+	}
 }
 
 // startAll begins the inputs that are not of files.

@@ -38,8 +38,7 @@ func (a *Agent) NotReady() (why []string) {
 	a.mu.Lock()
 	client := a.client
 	a.mu.Unlock()
-	waiting, _, _ := a.delivery.Waiting()
-	if away, connected := client.since(); !connected && waiting > 0 && time.Since(away) > awayFor {
+	if away, connected := client.since(); !connected && time.Since(away) > awayFor {
 		why = append(why, fmt.Sprintf("the server can't be reached since %s", away.UTC().Format(time.RFC3339)))
 	}
 	for _, l := range a.delivery.Lanes() {
