@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
@@ -84,7 +85,7 @@ func (in *input) decide(unknown []found) {
 			x = in.index()
 		}
 		// A file without content is nobody's yet, but if it is what was left of one.
-		if u.Size == 0 && len(x.byKey[u.key]) == 0 {
+		if u.Size == 0 && !slices.ContainsFunc(x.byKey[u.key], func(t *tail) bool { return t.state == replaced && !t.reused() }) {
 			continue
 		}
 		if in.m.o.Once && in.scans > 1 && in.pending[u.key] == nil {
@@ -121,7 +122,7 @@ func (in *input) decide(unknown []found) {
 			}
 			in.continueAt(t, u, d.Rule == identity.RuleCopy && t.state == replaced)
 		default:
-			t := in.fresh(u, f, d)
+			t := in.fresh(u, f, d, d.Replaced >= 0 && !tails[d.Replaced].reused())
 			if t == nil {
 				continue
 			}
@@ -189,15 +190,16 @@ func (in *input) verdict(u *found, f *os.File, x *index) (identity.Decision, []*
 		Path: u.Path, Device: u.Device, Inode: u.Inode, Size: u.Size, Content: f,
 		First: p.first, Settled: now.Sub(p.since) >= settleAfter,
 	}, records, !in.NewCopies)
-	p.truncated = p.truncated || d.Replaced >= 0
+	p.truncated = p.truncated || d.Replaced >= 0 && !tails[d.Replaced].reused()
 	if err == nil && d.Rule == identity.RuleWaiting {
 		in.pending[u.key] = p
 	}
 	return d, tails, err
 }
 
-// fresh begins a source for a file that was not known; f is open.
-func (in *input) fresh(u *found, f *os.File, d identity.Decision) *tail {
+// fresh begins a source for a file that was not known; f is open. truncated says that it is
+// what was left of another.
+func (in *input) fresh(u *found, f *os.File, d identity.Decision, truncated bool) *tail {
 	file := feed.File{Input: in.name, Path: u.Path, Device: u.Device, Inode: u.Inode, Position: d.From, Size: u.Size, Wild: u.Wild, Seen: time.Now().Unix()}
 	if d.Rule == identity.RuleNew && in.AtEnd && in.First && in.scans == 1 {
 		file.Position = u.Size
@@ -217,7 +219,7 @@ func (in *input) fresh(u *found, f *os.File, d identity.Decision) *tail {
 	}
 	set := in.Lines
 	p := in.pending[u.key]
-	set.LeadingNULs = d.Replaced >= 0 || p != nil && p.truncated
+	set.LeadingNULs = truncated || p != nil && p.truncated
 	file.How = set.String()
 	t := in.newTail(file)
 	if !in.begin(t) {

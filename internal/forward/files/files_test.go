@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +26,27 @@ type world struct {
 	opt  Options
 	m    *Manager
 	stop func()
-	logs strings.Builder
+	logs journal
 
 	denied string // a path that can't be opened
+}
+
+// journal is what was logged and done.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 // inWorld runs a test in a world whose agent is not started.
@@ -688,6 +707,38 @@ func TestInodeReuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A copy that is being made may have the inode of a file that was removed.
+func TestCopyOnAReusedInode(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for i := range 20 {
+			w.write("old.log", text("old", 0, 100))
+			if i == 0 {
+				w.up()
+			}
+			w.pass(6 * time.Minute) // it is closed
+			before := inode(t, w.path("old.log"))
+			w.write("a.log", text("a", 0, 100))
+			w.scan()
+			w.remove("old.log")
+			w.write("a.log.1", "")
+			reused := inode(t, w.path("a.log.1")) == before
+			w.scan() // sees the copy without content
+			w.copy("a.log", "a.log.1")
+			w.truncate("a.log", 0)
+			w.pass(10 * time.Second)
+			if reused {
+				want := strings.Repeat(text("old", 0, 100)+text("a", 0, 100), i+1)
+				w.want(want)
+				return
+			}
+			w.remove("a.log.1")
+			w.remove("a.log")
+			w.pass(10 * time.Second)
+		}
+		t.Skip("the file system used no inode again")
+	})
 }
 
 // Cut back: what stays is read from the last anchor on, at most a batch twice.

@@ -140,13 +140,14 @@ func (in *input) holds(e *entry, known *feed.File) bool {
 func (in *input) rests(unknown []found) {
 	for t := range in.tails {
 		switch {
+		case t.state == replaced && t.reused():
+			in.rest(t, unknown, feed.Gone, "the file was removed before it was read")
 		case t.state == replaced:
 			in.rest(t, unknown, feed.Truncated, "the file was truncated before it was read")
 		case t.state == lost && t.f != nil:
 			in.unlink(t)
 		case t.state == lost && t.seen >= 0:
 			in.rest(t, unknown, feed.Gone, "the file was removed before it was read")
-			t.seen = -1 // once
 		}
 	}
 }
@@ -174,6 +175,7 @@ func (in *input) rest(t *tail, unknown []found, kind feed.Kind, cause string) {
 		return
 	}
 	// All of it was read. Should it come back, it is known.
+	t.state, t.seen = lost, -1
 }
 
 // continueIn reads the rest of a file from another one in its folder.

@@ -183,20 +183,28 @@ func (in *input) look(t *tail) {
 		t.rotated = false // its folder could not be looked at for a while
 	}
 	t.outside, t.away = false, false
-	if s.Path != t.file.Path {
-		in.rotate(t)
-		t.file.Path, t.file.Real = s.Path, ""
-		if s.Link {
-			t.file.Real, _ = filepath.EvalSymlinks(s.Path)
-		}
-		in.byPath[s.Path] = t
-		t.tell = true
-	}
 	// The time decides nothing: it only says where to look again though the size is the same.
 	if s.Changed != t.ctime {
 		t.ctime, t.stat = s.Changed, -1
 	}
+	if s.Path == t.file.Path {
+		in.sized(t, s.Size)
+		return
+	}
+	path, real := t.file.Path, t.file.Real
+	t.file.Path, t.file.Real = s.Path, ""
+	if s.Link {
+		t.file.Real, _ = filepath.EvalSymlinks(s.Path)
+	}
+	t.stat = -1
 	in.sized(t, s.Size)
+	if t.changed { // another file has its inode
+		t.file.Path, t.file.Real = path, real
+		return
+	}
+	in.rotate(t)
+	in.byPath[s.Path] = t
+	t.tell = true
 }
 
 // rotate notes that a file has lost its path.
@@ -241,7 +249,7 @@ func (in *input) sized(t *tail, size int64) {
 		in.cutBack(t, size)
 	default:
 		t.grew(size, time.Now())
-		if err := t.extend(); err != nil {
+		if err := t.extend(nil); err != nil {
 			in.fail(t, err)
 		}
 		in.queue(t)
@@ -338,9 +346,16 @@ func (in *input) replace(t *tail) {
 	t.changed = false
 	in.shut(t)
 	delete(in.byKey, t.key)
+	if t.reused() {
+		return
+	}
 	in.n.Truncations.Add(1)
 	in.m.tell.say(10*time.Second, slog.LevelInfo, t.file.Path, "file was truncated", slog.String("input", in.name), slog.Int64("unread", t.size-t.read))
 }
+
+// reused reports whether the inode of a file was found with other content under another
+// path: then it was not truncated, but removed.
+func (t *tail) reused() bool { return t.sight.Path != "" && t.sight.Path != t.file.Path }
 
 // cutBack is for a file that lost bytes at its end that were seen, but not those before
 // where it stands. What was lost may be in a copy; what is written from now on is another
@@ -415,7 +430,7 @@ func (in *input) awake(unknown []found) {
 	for i := range unknown {
 		u := &unknown[i]
 		for _, t := range sleeping[u.key] {
-			t.seen = in.scans
+			t.seen, t.sight = in.scans, *u
 			if in.byKey[u.key] != nil {
 				continue
 			}
@@ -425,7 +440,6 @@ func (in *input) awake(unknown []found) {
 			} else if !same {
 				continue
 			}
-			t.sight = *u
 			if u.Size == t.size {
 				t.stat, t.ctime = u.Size, u.Changed
 			}
@@ -439,7 +453,9 @@ func (in *input) awake(unknown []found) {
 			case t.state != dormant || in.asleep[t.key]:
 			case t.seen == in.scans:
 				t.state = replaced
-				in.n.Truncations.Add(1)
+				if !t.reused() {
+					in.n.Truncations.Add(1)
+				}
 			default:
 				e, err := in.byInode(t)
 				same := false

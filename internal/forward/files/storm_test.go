@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -25,7 +26,7 @@ func TestStorm(t *testing.T) {
 	dir := t.TempDir()
 	s := newSink(t)
 	w := &world{t: t, dir: dir, sink: s}
-	m, err := New(Options{Sink: s}, []Config{{
+	m, err := New(Options{Sink: s, Log: slog.New(slog.NewTextHandler(&w.logs, nil))}, []Config{{
 		Name: "in", Glob: dir + "/*.log*", Lines: lines.Settings{Max: 100},
 		ScanInterval: 20 * time.Millisecond, RotatedWait: 200 * time.Millisecond,
 	}})
@@ -52,6 +53,7 @@ func TestStorm(t *testing.T) {
 		n := 100 + r.IntN(200)
 		path := []string{"a.log", "b.log", "link.log"}[r.IntN(3)]
 		if path == "link.log" {
+			twoScans(t, m) // that to which the link leads is found by the link alone
 			w.write("to."+name, text(name, 0, n))
 			w.must(os.Symlink("to."+name, w.path("turn")))
 			w.rename("turn", path)
@@ -68,6 +70,7 @@ func TestStorm(t *testing.T) {
 			}
 			w.write(path, text(name, 0, n))
 		}
+		fmt.Fprintln(&w.logs, name, "is in", path)
 		want[name] = n
 		if i%20 == 10 {
 			s.setRoom(int64(r.IntN(1000)))
@@ -88,7 +91,7 @@ func TestStorm(t *testing.T) {
 	}
 	stop()
 	if err := complete(s.bodies(), want); err != nil {
-		t.Error(err)
+		t.Errorf("%v\nlog:\n%s", err, w.logs.String())
 	}
 	if holes := s.holes(); len(holes) > 0 {
 		t.Errorf("holes %q", holes)

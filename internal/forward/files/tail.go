@@ -2,6 +2,7 @@ package files
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"syscall"
@@ -336,17 +337,29 @@ func (t *tail) begins() (bool, error) {
 }
 
 // extend takes more of a file's beginning for its prefix, once there is more. The anchor
-// was found in its place just before.
-func (t *tail) extend() error {
+// was found in its place just before; head is the beginning if it was read then, and if it
+// was not, it counts only if the anchor is in its place also afterwards.
+func (t *tail) extend(head []byte) error {
 	if t.file.PrefixLen == identity.PrefixMost || t.size <= t.file.PrefixLen || t.f == nil {
 		return nil
 	}
-	var b [identity.PrefixMost]byte
-	n, err := t.f.ReadAt(b[:min(t.size, identity.PrefixMost)], 0)
-	if int64(n) <= t.file.PrefixLen {
-		return err
+	if head == nil {
+		head = make([]byte, min(t.size, identity.PrefixMost))
+		n, err := t.f.ReadAt(head, 0)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		head = head[:n]
+		if ok, err := identity.Holds(t.f, t.check); !ok {
+			return err
+		}
 	}
-	t.file.PrefixLen, t.file.Prefix = int64(n), identity.Hash(b[:n])
+	head = head[:min(len(head), identity.PrefixMost)]
+	n := t.file.PrefixLen
+	if int64(len(head)) <= n || n > 0 && identity.Hash(head[:n]) != t.file.Prefix {
+		return nil
+	}
+	t.file.PrefixLen, t.file.Prefix = int64(len(head)), identity.Hash(head)
 	t.tell = true
 	return nil
 }

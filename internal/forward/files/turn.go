@@ -95,7 +95,11 @@ func (in *input) chunk(t *tail) int {
 	now := time.Now()
 	end := err == io.EOF
 	t.grew(from+int64(n), now)
-	if err := t.extend(); err != nil && err != io.EOF {
+	var head []byte
+	if from == 0 {
+		head = b
+	}
+	if err := t.extend(head); err != nil {
 		in.fail(t, err)
 		return 0
 	}
