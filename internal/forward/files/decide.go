@@ -264,7 +264,7 @@ func (in *input) continueAt(t *tail, u *found, rest bool) {
 		in.byPath[u.Path] = t
 	}
 	in.activate(t)
-	in.sized(t, u.Size)
+	defer in.sized(t, u.Size)
 	if !rest {
 		return
 	}

@@ -496,6 +496,35 @@ func TestCopiesOfNULs(t *testing.T) {
 	}
 }
 
+// What is written between the copy and the truncation, and was seen, is a hole; what the
+// copy has is not.
+func TestWrittenBehindTheCopy(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			copied := "a.log.1"
+			if outside {
+				copied = "old"
+			}
+			w.write("a.log", text("a", 0, 100))
+			w.up()
+			w.scan()
+			w.sink.setRoom(0)
+			w.write("a.log", text("a", 100, 150))
+			w.scan()
+			w.copy("a.log", copied)
+			w.write("a.log", text("a", 150, 160))
+			w.scan()
+			w.truncate("a.log", 0)
+			w.write("a.log", text("b", 0, 300))
+			w.scan()
+			w.sink.setRoom(-1)
+			w.pass(10 * time.Second)
+			// By source: what is read of the copy is one of its own, without what was cut off.
+			w.want(text("a", 0, 100)+text("b", 0, 300)+text("a", 100, 150), "truncated 200")
+		})
+	}
+}
+
 func TestUnlinked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.sink.lazy = true

@@ -78,9 +78,9 @@ func (in *input) byInode(t *tail) (*entry, error) {
 }
 
 // byContent looks for a file with the same beginning and the same anchor, that nobody
-// reads: in the folder of the file, and among those that were found and are not decided. Of
-// several it is the longest.
-func (in *input) byContent(t *tail, unknown []found) *entry {
+// reads, of at least a size: in the folder of the file, and among those that were found and
+// are not decided. Of several it is the longest.
+func (in *input) byContent(t *tail, unknown []found, least int64) *entry {
 	known := t.known()
 	if known.PrefixLen == 0 {
 		return nil
@@ -100,7 +100,7 @@ func (in *input) byContent(t *tail, unknown []found) *entry {
 	}
 	slices.SortStableFunc(some, func(a, b *entry) int { return int(min(1, max(-1, b.size-a.size))) })
 	for _, e := range some {
-		if e.size < max(known.Position, known.PrefixLen, known.Size) {
+		if e.size < max(known.Position, known.PrefixLen, least) {
 			break
 		}
 		if e.key == t.key && t.state != lost || in.byKey[e.key] != nil {
@@ -154,7 +154,8 @@ func (in *input) rests(unknown []found) {
 
 func (in *input) rest(t *tail, unknown []found, kind feed.Kind, cause string) {
 	in.leave(t)
-	if e := in.byContent(t, unknown); e != nil {
+	// A copy may be shorter than the file was at last. What it lacks is found to be cut off.
+	if e := in.byContent(t, unknown, 0); e != nil {
 		in.n.Copies.Add(1)
 		in.continueIn(t, e)
 		return

@@ -367,7 +367,7 @@ func (in *input) cutBack(t *tail, size int64) {
 	f.ID, f.Size = 0, size
 	in.folders = nil
 	f.Position = t.read
-	e := in.byContent(t, nil)
+	e := in.byContent(t, nil, t.size)
 	if e != nil {
 		f.Position = size
 	}
@@ -386,6 +386,10 @@ func (in *input) cutBack(t *tail, size int64) {
 	in.activate(n)
 	in.byPath[n.file.Path] = n
 	n.seen, n.sight, n.rotated, n.outside, n.stat = t.seen, t.sight, t.rotated, t.outside, size
+	if t.next != nil {
+		n.next, t.next = t.next, nil
+		n.next.after = n
+	}
 	if e == nil {
 		in.hole(t, feed.Truncated, size, "the end of the file was cut off before it was read")
 		in.forget(t)
