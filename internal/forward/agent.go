@@ -61,6 +61,7 @@ type Agent struct {
 	settings *settings.Config
 	running  map[string]taker
 	counters map[string]*inputs.Counters // of what is in running, and was
+	firsts   map[string]bool             // of inputs: see first
 	draining sync.WaitGroup
 
 	ready        chan struct{}
@@ -79,7 +80,8 @@ func New(o Options) (*Agent, error) {
 	c := o.Settings
 	a := &Agent{
 		o: o, log: o.Logger, settings: c, running: map[string]taker{}, counters: map[string]*inputs.Counters{},
-		ready: make(chan struct{}),
+		firsts: map[string]bool{},
+		ready:  make(chan struct{}),
 	}
 	var fsys vfs.FS
 	if c.StateDir != "" {
@@ -165,6 +167,16 @@ func deliverInput(in *settings.Input) deliver.Input {
 	return deliver.Input{Name: in.Name, Topic: in.Topic, Format: in.Format}
 }
 
+// first reports whether this run is the first one of an input.
+func (a *Agent) first(input string) bool {
+	first, known := a.firsts[input]
+	if !known {
+		first = a.delivery.First(input)
+		a.firsts[input] = first
+	}
+	return first
+}
+
 // fileInputs returns the inputs of files.
 func (a *Agent) fileInputs(c *settings.Config) (all []files.Config) {
 	for i := range c.Inputs {
@@ -175,7 +187,7 @@ func (a *Agent) fileInputs(c *settings.Config) (all []files.Config) {
 		all = append(all, files.Config{
 			Name: in.Name, Glob: in.From.Addr, Exclude: in.Exclude,
 			Lines: lines.Settings{Max: int(in.MaxLine), Long: in.LongLines, TrimCR: in.TrimCR},
-			AtEnd: in.FromEnd, First: a.delivery.Fresh(), NewCopies: in.CopiesNew,
+			AtEnd: in.FromEnd, First: a.first(in.Name), NewCopies: in.CopiesNew,
 			ScanInterval: in.ScanInterval, RotatedWait: in.RotatedWait, ForgetAfter: in.ForgetAfter,
 		})
 	}

@@ -253,8 +253,15 @@ func (d *Delivery) fail(err error) {
 	}
 }
 
-// Fresh reports whether this is the first run with its state folder.
-func (d *Delivery) Fresh() bool { return d.ledger == nil || d.ledger.Fresh() }
+// First reports whether an input begins for the first time with its state folder.
+func (d *Delivery) First(input string) bool {
+	if d.ledger == nil {
+		return true
+	}
+	first, err := d.ledger.InputBegun(input)
+	d.fail(err)
+	return first
+}
 
 // MaxBatch is the length of the longest batch that is made.
 func (d *Delivery) MaxBatch() int64 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type world struct {
 	stop func()
 	logs journal
 
-	denied string // a path that can't be opened
+	denied atomic.Value // a path that can't be opened, a string
 }
 
 // journal is what was logged and done.
@@ -71,7 +72,7 @@ func (w *world) up() {
 		w.t.Fatal(err)
 	}
 	w.m.openFile = func(path string) (*os.File, error) {
-		if path == w.denied {
+		if path == w.denied.Load() {
 			return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}
 		}
 		return openFile(path)
@@ -541,8 +542,8 @@ func TestUnlinked(t *testing.T) {
 			t.Errorf("%d are safe, %d were spilled", r.stored, r.spilt)
 		}
 		w.pass(10 * time.Second)
-		if !r.forgot || w.counters().Open.Load() != 0 {
-			t.Errorf("forgotten %v, %d open", r.forgot, w.counters().Open.Load())
+		if !r.forgot.Load() || w.counters().Open.Load() != 0 {
+			t.Errorf("forgotten %v, %d open", r.forgot.Load(), w.counters().Open.Load())
 		}
 	})
 }
@@ -1015,7 +1016,7 @@ func TestReplay(t *testing.T) {
 func TestFileThatCanNotBeRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.write("a.log", text("a", 0, 10))
-		w.denied = w.path("a.log")
+		w.denied.Store(w.path("a.log"))
 		w.write("b.log", text("b", 0, 10))
 		w.up()
 		w.pass(90 * time.Second)
@@ -1023,20 +1024,20 @@ func TestFileThatCanNotBeRead(t *testing.T) {
 		if n := strings.Count(w.logs.String(), "permission denied"); n != 2 {
 			t.Errorf("it is said %d times in 90 seconds:\n%s", n, w.logs.String())
 		}
-		w.denied = ""
+		w.denied.Store("")
 		w.scan()
 		w.want(text("b", 0, 10) + text("a", 0, 10))
 		// One that is known is neither lost nor a new one meanwhile.
 		w.down()
 		w.write("a.log", text("a", 10, 20))
-		w.denied = w.path("a.log")
+		w.denied.Store(w.path("a.log"))
 		w.up()
 		w.pass(time.Minute)
 		w.rename("a.log", "a.log.1")
-		w.denied = w.path("a.log.1")
+		w.denied.Store(w.path("a.log.1"))
 		w.pass(time.Minute)
 		w.want(text("b", 0, 10) + text("a", 0, 10))
-		w.denied = ""
+		w.denied.Store("")
 		w.scan()
 		if got := w.sink.sources(); len(got) != 2 || len(got[1].lines) != 20 {
 			t.Errorf("%d sources, taken %q", len(got), w.sink.bodies())
@@ -1078,12 +1079,12 @@ func TestForgetAfter(t *testing.T) {
 		w.pass(10 * time.Minute)
 		w.remove("a.log")
 		w.pass(50 * time.Minute)
-		if r := w.sink.sources(); r[0].forgot || r[1].forgot {
+		if r := w.sink.sources(); r[0].forgot.Load() || r[1].forgot.Load() {
 			t.Error("forgotten too early")
 		}
 		w.pass(20 * time.Minute)
-		if r := w.sink.sources(); !r[0].forgot || r[1].forgot {
-			t.Errorf("forgotten: %v and %v", r[0].forgot, r[1].forgot)
+		if r := w.sink.sources(); !r[0].forgot.Load() || r[1].forgot.Load() {
+			t.Errorf("forgotten: %v and %v", r[0].forgot.Load(), r[1].forgot.Load())
 		}
 	})
 }

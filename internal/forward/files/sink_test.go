@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
@@ -36,7 +37,7 @@ type source struct {
 	holes  []feed.Hole
 	spilt  int
 	open   bool
-	forgot bool
+	forgot atomic.Bool
 }
 
 func newSink(t testing.TB) *sink {
@@ -55,7 +56,7 @@ func (s *sink) Files(input string) []feed.File {
 	var all []feed.File
 	for _, id := range s.order {
 		r := s.known[id]
-		if r.forgot || r.file.Input != input {
+		if r.forgot.Load() || r.file.Input != input {
 			continue
 		}
 		f := r.file
@@ -76,7 +77,7 @@ func (s *sink) File(f feed.File, replay feed.Replay) (feed.Replayed, error) {
 		r = &source{s: s, file: f, read: f.Position}
 		s.known[f.ID] = r
 		s.order = append(s.order, f.ID)
-	case r == nil || r.forgot:
+	case r == nil || r.forgot.Load():
 		return nil, fmt.Errorf("source %d is not known", f.ID)
 	case r.open:
 		s.t.Errorf("source %d is open twice", f.ID)
@@ -236,7 +237,8 @@ func (r *source) Close() {
 func (r *source) Forget() {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	r.open, r.forgot = false, true
+	r.open = false
+	r.forgot.Store(true)
 }
 
 // bodies are all that was taken, each source after the other.

@@ -57,7 +57,6 @@ func open(fsys vfs.FS, bound, size int64) (*Ledger, []segment.Damage, error) {
 		return nil, nil, fmt.Errorf("ledger: %w", err)
 	}
 	l := &Ledger{log: log, bound: bound, size: size}
-	l.fresh = len(log.Segments()) == 0
 	if l.state, err = load(log); err != nil {
 		log.Close()
 		return nil, nil, fmt.Errorf("ledger: %w", err)
@@ -110,9 +109,6 @@ func (l *Ledger) SetBound(bound int64) {
 	defer l.mu.Unlock()
 	l.bound = bound
 }
-
-// Fresh reports whether the ledger was begun by Open.
-func (l *Ledger) Fresh() bool { return l.fresh }
 
 // Look calls f with the State, which is f's until it returns and must not be changed.
 func (l *Ledger) Look(f func(*State)) {
@@ -254,6 +250,16 @@ func (l *Ledger) Gone(source int64) error { return l.append(kindGone, gone{sourc
 
 // TopicMade notes a topic that a template has made.
 func (l *Ledger) TopicMade(topic string) error { return l.append(kindTopic, topicMade{topic}) }
+
+// InputBegun notes that an input has begun, and returns whether that is the first time.
+func (l *Ledger) InputBegun(input string) (first bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.Inputs[input] {
+		return false, nil
+	}
+	return true, l.appendLocked(kindInput, inputBegun{input})
+}
 
 // SpoolGone notes that a segment of the spool was removed.
 func (l *Ledger) SpoolGone(number uint64) error { return l.append(kindSpoolGone, spoolGone{number}) }

@@ -21,6 +21,7 @@ const (
 	kindSpoolDone  = 12 // refs: records of the spool that are stored; in a checkpoint
 	kindSpoolGone  = 13 // spoolGone: a segment of the spool was removed
 	kindSplit      = 14 // split: two batches take the place of one
+	kindInput      = 16 // input: one that has begun
 	kindReplaced   = 15 // replaced: batches in the spool have taken the place of another one there
 )
 
@@ -103,6 +104,10 @@ type Hole struct {
 
 type gone struct {
 	Source int64 `json:"source"`
+}
+
+type inputBegun struct {
+	Input string `json:"input"`
 }
 
 type topicMade struct {

@@ -57,6 +57,7 @@ type State struct {
 	Order     []Key         // those of Sent as they were sent, and others
 	Totals    map[TotalKey]*Total
 	Topics    map[string]bool // that templates have made
+	Inputs    map[string]bool // that have ever begun
 	SpoolDone map[segment.Ref]bool
 	Start     Start
 }
@@ -64,7 +65,7 @@ type State struct {
 func newState() *State {
 	return &State{
 		NextID: 1, Sources: map[int64]*Source{}, Sent: map[Key]*Sent{}, Totals: map[TotalKey]*Total{},
-		Topics: map[string]bool{}, SpoolDone: map[segment.Ref]bool{},
+		Topics: map[string]bool{}, Inputs: map[string]bool{}, SpoolDone: map[segment.Ref]bool{},
 	}
 }
 
@@ -120,6 +121,10 @@ func (s *State) apply(kind uint32, content []byte) {
 	case kindTopic:
 		if r, ok := parse[topicMade](content); ok {
 			s.Topics[r.Topic] = true
+		}
+	case kindInput:
+		if r, ok := parse[inputBegun](content); ok {
+			s.Inputs[r.Input] = true
 		}
 	case kindTotal:
 		if r, ok := parse[totalRecord](content); ok {
@@ -303,6 +308,11 @@ func (s *State) records(f func(kind uint32, r any) error) error {
 	}
 	for _, topic := range slices.Sorted(maps.Keys(s.Topics)) {
 		if err := f(kindTopic, topicMade{topic}); err != nil {
+			return err
+		}
+	}
+	for _, input := range slices.Sorted(maps.Keys(s.Inputs)) {
+		if err := f(kindInput, inputBegun{input}); err != nil {
 			return err
 		}
 	}
