@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,8 @@ type batch struct {
 	spooling bool // it goes to the spool before it is sent
 	spill    bool // it should go there, since its source is about to be lost
 	rec      segment.Ref
-	put      int64 // how many records the spool had then
+	place    []segment.Ref // of a part: see spool.Head
+	put      int64         // how many records the spool had then
 	safe     bool
 	waiters  []*waiter
 
@@ -90,6 +92,15 @@ func (b *batch) run(in *Input, src *source, how, path string, from, to feed.Posi
 	}
 	b.messages++
 	b.bytes += bytes
+}
+
+// order is the batch's place in the order of the spool, nil if it is not there: see
+// spool.Head.
+func (b *batch) order() []segment.Ref {
+	if b.rec == (segment.Ref{}) {
+		return nil
+	}
+	return append(slices.Clip(b.place), b.rec)
 }
 
 // settle notes that the batch needs no source any more, and returns how positions move.

@@ -55,6 +55,9 @@ func (l *lane) failed(err error, again []*batch) {
 	b := again[0]
 	var order *logd.OutOfOrderError
 	switch {
+	case errors.Is(err, logd.ErrConnectionLost): // though it may say that another lane's batch was refused
+		l.back(again...)
+		l.away(err)
 	case errors.As(err, &order):
 		l.outOfOrder(order.Next, again)
 	case errors.Is(err, logd.ErrSequenceConflict):
@@ -142,7 +145,7 @@ func (l *lane) halve(err error, again []*batch) {
 	l.mu.Unlock()
 	switch {
 	case b.rec != segment.Ref{}:
-		if l.spoolOne(first) && l.spoolOne(second) { // else they wait for room
+		if l.writeSpool() { // else they wait for room
 			l.replaced(b)
 		}
 	case l.d.ledger != nil:
@@ -174,7 +177,7 @@ func (b *batch) split() (first, second *batch) {
 	n := b.messages / 2
 	halves := [2]*batch{}
 	for i := range halves {
-		halves[i] = &batch{lane: b.lane, taken: b.taken, spooling: b.spooling || b.rec != segment.Ref{}, windowed: b.windowed}
+		halves[i] = &batch{lane: b.lane, taken: b.taken, spooling: b.spooling || b.rec != segment.Ref{}, windowed: b.windowed, place: b.order()}
 	}
 	var before []int64 // bytes of bodies before the i-th message
 	sum := int64(0)
@@ -298,7 +301,7 @@ func (b *batch) moveTo(to *lane) *batch {
 	}
 	n.waiters, b.waiters, n.safe = b.waiters, nil, b.safe
 	l.queue = slices.DeleteFunc(l.queue, func(o *batch) bool { return o == b })
-	b.marks = nil
+	b.marks, b.b = nil, logd.Batch{} // its memory is the other's
 	b.drop()
 	l.mu.Unlock()
 	if b.reserved > 0 {

@@ -3,6 +3,7 @@ package deliver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd"
@@ -100,7 +101,14 @@ func (d *Delivery) resume() error {
 	}
 	queue := func(b *batch) {
 		b.lane.mu.Lock()
-		b.lane.queue = append(b.lane.queue, b)
+		i := len(b.lane.queue)
+		if b.place != nil { // a part of a batch that others were sent behind
+			behind := func(o *batch) bool { return slices.CompareFunc(o.order(), b.order(), segment.Ref.Compare) > 0 }
+			if k := slices.IndexFunc(b.lane.queue, behind); k >= 0 {
+				i = k
+			}
+		}
+		b.lane.queue = slices.Insert(b.lane.queue, i, b)
 		b.lane.mu.Unlock()
 		poke(b.lane.wake)
 	}
@@ -114,6 +122,7 @@ func (d *Delivery) resume() error {
 		}
 		if s.Spool != nil {
 			b.rec, b.spooling, b.safe = *s.Spool, true, true
+			b.place = live[b.rec].Place
 			delete(live, *s.Spool)
 			queue(b)
 			continue
@@ -135,6 +144,7 @@ func (d *Delivery) resume() error {
 			lane: lane(r.Topic), runs: r.Runs, marks: make([]*mark, len(r.Runs)), messages: r.Messages, taken: time.Unix(0, r.Time),
 			rec: r.Ref, spooling: true, safe: true,
 		}
+		b.place = r.Place
 		for _, run := range r.Runs {
 			b.bytes += run.Bytes
 		}

@@ -77,7 +77,7 @@ func (l *lane) send() {
 	if l.d.spool != nil {
 		l.spillQueued()
 	}
-	for len(l.flight) < l.d.cfg.InFlight && time.Now().After(l.retry) && l.d.life.Err() == nil {
+	for len(l.flight) < l.d.cfg.InFlight && !time.Now().Before(l.retry) && l.d.life.Err() == nil {
 		b := l.take()
 		if b == nil {
 			return
@@ -90,6 +90,10 @@ func (l *lane) send() {
 			continue
 		}
 		if !l.connect() {
+			l.back(b)
+			return
+		}
+		if l.overtakes(b) {
 			l.back(b)
 			return
 		}
@@ -115,6 +119,19 @@ func (l *lane) send() {
 			l.settle()
 		}
 	}
+}
+
+// overtakes reports whether a batch could be stored before one that is in flight: numbers
+// keep the order of one id's batches only.
+func (l *lane) overtakes(b *batch) bool {
+	if len(l.flight) == 0 || !l.numbers {
+		return false
+	}
+	pid, last := l.pid, l.flight[len(l.flight)-1]
+	if b.sent {
+		pid = b.key.PID
+	}
+	return last.key.PID != pid
 }
 
 // connect asks the server what it takes, if that is not known.
@@ -308,6 +325,9 @@ func (l *lane) away(err error) {
 
 // refuses reports whether the server will not take the topic.
 func refuses(err error) bool {
+	if errors.Is(err, logd.ErrConnectionLost) { // because of another request
+		return false
+	}
 	return errors.Is(err, logd.ErrMaxTopics) || errors.Is(err, logd.ErrTopicNotAllowed) || errors.Is(err, logd.ErrUnauthorized)
 }
 

@@ -45,7 +45,7 @@ func (l *lane) writeSpool() bool {
 
 // spoolOne writes a batch to the spool. Nobody else touches it meanwhile.
 func (l *lane) spoolOne(b *batch) bool {
-	h := &spool.Head{Topic: l.topic, Messages: b.messages, Time: b.taken.UnixNano(), Runs: b.runs}
+	h := &spool.Head{Topic: l.topic, Messages: b.messages, Time: b.taken.UnixNano(), Runs: b.runs, Place: b.place}
 	if b.sent {
 		h.Sent = &b.key
 	}

@@ -92,10 +92,7 @@ func (s *State) apply(kind uint32, content []byte) {
 		}
 	case kindSplit:
 		if r, ok := parse[split](content); ok {
-			delete(s.Sent, r.Was)
-			for _, sent := range r.Sent {
-				s.sent(sent)
-			}
+			s.instead(r.Was, r.Sent...)
 		}
 	case kindReplaced:
 		if r, ok := parse[replaced](content); ok {
@@ -154,7 +151,8 @@ func parse[T any](content []byte) (r T, ok bool) {
 // sentAnew brings a batch in that may have had another number.
 func (s *State) sentAnew(r *Sent) {
 	if r.Was != nil {
-		delete(s.Sent, *r.Was)
+		s.instead(*r.Was, r)
+		return
 	}
 	s.sent(r)
 }
@@ -164,6 +162,22 @@ func (s *State) sent(r *Sent) {
 		s.order(r.Key)
 	}
 	s.Sent[r.Key] = r
+}
+
+// instead has batches take the place of another one.
+func (s *State) instead(was Key, all ...*Sent) {
+	i := slices.Index(s.Order, was)
+	if s.Sent[was] == nil || i < 0 {
+		i = len(s.Order)
+	}
+	delete(s.Sent, was)
+	for _, r := range all {
+		if s.Sent[r.Key] == nil {
+			s.Order = slices.Insert(s.Order, i, r.Key)
+			i++
+		}
+		s.Sent[r.Key] = r
+	}
 }
 
 // order notes that a batch was sent after those before.

@@ -37,6 +37,9 @@ type Head struct {
 	Runs     []ledger.Run `json:"runs"`
 	// Sent is the number under which the batch was sent before it came here.
 	Sent *ledger.Key `json:"sent,omitempty"`
+	// Place is for a part of another batch: the record of that one, behind the one that
+	// that was a part of, and so on.
+	Place []segment.Ref `json:"place,omitempty"`
 }
 
 // Record is a batch in the spool.
