@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -320,9 +319,6 @@ func (in *input) sources() []Source {
 	}
 	return all
 }
-
-// folder is where a file is.
-func folder(f *feed.File) string { return filepath.Dir(place(f)) }
 
 // place is the path by which a file can be opened.
 func place(f *feed.File) string {

@@ -36,7 +36,6 @@ type Ledger struct {
 
 	mu    sync.Mutex
 	state *State
-	fresh bool  // there was none
 	dirty bool  // something was appended since the last Sync began
 	size  int64 // of a segment
 }
