@@ -139,14 +139,14 @@ var clusterPlaces = []seededPlace{
 		`			case !killed && e.Index > g.Commit && e.At >= rec.Synced:
 				rec.End(`, `			case !killed && e.Index > g.Commit && (e.At >= rec.Synced || bug("damage of what was synced is taken for a torn end")):
 				rec.End(`, bySimulation},
-	{"internal/cluster/fetch.go",
-		`	if oldest := n.topics.oldest(id); oldest > from {
-`, `	if oldest := n.topics.oldest(id); oldest > from || bug("what is missing here is said to be trimmed") && l.Begin() > from {
+	{"internal/cluster/copies/give.go",
+		`	if oldest := s.Oldest(id); oldest > from {
+`, `	if oldest := s.Oldest(id); oldest > from || bug("what is missing here is said to be trimmed") && l.Begin() > from {
 		oldest = max(oldest, l.Begin())
 `, "^TestServe$"},
 	{"internal/cluster/body.go",
-		`			if crc32.Checksum(data, castagnoli) != run.CRC {
-`, `			if crc32.Checksum(data, castagnoli) != run.CRC && !bug("bytes of a run are taken as they come") {
+		`			if copies.Checksum(data) != run.CRC {
+`, `			if copies.Checksum(data) != run.CRC && !bug("bytes of a run are taken as they come") {
 `, "^TestBodies$"},
 	{"internal/group/store.go",
 		`	p := promise{seq: s.Seq, responses: m.GetResponses()}

@@ -158,8 +158,8 @@ func (n *Node) Groups() (all []topic.Group) {
 		s := n.Said()
 		damaged := make([]int64, len(c.groups))
 		for _, t := range c.troubled {
-			for _, r := range n.damage(t.log) {
-				damaged[t.group] += r.To - r.From
+			for _, r := range n.topics.Damage(t.Log) {
+				damaged[t.Group] += r.To - r.From
 			}
 		}
 		for i, cg := range c.groups {

@@ -18,22 +18,23 @@
 //   - The round syncs what the disk has written, one sync at a time: the member log and
 //     all topics written since the last one. What is durable by it is told to the core.
 //   - The fetcher gets bytes that this member lacks: for a table that is taken over,
-//     and for what is damaged.
+//     and for what is damaged (package catchup).
 //   - The keeper decides what of the topics is to go that this member leads.
+//
+// All find the files of topics in one place, package copies.
 package cluster
 
 import (
-	"bytes"
-	"cmp"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"github.com/logd-dev/logd/internal/cluster/catchup"
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/grouplog"
 	"github.com/logd-dev/logd/internal/peer"
@@ -114,17 +115,7 @@ type Transport interface {
 	Suggest(to uint64, data []byte)
 	// Sending reports whether a table is on its way to a member.
 	Sending(to uint64, group int) bool
-	// Fetch gets bytes of a topic from a member, up to so many: what is stored from
-	// an offset on. The error is a *peer.GoneError if they were trimmed there.
-	Fetch(from uint64, topic entry.ID, offset, end int64) (Fetched, error)
-	// Sums gets the CRC-32C of each MiB of a topic from a member: see Node.Sums.
-	Sums(from uint64, topic entry.ID, offset, end int64) ([]uint32, error)
-}
-
-// Fetched is bytes of a topic as another member has them.
-type Fetched struct {
-	Data  []byte
-	Parts []peer.Part
+	catchup.Source
 }
 
 // Node is a member. Open makes it.
@@ -139,7 +130,7 @@ type Node struct {
 	fetcher fetcher
 	keeper  keeper
 
-	topics  topics
+	topics  *copies.Set
 	names   names
 	unready atomic.Pointer[error]
 	said    atomic.Pointer[Said]
@@ -179,103 +170,6 @@ func (n *Node) fail(err error) {
 			n.o.Failed(err)
 		}
 	}
-}
-
-// topics finds the files of topics by group and number, for all who need them.
-type topics struct {
-	mu   sync.RWMutex
-	of   map[topicKey]*storage.Log
-	gen  uint64 // another one when of has changed
-	keys map[*storage.Log]topicKey
-	from map[entry.ID]int64 // the oldest offset, as the log of the group says it
-}
-
-type topicKey struct {
-	group  int
-	number uint32
-}
-
-func (t *topics) get(group int, number uint32) *storage.Log {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.of[topicKey{group, number}]
-}
-
-func (t *topics) set(group int, number uint32, l *storage.Log) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.of == nil {
-		t.of, t.keys = make(map[topicKey]*storage.Log), make(map[*storage.Log]topicKey)
-	}
-	k := topicKey{group, number}
-	old := t.of[k]
-	if old == l {
-		return
-	}
-	t.gen++
-	if old != nil {
-		delete(t.keys, old)
-		delete(t.from, old.ID())
-		delete(t.of, k)
-	}
-	if l != nil {
-		t.of[k], t.keys[l] = l, k
-	}
-}
-
-// trimmed notes from where on a topic is stored, as its group's log says it.
-func (t *topics) trimmed(id entry.ID, oldest int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.from == nil {
-		t.from = make(map[entry.ID]int64)
-	}
-	t.from[id] = oldest
-}
-
-// oldest returns what trimmed was told last.
-func (t *topics) oldest(id entry.ID) int64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.from[id]
-}
-
-// generation returns another number whenever topics have come or gone.
-func (t *topics) generation() uint64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.gen
-}
-
-// topicFile is a topic and its files.
-type topicFile struct {
-	topicKey
-	log *storage.Log
-}
-
-// all returns all topics, by group and number: what follows from the order in which
-// they are looked at is the same in two runs.
-func (t *topics) all() []topicFile {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	all := make([]topicFile, 0, len(t.of))
-	for k, l := range t.of {
-		all = append(all, topicFile{k, l})
-	}
-	slices.SortFunc(all, func(a, b topicFile) int {
-		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.number, b.number))
-	})
-	return all
-}
-
-// stored returns the logs that the store has, by name and id.
-func (n *Node) stored() []*storage.Log {
-	logs := n.o.Store.All()
-	slices.SortFunc(logs, func(a, b *storage.Log) int {
-		x, y := a.ID(), b.ID()
-		return cmp.Or(cmp.Compare(a.Name(), b.Name()), bytes.Compare(x[:], y[:]))
-	})
-	return logs
 }
 
 // GroupOf returns the group of a topic, of so many: FNV-1a of its name in 64 bits, the
@@ -351,38 +245,6 @@ func (n *Node) Close() error {
 // Position returns up to where the member log is on stable storage, in bytes that were
 // ever appended to it. It never goes back, also not by a restart.
 func (n *Node) Position() uint64 { return n.disk.position.Load() }
-
-// Bodies returns the bytes that the entries of a MsgApp name, for who sends it. ok is
-// false if some are not there, or damaged: then it is not sent. The caller closes
-// the views.
-func (n *Node) Bodies(group int, m *pb.Message) (views []View, ok bool) {
-	for _, p := range m.GetEntries() {
-		if p.GetType() != pb.EntryNormal || len(p.GetData()) == 0 {
-			continue
-		}
-		d, err := entry.Decode(p.GetData())
-		if err != nil {
-			return views, false
-		}
-		r, ok := d.(*entry.Round)
-		if !ok {
-			continue
-		}
-		for i := range r.Runs {
-			run := &r.Runs[i]
-			l := n.topics.get(group, run.Topic)
-			if l == nil {
-				return views, false
-			}
-			v, err := l.Stored(run.Offset, run.End())
-			if err != nil {
-				return views, false
-			}
-			views = append(views, v)
-		}
-	}
-	return views, true
-}
 
 // Receive takes what another member has said of a group. bodies are what came with a
 // MsgApp, in the order of its runs. A message whose bytes are not what it says is

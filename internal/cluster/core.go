@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/peer"
@@ -35,8 +36,8 @@ type core struct {
 	beaten peer.Beat // what the others were told last
 	unsaid int       // ticks since
 
-	troubled []topicFile // topics of which bytes are set aside, or that have failed
-	troubles [2]uint64   // what the store and topics have said when that was looked at
+	troubled []copies.Copy // topics of which bytes are set aside, or that have failed
+	troubles [2]uint64     // what the store and topics have said when that was looked at
 }
 
 // coreGroup is a group and who waits for it.
@@ -176,8 +177,8 @@ func (c *core) take(number int) {
 		c.publish(out.Reset)
 	}
 	for _, e := range out.Ends {
-		c.n.topics.trimmed(e.ID, e.Oldest)
-		if l := c.n.topics.get(number, e.Topic); l != nil {
+		c.n.topics.Trimmed(e.ID, e.Oldest)
+		if l := c.n.topics.Get(number, e.Topic); l != nil {
 			l.SetReadable(e.Offset)
 		}
 	}
@@ -323,8 +324,8 @@ func (c *core) tick() {
 	c.beat()
 	c.n.disk.post(c.n.disk.tick)
 	// An idle member wakes nobody for nothing.
-	if troubled := c.troubled; len(troubled) > 0 || c.n.fetcher.busy.Load() {
-		c.n.fetcher.post(func() { c.n.fetcher.lookForDamage(troubled) })
+	if troubled := c.troubled; len(troubled) > 0 || c.n.fetcher.Busy() {
+		c.n.fetcher.Tick(troubled)
 	}
 	if c.n.ticks.Load() >= c.n.keeper.next.Load() {
 		c.n.keeper.post(c.n.keeper.tick)
@@ -348,14 +349,14 @@ func (c *core) others(cg *coreGroup) (ids []uint64) {
 // lookForTrouble tells groups which bytes of their topics are not there. As long as the
 // store says nothing it looks at those alone that lack some.
 func (c *core) lookForTrouble() {
-	now := [2]uint64{c.n.o.Store.Troubles(), c.n.topics.generation()}
+	now := [2]uint64{c.n.o.Store.Troubles(), c.n.topics.Generation()}
 	look := c.troubled
 	if now != c.troubles {
-		c.troubles, look = now, c.n.topics.all()
+		c.troubles, look = now, c.n.topics.All()
 	}
-	var troubled []topicFile
+	var troubled []copies.Copy
 	for _, t := range look {
-		if c.lookForDamage(t) || t.log.Failed() != nil {
+		if c.lookForDamage(t) || t.Log.Failed() != nil {
 			troubled = append(troubled, t)
 		}
 	}
@@ -364,19 +365,19 @@ func (c *core) lookForTrouble() {
 
 // lookForDamage tells a group which bytes of a topic are not there, and reports whether
 // there are any.
-func (c *core) lookForDamage(t topicFile) bool {
-	cg := c.groups[t.group]
-	damaged := c.n.damage(t.log)
-	if !slices.Equal(damaged, cg.seen[t.number]) {
-		cg.seen[t.number] = damaged
+func (c *core) lookForDamage(t copies.Copy) bool {
+	cg := c.groups[t.Group]
+	damaged := c.n.topics.Damage(t.Log)
+	if !slices.Equal(damaged, cg.seen[t.Number]) {
+		cg.seen[t.Number] = damaged
 		if len(damaged) == 0 {
-			delete(cg.seen, t.number)
+			delete(cg.seen, t.Number)
 		}
 		var ranges []group.Range
 		for _, r := range damaged {
 			ranges = append(ranges, group.Range{From: r.From, To: r.To})
 		}
-		cg.g.SetDamage(t.number, ranges)
+		cg.g.SetDamage(t.Number, ranges)
 	}
 	return len(damaged) > 0
 }

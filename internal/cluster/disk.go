@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/grouplog"
@@ -95,7 +96,7 @@ func (d *disk) work() {
 		d.since.Store(max(d.n.ticks.Load(), 1))
 		err := d.try(t)
 		d.since.Store(0)
-		if noRoom(err) {
+		if copies.NoRoom(err) {
 			d.lacksRoom(t.group, err)
 			if d.bytes(t) || !d.reserve.give() {
 				d.full[t.group] = true
@@ -158,7 +159,7 @@ func (d *disk) roll() (wait bool) {
 		d.n.round.begin()
 		return true
 	}
-	if err := d.log.Roll(); err != nil && !noRoom(err) {
+	if err := d.log.Roll(); err != nil && !copies.NoRoom(err) {
 		d.failed(-1, err)
 	}
 	return false
@@ -216,7 +217,7 @@ func (d *disk) try(t *diskTask) error {
 	case group.Carry:
 		return d.carry(t.group, task)
 	case group.TakeOver:
-		d.n.fetcher.takeOver(t.group, task)
+		d.n.fetcher.TakeOver(t.group, task.Table, task.Old)
 	case group.GiveUp:
 		return d.giveUp(t.group, task)
 	case group.Taken:
@@ -256,11 +257,11 @@ func (d *disk) store(t *diskTask, s *group.Store) error {
 			return fmt.Errorf("%w: %w", grouplog.ErrFailed, err)
 		}
 		for _, c := range s.Cuts {
-			l := d.n.topics.get(t.group, c.Topic)
+			l := d.n.topics.Get(t.group, c.Topic)
 			if l == nil || c.Offset >= l.Next() || c.Offset < l.Oldest() {
 				continue
 			}
-			if err := cutOff(ctx, l, c.Offset); err != nil {
+			if err := copies.CutOff(ctx, l, c.Offset); err != nil {
 				return final(l, err)
 			}
 			d.wrote(t.group, l)
@@ -313,10 +314,10 @@ func (d *disk) entry(t *diskTask, e *group.Entry, body group.Body) error {
 		if err != nil {
 			return err
 		}
-		d.n.topics.set(number, data.Topic, l)
+		d.n.topics.Put(number, data.Topic, l)
 		d.wrote(number, l)
 	case entry.Roll:
-		l := d.n.topics.get(number, data.Topic)
+		l := d.n.topics.Get(number, data.Topic)
 		if l == nil || l.Next() != data.Offset {
 			return nil
 		}
@@ -325,18 +326,18 @@ func (d *disk) entry(t *diskTask, e *group.Entry, body group.Body) error {
 		}
 		d.wrote(number, l)
 	case *entry.Round:
-		runs, came := body.([]runBody)
+		runs, came := body.([]copies.Body)
 		if !came {
 			return nil // the leader has written them
 		}
 		for ; t.runs < len(data.Runs); t.runs++ {
 			run, body := &data.Runs[t.runs], &runs[t.runs]
-			l := d.n.topics.get(number, run.Topic)
+			l := d.n.topics.Get(number, run.Topic)
 			if l == nil || run.End() <= l.Begin() {
 				continue // others have said that it is gone
 			}
 			_, err := l.AppendRun(ctx, &storage.Run{
-				Offset: run.Offset, Millis: run.Time, Roll: run.Roll, Data: body.data, Extents: body.extents,
+				Offset: run.Offset, Millis: run.Time, Roll: run.Roll, Data: body.Data, Extents: body.Extents,
 			})
 			if err != nil {
 				return final(l, err)
@@ -350,11 +351,11 @@ func (d *disk) entry(t *diskTask, e *group.Entry, body group.Body) error {
 // lead cuts off what topics have behind the ends that a new leader begins with.
 func (d *disk) lead(number int, t group.Lead) error {
 	for _, p := range t.Topics {
-		l := d.n.topics.get(number, p.Number)
+		l := d.n.topics.Get(number, p.Number)
 		if l == nil || l.Next() <= p.End {
 			continue
 		}
-		if err := cutOff(context.Background(), l, p.End); err != nil {
+		if err := copies.CutOff(context.Background(), l, p.End); err != nil {
 			return final(l, err)
 		}
 		d.wrote(number, l)
@@ -368,12 +369,12 @@ func (d *disk) write(number int, w *group.Write) {
 	runs := make([]group.WrittenRun, len(w.Runs))
 	for i := range w.Runs {
 		run := &w.Runs[i]
-		l := d.n.topics.get(number, run.Topic.Number)
+		l := d.n.topics.Get(number, run.Topic.Number)
 		if l == nil {
 			runs[i].Err = group.ErrUnknown
 			continue
 		}
-		if len(d.n.damage(l)) > 0 && numbered(run.Requests) {
+		if len(d.n.topics.Damage(l)) > 0 && numbered(run.Requests) {
 			// What is damaged may be the batch that one of these was before.
 			runs[i].Err = group.ErrBusy
 			continue
@@ -428,7 +429,7 @@ func (d *disk) refuse(number int, w *group.Write, err error) {
 // carry does what is certain.
 func (d *disk) carry(number int, c group.Carry) error {
 	defer d.n.core.post(d.n.core.lookAtWaiters)
-	l := d.n.topics.get(number, c.Topic.Number)
+	l := d.n.topics.Get(number, c.Topic.Number)
 	if l == nil {
 		return nil
 	}
@@ -448,7 +449,7 @@ func (d *disk) carry(number int, c group.Carry) error {
 
 // remove deletes a topic's files.
 func (d *disk) remove(number int, topic uint32, l *storage.Log, now bool) error {
-	d.n.topics.set(number, topic, nil)
+	d.n.topics.Put(number, topic, nil)
 	d.clean(l)
 	if !l.Named() {
 		return d.n.o.Store.DropNew(l)
@@ -480,17 +481,17 @@ func (d *disk) clean(l *storage.Log) {
 
 // giveUp notes what a takeover has cut off as lost, and tells the group.
 func (d *disk) giveUp(number int, g group.GiveUp) error {
-	d.n.fetcher.drop(number)
+	d.n.fetcher.Drop(number)
 	logs := make([]*storage.Log, 0, len(g.Topics))
 	for i := range g.Topics {
-		l, err := d.n.fit(&g.Topics[i], g.Topics[i].Oldest, 0)
+		l, err := d.n.topics.Fit(&g.Topics[i], g.Topics[i].Oldest, 0)
 		if err != nil {
 			return err
 		}
-		d.n.topics.set(number, g.Topics[i].Number, l)
+		d.n.topics.Put(number, g.Topics[i].Number, l)
 		logs = append(logs, l)
 	}
-	for _, err := range d.n.syncTogether(logs, nil) {
+	for _, err := range d.n.topics.Sync(logs, nil) {
 		if err != nil {
 			return err
 		}
@@ -509,14 +510,14 @@ func (d *disk) taken(number int, t group.Taken) error {
 	has := func(id entry.ID) bool {
 		return slices.ContainsFunc(t.Logged, func(p entry.Topic) bool { return p.ID == id })
 	}
-	for _, t := range d.n.topics.all() {
-		if t.group == number && !has(t.log.ID()) {
-			if err := d.remove(number, t.number, t.log, false); err != nil {
+	for _, t := range d.n.topics.All() {
+		if t.Group == number && !has(t.Log.ID()) {
+			if err := d.remove(number, t.Number, t.Log, false); err != nil {
 				return err
 			}
 		}
 	}
-	for _, l := range d.n.stored() { // and those that the log does not know at all
+	for _, l := range d.n.topics.Stored() { // and those that the log does not know at all
 		if GroupOf(l.Name(), d.n.member.Groups) == number && !has(l.ID()) {
 			if err := d.remove(number, ^uint32(0), l, false); err != nil {
 				return err
@@ -531,7 +532,7 @@ func (d *disk) taken(number int, t group.Taken) error {
 		if err := d.n.o.Store.TakeName(l); err != nil {
 			return err
 		}
-		d.n.topics.set(number, p.Number, l)
+		d.n.topics.Put(number, p.Number, l)
 		l.SetReadable(p.End)
 	}
 	d.n.core.post(func() { d.n.nameAll(number) })
@@ -552,8 +553,3 @@ func final(l *storage.Log, err error) error {
 
 // errReserve is room that is held for what makes room.
 var errReserve = fmt.Errorf("cluster: what is left is held in reserve: %w", syscall.ENOSPC)
-
-// noRoom reports whether an error is that of a full disk.
-func noRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}

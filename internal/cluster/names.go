@@ -93,7 +93,7 @@ func (t *names) logs() []*Log {
 
 // made has a topic be found that is certain.
 func (n *Node) made(number int, p *entry.Topic) {
-	l := n.topics.get(number, p.Number)
+	l := n.topics.Get(number, p.Number)
 	if l == nil {
 		return
 	}

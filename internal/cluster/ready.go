@@ -40,7 +40,7 @@ func (c *core) whyUnready() error {
 		return errors.New("the disk is full: nothing is acknowledged until there is room")
 	}
 	if len(c.troubled) > 0 {
-		l := c.troubled[0].log
+		l := c.troubled[0].Log
 		if err := l.Failed(); err != nil {
 			return fmt.Errorf("topic %s is read only: %w", l.Name(), err)
 		}
@@ -112,7 +112,7 @@ func (n *Node) Stats() (s Stats) {
 		s.Uncommitted = c.onWay()
 	})
 	k := &n.counts
-	s.LeaderChanges, s.Refilled, s.Fetched = k.leaderChanges.Load(), k.refilled.Load(), k.fetched.Load()
+	s.LeaderChanges, s.Refilled, s.Fetched = k.leaderChanges.Load(), n.fetcher.Refilled(), n.fetcher.Fetched()
 	s.InDoubt, s.Dropped, s.Elections = k.inDoubt.Load(), k.dropped.Load(), k.elections.Load()
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/peer"
@@ -36,11 +37,11 @@ func TestReserve(t *testing.T) {
 			var l *storage.Log
 			write := func() error {
 				raw := testkit.Batch(l.Name(), "more")
-				body, err := parseRun([]byte(raw))
+				body, err := copies.Parse([]byte(raw))
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := &request{part: storage.Part{Data: []byte(raw), Extents: body.extents}, done: make(chan struct{})}
+				r := &request{part: storage.Part{Data: []byte(raw), Extents: body.Extents}, done: make(chan struct{})}
 				n.core.post(func() { n.core.submit(0, 1, r) })
 				if !do(func() bool { return isClosed(r.done) }) {
 					t.Fatal("a write is not answered")
@@ -56,7 +57,7 @@ func TestReserve(t *testing.T) {
 				!propose(0, entry.Create{Topic: 1, ID: s.newID(), Name: nameIn(0), Time: 1}) {
 				t.Fatal("no topic is made")
 			}
-			l = n.topics.get(0, 1)
+			l = n.topics.Get(0, 1)
 			for l.Next() < 900 { // some partitions
 				if err := write(); err != nil {
 					t.Fatal(err)

@@ -122,7 +122,7 @@ func (k *keeper) goes(l *Log, oldest, keepFree int64) error {
 			}
 		}
 	}
-	if oldest > k.n.topics.oldest(entry.ID(l.ID())) {
+	if oldest > k.n.topics.Oldest(entry.ID(l.ID())) {
 		k.n.core.post(func() {
 			g := k.n.core.groups[l.group].g
 			if _, _, err := g.Propose(entry.Trim{Topic: l.number, Offset: oldest}); err == nil {

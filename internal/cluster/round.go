@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/grouplog"
-	"github.com/logd-dev/logd/internal/storage"
 )
 
 // round syncs the member log and all topics that were written, one sync at a time.
@@ -33,7 +32,7 @@ func (r *round) begin() {
 	r.post(func() {
 		began := time.Now()
 		var logErr error
-		errs := r.n.syncTogether(logs, func() error {
+		errs := r.n.topics.Sync(logs, func() error {
 			logErr = file.Sync()
 			return logErr
 		})
@@ -96,16 +95,4 @@ func (r *round) end(pos grouplog.Pos, in []int, errs []error, logErr error) {
 		})
 	}
 	d.work()
-}
-
-// syncTogether syncs topics and calls further meanwhile. Topics that were deleted
-// meanwhile are of no interest.
-func (n *Node) syncTogether(logs []*storage.Log, further func() error) []error {
-	errs, _ := n.o.Store.SyncTogether(logs, further)
-	for i, err := range errs {
-		if err != nil && logs[i].Deleted() {
-			errs[i] = nil
-		}
-	}
-	return errs
 }

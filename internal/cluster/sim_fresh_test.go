@@ -26,7 +26,7 @@ func (s *sim) askFresh(m *simMember) {
 			continue
 		}
 		for _, t := range o.node.core.groups[k.g].g.Topics() {
-			if l := o.node.topics.get(k.g, t.Number); l != nil {
+			if l := o.node.topics.Get(k.g, t.Number); l != nil {
 				k.want[t.ID] = max(k.want[t.ID], min(l.Readable(), t.End))
 			}
 		}
@@ -80,7 +80,7 @@ func (s *sim) checkFresh(k *look) {
 		if l.Failed() != nil {
 			continue
 		}
-		if got := l.Readable(); got < want && len(k.node.damage(l.Log)) == 0 {
+		if got := l.Readable(); got < want && len(k.node.topics.Damage(l.Log)) == 0 {
 			s.t.Fatalf("member %d: %s is seen up to %d, and fresh is what others had seen, up to %d: %v", k.m.id, name, got, want, k.node.core.groups[k.g].g)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/grouplog"
@@ -219,7 +220,7 @@ func (m *simMember) start() {
 		for _, t := range cg.g.Topics() {
 			m.sees(i, t.ID, t.End)
 			m.safe[t.ID] = t.End
-			if l := m.store.ByID(t.ID); len(m.node.damage(l)) > 0 && !m.lacks && s.hurt != m.id {
+			if l := m.store.ByID(t.ID); len(m.node.topics.Damage(l)) > 0 && !m.lacks && s.hurt != m.id {
 				s.t.Fatalf("member %d: %s lacks %v, and nothing was damaged: %v, runs %v", m.id, t.Name, *l.Damaged(), cg.g, cg.g.RunsAt(t.Number))
 			}
 		}
@@ -232,7 +233,7 @@ func (m *simMember) mayFail(err error) bool {
 	switch {
 	case err == nil:
 		return false
-	case !noRoom(err) && !errors.Is(err, syscall.EIO):
+	case !copies.NoRoom(err) && !errors.Is(err, syscall.EIO):
 		m.s.t.Fatalf("member %d: %v", m.id, err)
 	}
 	show(m.id, "NO START", err)
@@ -278,7 +279,7 @@ func (m *simMember) crash() {
 		term, _ := cg.g.TakingOver()
 		m.lacks = m.lacks || term != 0
 		for _, t := range cg.g.Logged() {
-			if l := m.node.topics.get(g, t.Number); l != nil && (len(*l.Damaged()) > 0 || l.Begin() > t.Oldest) {
+			if l := m.node.topics.Get(g, t.Number); l != nil && (len(*l.Damaged()) > 0 || l.Begin() > t.Oldest) {
 				m.lacks = true // or others have said that it is GONE
 			}
 		}
@@ -347,7 +348,7 @@ func (n simNet) Fetch(from uint64, id entry.ID, offset, end int64) (Fetched, err
 	if err != nil {
 		return Fetched{}, err
 	}
-	data, err := ReadViews(nil, []View{v})
+	data, err := copies.ReadViews(nil, []View{v})
 	return Fetched{Data: data, Parts: parts}, err
 }
 
@@ -400,7 +401,7 @@ func (s *sim) deliver() {
 		}
 		return
 	}
-	body, err := ReadViews(nil, views)
+	body, err := copies.ReadViews(nil, views)
 	if err != nil {
 		return
 	}
@@ -478,7 +479,7 @@ func (m *simMember) sees(number int, id entry.ID, end int64) {
 		}
 		s.t.Fatalf("member %d: %s may be read from %d to %d: %v (begin %d, next %d)", m.id, l.Name(), from, end, err, l.Begin(), l.Next())
 	}
-	b, err := ReadViews(nil, []View{v})
+	b, err := copies.ReadViews(nil, []View{v})
 	if err != nil {
 		s.t.Fatalf("member %d: %s: %v", m.id, l.Name(), err)
 	}
@@ -624,7 +625,7 @@ func (c *simClient) send(b *simBatch, number int, t entry.Topic) {
 	h, _, _ := batch.Parse(wire)
 	b.ever, b.to = true, t.ID
 	b.req = &request{part: storage.Part{Data: wire, Extents: []batch.Extent{h.Extent()}}, done: make(chan struct{})}
-	if l := c.node.topics.get(number, t.Number); l != nil {
+	if l := c.node.topics.Get(number, t.Number); l != nil {
 		if err := l.ReadyNumbers(c.s.t.Context()); err != nil {
 			b.req.answer(err)
 			return
@@ -1013,12 +1014,12 @@ func (s *sim) heal() bool {
 	whole := true
 	for i, cg := range m.node.core.groups {
 		for _, t := range cg.g.Logged() { // also what may be committed, and is not known to be
-			l := m.node.topics.get(i, t.Number)
+			l := m.node.topics.Get(i, t.Number)
 			if l == nil {
 				return false
 			}
 			scrub(l)
-			whole = whole && !lacksBefore(m.node.damage(l), t.End)
+			whole = whole && !lacksBefore(m.node.topics.Damage(l), t.End)
 		}
 		whole = whole && !cg.g.Failed()
 	}
@@ -1046,7 +1047,7 @@ func (s *sim) admin(m *simMember) {
 			m.node.core.proposeTo(g, entry.Delete{Topic: t.Number})
 			return
 		}
-		l := m.node.topics.get(g, t.Number)
+		l := m.node.topics.Get(g, t.Number)
 		if l == nil {
 			return
 		}
@@ -1172,11 +1173,11 @@ func (s *sim) converged() string {
 				return fmt.Sprintf("member %d: group %d applied %d, last %d of %d, takes over %d, carries %d", m.id, g, gr.Applied(), last, index, i, gr.Carrying())
 			}
 			for _, t := range gr.Topics() {
-				l := m.node.topics.get(g, t.Number)
+				l := m.node.topics.Get(g, t.Number)
 				if l == nil {
 					return fmt.Sprintf("member %d: topic %s is not there", m.id, t.Name)
 				}
-				if !l.Named() || lacksBefore(m.node.damage(l), t.End) {
+				if !l.Named() || lacksBefore(m.node.topics.Damage(l), t.End) {
 					return fmt.Sprintf("member %d: topic %s %v: files %v, damage %v, failed %v", m.id, t.Name, t.ID, l != nil, *l.Damaged(), l.Failed())
 				}
 			}
@@ -1224,7 +1225,7 @@ func (s *sim) run(steps int) {
 			}
 			for i, cg := range m.node.core.groups {
 				for _, t := range cg.g.Topics() {
-					if l := m.node.topics.get(i, t.Number); l != nil {
+					if l := m.node.topics.Get(i, t.Number); l != nil {
 						s.t.Logf("member %d: %s %+v begin %d next %d damaged %v oldest %d failed %v numbers %v", m.id, t.Name, t, l.Begin(), l.Next(), *l.Damaged(), l.Oldest(), l.Failed(), l.ReadyNumbers(s.t.Context()))
 					}
 				}
@@ -1254,7 +1255,7 @@ func (s *sim) final() {
 		}
 		for g, cg := range m.node.core.groups {
 			for _, t := range cg.g.Topics() {
-				l := m.node.topics.get(g, t.Number)
+				l := m.node.topics.Get(g, t.Number)
 				if int(t.End) != len(s.truth[t.ID]) {
 					s.t.Errorf("member %d: %s ends at %d, committed were %d", m.id, t.Name, t.End, len(s.truth[t.ID]))
 				}
@@ -1275,7 +1276,7 @@ func (s *sim) final() {
 					s.t.Errorf("member %d: %s: %v", m.id, t.Name, err)
 					continue
 				}
-				b, err := ReadViews(nil, []View{v})
+				b, err := copies.ReadViews(nil, []View{v})
 				if err != nil || !bytes.Equal(b, s.truth[t.ID][from:]) {
 					s.t.Errorf("member %d: files of %s differ at the end, %v: from %d to %d, %d bytes, %d bytes before; first at %d", m.id, t.Name, err, from, t.End, len(b), len(s.truth[t.ID])-int(from), differ(b, s.truth[t.ID][from:]))
 				}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/logd-dev/logd/internal/cluster/catchup"
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/grouplog"
@@ -66,7 +68,11 @@ func Open(o Options) (*Node, error) {
 	n.disk = disk{actor: newActor(), n: n, full: make([]bool, rec.Member.Groups), doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
 	n.keeper = keeper{actor: newActor(), n: n}
-	n.fetcher = fetcher{actor: newActor(), n: n, jobs: make([]*takeJob, rec.Member.Groups)}
+	n.topics = copies.New(o.Store, n.log)
+	n.fetcher = fetcher{newActor(), catchup.New(catchup.Options{
+		ID: rec.Member.ID, Groups: rec.Member.Groups, Member: fetching{n}, Source: o.Transport, Store: o.Store, Copies: n.topics,
+		Logger: n.log, Rate: o.CatchUpRate, Tick: o.Tick,
+	})}
 
 	for i := range rec.Groups {
 		if err := n.checkYoung(rec, i); err != nil {
@@ -104,7 +110,7 @@ func Open(o Options) (*Node, error) {
 	if err := n.nameTopics(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(n.syncTogether(touched, nil)...); err != nil {
+	if err := errors.Join(n.topics.Sync(touched, nil)...); err != nil {
 		return nil, err
 	}
 	n.lost = nil
@@ -198,7 +204,7 @@ func (n *Node) fitAll(number int, g *group.Group, known map[entry.ID]bool) (logs
 		oldest[t.Number], readable[t.Number] = t.Oldest, t.End
 	}
 	for _, t := range g.Logged() {
-		l, err := n.fit(&t, oldest[t.Number], readable[t.Number])
+		l, err := n.topics.Fit(&t, oldest[t.Number], readable[t.Number])
 		if err != nil {
 			return nil, err
 		}
@@ -208,13 +214,13 @@ func (n *Node) fitAll(number int, g *group.Group, known map[entry.ID]bool) (logs
 			}
 		}
 		known[t.ID] = true
-		n.topics.set(number, t.Number, l)
+		n.topics.Put(number, t.Number, l)
 		logs = append(logs, l)
 	}
 	for _, t := range g.Topics() {
-		l := n.topics.get(number, t.Number)
+		l := n.topics.Get(number, t.Number)
 		l.SetReadable(t.End)
-		n.topics.trimmed(t.ID, t.Oldest)
+		n.topics.Trimmed(t.ID, t.Oldest)
 		if err := l.AdvanceOldest(t.Oldest); err != nil {
 			return nil, err
 		}
@@ -222,77 +228,10 @@ func (n *Node) fitAll(number int, g *group.Group, known map[entry.ID]bool) (logs
 	return logs, nil
 }
 
-// fit makes a topic have what its log says, from oldest up to t.End, of which it is
-// known up to readable that it is committed: what is missing is set aside, to be
-// fetched from others.
-func (n *Node) fit(t *entry.Topic, oldest, readable int64) (*storage.Log, error) {
-	ctx := context.Background()
-	l := n.o.Store.ByID(t.ID)
-	if l != nil {
-		l.SetReadable(readable)
-	}
-	if l == nil {
-		var err error
-		if l, err = n.o.Store.CreateAs(t.Name, t.ID, oldest, t.Time); err != nil {
-			return nil, err
-		}
-		if t.End > oldest {
-			n.log.Error("the files of a topic are missing: they are fetched from other members", "topic", t.Name)
-		}
-	}
-	// A table that was not taken over had begun it beyond, or all that there is was
-	// trimmed.
-	if l.Begin() > t.End || l.Begin() < oldest && l.Next() <= oldest {
-		if err := l.Reset(ctx, oldest); err != nil {
-			return nil, err
-		}
-	}
-	if b := l.Begin(); b > oldest {
-		if err := l.Lost(ctx, oldest, b); err != nil {
-			return nil, err
-		}
-	}
-	if l.Next() > t.End {
-		if err := cutOff(ctx, l, t.End); err != nil {
-			return nil, err
-		}
-	}
-	if next := l.Next(); next < t.End {
-		if err := l.Lost(ctx, next, t.End); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-// cutOff cuts a topic off at an offset where a batch ends by the group's log. Where that
-// is inside of what is set aside, or where a takeover has left other bytes, no batch
-// ends there: what can't be read then goes as well, and what is before the offset is
-// noted as missing.
-func cutOff(ctx context.Context, l *storage.Log, offset int64) error {
-	at := offset
-	for _, r := range *l.Damaged() {
-		if r.From < offset && offset < r.To {
-			at = r.From
-		}
-	}
-	readable := l.Readable()
-	err := l.TruncateTo(ctx, at)
-	if errors.Is(err, storage.ErrNotFound) && at == offset && readable < offset {
-		at = max(readable, l.Begin())
-		err = l.TruncateTo(ctx, at)
-	}
-	if err != nil || at == offset {
-		return err
-	}
-	defer l.SetReadable(min(readable, offset)) // which is not taken back
-	return l.Lost(ctx, at, offset)
-}
-
 // removeUnknown removes the topics that no log names: those that were deleted, and
 // those that a table would have brought which was not taken over.
 func (n *Node) removeUnknown(known map[entry.ID]bool) error {
-	for _, l := range n.stored() {
+	for _, l := range n.topics.Stored() {
 		if known[l.ID()] {
 			continue
 		}
@@ -311,7 +250,7 @@ func (n *Node) removeUnknown(known map[entry.ID]bool) error {
 func (n *Node) nameTopics() error {
 	for i, cg := range n.core.groups {
 		for _, t := range cg.g.Topics() {
-			if l := n.topics.get(i, t.Number); !l.Named() {
+			if l := n.topics.Get(i, t.Number); !l.Named() {
 				if err := n.o.Store.TakeName(l); err != nil {
 					return err
 				}

@@ -170,8 +170,6 @@ func (t Topics) Counts() topic.Counts {
 // counts are kept for STATS and metrics.
 type counts struct {
 	disallowed, leaderChanges, elections, inDoubt, dropped atomic.Int64
-
-	refilled, fetched atomic.Int64 // bytes
 }
 
 func parseID(s string) (id entry.ID, ok bool) {

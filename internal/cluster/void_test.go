@@ -24,7 +24,7 @@ func TestVoidIsDurableFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	number := GroupOf("t", simGroups)
-	m.node.topics.set(number, 1, l)
+	m.node.topics.Put(number, 1, l)
 	wire := []byte(testkit.Batch("t", "void"))
 	run := &storage.Run{Data: wire, Extents: []batch.Extent{{Len: int64(len(wire)), Messages: 1}}, Roll: true}
 	if _, err := l.AppendRun(t.Context(), run); err != nil {
@@ -37,7 +37,7 @@ func TestVoidIsDurableFirst(t *testing.T) {
 	if err := d.log.File().Sync(); err != nil {
 		t.Fatal(err)
 	}
-	m.node.syncTogether([]*storage.Log{l}, nil)
+	m.node.topics.Sync([]*storage.Log{l}, nil)
 
 	cut := false
 	m.disk.OnOp(func(op vfstest.Op) {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/cluster"
+	"github.com/logd-dev/logd/internal/cluster/copies"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/grouplog"
 	"github.com/logd-dev/logd/internal/peernet"
@@ -254,7 +255,7 @@ func (m *Member) Stored(name string, end int64) []byte {
 			if err != nil {
 				return fmt.Sprintf("member %d at %d of %d: %v", m.ID, len(data), end, err)
 			}
-			if data, err = cluster.ReadViews(data, []cluster.View{v}); err != nil {
+			if data, err = copies.ReadViews(data, []cluster.View{v}); err != nil {
 				return err.Error()
 			}
 		}

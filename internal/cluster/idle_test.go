@@ -1,44 +1,11 @@
 package cluster
 
 import (
-	"errors"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/peer"
 )
-
-// TestServe: what is missing here is not said to be trimmed, and what is trimmed is.
-func TestServe(t *testing.T) {
-	s := newSim(t, 1, 1)
-	m := s.members[0]
-	var topics []topicFile
-	for len(topics) == 0 || topics[0].log.Readable() == 0 {
-		m.work(Actor(s.r.IntN(int(Actors))))
-		s.clients[s.r.IntN(len(s.clients))].step()
-		if s.r.IntN(20) == 0 {
-			m.node.Tick()
-		}
-		topics = m.node.topics.all()
-	}
-	l := topics[0].log
-	v, _, err := m.node.Serve(l.ID(), 0, l.Readable())
-	if err != nil || v.Len() != l.Readable() {
-		t.Fatalf("%v, %v", v, err)
-	}
-	v.Close()
-	end := l.Readable()
-	if err := l.Reset(t.Context(), end); err != nil { // as if the files were lost
-		t.Fatal(err)
-	}
-	if _, _, err := m.node.Serve(l.ID(), 0, end); !errors.Is(err, ErrNotHere) {
-		t.Errorf("what is missing: %v", err)
-	}
-	m.node.topics.trimmed(l.ID(), end)
-	var gone *peer.GoneError
-	if _, _, err := m.node.Serve(l.ID(), 0, end); !errors.As(err, &gone) || gone.Oldest != end {
-		t.Errorf("what is trimmed: %v", err)
-	}
-}
 
 // TestIdle: a tick wakes neither the fetcher nor the keeper as long as they have nothing
 // to do, and the fetcher again when it has.
@@ -66,7 +33,8 @@ func TestIdle(t *testing.T) {
 		t.Errorf("an idle tick wakes the fetcher %v, the keeper %v", fetcher, keeper)
 	}
 	n.keeper.soon()
-	n.fetcher.set(0, &takeJob{waits: true})
+	// Nobody has the bytes of this table: they are asked for again at each tick.
+	n.fetcher.TakeOver(0, &entry.Table{Topics: []entry.Topic{{Number: 1, ID: entry.ID{1}, Name: "t", End: 9}}}, nil)
 	if fetcher, keeper := tick(); !fetcher || !keeper {
 		t.Errorf("a tick wakes the fetcher %v, the keeper %v", fetcher, keeper)
 	}
