@@ -83,7 +83,7 @@ func build(dir string) error {
 		built.logd, built.cli = filepath.Join(from, "logd"), filepath.Join(from, "log-cli")
 		return prepare(dir)
 	}
-	cmd := exec.Command("go", "build", "-cover", "-coverpkg=github.com/logd-dev/logd/...", "-o", dir+"/", "./cmd/logd", "./cmd/log-cli")
+	cmd := exec.Command("go", "build", "-cover", "-coverpkg=github.com/logd-dev/logd/...", "-o", dir+"/", "./cmd/logd", "./cmd/log-cli", "./cmd/log-forwarder")
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
