@@ -261,7 +261,7 @@ func escaped(s []byte) int {
 		// to 128, and perhaps behind such a byte, by the borrow: never too few.
 		w := binary.LittleEndian.Uint64(s[i:])
 		quote, slash := w^'"'*ones, w^'\\'*ones
-		if (w-' '*ones|quote-ones|slash-ones)&^w&tops != 0 {
+		if ((w-' '*ones)|(quote-ones)|(slash-ones))&^w&tops != 0 {
 			break
 		}
 	}
