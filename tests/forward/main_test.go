@@ -111,7 +111,13 @@ func (p *process) log() string {
 // launch starts a program with no settings but those that are given.
 func launch(t *testing.T, program string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(filepath.Join(built, program), args...), done: make(chan struct{})}
+	return launchAt(t, filepath.Join(built, program), args...)
+}
+
+// launchAt is launch for a program at a path.
+func launchAt(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = p
