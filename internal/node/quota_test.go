@@ -63,6 +63,9 @@ func TestQuotas(t *testing.T) {
 		t.Errorf("received %d %q, Retry-After %d (%v)", resp.StatusCode, body, seconds, err)
 	}
 
+	testkit.Eventually(t, func() string { // a connection counts until its end is seen
+		return testkit.Unless(n.server.Load().Stats().Connections == 0, "the connection before is still there")
+	})
 	one, r := dial(t, n)
 	fmt.Fprint(one, login)
 	r.ReadString('\n')
