@@ -25,7 +25,9 @@ func TestCluster(t *testing.T) {
 	for range 3 {
 		addrs, peers, work = append(addrs, port(t)), append(peers, port(t)), append(work, t.TempDir())
 	}
-	out, err := exec.Command(filepath.Join(built, "logd"), "cluster", "init", "--workdir", work[0], "--node", "n0", "--host", addrs[0], "--peer-host", peers[0]).Output()
+	cmd := exec.Command(filepath.Join(built, "logd"), "cluster", "init", "--workdir", work[0], "--node", "n0", "--host", addrs[0], "--peer-host", peers[0])
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("init: %v", err)
 	}

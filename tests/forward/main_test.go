@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,6 +41,8 @@ const patience = 60 * time.Second
 var built string
 
 func TestMain(m *testing.M) {
+	// What starts the tests may ignore hangups, as nohup does; the programs must not.
+	signal.Notify(make(chan os.Signal, 1), hangup)
 	dir, err := os.MkdirTemp("", "logd-forward-")
 	if err == nil {
 		built = dir

@@ -210,7 +210,7 @@ func TestReload(t *testing.T) {
 			}
 			posted++
 		}
-		want := "reloaded"
+		want := "msg=reloaded"
 		switch i % 3 {
 		case 0:
 			write(good(i + 1))

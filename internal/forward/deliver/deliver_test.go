@@ -17,6 +17,7 @@ import (
 	"github.com/logd-dev/logd/internal/forward/feed"
 	"github.com/logd-dev/logd/internal/forward/ledger"
 	"github.com/logd-dev/logd/internal/forward/render"
+	"github.com/logd-dev/logd/internal/forward/spool"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 	"github.com/logd-dev/logd/logdtest"
@@ -622,5 +623,58 @@ func TestLedgerFull(t *testing.T) {
 	idle(t, d)
 	if got := stored(t, cfg.Client, "t"); len(got) != 2000 || got[1999] != "message 1999" {
 		t.Errorf("%d are stored", len(got))
+	}
+}
+
+// TestSpillOrder has lines come to the spool behind later ones of their file: after a
+// restart they go out in the order of the file, and the position is behind all of them.
+func TestSpillOrder(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	f := new(file)
+	for i := range 30 {
+		f.write(fmt.Sprint("line ", i))
+	}
+	lines := f.lines(0, 100)
+	book, _, err := ledger.Open(disk, 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := book.Found(feed.File{Input: "in", Path: "/f"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, _, err := spool.Open(disk, 64<<20, book.SpoolGone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range [][2]int{{10, 20}, {20, 30}, {0, 10}} {
+		var b logd.Batch
+		for _, l := range lines[part[0]:part[1]] {
+			b.Add(l.Body)
+		}
+		run := ledger.Run{Input: "in", Source: known.ID, From: lines[part[0]].From, To: lines[part[1]-1].To, Lines: 10, Format: "raw"}
+		if _, err := kept.Put(&spool.Head{Topic: "t", Messages: 10, Runs: []ledger.Run{run}}, b.Raw("t")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(kept.Close(), book.Close()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, s, disk)
+	d := begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	if files := d.Files("in"); files[0].Position != lines[29].To.At {
+		t.Errorf("the position is %d of %d", files[0].Position, lines[29].To.At)
+	}
+	idle(t, d)
+	got := stored(t, cfg.Client, "t")
+	for i, line := range got {
+		if line != fmt.Sprint("line ", i) {
+			t.Fatalf("line %d is %q", i, line)
+		}
+	}
+	if len(got) != 30 {
+		t.Errorf("%d lines are stored", len(got))
 	}
 }

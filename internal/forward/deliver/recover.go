@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,6 +79,8 @@ func (d *Delivery) resume() error {
 	records := d.spool.Live()
 	for _, r := range records {
 		live[r.Ref] = r
+	}
+	for _, r := range inOrder(records) {
 		// What is in the spool need not be read again. The source of what was put there
 		// out of turn is lost, and what is missing before it will show.
 		for _, run := range r.Runs {
@@ -136,7 +139,7 @@ func (d *Delivery) resume() error {
 		d.toMake = append(d.toMake, b)
 		queue(b)
 	}
-	for _, r := range records {
+	for _, r := range inOrder(records) {
 		if _, ok := live[r.Ref]; !ok {
 			continue
 		}
@@ -151,6 +154,41 @@ func (d *Delivery) resume() error {
 		queue(b)
 	}
 	return nil
+}
+
+// inOrder returns records so that those of one file stand in its order, in the places that
+// they have: what was offered of it first may have come to the spool last. See spill.
+func inOrder(records []spool.Record) []spool.Record {
+	places := map[int64][]int{}
+	first := func(r *spool.Record) (source, from int64) {
+		for _, run := range r.Runs {
+			if run.Source != 0 {
+				return run.Source, run.From.At
+			}
+		}
+		return 0, 0
+	}
+	for i := range records {
+		if source, _ := first(&records[i]); source != 0 {
+			places[source] = append(places[source], i)
+		}
+	}
+	sorted := slices.Clone(records)
+	for _, all := range places {
+		some := make([]spool.Record, len(all))
+		for k, i := range all {
+			some[k] = records[i]
+		}
+		slices.SortStableFunc(some, func(a, b spool.Record) int {
+			_, x := first(&a)
+			_, y := first(&b)
+			return cmp.Compare(x, y)
+		})
+		for k, i := range all {
+			sorted[i] = some[k]
+		}
+	}
+	return sorted
 }
 
 // Recover makes the batches again that earlier runs have sent from what can be read again,
