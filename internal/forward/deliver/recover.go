@@ -80,6 +80,19 @@ func (d *Delivery) resume() error {
 	for _, r := range records {
 		live[r.Ref] = r
 	}
+	for i, s := range unanswered {
+		// It came to the spool, and a kill came before the ledger was told.
+		k := slices.IndexFunc(records, func(r spool.Record) bool { return s.Spool == nil && r.Sent != nil && *r.Sent == s.Key })
+		if k < 0 {
+			continue
+		}
+		known := *s
+		known.Spool = &records[k].Ref
+		unanswered[i] = &known
+		if err := d.ledger.Sent(&known); err != nil {
+			return err
+		}
+	}
 	for _, r := range inOrder(records) {
 		// What is in the spool need not be read again. The source of what was put there
 		// out of turn is lost, and what is missing before it will show.

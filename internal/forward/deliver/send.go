@@ -70,13 +70,15 @@ func (l *lane) back(all ...*batch) {
 	defer l.mu.Unlock()
 	l.flying = slices.DeleteFunc(l.flying, func(b *batch) bool { return slices.Contains(all, b) })
 	l.queue = append(slices.Clone(all), l.queue...)
+	for _, b := range all {
+		if b.spill {
+			l.toSpool(b)
+		}
+	}
 }
 
 // send sends what can be sent.
 func (l *lane) send() {
-	if l.d.spool != nil {
-		l.spillQueued()
-	}
 	for len(l.flight) < l.d.cfg.InFlight && !time.Now().Before(l.retry) && l.d.life.Err() == nil {
 		b := l.take()
 		if b == nil {

@@ -25,7 +25,14 @@ func (l *lane) writeSpool() bool {
 		b := l.queue[i]
 		l.mu.Unlock()
 		if !l.spoolOne(b) {
+			l.mu.Lock()
+			b.spooling = !b.spill // it can still be sent without
+			l.mu.Unlock()
+			poke(l.wake)
 			return false
+		}
+		if b.sent && l.d.ledger != nil { // a restart finds it in the spool
+			l.d.fail(l.d.ledger.Sent(b.sentRecord(b.b.Raw(l.topic), nil)))
 		}
 		l.mu.Lock()
 		if len(b.waiters) > 0 {
@@ -99,34 +106,27 @@ func (l *lane) spill(s *source) {
 	if b := l.open[replayed]; b != nil && has(b) {
 		l.closeBatch(replayed)
 	}
-	for _, b := range slices.Concat(l.flying, l.queue) {
-		if has(b) && (b.rec == segment.Ref{}) {
-			b.spill = true
+	for _, b := range l.flying { // once it is back, if it comes back
+		b.spill = b.spill || has(b)
+	}
+	for _, b := range l.queue {
+		if b.spill = b.spill || has(b); b.spill {
+			l.toSpool(b)
 		}
 	}
-	poke(l.wake)
 }
 
-// spillQueued writes to the spool what is to go there of what can soon not be read again.
-func (l *lane) spillQueued() {
-	l.mu.Lock()
-	var all []*batch
-	for _, b := range l.queue {
-		if b.spill && !b.making && (b.rec == segment.Ref{}) && b.stored == nil {
-			all = append(all, b)
-		}
+// toSpool has a batch of the queue, which could be read again, go to the spool before it is
+// sent: in the order of the queue, so that it is the order after a restart, too. l.mu is
+// held.
+func (l *lane) toSpool(b *batch) {
+	if b.spooling || b.making || b.stored != nil || b.rec != (segment.Ref{}) || l.d.spool == nil {
+		return
 	}
-	l.mu.Unlock()
-	for _, b := range all {
-		if b.reserved = spoolCost(int(b.messages), b.bytes); !l.d.spool.Reserve(l.topic, b.reserved) {
-			b.reserved = 0
-			return
-		}
-		if !l.spoolOne(b) {
-			return
-		}
-		if b.sent && l.d.ledger != nil { // a restart finds it in the spool
-			l.d.fail(l.d.ledger.Sent(b.sentRecord(b.b.Raw(l.topic), nil)))
-		}
+	n := spoolCost(int(b.messages), b.bytes)
+	if !l.d.spool.Reserve(l.topic, n) {
+		return // it is asked again
 	}
+	b.reserved, b.spooling = n, true
+	poke(l.d.toSpool)
 }

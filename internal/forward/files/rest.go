@@ -242,12 +242,17 @@ func (in *input) rotatedAway(t *tail, now time.Time) bool {
 // finish ends the reading of a file all of which was read.
 func (in *input) finish(t *tail) bool {
 	t.finishing = false
+	if !t.unlinked.IsZero() {
+		// What is neither stored nor safe in the spool, only the descriptor has.
+		if in.spill(t); t.r.Position().At < t.read {
+			return false
+		}
+	}
 	t.done = true
 	if !t.turned.IsZero() {
 		in.m.tell.say(10*time.Second, slog.LevelInfo, place(&t.file), "file is read to its end", slog.String("input", in.name))
 	}
 	if !t.unlinked.IsZero() {
-		in.spill(t)
 		in.forget(t)
 		return true
 	}
