@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -115,7 +116,8 @@ func TestLoopbackEnds(t *testing.T) {
 		_, err := nc.Read(make([]byte, 1)) // which nobody sends
 		return err
 	}
-	if err := loopback(ctx, read, read); !errors.Is(err, os.ErrDeadlineExceeded) {
+	// The side that ends first closes, so the other one may see that.
+	if err := loopback(ctx, read, read); !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.EOF) {
 		t.Errorf("error %v, want a deadline", err)
 	}
 }
