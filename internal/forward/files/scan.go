@@ -226,21 +226,12 @@ func (in *input) sized(t *tail, size int64) {
 	if !in.open(t) || !t.resumed && in.resume(t) != nil {
 		return
 	}
-	ok, err := t.begins()
-	if ok {
-		ok, err = identity.Holds(t.f, t.check)
-	}
+	// What was seen by the caller may be late: a chunk was read since.
+	size, ok, err := t.measure(t.f)
 	if err != nil {
 		in.fail(t, err)
 		return
 	}
-	// What the look before has seen may be late: a chunk was read since.
-	fi, err := t.f.Stat()
-	if err != nil {
-		in.fail(t, err)
-		return
-	}
-	size = fi.Size()
 	t.stat = size
 	switch {
 	case !ok || size < t.split.At:

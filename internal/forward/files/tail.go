@@ -327,13 +327,40 @@ func (in *input) hurry() {
 	poke(in.wake)
 }
 
-// begins reports whether an open file begins as it is known to. Where it stands further
-// than that, its anchor says enough.
-func (t *tail) begins() (bool, error) {
+// content is what an open file holds.
+type content interface {
+	io.ReaderAt
+	Stat() (os.FileInfo, error)
+}
+
+// measure returns the size of a file, and whether it is that of what is known of it. The
+// size comes first: what is still there afterwards was there when the size was taken. The
+// other way round, a file that is written anew in between has its size taken for growth.
+func (t *tail) measure(f content) (size int64, same bool, err error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, false, err
+	}
+	same, err = t.holds(f)
+	return fi.Size(), same, err
+}
+
+// holds reports whether a file has what is known of it at its start and where reading
+// stands.
+func (t *tail) holds(f io.ReaderAt) (bool, error) {
+	if ok, err := t.begins(f); !ok {
+		return false, err
+	}
+	return identity.Holds(f, t.check)
+}
+
+// begins reports whether a file begins as it is known to. Where it stands further than
+// that, its anchor says enough.
+func (t *tail) begins(f io.ReaderAt) (bool, error) {
 	if t.split.At >= identity.PrefixMost || t.file.PrefixLen == 0 {
 		return true, nil
 	}
-	return identity.Begins(t.f, &t.file)
+	return identity.Begins(f, &t.file)
 }
 
 // extend takes more of a file's beginning for its prefix, once there is more. The anchor

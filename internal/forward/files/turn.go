@@ -78,7 +78,7 @@ func (in *input) chunk(t *tail) int {
 	begins := false
 	if err == nil || err == io.EOF {
 		var failed error
-		if begins, failed = t.begins(); failed != nil {
+		if begins, failed = t.begins(t.f); failed != nil {
 			err = failed
 		}
 	}
@@ -140,6 +140,9 @@ func (in *input) peek(t *tail) bool {
 	n, err := t.f.ReadAt(in.buf[:readBytes], t.split.At+int64(t.split.Seen))
 	if err != io.EOF || t.split.Seen+n >= t.split.Window() || bytes.IndexByte(in.buf[:n], '\n') >= 0 {
 		return false
+	}
+	if ok, err := t.holds(t.f); !ok || err != nil {
+		return false // reading finds out what it is
 	}
 	t.split.Seen += n
 	t.grew(t.split.At+int64(t.split.Seen), time.Now())
