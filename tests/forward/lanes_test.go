@@ -125,7 +125,7 @@ func TestLanes(t *testing.T) {
 	}
 	ratio := slices.Min(alone).Seconds() / slices.Min(beside).Seconds()
 	t.Logf("alone %v, beside %v: %.2f of the speed", alone, beside, ratio)
-	if ratio < 0.2 { // 0.8 where nothing else runs; one that waits for another is at a tenth
+	if ratio < 0.5 { // 0.8 where nothing else runs; one that waits for another is at a tenth
 		t.Errorf("eight lanes have %.2f of the speed that they have alone", ratio)
 	}
 }

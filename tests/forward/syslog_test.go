@@ -129,7 +129,7 @@ func TestFlood(t *testing.T) {
 		t.Errorf("%d are stored, %d dropped", stored, lost)
 	}
 	t.Logf("%d stored, %d dropped; the longest call took %v", stored, lost, longest)
-	if longest > 5*time.Second { // the machine may be busy: 10 ms where it is not
+	if longest > time.Second { // the machine may be busy: 10 ms where it is not
 		t.Errorf("a call took %v", longest)
 	}
 	if code, _, _ := s.audit(); code != 4 {
