@@ -35,6 +35,7 @@ type batch struct {
 	spill    bool // it should go there, since its source is about to be lost
 	rec      segment.Ref
 	place    []segment.Ref // of a part: see spool.Head
+	instead  *replaced     // what it takes the place of once it is in the spool
 	put      int64         // how many records the spool had then
 	safe     bool
 	waiters  []*waiter
@@ -48,9 +49,16 @@ type batch struct {
 	crc      uint32     // of what was sent by an earlier run
 	damaged  int        // how often it arrived damaged
 	sends    int        // how often it was sent
-	raw      int64      // length, with envelope
 	pending  logd.Pending
 	stored   *ledger.Stored // the answer, if the ledger had no room for it
+}
+
+// replaced is a batch in the spool that others take the place of. It is under the spoolMu
+// of their lane.
+type replaced struct {
+	rec  segment.Ref
+	key  ledger.Key
+	left int // of the others, how many are not in the spool
 }
 
 // waiter waits until messages are safe.

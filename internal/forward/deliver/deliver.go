@@ -139,9 +139,17 @@ type Delivery struct {
 	olds     map[int64][]*old // that have messages of a source
 	toMake   []*batch         // batches of earlier runs that have to be made again
 	rooms    []chan struct{}
-	room     chan struct{} // closed when there may be room
-	holes    map[ledger.TotalKey]map[feed.Kind]*ledger.Hole
+	room     chan struct{}            // closed when there may be room
+	holes    map[holeKey]*ledger.Hole // that are not written down
+	gone     []int64                  // sources that the ledger is to forget
 	deadN    int64
+}
+
+// holeKey is what holes have in common that are written down as one.
+type holeKey struct {
+	ledger.TotalKey
+	kind feed.Kind
+	from int64 // of what was never read: each range by itself
 }
 
 // old is what a batch of an earlier run has of a source.
@@ -158,7 +166,7 @@ func New(cfg Config) (*Delivery, error) {
 		toSpool: make(chan struct{}, 1), toSync: make(chan struct{}, 1),
 		inputs: map[string]Input{}, counters: map[string]*Counters{}, lanes: map[string]*lane{}, refused: map[string]bool{},
 		sources: map[int64]*source{}, olds: map[int64][]*old{}, room: make(chan struct{}),
-		holes: map[ledger.TotalKey]map[feed.Kind]*ledger.Hole{},
+		holes: map[holeKey]*ledger.Hole{},
 	}
 	d.client.Store(cfg.Client)
 	d.memory.Store(cfg.Memory)
@@ -275,9 +283,18 @@ func (d *Delivery) MaxBatch() int64 {
 // lane returns the lane of a topic. Of a topic that a template has made, the lane may be
 // that of the fallback.
 func (d *Delivery) lane(topic string, made bool) *lane {
+	l, fresh := d.laneOf(topic, made)
+	if fresh && d.ledger != nil {
+		d.fail(d.ledger.TopicMade(topic))
+	}
+	return l
+}
+
+// laneOf is lane, and tells whether a template has made the topic just now.
+func (d *Delivery) laneOf(topic string, made bool) (l *lane, fresh bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.lanes[topic]
+	l = d.lanes[topic]
 	if made && topic != d.cfg.Fallback && (d.refused[topic] || l == nil && d.made >= d.cfg.MaxTopics) {
 		if !d.refused[topic] {
 			if len(d.refused) < 10*d.cfg.MaxTopics+100 { // else it may be logged again
@@ -289,16 +306,13 @@ func (d *Delivery) lane(topic string, made bool) *lane {
 		l = d.lanes[topic]
 	}
 	if l == nil {
-		l = d.begin(topic)
+		l, fresh = d.begin(topic), made
 		if made {
 			l.made = true
 			d.made++
-			if d.ledger != nil {
-				d.fail(d.ledger.TopicMade(topic))
-			}
 		}
 	}
-	return l
+	return l, fresh
 }
 
 // begin begins a lane. d.mu is held.
@@ -355,13 +369,13 @@ func (d *Delivery) hole(input string, source int64, h feed.Hole) {
 	d.Counters(input).hole(&h)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := ledger.TotalKey{Input: input, Source: source, Topic: h.Topic}
-	if d.holes[k] == nil {
-		d.holes[k] = map[feed.Kind]*ledger.Hole{}
+	k := holeKey{ledger.TotalKey{Input: input, Source: source, Topic: h.Topic}, h.Kind, 0}
+	if !h.Kind.Taken() {
+		k.from = h.From
 	}
-	sum := d.holes[k][h.Kind]
+	sum := d.holes[k]
 	if sum == nil {
-		d.holes[k][h.Kind] = &ledger.Hole{Hole: h, Input: input, Source: source, Time: time.Now().UnixNano()}
+		d.holes[k] = &ledger.Hole{Hole: h, Input: input, Source: source, Time: time.Now().UnixNano()}
 		return
 	}
 	sum.Bytes += h.Bytes
@@ -374,19 +388,30 @@ func (d *Delivery) hole(input string, source int64, h feed.Hole) {
 	sum.From, sum.To, sum.Cause = min(sum.From, h.From), max(sum.To, h.To), h.Cause
 }
 
-// writeHoles writes down the holes that were counted.
-func (d *Delivery) writeHoles() {
+// forget has the ledger forget a source within a second.
+func (d *Delivery) forget(source int64) {
+	if d.ledger == nil {
+		return
+	}
 	d.mu.Lock()
-	holes := d.holes
-	d.holes = map[ledger.TotalKey]map[feed.Kind]*ledger.Hole{}
+	defer d.mu.Unlock()
+	d.gone = append(d.gone, source)
+}
+
+// writeDown writes down the holes that were counted, and what is to be forgotten.
+func (d *Delivery) writeDown() {
+	d.mu.Lock()
+	holes, gone := d.holes, d.gone
+	d.holes, d.gone = map[holeKey]*ledger.Hole{}, nil
 	d.mu.Unlock()
-	for _, kinds := range holes {
-		for _, h := range kinds {
-			d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
-			if d.ledger != nil {
-				d.fail(d.ledger.Hole(h))
-			}
+	for _, h := range holes {
+		d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
+		if d.ledger != nil {
+			d.fail(d.ledger.Hole(h))
 		}
+	}
+	for _, source := range gone {
+		d.fail(d.ledger.Gone(source))
 	}
 }
 
@@ -396,6 +421,7 @@ func (d *Delivery) spoolAll() {
 		return
 	}
 	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
 	for {
 		again := false
 		for _, l := range d.allLanes() {
@@ -441,7 +467,7 @@ func (d *Delivery) syncAll() {
 		case <-every.C:
 			d.syncSpool()
 		case <-second.C:
-			d.writeHoles()
+			d.writeDown()
 			if d.ledger != nil {
 				d.fail(d.ledger.Sync())
 			}
@@ -469,7 +495,7 @@ func (d *Delivery) syncSpool() {
 // Sync makes durable all that was taken, if there is a state folder: what is in open
 // batches goes to the spool, as far as it can't be read again.
 func (d *Delivery) Sync() error {
-	d.writeHoles()
+	d.writeDown()
 	if d.spool == nil {
 		return nil
 	}

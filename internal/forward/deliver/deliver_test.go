@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/logd-dev/logd/internal/forward/ledger"
 	"github.com/logd-dev/logd/internal/forward/render"
 	"github.com/logd-dev/logd/internal/forward/spool"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 	"github.com/logd-dev/logd/logdtest"
@@ -62,15 +64,10 @@ func input(t testing.TB, name, topic string) Input {
 
 func idle(t *testing.T, d *Delivery) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	testkit.Eventually(t, func() string {
 		n, _, _ := d.Waiting()
-		if n == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d messages wait; lanes: %+v", n, d.Lanes())
-		}
-	}
+		return testkit.Unless(n == 0, fmt.Sprintf("%d messages wait; lanes: %+v", n, d.Lanes()))
+	})
 }
 
 // stored returns the messages of a topic.
@@ -401,14 +398,10 @@ func TestRefused(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if len(stored(t, cfg.Client, "good")) == 3 && len(stored(t, cfg.Client, "other")) == 3 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%v, %v, %+v", stored(t, cfg.Client, "good"), stored(t, cfg.Client, "other"), d.Lanes())
-		}
-	}
+	testkit.Eventually(t, func() string {
+		good, other := len(stored(t, cfg.Client, "good")), len(stored(t, cfg.Client, "other"))
+		return testkit.Unless(good == 3 && other == 3, fmt.Sprintf("%d are stored in good, %d in other, %+v", good, other, d.Lanes()))
+	})
 	for _, l := range d.Lanes() {
 		if want := map[string]string{"bad": "refused", "app-x": "refused"}[l.Topic]; want != "" && l.State != want {
 			t.Errorf("%+v", l)
@@ -565,9 +558,7 @@ func TestSpill(t *testing.T) {
 	if n := src.Offer(all[:50], anchor); n != 50 {
 		t.Fatalf("%d offered", n)
 	}
-	for end := time.Now().Add(10 * time.Second); len(stored(t, cfg.Client, "t")) < 50 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, func() string { return testkit.Unless(len(stored(t, cfg.Client, "t")) == 50, "not all is stored") })
 	s.Stop()
 	if n := src.Offer(all[50:150], anchor); n != 100 {
 		t.Fatalf("%d offered", n)
@@ -575,11 +566,9 @@ func TestSpill(t *testing.T) {
 	for n := 150; n < len(all); {
 		n += src.Spill(all[n:], anchor)
 	}
-	for end := time.Now().Add(10 * time.Second); src.Position() != all[len(all)-1].To; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the position is %v of %v", src.Position(), all[len(all)-1].To)
-		}
-	}
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(src.Position() == all[len(all)-1].To, fmt.Sprintf("the position is %v of %v", src.Position(), all[len(all)-1].To))
+	})
 	image := killed(disk)
 	d.Close()
 	s.Restart()
@@ -676,5 +665,80 @@ func TestSpillOrder(t *testing.T) {
 	}
 	if len(got) != 30 {
 		t.Errorf("%d lines are stored", len(got))
+	}
+}
+
+// TestSplitFull says that the halves of a batch that find no room in the spool take its
+// place once there is some: nothing is stored twice after a restart.
+func TestSplitFull(t *testing.T) {
+	s := logdtest.Start(t)
+	disk := vfstest.New()
+	cfg := config(t, s, disk)
+	cfg.BatchSize, cfg.BatchAge = 1<<20, time.Hour
+	d := begin(t, cfg, input(t, "in", "t"))
+	s.Stop()
+	var all []feed.Message
+	for i := range 20 {
+		all = append(all, feed.Message{Body: bytes.Repeat([]byte{byte('a' + i)}, 5000)})
+	}
+	if err := d.Live("in", "").Put(t.Context(), all, feed.Block, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Sync(); err != nil { // the whole of it is in the spool
+		t.Fatal(err)
+	}
+	disk.SetSpace(disk.Used())
+	s.Restart()
+	testkit.Eventually(t, func() string {
+		l := d.Lanes()[0]
+		return testkit.Unless(strings.Contains(l.Why, "no room"), fmt.Sprintf("the disk is not full: %+v", l))
+	})
+	disk.SetSpace(1 << 40)
+	idle(t, d)
+	image := killed(disk)
+	d.Close()
+	cfg = config(t, s, image)
+	d = begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	idle(t, d)
+	got := stored(t, cfg.Client, "t")
+	for i, m := range got {
+		if i >= len(all) || m != string(all[i].Body) {
+			t.Fatalf("message %d is %.3q", i, m)
+		}
+	}
+	if len(got) != len(all) {
+		t.Errorf("%d are stored of %d", len(got), len(all))
+	}
+}
+
+// TestGroups has messages of several topics come at once: those of each stay in order, and
+// what was given is not changed.
+func TestGroups(t *testing.T) {
+	d := begin(t, config(t, logdtest.Start(t), nil))
+	defer d.Close()
+	l := &live{d, "in"}
+	in := input(t, "in", "x-{app}")
+	var all []feed.Message
+	for _, app := range []string{"a", "a", "b", "a", "c", "b"} {
+		all = append(all, feed.Message{Body: fmt.Append(nil, app, len(all)), App: app})
+	}
+	all = append(all, feed.Message{Body: []byte("z6"), Topic: "asked"})
+	before := slices.Clone(all)
+	got := ""
+	for _, g := range l.groups(&in, all[:7:8]) {
+		got += g.topic
+		for _, m := range g.messages {
+			got += " " + string(m.Body)
+		}
+		got += fmt.Sprintf(" (%d); ", g.bytes)
+	}
+	if want := "x-a a0 a1 a3 (6); x-b b2 b5 (4); x-c c4 (2); asked z6 (2); "; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	for i := range all {
+		if string(all[i].Body) != string(before[i].Body) || all[i].App != before[i].App {
+			t.Errorf("message %d was changed", i)
+		}
 	}
 }

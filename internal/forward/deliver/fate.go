@@ -145,9 +145,7 @@ func (l *lane) halve(err error, again []*batch) {
 	l.mu.Unlock()
 	switch {
 	case b.rec != segment.Ref{}:
-		if l.writeSpool() { // else they wait for room
-			l.replaced(b)
-		}
+		poke(l.d.toSpool)
 	case l.d.ledger != nil:
 		// Both are known before one is sent: else a restart would take the lines of the
 		// other for sent.
@@ -163,12 +161,6 @@ func (l *lane) halve(err error, again []*batch) {
 			l.later(err)
 		}
 	}
-}
-
-// replaced says that others have the messages of a batch in the spool.
-func (l *lane) replaced(b *batch) {
-	l.d.fail(l.d.ledger.Replaced(b.rec, b.key))
-	l.d.fail(l.d.spool.Done(b.rec))
 }
 
 // split returns two batches with the messages of one.
@@ -229,6 +221,10 @@ func (b *batch) split() (first, second *batch) {
 		halves[1].bytes += r.Bytes
 	}
 	first, second = halves[0], halves[1]
+	if b.rec != (segment.Ref{}) {
+		first.instead = &replaced{b.rec, b.key, 2}
+		second.instead = first.instead
+	}
 	first.cost = b.cost / 2
 	second.cost = b.cost - first.cost
 	b.cost = 0
@@ -264,11 +260,12 @@ func (l *lane) divert(err error, again []*batch) {
 		b := l.queue[0]
 		l.mu.Unlock()
 		if b.making {
-			time.Sleep(10 * time.Millisecond)
-			if d.life.Err() != nil {
+			select {
+			case <-l.wake: // also once it is made
+				continue
+			case <-d.life.Done():
 				return
 			}
-			continue
 		}
 		if !l.load(b) {
 			continue
@@ -279,13 +276,12 @@ func (l *lane) divert(err error, again []*batch) {
 		if moved.windowed {
 			to.lines += moved.cost
 		}
+		if b.rec != (segment.Ref{}) {
+			moved.instead = &replaced{b.rec, b.key, 1}
+		}
 		to.queue = append(to.queue, moved)
 		to.mu.Unlock()
-		if b.rec != (segment.Ref{}) {
-			if to.spoolOne(moved) {
-				l.replaced(b)
-			}
-		}
+		poke(d.toSpool)
 		poke(to.wake)
 	}
 	l.enter("refused", err.Error())

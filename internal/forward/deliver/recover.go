@@ -131,7 +131,7 @@ func (d *Delivery) resume() error {
 	for _, s := range unanswered {
 		b := &batch{
 			lane: lane(s.Topic), runs: s.Runs, marks: make([]*mark, len(s.Runs)), skip: s.Skip, messages: s.Messages, taken: time.Unix(0, s.Time),
-			key: s.Key, sent: true, numbered: s.Numbered, doubt: true, early: true, raw: s.Size, crc: s.CRC,
+			key: s.Key, sent: true, numbered: s.Numbered, doubt: true, early: true, crc: s.CRC,
 		}
 		for _, r := range s.Runs {
 			b.bytes += r.Bytes
@@ -236,7 +236,7 @@ func (d *Delivery) remake(b *batch) error {
 	topic := b.key.Topic
 	skip, left := b.skip, b.messages
 	var out logd.Batch
-	var scratch []byte
+	var scratch, name []byte
 	for _, r := range b.runs {
 		d.mu.Lock()
 		src := d.sources[r.Source]
@@ -255,7 +255,8 @@ func (d *Delivery) remake(b *batch) error {
 		err := src.replay.Replay(d.life, r.How, r.From, r.To, func(line *feed.Line) error {
 			wanted := ""
 			if in.Topic != nil {
-				wanted = src.topicOf(&in, &line.Message, r.Path, wild)
+				name = src.topicOf(name[:0], &in, &line.Message, r.Path, wild)
+				wanted = string(name)
 			}
 			switch {
 			case wanted == topic:

@@ -189,7 +189,6 @@ func (l *lane) note(b *batch) error {
 		return err
 	}
 	raw := b.b.Raw(l.topic)
-	b.raw = int64(len(raw))
 	if l.d.ledger != nil {
 		if err := l.d.ledger.Sent(b.sentRecord(raw, was)); err != nil {
 			if b.key = (ledger.Key{}); was != nil {

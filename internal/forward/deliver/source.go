@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
@@ -102,9 +101,12 @@ func (s *source) offer(lines []feed.Line, anchor func(feed.Position) feed.Anchor
 		to := topic
 		run := len(lines) - n // lines of one topic
 		if topic == "" {
-			to = s.topicOf(&in, &lines[n].Message, path, wild)
-			for run = 1; n+run < len(lines) && s.topicOf(&in, &lines[n+run].Message, path, wild) == to; {
-				run++
+			name := s.topicOf(nil, &in, &lines[n].Message, path, wild)
+			to = string(name)
+			for run = 1; n+run < len(lines); run++ {
+				if name = s.topicOf(name[:0], &in, &lines[n+run].Message, path, wild); string(name) != to {
+					break
+				}
 			}
 		}
 		if done := s.skip(to, lines[n:n+run]); done > 0 {
@@ -124,10 +126,11 @@ func (s *source) offer(lines []feed.Line, anchor func(feed.Position) feed.Anchor
 	return n
 }
 
-func (s *source) topicOf(in *Input, m *feed.Message, path string, wild []string) string {
-	return string(in.Topic.Topic(nil, &render.Vars{
+// topicOf appends the topic of a line to dst.
+func (s *source) topicOf(dst []byte, in *Input, m *feed.Message, path string, wild []string) []byte {
+	return in.Topic.Topic(dst, &render.Vars{
 		Wild: wild, Path: path, App: m.App, Unit: m.Unit, Facility: m.Facility, Severity: m.Severity, Host: s.d.cfg.Host,
-	}))
+	})
 }
 
 // skip returns how many of the lines, from the first one on, an earlier run has sent.
@@ -204,7 +207,7 @@ func (s *source) move() (p ledger.Pos, ok bool) {
 		s.file.Position = p.Position.At
 	}
 	if s.forget && len(s.marks) == 0 {
-		go s.gone()
+		s.d.forget(s.id)
 		s.forget = false
 	}
 	return p, ok
@@ -218,17 +221,22 @@ func (s *source) Hole(h feed.Hole) {
 		s.mu.Unlock()
 	}
 	s.d.hole(s.input, s.id, h)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h.To <= s.read.At {
-		return
-	}
-	m := &mark{src: s, from: s.read, to: feed.Position{At: h.To}}
-	s.read = m.to
-	s.marks = append(s.marks, m)
-	if p, ok := s.move(); ok && s.d.ledger != nil {
+	if p, ok := s.pass(h.To); ok && s.d.ledger != nil {
 		s.d.fail(s.d.ledger.Moved(p))
 	}
+}
+
+// pass has reading go on behind a hole.
+func (s *source) pass(to int64) (p ledger.Pos, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to <= s.read.At {
+		return p, false
+	}
+	m := &mark{src: s, from: s.read, to: feed.Position{At: to}}
+	s.read = m.to
+	s.marks = append(s.marks, m)
+	return s.move()
 }
 
 // Seen implements feed.Replayed.
@@ -240,17 +248,9 @@ func (s *source) Seen(f feed.File) {
 	}
 	same := f.Path == s.file.Path && f.Device == s.file.Device && f.Inode == s.file.Inode && f.PrefixLen == s.file.PrefixLen &&
 		f.Prefix == s.file.Prefix && f.Size == s.file.Size && f.Seen == s.file.Seen && f.How == s.file.How && slices.Equal(f.Wild, s.file.Wild)
-	path := s.file.Path
 	s.file = f
-	in := s.in
 	s.mu.Unlock()
-	if same {
-		return
-	}
-	if path != f.Path && !strings.Contains(in.Topic.String(), "{") {
-		s.set(in, s.d.cfg.Host)
-	}
-	if s.d.ledger != nil {
+	if !same && s.d.ledger != nil {
 		_, err := s.d.ledger.Found(f, false)
 		s.d.fail(err)
 	}
@@ -271,19 +271,11 @@ func (s *source) Close() {
 // Forget implements feed.Replayed.
 func (s *source) Forget() {
 	s.mu.Lock()
-	now := len(s.marks) == 0
-	s.forget = !now
+	if s.forget = len(s.marks) > 0; !s.forget {
+		s.d.forget(s.id)
+	}
 	s.mu.Unlock()
-	if now {
-		s.gone()
-	}
 	s.Close()
-}
-
-func (s *source) gone() {
-	if s.d.ledger != nil {
-		s.d.fail(s.d.ledger.Gone(s.id))
-	}
 }
 
 // Files implements feed.Sink.
@@ -460,25 +452,32 @@ type group struct {
 // groups has the messages by topic, in the order in which they came.
 func (s *live) groups(in *Input, messages []feed.Message) (all []group) {
 	constant := in.Topic.Constant()
+	var name []byte
 	for i := range messages {
 		m := &messages[i]
-		topic, made := m.Topic, false
-		if topic == "" && constant {
-			topic = in.Topic.String()
-		} else if topic == "" {
+		made := false
+		switch {
+		case m.Topic != "":
+			name = append(name[:0], m.Topic...)
+		case constant:
+			name = append(name[:0], in.Topic.String()...)
+		default:
 			made = true
-			topic = string(in.Topic.Topic(nil, &render.Vars{App: m.App, Unit: m.Unit, Facility: m.Facility, Severity: m.Severity, Host: s.d.cfg.Host}))
+			name = in.Topic.Topic(name[:0], &render.Vars{App: m.App, Unit: m.Unit, Facility: m.Facility, Severity: m.Severity, Host: s.d.cfg.Host})
 		}
-		j := slices.IndexFunc(all, func(g group) bool { return g.topic == topic })
+		j := slices.IndexFunc(all, func(g group) bool { return g.topic == string(name) })
 		if j < 0 {
+			if len(all) == 1 { // what it has is the caller's, and so is what stands behind
+				all[0].messages = slices.Clone(all[0].messages)
+			}
 			j = len(all)
-			all = append(all, group{topic: topic, made: made})
+			all = append(all, group{topic: string(name), made: made})
 		}
 		g := &all[j]
-		if len(all) == 1 && len(g.messages) == i { // as good as always
+		if len(all) == 1 { // as good as always
 			g.messages = messages[:i+1]
 		} else {
-			g.messages = append(g.messages[:len(g.messages):len(g.messages)], *m)
+			g.messages = append(g.messages, *m)
 		}
 		g.bytes += int64(len(m.Body))
 	}

@@ -31,9 +31,6 @@ func (l *lane) writeSpool() bool {
 			poke(l.wake)
 			return false
 		}
-		if b.sent && l.d.ledger != nil { // a restart finds it in the spool
-			l.d.fail(l.d.ledger.Sent(b.sentRecord(b.b.Raw(l.topic), nil)))
-		}
 		l.mu.Lock()
 		if len(b.waiters) > 0 {
 			poke(l.d.toSync)
@@ -50,7 +47,7 @@ func (l *lane) writeSpool() bool {
 	}
 }
 
-// spoolOne writes a batch to the spool. Nobody else touches it meanwhile.
+// spoolOne writes a batch to the spool. Nobody else touches it meanwhile; l.spoolMu is held.
 func (l *lane) spoolOne(b *batch) bool {
 	h := &spool.Head{Topic: l.topic, Messages: b.messages, Time: b.taken.UnixNano(), Runs: b.runs, Place: b.place}
 	if b.sent {
@@ -69,9 +66,22 @@ func (l *lane) spoolOne(b *batch) bool {
 		l.mu.Unlock()
 		return false
 	}
+	if b.sent { // a restart finds it in the spool
+		sent := b.sentRecord(raw, nil)
+		sent.Spool = &r.Ref
+		l.d.fail(l.d.ledger.Sent(sent))
+	}
 	l.mu.Lock()
 	b.rec, b.put = r.Ref, l.d.spool.Written()
-	l.mu.Unlock()
+	instead := b.instead
+	b.instead = nil
+	l.mu.Unlock() // from here on it may be sent
+	if instead != nil {
+		if instead.left--; instead.left == 0 {
+			l.d.fail(l.d.ledger.Replaced(instead.rec, instead.key))
+			l.d.fail(l.d.spool.Done(instead.rec))
+		}
+	}
 	return true
 }
 

@@ -201,12 +201,17 @@ func (s *State) Unanswered() (all []*Sent) {
 	return all
 }
 
-// total returns what is counted of a source's messages to a topic.
+// total returns what is counted of a source's messages to a topic. What is told of a source
+// that was forgotten counts with its input.
 func (s *State) total(k TotalKey) *Total {
+	src := s.Sources[k.Source]
+	if src == nil {
+		k.Source = 0
+	}
 	t := s.Totals[k]
 	if t == nil {
 		t = new(Total)
-		if src := s.Sources[k.Source]; src != nil {
+		if src != nil {
 			t.Path = src.Path
 		}
 		s.Totals[k] = t

@@ -235,7 +235,11 @@ func (l *Log) check(s Info, last bool) ([]Damage, error) {
 // keep writes damaged bytes to the folder for them.
 func (l *Log) keep(number uint64, d Damage, data []byte) (name string, known bool, err error) {
 	folder := path.Join(l.dir, aside)
-	if err := l.fsys.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = l.fsys.Mkdir(folder, 0o700)
+	if err == nil {
+		err = l.fsys.SyncDir(l.dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", false, err
 	}
 	base := fmt.Sprintf("%020d-%d-%d-%08x", number, d.At, d.Bytes, crc32.Checksum(data, castagnoli))
@@ -396,7 +400,7 @@ func (l *Log) Read(at Ref, dst []byte) (kind uint32, content []byte, err error) 
 		return 0, dst, fmt.Errorf("%s: %w: %w", l.name(at.Segment), ErrNoRecord, err)
 	}
 	kind, n, ok := l.head16(at.Segment, at.At, head[:])
-	if !ok {
+	if st, err := f.Stat(); err != nil || !ok || n > st.Size()-at.At-headLen {
 		return 0, dst, fmt.Errorf("%s: at %d %w", l.name(at.Segment), at.At, ErrNoRecord)
 	}
 	was := len(dst)
