@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -19,10 +20,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/forward/deliver"
-	"github.com/logd-dev/logd/internal/forward/dial"
 	"github.com/logd-dev/logd/internal/forward/files"
 	"github.com/logd-dev/logd/internal/forward/inputs"
 	"github.com/logd-dev/logd/internal/forward/journal"
@@ -281,7 +280,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	})
 	group.Go(func() { a.watchServer(life) })
-	ended := a.ended(life, read)
+	ended := a.ended(life, read, &group)
 	var failure error
 	once := false
 	select {
@@ -339,9 +338,9 @@ func (a *Agent) startAll() error {
 
 // ended returns a channel on which a value comes when there is nothing more to take: an
 // error if the reading of files has failed.
-func (a *Agent) ended(life context.Context, read <-chan error) <-chan error {
+func (a *Agent) ended(life context.Context, read <-chan error, group *sync.WaitGroup) <-chan error {
 	c := make(chan error, 1)
-	go func() {
+	group.Go(func() {
 		select {
 		case <-a.ready:
 		case <-life.Done():
@@ -370,23 +369,18 @@ func (a *Agent) ended(life context.Context, read <-chan error) <-chan error {
 			}
 		}
 		c <- nil
-	}()
+	})
 	return c
 }
 
 // stopInputs ends what takes, and has what has arrived be put.
 func (a *Agent) stopInputs() {
-	ctx, cancel := context.WithTimeout(context.Background(), a.config().ShutdownTimeout)
-	defer cancel()
 	a.mu.Lock()
-	var all []taker
-	for _, t := range a.running {
-		all = append(all, t)
-	}
+	all, patience := slices.Collect(maps.Values(a.running)), a.settings.ShutdownTimeout
 	a.mu.Unlock()
 	var group sync.WaitGroup
 	for _, t := range all {
-		group.Go(func() { t.Stop(ctx) })
+		group.Go(func() { a.stop(t, patience) })
 	}
 	group.Wait()
 	a.draining.Wait()
@@ -448,176 +442,4 @@ func (a *Agent) close() {
 	if a.lock != nil {
 		a.lock.Close()
 	}
-}
-
-// ReloadFailed tells that settings were refused before Reload was called.
-func (a *Agent) ReloadFailed() { a.reloadFailed.Store(true) }
-
-// Reload puts other settings in force, which settings.Reload has merged with those before.
-// If there is a problem, all is as before.
-func (a *Agent) Reload(c *settings.Config) error {
-	err := a.reload(c)
-	a.reloadFailed.Store(err != nil)
-	return err
-}
-
-func (a *Agent) reload(c *settings.Config) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	old := a.settings
-	// What can fail comes first: addresses that are new, and the files' settings.
-	var begun []string
-	undo := func() {
-		for _, name := range begun {
-			a.running[name].Stop(context.Background())
-			delete(a.running, name)
-		}
-	}
-	for i := range c.Inputs {
-		a.delivery.SetInput(deliverInput(&c.Inputs[i]))
-	}
-	var replaced []taker
-	for i := range c.Inputs {
-		in := &c.Inputs[i]
-		if in.From.Kind == inputs.File {
-			continue
-		}
-		t := a.running[in.Name]
-		if t != nil {
-			if was := named(old, in.Name); was != nil && was.Same(in) {
-				continue
-			}
-			if a.update(t, c, in) == nil {
-				continue
-			}
-			replaced = append(replaced, t)
-			delete(a.running, in.Name)
-			if in.From == named(old, in.Name).From { // the address has to be free first
-				ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
-				t.Stop(ctx)
-				cancel()
-			}
-		}
-		if err := a.start(c, in); err != nil {
-			undo()
-			for k := range old.Inputs {
-				a.delivery.SetInput(deliverInput(&old.Inputs[k]))
-				if was := &old.Inputs[k]; was.From.Kind != inputs.File && a.running[was.Name] == nil {
-					err = errors.Join(err, a.start(old, was))
-				}
-			}
-			return err
-		}
-		begun = append(begun, in.Name)
-	}
-	if err := a.files.Reload(a.fileInputs(c)); err != nil {
-		undo()
-		return err
-	}
-	if !slices.Equal(old.Host, c.Host) {
-		client, err := connect(c, a.log)
-		if err != nil {
-			return err
-		}
-		client.watch(a.delivery.Connected)
-		a.client = client
-		a.delivery.SetClient(client.Client)
-	}
-	for name, t := range a.running {
-		if named(c, name) == nil { // it is drained
-			delete(a.running, name)
-			replaced = append(replaced, t)
-		}
-	}
-	for _, t := range replaced {
-		a.draining.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
-			defer cancel()
-			t.Stop(ctx)
-		})
-	}
-	a.delivery.SetBounds(deliver.Bounds{
-		Memory: c.Memory, SpoolBytes: c.SpoolBytes, LedgerBytes: c.LedgerBytes, DeadBytes: c.DeadBytes, MaxTopics: c.MaxTopics,
-	})
-	a.settings = c
-	return nil
-}
-
-// update has an input that runs go on with other settings, if they allow that.
-func (a *Agent) update(t taker, c *settings.Config, in *settings.Input) error {
-	switch t := t.(type) {
-	case *inputs.Input:
-		l, err := a.liveConfig(c, in)
-		if err != nil {
-			return err
-		}
-		return t.Update(l)
-	case *journal.Input:
-		if in.From.Kind != inputs.Journal {
-			return errors.New("it is of another kind now")
-		}
-		return t.Update(a.journalConfig(in))
-	}
-	return errors.ErrUnsupported
-}
-
-// named returns the input of a name, nil if there is none.
-func named(c *settings.Config, name string) *settings.Input {
-	i := slices.IndexFunc(c.Inputs, func(in settings.Input) bool { return in.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.Inputs[i]
-}
-
-// connection is the client, and since when it has none to the server.
-type connection struct {
-	*logd.Client
-
-	mu        sync.Mutex
-	open      int
-	away      time.Time
-	connected func()
-}
-
-// connect makes a client of the settings. It tries once: the lanes try again.
-func connect(c *settings.Config, log *slog.Logger) (*connection, error) {
-	conn := &connection{away: time.Now()}
-	cfg := dial.Config(c, log)
-	cfg.ReconnectAttempts, cfg.ReadTimeout, cfg.WriteTimeout = 1, c.Timeout, c.Timeout
-	cfg.OnConnect = func(string) {
-		conn.mu.Lock()
-		conn.open++
-		f := conn.connected
-		conn.mu.Unlock()
-		if f != nil {
-			f()
-		}
-	}
-	cfg.OnDisconnect = func(string, error) {
-		conn.mu.Lock()
-		defer conn.mu.Unlock()
-		if conn.open--; conn.open == 0 {
-			conn.away = time.Now()
-		}
-	}
-	var err error
-	if conn.Client, err = logd.NewClient(cfg); err != nil {
-		return nil, exit.With(exit.Config, err)
-	}
-	return conn, nil
-}
-
-// watch has f called after each new connection.
-func (c *connection) watch(f func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.connected = f
-}
-
-// since returns since when there is no connection, and whether there is one.
-func (c *connection) since() (away time.Time, connected bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.away, c.open > 0
 }
