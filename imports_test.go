@@ -134,7 +134,7 @@ var mayImport = map[string][]string{
 	"internal/forward/render": {"internal/forward/feed", "internal/batch"},
 	"internal/forward/settings": {
 		"internal/forward/feed", "internal/forward/glob", "internal/forward/inputs", "internal/forward/lines", "internal/forward/render", "internal/batch",
-		"internal/setting",
+		"internal/setting", "internal/socket",
 	},
 	"internal/forward/status": {"internal/forward/feed"},
 	"internal/forward/dial":   {"", "internal/forward/settings", "internal/tlsconf"},

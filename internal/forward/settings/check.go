@@ -11,6 +11,7 @@ import (
 	"github.com/logd-dev/logd/internal/forward/inputs"
 	"github.com/logd-dev/logd/internal/forward/render"
 	"github.com/logd-dev/logd/internal/setting"
+	"github.com/logd-dev/logd/internal/socket"
 )
 
 // kinds says for which inputs a setting counts; those that are not here count for all.
@@ -81,6 +82,9 @@ func (l *loader) combinations() {
 	}
 	if len(c.Host) == 0 {
 		conflict("host", "no server to store in")
+	}
+	if c.HTTPHost != "" && !l.src.NoInputs && !c.defaults.Insecure && !l.Bad["insecure"] && !socket.OnLoopback(c.HTTPHost) {
+		conflict("http-host", "it is reached from other machines, and anybody may read paths and numbers there: listen on 127.0.0.1, or set insecure = true at the top if the network keeps strangers out")
 	}
 	if c.StateDir == "" && (len(c.Inputs) > 0 && !c.OnlyStdin() || l.src.NoInputs) {
 		conflict("state-dir", "no folder for positions and for what waits: name one, or set HOME")

@@ -208,6 +208,26 @@ func TestTokenAndTLS(t *testing.T) {
 	}
 }
 
+// TestHTTPHost: status is open to other machines if the settings say so, and an agent
+// elsewhere may be asked.
+func TestHTTPHost(t *testing.T) {
+	for _, tt := range []struct {
+		name, host string
+		src        Sources
+		ok         bool
+	}{
+		{"loopback", "localhost:1777", Sources{}, true},
+		{"open", ":1777", Sources{}, false},
+		{"open on purpose", ":1777", Sources{Flags: map[string][]string{"insecure": {"true"}}}, true},
+		{"another machine's", "192.0.2.1:1777", Sources{NoInputs: true}, true},
+	} {
+		_, err := loadFile(t, "http-host = \""+tt.host+"\"\ntopic = \"a\"\n[[input]]\nfrom = \"journald:\"\n", tt.src)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
 // TestLoadProblems: all problems at once, each with its place.
 func TestLoadProblems(t *testing.T) {
 	topic := map[string][]string{"topic": {"t"}}
@@ -292,6 +312,7 @@ func TestLoadProblems(t *testing.T) {
 				`c.toml:9: from = "lines+tcp://0.0.0.0:99": input lines-tcp-0.0.0.0-99: `,
 			},
 		},
+		{name: "status for all", file: "http-host = \"0.0.0.0:1777\"\ntopic = \"a\"\n[[input]]\nfrom = \"journald:\"\n", want: []string{`c.toml:1: http-host = "0.0.0.0:1777": it is reached from other machines, and anybody may read paths and numbers there: listen on 127.0.0.1, or set insecure = true`}},
 		{name: "certificate alone", src: Sources{Inputs: []string{"-"}, Flags: map[string][]string{"topic": {"t"}, "tls-cert": {"c"}}}, want: []string{`flag --tls-cert: tls-cert = "c": without tls-key`}},
 		{name: "no home", src: Sources{Inputs: []string{"journald:"}, Flags: topic, Env: []string{"A=b"}}, want: []string{`state-dir = "": no folder for positions`}},
 		{name: "once", src: Sources{Once: true, Inputs: []string{"file:/a", "http://127.0.0.1:80"}, Flags: topic}, usage: true, want: []string{"--once: http://127.0.0.1:80 has no end"}},
