@@ -10,7 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/exit"
-	"github.com/logd-dev/logd/internal/forward/dial"
+	"github.com/logd-dev/logd/internal/forward"
 	"github.com/logd-dev/logd/internal/forward/settings"
 	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
@@ -43,7 +43,7 @@ func (a *app) forward(inputs []string) error {
 	if err != nil {
 		return err
 	}
-	if err := dial.Check(context.Background(), c); err != nil {
+	if err := forward.Check(c); err != nil {
 		return exit.With(exit.Config, err)
 	}
 	if a.start == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/forward"
 	"github.com/logd-dev/logd/internal/forward/settings"
 )
 
@@ -35,9 +36,10 @@ func (a *app) configCommand() *cobra.Command {
   log-forwarder config check /etc/logd/forwarder.toml
   log-forwarder config check --batch-size 1MiB`,
 		Long: `Checks the configuration file, the environment and the flags as a start would,
-patterns of paths, templates of topics and bounds among them, and starts
-nothing. It exits with 0 if they are good, and with 78 after it has named
-everything that is wrong with them.`,
+patterns of paths, templates of topics and bounds among them, and the files of
+certificates and of the token that they name. It starts nothing. It exits with 0
+if they are good, and with 78 after it has named everything that is wrong with
+them.`,
 		Args:        cobra.MaximumNArgs(1),
 		RunE:        a.do(a.configCheck),
 		Annotations: cmdline.TakesSettings,
@@ -74,6 +76,9 @@ func (a *app) configCheck(args []string) error {
 	c, err := a.load(file, nil)
 	if err != nil {
 		return exit.With(exit.Config, errors.New(err.Error()))
+	}
+	if err := forward.Check(c); err != nil {
+		return exit.With(exit.Config, err)
 	}
 	what := c.File()
 	if what == "" {

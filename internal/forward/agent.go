@@ -22,6 +22,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/forward/deliver"
+	"github.com/logd-dev/logd/internal/forward/dial"
 	"github.com/logd-dev/logd/internal/forward/files"
 	"github.com/logd-dev/logd/internal/forward/inputs"
 	"github.com/logd-dev/logd/internal/forward/journal"
@@ -211,6 +212,21 @@ func (a *Agent) liveConfig(c *settings.Config, in *settings.Input) (inputs.Confi
 
 func (a *Agent) journalConfig(in *settings.Input) journal.Config {
 	return journal.Config{Name: in.Name, Units: in.Units, FromEnd: in.FromEnd, Once: a.o.Once, MaxLine: int(in.MaxLine), LongLines: in.LongLines}
+}
+
+// Check returns why an agent would not start with these settings, as far as the files tell
+// that they name: certificates, keys, and that of the token. The error has a line for each
+// problem.
+func Check(c *settings.Config) error {
+	err := dial.Check(context.Background(), c)
+	for i := range c.Inputs {
+		if in := &c.Inputs[i]; in.TLSCert != "" {
+			if _, bad := serverTLS(in); bad != nil {
+				err = errors.Join(err, fmt.Errorf("input %q: %w", in.Name, bad))
+			}
+		}
+	}
+	return err
 }
 
 func serverTLS(in *settings.Input) (*tls.Config, error) {

@@ -28,6 +28,9 @@ func (a *Agent) reload(c *settings.Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	// What can fail comes first.
+	if err := Check(c); err != nil {
+		return err
+	}
 	ofFiles := a.fileInputs(c)
 	for _, f := range ofFiles {
 		if err := files.Check(f); err != nil {
@@ -89,7 +92,8 @@ func (a *Agent) exchange(c *settings.Config) (done []change, err error) {
 		in := &c.Inputs[i]
 		was := named(a.settings, in.Name)
 		a.delivery.SetInput(deliverInput(in))
-		if in.From.Kind == inputs.File || was != nil && was.Same(in) {
+		// A certificate may have been renewed in its file.
+		if in.From.Kind == inputs.File || was != nil && was.Same(in) && in.TLSCert == "" {
 			continue
 		}
 		x := change{name: in.Name, before: a.running[in.Name]}

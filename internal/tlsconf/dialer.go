@@ -31,9 +31,14 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if network == "unix" {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	config, err := d.config(addr)
+	config, err := d.config()
 	if err != nil {
 		return nil, err
+	}
+	if config.ServerName == "" {
+		if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+			return nil, err
+		}
 	}
 	return dial(ctx, network, addr, config)
 }
@@ -52,17 +57,17 @@ func dial(ctx context.Context, network, addr string, config *tls.Config) (net.Co
 	return c, nil
 }
 
-func (d *Dialer) config(addr string) (*tls.Config, error) {
+// Check returns why the files can't be used, if so.
+func (d *Dialer) Check() error {
+	_, err := d.config()
+	return err
+}
+
+// config returns the configuration of a connection, without a ServerName if d has none.
+func (d *Dialer) config() (*tls.Config, error) {
 	c := &tls.Config{
 		ServerName: d.ServerName, NextProtos: []string{Protocol}, MinVersion: tls.VersionTLS12, CipherSuites: suites,
 		DynamicRecordSizingDisabled: true,
-	}
-	if c.ServerName == "" {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		c.ServerName = host
 	}
 	if d.CA != "" {
 		pool, err := loadPool("tls-ca", d.CA)

@@ -32,14 +32,16 @@ func dialer(c *settings.Config) *tlsconf.Dialer {
 	return &tlsconf.Dialer{CA: c.TLSCA, Cert: c.TLSCert, Key: c.TLSKey, ServerName: c.TLSServerName}
 }
 
-// Check reports whether there is a token where the settings say so.
+// Check returns why what the settings name can't be shown to a server: certificates, a key
+// and a token. The error has a line for each problem.
 func Check(ctx context.Context, c *settings.Config) error {
+	err := dialer(c).Check()
 	if token := Config(c, nil).Token; token != nil {
-		if _, err := token(ctx); err != nil {
-			return fmt.Errorf("no token: %w", err)
+		if _, bad := token(ctx); bad != nil {
+			err = errors.Join(err, fmt.Errorf("no token: %w", bad))
 		}
 	}
-	return nil
+	return err
 }
 
 // Explain returns what to do about an error of a connection, or "" if it needs no words:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/logd-dev/logd"
@@ -43,8 +44,10 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	if err := Check(context.Background(), &settings.Config{TokenFile: file + "x"}); err == nil {
-		t.Error("a token that is not there is no problem")
+	// All that can't be shown is said at once.
+	err := Check(context.Background(), &settings.Config{TokenFile: file + "x", TLSCA: file})
+	if err == nil || !strings.Contains(err.Error(), "no token: ") || !strings.Contains(err.Error(), "tls-ca: "+file) {
+		t.Errorf("neither a token nor authorities: %v", err)
 	}
 }
 
