@@ -108,7 +108,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Damage = append(r.Damage, found...)
+	// An agent that runs may be writing the last record just now.
+	r.Damage = slices.DeleteFunc(append(r.Damage, found...), func(d segment.Damage) bool { return d.Torn })
 	a.totals()
 	if o.Client != nil {
 		for _, topic := range slices.Sorted(maps.Keys(a.entries)) {

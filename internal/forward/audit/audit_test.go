@@ -188,3 +188,32 @@ func TestAway(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestTorn says that a record which is being written is no damage, and that damage is.
+func TestTorn(t *testing.T) {
+	s := begin(t)
+	name := ledger.Dir + "/00000000000000000001.seg"
+	end := 0
+	if err := s.disk.Corrupt(name, 0, func(b []byte) {
+		end = len(bytes.TrimRight(b, "\x00"))
+		copy(b[end+1:], "half a record")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	run := func() *Report {
+		r, err := Run(t.Context(), Options{FS: s.disk, Client: s.client})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := run(); !r.Clean() {
+		t.Errorf("%+v", r)
+	}
+	if err := s.disk.Corrupt(name, int64(end/2), func(b []byte) { b[0] ^= 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(); r.Clean() || len(r.Damage) != 1 {
+		t.Errorf("with damage: %+v", r)
+	}
+}
