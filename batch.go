@@ -83,6 +83,9 @@ func (b *Batch) Raw(topic string) []byte {
 // have a Len of at most max. The checksum of the result not being known, it
 // may say no for a batch that would just fit, by at most nine bytes.
 func (b *Batch) Fits(topic string, n int, max int64) bool {
+	if b.seq == 0 {
+		return b.b.Fits(topic, n, max)
+	}
 	numbered, plain := batch.Header{PID: []byte(b.pid), Seq: b.seq}, batch.Header{}
 	return b.b.Fits(topic, n, max-int64(numbered.Len()-plain.Len()))
 }
