@@ -369,13 +369,18 @@ func (d *Delivery) hole(input string, source int64, h feed.Hole) {
 	d.Counters(input).hole(&h)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := holeKey{ledger.TotalKey{Input: input, Source: source, Topic: h.Topic}, h.Kind, 0}
+	d.note(&ledger.Hole{Hole: h, Input: input, Source: source, Time: time.Now().UnixNano()})
+}
+
+// note has a hole be written down. d.mu is held.
+func (d *Delivery) note(h *ledger.Hole) {
+	k := holeKey{ledger.TotalKey{Input: h.Input, Source: h.Source, Topic: h.Topic}, h.Kind, 0}
 	if !h.Kind.Taken() {
 		k.from = h.From
 	}
 	sum := d.holes[k]
 	if sum == nil {
-		d.holes[k] = &ledger.Hole{Hole: h, Input: input, Source: source, Time: time.Now().UnixNano()}
+		d.holes[k] = h
 		return
 	}
 	sum.Bytes += h.Bytes
@@ -398,20 +403,49 @@ func (d *Delivery) forget(source int64) {
 	d.gone = append(d.gone, source)
 }
 
-// writeDown writes down the holes that were counted, and what is to be forgotten.
+// writeDown writes down the holes that were counted, and what is to be forgotten. What finds
+// no room is tried again.
 func (d *Delivery) writeDown() {
 	d.mu.Lock()
 	holes, gone := d.holes, d.gone
 	d.holes, d.gone = map[holeKey]*ledger.Hole{}, nil
 	d.mu.Unlock()
 	for _, h := range holes {
-		d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
 		if d.ledger != nil {
-			d.fail(d.ledger.Hole(h))
+			if err := d.ledger.Hole(h); err != nil {
+				d.fail(err)
+				d.mu.Lock()
+				d.note(h)
+				d.mu.Unlock()
+				continue
+			}
 		}
+		d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
 	}
 	for _, source := range gone {
-		d.fail(d.ledger.Gone(source))
+		if err := d.ledger.Gone(source); err != nil {
+			d.fail(err)
+			d.forget(source)
+		}
+	}
+}
+
+// untilRoom writes to the ledger what has to be there before anything else is done: while
+// the disk is full it tries again, until nothing more is sent.
+func (d *Delivery) untilRoom(write func() error) {
+	if d.ledger == nil {
+		return
+	}
+	for {
+		err := write()
+		if d.fail(err); !errors.Is(err, segment.ErrFull) {
+			return
+		}
+		select {
+		case <-time.After(firstPause):
+		case <-d.life.Done():
+			return
+		}
 	}
 }
 
@@ -499,14 +533,15 @@ func (d *Delivery) Sync() error {
 	if d.spool == nil {
 		return nil
 	}
+	var full error
 	for _, l := range d.allLanes() {
 		l.closeOpen()
 		if !l.writeSpool() {
-			return fmt.Errorf("spool: %w", segment.ErrFull)
+			full = fmt.Errorf("spool: %w", segment.ErrFull)
 		}
 	}
 	d.syncSpool()
-	return errors.Join(d.spool.Sync(), d.ledger.Sync())
+	return errors.Join(full, d.spool.Sync(), d.ledger.Sync())
 }
 
 // Waiting returns how many messages are taken and neither stored nor a hole, how many of

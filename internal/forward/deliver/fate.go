@@ -156,10 +156,7 @@ func (l *lane) halve(err error, again []*batch) {
 			sent = append(sent, half.sentRecord(half.b.Raw(l.topic), nil))
 		}
 		l.seq = 2
-		if err := l.d.ledger.Split(b.key, sent...); err != nil {
-			l.d.fail(err)
-			l.later(err)
-		}
+		l.d.untilRoom(func() error { return l.d.ledger.Split(b.key, sent...) })
 	}
 }
 

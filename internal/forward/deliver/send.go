@@ -299,9 +299,7 @@ func (l *lane) giveUp(b *batch, kind feed.Kind, cause string) {
 				h.Key = &b.key
 			}
 		}
-		if l.d.ledger != nil {
-			l.d.fail(l.d.ledger.Hole(&h))
-		}
+		l.d.untilRoom(func() error { return l.d.ledger.Hole(&h) })
 	}
 	l.over(b)
 }

@@ -78,7 +78,7 @@ func (l *lane) spoolOne(b *batch) bool {
 	l.mu.Unlock() // from here on it may be sent
 	if instead != nil {
 		if instead.left--; instead.left == 0 {
-			l.d.fail(l.d.ledger.Replaced(instead.rec, instead.key))
+			l.d.untilRoom(func() error { return l.d.ledger.Replaced(instead.rec, instead.key) })
 			l.d.fail(l.d.spool.Done(instead.rec))
 		}
 	}
