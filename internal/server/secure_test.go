@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,12 @@ func serveTLS(t testing.TB, s *server.Server, secure *server.TLS) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveTLSAt(t, s, l, secure)
+}
+
+// serveTLSAt is serveTLS at a listener, which it closes.
+func serveTLSAt(t testing.TB, s *server.Server, l net.Listener, secure *server.TLS) string {
+	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- s.ServeTLS(l, secure) }()
 	t.Cleanup(func() {
@@ -428,7 +435,19 @@ func TestWaitUnderTLS(t *testing.T) {
 	store := topictest.NewMemory()
 	s := server.New(server.Options{Store: store})
 	secure, config := tlsPair(t, nil)
-	addr := serveTLS(t, s, secure)
+	// The end of the stream is told behind all else: what the server leaves unread has to
+	// fit into the socket. How much does by default depends on the sizes of packets.
+	roomy := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 208<<10)
+		}), err)
+	}}
+	l, err := roomy.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serveTLSAt(t, s, l, secure)
 	log, err := store.Create(t.Context(), []byte("t"))
 	if err != nil {
 		t.Fatal(err)
@@ -459,10 +478,14 @@ func TestWaitUnderTLS(t *testing.T) {
 			t.Fatalf("%q (%v), want %q", got, err, want)
 		}
 	}
-	for _, behind := range []int{0, 40 << 10} { // what the system has room for, so that it hears of the end
-		nc := connect()
+	for _, behind := range []int{0, 300 << 10} {
+		nc, before := connect(), s.Stats().BytesIn
 		io.WriteString(nc, fmt.Sprintf("READ t %d 1 wait=600000\r\n", 3*len(b))+strings.Repeat("PING\r\n", behind/6))
 		waiting(1)
+		testkit.Eventually(t, func() string { // it waits without reading from here on
+			n := s.Stats().BytesIn - before
+			return testkit.Unless(n >= int64(min(behind, 256<<10)), fmt.Sprintf("%d bytes of %d are read", n, behind))
+		})
 		nc.NetConn().Close()
 		waiting(0)
 	}
