@@ -219,7 +219,8 @@ func transfer(ctx context.Context, bytes int64, send func(*net.TCPConn) error) (
 }
 
 // loopback connects two functions by TCP and waits for both. Each closes its
-// end when it is done.
+// end when it is done. After an error the other one is interrupted instead, so that the
+// cause is returned and not what came of it.
 func loopback(ctx context.Context, a, b func(*net.TCPConn) error) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -230,17 +231,20 @@ func loopback(ctx context.Context, a, b func(*net.TCPConn) error) error {
 	if err != nil {
 		return err
 	}
+	defer near.Close()
 	far, err := ln.Accept()
 	if err != nil {
-		near.Close()
 		return err
 	}
+	defer far.Close()
 	ends := []net.Conn{near, far}
 	return parallel(ctx, 2, func(ctx context.Context, i int) error {
 		nc := ends[i].(*net.TCPConn)
-		defer nc.Close()
 		defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
-		return []func(*net.TCPConn) error{a, b}[i](nc)
+		if err := []func(*net.TCPConn) error{a, b}[i](nc); err != nil {
+			return err
+		}
+		return nc.Close()
 	})
 }
 
