@@ -176,16 +176,14 @@ func (m *member) admitted(ctx context.Context, id [16]byte, addrs []string) (who
 	n, c := m.n, &m.n.o.Config
 	who = grouplog.Member{Cluster: id, Name: c.Node}
 	name := hex.EncodeToString(id[:])
-	n.log.Info("asking to be admitted to the cluster", "cluster", name, "join", strings.Join(addrs, ","))
-	waits := "asking to be admitted to the cluster"
-	n.waits.Store(&waits)
+	n.log.Info(admission, "cluster", name, "join", strings.Join(addrs, ","))
+	n.waitFor(admission)
 	defer n.waits.Store(nil)
 	last := ""
 	w, err := peernet.Join(ctx, n.secured.dialPeer(), addrs, &peer.Join{Cluster: who.Cluster, Name: c.Node, Addr: m.addr, PeerAddr: m.peerAddr}, func(addr string, err error) {
 		if s := addr + err.Error(); s != last { // once, and not each half second
 			last = s
-			waits := fmt.Sprintf("%s: not by %s yet: %v", waits, addr, err)
-			n.waits.Store(&waits)
+			n.waitFor(fmt.Sprintf("%s: not by %s yet: %v", admission, addr, err))
 			n.log.Warn("not admitted yet", "by", addr, "err", err)
 		}
 	})

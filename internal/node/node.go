@@ -222,6 +222,9 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Node != "" && !is { // there is nothing to recover
+		n.waitFor(admission)
+	}
 	if n.o.Recovering != nil {
 		defer n.tellRecovery()()
 	}

@@ -20,6 +20,12 @@ func (n *Node) recovering() string {
 	return doing
 }
 
+// admission is what a member waits for that nobody has admitted yet.
+const admission = "asking to be admitted to the cluster"
+
+// waitFor has the node say that it waits for something else than the work directory.
+func (n *Node) waitFor(what string) { n.waits.Store(&what) }
+
 // tellRecovery calls Options.Recovering until the function that it returns is called.
 func (n *Node) tellRecovery() (end func()) {
 	quit := make(chan struct{})
