@@ -286,22 +286,46 @@ func (n *Node) leaving(name string, force bool) func(c *core) (bool, error) {
 
 // Replace has one member vote in the place of another: see topic.Cluster.
 func (n *Node) Replace(ctx context.Context, old, with string) error {
-	return n.await(ctx, n.changing(true, func(c *core, members []entry.Member) ([]entry.Member, error) {
-		out, err := c.named(old, c.isVoter)
-		if err != nil {
-			return nil, err
+	return n.await(ctx, n.replacing(func(c *core) (out, in entry.Member, err error) {
+		if out, err = c.named(old, c.isVoter); err != nil {
+			return out, in, err
 		}
-		in, err := c.named(with, func(m *entry.Member) bool { return !c.isVoter(m) })
-		if err != nil {
-			return nil, err
+		in, err = c.named(with, func(m *entry.Member) bool { return !c.isVoter(m) })
+		return out, in, err
+	}))
+}
+
+// TakeItsPlace has a member vote in the place of the one that it was before it lost its
+// log, and returns the answer. Whoever says that it is a member may ask for this: so both
+// have one name, and the old one is down.
+func (n *Node) TakeItsPlace(ctx context.Context, r *peer.Replace) []byte {
+	err := n.await(ctx, n.replacing(func(c *core) (out, in entry.Member, err error) {
+		out, was := n.Said().member(r.Old)
+		in, is := n.Said().member(r.New)
+		if !was || !is || !active(&in) || in.Name != out.Name || c.up(out.ID) {
+			err = invalid("member %d has not come back as member %d", r.Old, r.New)
 		}
+		return out, in, err
+	}))
+	if err != nil {
+		return n.refusal(err)
+	}
+	return peer.AppendOK(nil)
+}
+
+// replacing is what is tried to have one member vote in the place of another.
+func (n *Node) replacing(which func(c *core) (out, in entry.Member, err error)) func(c *core) (bool, error) {
+	return n.changing(true, func(c *core, members []entry.Member) ([]entry.Member, error) {
+		out, in, err := which(c)
 		switch {
+		case err != nil:
+			return nil, err
 		case out.Role != entry.Voter:
-			return nil, invalid("%s does not vote: LEAVE removes it", old)
+			return nil, invalid("%s does not vote: LEAVE removes it", out.Name)
 		case in.Role == entry.Voter:
-			return nil, invalid("%s votes already", with)
+			return nil, invalid("%s votes already", in.Name)
 		case !c.hasAll(in.ID, 0):
-			return nil, invalid("%s has not caught up, or is down", with)
+			return nil, invalid("%s has not caught up, or is down", in.Name)
 		}
 		for i := range members {
 			switch members[i].ID {
@@ -312,7 +336,7 @@ func (n *Node) Replace(ctx context.Context, old, with string) error {
 			}
 		}
 		return members, nil
-	}))
+	})
 }
 
 // errNameTaken is a name that a member has which is up.
@@ -323,19 +347,24 @@ var errNameTaken = errors.New("the name is another member's, which is up")
 func (n *Node) Join(ctx context.Context, j *peer.Join) []byte {
 	var id uint64
 	err := n.await(ctx, n.joining(j, &id))
+	if err != nil {
+		return n.refusal(err)
+	}
+	return peer.AppendWelcome(nil, n.welcome(id))
+}
+
+// refusal is what a member is answered that asked for a change of members.
+func (n *Node) refusal(err error) []byte {
+	reason := err.Error()
 	if _, elsewhere := errors.AsType[*topic.NotLeaderError](err); elsewhere {
-		reason := peer.NotLeader
+		reason = peer.NotLeader
 		if lead, _ := n.Leader(0); lead != 0 && lead != n.member.ID {
 			if m, ok := n.Said().member(lead); ok {
 				reason += " " + m.PeerAddr
 			}
 		}
-		return peer.AppendRefusal(nil, reason)
 	}
-	if err != nil {
-		return peer.AppendRefusal(nil, err.Error())
-	}
-	return peer.AppendWelcome(nil, n.welcome(id))
+	return peer.AppendRefusal(nil, reason)
 }
 
 // welcome is what a member is told that was admitted.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -14,7 +13,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,38 +250,15 @@ func (m *member) takeItsPlace() {
 			if !there || old.Role != entry.Voter {
 				return
 			}
-			ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
-			err := m.node.Replace(ctx, strconv.FormatUint(m.replaces, 10), strconv.FormatUint(m.who.ID, 10))
-			if e, ok := errors.AsType[*topic.NotLeaderError](err); ok && e.Addr != "" {
-				err = replaceAt(ctx, e.Addr, m.replaces, m.who.ID)
+			lead, _ := m.node.Leader(0)
+			leader, ok := m.node.Said().Member(lead)
+			if !ok {
+				continue
 			}
-			cancel()
+			err := peernet.Replace(m.n.cut, m.n.secured.dialPeer(), leader.PeerAddr, &peer.Replace{Cluster: m.who.Cluster, Old: m.replaces, New: m.who.ID})
 			m.n.log.Info("asked to vote in the place of the member that this one was", "old", m.replaces, "id", m.who.ID, "err", err)
 		}
 	})
-}
-
-// replaceAt asks a member for REPLACE as an operator would.
-func replaceAt(ctx context.Context, addr string, old, id uint64) error {
-	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	req := protocol.Request{Command: protocol.Replace, Member: strconv.AppendUint(nil, old, 10), With: strconv.AppendUint(nil, id, 10)}
-	if _, err := nc.Write(protocol.AppendRequest(nil, &req)); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(nc).ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	reply, err := protocol.ParseReply(bytes.TrimRight(line, "\r\n"))
-	if err == nil && reply.Kind == protocol.ReplyError {
-		err = errors.New(string(reply.Reason))
-	}
-	return err
 }
 
 // open makes the member of what is stored.
@@ -293,7 +268,7 @@ func (m *member) open(store *storage.Store) error {
 	m.transport = peernet.New(peernet.Options{
 		Dial:    n.secured.dialPeer(),
 		Cluster: m.who.Cluster, ID: m.who.ID, Start: m.start, Tick: tick, Version: word(n.o.Version), Logger: n.log,
-		Join: m.joined, Admit: m.admit, Refused: m.refused,
+		Join: m.joined, Replace: m.replaced, Admit: m.admit, Refused: m.refused,
 	})
 	o := cluster.Options{
 		FS: n.fs, Store: store, Transport: m.transport, Logger: n.log, Boot: boot(), Start: m.start, Tick: tick,
@@ -353,6 +328,14 @@ func (m *member) joined(j *peer.Join) []byte {
 	defer cancel()
 	answer := m.node.Join(ctx, j)
 	m.n.log.Info("asked for admission", "name", j.Name, "peer-addr", j.PeerAddr, "answer", strings.TrimSpace(strings.SplitN(string(answer), "\r\n", 2)[0]))
+	return answer
+}
+
+func (m *member) replaced(r *peer.Replace) []byte {
+	ctx, cancel := context.WithTimeout(m.n.cut, m.n.reload.config.Load().Timeout)
+	defer cancel()
+	answer := m.node.TakeItsPlace(ctx, r)
+	m.n.log.Info("asked for the place of a member that has come back under another id", "old", r.Old, "id", r.New, "answer", strings.TrimSpace(string(answer)))
 	return answer
 }
 

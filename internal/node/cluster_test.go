@@ -18,6 +18,8 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/peer"
+	"github.com/logd-dev/logd/internal/peernet"
 	"github.com/logd-dev/logd/internal/testkit"
 )
 
@@ -99,7 +101,8 @@ func (c *testCluster) join(names ...string) {
 func (c *testCluster) joinAs(name string) *Node {
 	c.t.Helper()
 	g := c.config(name, c.t.TempDir())
-	g.Join, g.Cluster, g.CatchUpRate = []string{c.configs["a"].PeerHost}, c.id, c.configs["a"].CatchUpRate
+	first := c.configs["a"]
+	g.Join, g.Cluster, g.CatchUpRate, g.AuthFile = []string{first.PeerHost}, c.id, first.CatchUpRate, first.AuthFile
 	c.configs[name] = g
 	return c.start(name)
 }
@@ -505,6 +508,24 @@ func TestClusterMembers(t *testing.T) {
 	c.configs["d"] = d
 	c.start("d")
 	c.wait("a", "CLUSTER", func(b string) bool { return regexp.MustCompile(`name=d [^\r]* role=learner state=up`).MatchString(b) })
+	a := c.nodes["a"].member.Load()
+	ask := &peer.Replace{Cluster: a.who.Cluster}
+	for _, m := range a.node.Said().Members {
+		switch m.Name {
+		case "b":
+			ask.Old = m.ID
+		case "d":
+			ask.New = m.ID
+		}
+	}
+	testkit.Eventually(t, func() string { // what is no member's own place is not given to it
+		var answers []string
+		for name := range c.nodes {
+			err := peernet.Replace(t.Context(), nil, c.configs[name].PeerHost, ask)
+			answers = append(answers, fmt.Sprint(err))
+		}
+		return testkit.Unless(strings.Contains(strings.Join(answers, "\n"), "has not come back as"), fmt.Sprintf("%q", answers))
+	})
 	c.do("REPLACE b d")
 	c.removed("b")
 	c.write("t0", "two")
@@ -597,9 +618,19 @@ func TestClusterHooks(t *testing.T) {
 }
 
 // A member that has lost its log comes back under another id, with the topics that the
-// others say are right, and votes again.
+// others say are right, and votes again: also where clients have to show who they are.
 func TestClusterLostLog(t *testing.T) {
-	c := beginCluster(t, t.TempDir(), nil)
+	t.Run("without identities", func(t *testing.T) { testClusterLostLog(t, "", "log", "member") })
+	file := filepath.Join(t.TempDir(), "auth.toml")
+	const text = "version = 1\n[[identity]]\nname = \"anonymous\"\nallow = [\"read,write,create *\", \"monitor *\"]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("with identities", func(t *testing.T) { testClusterLostLog(t, file, "log") })
+}
+
+func testClusterLostLog(t *testing.T, authFile string, lose ...string) {
+	c := beginCluster(t, t.TempDir(), func(g *config.Config) { g.AuthFile = authFile })
 	c.join("b", "c")
 	for i := range 30 {
 		c.write(fmt.Sprintf("t%d", i%3), strings.Repeat("x", 1000))
@@ -607,7 +638,7 @@ func TestClusterLostLog(t *testing.T) {
 	c.same("t0")
 	c.same("t1")
 	c.same("t2")
-	for _, lost := range []string{"log", "member"} {
+	for _, lost := range lose {
 		c.stop("c")
 		dir := filepath.Join(c.configs["c"].WorkDir, ".cluster")
 		files, _ := filepath.Glob(filepath.Join(dir, "log", "*"))

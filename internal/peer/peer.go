@@ -7,14 +7,15 @@
 //
 //	PEER 1 <cluster> <from> <to> control|data|fetch\r\n
 //	JOIN <cluster> <name> <addr> <peer-addr>\r\n
+//	REPLACE <cluster> <old> <new>\r\n
 //
-// cluster is 32 hexadecimal digits, from and to are ids of members. The answer is a
+// cluster is 32 hexadecimal digits, from, to, old and new are ids of members. The answer is a
 // line:
 //
-//	OK\r\n                      to PEER
+//	OK\r\n                      to PEER, and to REPLACE once it is done
 //	OK <id> <members> <groups>\r\n
 //	                            to JOIN; then a line a member: <id> <name> <addr> <peer-addr>\r\n
-//	ERR <reason>\r\n            to either; see the Reasons
+//	ERR <reason>\r\n            to each; see the Reasons
 //
 // On control and data connections the one who dialed sends frames from then on, and
 // the other nothing but perhaps a refusal of START, the line above, and then the end:
@@ -115,8 +116,8 @@ var useWords = [...]string{Control: "control", Data: "data", ForFetch: "fetch"}
 // ID is the id of a cluster or of a topic.
 type ID = entry.ID
 
-// Request is a line: a [Hello] or [Join] at the beginning, a [Fetch] or [Sum] on
-// fetch connections.
+// Request is a line: a [Hello], [Join] or [Replace] at the beginning, a [Fetch] or [Sum]
+// on fetch connections.
 type Request interface {
 	valid() bool
 	append(dst []byte) []byte
@@ -135,6 +136,16 @@ type Join struct {
 	Name           string
 	Addr, PeerAddr string
 }
+
+// Replace asks that a member, which has come back under another id and has what the
+// others have, votes in the place of the one that it was. It says OK, and no more.
+type Replace struct {
+	Cluster  ID
+	Old, New uint64
+}
+
+// AppendOK appends the answer to a Replace.
+func AppendOK(dst []byte) []byte { return append(dst, "OK\r\n"...) }
 
 // Fetch asks for bytes of a topic below the readable end. The answer is one of
 //
@@ -186,6 +197,11 @@ func ParseRequest(line []byte) (Request, error) {
 		r = h
 	case word == "JOIN" && len(words) == 5:
 		r = &Join{Cluster: parseID(words[1]), Name: string(words[2]), Addr: string(words[3]), PeerAddr: string(words[4])}
+	case word == "REPLACE" && len(words) == 4:
+		p := &Replace{Cluster: parseID(words[1])}
+		p.Old, _ = parseUint(words[2])
+		p.New, _ = parseUint(words[3])
+		r = p
 	case word == "FETCH" && len(words) == 4:
 		r = &Fetch{Topic: parseID(words[1]), From: parseOffset(words[2]), To: parseOffset(words[3])}
 	case word == "SUM" && len(words) == 4:
@@ -215,6 +231,14 @@ func (j *Join) valid() bool {
 
 func (j *Join) append(dst []byte) []byte {
 	return appendWords(dst, "JOIN", formatID(j.Cluster), j.Name, j.Addr, j.PeerAddr)
+}
+
+func (r *Replace) valid() bool { return r.Old != 0 && r.New != 0 && r.Old != r.New }
+
+func (r *Replace) append(dst []byte) []byte {
+	dst = appendWords(dst, "REPLACE", formatID(r.Cluster))
+	dst = strconv.AppendUint(append(dst, ' '), r.Old, 10)
+	return strconv.AppendUint(append(dst, ' '), r.New, 10)
 }
 
 func (f *Fetch) valid() bool { return 0 <= f.From && f.From < f.To }

@@ -36,6 +36,7 @@ var requests = []Request{
 	&Join{id, "b-2", "10.0.0.2:1776", "[::1]:1777"},
 	&Fetch{id, 0, 1 << 40},
 	&Sum{id, 7, 8},
+	&Replace{id, 3, 18446744073709551615},
 }
 
 var members = []entry.Member{
@@ -104,7 +105,7 @@ func TestReader(t *testing.T) {
 				}
 				return NewReader(slow(bytes.NewReader(b)))
 			}
-			r := reader("request-0", "request-1", "request-2", "request-3", "request-4", "request-5")
+			r := reader("request-0", "request-1", "request-2", "request-3", "request-4", "request-5", "request-6")
 			for _, want := range requests {
 				if got, err := r.Request(); err != nil || !reflect.DeepEqual(got, want) {
 					t.Errorf("%+v, %v, want %+v", got, err, want)
@@ -196,6 +197,7 @@ func TestRequestInvalid(t *testing.T) {
 		"PEER 1 " + strings.ToUpper(id) + " 1 2 data", "PEER 1 " + id[1:] + " 1 2 data", "PEER 1 " + id + "0 1 2 data", "PEER x " + id + " 1 2 data",
 		"PEER 1 " + id[1:] + "g 1 2 data",
 		"JOIN " + id + " b b:1", "JOIN " + id + " b/ b:1 b:2", "JOIN " + id + " " + strings.Repeat("b", 33) + " b:1 b:2", "JOIN " + id + " b b:\x01 b:2",
+		"REPLACE " + id + " 3", "REPLACE " + id + " 3 3", "REPLACE " + id + " 0 3", "REPLACE " + id + " 3 0", "REPLACE " + id + " 03 4", "REPLACE " + id + " 3 b", "REPLACE " + id + " 3 4 ",
 		"FETCH " + id + " 5 5", "FETCH " + id + " -1 5", "FETCH " + id + " 1 9223372036854775808", "FETCH " + id + " +1 5", "FETCH " + id + " 6 5",
 		"SUM " + id + " 5", "SUM " + id + " 5 5", "OTHER", " ",
 	} {

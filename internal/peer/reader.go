@@ -92,7 +92,7 @@ func (r *Reader) answer(numbers int, word string) (n [3]uint64, other bool, err 
 	return n, other, nil
 }
 
-// Accepted reads the answer to a Hello: nil, a [*Refused], or another error.
+// Accepted reads the answer to a Hello or Replace: nil, a [*Refused], or another error.
 func (r *Reader) Accepted() error {
 	_, _, err := r.answer(0, "")
 	return err

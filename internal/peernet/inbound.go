@@ -140,7 +140,10 @@ func (c *inbound) serve() {
 	}
 	switch r := r.(type) {
 	case *peer.Join:
-		c.join(r)
+		answer(c, r.Cluster, t.o.Join, r)
+		return
+	case *peer.Replace:
+		answer(c, r.Cluster, t.o.Replace, r)
 		return
 	case *peer.Hello:
 		err = c.hello(r)
@@ -184,14 +187,15 @@ func (t *Transport) worthSaying(reason string) bool {
 	return true
 }
 
-func (c *inbound) join(r *peer.Join) {
+// answer has f answer a request, after which the connection ends.
+func answer[R peer.Request](c *inbound, cluster peer.ID, f func(R) []byte, r R) {
 	switch {
-	case r.Cluster != c.t.o.Cluster:
+	case cluster != c.t.o.Cluster:
 		c.refuse(peer.WrongCluster)
-	case c.t.o.Join == nil:
+	case f == nil:
 		c.refuse(peer.NotLeader)
 	default:
-		answer := c.t.o.Join(r)
+		answer := f(r)
 		c.nc.SetWriteDeadline(time.Now().Add(handshake))
 		if _, err := c.nc.Write(answer); err == nil {
 			socket.Linger(c.nc)

@@ -40,6 +40,10 @@ func TestHandshake(t *testing.T) {
 		{"JOIN " + id + " a/b h:1 h:2", "ERR invalid request\r\n"},
 		{"JOIN " + id + " busy h:1 h:2", "ERR not leader h:9\r\n"},
 		{"JOIN " + strings.Repeat("0", 32) + " c h:1 h:2", "ERR wrong cluster\r\n"},
+		{"REPLACE " + id + " 3 4", "OK\r\n"},
+		{"REPLACE " + id + " 3 5", "ERR not leader h:9\r\n"},
+		{"REPLACE " + id + " 3 3", "ERR invalid request\r\n"},
+		{"REPLACE " + strings.Repeat("0", 32) + " 3 4", "ERR wrong cluster\r\n"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			network := memnet.New(t)
@@ -55,6 +59,12 @@ func TestHandshake(t *testing.T) {
 					return peer.AppendRefusal(nil, peer.NotLeader+" h:9")
 				}
 				return peer.AppendWelcome(nil, &peer.Welcome{ID: 7, Groups: 1})
+			}
+			o.Replace = func(r *peer.Replace) []byte {
+				if *r != (peer.Replace{Cluster: o.Cluster, Old: 3, New: 4}) {
+					return peer.AppendRefusal(nil, peer.NotLeader+" h:9")
+				}
+				return peer.AppendOK(nil)
 			}
 			start(t, network, o, both, new(fakeNode))
 			c := rawDial(t, network, both[2])

@@ -12,18 +12,15 @@ import (
 	"github.com/logd-dev/logd/internal/peer"
 )
 
-// joinTimeout is how long one member has to answer a JOIN: it may have to wait for the
+// askTimeout is how long one member has to answer a JOIN or REPLACE: it may have to wait for the
 // change of members before.
-const joinTimeout = 10 * time.Second
+const askTimeout = 10 * time.Second
 
 // Join asks for admission to a cluster, until it is admitted or ctx is done: at one of
 // the addresses after the other, and where they say that who leads is. told is called
 // with each answer that was no good. A refusal that another try does not mend is
 // returned. It connects by dial, or if that is nil as a net.Dialer does.
 func Join(ctx context.Context, dial Dial, addrs []string, j *peer.Join, told func(addr string, err error)) (*peer.Welcome, error) {
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
 	var p pause
 	hint := ""
 	for i := 0; ctx.Err() == nil; i++ {
@@ -32,7 +29,11 @@ func Join(ctx context.Context, dial Dial, addrs []string, j *peer.Join, told fun
 			addr, hint = hint, ""
 			i--
 		}
-		w, err := joinAt(ctx, dial, addr, j)
+		var w *peer.Welcome
+		err := ask(ctx, dial, addr, j, func(r *peer.Reader) (err error) {
+			w, err = r.Welcome()
+			return err
+		})
 		if err == nil {
 			return w, nil
 		}
@@ -61,21 +62,31 @@ func Join(ctx context.Context, dial Dial, addrs []string, j *peer.Join, told fun
 // clientPort is what a listener for clients says of what it does not understand.
 const clientPort = "invalid protocol"
 
-func joinAt(ctx context.Context, dial Dial, addr string, j *peer.Join) (*peer.Welcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+// Replace asks the member at an address, once, to have another one vote in the place of
+// the member that it was. It connects as Join does.
+func Replace(ctx context.Context, dial Dial, addr string, r *peer.Replace) error {
+	return ask(ctx, dial, addr, r, (*peer.Reader).Accepted)
+}
+
+// ask sends a request to the member at an address, and has read take the answer.
+func ask(ctx context.Context, dial Dial, addr string, r peer.Request, read func(*peer.Reader) error) error {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	nc, err := dial(ctx, "tcp", addr)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	if _, err := nc.Write(peer.AppendRequest(nil, j)); err != nil {
-		return nil, err
+	if _, err := nc.Write(peer.AppendRequest(nil, r)); err != nil {
+		return err
 	}
-	w, err := peer.NewReader(nc).Welcome()
+	err = read(peer.NewReader(nc))
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return w, err
+	return err
 }

@@ -91,6 +91,8 @@ type Options struct {
 	Dial Dial
 	// Join answers who asks for admission; nil refuses with peer.NotLeader.
 	Join func(*peer.Join) (answer []byte)
+	// Replace answers who asks for the place of the member that it was; nil as with Join.
+	Replace func(*peer.Replace) (answer []byte)
 	// Admit returns why a member is refused, or nothing. nil admits all.
 	Admit func(id uint64) (reason string)
 	// Refused is told of each refusal by another member: see the reasons of package
