@@ -20,6 +20,7 @@ type beginning struct {
 
 // index finds the records that an unknown file could be.
 type index struct {
+	scan   int64
 	byKey  map[key][]*tail
 	byPath map[string][]*tail
 	begin  map[beginning][]*tail
@@ -27,7 +28,7 @@ type index struct {
 }
 
 func (in *input) index() *index {
-	x := &index{byKey: make(map[key][]*tail), byPath: make(map[string][]*tail), begin: make(map[beginning][]*tail), length: make(map[int64]bool)}
+	x := &index{scan: in.scans, byKey: make(map[key][]*tail), byPath: make(map[string][]*tail), begin: make(map[beginning][]*tail), length: make(map[int64]bool)}
 	for t := range in.tails {
 		x.add(t)
 	}
@@ -40,7 +41,8 @@ func (x *index) add(t *tail) {
 	if t.state == replaced || t.state == lost {
 		x.byKey[t.key] = append(x.byKey[t.key], t)
 	}
-	if t.file.Position == 0 && t.state != replaced {
+	// None of those that this scan has found is a copy of another one.
+	if t.file.Position == 0 && t.state != replaced && t.first == x.scan {
 		return
 	}
 	x.byPath[t.file.Path] = append(x.byPath[t.file.Path], t)
@@ -127,7 +129,7 @@ func (in *input) decide(unknown []found) {
 				continue
 			}
 			if d.CopyOf >= 0 {
-				t.copyOf = tails[d.CopyOf]
+				t.copyOf, t.copied = tails[d.CopyOf], d.Copied
 			}
 			if new++; new <= 10 {
 				in.m.tell.say(10*time.Second, slog.LevelInfo, u.Path, "file is found", slog.String("input", in.name), slog.Int64("size", u.Size))
@@ -180,15 +182,15 @@ func (in *input) verdict(u *found, f *os.File, x *index) (identity.Decision, []*
 	now := time.Now()
 	p := in.pending[u.key]
 	if p == nil {
-		p = &pending{first: in.scans, since: now, size: u.Size}
+		p = &pending{first: in.scans, found: *u, begun: now, grown: now}
 	}
-	if p.size != u.Size {
-		p.size, p.since = u.Size, now
+	if p.found.Size != u.Size {
+		p.grown = now
 	}
 	p.found = *u
 	d, err := identity.Decide(identity.Candidate{
 		Path: u.Path, Device: u.Device, Inode: u.Inode, Size: u.Size, Content: f,
-		First: p.first, Settled: now.Sub(p.since) >= settleAfter,
+		First: p.first, Waited: now.Sub(p.begun) >= settleAfter, Settled: now.Sub(p.grown) >= settleAfter,
 	}, records, !in.NewCopies)
 	p.truncated = p.truncated || d.Replaced >= 0 && !tails[d.Replaced].reused()
 	if err == nil && d.Rule == identity.RuleWaiting {

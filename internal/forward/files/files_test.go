@@ -178,6 +178,19 @@ func (w *world) differs(lines string, holes ...string) error {
 	return nil
 }
 
+// wantEach is want for lines in whatever order.
+func (w *world) wantEach(lines string, holes ...string) {
+	w.t.Helper()
+	got := slices.Sorted(slices.Values(w.sink.bodies()))
+	want := slices.Sorted(strings.SplitSeq(strings.TrimSuffix(lines, "\n"), "\n"))
+	if !slices.Equal(got, want) {
+		w.t.Errorf("%d lines were taken, want %d", len(got), len(want))
+	}
+	if got := w.sink.holes(); !slices.Equal(got, holes) {
+		w.t.Errorf("holes %q, want %q\nlog:\n%s", got, holes, w.logs.String())
+	}
+}
+
 func (w *world) counters() *Counters { return w.m.Counters()["in"] }
 
 func TestFollow(t *testing.T) {

@@ -60,8 +60,8 @@ type input struct {
 // pending is a file that may be a copy of one that is known.
 type pending struct {
 	first int64
-	since time.Time // since it has this size
-	size  int64
+	begun time.Time // when it was seen first
+	grown time.Time // since it has this size
 	found found
 	// truncated says that its inode had other content.
 	truncated bool
@@ -331,11 +331,13 @@ func place(f *feed.File) string {
 func (in *input) record(t *tail) identity.Record {
 	f := t.known()
 	r := identity.Record{File: &f, First: t.first}
-	switch t.state {
-	case replaced:
+	switch {
+	case t.state == replaced:
 		r.State = identity.Truncated
-	case lost:
+	case t.state == lost:
 		r.State = identity.Gone
+	case t.f != nil:
+		r.Content = t.f
 	}
 	return r
 }

@@ -160,23 +160,28 @@ func (in *input) rest(t *tail, unknown []found, kind feed.Kind, cause string) {
 		in.continueIn(t, e)
 		return
 	}
-	for c := range in.tails {
-		if c.copyOf == t { // it is read from its start
-			in.forget(t)
-			return
-		}
-	}
-	if t.size > t.read {
-		in.hole(t, kind, t.read, cause)
+	copied := in.copied(t)
+	if from := max(t.read, copied); t.size > from {
+		in.hole(t, kind, from, cause)
 		in.forget(t)
 		return
 	}
-	if kind == feed.Truncated {
+	if kind == feed.Truncated || copied > 0 {
 		in.forget(t)
 		return
 	}
 	// All of it was read. Should it come back, it is known.
 	t.state, t.seen = lost, -1
+}
+
+// copied returns up to where a file is in a copy that is read from its start.
+func (in *input) copied(t *tail) (to int64) {
+	for c := range in.tails {
+		if c.copyOf == t {
+			to = max(to, c.copied)
+		}
+	}
+	return to
 }
 
 // continueIn reads the rest of a file from another one in its folder.

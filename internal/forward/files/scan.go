@@ -382,7 +382,9 @@ func (in *input) cutBack(t *tail, size int64) {
 		n.next.after = n
 	}
 	if e == nil {
-		in.hole(t, feed.Truncated, size, "the end of the file was cut off before it was read")
+		if from := max(size, in.copied(t)); t.size > from {
+			in.hole(t, feed.Truncated, from, "the end of the file was cut off before it was read")
+		}
 		in.forget(t)
 	} else {
 		in.continueIn(t, e)

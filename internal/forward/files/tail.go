@@ -63,8 +63,9 @@ type tail struct {
 	unlinked  time.Time // since when it has no name; it is only open
 	spoolFull bool
 
-	after, next *tail // the file that had the path before, the one that has it next
-	copyOf      *tail
+	after, next *tail     // the file that had the path before, the one that has it next
+	copyOf      *tail     // it began as a copy of this one
+	copied      int64     // which up to here it has
 	grown       time.Time // when it grew last, or was rotated
 	told        time.Time // when the sink was told
 	tell        bool      // something is to be told

@@ -109,6 +109,26 @@ type Record struct {
 	*feed.File
 	State State
 	First int64 // the number of the look that has seen it first
+	// Content is what its own file holds now, if that is intact; nil if it is not open.
+	Content io.ReaderAt
+}
+
+// copied returns up to where a candidate that is the same has what an intact record's file
+// has, as far as is known; and whether they are known to differ behind that.
+func (r *Record) copied(c Candidate) (at int64, differs bool) {
+	if r.Content == nil {
+		return r.Position, false
+	}
+	if theirs, err := Anchor(r.Content, c.Size); err == nil {
+		if ok, err := Holds(c.Content, theirs); ok {
+			return c.Size, false
+		} else if err != nil {
+			return r.Position, false
+		}
+	}
+	// If the file was truncated just now, it tells nothing.
+	ok, err := Begins(r.Content, r.File)
+	return r.Position, ok && err == nil
 }
 
 // Candidate is a file that a look has found.
@@ -118,8 +138,9 @@ type Candidate struct {
 	Size          int64
 	Content       io.ReaderAt
 	First         int64 // the number of the look that has seen it first
-	// Settled says that the look has waited long enough for a decision.
-	Settled bool
+	// Waited says that it was seen first long enough ago, and Settled also that it has not
+	// grown for so long.
+	Waited, Settled bool
 }
 
 // Rule is by which of the rules a decision was made.
@@ -147,8 +168,10 @@ type Decision struct {
 	// From is where reading begins. With rule b it is before the record's position.
 	From int64
 	// CopyOf is the record that the candidate may be a copy of: the one that is waited
-	// for, or for which it was waited in vain. -1 for none.
+	// for, or for which it was waited in vain. -1 for none. Up to Copied the candidate has
+	// what that has.
 	CopyOf int
+	Copied int64
 }
 
 // Decide decides which of the records the candidate is. copies says whether files may be
@@ -206,7 +229,13 @@ func newestAnchor(r io.ReaderAt, anchors [2]feed.Anchor) (int64, error) {
 
 // moved tries the rules d and e, by which a file is known under another inode.
 func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
-	best := -1
+	best, wait := -1, false
+	// maybe notes that the candidate may be a copy, which is decided when enough is true.
+	maybe := func(i int, copied int64, enough bool) {
+		if wait = wait || !enough; d.CopyOf < 0 || copied > d.Copied {
+			d.CopyOf, d.Copied = i, copied
+		}
+	}
 	for i, r := range records {
 		if i == d.Replaced || r.Device == c.Device && r.Inode == c.Inode && r.State != Gone {
 			continue
@@ -216,53 +245,50 @@ func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
 			continue
 		}
 		// Of a file of which nothing was read it is only the beginning that is known.
-		if r.Position == 0 && (r.State != Truncated || r.PrefixLen == 0 || c.Size < r.Size) {
+		if r.Position == 0 && (r.State == Gone || r.PrefixLen == 0) {
 			continue
 		}
 		same, err := Same(c.Content, r.File)
 		if err != nil {
 			return false, err
 		}
-		if samePath {
+		switch {
+		case same && r.State == Intact: // a copy, or it was moved away and copied back
+			copied, differs := r.copied(c)
 			switch {
-			case same && r.State == Intact: // it was moved away, and copied back
-				d.CopyOf = i
-			case same:
-				d.Rule, d.Record, d.From = RuleSaved, i, r.Position
-				return true, nil
+			case copied == c.Size: // so far; it may still be being made
+				maybe(i, copied, c.Settled)
+			case r.Position > 0 || !differs:
+				maybe(i, copied, c.Waited)
 			}
-			continue
-		}
-		if !same {
+		case same && samePath:
+			d.Rule, d.Record, d.From = RuleSaved, i, r.Position
+			return true, nil
+		case samePath: // it was written anew
+		case same && r.Position == 0 && c.Size < r.Size:
+			// It lacks what was seen last. If nothing has more, it is what is left of the file.
+			maybe(i, 0, false)
+		case same:
+			if (r.State == Truncated || r.Position >= PrefixMost) && (best < 0 || records[best].Position < r.Position) {
+				best = i
+			}
+		case c.Size < r.Position && (r.State != Gone || r.Position >= PrefixMost):
 			// A copy that is being made does not have the place yet.
-			if r.State == Gone && r.Position < PrefixMost || c.Size >= r.Position {
-				continue
-			}
 			begins, err := Begins(c.Content, r.File)
 			if err != nil {
 				return false, err
 			}
 			if begins {
-				d.CopyOf = i
-			}
-			continue
-		}
-		switch {
-		case r.State == Intact:
-			d.CopyOf = i
-		case r.State == Truncated, r.Position >= PrefixMost:
-			if best < 0 || records[best].Position < r.Position {
-				best = i
+				maybe(i, 0, c.Settled)
 			}
 		}
 	}
 	if best >= 0 {
-		d.Rule, d.Record, d.From, d.CopyOf = RuleCopy, best, records[best].Position, -1
+		d.Rule, d.Record, d.From, d.CopyOf, d.Copied = RuleCopy, best, records[best].Position, -1, 0
 		return true, nil
 	}
-	if d.CopyOf >= 0 && !c.Settled {
+	if wait {
 		d.Rule = RuleWaiting
-		return true, nil
 	}
-	return false, nil
+	return wait, nil
 }

@@ -64,7 +64,7 @@ func TestDecide(t *testing.T) {
 		return []Record{r}
 	}
 	settled := func(c Candidate) Candidate {
-		c.Settled = true
+		c.Waited, c.Settled = true, true
 		return c
 	}
 	type state = func(*testing.T, State) []Record
@@ -104,7 +104,12 @@ func TestDecide(t *testing.T) {
 		{"e: a copy, and the file is truncated", candidate(there, 8, old), rec, Truncated, RuleCopy, 4000, false, -1},
 		{"e: a copy of a small file", candidate(there, 8, old[:500]), small, Truncated, RuleCopy, 500, false, -1},
 		{"e: a copy of what was truncated before any of it was read", candidate(there, 8, old), unread, Truncated, RuleCopy, 0, false, -1},
-		{"f: a copy of what nothing was read of, and it is there", candidate(there, 8, old), unread, Intact, RuleNew, 0, true, -1},
+		{"e: a copy of what nothing was read of, and it is there", candidate(there, 8, old), unread, Intact, RuleWaiting, 0, true, 0},
+		{"e: a copy of less than was seen before any of it was read", candidate(there, 8, old[:500]), func(t *testing.T, s State) []Record {
+			r := unread(t, s)
+			r[0].Size = 600
+			return r
+		}, Truncated, RuleWaiting, 0, true, 0},
 		{"e: moved from elsewhere", candidate(there, 8, old), rec, Gone, RuleCopy, 4000, false, -1},
 		{"e: a small one that is gone is a new one", candidate(there, 8, old[:500]), small, Gone, RuleNew, 0, true, -1},
 		{"e: a copy, and the file is there", candidate(there, 8, old), rec, Intact, RuleWaiting, 0, true, 0},
@@ -144,6 +149,58 @@ func TestDecide(t *testing.T) {
 			}
 			if d.Rule != want {
 				t.Errorf("without copies: %+v, want rule %q", d, want)
+			}
+		})
+	}
+}
+
+// While a file is there, what it holds tells whether another one is a copy of it, also if
+// nothing was read of it yet. A copy that grows is waited for; another file that grows is
+// not, but for so long.
+func TestCopyOfAnIntactFile(t *testing.T) {
+	old, other := text("old", 5000), text("new", 5000)
+	for _, test := range []struct {
+		name               string
+		content, candidate string
+		unread             bool
+		waiting, waited    bool // it is not decided: at once, and after a while in which it grew
+		copied             int64
+		unknown            bool // the file is not open
+		isNoCopy           bool
+	}{
+		{name: "a copy", content: old, candidate: old, waiting: true, waited: true, copied: 5000},
+		{name: "a copy, and the file has grown", content: old + other, candidate: old, waiting: true, waited: true, copied: 5000},
+		{name: "other text behind the position", content: old, candidate: old[:4000] + other, waiting: true, copied: 4000},
+		{name: "copied back, and grown", content: old, candidate: old + other, waiting: true, copied: 4000},
+		{name: "the file is not open", unknown: true, candidate: old, waiting: true, copied: 4000},
+		{name: "a copy of an unread file", content: old, candidate: old, unread: true, waiting: true, waited: true, copied: 5000},
+		{name: "a copy that is being made of an unread file", content: old, candidate: old[:2000], unread: true, waiting: true, waited: true, copied: 2000},
+		{name: "a header that two files have", content: old, candidate: old[:2000] + other, unread: true, isNoCopy: true},
+		{name: "one that is longer than the unread file", content: old, candidate: old + other, unread: true, isNoCopy: true},
+		{name: "the unread file was truncated just now", content: other, candidate: old, unread: true, waiting: true},
+		{name: "the unread file is not open", unknown: true, candidate: old, unread: true, waiting: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := record(t, "/log/a", 7, old, 4000, 3000)
+			if test.unread {
+				r = record(t, "/log/a", 7, old, 0, 0)
+			}
+			if !test.unknown {
+				r.Content = strings.NewReader(test.content)
+			}
+			for _, step := range []struct{ waited, settled, want bool }{{false, false, test.waiting}, {true, false, test.waited}, {true, true, false}} {
+				c := candidate("/log/a.1", 8, test.candidate)
+				c.Waited, c.Settled = step.waited, step.settled
+				d, err := Decide(c, []Record{r}, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if wait := d.Rule == RuleWaiting; wait != step.want || !wait && d.Rule != RuleNew {
+					t.Errorf("waited %v, settled %v: %+v", step.waited, step.settled, d)
+				}
+				if d.Copied != test.copied || (d.CopyOf < 0) != test.isNoCopy {
+					t.Errorf("%+v, want a copy up to %d: %v", d, test.copied, !test.isNoCopy)
+				}
 			}
 		})
 	}
