@@ -77,9 +77,9 @@ func (a *Agent) Sources() iter.Seq[status.Source] {
 				continue
 			}
 			c := a.delivery.Counters(in.Name)
-			stored, taken := c.StoredBytes.Load(), c.TakenBytes.Load()
+			waiting, taken := c.Waiting(), c.TakenBytes.Load()
 			s := status.Source{
-				Input: in.Name, Source: in.From.String(), Topic: in.Topic.String(), Position: stored, Size: taken, LagBytes: max(taken-stored, 0),
+				Input: in.Name, Source: in.From.String(), Topic: in.Topic.String(), Position: max(taken-waiting, 0), Size: taken, LagBytes: waiting,
 			}
 			if s.LagBytes > 0 && in.Topic.Constant() {
 				s.LagSeconds = a.delivery.Oldest(in.Topic.String()).Seconds()
@@ -116,7 +116,7 @@ func (a *Agent) Figures() status.Figures {
 		if l := counters[in.Name]; l != nil {
 			x.BlockedSeconds, x.Connections = l.Blocked.Total().Seconds(), l.Connections.Load()
 			x.ParseFailures, x.LinesSplit = l.ParseFailures.Load(), l.LinesSplit.Load()
-			x.LagBytes = max(x.TakenBytes-x.StoredBytes, 0)
+			x.LagBytes = n.Waiting()
 			if x.LagBytes > 0 && in.Topic.Constant() {
 				x.LagSeconds = a.delivery.Oldest(in.Topic.String()).Seconds()
 			}

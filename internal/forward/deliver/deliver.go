@@ -64,15 +64,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Input is how messages of an input become messages of a topic.
+// Input is how messages of an input become messages of a topic. Whether they may ask for
+// the topic that they do, who puts them has looked.
 type Input struct {
 	Name   string
 	Topic  *render.Template
 	Format render.Format
-	// Allowed are the topics that messages may ask for. Who puts them has looked.
 }
 
-// Counters are what became of the messages of an input, since the start.
+// Counters are what became of the messages of an input, since the start: of those that were
+// taken then, and those that earlier runs have left. The ones taken are the ones stored,
+// those that wait, and the holes of kinds that count as taken.
 type Counters struct {
 	TakenMessages, TakenBytes   atomic.Int64
 	StoredMessages, StoredBytes atomic.Int64
@@ -86,6 +88,22 @@ func (c *Counters) Holes() map[feed.Kind]ledger.Lost {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.holes)
+}
+
+// Waiting returns how many bytes were taken and are neither stored nor a hole.
+func (c *Counters) Waiting() int64 {
+	n := -c.StoredBytes.Load()
+	for kind, l := range c.Holes() {
+		if kind.Taken() {
+			n -= l.Bytes
+		}
+	}
+	return max(n+c.TakenBytes.Load(), 0)
+}
+
+func (c *Counters) took(messages, bytes int64) {
+	c.TakenMessages.Add(messages)
+	c.TakenBytes.Add(bytes)
 }
 
 func (c *Counters) hole(h *feed.Hole) {
@@ -239,6 +257,11 @@ func (d *Delivery) SetInput(in Input) {
 func (d *Delivery) Counters(input string) *Counters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.countersOf(input)
+}
+
+// countersOf is Counters for who holds mu.
+func (d *Delivery) countersOf(input string) *Counters {
 	c := d.counters[input]
 	if c == nil {
 		c = new(Counters)
@@ -365,6 +388,14 @@ func poke(c chan struct{}) {
 }
 
 // hole counts a hole, and has it written down within a second.
+// told notes a hole of what was in no batch: if it was taken, it counts as that here.
+func (d *Delivery) told(input string, source int64, h feed.Hole) {
+	if h.Kind.Taken() {
+		d.Counters(input).took(max(h.Messages, 0), h.Bytes)
+	}
+	d.hole(input, source, h)
+}
+
 func (d *Delivery) hole(input string, source int64, h feed.Hole) {
 	d.Counters(input).hole(&h)
 	d.mu.Lock()

@@ -506,6 +506,48 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// TestCounters says that what was taken is stored, waits or is a hole, also if it was taken
+// by a run before.
+func TestCounters(t *testing.T) {
+	s := logdtest.Start(t)
+	s.Stop()
+	cfg := config(t, s, vfstest.New())
+	cfg.SpoolBytes = 100 << 10
+	check := func(d *Delivery, taken, stored, waiting int64) {
+		t.Helper()
+		c := d.Counters("in")
+		if c.TakenMessages.Load() != taken || c.StoredMessages.Load() != stored || c.Waiting() != waiting {
+			t.Errorf("taken %d, stored %d, %d bytes wait; want %d, %d, %d", c.TakenMessages.Load(), c.StoredMessages.Load(), c.Waiting(), taken, stored, waiting)
+		}
+	}
+	d := begin(t, cfg, input(t, "in", "t"))
+	src := d.Live("in", "")
+	safe := make(chan bool, 1)
+	put := func(body string) {
+		t.Helper()
+		if err := src.Put(t.Context(), []feed.Message{{Body: []byte(body)}}, feed.Drop, func() { safe <- true }); err != nil {
+			t.Fatal(err)
+		}
+		<-safe
+	}
+	put("abc")
+	put("de")
+	put(strings.Repeat("x", 60<<10)) // more than a topic may have
+	src.Hole(feed.Hole{Kind: feed.TooLong, Messages: 1, Bytes: 100})
+	src.Hole(feed.Hole{Kind: feed.KernelDropped, Messages: 7}) // which was never taken
+	check(d, 4, 0, 5)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	cfg.Client = config(t, s, nil).Client
+	d = begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	d.Recover()
+	idle(t, d)
+	check(d, 2, 2, 0)
+}
+
 // TestForgotten says that a server that has forgotten the sender gets the rest under a new
 // id.
 func TestForgotten(t *testing.T) {

@@ -115,8 +115,7 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 	}
 	if n > 0 {
 		last.anchored(anchor(lines[n-1].To).Hash)
-		c.TakenMessages.Add(int64(n))
-		c.TakenBytes.Add(bytes)
+		c.took(int64(n), bytes)
 	}
 	return n
 }
@@ -260,8 +259,7 @@ func (l *lane) put(in *Input, g *group, wanted string, w *waiter) {
 		}
 		last = b
 	}
-	c.TakenMessages.Add(int64(len(g.messages)))
-	c.TakenBytes.Add(g.bytes)
+	c.took(int64(len(g.messages)), g.bytes)
 }
 
 // waiting returns how many messages are not settled, and how many only memory has.

@@ -116,6 +116,9 @@ func (d *Delivery) resume() error {
 		return l
 	}
 	queue := func(b *batch) {
+		for _, r := range b.runs {
+			d.countersOf(r.Input).took(r.Lines, r.Bytes)
+		}
 		b.lane.mu.Lock()
 		i := len(b.lane.queue)
 		if b.place != nil { // a part of a batch that others were sent behind

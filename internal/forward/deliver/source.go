@@ -220,7 +220,7 @@ func (s *source) Hole(h feed.Hole) {
 		h.Topic = s.topic
 		s.mu.Unlock()
 	}
-	s.d.hole(s.input, s.id, h)
+	s.d.told(s.input, s.id, h)
 	if p, ok := s.pass(h.To); ok && s.d.ledger != nil {
 		s.d.fail(s.d.ledger.Moved(p))
 	}
@@ -401,7 +401,7 @@ func (d *Delivery) Live(input, name string) feed.Live { return &live{d, input} }
 func (s *live) Close() {}
 
 // Hole implements feed.Live.
-func (s *live) Hole(h feed.Hole) { s.d.hole(s.input, 0, h) }
+func (s *live) Hole(h feed.Hole) { s.d.told(s.input, 0, h) }
 
 // Put implements feed.Live.
 func (s *live) Put(ctx context.Context, messages []feed.Message, full feed.Full, safe func()) error {
@@ -513,10 +513,7 @@ func (s *live) putOrDrop(in *Input, groups []group, w *waiter) {
 			m := &g.messages[i]
 			one := group{g.topic, g.made, g.messages[i : i+1], int64(len(m.Body))}
 			if !s.put(in, []group{one}, w) {
-				c := s.d.Counters(s.input)
-				c.TakenMessages.Add(1)
-				c.TakenBytes.Add(one.bytes)
-				s.d.hole(s.input, 0, feed.Hole{Kind: feed.Dropped, Topic: g.topic, Messages: 1, Bytes: one.bytes, Cause: feed.ErrFull.Error()})
+				s.d.told(s.input, 0, feed.Hole{Kind: feed.Dropped, Topic: g.topic, Messages: 1, Bytes: one.bytes, Cause: feed.ErrFull.Error()})
 			}
 		}
 	}

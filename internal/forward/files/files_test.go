@@ -849,6 +849,12 @@ func TestLongLines(t *testing.T) {
 			case lines.Skip:
 				w.want("a\nb\n", "too-long 403")
 			}
+			// Of a line whose beginning is stored, the hole has no message.
+			for _, h := range w.sink.sources()[0].holes {
+				if want := int64(long - lines.Truncate); h.Messages != want {
+					t.Errorf("%s: the hole has %d messages, want %d", long, h.Messages, want)
+				}
+			}
 		})
 	}
 }

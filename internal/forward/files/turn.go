@@ -232,7 +232,11 @@ func (c *cut) offer(b []byte, final bool) bool {
 			return false
 		}
 		t.split.State = state
-		t.r.Hole(feed.Hole{Kind: feed.TooLong, From: p.From, To: p.To, Messages: 1, Bytes: p.To - p.From, Cause: "the line is longer than max-line"})
+		h := feed.Hole{Kind: feed.TooLong, From: p.From, To: p.To, Bytes: p.To - p.From, Cause: "the line is longer than max-line"}
+		if t.split.Long == lines.Skip { // else its beginning is the message
+			h.Messages = 1
+		}
+		t.r.Hole(h)
 		t.moved(c.anchor(p.To))
 	}
 }

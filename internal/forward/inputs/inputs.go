@@ -93,14 +93,13 @@ func (c *Config) allows(topic string) bool {
 	return batch.ValidTopic(topic) && (slices.Contains(c.Topics, topic) || slices.Contains(c.Topics, "*"))
 }
 
-// Counters count what an input does. They are safe for concurrent use, and go on when an
-// input of the same name is started again.
+// Counters count what an input does; what it takes, the sink counts. They are safe for
+// concurrent use, and go on when an input of the same name is started again.
 type Counters struct {
-	TakenMessages, TakenBytes atomic.Int64
-	Connections               atomic.Int64 // open ones
-	ParseFailures             atomic.Int64 // messages of syslog that are none
-	LinesSplit                atomic.Int64
-	Blocked                   Blocked
+	Connections   atomic.Int64 // open ones
+	ParseFailures atomic.Int64 // messages of syslog that are none
+	LinesSplit    atomic.Int64
+	Blocked       Blocked
 }
 
 // Blocked adds up for how long sources have waited for room. Of two that wait at a time,
@@ -303,7 +302,7 @@ func (in *Input) isStopping() bool {
 // errStopped ends the reading of what has arrived when Stop is called.
 var errStopped = errors.New("the input stops")
 
-// put puts messages of a source, and waits for room if it is to. It counts them.
+// put puts messages of a source, and waits for room if it is to.
 func (in *Input) put(ctx context.Context, live feed.Live, messages []feed.Message, full feed.Full, safe func()) error {
 	// It is asked without waiting first, so that only waiting counts as such.
 	first := full
@@ -314,14 +313,5 @@ func (in *Input) put(ctx context.Context, live feed.Live, messages []feed.Messag
 	if full == feed.Block && errors.Is(err, feed.ErrFull) {
 		err = in.counters.Blocked.During(func() error { return live.Put(ctx, messages, full, safe) })
 	}
-	if err != nil {
-		return err
-	}
-	var n int64
-	for i := range messages {
-		n += int64(len(messages[i].Body))
-	}
-	in.counters.TakenMessages.Add(int64(len(messages)))
-	in.counters.TakenBytes.Add(n)
-	return nil
+	return err
 }

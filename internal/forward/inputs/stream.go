@@ -55,7 +55,7 @@ type lineTaker struct {
 	remote string
 }
 
-// settings returns how lines are made, now.
+// lines returns how lines are made.
 func (c *Config) lines() lines.Settings {
 	return lines.Settings{Max: c.MaxLine, Long: c.LongLines, TrimCR: c.TrimCR}
 }
@@ -85,15 +85,13 @@ func (t *lineTaker) piece(p lines.Piece) error {
 	return nil
 }
 
-// tooLong tells of bytes that were taken and are left out, and counts them.
+// tooLong tells of bytes that were taken and are left out.
 func (t *taker) tooLong(from, to int64, long lines.Long) {
 	h := feed.Hole{Kind: feed.TooLong, From: from, To: to, Bytes: to - from, Cause: "a line is longer than max-line: what is behind that is cut off"}
 	if long == lines.Skip {
 		h.Messages, h.Cause = 1, "a line is longer than max-line: it is skipped"
 	}
 	t.live.Hole(h)
-	t.in.counters.TakenMessages.Add(h.Messages)
-	t.in.counters.TakenBytes.Add(h.Bytes)
 }
 
 // serveLines serves a connection of lines.

@@ -324,9 +324,6 @@ func TestDatagrams(t *testing.T) {
 				defer s.mu.Unlock()
 				return s.sources[0].dropped == 300
 			})
-			if n := counters.TakenMessages.Load(); n != 304 {
-				t.Errorf("%d count as taken", n)
-			}
 			s.mu.Lock()
 			s.room = nil
 			s.mu.Unlock()

@@ -336,8 +336,6 @@ func (in *Input) line(line []byte, size int64, c *Config) (repeated bool, err er
 // tooLong tells of what is left out of an entry.
 func (in *Input) tooLong(messages, size int64) {
 	in.hole(feed.Hole{Kind: feed.TooLong, Messages: messages, Bytes: size, Cause: "an entry is longer than max-line"})
-	in.counters.TakenMessages.Add(messages)
-	in.counters.TakenBytes.Add(size)
 }
 
 // hole tells of a hole. Its range is empty: a position behind it would have no cursor, so
@@ -366,10 +364,6 @@ func beginning(line []byte) *entry {
 func (in *Input) offer(ctx context.Context) error {
 	take := func() bool {
 		n := in.to.Offer(in.pending, func(to feed.Position) feed.Anchor { return feed.Anchor{At: to.At} })
-		for _, line := range in.pending[:n] {
-			in.counters.TakenMessages.Add(1)
-			in.counters.TakenBytes.Add(int64(len(line.Body)))
-		}
 		in.pending = slices.Delete(in.pending, 0, n)
 		if len(in.pending) > 0 {
 			return false
