@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
@@ -111,6 +113,10 @@ func (in *input) byContent(t *tail, unknown []found, least int64) *entry {
 		}
 	}
 	return nil
+}
+
+func sorted(m map[key]*pending) []*pending {
+	return slices.SortedFunc(maps.Values(m), func(a, b *pending) int { return strings.Compare(a.found.Path, b.found.Path) })
 }
 
 // holds reports whether an entry has what is known of a file.
