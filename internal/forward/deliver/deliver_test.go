@@ -548,6 +548,41 @@ func TestCounters(t *testing.T) {
 	check(d, 2, 2, 0)
 }
 
+// TestJournalHow says that batches of the journal tell how their lines were made, those that
+// were made another way in runs of their own.
+func TestJournalHow(t *testing.T) {
+	s := logdtest.Start(t)
+	s.Stop()
+	cfg := config(t, s, vfstest.New())
+	cfg.BatchAge = time.Hour
+	d := begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	f := new(file)
+	f.write("a")
+	f.write("b")
+	src, _, err := d.Journal("in", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := f.lines(0, 2)
+	for i, how := range []string{"before", "now"} {
+		src.Seen(feed.File{How: how})
+		if n := src.Offer(all[i:i+1], anchor); n != 1 {
+			t.Fatalf("%d lines were taken", n)
+		}
+	}
+	l := d.lane("t", false)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var got []string
+	for _, r := range l.open[replayed].runs {
+		got = append(got, r.How)
+	}
+	if !slices.Equal(got, []string{"before", "now"}) {
+		t.Errorf("made as %q", got)
+	}
+}
+
 // TestForgotten says that a server that has forgotten the sender gets the rest under a new
 // id.
 func TestForgotten(t *testing.T) {

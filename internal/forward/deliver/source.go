@@ -242,6 +242,11 @@ func (s *source) pass(to int64) (p ledger.Pos, ok bool) {
 // Seen implements feed.Replayed.
 func (s *source) Seen(f feed.File) {
 	s.mu.Lock()
+	if s.journal {
+		s.file.How = f.How
+		s.mu.Unlock()
+		return
+	}
 	f.ID, f.Input, f.Position, f.Anchors = s.id, s.input, s.file.Position, s.file.Anchors
 	if f.Wild == nil {
 		f.Wild = s.file.Wild

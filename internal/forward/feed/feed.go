@@ -73,8 +73,9 @@ type File struct {
 	// Seen is the wall time of the last look, in seconds. It decides nothing but when the
 	// record goes.
 	Seen int64
-	// How are the settings by which lines are made of the file's bytes, in a form of the
-	// input's own, one short word. Batches are made again by those of their time.
+	// How are the settings by which lines are made of the file's bytes, or of the journal's
+	// entries, in a short form of the input's own. Batches are made again by those of their
+	// time.
 	How string
 
 	// Wild is what the wildcards of the input's glob stand for. The ledger does not have it.
@@ -165,7 +166,8 @@ type Replayed interface {
 	// before is stored, Position move behind it if its To is larger.
 	Hole(Hole)
 	// Seen updates what is known of the file besides its position: path, device, inode,
-	// prefix, size, time. It is not for the journal.
+	// prefix, size, time, and how lines are made that are offered from now on. Of the
+	// journal there is How alone.
 	Seen(File)
 	// Close ends reading. The ledger keeps the position.
 	Close()

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,7 @@ type Input struct {
 	changed context.CancelFunc // ends the child: the units are others
 
 	// Of the goroutine that reads.
+	how     string // what was told of the settings of pending
 	place   place
 	sought  bool // the end was sought, because of FromEnd
 	pending []feed.Line
@@ -174,6 +176,37 @@ func (c *Config) args(cursor string, follow bool, more ...string) []string {
 	return append(args, more...)
 }
 
+// how returns what lines are made by: by the same, the same are made of the same entries.
+func (c *Config) how() string {
+	set := lines.Settings{Max: c.MaxLine, Long: c.LongLines}
+	return strings.Join(append([]string{set.String()}, c.Units...), " ")
+}
+
+// parseHow sets in c what how returned.
+func (c *Config) parseHow(how string) error {
+	words := strings.Split(how, " ") // names of units have no spaces
+	set, err := lines.Parse(words[0])
+	if err != nil {
+		return err
+	}
+	c.MaxLine, c.LongLines, c.Units = set.Max, set.Long, words[1:]
+	return nil
+}
+
+// tell tells by what lines are made from now on. Those made before are offered before.
+func (in *Input) tell(ctx context.Context, c *Config) error {
+	how := c.how()
+	if how == in.how {
+		return nil
+	}
+	if err := in.offer(ctx); err != nil {
+		return err
+	}
+	in.how = how
+	in.to.Seen(feed.File{How: how})
+	return nil
+}
+
 // run runs one child after the other.
 func (in *Input) run() {
 	for pause := in.now().pause; ; {
@@ -213,6 +246,9 @@ func (in *Input) child() (took bool, err error) {
 		}
 	}
 	in.sought = true
+	if err := in.tell(ctx, &c); err != nil {
+		return false, err
+	}
 	// All lines, since those of a -f are ten.
 	child, err := start(ctx, c.Program, c.args(in.place.cursor, !c.Once, "--lines=all")...)
 	if err != nil {
@@ -222,8 +258,15 @@ func (in *Input) child() (took bool, err error) {
 		line, size, err := child.line()
 		switch {
 		case err == nil:
+			if now := in.now(); now.MaxLine != c.MaxLine || now.LongLines != c.LongLines {
+				c.MaxLine, c.LongLines = now.MaxLine, now.LongLines
+				err = in.tell(ctx, &c)
+			}
 			var repeated bool
-			if repeated, err = in.line(line, size, &c); err == nil {
+			if err == nil {
+				repeated, err = in.line(line, size, &c)
+			}
+			if err == nil {
 				took = took || !repeated
 				if len(in.pending) >= 256 || in.bytes >= 1<<20 || !child.more() {
 					err = in.offer(ctx)
@@ -279,9 +322,6 @@ func (in *Input) toEnd(ctx context.Context, c *Config) error {
 
 // line takes a line. repeated says that it was taken before.
 func (in *Input) line(line []byte, size int64, c *Config) (repeated bool, err error) {
-	in.mu.Lock()
-	most, long := in.config.MaxLine, in.config.LongLines
-	in.mu.Unlock()
 	var e *entry
 	if size > maxEntry {
 		if e = beginning(line); e == nil {
@@ -313,11 +353,11 @@ func (in *Input) line(line []byte, size int64, c *Config) (repeated bool, err er
 		})
 	}
 	if size > maxEntry {
-		in.place.next(e, most, long)
+		in.place.next(e, c.MaxLine, c.LongLines)
 		in.tooLong(1, size)
 		return false, nil
 	}
-	all, left := in.place.next(e, most, long)
+	all, left := in.place.next(e, c.MaxLine, c.LongLines)
 	if left > 0 {
 		messages := int64(0)
 		if len(all) == 0 {
@@ -390,8 +430,11 @@ func (in *Input) offer(ctx context.Context) error {
 }
 
 // Replay implements feed.Replay.
-func (in *Input) Replay(ctx context.Context, _ string, from, to feed.Position, yield func(*feed.Line) error) error {
+func (in *Input) Replay(ctx context.Context, how string, from, to feed.Position, yield func(*feed.Line) error) error {
 	c := in.now()
+	if err := c.parseHow(how); err != nil {
+		return err
+	}
 	child, err := start(ctx, c.Program, c.args(placeOf(from).cursor, false, "--lines=all")...)
 	if err != nil {
 		return err

@@ -170,7 +170,9 @@ type sink struct {
 	mu    sync.Mutex
 	read  feed.Position
 	full  bool
+	how   string
 	lines []feed.Line
+	hows  []string // of lines
 	holes []feed.Hole
 }
 
@@ -199,6 +201,7 @@ func (r *replayed) Offer(lines []feed.Line, anchor func(feed.Position) feed.Anch
 		l.Body = bytes.Clone(l.Body)
 		r.read = l.To
 		r.lines = append(r.lines, l)
+		r.hows = append(r.hows, r.how)
 	}
 	select {
 	case r.room <- struct{}{}:
@@ -223,9 +226,13 @@ func (r *replayed) Hole(h feed.Hole) {
 	}
 	r.holes = append(r.holes, h)
 }
-func (r *replayed) Seen(feed.File) { panic("not for a journal") }
-func (r *replayed) Close()         {}
-func (r *replayed) Forget()        {}
+func (r *replayed) Seen(f feed.File) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.how = f.How
+}
+func (r *replayed) Close()  {}
+func (r *replayed) Forget() {}
 
 func (s *sink) bodies() (all []string) {
 	s.mu.Lock()
@@ -326,6 +333,38 @@ func TestLong(t *testing.T) {
 			t.Errorf("%v: %d messages in holes", long, n)
 		}
 		stop(t, in)
+	}
+}
+
+// Lines are made again by the settings of their time, and not by those of today.
+func TestReplayAsMade(t *testing.T) {
+	f, s := newFake(t), newSink()
+	f.add(0, "0123456789ab", "_SYSTEMD_UNIT", "a.service")
+	in := open(t, s, func(c *Config) { c.MaxLine, c.Units = 5, []string{"a.service", "b.service"} })
+	want := []string{"1:01234", "2:56789", "3:ab."}
+	takes(t, s, want...)
+	if err := in.Update(Config{Name: "j", Program: os.Args[0], MaxLine: 4, LongLines: lines.Truncate}); err != nil {
+		t.Fatal(err)
+	}
+	f.add(0, "0123456789ab")
+	takes(t, s, append(want, "0123")...)
+	stop(t, in)
+	for _, r := range []struct{ from, to int }{{0, 3}, {1, 3}, {3, 4}} {
+		var got []feed.Line
+		err := in.Replay(t.Context(), s.hows[r.from], s.lines[r.from].From, s.lines[r.to-1].To, func(l *feed.Line) error {
+			got = append(got, *l)
+			return nil
+		})
+		if err != nil || !slices.EqualFunc(got, s.lines[r.from:r.to], same) {
+			t.Errorf("%d to %d: %+v, %v", r.from, r.to, got, err)
+		}
+	}
+	args := f.args()
+	if got := args[len(args)-3]; !strings.Contains(got, "--unit=a.service --unit=b.service") {
+		t.Errorf("read again by %q", got)
+	}
+	if err := in.Replay(t.Context(), "anyhow", s.lines[0].From, s.lines[0].To, nil); err == nil {
+		t.Error("settings that are none are good")
 	}
 }
 
@@ -501,7 +540,7 @@ func TestRandom(t *testing.T) {
 		i := random.IntN(len(want))
 		j := i + 1 + random.IntN(len(want)-i)
 		var got []feed.Line
-		err := in.Replay(t.Context(), "", s.lines[i].From, s.lines[j-1].To, func(l *feed.Line) error {
+		err := in.Replay(t.Context(), s.hows[i], s.lines[i].From, s.lines[j-1].To, func(l *feed.Line) error {
 			got = append(got, *l)
 			return nil
 		})
@@ -513,7 +552,7 @@ func TestRandom(t *testing.T) {
 	data, _ := os.ReadFile(filepath.Join(f.dir, "entries"))
 	all := strings.SplitAfter(string(data), "\n")
 	os.WriteFile(filepath.Join(f.dir, "entries"), []byte(strings.Join(all[:100], "")), 0o600)
-	if err := in.Replay(t.Context(), "", s.lines[90].From, s.lines[110].To, func(*feed.Line) error { return nil }); err == nil {
+	if err := in.Replay(t.Context(), s.hows[90], s.lines[90].From, s.lines[110].To, func(*feed.Line) error { return nil }); err == nil {
 		t.Error("what is gone was read again")
 	}
 	os.WriteFile(filepath.Join(f.dir, "entries"), data, 0o600)
