@@ -1,10 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -99,21 +101,17 @@ func withoutPort(host string) (name string, ok bool) {
 // sameOrigin reports whether an Origin header names the very host and port of a
 // Host header. A port that is left out is the usual one of the origin's scheme.
 func sameOrigin(origin, host string) bool {
-	scheme, rest, ok := strings.Cut(strings.ToLower(origin), "://")
-	if !ok || rest == "" {
+	site, err := url.Parse(origin)
+	if err != nil || !strings.EqualFold(origin, site.Scheme+"://"+site.Host) {
 		return false
 	}
-	var port string
-	switch scheme {
-	case "http":
-		port = ":80"
-	case "https":
-		port = ":443"
-	default:
+	own, err := url.Parse(site.Scheme + "://" + host)
+	if err != nil || own.Host != host {
 		return false
 	}
-	plain := func(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, port), ":") }
-	return plain(rest) != "" && plain(rest) == plain(strings.ToLower(host))
+	usual := map[string]string{"http": "80", "https": "443"}[site.Scheme]
+	return usual != "" && site.Hostname() != "" && strings.EqualFold(site.Hostname(), own.Hostname()) &&
+		cmp.Or(site.Port(), usual) == cmp.Or(own.Port(), usual)
 }
 
 // isLoopback reports whether an address is reached from this machine alone. One

@@ -2,10 +2,13 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -82,6 +85,8 @@ func TestGuard(t *testing.T) {
 		{"localhost:1775", headers{"Origin": {"http://attacker.example"}}, badOrigin, badOrigin},
 		{"localhost:1775", headers{"Origin": {"http://localhost:1775/"}}, badOrigin, badOrigin},
 		{"localhost:1775", headers{"Origin": {"http://localhost:1775.attacker.example"}}, badOrigin, badOrigin},
+		{"localhost:1775", headers{"Origin": {"https://localhost:1775:443"}}, badOrigin, badOrigin},
+		{"localhost:1775", headers{"Origin": {"http://u@localhost:1775"}}, badOrigin, badOrigin},
 		{"localhost:1775", headers{"Origin": {"ftp://localhost:1775"}}, badOrigin, badOrigin},
 		{"localhost:1775", headers{"Origin": {"localhost:1775"}}, badOrigin, badOrigin},
 		{"localhost:1775", headers{"Origin": {"http://localhost:1775", "http://attacker.example"}}, badOrigin, badOrigin},
@@ -101,6 +106,45 @@ func TestGuard(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzGuard: what a page of another site has a browser say is refused, as package url
+// understands it.
+func FuzzGuard(f *testing.F) {
+	for _, host := range []string{"localhost:1775", "LOGS.example.", "[::1]:80", "127.0.0.1:", "attacker.example", "localhost@attacker.example", "[fe80::1%25eth0]"} {
+		for _, origin := range []string{"http://" + host, "https://" + host + ":443", "http://attacker.example", "null"} {
+			f.Add(host, origin)
+		}
+	}
+	const name = "logs.example"
+	g := newGuard([]string{name}, slog.New(slog.DiscardHandler))
+	loopback, public := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)}
+	f.Fuzz(func(t *testing.T, host, origin string) {
+		own, err := url.Parse("http://" + host)
+		if err != nil || own.Host != host || strings.Contains(own.Hostname(), ":") != strings.HasPrefix(host, "[") {
+			return // no Host that package http lets through
+		}
+		is := strings.TrimSuffix(strings.ToLower(own.Hostname()), ".")
+		_, err = netip.ParseAddr(is)
+		ours := err == nil || is == "localhost" || is == name
+		if g.look(loopback, &http.Request{Host: host}) == none && !ours {
+			t.Errorf("Host %q is taken for this machine", host)
+		}
+		if g.look(public, &http.Request{Host: host, Header: http.Header{"Origin": {origin}}}) != none {
+			return
+		}
+		port := func(u *url.URL) string {
+			return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+		}
+		site, err := url.Parse(origin)
+		if err != nil {
+			t.Fatalf("Origin %q is taken for that of Host %q: %v", origin, host, err)
+		}
+		own.Scheme = site.Scheme
+		if !strings.EqualFold(site.Hostname(), own.Hostname()) || port(site) != port(own) {
+			t.Errorf("Origin %q is taken for that of Host %q", origin, host)
+		}
+	})
 }
 
 // TestRefusalsAreLogged: the operator is told why and what to do, and not for
