@@ -1,20 +1,26 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // authFile makes a file of identities, each with its rules. The token of each is its
@@ -35,6 +41,89 @@ func authFile(t testing.TB, identities ...string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// heard is a listener whose connections note all bytes, of both directions.
+type heard struct {
+	net.Listener
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+type heardConn struct {
+	net.Conn
+	by *heard
+}
+
+func (h *heard) Accept() (net.Conn, error) {
+	nc, err := h.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &heardConn{nc, h}, nil
+}
+
+func (c *heardConn) note(p []byte) {
+	c.by.mu.Lock()
+	defer c.by.mu.Unlock()
+	c.by.said.Write(p)
+}
+
+func (c *heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.note(p[:n])
+	return n, err
+}
+
+func (c *heardConn) Write(p []byte) (int, error) {
+	c.note(p)
+	return c.Conn.Write(p)
+}
+
+// TestOnThePath: who hears all that is said to a server with TLS, and all answers, has
+// neither tokens nor data.
+func TestOnThePath(t *testing.T) {
+	const body = "what nobody else is to read"
+	a := testkit.NewAuthority(t)
+	for name, secure := range map[string]bool{"TLS": true, "plain": false} {
+		c := testConfig(t)
+		c.AuthFile = authFile(t, "writer: read,write,create *")
+		if secure {
+			c.TLSCert, c.TLSKey = a.Issue(t, "server", []string{"127.0.0.1"})
+		}
+		h := new(heard)
+		n, err := Start(t.Context(), Options{Config: c, Version: "test", Listen: func(addr string) (l net.Listener, err error) {
+			h.Listener, err = net.Listen("tcp", addr)
+			return h, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := net.Dial("tcp", n.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		if secure {
+			pool := x509.NewCertPool()
+			pool.AddCert(a.Cert)
+			nc = tls.Client(nc, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+		}
+		io.WriteString(nc, "AUTH writer-token\r\n"+testkit.Batch("t", body)+"READ t 0 1\r\nCLOSE\r\n")
+		answers, err := io.ReadAll(nc)
+		if err != nil || !bytes.Contains(answers, []byte(body)) {
+			t.Errorf("%s: answered %q, %v", name, answers, err)
+		}
+		nc.Close()
+		if err := n.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		for _, secret := range []string{"writer-token", body} {
+			if got := bytes.Contains(h.said.Bytes(), []byte(secret)); got == secure {
+				t.Errorf("%s: that %q is heard is %v", name, secret, got)
+			}
+		}
+	}
 }
 
 // TestPagesTakeRights: which pages who may have, and what is told to those who may
