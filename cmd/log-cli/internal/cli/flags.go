@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/place"
 )
 
 // connectionGroup marks the flags that --help shows under a heading of their
@@ -143,7 +144,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	if unknown.GetSpecifiedShortnames() != "" {
 		name := unknown.GetSpecifiedName()
-		if _, ok := Digits(name); ok && cmd.Flags().Lookup("last") != nil {
+		if _, ok := place.Digits(name); ok && cmd.Flags().Lookup("last") != nil {
 			return fmt.Errorf("unknown flag -%s; did you mean --last %s?", name, name)
 		}
 		return fmt.Errorf("unknown flag -%s", name)

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"strconv"
-	"strings"
 )
 
 // Number is a flag's value in decimal digits. A flag of pflag's own takes
@@ -24,12 +23,3 @@ func (n *Number) String() string { return strconv.FormatInt(int64(*n), 10) }
 
 // Type names the value in the help where its text does not.
 func (n *Number) Type() string { return "int" }
-
-// Digits parses a number that is nothing but decimal digits.
-func Digits(text string) (int64, bool) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/place"
 )
 
 func hooksCommand(a *cli.App) *cobra.Command {
@@ -64,7 +65,7 @@ func hookCommand(a *cli.App, name, short string, act func(*admin.Client, context
 				return errors.New("want a TOPIC and the BASE of a partition")
 			}
 			var ok bool
-			if base, ok = cli.Digits(rest[0]); !ok {
+			if base, ok = place.Digits(rest[0]); !ok {
 				return fmt.Errorf("BASE is %q: want an offset", rest[0])
 			}
 			return nil

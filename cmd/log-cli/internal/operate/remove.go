@@ -13,7 +13,7 @@ import (
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
-	"github.com/logd-dev/logd/cmd/log-cli/internal/place"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/places"
 	"github.com/logd-dev/logd/internal/exit"
 )
 
@@ -166,7 +166,7 @@ func printRemoved(a *cli.App, gone *jsonRemoved, format string, args ...any) err
 
 func trimCommand(a *cli.App) *cobra.Command {
 	var r removal
-	var before place.Flag
+	var before places.Flag
 	cmd := &cobra.Command{
 		Use:        "trim TOPIC --before PLACE [flags]",
 		SuggestFor: []string{"purge", "truncate", "prune"},
@@ -194,15 +194,15 @@ On a terminal it asks. Elsewhere it wants --yes.`,
 		}),
 	}
 	cmd.Flags().Var(&before, "before", "remove what is before this `PLACE`")
-	cmd.RegisterFlagCompletionFunc("before", place.Complete)
+	cmd.RegisterFlagCompletionFunc("before", places.Complete)
 	removalFlags(a, cmd, &r)
 	a.FormatFlag(cmd)
 	return cmd
 }
 
-func trimTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal, before *place.Flag) error {
+func trimTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal, before *places.Flag) error {
 	name := r.topic.Name
-	f := &place.Finder{Client: client, Topic: name}
+	f := &places.Finder{Client: client, Topic: name}
 	offset, _, err := f.Find(ctx, before.Place)
 	if gone, ok := errors.AsType[*logd.GoneError](err); ok {
 		offset, err = gone.Offset, nil // trimmed before, or damaged: no obstacle
@@ -247,7 +247,7 @@ func trimTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal,
 
 // endingBefore adds up the partitions that end at or before the offset: what
 // Trim would remove.
-func endingBefore(ctx context.Context, f *place.Finder, offset int64) (*jsonRemoved, error) {
+func endingBefore(ctx context.Context, f *places.Finder, offset int64) (*jsonRemoved, error) {
 	plan, err := admin.New(f.Client).Retention(ctx, f.Topic, admin.RetentionOptions{})
 	if err != nil {
 		return nil, err

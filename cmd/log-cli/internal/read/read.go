@@ -16,15 +16,16 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
-	"github.com/logd-dev/logd/cmd/log-cli/internal/place"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/places"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/place"
 )
 
 // readFlags are the flags of read.
 type readFlags struct {
 	topic               cli.Topic
-	from, offset, since place.Flag
-	to                  place.Flag
+	from, offset, since places.Flag
+	to                  places.Flag
 	last                int64
 	limit               int64
 	numbers             bool
@@ -92,7 +93,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 	flags.BoolVar(&f.utc, "utc", false, "print times in UTC")
 	patternFlag(a, cmd, &f.pattern)
 	for _, name := range []string{"from", "to", "offset", "since"} {
-		cmd.RegisterFlagCompletionFunc(name, place.Complete)
+		cmd.RegisterFlagCompletionFunc(name, places.Complete)
 	}
 	return cmd
 }
@@ -147,7 +148,7 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 
 func read(ctx context.Context, a *cli.App, client *logd.Client, f *readFlags) error {
 	r := &reader{
-		app: a, Finder: place.Finder{Client: client, Topic: f.topic.Name}, flags: f, limit: f.limit,
+		app: a, Finder: places.Finder{Client: client, Topic: f.topic.Name}, flags: f, limit: f.limit,
 		out: &messageWriter{
 			out: bufio.NewWriterSize(a.Stdout, 128<<10), topic: f.topic.Name, json: a.JSON(),
 			numbers: f.numbers, times: f.times, zone: time.Local, pattern: f.pattern,
@@ -179,7 +180,7 @@ func read(ctx context.Context, a *cli.App, client *logd.Client, f *readFlags) er
 
 // reader reads a topic and prints it.
 type reader struct {
-	place.Finder
+	places.Finder
 	app   *cli.App
 	flags *readFlags
 	out   *messageWriter

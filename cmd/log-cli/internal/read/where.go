@@ -5,7 +5,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
-	"github.com/logd-dev/logd/cmd/log-cli/internal/place"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/places"
 )
 
 // retrying tells the user once that the server does not answer, and once that
@@ -22,7 +22,7 @@ func (r *reader) retrying(err error) {
 // passGap goes on behind a gap, as the user wants it.
 func (r *reader) passGap(gone *logd.GoneError) error {
 	if gone.Damaged {
-		r.app.Note("offset %d of topic %q is damaged%s; going on at %d", gone.Offset, r.Topic, place.InFile(gone), gone.Oldest)
+		r.app.Note("offset %d of topic %q is damaged%s; going on at %d", gone.Offset, r.Topic, places.InFile(gone), gone.Oldest)
 	} else {
 		r.app.Note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
 	}

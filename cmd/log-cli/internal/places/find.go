@@ -1,4 +1,6 @@
-package place
+// Package places finds the places in a topic that a person names on a command
+// line, and says which one is right where one is wrong.
+package places
 
 import (
 	"context"
@@ -10,6 +12,7 @@ import (
 	"github.com/logd-dev/logd/admin"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/place"
 )
 
 // Finder finds places in a topic.
@@ -21,17 +24,17 @@ type Finder struct {
 // Find returns the message at a place, by its batch's offset and its delta
 // there, or where the next message to come will be. That a batch and a message
 // begin there is certain, unless they are removed meanwhile.
-func (f *Finder) Find(ctx context.Context, p Place) (offset, delta int64, err error) {
+func (f *Finder) Find(ctx context.Context, p place.Place) (offset, delta int64, err error) {
 	switch p.Kind {
-	case AtStart, AtEnd:
+	case place.AtStart, place.AtEnd:
 		info, err := f.Client.Info(ctx, f.Topic)
-		if p.Kind == AtStart {
+		if p.Kind == place.AtStart {
 			return info.Oldest, 0, err
 		}
 		return info.Next, 0, err
-	case FromEnd:
+	case place.FromEnd:
 		return f.last(ctx, p.N)
-	case AtTime:
+	case place.AtTime:
 		offset, err := f.Client.Seek(ctx, f.Topic, p.Time)
 		return offset, 0, err
 	}
@@ -73,44 +76,44 @@ func (f *Finder) check(ctx context.Context, offset, delta int64) error {
 }
 
 // nextMessage returns the first message behind a place where none begins.
-func (f *Finder) nextMessage(ctx context.Context, offset, delta int64) (Place, bool) {
+func (f *Finder) nextMessage(ctx context.Context, offset, delta int64) (place.Place, bool) {
 	if delta == 0 {
 		return f.nextBatch(ctx, offset)
 	}
 	result, err := f.Client.Read(ctx, f.Topic, offset, logd.ReadOptions{Messages: 1})
 	if err != nil || len(result.Batches) == 0 {
-		return Place{}, false
+		return place.Place{}, false
 	}
 	defer result.Release()
 	for m := range result.Batches[0].All() {
 		if m.Delta > delta {
-			return Place{Kind: AtOffset, Offset: offset, Delta: m.Delta}, true
+			return place.Place{Kind: place.AtOffset, Offset: offset, Delta: m.Delta}, true
 		}
 	}
-	return Place{Kind: AtOffset, Offset: result.Next}, true
+	return place.Place{Kind: place.AtOffset, Offset: result.Next}, true
 }
 
 // nextBatch returns the first batch behind an offset at which none begins, or
 // the end.
-func (f *Finder) nextBatch(ctx context.Context, offset int64) (Place, bool) {
+func (f *Finder) nextBatch(ctx context.Context, offset int64) (place.Place, bool) {
 	info, err := f.Client.Info(ctx, f.Topic)
 	if err != nil || offset < info.Oldest || offset >= info.Next {
-		return Place{}, false
+		return place.Place{}, false
 	}
 	conf, err := admin.New(f.Client).Config(ctx)
 	if err != nil {
-		return Place{}, false
+		return place.Place{}, false
 	}
 	// No further than the longest batch, lest there be many.
 	to := min(info.Next, offset+max(conf.MaxBatchSize, logd.DefaultMaxBatchSize)+1)
 	marks, err := admin.New(f.Client).Times(ctx, f.Topic, offset, to)
 	switch {
 	case err == nil && len(marks) > 0:
-		return Place{Kind: AtOffset, Offset: marks[0].Offset}, true
+		return place.Place{Kind: place.AtOffset, Offset: marks[0].Offset}, true
 	case err == nil && to == info.Next:
-		return Place{Kind: AtOffset, Offset: info.Next}, true
+		return place.Place{Kind: place.AtOffset, Offset: info.Next}, true
 	}
-	return Place{}, false
+	return place.Place{}, false
 }
 
 // last finds the last n messages that the topic has at this moment: where the

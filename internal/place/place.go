@@ -1,5 +1,11 @@
-// Package place knows the places in a topic that a person names on a command
-// line: how they are written, and where in the topic they are.
+// Package place is the grammar of places in a topic, as people write them on a
+// command line or in a URL. It has no I/O and asks no clock: Parse makes a Place
+// of a text, and whoever has a topic at hand finds out where that is.
+//
+//	p, err := place.Parse("-2d", time.Now())       // two days ago, as seen from here
+//	p, err := place.Parse("today", time.Now().UTC()) // when the day began in UTC
+//
+// A Place is a value, to be copied and compared as such.
 package place
 
 import (
@@ -9,10 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/cobra"
-
-	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 )
 
 // Place is where in a topic something begins or ends, as a person writes it:
@@ -22,8 +24,8 @@ import (
 //	1234.56                         a message, as read -n prints it
 //	-10                             the tenth message before the end
 //	-90s -2d -1w -1h30m             so long ago; the - may be left out
-//	2026-11-28 "2026-11-28 19:00"   a day or a time of day here, with or without
-//	"2026-11-28 19:00:05"           seconds
+//	2026-11-28 "2026-11-28 19:00"   a day or a time of day in the zone of now, with
+//	"2026-11-28 19:00:05"           or without seconds
 //	2026-11-28T19:00:05Z            a time, RFC 3339
 //	today yesterday                 when the day began
 //
@@ -57,8 +59,9 @@ var placeLayouts = []string{
 	"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05",
 }
 
-// Parse parses a place. now is what times that say how long ago, and those
-// without a zone, are seen from.
+// Parse parses a place. now is what times that say how long ago are seen from;
+// its location is the zone of days and times that have none. An error says what
+// a place may be, and does not quote the text.
 func Parse(text string, now time.Time) (Place, error) {
 	switch text {
 	case "start":
@@ -73,17 +76,17 @@ func Parse(text string, now time.Time) (Place, error) {
 		return Place{Kind: AtTime, Time: time.Date(now.Year(), now.Month(), day, 0, 0, 0, 0, now.Location())}, nil
 	}
 	if name, delta, ok := strings.Cut(text, "."); ok {
-		if offset, ok := cli.Digits(name); ok {
-			if delta, ok := cli.Digits(delta); ok {
+		if offset, ok := Digits(name); ok {
+			if delta, ok := Digits(delta); ok {
 				return Place{Kind: AtOffset, Offset: offset, Delta: delta}, nil
 			}
 		}
 	}
-	if offset, ok := cli.Digits(text); ok {
+	if offset, ok := Digits(text); ok {
 		return Place{Kind: AtOffset, Offset: offset}, nil
 	}
 	ago, dash := strings.CutPrefix(text, "-")
-	if n, ok := cli.Digits(ago); ok && dash {
+	if n, ok := Digits(ago); ok && dash {
 		return Place{Kind: FromEnd, N: n}, nil
 	}
 	if d, ok := parseAgo(ago); ok {
@@ -167,31 +170,11 @@ func (p Place) After(other Place) bool {
 		p.Offset == other.Offset && p.Delta > other.Delta || p.N < other.N
 }
 
-// Flag is a place as a flag.
-type Flag struct {
-	Place
-	text string
-}
-
-// Set parses the place.
-func (f *Flag) Set(text string) error {
-	p, err := Parse(text, time.Now())
-	if err != nil {
-		return err
+// Digits parses a number that is nothing but decimal digits.
+func Digits(text string) (int64, bool) {
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, false
 	}
-	f.Place, f.text = p, text
-	return nil
-}
-
-func (f *Flag) String() string { return f.text }
-
-// Type is asked for by pflag.
-func (f *Flag) Type() string { return "PLACE" }
-
-// IsSet reports whether the flag was given.
-func (f *Flag) IsSet() bool { return f.Kind != None }
-
-// Complete offers the places that have names.
-func Complete(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return []string{"start", "end", "today", "yesterday"}, cobra.ShellCompDirectiveNoFileComp
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil
 }
