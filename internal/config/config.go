@@ -55,6 +55,13 @@ type Config struct {
 	// HTTPAllowedHosts are names by which HTTP may be asked for on a loopback
 	// address, besides localhost and addresses; nil, the default, for none.
 	HTTPAllowedHosts []string
+	// HTTPServe are the parts that HTTP serves besides health, in the order of HTTPParts.
+	HTTPServe []string
+	// HTTPMaxConnections is how many connections of HTTP there are at once, HTTPMaxBody
+	// the size of the largest body of a request, unpacked, and HTTPMemory that of all
+	// buffers of the API and the console together, in bytes.
+	HTTPMaxConnections      int
+	HTTPMaxBody, HTTPMemory int64
 	// WorkDir is the folder of the data, made where it does not exist. Not
 	// empty; default "logs", relative to the current folder.
 	WorkDir string

@@ -19,6 +19,7 @@ import (
 func TestDefault(t *testing.T) {
 	want := Config{
 		Host: "127.0.0.1:1774", HTTPHost: "127.0.0.1:1775",
+		HTTPServe: []string{"api", "console", "log", "metrics", "debug"}, HTTPMaxConnections: 4096, HTTPMaxBody: 64 << 20, HTTPMemory: 64 << 20,
 		AuthTimeout: 10 * time.Second, UnixMode: 0o660, WorkDir: "logs", FileMode: 0o600,
 		TLSMinVersion: tls.VersionTLS12,
 		Timeout:       15 * time.Second, IdleTimeout: 30 * time.Second, ShutdownTimeout: 15 * time.Second,
@@ -71,7 +72,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "unix-socket": "l.sock", "unix-mode": "0600", "unix-group": "adm", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "unix-socket": "l.sock", "unix-mode": "0600", "unix-group": "adm", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "http-serve": "metrics,log", "http-max-connections": "77", "http-max-body": "1MiB", "http-memory": "2MiB", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
 	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
 	"insecure":      "true",
 	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "peer-tls-cert": "p.pem", "peer-tls-key": "p.key", "peer-tls-ca": "pca.pem",

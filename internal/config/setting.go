@@ -91,6 +91,22 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 	Usage: "further names that HTTP is asked for by, as by a reverse proxy; can be repeated",
 	Field: list(func(c *Config) *[]string { return &c.HTTPAllowedHosts }, checkHostName, "names of hosts, without a port"),
 }, {
+	Name: "http-serve", Kind: List, Default: "api,console,log,metrics,debug",
+	Usage: "what HTTP serves besides health",
+	Field: field(func(c *Config) *[]string { return &c.HTTPServe }, httpParts),
+}, {
+	Name: "http-max-connections", Kind: Number, Default: "4096",
+	Usage: "connections of HTTP at once, of which half may follow or wait",
+	Field: field(func(c *Config) *int { return &c.HTTPMaxConnections }, setting.Numbers(setting.Bounds[int]{Min: 1, Max: 1_000_000})),
+}, {
+	Name: "http-max-body", Kind: Size, Default: "64MiB",
+	Usage: "largest body of a request over HTTP, unpacked",
+	Field: field(func(c *Config) *int64 { return &c.HTTPMaxBody }, setting.Sizes(setting.Bounds[int64]{Min: 1024, Max: 1 << 40})),
+}, {
+	Name: "http-memory", Kind: Size, Default: "64MiB",
+	Usage: "all buffers of the API and the console together",
+	Field: field(func(c *Config) *int64 { return &c.HTTPMemory }, setting.Sizes(setting.Bounds[int64]{Min: 1 << 20, Max: 1 << 40})),
+}, {
 	Name: "auth-file", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "file of who may do what; all may do everything if empty",
 	Field: field(func(c *Config) *string { return &c.AuthFile }, setting.FilePath),

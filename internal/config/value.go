@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,28 @@ var codecs = setting.Values[batch.Codecs]{
 	},
 	Format:  batch.Codecs.String,
 	Allowed: batch.KnownCodecs.String() + " or one of them, or empty (none)",
+}
+
+// HTTPParts are the parts that HTTP may serve besides health.
+var HTTPParts = []string{"api", "console", "log", "metrics", "debug"}
+
+// httpParts is a list of them, each once, with commas between.
+var httpParts = setting.Values[[]string]{
+	Parse: func(text string) ([]string, error) {
+		list := []string{}
+		if text == "" {
+			return list, nil
+		}
+		for part := range strings.SplitSeq(text, ",") {
+			if !slices.Contains(HTTPParts, part) || slices.Contains(list, part) {
+				return nil, fmt.Errorf("%s is not one of them, or is there twice", setting.Shorten(strconv.Quote(part)))
+			}
+			list = append(list, part)
+		}
+		return list, nil
+	},
+	Format:  func(list []string) string { return strings.Join(list, ",") },
+	Allowed: strings.Join(HTTPParts, ",") + " or some of them, or empty (none)",
 }
 
 // program is words that are split without a shell.

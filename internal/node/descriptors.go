@@ -21,15 +21,15 @@ const spareDescriptors = 64
 
 // shareDescriptors parts limit, the number of files that a process may have open. The
 // store gets openFiles if that is no more than half of the limit. Of the rest
-// clients that are being refused are given some, HTTP gets an eighth, and
-// neither of the two kinds of connections more than most. What is left is the
-// store's as well, for files that wait to be synced.
-func shareDescriptors(limit, openFiles, most int) descriptors {
+// clients that are being refused are given some, HTTP gets an eighth and no more than
+// mostHTTP, and neither of the two kinds of connections more than most. What is left
+// is the store's as well, for files that wait to be synced.
+func shareDescriptors(limit, openFiles, most, mostHTTP int) descriptors {
 	rest := limit - min(openFiles+spareDescriptors, limit/2)
 	const refused = 64 // at most half as many as connections
 	d := descriptors{
 		connections: max(min(most, max(rest/2, rest-rest/8-refused)), 1),
-		http:        max(min(most, rest/8), 1),
+		http:        max(min(most, mostHTTP, rest/8), 1),
 	}
 	taken := d.connections + d.http + min(refused, d.connections/2) + min(spareDescriptors, limit/4)
 	d.files = max(limit-taken, limit/4)

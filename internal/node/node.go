@@ -315,7 +315,7 @@ func (n *Node) newWeb() *web.Server {
 	o := web.Options{
 		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
-		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share),
+		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share), Serves: c.HTTPServe,
 	}
 	if t := n.secured.http; t != nil {
 		o.TLS, o.Verifier, o.Ended = t.Config(), t.Verifier, t.Count
@@ -324,7 +324,7 @@ func (n *Node) newWeb() *web.Server {
 }
 
 func webLimits(c *config.Config, share descriptors) web.Limits {
-	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http}
+	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http, MaxBody: c.HTTPMaxBody, Memory: c.HTTPMemory}
 }
 
 // shareOf parts the files that the process may have open, as the settings say.
@@ -333,7 +333,7 @@ func (n *Node) shareOf(c *config.Config) (descriptors, error) {
 	if err != nil {
 		return descriptors{}, fmt.Errorf("limit on open files: %w", err)
 	}
-	share := shareDescriptors(limit, c.OpenFiles, c.MaxConnections)
+	share := shareDescriptors(limit, c.OpenFiles, c.MaxConnections, c.HTTPMaxConnections)
 	if share.connections < c.MaxConnections {
 		n.log.Warn("fewer connections than max-connections: a process may have only so many files open here; raise that limit (ulimit -n, LimitNOFILE) or lower open-files",
 			"connections", share.connections, "max-connections", c.MaxConnections, "limit", limit, "open-files", c.OpenFiles)

@@ -267,3 +267,26 @@ type Address string
 
 // String returns the address.
 func (a Address) String() string { return string(a) }
+
+// Refusal returns why Do would refuse a request with that line whatever follows it, and
+// whatever topics there are: by its syntax, its size, or the rights of who has shown that.
+// It returns nil if it would not. One that would be refused counts as if it was made.
+func (s *Server) Refusal(remote string, shown Shown, line []byte) *protocol.Error {
+	c, req := s.newCaller(Address(remote)), protocol.Request{}
+	c.shown = shown
+	perr := protocol.ParseRequest(line, &req)
+	var err *protocol.Error
+	if req.Command == protocol.Batch {
+		err, _ = c.refusal(s.settings.Load(), &req, perr)
+	} else if perr != nil {
+		err = protocol.ErrInvalidRequest
+	} else if !c.may(req.Command, req.Topic) {
+		err = protocol.ErrUnauthorized
+		c.denied(&req)
+	}
+	if err != nil {
+		s.counters.requests[req.Command].Add(1)
+		s.counters.failed(req.Command, err)
+	}
+	return err
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/web/ask"
 )
 
 // bearer is the one way to show who one is in a header.
@@ -19,14 +20,6 @@ const (
 	readyPath   = "/readyz" // all that it can say
 	debugPath   = "/debug/"
 )
-
-type shownKey struct{}
-
-// shownBy returns what a request has shown of who makes it.
-func shownBy(r *http.Request) server.Shown {
-	s, _ := r.Context().Value(shownKey{}).(server.Shown)
-	return s
-}
 
 // authorize returns the request with what it shows of who makes it, if that one may
 // have the page. Else it answers by what the header says alone, and returns nil.
@@ -68,7 +61,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 	if strings.HasPrefix(r.URL.Path, debugPath) {
 		a.Administered(id, remote, "HTTP "+pageOf(r.URL.Path))
 	}
-	return r.WithContext(context.WithValue(r.Context(), shownKey{}, shown))
+	return ask.Show(r, shown)
 }
 
 // verbOf returns the verb that a page takes, or any: what a request of the protocol

@@ -11,6 +11,7 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
+	"github.com/logd-dev/logd/internal/web/ask"
 )
 
 const logPath = "/log"
@@ -42,7 +43,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		a.Error(protocol.ErrInvalidRequest)
 		return
 	}
-	err := p.Do(r.Context(), r.RemoteAddr, shownBy(r), codecs, r.Body, a)
+	err := p.Do(r.Context(), r.RemoteAddr, ask.Shown(r), codecs, r.Body, a)
 	if err == nil {
 		err = a.err
 	}

@@ -1,7 +1,7 @@
-// Package web serves HTTP: health, metrics, profiles, and POST /log, which is one
-// request of the protocol. It keeps web pages from using any of it through the
-// browser that shows them. What a request of the protocol does is package
-// server's: of its answer web makes a status and a body.
+// Package web serves HTTP: health, metrics, profiles, POST /log, which is one
+// request of the protocol, and the API of package api. It keeps web pages from using
+// any of it through the browser that shows them. What a request of the protocol does
+// is package server's: of its answer web makes a status and a body.
 package web
 
 import (
@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,8 @@ import (
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/web/api"
+	"github.com/logd-dev/logd/internal/web/problem"
 )
 
 // Options are what a server is made of. Protocol and Ready are required.
@@ -37,6 +40,8 @@ type Options struct {
 	Checks func() []Check
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
+	// Serves are the names of what is served besides health: see Parts. Default: all.
+	Serves []string
 
 	// Auth says who may do what. Default: everybody may do everything.
 	Auth *server.Auth
@@ -54,12 +59,28 @@ type Options struct {
 	Verifier func(certs []*x509.Certificate) func() error
 }
 
+// Parts are what there is to serve besides health, by the names that settings have for it.
+var Parts = []string{apiPart, consolePart, logPart, metricsPart, debugPart}
+
+const (
+	apiPart     = "api"
+	consolePart = "console"
+	logPart     = "log"
+	metricsPart = "metrics"
+	debugPart   = "debug"
+)
+
+// serves reports whether a part is served.
+func (o *Options) serves(part string) bool { return o.Serves == nil || slices.Contains(o.Serves, part) }
+
 // Limits bound what clients can take of a server, and who is taken for one.
 type Limits struct {
 	Timeout        time.Duration // a request, and each write of its answer
 	IdleTimeout    time.Duration // a connection without a request
 	AllowedHosts   []string      // names that this server has besides localhost
 	MaxConnections int           // and a few more for health and metrics; 0 from the start: no limit
+	MaxBody        int64         // bytes of a request's body of the API, unpacked; default 64 MiB
+	Memory         int64         // bytes of all buffers of the API; default 64 MiB
 }
 
 // Server serves HTTP. Create it with New.
@@ -67,6 +88,7 @@ type Server struct {
 	o     Options
 	log   *slog.Logger
 	pages http.Handler
+	api   *api.API
 	http  *http.Server
 	guard *guard
 	slots *slots
@@ -76,7 +98,7 @@ type Server struct {
 	contentTypes atomic.Int64 // requests of another content type, refused
 }
 
-// New returns a server of health, metrics, profiles and POST /log.
+// New returns a server of health and of the parts that the options name.
 func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -84,6 +106,10 @@ func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, guard: newGuard(o.AllowedHosts, o.Logger), slots: newSlots(o.MaxConnections)}
 	s.limit.Store(&o.Limits)
 	s.idle.after = func() time.Duration { return s.limit.Load().IdleTimeout }
+	s.api = api.New(api.Options{
+		Protocol: o.Protocol, Checks: o.Checks, Logger: o.Logger,
+		Timeout: func() time.Duration { return s.limit.Load().Timeout },
+	})
 	s.pages = s.newPages()
 	s.http = &http.Server{
 		Handler:           s,
@@ -217,33 +243,44 @@ func (s *Server) newPages() http.Handler {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	}
 	mux.HandleFunc("GET /readyz", s.serveReady)
-	if s.o.Metrics != nil {
+	list := "/healthz\n/livez\n/readyz\n"
+	if s.o.Metrics != nil && s.o.serves(metricsPart) {
 		mux.Handle("GET /metrics", s.o.Metrics)
+		list += "/metrics\n"
 	}
-	profile := oneProfile()
-	mux.Handle("GET /debug/vars", expvar.Handler())
-	mux.HandleFunc("GET /debug/pprof/{$}", pprof.Index)
-	mux.Handle("GET /debug/pprof/{name}", profile(pprof.Index))
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.Handle("GET /debug/pprof/profile", profile(pprof.Profile))
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
-	mux.HandleFunc(logPath, s.serveLog)
+	if s.o.serves(debugPart) {
+		profile := oneProfile()
+		mux.Handle("GET /debug/vars", expvar.Handler())
+		mux.HandleFunc("GET /debug/pprof/{$}", pprof.Index)
+		mux.Handle("GET /debug/pprof/{name}", profile(pprof.Index))
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.Handle("GET /debug/pprof/profile", profile(pprof.Profile))
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.Handle("GET /debug/pprof/trace", profile(pprof.Trace))
+		list += "/debug/vars\n/debug/pprof/\n"
+	}
+	if s.o.serves(logPart) {
+		mux.HandleFunc(logPath, s.serveLog)
+		list += "POST /log\n"
+	}
+	if s.o.serves(apiPart) {
+		list += api.Prefix + "/topics\n"
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		if s.o.Auth != nil {
 			io.WriteString(w, "logd\n")
 			return
 		}
-		fmt.Fprintf(w, "logd %s\n\n/healthz\n/livez\n/readyz\n/metrics\n/debug/vars\n/debug/pprof/\nPOST /log\n", s.o.Version)
+		fmt.Fprintf(w, "logd %s\n\n%s", s.o.Version, list)
 	})
 	return mux
 }
 
+// isAPI reports whether a path is one of the API.
+func isAPI(path string) bool { return path == api.Prefix || strings.HasPrefix(path, api.Prefix+"/") }
+
 // Check is one thing that was looked at.
-type Check struct {
-	Name string
-	Err  error // what is wrong with it, or nil
-}
+type Check = api.Check
 
 // serveReady tells whether all requests are taken, with ?verbose each thing that was
 // looked at.
@@ -312,7 +349,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodOptions {
-		h.Set("Allow", allowed(r.URL.Path))
+		h.Set("Allow", s.allowed(r))
 		refuseHTTP(w, r, http.StatusMethodNotAllowed, protocol.ErrInvalidRequest)
 		return
 	}
@@ -333,12 +370,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	if isAPI(r.URL.Path) && s.o.serves(apiPart) { // by whose paths nothing is redirected
+		s.api.ServeHTTP(w, r)
+		return
+	}
 	s.pages.ServeHTTP(w, r)
 }
 
 // allowed returns the methods that a page has.
-func allowed(path string) string {
-	if path == logPath {
+func (s *Server) allowed(r *http.Request) string {
+	if isAPI(r.URL.Path) && s.o.serves(apiPart) {
+		if methods := s.api.Allowed(r); methods != "" {
+			return methods
+		}
+	}
+	if r.URL.Path == logPath {
 		return http.MethodPost
 	}
 	return http.MethodGet + ", " + http.MethodHead
@@ -349,8 +395,21 @@ func allowed(path string) string {
 const refusedBody = 64 << 10
 
 // refuseHTTP answers a request before anything looks at its body: in the
-// protocol's words, if it is one of the protocol. The connection is closed.
+// protocol's words, if it is one of the protocol, and as a problem, if it is one of the
+// API. The connection is closed.
 func refuseHTTP(w http.ResponseWriter, r *http.Request, status int, err *protocol.Error) {
+	if isAPI(r.URL.Path) {
+		p := problem.From(err)
+		switch status {
+		case http.StatusForbidden:
+			p = problem.New(problem.Refused, "A web page may have had a browser send it, or the client's certificate is not good any more. "+
+				"Behind a reverse proxy, http-allowed-hosts names the hosts that clients ask for.")
+		case http.StatusMethodNotAllowed:
+			p = problem.New(problem.Method, "There are other methods here: see Allow.")
+		}
+		p.Write(w, r)
+		return
+	}
 	answer, kind := http.StatusText(status)+"\n", "text/plain; charset=utf-8"
 	if r.URL.Path == logPath {
 		answer, kind = string(protocol.AppendError(nil, err)), protocol.ContentType

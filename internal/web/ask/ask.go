@@ -1,0 +1,133 @@
+// Package ask makes requests of the protocol in the process, for those who come by
+// HTTP. So every right, limit, quota and count over HTTP is the protocol's: there is no
+// other way from a page to a topic.
+//
+// A [Caller] is who makes the requests of one HTTP request. Each of them is judged by
+// itself, as those of a connection are, by what there is to be known of the caller then.
+package ask
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/topic"
+)
+
+// ErrUnknown is returned for a batch that may be stored or not, and nobody can tell.
+var ErrUnknown = errors.New("ask: the batch may be stored or not")
+
+type shownKey struct{}
+
+// Show returns the request with what it shows of who makes it.
+func Show(r *http.Request, shown server.Shown) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), shownKey{}, shown))
+}
+
+// Shown returns what a request has shown of who makes it.
+func Shown(r *http.Request) server.Shown {
+	s, _ := r.Context().Value(shownKey{}).(server.Shown)
+	return s
+}
+
+// Caller makes requests of the protocol. It is for one goroutine at a time.
+type Caller struct {
+	// Codecs are those in which the caller takes batches.
+	Codecs batch.Codecs
+
+	server *server.Server // nil while there is none
+	remote string
+	shown  server.Shown
+}
+
+// New returns the caller that has made an HTTP request. The server may be nil, as it is
+// while it starts: then all is refused as busy.
+func New(s *server.Server, r *http.Request) *Caller {
+	return &Caller{server: s, remote: r.RemoteAddr, shown: Shown(r)}
+}
+
+// Answer is the answer to one request that was not refused.
+type Answer struct {
+	Offset, Batches int64  // of one that names an offset
+	Body            []byte // of one that is text
+	// View has the batches of a read that has found some, else it is nil. Who asked
+	// closes it.
+	View topic.View
+}
+
+// Ask makes one request, of which data is what follows its line, and returns its answer.
+// A request that waits ends when ctx does. The error is the protocol's, as a
+// *protocol.Error, or ErrUnknown.
+func (c *Caller) Ask(ctx context.Context, req *protocol.Request, data []byte) (Answer, error) {
+	var buf [128]byte
+	line := protocol.AppendRequest(buf[:0], req)
+	if data == nil {
+		return c.Send(ctx, bytes.NewReader(line))
+	}
+	return c.Send(ctx, io.MultiReader(bytes.NewReader(line), bytes.NewReader(data)))
+}
+
+// Send makes one request as it stands on the wire, and returns what Ask does.
+func (c *Caller) Send(ctx context.Context, request io.Reader) (Answer, error) {
+	if c.server == nil {
+		return Answer{}, protocol.ErrBusy
+	}
+	var a answer
+	if err := c.server.Do(ctx, c.remote, c.shown, c.Codecs, request, &a); err != nil || !a.given {
+		return Answer{}, ErrUnknown
+	}
+	if a.err != nil {
+		return Answer{}, a.err
+	}
+	return a.Answer, nil
+}
+
+// Refusal returns why a request with that line would be refused whoever leads and
+// whatever there is, by its syntax, its size and rights, or nil. One that would be is
+// counted and noted as if it was made.
+func (c *Caller) Refusal(req *protocol.Request) error {
+	if c.server == nil {
+		return protocol.ErrBusy
+	}
+	line := bytes.TrimSuffix(protocol.AppendRequest(nil, req), []byte("\r\n"))
+	if err := c.server.Refusal(c.remote, c.shown, line); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Sent counts bytes of answers that were sent to the client.
+func (c *Caller) Sent(n int) {
+	if c.server != nil {
+		c.server.Sent(n)
+	}
+}
+
+// Draining reports whether the server has begun to shut down.
+func (c *Caller) Draining() bool { return c.server != nil && c.server.Draining() }
+
+// answer is a server.Responder that keeps what it is given.
+type answer struct {
+	Answer Answer
+	err    *protocol.Error
+	given  bool
+}
+
+func (a *answer) OK() { a.given = true }
+
+func (a *answer) Offset(offset, batches int64) {
+	a.Answer.Offset, a.Answer.Batches, a.given = offset, batches, true
+}
+
+func (a *answer) Body(body []byte) { a.Answer.Body, a.given = body, true }
+
+func (a *answer) Batches(v topic.View) {
+	a.Answer.Offset, a.Answer.Batches, a.Answer.View, a.given = v.Offset(), v.Batches(), v, true
+}
+
+func (a *answer) Error(err *protocol.Error) { a.err, a.given = err, true }

@@ -1,0 +1,80 @@
+package ask
+
+import (
+	"context"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+// body makes a request whose answer is text and returns that, parsed.
+func body[T any](ctx context.Context, c *Caller, req *protocol.Request, parse func([]byte) (T, error)) (T, error) {
+	a, err := c.Ask(ctx, req, nil)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return parse(a.Body)
+}
+
+// Topics returns the names of all topics that the caller may see, sorted.
+func (c *Caller) Topics(ctx context.Context, fresh bool) ([]string, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Topics, Fresh: fresh}, protocol.ParseTopics)
+}
+
+// Info describes a topic.
+func (c *Caller) Info(ctx context.Context, topic string, fresh bool) (protocol.TopicInfo, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Info, Topic: []byte(topic), Fresh: fresh}, protocol.ParseInfo)
+}
+
+// Config returns what the server tells of its settings.
+func (c *Caller) Config(ctx context.Context) (protocol.Settings, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Config}, protocol.ParseSettings)
+}
+
+// Fields returns the body of CONFIG or STATS, line by line.
+func (c *Caller) Fields(ctx context.Context, command protocol.Command) ([]protocol.Field, error) {
+	return body(ctx, c, &protocol.Request{Command: command}, protocol.ParseFields)
+}
+
+// Cluster returns the members of the cluster as this one sees them.
+func (c *Caller) Cluster(ctx context.Context) (protocol.ClusterInfo, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Cluster}, protocol.ParseCluster)
+}
+
+// Groups returns the groups of the cluster as this member sees them.
+func (c *Caller) Groups(ctx context.Context) ([]protocol.GroupInfo, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Groups}, protocol.ParseGroups)
+}
+
+// Retention returns what retention has in mind for each partition of a topic.
+func (c *Caller) Retention(ctx context.Context, topic string, keep protocol.Keep) ([]protocol.PlannedPartition, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Retention, Topic: []byte(topic), Keep: keep}, protocol.ParsePlan)
+}
+
+// Hooks returns the partitions that wait for their delete hooks.
+func (c *Caller) Hooks(ctx context.Context) ([]protocol.PendingHook, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Hooks}, protocol.ParseHooks)
+}
+
+// Seek returns the offset of the first batch that was stored at t or later, or where the
+// next one will be.
+func (c *Caller) Seek(ctx context.Context, topic string, t time.Time, fresh bool) (int64, error) {
+	a, err := c.Ask(ctx, &protocol.Request{Command: protocol.Seek, Topic: []byte(topic), Millis: max(t.UnixMilli(), 0), Fresh: fresh}, nil)
+	return a.Offset, err
+}
+
+// Times returns when the batches from one offset up to another were stored.
+func (c *Caller) Times(ctx context.Context, topic string, from, to int64) ([]protocol.TimeMark, error) {
+	r := protocol.NewTimesRange(topic, from, to)
+	for more := true; more; {
+		a, err := c.Ask(ctx, r.Request(), nil)
+		if err != nil {
+			return nil, err
+		}
+		if more, err = r.Add(a.Body); err != nil {
+			return nil, err
+		}
+	}
+	return r.Marks, nil
+}
