@@ -315,7 +315,7 @@ func (n *Node) newWeb() *web.Server {
 	o := web.Options{
 		Protocol: n.server.Load, Ready: n.Ready, Checks: n.checks, Auth: n.auth,
 		Metrics: promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}),
-		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share), Serves: c.HTTPServe,
+		Version: n.o.Version, Logger: n.log, Limits: webLimits(c, n.share), Serves: c.HTTPServe, MaxBody: c.HTTPMaxBody, Memory: c.HTTPMemory,
 	}
 	if t := n.secured.http; t != nil {
 		o.TLS, o.Verifier, o.Ended = t.Config(), t.Verifier, t.Count
@@ -324,7 +324,7 @@ func (n *Node) newWeb() *web.Server {
 }
 
 func webLimits(c *config.Config, share descriptors) web.Limits {
-	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http, MaxBody: c.HTTPMaxBody, Memory: c.HTTPMemory}
+	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http}
 }
 
 // shareOf parts the files that the process may have open, as the settings say.

@@ -252,6 +252,9 @@ func (c *caller) commitEach(to Responder, r *reply) error {
 			c.advance(r, 1)
 			continue
 		}
+		if k, ok := to.(Knower); ok && len(r.appended.Outcomes) == 1 {
+			k.Known() // else it would have no outcome of its own
+		}
 		to.Offset(o.Offset, 1)
 		c.answered(r, 1)
 	}

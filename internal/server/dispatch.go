@@ -27,6 +27,10 @@ type Responder interface {
 	Error(err *protocol.Error)
 }
 
+// Knower is a Responder to one request that wants to know of a numbered batch that it was
+// stored before: Known is called before Offset then.
+type Knower interface{ Known() }
+
 // caller is one who makes requests, whatever way they come by. It is for one
 // goroutine at a time.
 type caller struct {

@@ -34,7 +34,17 @@ type exchange struct {
 // waits ends when ctx does. Until it is answered, a request counts as a
 // connection. Who makes it has shown what shown is, and takes batches in these codecs:
 // there is no HELLO.
-func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request io.Reader, to Responder) (err error) {
+func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request io.Reader, to Responder) error {
+	return s.do(ctx, remote, shown, codecs, to, func(x *exchange) *protocol.Error { return x.receive(ctx, request) })
+}
+
+// DoWhole is Do of a request that is whole in memory, which is not written to, and the
+// caller's again on return.
+func (s *Server) DoWhole(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, request []byte, to Responder) error {
+	return s.do(ctx, remote, shown, codecs, to, func(x *exchange) *protocol.Error { return x.receiveWhole(ctx, request) })
+}
+
+func (s *Server) do(ctx context.Context, remote string, shown Shown, codecs batch.Codecs, to Responder, receive func(*exchange) *protocol.Error) (err error) {
 	x := &exchange{caller: s.newCaller(Address(remote)), woken: make(chan struct{}, 1)}
 	x.show(shown)
 	defer x.stand()
@@ -51,7 +61,7 @@ func (s *Server) Do(ctx context.Context, remote string, shown Shown, codecs batc
 		s.leave(x)
 		s.group.Done()
 	}()
-	if perr := x.receive(ctx, request); perr != nil {
+	if perr := receive(x); perr != nil {
 		to.Error(perr)
 		return nil
 	}
@@ -117,6 +127,17 @@ func (x *exchange) receive(ctx context.Context, r io.Reader) *protocol.Error {
 		return protocol.ErrInvalidRequest
 	}
 	return x.parse(b)
+}
+
+// receiveWhole is receive of what is there.
+func (x *exchange) receiveWhole(ctx context.Context, request []byte) *protocol.Error {
+	settings := x.srv.settings.Load()
+	if x.share != nil || settings.topicWriteRate > 0 {
+		if perr := x.admitted(ctx, settings, request); perr != nil {
+			return perr
+		}
+	}
+	return x.parse(request)
 }
 
 // readLine reads until it has a line with its end, or what is too long for one, or all.
@@ -268,9 +289,10 @@ type Address string
 // String returns the address.
 func (a Address) String() string { return string(a) }
 
-// Refusal returns why Do would refuse a request with that line whatever follows it, and
-// whatever topics there are: by its syntax, its size, or the rights of who has shown that.
-// It returns nil if it would not. One that would be refused counts as if it was made.
+// Refusal returns why Do would refuse a request with that line whatever follows it: by
+// its syntax, its size, or the rights of who has shown that, which may take a BATCH to a
+// topic that exists. It returns nil if it would not. One that would be refused counts as
+// if it was made.
 func (s *Server) Refusal(remote string, shown Shown, line []byte) *protocol.Error {
 	c, req := s.newCaller(Address(remote)), protocol.Request{}
 	c.shown = shown
@@ -278,6 +300,12 @@ func (s *Server) Refusal(remote string, shown Shown, line []byte) *protocol.Erro
 	var err *protocol.Error
 	if req.Command == protocol.Batch {
 		err, _ = c.refusal(s.settings.Load(), &req, perr)
+		if err == nil && !c.mayCreate(req.Topic) {
+			if _, missing := c.existing(c.ctx, req.Topic); missing == protocol.ErrUnauthorized {
+				err = protocol.ErrUnauthorized
+				c.denied(&req)
+			}
+		}
 	} else if perr != nil {
 		err = protocol.ErrInvalidRequest
 	} else if !c.may(req.Command, req.Topic) {

@@ -42,6 +42,9 @@ type Options struct {
 	Metrics http.Handler
 	// Serves are the names of what is served besides health: see Parts. Default: all.
 	Serves []string
+	// MaxBody is how large the body of a request of the API may be, unpacked, and Memory
+	// how large all its buffers together, in bytes. Default: 64 MiB each.
+	MaxBody, Memory int64
 
 	// Auth says who may do what. Default: everybody may do everything.
 	Auth *server.Auth
@@ -79,8 +82,6 @@ type Limits struct {
 	IdleTimeout    time.Duration // a connection without a request
 	AllowedHosts   []string      // names that this server has besides localhost
 	MaxConnections int           // and a few more for health and metrics; 0 from the start: no limit
-	MaxBody        int64         // bytes of a request's body of the API, unpacked; default 64 MiB
-	Memory         int64         // bytes of all buffers of the API; default 64 MiB
 }
 
 // Server serves HTTP. Create it with New.
@@ -107,7 +108,7 @@ func New(o Options) *Server {
 	s.limit.Store(&o.Limits)
 	s.idle.after = func() time.Duration { return s.limit.Load().IdleTimeout }
 	s.api = api.New(api.Options{
-		Protocol: o.Protocol, Checks: o.Checks, Logger: o.Logger,
+		Protocol: o.Protocol, Checks: o.Checks, Logger: o.Logger, MaxBody: o.MaxBody, Memory: o.Memory,
 		Timeout: func() time.Duration { return s.limit.Load().Timeout },
 	})
 	s.pages = s.newPages()

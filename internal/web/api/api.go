@@ -41,7 +41,15 @@ type Options struct {
 	// Checks returns what there is to say of the server's health.
 	Checks func() []Check
 	Logger *slog.Logger // default: discard
+
+	MaxBody int64 // bytes of a request's body, unpacked; default 64 MiB
+	Memory  int64 // bytes of all buffers; default 64 MiB
 }
+
+const (
+	defaultMaxBody = 64 << 20
+	defaultMemory  = 64 << 20
+)
 
 // Check is one thing that was looked at.
 type Check struct {
@@ -56,6 +64,7 @@ type API struct {
 	log *slog.Logger
 	mux *http.ServeMux
 
+	memory *memory
 	health health
 }
 
@@ -64,7 +73,13 @@ func New(o Options) *API {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{o: o, log: o.Logger, mux: http.NewServeMux()}
+	if o.MaxBody <= 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.Memory <= 0 {
+		o.Memory = defaultMemory
+	}
+	a := &API{o: o, log: o.Logger, mux: http.NewServeMux(), memory: newMemory(o.Memory)}
 	for _, r := range a.routes() {
 		a.mux.Handle(Prefix+r.path, &r)
 	}
@@ -101,6 +116,7 @@ func (a *API) find(r *http.Request) (*route, string) {
 
 // route is a path and what may be done there.
 type route struct {
+	api     *API
 	path    string // with names in braces
 	methods []method
 }
@@ -124,17 +140,7 @@ func (t *route) allowed() string {
 	return strings.Join(names, ", ")
 }
 
-func (a *API) route(path string, methods ...method) route {
-	for i := range methods {
-		serve := methods[i].serve
-		methods[i].serve = func(r *request) error {
-			r.api = a
-			r.caller = ask.New(a.o.Protocol(), r.Request)
-			return serve(r)
-		}
-	}
-	return route{path, methods}
-}
+func (a *API) route(path string, methods ...method) route { return route{a, path, methods} }
 
 // ServeHTTP implements http.Handler.
 func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -149,7 +155,7 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.Write(w, r)
 		return
 	}
-	req := &request{Request: r, w: w}
+	req := &request{Request: r, w: w, api: t.api, caller: ask.New(t.api.o.Protocol(), r)}
 	err := req.look(&t.methods[i])
 	if err == nil {
 		err = t.methods[i].serve(req)
@@ -162,6 +168,7 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		req.api.log.Debug("an answer over HTTP was cut", "remote", r.RemoteAddr, "err", err)
 		panic(http.ErrAbortHandler)
 	}
+	req.extend()
 	problem.From(err).Write(w, r)
 }
 

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -254,13 +253,4 @@ func authFile(t testing.TB, identities ...string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// bearer is the header by which an identity of authFile shows who it is; nobody shows
-// nothing.
-func bearer(name string) []string {
-	if name == "" {
-		return nil
-	}
-	return []string{"Authorization", "Bearer " + cmp.Or(name, "x") + "-token"}
 }

@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -58,27 +57,32 @@ type Answer struct {
 	// View has the batches of a read that has found some, else it is nil. Who asked
 	// closes it.
 	View topic.View
+
+	known bool
 }
 
-// Ask makes one request, of which data is what follows its line, and returns its answer.
-// A request that waits ends when ctx does. The error is the protocol's, as a
-// *protocol.Error, or ErrUnknown.
-func (c *Caller) Ask(ctx context.Context, req *protocol.Request, data []byte) (Answer, error) {
+// Ask makes one request that is no batch, and returns its answer. One that waits ends when
+// ctx does. The error is the protocol's, as a *protocol.Error, or ErrUnknown.
+func (c *Caller) Ask(ctx context.Context, req *protocol.Request) (Answer, error) {
 	var buf [128]byte
-	line := protocol.AppendRequest(buf[:0], req)
-	if data == nil {
-		return c.Send(ctx, bytes.NewReader(line))
-	}
-	return c.Send(ctx, io.MultiReader(bytes.NewReader(line), bytes.NewReader(data)))
+	return c.send(ctx, protocol.AppendRequest(buf[:0], req))
 }
 
-// Send makes one request as it stands on the wire, and returns what Ask does.
-func (c *Caller) Send(ctx context.Context, request io.Reader) (Answer, error) {
+// Batch has a whole batch stored, with its envelope, and returns its offset. known
+// reports that it is a numbered one which was stored before. raw is the caller's again on
+// return. The error is as that of Ask.
+func (c *Caller) Batch(ctx context.Context, raw []byte) (offset int64, known bool, err error) {
+	a, err := c.send(ctx, raw)
+	return a.Offset, a.known, err
+}
+
+// send makes one request as it stands on the wire.
+func (c *Caller) send(ctx context.Context, request []byte) (Answer, error) {
 	if c.server == nil {
 		return Answer{}, protocol.ErrBusy
 	}
 	var a answer
-	if err := c.server.Do(ctx, c.remote, c.shown, c.Codecs, request, &a); err != nil || !a.given {
+	if err := c.server.DoWhole(ctx, c.remote, c.shown, c.Codecs, request, &a); err != nil || !a.given {
 		return Answer{}, ErrUnknown
 	}
 	if a.err != nil {
@@ -117,6 +121,8 @@ type answer struct {
 	err    *protocol.Error
 	given  bool
 }
+
+func (a *answer) Known() { a.Answer.known = true }
 
 func (a *answer) OK() { a.given = true }
 

@@ -9,7 +9,7 @@ import (
 
 // body makes a request whose answer is text and returns that, parsed.
 func body[T any](ctx context.Context, c *Caller, req *protocol.Request, parse func([]byte) (T, error)) (T, error) {
-	a, err := c.Ask(ctx, req, nil)
+	a, err := c.Ask(ctx, req)
 	if err != nil {
 		var none T
 		return none, err
@@ -60,7 +60,7 @@ func (c *Caller) Hooks(ctx context.Context) ([]protocol.PendingHook, error) {
 // Seek returns the offset of the first batch that was stored at t or later, or where the
 // next one will be.
 func (c *Caller) Seek(ctx context.Context, topic string, t time.Time, fresh bool) (int64, error) {
-	a, err := c.Ask(ctx, &protocol.Request{Command: protocol.Seek, Topic: []byte(topic), Millis: max(t.UnixMilli(), 0), Fresh: fresh}, nil)
+	a, err := c.Ask(ctx, &protocol.Request{Command: protocol.Seek, Topic: []byte(topic), Millis: max(t.UnixMilli(), 0), Fresh: fresh})
 	return a.Offset, err
 }
 
@@ -68,7 +68,7 @@ func (c *Caller) Seek(ctx context.Context, topic string, t time.Time, fresh bool
 func (c *Caller) Times(ctx context.Context, topic string, from, to int64) ([]protocol.TimeMark, error) {
 	r := protocol.NewTimesRange(topic, from, to)
 	for more := true; more; {
-		a, err := c.Ask(ctx, r.Request(), nil)
+		a, err := c.Ask(ctx, r.Request())
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/logd-dev/logd/internal/web/problem"
+)
+
+// memory bounds the bytes of all buffers together. Who wants more than there is waits for
+// what others give back, in the order in which they came.
+type memory struct {
+	free *semaphore.Weighted
+	most int64
+}
+
+func newMemory(most int64) *memory { return &memory{semaphore.NewWeighted(most), most} }
+
+// lease is what one request has of the memory. The zero value with its memory has
+// nothing. It is for one goroutine.
+type lease struct {
+	of    *memory
+	bytes int64
+}
+
+// leaseStep is what a lease grows by at least.
+const leaseStep = 4 << 10
+
+// grow has the lease be of n bytes at least. It waits as long as a request may take.
+func (l *lease) grow(ctx context.Context, n int64, timeout time.Duration) error {
+	if n <= l.bytes {
+		return nil
+	}
+	more := (n - l.bytes + leaseStep - 1) / leaseStep * leaseStep
+	if !l.of.free.TryAcquire(more) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		if more > l.of.most || l.of.free.Acquire(ctx, more) != nil {
+			return problem.New(problem.Busy, "All memory for requests over HTTP is in use: see http-memory. Ask again later.")
+		}
+	}
+	l.bytes += more
+	return nil
+}
+
+// release gives all back.
+func (l *lease) release() {
+	l.of.free.Release(l.bytes)
+	l.bytes = 0
+}
