@@ -51,6 +51,7 @@ type batch struct {
 	sends    int        // how often it was sent
 	pending  logd.Pending
 	stored   *ledger.Stored // the answer, if the ledger had no room for it
+	holes    []*ledger.Hole // to be written down behind it
 }
 
 // replaced is a batch in the spool that others take the place of. It is under the spoolMu
@@ -112,7 +113,7 @@ func (b *batch) order() []segment.Ref {
 }
 
 // settle notes that the batch needs no source any more, and returns how positions move.
-func (b *batch) settle() (moved []ledger.Pos) {
+func (b *batch) settle() (all moves) {
 	b.lane.mu.Lock()
 	defer b.lane.mu.Unlock()
 	for i, m := range b.marks {
@@ -124,11 +125,9 @@ func (b *batch) settle() (moved []ledger.Pos) {
 			m.batches--
 			continue
 		}
-		if p, ok := m.settled(); ok {
-			moved = append(moved, p)
-		}
+		all.add(m.settled())
 	}
-	return moved
+	return all
 }
 
 // saved says that the batch is stored, in the spool and synced, or a hole.

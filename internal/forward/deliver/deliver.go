@@ -387,23 +387,43 @@ func poke(c chan struct{}) {
 	}
 }
 
-// hole counts a hole, and has it written down within a second.
-// told notes a hole of what was in no batch: if it was taken, it counts as that here.
-func (d *Delivery) told(input string, source int64, h feed.Hole) {
+// counted counts a hole of what was in no batch: if it was taken, it counts as that here.
+func (d *Delivery) counted(input string, h *feed.Hole) {
+	c := d.Counters(input)
 	if h.Kind.Taken() {
-		d.Counters(input).took(max(h.Messages, 0), h.Bytes)
+		c.took(max(h.Messages, 0), h.Bytes)
 	}
-	d.hole(input, source, h)
+	c.hole(h)
 }
 
-func (d *Delivery) hole(input string, source int64, h feed.Hole) {
-	d.Counters(input).hole(&h)
+// told notes a hole of what can't be read again, which is written down within a second.
+func (d *Delivery) told(input string, h feed.Hole) {
+	d.counted(input, &h)
+	d.later(input, h)
+}
+
+// later has a hole be written down within a second.
+func (d *Delivery) later(input string, h feed.Hole) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.note(&ledger.Hole{Hole: h, Input: input, Source: source, Time: time.Now().UnixNano()})
+	d.note(&ledger.Hole{Hole: h, Input: input, Time: time.Now().UnixNano()})
 }
 
-// note has a hole be written down. d.mu is held.
+// writeHole writes down a hole, now if there is room for it.
+func (d *Delivery) writeHole(h *ledger.Hole) {
+	if d.ledger != nil {
+		if err := d.ledger.Hole(h); err != nil {
+			d.fail(err)
+			d.mu.Lock()
+			d.note(h)
+			d.mu.Unlock()
+			return
+		}
+	}
+	d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
+}
+
+// note is later for who holds d.mu.
 func (d *Delivery) note(h *ledger.Hole) {
 	k := holeKey{ledger.TotalKey{Input: h.Input, Source: h.Source, Topic: h.Topic}, h.Kind, 0}
 	if !h.Kind.Taken() {
@@ -414,6 +434,11 @@ func (d *Delivery) note(h *ledger.Hole) {
 		d.holes[k] = h
 		return
 	}
+	merge(sum, h)
+}
+
+// merge adds a hole to one before it.
+func merge(sum, h *ledger.Hole) {
 	sum.Bytes += h.Bytes
 	if sum.Messages >= 0 {
 		sum.Messages += h.Messages
@@ -422,6 +447,9 @@ func (d *Delivery) note(h *ledger.Hole) {
 		sum.Messages = -1
 	}
 	sum.From, sum.To, sum.Cause = min(sum.From, h.From), max(sum.To, h.To), h.Cause
+	if h.Pos != nil {
+		sum.Pos = h.Pos
+	}
 }
 
 // forget has the ledger forget a source within a second.
@@ -442,16 +470,7 @@ func (d *Delivery) writeDown() {
 	d.holes, d.gone = map[holeKey]*ledger.Hole{}, nil
 	d.mu.Unlock()
 	for _, h := range holes {
-		if d.ledger != nil {
-			if err := d.ledger.Hole(h); err != nil {
-				d.fail(err)
-				d.mu.Lock()
-				d.note(h)
-				d.mu.Unlock()
-				continue
-			}
-		}
-		d.log.Warn("hole", "kind", h.Kind, "input", h.Input, "topic", h.Topic, "from", h.From, "to", h.To, "messages", h.Messages, "bytes", h.Bytes, "cause", h.Cause)
+		d.writeHole(h)
 	}
 	for _, source := range gone {
 		if err := d.ledger.Gone(source); err != nil {

@@ -37,7 +37,9 @@ func (d *Delivery) open() (err error) {
 	}
 	for _, x := range lost {
 		if !x.Torn {
-			d.hole("spool", 0, feed.Hole{Kind: feed.Damaged, From: x.At, To: x.At + x.Bytes, Messages: -1, Bytes: x.Bytes, Cause: x.String()})
+			h := feed.Hole{Kind: feed.Damaged, From: x.At, To: x.At + x.Bytes, Messages: -1, Bytes: x.Bytes, Cause: x.String()}
+			d.Counters("spool").hole(&h)
+			d.later("spool", h)
 		}
 	}
 	d.dead.Each(segment.Ref{}, func(segment.Ref, uint32, []byte) error {

@@ -235,7 +235,9 @@ func (l *lane) stored(b *batch, offset int64) {
 // write notes in the ledger that a batch is stored. If there is no room it is to be tried
 // again, and nothing else is sent meanwhile.
 func (l *lane) write(b *batch) bool {
-	b.stored.Pos = append(b.stored.Pos, b.settle()...)
+	moved := b.settle()
+	b.stored.Pos = append(b.stored.Pos, moved.pos...)
+	b.holes = append(b.holes, moved.holes...)
 	if l.d.ledger != nil {
 		if err := l.d.ledger.Stored(b.stored); err != nil {
 			l.d.fail(err)
@@ -249,6 +251,10 @@ func (l *lane) write(b *batch) bool {
 			return false
 		}
 	}
+	for _, h := range b.holes {
+		l.d.writeHole(h)
+	}
+	b.holes = nil
 	for _, r := range b.runs {
 		c := l.d.Counters(r.Input)
 		c.StoredMessages.Add(r.Lines)
@@ -291,7 +297,7 @@ func (l *lane) giveUp(b *batch, kind feed.Kind, cause string) {
 		l.d.Counters(r.Input).hole(&h.Hole)
 		l.d.log.Warn("hole", "kind", kind, "input", r.Input, "topic", l.topic, "from", r.From.At, "to", r.To.At, "messages", r.Lines, "bytes", r.Bytes, "cause", cause)
 		if i == len(b.runs)-1 {
-			h.Pos = moved
+			h.Pos = moved.pos
 			if b.rec != (segment.Ref{}) {
 				h.Spool = &b.rec
 			}
@@ -300,6 +306,9 @@ func (l *lane) giveUp(b *batch, kind feed.Kind, cause string) {
 			}
 		}
 		l.d.untilRoom(func() error { return l.d.ledger.Hole(&h) })
+	}
+	for _, h := range moved.holes {
+		l.d.writeHole(h)
 	}
 	l.over(b)
 }

@@ -1,9 +1,11 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
 	"github.com/logd-dev/logd/internal/forward/ledger"
@@ -17,6 +19,18 @@ type mark struct {
 	from, to feed.Position
 	anchor   uint64 // at to
 	batches  int    // that are not settled
+	hole     *ledger.Hole
+}
+
+// moves are what positions move by.
+type moves struct {
+	pos   []ledger.Pos
+	holes []*ledger.Hole // to be written down afterwards, with the positions behind them
+}
+
+func (m *moves) add(o moves) {
+	m.pos = append(m.pos, o.pos...)
+	m.holes = append(m.holes, o.holes...)
 }
 
 // source is a file or the journal. It is a feed.Replayed.
@@ -171,8 +185,8 @@ func (s *source) mark(last *mark, from, to feed.Position) *mark {
 }
 
 // settled notes that a batch which has lines of the mark is stored, a hole, or safe in the
-// spool, and returns by how much the position moves.
-func (m *mark) settled() (ledger.Pos, bool) {
+// spool, and returns how the position moves.
+func (m *mark) settled() moves {
 	s := m.src
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,27 +196,47 @@ func (m *mark) settled() (ledger.Pos, bool) {
 
 // move moves the position behind the marks that are settled, if no unsettled one begins
 // before it. s.mu is held.
-func (s *source) move() (p ledger.Pos, ok bool) {
+//
+// A position behind a hole is written down with the hole, in one record: else a kill between
+// two would have it listed twice, or never.
+func (s *source) move() (all moves) {
+	var p *ledger.Pos
 	least := int64(-1)
 	for _, m := range s.marks {
 		if m.batches > 0 && (least < 0 || m.from.At < least) {
 			least = m.from.At
 		}
 	}
-	keep := 0
-	for _, m := range s.marks {
+	pass := 0
+	for i, m := range s.marks {
 		if m.batches > 0 || least >= 0 && m.to.At > least || m.to.At > s.read.At {
 			break // what an earlier run has sent may stand behind lines that were not offered yet
 		}
-		keep++
-		if m.to.At > s.position.At {
-			s.position = m.to
-			p = ledger.Pos{Source: s.id, Position: m.to, Anchor: m.anchor}
-			ok = true
+		if m.hole == nil || m.to.At > m.from.At { // else it waits for a place behind it
+			pass = i + 1
 		}
 	}
-	s.marks = slices.Delete(s.marks, 0, keep)
-	if ok {
+	for _, m := range s.marks[:pass] {
+		if m.to.At > s.position.At {
+			s.position = m.to
+			p = &ledger.Pos{Source: s.id, Position: m.to, Anchor: m.anchor}
+		}
+		if m.hole == nil {
+			continue
+		}
+		if n := len(all.holes); n > 0 && all.holes[n-1].Kind == m.hole.Kind && m.hole.Kind.Taken() {
+			merge(all.holes[n-1], m.hole)
+		} else {
+			all.holes = append(all.holes, m.hole)
+		}
+	}
+	s.marks = slices.Delete(s.marks, 0, pass)
+	if p != nil {
+		if n := len(all.holes); n > 0 {
+			all.holes[n-1].Pos = []ledger.Pos{*p}
+		} else {
+			all.pos = []ledger.Pos{*p}
+		}
 		s.file.Anchors = [2]feed.Anchor{{At: p.Position.At, Hash: p.Anchor}, s.file.Anchors[0]}
 		s.file.Position = p.Position.At
 	}
@@ -210,33 +244,70 @@ func (s *source) move() (p ledger.Pos, ok bool) {
 		s.d.forget(s.id)
 		s.forget = false
 	}
-	return p, ok
+	return all
 }
 
 // Hole implements feed.Replayed.
-func (s *source) Hole(h feed.Hole) {
-	if h.Topic == "" {
-		s.mu.Lock()
-		h.Topic = s.topic
-		s.mu.Unlock()
+func (s *source) Hole(h feed.Hole, anchor uint64) {
+	s.mu.Lock()
+	all := s.pass(h, anchor)
+	s.mu.Unlock()
+	for _, hole := range all.holes {
+		s.d.writeHole(hole)
 	}
-	s.d.told(s.input, s.id, h)
-	if p, ok := s.pass(h.To); ok && s.d.ledger != nil {
-		s.d.fail(s.d.ledger.Moved(p))
+	if len(all.pos) > 0 && s.d.ledger != nil {
+		s.d.fail(s.d.ledger.Moved(all.pos...))
 	}
 }
 
-// pass has reading go on behind a hole.
-func (s *source) pass(to int64) (p ledger.Pos, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if to <= s.read.At {
-		return p, false
+// pass has reading go on behind a hole. s.mu is held.
+func (s *source) pass(h feed.Hole, anchor uint64) moves {
+	if h.Topic == "" {
+		h.Topic = s.topic
 	}
-	m := &mark{src: s, from: s.read, to: feed.Position{At: to}}
-	s.read = m.to
-	s.marks = append(s.marks, m)
+	from, to := s.read, s.read
+	if h.To > s.read.At {
+		to = feed.Position{At: h.To}
+	}
+	s.read = to
+	parts := []feed.Hole{h}
+	if h.To > h.From && !h.Kind.Taken() {
+		parts = s.uncovered(h)
+	}
+	for _, part := range parts {
+		s.d.counted(s.input, &part)
+		hole := &ledger.Hole{Hole: part, Input: s.input, Source: s.id, Time: time.Now().UnixNano()}
+		if n := len(s.marks); n > 0 && to == from && s.marks[n-1].hole != nil && s.marks[n-1].from == from && s.marks[n-1].to == to && s.marks[n-1].hole.Kind == h.Kind {
+			merge(s.marks[n-1].hole, hole) // there is no place between them
+			continue
+		}
+		s.marks = append(s.marks, &mark{src: s, from: from, to: to, anchor: anchor, hole: hole})
+	}
+	if len(parts) == 0 {
+		s.marks = append(s.marks, &mark{src: s, from: from, to: to, anchor: anchor})
+	}
 	return s.move()
+}
+
+// uncovered returns what is left of a hole without what an earlier run has sent: that is
+// stored, or it becomes a hole of its own. s.mu is held.
+func (s *source) uncovered(h feed.Hole) (parts []feed.Hole) {
+	runs := slices.Clone(s.covered)
+	slices.SortFunc(runs, func(a, b ledger.TopicRun) int { return cmp.Compare(a.From.At, b.From.At) })
+	at := h.From
+	part := func(to int64) {
+		if to > at {
+			p := h
+			p.From, p.To, p.Bytes = at, to, to-at
+			parts = append(parts, p)
+		}
+	}
+	for _, r := range runs {
+		part(min(r.From.At, h.To))
+		at = max(at, r.To.At)
+	}
+	part(h.To)
+	return parts
 }
 
 // Seen implements feed.Replayed.
@@ -406,7 +477,7 @@ func (d *Delivery) Live(input, name string) feed.Live { return &live{d, input} }
 func (s *live) Close() {}
 
 // Hole implements feed.Live.
-func (s *live) Hole(h feed.Hole) { s.d.told(s.input, 0, h) }
+func (s *live) Hole(h feed.Hole) { s.d.told(s.input, h) }
 
 // Put implements feed.Live.
 func (s *live) Put(ctx context.Context, messages []feed.Message, full feed.Full, safe func()) error {
@@ -518,7 +589,7 @@ func (s *live) putOrDrop(in *Input, groups []group, w *waiter) {
 			m := &g.messages[i]
 			one := group{g.topic, g.made, g.messages[i : i+1], int64(len(m.Body))}
 			if !s.put(in, []group{one}, w) {
-				s.d.told(s.input, 0, feed.Hole{Kind: feed.Dropped, Topic: g.topic, Messages: 1, Bytes: one.bytes, Cause: feed.ErrFull.Error()})
+				s.d.told(s.input, feed.Hole{Kind: feed.Dropped, Topic: g.topic, Messages: 1, Bytes: one.bytes, Cause: feed.ErrFull.Error()})
 			}
 		}
 	}

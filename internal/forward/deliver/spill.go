@@ -98,8 +98,12 @@ func (l *lane) synced(n int64) {
 	}
 	l.mu.Unlock()
 	for _, b := range safe {
-		if moved := b.settle(); len(moved) > 0 {
-			l.d.fail(l.d.ledger.Moved(moved...))
+		moved := b.settle()
+		if len(moved.pos) > 0 {
+			l.d.fail(l.d.ledger.Moved(moved.pos...))
+		}
+		for _, h := range moved.holes {
+			l.d.writeHole(h)
 		}
 		b.saved()
 	}

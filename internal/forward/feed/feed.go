@@ -163,8 +163,12 @@ type Replayed interface {
 	// Position returns up to where everything is stored, a hole, or safe in the spool.
 	Position() Position
 	// Hole tells of a range that will not be stored, from Read on; both Read and, once all
-	// before is stored, Position move behind it if its To is larger.
-	Hole(Hole)
+	// before is stored, Position move behind it if its To is larger. anchor is the hash of
+	// the Anchor there, 0 if nothing is read on. The hole is written down together with the
+	// Position behind it, so that a kill loses neither and repeats neither. One with an
+	// empty range is written down with the next Position. Of what was never read, what an
+	// earlier run has sent is left out of the hole.
+	Hole(h Hole, anchor uint64)
 	// Seen updates what is known of the file besides its position: path, device, inode,
 	// prefix, size, time, and how lines are made that are offered from now on. Of the
 	// journal there is How alone.

@@ -150,7 +150,7 @@ func (in *input) decide(unknown []found) {
 }
 
 // candidate opens an unknown file.
-func (in *input) candidate(u *found) (*os.File, int64, error) {
+func (in *input) candidate(u *found) (content, int64, error) {
 	f, err := in.descriptor(u.Path)
 	if err != nil {
 		return nil, 0, err
@@ -168,7 +168,7 @@ func (in *input) candidate(u *found) (*os.File, int64, error) {
 }
 
 // verdict decides one file, or notes that it is to be waited for.
-func (in *input) verdict(u *found, f *os.File, x *index) (identity.Decision, []*tail, error) {
+func (in *input) verdict(u *found, f content, x *index) (identity.Decision, []*tail, error) {
 	head := make([]byte, min(u.Size, identity.PrefixMost))
 	n, err := f.ReadAt(head, 0)
 	if n < len(head) && err != nil && u.Size == 0 {
@@ -201,7 +201,7 @@ func (in *input) verdict(u *found, f *os.File, x *index) (identity.Decision, []*
 
 // fresh begins a source for a file that was not known; f is open. truncated says that it is
 // what was left of another.
-func (in *input) fresh(u *found, f *os.File, d identity.Decision, truncated bool) *tail {
+func (in *input) fresh(u *found, f content, d identity.Decision, truncated bool) *tail {
 	file := feed.File{Input: in.name, Path: u.Path, Device: u.Device, Inode: u.Inode, Position: d.From, Size: u.Size, Wild: u.Wild, Seen: time.Now().Unix()}
 	if d.Rule == identity.RuleNew && in.AtEnd && in.First && in.scans == 1 {
 		file.Position = u.Size
@@ -221,7 +221,7 @@ func (in *input) fresh(u *found, f *os.File, d identity.Decision, truncated bool
 	}
 	set := in.Lines
 	p := in.pending[u.key]
-	set.LeadingNULs = truncated || p != nil && p.truncated
+	set.LeadingNULs = truncated || p != nil && p.truncated || in.leftNULs(f, filepath.Dir(u.Path))
 	file.How = set.String()
 	t := in.newTail(file)
 	if !in.begin(t) {
@@ -243,6 +243,22 @@ func (in *input) fresh(u *found, f *os.File, d identity.Decision, truncated bool
 	in.byPath[u.Path] = t
 	in.activate(t)
 	return t
+}
+
+// leftNULs reports whether a file of a folder begins with NULs, and another one there was
+// truncated: then it is a copy of what was written behind a truncation, or the file itself,
+// after more than one of them.
+func (in *input) leftNULs(f content, dir string) bool {
+	var first [1]byte
+	if n, _ := f.ReadAt(first[:], 0); n == 0 || first[0] != 0 {
+		return false
+	}
+	for t := range in.tails {
+		if (t.state == replaced && !t.reused() || t.split.LeadingNULs) && slices.Contains(folders(&t.file), dir) {
+			return true
+		}
+	}
+	return false
 }
 
 // continueAt goes on with a file that is known under another inode, or again.

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,8 +98,8 @@ type Manager struct {
 	o    Options
 	open atomic.Int64 // descriptors
 	tell *teller
-	// openFile is a way in for tests, which have files that can't be opened.
-	openFile func(path string) (*os.File, error)
+	// openFile is a way in for tests: of files that can't be opened, or change meanwhile.
+	openFile func(path string) (content, error)
 	watch    *watcher // nil without events
 
 	mu      sync.Mutex
@@ -123,7 +122,8 @@ func New(o Options, inputs []Config) (*Manager, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{o: o, tell: newTeller(o.Log), openFile: openFile, inputs: make(map[string]*input), ready: make(chan struct{})}
+	m := &Manager{o: o, tell: newTeller(o.Log), inputs: make(map[string]*input), ready: make(chan struct{})}
+	m.openFile = func(path string) (content, error) { return openFile(path) }
 	plans, err := compileAll(inputs)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,8 @@ type world struct {
 	logs journal
 
 	denied atomic.Value // a path that can't be opened, a string
+	// wrap, if it is set, is between the agent and each file that it opens.
+	wrap func(content) content
 }
 
 // journal is what was logged and done.
@@ -71,11 +73,15 @@ func (w *world) up() {
 	if w.m, err = New(w.opt, []Config{w.conf}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.m.openFile = func(path string) (*os.File, error) {
+	w.m.openFile = func(path string) (content, error) {
 		if path == w.denied.Load() {
 			return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}
 		}
-		return openFile(path)
+		f, err := openFile(path)
+		if err != nil || w.wrap == nil {
+			return f, err
+		}
+		return w.wrap(f), nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -89,6 +95,8 @@ func (w *world) up() {
 			w.t.Errorf("%d descriptors are counted behind the end", n)
 		}
 	}
+	synctest.Wait()
+	w.sink.recover()
 	synctest.Wait()
 }
 

@@ -29,6 +29,8 @@ func (c *changing) ReadAt(p []byte, at int64) (int, error) {
 	return strings.NewReader(c.now()).ReadAt(p, at)
 }
 
+func (c *changing) Close() error { return nil }
+
 func (c *changing) Stat() (os.FileInfo, error) {
 	path := c.t.TempDir() + "/f"
 	if err := os.WriteFile(path, []byte(c.now()), 0o600); err != nil {

@@ -1,6 +1,8 @@
 package files
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,6 +24,7 @@ type sink struct {
 	room  int64   // how many lines there is room for; -1 for all
 	spool int64   // and in the spool
 	lazy  bool
+	dead  bool // the agent is killed, and does not know it yet: nothing counts any more
 	chan_ chan struct{}
 }
 
@@ -32,12 +35,26 @@ type source struct {
 	replay feed.Replay
 	read   int64
 	lines  []feed.Line
-	stored int // of lines
 	anchor []feed.Anchor
-	holes  []feed.Hole
+	stored int   // of lines
+	sent   int   // of lines, which may be more: those are not offered again after a crash
+	done   int64 // up to there all was sent before a crash
+	holes  []hole
 	spilt  int
 	open   bool
+	leaves bool // it is forgotten when all is stored
 	forgot atomic.Bool
+	unborn bool // it began when the agent was dead
+
+	unsure []feed.Line // sent before a crash, and could not be read again
+}
+
+// hole is one that counts when the lines before it are stored.
+type hole struct {
+	feed.Hole
+	anchor uint64
+	behind int // how many lines are before it
+	known  bool
 }
 
 func newSink(t testing.TB) *sink {
@@ -74,7 +91,7 @@ func (s *sink) File(f feed.File, replay feed.Replay) (feed.Replayed, error) {
 	case f.ID == 0:
 		s.next++
 		f.ID = s.next
-		r = &source{s: s, file: f, read: f.Position}
+		r = &source{s: s, file: f, read: f.Position, unborn: s.dead}
 		s.known[f.ID] = r
 		s.order = append(s.order, f.ID)
 	case r == nil || r.forgot.Load():
@@ -87,14 +104,60 @@ func (s *sink) File(f feed.File, replay feed.Replay) (feed.Replayed, error) {
 	return r, nil
 }
 
-// crash forgets what a new run of the agent does not know: what was not stored.
+// crash forgets what a new run of the agent does not know: what was not stored, nor sent.
 func (s *sink) crash() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.known {
-		r.open = false
-		r.lines, r.anchor = r.lines[:r.stored], r.anchor[:r.stored]
-		r.read = r.file.Position
+		n := max(r.sent, r.stored)
+		r.lines, r.anchor = r.lines[:n], r.anchor[:n]
+		r.holes = slices.DeleteFunc(r.holes, func(h hole) bool { return !h.known })
+		r.read, r.done = r.file.Position, r.file.Position
+		if n > 0 {
+			r.done = max(r.done, r.lines[n-1].To.At)
+		}
+		r.open, r.leaves = false, false
+		if r.unborn {
+			r.forgot.Store(true)
+		}
+	}
+	s.dead = false
+}
+
+// kill lets nothing count that the agent does from now on.
+func (s *sink) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = true
+}
+
+// recover reads again what was sent and not answered before a crash. Whether that can be
+// done or not: the server may have it.
+func (s *sink) recover() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.order {
+		r := s.known[id]
+		n := slices.IndexFunc(r.lines, func(l feed.Line) bool { return l.To.At > r.done })
+		if n < 0 {
+			n = len(r.lines)
+		}
+		if n <= r.stored || r.forgot.Load() {
+			continue
+		}
+		waiting := r.lines[r.stored:n]
+		i := 0
+		err := r.replay.Replay(context.Background(), r.file.How, waiting[0].From, waiting[len(waiting)-1].To, func(l *feed.Line) error {
+			if i == len(waiting) || !bytes.Equal(l.Body, waiting[i].Body) || l.To != waiting[i].To {
+				return fmt.Errorf("line %d is %q", i, l.Body)
+			}
+			i++
+			return nil
+		})
+		if err != nil || i < len(waiting) {
+			r.unsure = append(r.unsure, waiting...)
+		}
+		r.store(len(waiting))
 	}
 }
 
@@ -123,22 +186,50 @@ func (s *sink) store(n int) {
 	}
 }
 
-// store moves the position behind lines, and behind the holes that follow. mu is held.
+// send sends n lines of each source that were offered.
+func (s *sink) send(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.known {
+		r.sent = min(len(r.lines), max(r.sent, r.stored)+n)
+	}
+}
+
+// store stores n lines, -1 for all. mu is held.
 func (r *source) store(n int) {
 	if n < 0 {
 		n = len(r.lines)
 	}
-	to := min(len(r.lines), r.stored+n)
-	if to > r.stored {
-		r.stored = to
-		r.file.Position = r.lines[to-1].To.At
-		if r.file.Anchors[0].At > 0 {
-			r.file.Anchors[1] = r.file.Anchors[0]
+	r.stored = min(len(r.lines), r.stored+n)
+	r.move()
+}
+
+// move moves the position behind what is stored, and the holes that follow. mu is held.
+func (r *source) move() {
+	a := feed.Anchor{At: r.file.Position}
+	for i := r.stored - 1; i >= 0; i-- {
+		if l := r.lines[i]; l.To.At <= r.read { // else it was sent before a crash, and is not offered yet
+			if l.To.At > a.At {
+				a = r.anchor[i]
+			}
+			break
 		}
-		r.file.Anchors[0] = r.anchor[to-1]
 	}
-	if r.stored == len(r.lines) {
-		r.file.Position = r.read
+	for i := range r.holes {
+		h := &r.holes[i]
+		if h.behind > r.stored {
+			continue
+		}
+		if h.known = true; h.To > a.At {
+			a = feed.Anchor{At: h.To, Hash: h.anchor}
+		}
+	}
+	if a.At > r.file.Position {
+		r.file.Position = a.At
+		r.file.Anchors = [2]feed.Anchor{a, r.file.Anchors[0]}
+	}
+	if r.leaves && r.stored == len(r.lines) {
+		r.forgot.Store(true)
 	}
 }
 
@@ -148,23 +239,28 @@ func (r *source) take(lines []feed.Line, anchor func(feed.Position) feed.Anchor,
 	if !r.open {
 		r.s.t.Errorf("source %d (%s) is used behind its end", r.file.ID, r.file.Path)
 	}
-	n := len(lines)
-	if *room >= 0 {
-		n = int(min(int64(n), *room))
-		*room -= int64(n)
-	}
-	for _, l := range lines[:n] {
+	n := 0
+	for _, l := range lines {
 		if l.From.At < r.read || l.To.At <= l.From.At {
 			r.s.t.Errorf("%s: line [%d,%d) behind %d", r.file.Path, l.From.At, l.To.At, r.read)
 		}
-		l.Body = slices.Clone(l.Body)
-		r.lines = append(r.lines, l)
-		a := anchor(l.To)
-		if a.At != l.To.At {
-			r.s.t.Errorf("%s: anchor at %d, want %d", r.file.Path, a.At, l.To.At)
+		if l.To.At > r.done {
+			if *room == 0 {
+				break
+			}
+			if *room > 0 {
+				*room--
+			}
+			l.Body = slices.Clone(l.Body)
+			r.lines = append(r.lines, l)
+			a := anchor(l.To)
+			if a.At != l.To.At {
+				r.s.t.Errorf("%s: anchor at %d, want %d", r.file.Path, a.At, l.To.At)
+			}
+			r.anchor = append(r.anchor, a)
 		}
-		r.anchor = append(r.anchor, a)
 		r.read = l.To.At
+		n++
 	}
 	return n
 }
@@ -172,6 +268,9 @@ func (r *source) take(lines []feed.Line, anchor func(feed.Position) feed.Anchor,
 func (r *source) Offer(lines []feed.Line, anchor func(feed.Position) feed.Anchor) int {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if r.s.dead {
+		return len(lines)
+	}
 	n := r.take(lines, anchor, &r.s.room)
 	if !r.s.lazy {
 		r.store(-1)
@@ -182,6 +281,9 @@ func (r *source) Offer(lines []feed.Line, anchor func(feed.Position) feed.Anchor
 func (r *source) Spill(lines []feed.Line, anchor func(feed.Position) feed.Anchor) int {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if r.s.dead {
+		return len(lines)
+	}
 	for r.stored < len(r.lines) { // what was offered before goes first
 		if r.s.spool == 0 {
 			return 0
@@ -207,22 +309,32 @@ func (r *source) Position() feed.Position {
 	return feed.Position{At: r.file.Position}
 }
 
-func (r *source) Hole(h feed.Hole) {
+func (r *source) Hole(h feed.Hole, anchor uint64) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if r.s.dead {
+		return
+	}
 	if h.From < r.read || h.To <= h.From || h.Bytes != h.To-h.From || h.Cause == "" {
 		r.s.t.Errorf("%s: hole %+v, read up to %d", r.file.Path, h, r.read)
 	}
-	r.holes = append(r.holes, h)
-	r.read = max(r.read, h.To)
-	if !r.s.lazy || r.stored == len(r.lines) {
-		r.store(-1)
+	r.read = h.To
+	if h.Kind != feed.TooLong {
+		h.From = max(h.From, r.done)
+		h.Bytes = h.To - h.From
 	}
+	if h.Bytes > 0 {
+		r.holes = append(r.holes, hole{Hole: h, anchor: anchor, behind: len(r.lines)})
+	}
+	r.move()
 }
 
 func (r *source) Seen(f feed.File) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if r.s.dead {
+		return
+	}
 	position, anchors := r.file.Position, r.file.Anchors
 	r.file = f
 	r.file.Position, r.file.Anchors = position, anchors
@@ -238,7 +350,10 @@ func (r *source) Forget() {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	r.open = false
-	r.forgot.Store(true)
+	if !r.s.dead {
+		r.leaves = true
+		r.move()
+	}
 }
 
 // bodies are all that was taken, each source after the other.
@@ -292,7 +407,7 @@ type nullSource struct{ d *devNull }
 func (s nullSource) ID() int64               { return 1 }
 func (s nullSource) Read() feed.Position     { return s.d.at }
 func (s nullSource) Position() feed.Position { return s.d.at }
-func (s nullSource) Hole(feed.Hole)          {}
+func (s nullSource) Hole(feed.Hole, uint64)  {}
 func (s nullSource) Seen(feed.File)          {}
 func (s nullSource) Close()                  { s.d.at = feed.Position{} }
 func (s nullSource) Forget()                 {}

@@ -35,7 +35,7 @@ type tail struct {
 	seen  int64 // the last scan that has found it by the pattern
 	sight found // as that scan has seen it
 
-	f       *os.File
+	f       content
 	split   lines.Splitter // stands at what is read next; before that may be what is not offered yet
 	resumed bool           // split has its state
 	check   feed.Anchor    // at split.At
@@ -251,6 +251,13 @@ func keyOf(fi os.FileInfo) (key, uint64) {
 	return key{uint64(st.Dev), uint64(st.Ino)}, uint64(st.Nlink)
 }
 
+// content is what an open file holds.
+type content interface {
+	io.ReaderAt
+	io.Closer
+	Stat() (os.FileInfo, error)
+}
+
 // openFile opens a path for reading without waiting, as a pipe would have it.
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -262,7 +269,7 @@ func openFile(path string) (*os.File, error) {
 
 // descriptor opens a path within the bounds. Whoever gets the file keeps it, or gives it
 // back by drop.
-func (in *input) descriptor(path string) (*os.File, error) {
+func (in *input) descriptor(path string) (content, error) {
 	if err := in.roomToOpen(); err != nil {
 		return nil, err
 	}
@@ -278,7 +285,7 @@ func (in *input) descriptor(path string) (*os.File, error) {
 	return f, nil
 }
 
-func (in *input) drop(f *os.File) {
+func (in *input) drop(f content) {
 	f.Close()
 	in.n.Open.Add(-1)
 	in.m.open.Add(-1)
@@ -315,7 +322,7 @@ func (in *input) open(t *tail) bool {
 }
 
 // hold keeps an open file for its tail.
-func (in *input) hold(t *tail, f *os.File) {
+func (in *input) hold(t *tail, f content) {
 	t.f = f
 	in.opened[t] = struct{}{}
 }
@@ -326,12 +333,6 @@ func (in *input) hurry() {
 	in.events.all = true
 	in.events.Unlock()
 	poke(in.wake)
-}
-
-// content is what an open file holds.
-type content interface {
-	io.ReaderAt
-	Stat() (os.FileInfo, error)
 }
 
 // measure returns the size of a file, and whether it is that of what is known of it. The
@@ -353,6 +354,22 @@ func (t *tail) holds(f io.ReaderAt) (bool, error) {
 		return false, err
 	}
 	return identity.Holds(f, t.check)
+}
+
+// still reports whether the open file has what is known of it, and what was read of it at a
+// place just before.
+func (t *tail) still(b []byte, from int64) (bool, error) {
+	if from == 0 {
+		head := b[:min(len(b), identity.PrefixMost)]
+		if n := t.file.PrefixLen; int64(len(head)) < n || identity.Hash(head[:n]) != t.file.Prefix && n > 0 {
+			return false, nil
+		}
+		known := feed.File{PrefixLen: int64(len(head)), Prefix: identity.Hash(head)}
+		if ok, err := identity.Begins(t.f, &known); !ok {
+			return false, err
+		}
+	}
+	return t.holds(t.f)
 }
 
 // begins reports whether a file begins as it is known to. Where it stands further than

@@ -75,25 +75,26 @@ func (in *input) chunk(t *tail) int {
 		in.buf = make([]byte, need)
 	}
 	n, err := t.f.ReadAt(in.buf, from)
-	begins := false
-	if err == nil || err == io.EOF {
-		var failed error
-		if begins, failed = t.begins(t.f); failed != nil {
-			err = failed
-		}
-	}
-	if err != nil && err != io.EOF {
+	end := err == io.EOF
+	if err != nil && !end {
 		in.fail(t, err)
 		return 0
 	}
 	b := in.buf[:n]
-	if !begins || int64(n) < before || at > 0 && identity.Hash(b[:before]) != t.check.Hash {
+	same := int64(n) >= before && (at == 0 || identity.Hash(b[:before]) == t.check.Hash)
+	if same {
+		// If it was truncated while it was read, the end of b is of what it has now.
+		if same, err = t.still(b, from); err != nil {
+			in.fail(t, err)
+			return 0
+		}
+	}
+	if !same {
 		t.changed = true
 		in.hurry()
 		return 0
 	}
 	now := time.Now()
-	end := err == io.EOF
 	t.grew(from+int64(n), now)
 	var head []byte
 	if from == 0 {
@@ -236,8 +237,9 @@ func (c *cut) offer(b []byte, final bool) bool {
 		if t.split.Long == lines.Skip { // else its beginning is the message
 			h.Messages = 1
 		}
-		t.r.Hole(h)
-		t.moved(c.anchor(p.To))
+		a := c.anchor(p.To)
+		t.r.Hole(h, a.Hash)
+		t.moved(a)
 	}
 }
 

@@ -383,7 +383,7 @@ func (in *Input) tooLong(messages, size int64) {
 func (in *Input) hole(h feed.Hole) {
 	h.From = in.to.Read().At
 	h.To = h.From
-	in.to.Hole(h)
+	in.to.Hole(h, 0)
 }
 
 // beginning returns the cursor of an entry that is longer than what is read of one, if it

@@ -218,7 +218,7 @@ func (r *replayed) Read() feed.Position {
 	return r.read
 }
 func (r *replayed) Position() feed.Position { return r.Read() }
-func (r *replayed) Hole(h feed.Hole) {
+func (r *replayed) Hole(h feed.Hole, _ uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.To > r.read.At {
