@@ -106,6 +106,9 @@ func (s *Server) maxRequest() int64 {
 // Sent counts bytes of answers that a responder has sent.
 func (s *Server) Sent(n int) { s.counters.out.Bytes.Add(int64(n)) }
 
+// SentFiles counts calls of sendfile(2) by which a responder has sent some.
+func (s *Server) SentFiles(calls int64) { s.counters.out.Sendfiles.Add(calls) }
+
 // receive reads the request and parses it, once quotas let it.
 func (x *exchange) receive(ctx context.Context, r io.Reader) *protocol.Error {
 	r = io.LimitReader(r, x.srv.maxRequest()+1)

@@ -3,10 +3,14 @@ package web
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/logd-dev/logd/internal/socket"
+	"github.com/logd-dev/logd/internal/web/ask"
 )
 
 // SpareConnections is how many connections are accepted when MaxConnections are in
@@ -127,6 +131,24 @@ func (c *limitedConn) Close() error {
 	c.once.Do(c.slot.release)
 	return err
 }
+
+// ReadFrom is what net/http sends a body with: batches as they are stored by sendfile, if
+// the connection is one of TCP.
+func (c *limitedConn) ReadFrom(src io.Reader) (int64, error) {
+	stored, ok := src.(*ask.Stored)
+	if !ok {
+		return io.Copy(onlyWriter{c.Conn}, src)
+	}
+	var w socket.Writer
+	var sent socket.Counters
+	w.Init(c.Conn, stored.Timeout, &sent, func(int) {})
+	n, err := stored.Send(w.Section)
+	stored.Sendfiles += sent.Sendfiles.Load()
+	return n, err
+}
+
+// onlyWriter hides what else a writer can.
+type onlyWriter struct{ io.Writer }
 
 // CloseWrite is what net/http uses for an answer that is the last.
 func (c *limitedConn) CloseWrite() error {

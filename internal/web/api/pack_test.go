@@ -168,7 +168,7 @@ func randomBody(r *rand.Rand, limit int) string {
 func TestPackAgainstModel(t *testing.T) {
 	n := 100_000
 	if testing.Short() {
-		n = 3000
+		n = 1000
 	}
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -5,7 +5,8 @@ func (a *API) routes() []route {
 	return []route{
 		a.route("/topics", method{"GET", []string{"after", "limit", "match"}, listTopics}),
 		a.route("/topics/{t}", method{"GET", []string{"fresh"}, showTopic}),
-		a.route("/topics/{t}/messages", method{"POST", []string{"ids", "require"}, write}),
+		a.route("/topics/{t}/messages", method{"GET", readQuery, read}, method{"POST", []string{"ids", "require"}, write}),
+		a.route("/topics/{t}/messages/{id}", method{"GET", []string{"fresh"}, one}),
 		a.route("/cluster", method{"GET", nil, showCluster}),
 		a.route("/groups", method{"GET", nil, showGroups}),
 		a.route("/stats", method{"GET", nil, showStats}),

@@ -112,6 +112,13 @@ func (c *Caller) Sent(n int) {
 	}
 }
 
+// SentFiles counts calls of sendfile(2) by which some of them were.
+func (c *Caller) SentFiles(calls int64) {
+	if c.server != nil {
+		c.server.SentFiles(calls)
+	}
+}
+
 // Draining reports whether the server has begun to shut down.
 func (c *Caller) Draining() bool { return c.server != nil && c.server.Draining() }
 

@@ -1,0 +1,242 @@
+package ask
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/codec"
+	"github.com/logd-dev/logd/internal/place"
+	"github.com/logd-dev/logd/internal/protocol"
+)
+
+func newUnpackPool() unpackPool {
+	n := max(1, runtime.GOMAXPROCS(0)/2)
+	p := make(unpackPool, n)
+	for range n {
+		p <- new(codec.Unpacker)
+	}
+	return p
+}
+
+// Place is where in a topic a message begins, or a batch.
+type Place struct{ Offset, Delta int64 }
+
+// String returns the place as it can be written: the offset alone where a batch begins.
+func (p Place) String() string {
+	if p.Delta == 0 {
+		return strconv.FormatInt(p.Offset, 10)
+	}
+	return p.ID()
+}
+
+// ID returns the id of the message there.
+func (p Place) ID() string {
+	return strconv.FormatInt(p.Offset, 10) + "." + strconv.FormatInt(p.Delta, 10)
+}
+
+// Before reports whether p is before other.
+func (p Place) Before(other Place) bool {
+	return p.Offset < other.Offset || p.Offset == other.Offset && p.Delta < other.Delta
+}
+
+// ParseID parses the id of a message, OFFSET.DELTA, or the offset of a batch; message
+// tells which.
+func ParseID(text string) (p Place, message, ok bool) {
+	offset, delta, message := strings.Cut(text, ".")
+	if p.Offset, ok = batch.ParseInt([]byte(offset)); ok && message {
+		p.Delta, ok = batch.ParseInt([]byte(delta))
+	}
+	return p, message, ok
+}
+
+// Finder finds places in a topic that was like that a moment ago.
+type Finder struct {
+	Caller *Caller
+	Conf   *protocol.Settings
+	Topic  string
+	Info   protocol.TopicInfo
+	Fresh  bool
+	Grow   func(n int64) error // as a Reader's
+}
+
+// Find returns where a place is: that of the message there, or the end. What is not there
+// is an error as of Reader.Next.
+func (f *Finder) Find(ctx context.Context, p place.Place) (Place, error) {
+	switch p.Kind {
+	case place.AtStart:
+		return Place{Offset: f.Info.Oldest}, nil
+	case place.AtEnd:
+		return Place{Offset: f.Info.Next}, nil
+	case place.AtTime:
+		offset, err := f.Caller.Seek(ctx, f.Topic, p.Time, f.Fresh)
+		return Place{Offset: offset}, err
+	case place.FromEnd:
+		return f.last(ctx, p.N)
+	}
+	return f.Check(ctx, Place{p.Offset, p.Delta})
+}
+
+// Check returns the place if a message begins there, or will, being the end.
+func (f *Finder) Check(ctx context.Context, p Place) (Place, error) {
+	found, _, err := f.look(ctx, p)
+	return found, err
+}
+
+// After returns the place of the message behind the one that begins at p, or where it
+// will be.
+func (f *Finder) After(ctx context.Context, p Place) (Place, error) {
+	_, next, err := f.look(ctx, p)
+	return next, err
+}
+
+func (f *Finder) reader(offset int64) *Reader {
+	r := f.Caller.NewReader(f.Conf, f.Topic, offset, f.Fresh)
+	r.Grow = f.Grow
+	return r
+}
+
+// look returns the place of the message that begins at p, and of the next one.
+func (f *Finder) look(ctx context.Context, p Place) (found, next Place, err error) {
+	r := f.reader(p.Offset)
+	defer r.Release()
+	b, err := r.Next(ctx, 0)
+	if err == io.EOF && p.Delta == 0 {
+		return p, p, nil
+	}
+	if err == io.EOF {
+		return Place{}, Place{}, &NotAPlaceError{p, Place{Offset: p.Offset}}
+	}
+	if err != nil {
+		return Place{}, Place{}, err
+	}
+	for m := (batch.Messages{Data: b.Data}); m.Next(); {
+		if m.Delta() > p.Delta {
+			return Place{}, Place{}, &NotAPlaceError{p, Place{b.Offset, m.Delta()}}
+		}
+		if m.Delta() == p.Delta {
+			if m.Next() {
+				return p, Place{b.Offset, m.Delta()}, nil
+			}
+			return p, Place{Offset: b.End}, nil
+		}
+	}
+	return Place{}, Place{}, &NotAPlaceError{p, Place{Offset: b.End}}
+}
+
+// last returns the place of the last message but n-1.
+func (f *Finder) last(ctx context.Context, n int64) (Place, error) {
+	in := &f.Info
+	if n == 0 || in.Messages == 0 {
+		return Place{Offset: in.Next}, nil
+	}
+	if in.Messages <= n && len(in.DamagedAt) == 0 { // else it may count some that are
+		return Place{Offset: in.Oldest}, nil
+	}
+	length := in.Next - in.Oldest
+	// The log is read forward alone, so one begins far enough from its end, judged by the
+	// mean length of a message, and else four times as far.
+	for span := int64(1.2*float64(length)/float64(in.Messages)*float64(n)) + 4096; ; span *= 4 {
+		from := in.Oldest
+		if span < length {
+			var err error
+			if from, err = f.Caller.nextBatch(ctx, f.Conf, f.Topic, in, in.Next-span); err != nil {
+				return Place{}, err
+			}
+		}
+		t := tail{n: n}
+		err := f.each(ctx, from, true, func(b *Batch) bool {
+			t.add(b.Offset, b.Messages)
+			return true
+		})
+		switch {
+		case err != nil:
+			return Place{}, err
+		case t.messages >= n:
+			return f.pass(ctx, t.runs[0].offset, t.messages-n)
+		case from == in.Oldest:
+			return Place{Offset: from}, nil
+		}
+	}
+}
+
+// pass returns the place of the message that has so many others before it from an offset
+// on.
+func (f *Finder) pass(ctx context.Context, from, skip int64) (Place, error) {
+	found := Place{Offset: f.Info.Next}
+	err := f.each(ctx, from, false, func(b *Batch) bool {
+		if skip >= b.Messages {
+			skip -= b.Messages
+			return true
+		}
+		m := batch.Messages{Data: b.Data}
+		for m.Next() && skip > 0 {
+			skip--
+		}
+		found = Place{b.Offset, m.Delta()}
+		return false
+	})
+	return found, err
+}
+
+// each calls yield for the batches from an offset on up to what was the end, over all
+// gaps, until yield returns false.
+func (f *Finder) each(ctx context.Context, from int64, headers bool, yield func(*Batch) bool) error {
+	r := f.reader(from)
+	r.Headers = headers
+	defer r.Release()
+	for r.Offset() < f.Info.Next {
+		b, err := r.Next(ctx, 0)
+		if gap, ok := errors.AsType[*Gap](err); ok {
+			r.GoTo(gap.To)
+			continue
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if b.Offset >= f.Info.Next || !yield(&b) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tail is the end of a log, counted: at least the last n messages, as runs of batches that
+// follow one another.
+type tail struct {
+	n        int64
+	runs     []run
+	messages int64 // of all runs
+}
+
+// run is so many messages from an offset on.
+type run struct{ offset, messages int64 }
+
+// maxRuns bounds the memory of a tail.
+const maxRuns = 1 << 10
+
+// add adds a batch, and drops runs at the beginning that are not needed.
+func (t *tail) add(offset, messages int64) {
+	if len(t.runs) == maxRuns {
+		for i := 0; i < maxRuns; i += 2 {
+			t.runs[i/2] = run{t.runs[i].offset, t.runs[i].messages + t.runs[i+1].messages}
+		}
+		t.runs = t.runs[:maxRuns/2]
+	}
+	t.runs = append(t.runs, run{offset, messages})
+	t.messages += messages
+	drop := 0
+	for t.messages-t.runs[drop].messages >= t.n {
+		t.messages -= t.runs[drop].messages
+		drop++
+	}
+	t.runs = slices.Delete(t.runs, 0, drop)
+}
