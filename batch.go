@@ -21,8 +21,35 @@ type Batch struct {
 }
 
 // Add appends a message with a copy of body, which may be empty and holds any
-// bytes, and returns its delta.
-func (b *Batch) Add(body []byte) (delta int64) { return b.b.Add(body) }
+// bytes, and returns its delta. It panics if SetRaw has taken a compressed batch.
+func (b *Batch) Add(body []byte) (delta int64) {
+	if b.b.Packed() {
+		panic("logd: Batch.Add to a compressed batch")
+	}
+	return b.b.Add(body)
+}
+
+// SetRaw makes the batch one with a copy of the data of a batch as [Batch.Raw] and
+// [StoredBatch.Raw] return it, and without a number: to store it in another topic, say.
+// What is compressed stays so, byte for byte; no message can be added to it, and the
+// server it goes to must take its codec. The error is ErrCorrupt if raw is not one whole
+// batch with a right checksum; the Batch is as before then. Messages inside are not
+// looked at: the server does that.
+func (b *Batch) SetRaw(raw []byte) error {
+	h, n, err := batch.Parse(raw)
+	if err == nil && n != int64(len(raw)) {
+		err = batch.ErrShort
+	}
+	if err == nil && batch.Checksum(raw[n-h.Size:]) != h.CRC {
+		err = batch.ErrChecksum
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	b.b.Load(&h, raw[n-h.Size:])
+	b.pid, b.seq = "", 0
+	return nil
+}
 
 // Messages returns the number of messages.
 func (b *Batch) Messages() int64 { return b.b.Messages() }

@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 //
 //	server [SETTING=VALUE…]  start a server, or restart it where it was, on
 //	                         $WORK/data; LOGD_HOST is its address
+//	other [SETTING=VALUE…]   the same with a second server, on $WORK/other; OTHER_HOST is
+//	                         its address
 //	fake ANSWER…             start a server that does nothing but answer, one
 //	                         ANSWER to each BATCH: "ok", "drop" to close the
 //	                         connection, or the words of an error with dashes
@@ -68,7 +70,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server":  scriptServer,
+			"server":  func(ts *testscript.TestScript, _ bool, args []string) { scriptServer(ts, "data", "LOGD_HOST", args) },
+			"other":   func(ts *testscript.TestScript, _ bool, args []string) { scriptServer(ts, "other", "OTHER_HOST", args) },
 			"fake":    scriptFake,
 			"cluster": scriptCluster,
 			"asked":   scriptAsked,
@@ -121,17 +124,17 @@ func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// servers holds each script's server, to stop it when it is started again.
-var servers sync.Map // of $WORK to *testServer
+// servers holds each script's servers, to stop one when it is started again.
+var servers sync.Map // of the work directory to *testServer
 
-func scriptServer(ts *testscript.TestScript, neg bool, args []string) {
-	work := ts.Getenv("WORK")
+func scriptServer(ts *testscript.TestScript, dir, env string, args []string) {
+	work := filepath.Join(ts.Getenv("WORK"), dir)
 	host := "127.0.0.1:0"
 	if old, ok := servers.Load(work); ok {
 		host = old.(*testServer).addr
 		ts.Check(old.(*testServer).stop())
 	}
-	s, err := startServer(filepath.Join(work, "data"), host, args...)
+	s, err := startServer(work, host, args...)
 	ts.Check(err)
 	if _, again := servers.Swap(work, s); !again {
 		ts.Defer(func() {
@@ -139,7 +142,7 @@ func scriptServer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(last.(*testServer).stop())
 		})
 	}
-	ts.Setenv("LOGD_HOST", s.addr)
+	ts.Setenv(env, s.addr)
 }
 
 func scriptPending(ts *testscript.TestScript, neg bool, args []string) {

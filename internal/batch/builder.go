@@ -10,11 +10,12 @@ import "strconv"
 type Builder struct {
 	buf      []byte // MaxHeaderLen bytes of room, then data
 	messages int64
+	codec    string // how data is packed that Load has put there
 }
 
 // Reset drops the collected messages and keeps the memory.
 func (b *Builder) Reset() {
-	b.messages = 0
+	b.messages, b.codec = 0, ""
 	if b.buf != nil {
 		b.buf = b.buf[:MaxHeaderLen]
 	}
@@ -36,6 +37,20 @@ func (b *Builder) Add(body []byte) (delta int64) {
 	return delta
 }
 
+// Load replaces what was collected by a copy of the data of a batch with the envelope h,
+// packed as it is. What is packed takes no further message: Add would spoil it, and Fits
+// is false.
+func (b *Builder) Load(h *Header, data []byte) {
+	if b.buf == nil {
+		b.buf = make([]byte, MaxHeaderLen, MaxHeaderLen+len(data))
+	}
+	b.buf = append(b.buf[:MaxHeaderLen], data...)
+	b.messages, b.codec = h.Messages, h.Codec
+}
+
+// Packed reports whether Load has put compressed data there.
+func (b *Builder) Packed() bool { return b.codec != "" }
+
 // Messages returns the number of messages added since the last Reset.
 func (b *Builder) Messages() int64 { return b.messages }
 
@@ -47,7 +62,7 @@ func (b *Builder) Size() int64 { return int64(max(len(b.buf)-MaxHeaderLen, 0)) }
 // being known, it may say no for a batch that would just fit, by at most nine bytes.
 func (b *Builder) Fits(topic string, n int, max int64) bool {
 	h := Header{Size: b.Size() + MessageLen(n), CRC: 1<<32 - 1, Messages: b.messages + 1}
-	return int64(h.Len()+len(topic))+h.Size <= max
+	return !b.Packed() && int64(h.Len()+len(topic))+h.Size <= max
 }
 
 // Finish returns the whole batch, envelope and data, for the given topic. The
@@ -68,7 +83,7 @@ func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 	}
 	data := b.buf[MaxHeaderLen:]
 	// The line is written at the start of the room and moved against the data.
-	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, "", pid, seq)
+	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, b.codec, pid, seq)
 	start := MaxHeaderLen - len(line)
 	copy(b.buf[start:], line)
 	return b.buf[start:]

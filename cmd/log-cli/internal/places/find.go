@@ -38,13 +38,13 @@ func (f *Finder) Find(ctx context.Context, p place.Place) (offset, delta int64, 
 		offset, err := f.Client.Seek(ctx, f.Topic, p.Time)
 		return offset, 0, err
 	}
-	return p.Offset, p.Delta, f.check(ctx, p.Offset, p.Delta)
+	return p.Offset, p.Delta, f.Check(ctx, p.Offset, p.Delta)
 }
 
-// check returns nil if a message begins at the offset and the delta, or will
+// Check returns nil if a message begins at the offset and the delta, or will
 // begin there, being the end. Otherwise the error is a *logd.GoneError or a
 // *logd.OffsetError, as a Scanner's would be.
-func (f *Finder) check(ctx context.Context, offset, delta int64) error {
+func (f *Finder) Check(ctx context.Context, offset, delta int64) error {
 	result, err := f.Client.Read(ctx, f.Topic, offset, logd.ReadOptions{Messages: 1})
 	found := err == nil && len(result.Batches) == 0 && delta == 0
 	if err == nil && len(result.Batches) > 0 {

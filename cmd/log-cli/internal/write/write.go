@@ -30,53 +30,9 @@ type writeFlags struct {
 	batchSize     cli.Size
 	count         int64
 	interval      time.Duration
-	retry         patience
+	retry         cli.Retry
 	codec         string
 }
-
-// patience is the value of --retry.
-type patience struct {
-	d   time.Duration // less than 0 is for ever
-	set bool
-}
-
-// or returns how long to wait for a server that goes away: for ever if nothing
-// was said and endless is true, and not at all if it is not.
-func (p patience) or(endless bool) time.Duration {
-	switch {
-	case p.set:
-		return p.d
-	case endless:
-		return -1
-	}
-	return 0
-}
-
-const forever = "forever"
-
-func (p *patience) String() string {
-	switch {
-	case !p.set:
-		return ""
-	case p.d < 0:
-		return forever
-	}
-	return p.d.String()
-}
-
-func (p *patience) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	switch {
-	case text == forever:
-		d = -1
-	case err != nil || d < 0:
-		return errors.New("want a time such as 30s, or forever")
-	}
-	*p = patience{d, true}
-	return nil
-}
-
-func (p *patience) Type() string { return "TIME" }
 
 // Command returns the command, which talks to a server.
 func Command(a *cli.App) *cobra.Command {
@@ -204,7 +160,7 @@ func newSender(ctx context.Context, a *cli.App, client *logd.Client, f *writeFla
 		p := &delivery{last: -1}
 		d, l = p, &p.ledger
 	}
-	l.client, l.note, l.life, l.retry, l.election = client, a.Note, ctx, f.retry.or(endless), asked.election
+	l.client, l.note, l.life, l.retry, l.election = client, a.Note, ctx, f.retry.Or(endless), asked.election
 	l.codec = f.codec
 	l.topic, l.count, l.json, l.limit, l.target = f.topic.Name, f.count, a.JSON(), limit, int64(f.batchSize)
 	switch {
