@@ -53,7 +53,29 @@ func (l *Log) Append(ctx context.Context, data []byte, extents []batch.Extent) (
 			break
 		}
 	}
+	return l.append(split(data, extents, l.n.maxRound()))
+}
+
+// AppendAt is that of topic.Appender.
+func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (topic.Appended, error) {
 	requests := split(data, extents, l.n.maxRound())
+	for _, r := range requests {
+		r.part.Bound, r.part.At = true, offset
+		offset += int64(len(r.part.Data))
+	}
+	a, err := l.append(requests)
+	for _, o := range a.Outcomes {
+		if o.Err != nil && err == nil {
+			return topic.Appended{}, o.Err // and those behind it, too
+		}
+	}
+	return a, err
+}
+
+// SyncTo is that of topic.Appender: what is committed is on stable storage.
+func (l *Log) SyncTo(context.Context, int64) error { return nil }
+
+func (l *Log) append(requests []*request) (topic.Appended, error) {
 	l.n.core.post(func() {
 		for _, r := range requests {
 			l.n.core.submit(l.group, l.number, r)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/entry"
+	"github.com/logd-dev/logd/internal/topic"
 )
 
 // names finds topics by name: those that are certain, which readers and writers may
@@ -70,7 +71,11 @@ func (t *names) wasRemoved(name string, id entry.ID) bool {
 func (t *names) count() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.of)
+	n := len(t.of)
+	if t.of[topic.Positions] != nil {
+		n--
+	}
+	return n
 }
 
 // all returns all names, sorted.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
 	"github.com/logd-dev/logd/internal/storage"
@@ -79,6 +80,9 @@ func (k *keeper) drop(l *Log) {
 
 // keep decides about a topic.
 func (k *keeper) keep(l *Log, limits *Limits, now time.Time) error {
+	if batch.Own(l.Name()) {
+		return nil // who keeps it decides what goes
+	}
 	oldest, all, err := l.Log.Decide(limits.Limits, now)
 	if err != nil {
 		return err
@@ -164,12 +168,12 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 	to, all := l.Log.TrimPoint(offset)
 	if all {
 		end := l.Readable()
-		if err := l.roll(ctx, offset); err != nil {
+		if err := l.Roll(ctx, offset); err != nil && !errors.Is(err, topic.ErrOffset) {
 			return 0, err
 		}
 		to, _ = l.Log.TrimPoint(max(offset, end))
 	}
-	if l.n.o.Holder != nil {
+	if l.n.o.Holder != nil && !batch.Own(l.Name()) {
 		// What waits for its hook goes when that has succeeded.
 		if to, _, err = l.Log.Hold(to); err != nil {
 			return 0, err
@@ -182,9 +186,8 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 	return l.Oldest(), nil
 }
 
-// roll has another partition begun at the end of the topic, unless it ends beyond an
-// offset.
-func (l *Log) roll(ctx context.Context, offset int64) error {
+// Roll is that of topic.Admin. An offset beyond the end stands for the end.
+func (l *Log) Roll(ctx context.Context, offset int64) error {
 	var proposed *verdict
 	end := int64(-1)
 	return l.n.await(ctx, func(c *core) (bool, error) {
@@ -198,7 +201,7 @@ func (l *Log) roll(ctx context.Context, offset int64) error {
 			}
 		}
 		if end = g.End(l.number); end > offset {
-			return true, nil
+			return false, topic.ErrOffset
 		}
 		v, err := c.proposeTo(l.group, entry.Roll{Topic: l.number, Offset: end})
 		proposed = v

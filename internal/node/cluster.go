@@ -474,6 +474,8 @@ func (m *member) checkSetting(key, value string, s *cluster.Said) error {
 func (m *member) mayCreate(name string, topics int) error {
 	c := m.limits.Load()
 	switch {
+	case batch.Own(name):
+		return nil
 	case len(c.TopicsWhitelist) > 0 && !slices.Contains(c.TopicsWhitelist, name):
 		return topic.ErrNotAllowed
 	case c.Topics > 0 && topics >= c.Topics:

@@ -143,6 +143,16 @@ func parsePairs(line string, values map[string]any) error {
 				*v = value
 			case *int64:
 				*v, ok = batch.ParseInt([]byte(value))
+			case *perhaps:
+				var n int64
+				if n, ok = batch.ParseInt([]byte(value)); value == none {
+					n, ok = -1, true
+				}
+				*v = perhaps(n)
+			case *absent:
+				if *v = absent(value); value == none {
+					*v = ""
+				}
 			case *time.Time:
 				*v, err = time.Parse(time.RFC3339, value)
 			}

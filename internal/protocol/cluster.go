@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -133,9 +132,6 @@ type MemberInfo struct {
 	Auth     string // digest of its file of identities; empty if it says none
 }
 
-// noAuth stands for no digest.
-const noAuth = "-"
-
 // AppendCluster appends the body of CLUSTER.
 func AppendCluster(dst []byte, c *ClusterInfo) []byte {
 	p := pairs{dst}
@@ -156,7 +152,7 @@ func AppendCluster(dst []byte, c *ClusterInfo) []byte {
 		p.number("lag-ms", m.LagMS)
 		p.number("free", m.Free)
 		p.text("version", m.Version)
-		p.text("auth", cmp.Or(m.Auth, noAuth))
+		p.word("auth", m.Auth)
 		p.dst = p.end()
 	}
 	return p.dst
@@ -181,13 +177,10 @@ func ParseCluster(body []byte) (ClusterInfo, error) {
 		var m MemberInfo
 		err := parsePairs(line, map[string]any{
 			"member": &m.ID, "name": &m.Name, "addr": &m.Addr, "peer": &m.Peer, "role": &m.Role, "state": &m.State,
-			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version, "auth": &m.Auth,
+			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version, "auth": (*absent)(&m.Auth),
 		})
 		if err != nil {
 			return c, err
-		}
-		if m.Auth == noAuth {
-			m.Auth = ""
 		}
 		c.Members = append(c.Members, m)
 	}
@@ -214,16 +207,10 @@ type GroupInfo struct {
 
 // AppendGroup appends a line of GROUPS.
 func AppendGroup(dst []byte, g *GroupInfo) []byte {
-	name := func(s string) string {
-		if s == "" {
-			return "-"
-		}
-		return s
-	}
 	p := pairs{dst}
 	p.number("group", g.Group)
-	p.text("leader", name(g.Leader))
-	p.text("prefers", name(g.Prefers))
+	p.word("leader", g.Leader)
+	p.word("prefers", g.Prefers)
 	p.number("term", g.Term)
 	p.number("index", g.Index)
 	p.number("commit", g.Commit)
@@ -242,17 +229,12 @@ func ParseGroups(body []byte) ([]GroupInfo, error) {
 		var g GroupInfo
 		var voters, learners string
 		err := parsePairs(line, map[string]any{
-			"group": &g.Group, "leader": &g.Leader, "prefers": &g.Prefers, "term": &g.Term, "index": &g.Index,
+			"group": &g.Group, "leader": (*absent)(&g.Leader), "prefers": (*absent)(&g.Prefers), "term": &g.Term, "index": &g.Index,
 			"commit": &g.Commit, "applied": &g.Applied, "topics": &g.Topics, "voters": &voters, "learners": &learners,
 			"damaged-bytes": &g.DamagedBytes,
 		})
 		if err != nil {
 			return nil, err
-		}
-		for _, name := range []*string{&g.Leader, &g.Prefers} {
-			if *name == "-" {
-				*name = ""
-			}
 		}
 		names := func(list string) []string {
 			return strings.FieldsFunc(list, func(c rune) bool { return c == ',' })

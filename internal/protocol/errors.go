@@ -45,6 +45,9 @@ var (
 	ErrSequenceConflict = &Error{Reason: "sequence conflict", Status: 409}
 	ErrInternal         = &Error{Reason: "internal error", Status: 500}
 	ErrTLSRequired      = &Error{Reason: "tls required", Status: 400, Closes: true}
+	ErrVersionConflict  = &Error{Reason: "version conflict", Status: 412} // on the wire a number follows
+	ErrHeld             = &Error{Reason: "held", Status: 423}             // on the wire a number follows
+	ErrMaxPositions     = &Error{Reason: "maximum positions allowed", Status: 429}
 )
 
 // Errors are all error answers.
@@ -52,6 +55,7 @@ var Errors = []*Error{
 	ErrNotFound, ErrInvalidRequest, ErrInvalidProtocol, ErrTooLarge, ErrChecksumMismatch, ErrMaxTopics,
 	ErrTopicNotAllowed, ErrUnauthorized, ErrUnsupportedCodec, ErrNotLeader, ErrBusy, ErrShuttingDown,
 	ErrReadOnly, ErrInternal, ErrOutOfOrder, ErrSequenceConflict, ErrTLSRequired,
+	ErrVersionConflict, ErrHeld, ErrMaxPositions,
 }
 
 var errorsByReason = func() map[string]*Error {
@@ -71,6 +75,12 @@ func ErrorFor(reason string) (*Error, bool) {
 	if _, ok := ParseOutOfOrder(reason); ok {
 		return ErrOutOfOrder, true
 	}
+	if _, ok := ParseVersionConflict(reason); ok {
+		return ErrVersionConflict, true
+	}
+	if _, ok := ParseHeld(reason); ok {
+		return ErrHeld, true
+	}
 	return nil, false
 }
 
@@ -85,8 +95,26 @@ func Busy(after time.Duration) *Error {
 // OutOfOrder returns the answer to a batch whose number is not the next one, which
 // is seq: ErrOutOfOrder with that number. It is not ErrOutOfOrder itself.
 func OutOfOrder(seq int64) *Error {
-	e := *ErrOutOfOrder
-	e.Reason += " " + strconv.FormatInt(seq, 10)
+	return numbered(ErrOutOfOrder, seq)
+}
+
+// VersionConflict returns the answer to who has set a position by a version that it does
+// not have: ErrVersionConflict with the one that it has, 0 if there is no position. It is
+// not ErrVersionConflict itself.
+func VersionConflict(version int64) *Error { return numbered(ErrVersionConflict, version) }
+
+// Held returns the answer to who has set a position that another one holds:
+// ErrHeld with for how many milliseconds yet, at least 1. It is not ErrHeld itself.
+func Held(left time.Duration) *Error {
+	e := numbered(ErrHeld, max(int64((left+time.Millisecond-1)/time.Millisecond), 1))
+	e.RetryAfter = left
+	return e
+}
+
+// numbered returns a copy of an error with a number behind its reason.
+func numbered(err *Error, n int64) *Error {
+	e := *err
+	e.Reason += " " + strconv.FormatInt(n, 10)
 	return &e
 }
 
@@ -104,7 +132,23 @@ func NotLeader(addr string) *Error {
 // ParseOutOfOrder returns the number in the reason of an answer that OutOfOrder
 // has made, and whether it is one.
 func ParseOutOfOrder(reason string) (seq int64, ok bool) {
-	number, is := strings.CutPrefix(reason, ErrOutOfOrder.Reason+" ")
-	seq, ok = batch.ParseInt([]byte(number))
-	return seq, ok && is && seq > 0
+	seq, ok = parseNumbered(ErrOutOfOrder, reason)
+	return seq, ok && seq > 0
+}
+
+// ParseVersionConflict is to VersionConflict as ParseOutOfOrder is to OutOfOrder.
+func ParseVersionConflict(reason string) (version int64, ok bool) {
+	return parseNumbered(ErrVersionConflict, reason)
+}
+
+// ParseHeld is to Held as ParseOutOfOrder is to OutOfOrder.
+func ParseHeld(reason string) (left time.Duration, ok bool) {
+	n, ok := parseNumbered(ErrHeld, reason)
+	return milliseconds(n), ok
+}
+
+func parseNumbered(err *Error, reason string) (n int64, ok bool) {
+	number, is := strings.CutPrefix(reason, err.Reason+" ")
+	n, ok = batch.ParseInt([]byte(number))
+	return n, ok && is
 }

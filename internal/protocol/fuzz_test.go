@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ var (
 	naiveCodec  = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 	naiveClient = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
 	naiveMember = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+	naiveLabel  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
 
@@ -66,8 +68,11 @@ var naiveCommands = map[string]struct {
 	"REPLACE":  {protocol.Replace, []string{"member", "with"}, nil},
 	"SETTING":  {protocol.Set, []string{"key", "value"}, nil},
 
-	"HELLO": {protocol.Hello, []string{"version"}, []string{"codecs", "client"}},
+	"HELLO": {protocol.Hello, []string{"speaks"}, []string{"codecs", "client"}},
 	"AUTH":  {protocol.Auth, []string{"token"}, nil},
+
+	"POSITION":  {protocol.Position, []string{"topic", "consumer"}, []string{"fresh", "at", "version", "id", "ttl", "hold", "as", "note", "force", "forget"}},
+	"POSITIONS": {protocol.Positions, nil, []string{"topic", "after", "limit"}},
 }
 
 func naiveParse(line string) (req protocol.Request, err error) {
@@ -119,7 +124,46 @@ func naiveParse(line string) (req protocol.Request, err error) {
 			return req, protocol.ErrInvalidRequest // both or none, in this order
 		}
 	}
+	if c.command == protocol.Position && !naivePosition(values) {
+		return req, protocol.ErrInvalidRequest
+	}
 	return naiveRequest(c.command, values), nil
+}
+
+// naivePosition tells whether a POSITION has words that go together.
+func naivePosition(values map[string]string) bool {
+	may := func(keys ...string) bool {
+		for key := range values {
+			if key != "topic" && key != "consumer" && !slices.Contains(keys, key) {
+				return false
+			}
+		}
+		return true
+	}
+	_, at := values["at"]
+	_, hold := values["hold"]
+	_, as := values["as"]
+	switch _, forget := values["forget"]; {
+	case forget:
+		return may("forget", "version", "as", "force")
+	case at && hold:
+		return as && values["fresh"] == ""
+	case at:
+		return values["fresh"] == ""
+	case hold:
+		return as && may("hold", "as", "force")
+	}
+	return may("fresh")
+}
+
+func naivePlace(text string) (p batch.Place, ok bool) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 2 || !naiveValue("offset", parts[0]) || !naiveValue("offset", parts[1]) {
+		return p, false
+	}
+	p.Offset, _ = strconv.ParseInt(parts[0], 10, 64)
+	p.Delta, _ = strconv.ParseInt(parts[1], 10, 64)
+	return p, true
 }
 
 // naiveValue tells whether word is a value that the named word may have.
@@ -157,7 +201,18 @@ func naiveValue(name, word string) bool {
 	if name == "value" {
 		return true
 	}
-	if name == "now" || name == "fresh" || name == "off" || name == "force" {
+	if name == "consumer" || name == "as" || name == "note" {
+		return naiveLabel.MatchString(word)
+	}
+	if name == "at" {
+		_, ok := naivePlace(word)
+		return ok
+	}
+	if name == "after" {
+		topic, consumer, _ := strings.Cut(word, "/")
+		return naiveTopic.MatchString(topic) && naiveLabel.MatchString(consumer)
+	}
+	if name == "now" || name == "fresh" || name == "off" || name == "force" || name == "forget" {
 		return word == "1"
 	}
 	if name == "action" {
@@ -175,8 +230,12 @@ func naiveValue(name, word string) bool {
 		return false
 	case name == "crc":
 		return n.Int64() <= math.MaxUint32
-	case name == "count" || name == "seq" || name == "version":
+	case name == "count" || name == "seq" || name == "speaks" || name == "ttl":
 		return n.Int64() >= 1
+	case name == "hold":
+		return n.Int64() == 0 || n.Int64() >= 1000 && n.Int64() <= 300_000
+	case name == "limit":
+		return n.Int64() >= 1 && n.Int64() <= 1000
 	case name == "verify":
 		return n.Int64() == 1
 	}
@@ -198,7 +257,7 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 		return req
 	}
 	if c == protocol.Hello {
-		req.Speaks, req.Offers, req.Client = number("version"), []byte(values["codecs"]), []byte(values["client"])
+		req.Speaks, req.Offers, req.Client = number("speaks"), []byte(values["codecs"]), []byte(values["client"])
 		for name := range strings.SplitSeq(values["codecs"], ",") {
 			req.Codecs |= map[string]batch.Codecs{"s2": batch.S2, "zstd": batch.Zstd}[name]
 		}
@@ -233,6 +292,23 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 	_, req.Force = values["force"]
 	req.Member, req.With = []byte(values["member"]), []byte(values["with"])
 	req.Key, req.Value = []byte(values["key"]), []byte(values["value"])
+	req.Consumer = []byte(values["consumer"])
+	millis := func(name string) time.Duration {
+		return time.Duration(min(number(name), math.MaxInt64/1_000_000)) * 1_000_000
+	}
+	if c == protocol.Position {
+		p := &protocol.PositionRequest{
+			Version: number("version"), ID: values["id"], TTL: millis("ttl"), Hold: millis("hold"), As: values["as"],
+			Note: values["note"], Force: req.Force, Forget: values["forget"] == "1", Let: values["hold"] == "0",
+		}
+		p.At, p.Set = naivePlace(values["at"])
+		_, p.Versioned = values["version"]
+		req.Position, req.ID, req.Force = p, nil, false
+	}
+	if c == protocol.Positions {
+		topic, consumer, _ := strings.Cut(values["after"], "/")
+		req.Positions = &protocol.PositionsRequest{AfterTopic: topic, AfterConsumer: consumer, Limit: number("limit")}
+	}
 	if c == protocol.Transfer {
 		req.Group = number("group")
 		if _, ok := values["group"]; !ok {
@@ -250,7 +326,9 @@ func FuzzParseRequest(f *testing.F) {
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ t 0 1 fresh=1", "TOPICS fresh=1", "INFO t fresh=1", "INFO t fresh=0", "SEEK t 1 fresh=1", "TOPICS fresh=1 x",
 		"CLUSTER", "GROUPS", "TRANSFER a topic=t", "TRANSFER a group=3", "TRANSFER a", "TRANSFER a topic=t group=3", "DRAIN a off=1", "DRAIN a",
-		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808", "READ  t 0 1 ",
+		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808",
+		"POSITION t c", "POSITION t c fresh=1", "POSITION t c fresh=1 at=0.0", "POSITION t c at=70.11 version=0 id=0a ttl=1 hold=1000 as=w note=n force=1", "POSITION t c hold=0 as=w", "POSITION t c hold=999 as=w", "POSITION t c hold=1000",
+		"POSITION t c forget=1 version=3 force=1", "POSITION t c forget=1 at=0.0", "POSITION t c at=1", "POSITION t c at=1.", "POSITION t c version=3", "POSITION t c/d", "POSITIONS", "POSITIONS topic=t after=t/c limit=1000", "POSITIONS limit=0", "POSITIONS after=t", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))
 	}

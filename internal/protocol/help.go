@@ -37,6 +37,8 @@ var usage = []struct {
 	{Leave, "<member> [force=1]", "remove a member, by name or id"},
 	{Replace, "<old> <new>", "have a new member vote in the place of an old one"},
 	{Set, "<key> <value>", "change a setting of the cluster"},
+	{Position, "<topic> <consumer> [fresh=1] [at=<offset>.<delta>] [version=<n>] [id=<hex>] [ttl=<ms>] [hold=<ms>] [as=<word>] [note=<word>] [force=1] [forget=1]", "where a consumer of a topic is: without more words tell it; with at= set it, if version= is the one that it has; with hold= and as= hold it for yourself; with forget=1 remove it"},
+	{Positions, "[topic=<topic>] [after=<topic>/<consumer>] [limit=<n>]", "where consumers are, and how far behind"},
 	{Close, "", "end the connection"},
 }
 

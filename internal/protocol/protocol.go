@@ -67,6 +67,8 @@ const (
 	Set
 	Hello
 	Auth
+	Position
+	Positions
 	numCommands
 )
 
@@ -80,7 +82,7 @@ var commandNames = [numCommands]string{
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
 	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
-	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO", Auth: "AUTH",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO", Auth: "AUTH", Position: "POSITION", Positions: "POSITIONS",
 }
 
 // String returns the command as it stands on the wire.
@@ -127,6 +129,10 @@ type Request struct {
 	Codecs batch.Codecs
 	Client []byte // aliases the parsed line; empty if the client does not say
 	Token  []byte // AUTH; aliases the parsed line
+
+	Consumer  []byte            // POSITION; aliases the parsed line
+	Position  *PositionRequest  // POSITION
+	Positions *PositionsRequest // POSITIONS
 
 	// Batch is the envelope of a BATCH. When ParseRequest fails, Batch.Size is
 	// the size of the data that follows the line, or -1 where it can't be
@@ -224,6 +230,10 @@ func commandOf(name []byte) Command {
 		return Hello
 	case "AUTH":
 		return Auth
+	case "POSITION":
+		return Position
+	case "POSITIONS":
+		return Positions
 	}
 	return Unknown
 }
@@ -254,6 +264,10 @@ func parseArguments(w words, req *Request) bool {
 		return parseDelete(w, req)
 	case Hello:
 		return parseHello(w, req)
+	case Position:
+		return parsePosition(w, req)
+	case Positions:
+		return parsePositions(w, req)
 	case Auth:
 		req.Token, _ = w.next()
 		return len(req.Token) >= 1 && len(req.Token) <= MaxToken && !w.more

@@ -68,6 +68,10 @@ func AppendRequest(dst []byte, req *Request) []byte {
 		dst = appendKeep(dst, &req.Keep)
 	case Hello:
 		dst = appendHelloRequest(dst, req)
+	case Position:
+		dst = appendPositionRequest(dst, req)
+	case Positions:
+		dst = appendPositionsRequest(dst, req)
 	default:
 		dst = append(dst, req.Command.String()...)
 	}

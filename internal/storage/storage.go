@@ -366,7 +366,8 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if !batch.ValidTopic(name) {
 		return nil, fmt.Errorf("%w: %q", ErrTopicName, name)
 	}
-	if c := s.creation.Load(); c.allowed != nil && !c.allowed[name] {
+	own := batch.Own(name)
+	if c := s.creation.Load(); c.allowed != nil && !c.allowed[name] && !own {
 		s.disallowed.Add(1)
 		return nil, ErrTopicNotAllowed
 	}
@@ -375,7 +376,7 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	if l, err := s.known(name); l != nil || err != nil {
 		return l, err // since a moment ago
 	}
-	if most := s.creation.Load().most; most > 0 && s.count() >= most {
+	if most := s.creation.Load().most; most > 0 && s.count() >= most && !own {
 		s.disallowed.Add(1)
 		return nil, ErrMaxTopics
 	}
@@ -399,11 +400,15 @@ func (s *Store) Create(topic []byte) (*Log, error) {
 	return l, nil
 }
 
-// count returns the number of topics.
+// count returns the number of topics, but for the server's own.
 func (s *Store) count() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.logs) + len(s.broken)
+	n := len(s.logs) + len(s.broken)
+	if s.logs[topic.Positions] != nil || s.broken[topic.Positions] != nil {
+		n--
+	}
+	return n
 }
 
 // Announce notes in the work directory where its server answers: see ServerOf.

@@ -37,6 +37,8 @@ var (
 	ErrConflict = errors.New("storage: the number is another batch's")
 	// ErrBusy is an append refused because too much is queued already.
 	ErrBusy = errors.New("storage: too many appends queued")
+	// ErrOffset is an append that was to get another offset than the next one.
+	ErrOffset = errors.New("storage: not the next offset")
 	// ErrName is a name that no topic can have.
 	ErrName = errors.New("storage: invalid topic name")
 	// ErrMaxTopics is a new topic over the limit.
@@ -81,6 +83,10 @@ func (e *NotLeaderError) Error() string {
 	}
 	return "storage: not the leader, which is at " + e.Addr
 }
+
+// Positions is the topic in which the server keeps the positions of consumers. It is one
+// of the server's own: see batch.Own.
+const Positions = "__positions"
 
 // Store is where the topics are.
 type Store interface {
@@ -146,10 +152,17 @@ type Appender interface {
 	// error. An error is of this call alone: of a batch that was sent before it says
 	// nothing.
 	Append(ctx context.Context, data []byte, extents []batch.Extent) (Appended, error)
+	// AppendAt is Append of batches that have no numbers, if they get that offset. If the
+	// log's next offset is another, nothing is appended and the error is ErrOffset: it
+	// says that something else was appended since, or that it may be.
+	AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (Appended, error)
 	// Commit returns nil when the appended batches are as durable as the store
 	// promises of what is acknowledged. It blocks while the disk does; a done ctx
 	// ends only the waiting. Unless an error is ErrInDoubt, they are not stored.
 	Commit(ctx context.Context, a Appended) error
+	// SyncTo returns nil when all that is committed before offset is on stable storage:
+	// here, or where others have it, too, on that of a majority.
+	SyncTo(ctx context.Context, offset int64) error
 }
 
 // Appended tells where a run of batches went.
@@ -213,6 +226,10 @@ type Reader interface {
 	Verify(offset, messages, maxBytes int64) (View, error)
 	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
+	// MessagesFrom returns how many messages the batches from offset on have, up to the
+	// readable end. It reads a few KiB, by the index, and partitions that no index knows
+	// whole. The error is ErrNotFound where no batch begins, and before Oldest.
+	MessagesFrom(offset int64) (int64, error)
 	// Watch asks for one call of w.Wake when the readable end passes offset or
 	// the topic is deleted, and reports false if that is so already. After
 	// Unwatch has returned, Wake is not called any more.
@@ -270,6 +287,9 @@ type Admin interface {
 	// delete hooks, and returns the oldest offset then. An offset at or behind the
 	// end begins a new partition first.
 	Trim(ctx context.Context, offset int64) (oldest int64, err error)
+	// Roll begins another partition at offset, which is to be the next one, or the error
+	// is ErrOffset. If the newest partition is empty, that is it.
+	Roll(ctx context.Context, offset int64) error
 	// Plan returns what retention would do with each partition, oldest first,
 	// within these limits. It changes nothing.
 	Plan(l Limits) []Planned

@@ -363,8 +363,12 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, codecs batch.C
 			n++
 			continue
 		}
-		if r.done == 0 && r.expect >= 0 && r.expect != next+bytes {
-			r.err = ErrOffset
+		if r.done == 0 && r.gathered == 0 && r.expect >= 0 && r.expect != next+bytes {
+			if r.led != nil { // the rest of the run is stored
+				r.refuseAll(ErrOffset)
+			} else {
+				r.err = ErrOffset
+			}
 			n++
 			continue
 		}
@@ -429,6 +433,14 @@ func (l *Log) takePiece(r *appendRequest, from int64) {
 	if r.length > from {
 		l.iovecs = append(l.iovecs, r.data[from:r.length])
 	}
+}
+
+// refuseAll passes over all batches.
+func (r *appendRequest) refuseAll(err error) {
+	for range r.extents {
+		r.passOver(topic.Outcome{Err: err})
+	}
+	r.length = int64(len(r.data))
 }
 
 // passOver notes what became of the next batch that is gathered, and is not to be

@@ -64,7 +64,7 @@ func (l *Log) Delete(ctx context.Context, now bool) (kept deleted.Kept, err erro
 	l.store.Owner.Gone(l)
 	LeaveNew(l.store.FS, from)
 	l.letGo()
-	if h := l.store.Holder; h != nil {
+	if h := l.holder(); h != nil {
 		for _, p := range held {
 			h.Gone(p)
 		}

@@ -25,6 +25,10 @@ type LedRun struct {
 type Part struct {
 	Data    []byte
 	Extents []batch.Extent
+	// Bound has the part stored only if it gets the offset At. Else its batches have
+	// the Outcome ErrOffset.
+	Bound bool
+	At    int64
 }
 
 // LedResult is what became of a LedRun.
@@ -101,6 +105,9 @@ func (l *Log) ledGroup(r *LedRun, result *LedResult) []*appendRequest {
 		g := l.store.requests.take()
 		g.data, g.extents, g.expect = part.Data, part.Extents, -1
 		g.placed, g.millis, g.led = true, r.Millis, result
+		if part.Bound {
+			g.expect = part.At
+		}
 		group[i] = g
 		numbered = numbered || hasNumbered(part.Extents)
 	}

@@ -57,7 +57,7 @@ import (
 )
 
 // ErrOffset is an append at an offset that is not the log's next.
-var ErrOffset = errors.New("storage: not the next offset")
+var ErrOffset = topic.ErrOffset
 
 // Error is a failure at a place: which topic and partition file, and where.
 type Error = layout.Error

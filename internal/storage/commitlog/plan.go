@@ -4,13 +4,25 @@ import (
 	"math"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/storage/partition"
 	"github.com/logd-dev/logd/internal/topic"
 )
 
 // limits are what the log is kept by.
 func (l *Log) limits() topic.Limits {
+	if batch.Own(l.name) {
+		return topic.Limits{} // who keeps it decides what goes
+	}
 	return *l.store.Limits.Load()
+}
+
+// holder is asked before partitions of the log are removed, if there is one.
+func (l *Log) holder() Holder {
+	if batch.Own(l.name) {
+		return nil
+	}
+	return l.store.Holder
 }
 
 // Plan returns what retention would do with each partition, oldest first, within

@@ -127,6 +127,15 @@ func (l *Log) Ordinal(offset int64) (ordinal int64, err error) {
 	return ordinal, err
 }
 
+// MessagesFrom is that of topic.Reader.
+func (l *Log) MessagesFrom(offset int64) (messages int64, err error) {
+	err = partition.RetryOnce(func() error {
+		messages, err = l.parts.MessagesFrom(l.parts.All(), offset, l.Readable())
+		return err
+	})
+	return messages, err
+}
+
 // OffsetOf returns the offset of the batch with the given ordinal, or the next
 // offset for the ordinal that the next batch will have. The error is
 // ErrNotFound for a batch that was removed or is not there yet.

@@ -14,7 +14,7 @@ import (
 // remove has the partitions before offset removed, as AdvanceOldest does, but
 // after their hooks if the store has a Holder.
 func (l *Log) remove(offset int64) error {
-	if l.store.Holder != nil {
+	if l.holder() != nil {
 		return l.removeHeld(offset)
 	}
 	return l.AdvanceOldest(offset)

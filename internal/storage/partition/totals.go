@@ -109,6 +109,36 @@ func (l *List) Ordinal(parts []*Partition, offset, end int64) (int64, error) {
 	return 0, topic.ErrNotFound
 }
 
+// MessagesFrom returns how many messages partitions have in the batches from offset on, up
+// to end. Errors are those of Ordinal.
+func (l *List) MessagesFrom(parts []*Partition, offset, end int64) (int64, error) {
+	if offset == end {
+		return 0, nil
+	}
+	n, found := int64(0), false
+	for _, p := range parts {
+		if p.End.Load() <= offset || p.Base >= end {
+			continue
+		}
+		sum, err := l.TotalsBefore(p, end)
+		if err != nil {
+			return 0, err
+		}
+		n += sum.Messages
+		if p.Base <= offset {
+			at, err := l.StateAt(p, offset)
+			if err != nil {
+				return 0, err
+			}
+			n, found = n-at.Messages, true
+		}
+	}
+	if !found {
+		return 0, topic.ErrNotFound
+	}
+	return n, nil
+}
+
 // OffsetOf returns the offset of the batch before which there are as many others in
 // partitions, the oldest of a log that ends at end, or end if there are no more. Errors
 // are those of Ordinal.

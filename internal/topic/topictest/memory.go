@@ -30,6 +30,7 @@ type Memory struct {
 	OnAppend, OnCommit, OnRead func(name string) error
 	Appended                   int
 
+	placing            sync.Mutex // held by AppendAt
 	mu                 sync.Mutex
 	logs               map[string]*memoryLog
 	disallowed, misses int64
@@ -197,6 +198,46 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 		outcomes = nil
 	}
 	return topic.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents), Outcomes: outcomes}, err
+}
+
+func (l *memoryLog) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	l.store.placing.Lock()
+	defer l.store.placing.Unlock()
+	l.mu.Lock()
+	next := int64(len(l.data))
+	l.mu.Unlock()
+	if offset != next { // nobody appends otherwise to a log where places count
+		return topic.Appended{}, topic.ErrOffset
+	}
+	return l.Append(ctx, data, extents)
+}
+
+// Roll has nothing to do: there is a partition for each batch.
+func (l *memoryLog) Roll(_ context.Context, offset int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if offset != int64(len(l.data)) {
+		return topic.ErrOffset
+	}
+	return nil
+}
+
+func (l *memoryLog) SyncTo(context.Context, int64) error { return nil }
+
+func (l *memoryLog) MessagesFrom(offset int64) (n int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := offset == int64(len(l.data))
+	for _, b := range l.batches {
+		if b.offset >= offset {
+			found = found || b.offset == offset
+			n += b.messages
+		}
+	}
+	if !found || offset < l.oldest {
+		return 0, topic.ErrNotFound
+	}
+	return n, nil
 }
 
 // number looks at the number of a batch, and returns what becomes of the batch and

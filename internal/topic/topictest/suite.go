@@ -25,6 +25,8 @@ func Test(t *testing.T, open func(t *testing.T) topic.Store) {
 		{"NoTopic", testNoTopic},
 		{"Names", testNames},
 		{"Read", testRead},
+		{"AppendAt", testAppendAt},
+		{"AppendAtOnce", testAppendAtOnce},
 		{"Watch", testWatch},
 		{"Times", testTimes},
 		{"Info", testInfo},
