@@ -77,11 +77,24 @@ type Identity struct {
 func (id *Identity) Name() string { return id.name }
 
 // May reports whether a rule allows the verb for a topic, which is one of the words
-// that rules begin with: read, write, create or admin.
+// that rules begin with: read, write, create, admin or position. Of position it is one for
+// some consumer: see MayPosition.
 func (id *Identity) May(verb string, topic []byte) bool {
 	v := verbs[verb]
 	for i := range id.rules {
 		if r := &id.rules[i]; r.verbs&v != 0 && r.pattern.match(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// MayPosition reports whether a rule allows the position of a consumer of a topic to be
+// asked for, set, held and forgotten.
+func (id *Identity) MayPosition(topic, consumer []byte) bool {
+	for i := range id.rules {
+		r := &id.rules[i]
+		if r.verbs&verbs[position] != 0 && r.pattern.match(topic) && (r.consumers == nil || r.consumers.match(consumer)) {
 			return true
 		}
 	}

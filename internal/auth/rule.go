@@ -8,19 +8,23 @@ import (
 )
 
 // verbs are the words that rules begin with, a bit each.
-var verbs = map[string]uint8{"read": 1, "write": 2, "create": 4, "admin": 8, "monitor": 16}
+var verbs = map[string]uint8{"read": 1, "write": 2, "create": 4, "admin": 8, "monitor": 16, "position": 32}
 
-// monitor is about the server alone.
-const monitor = "monitor"
+const (
+	monitor  = "monitor"  // is about the server alone
+	position = "position" // may be about some consumers alone
+)
 
 // rule allows verbs for the topics of a pattern.
 type rule struct {
-	text    string
-	verbs   uint8
-	pattern pattern
+	text      string
+	verbs     uint8
+	pattern   pattern
+	consumers *pattern // of position; nil: all
 }
 
-// parseRule parses VERB[,VERB…] PATTERN.
+// parseRule parses VERB[,VERB…] PATTERN, or position PATTERN/PATTERN, of topics and
+// consumers.
 func parseRule(text string) (r rule, err error) {
 	words, pattern, ok := strings.Cut(text, " ")
 	if !ok {
@@ -37,6 +41,17 @@ func parseRule(text string) (r rule, err error) {
 		r.verbs |= v
 	}
 	r.text = text
+	if topics, consumers, ok := strings.Cut(pattern, "/"); ok {
+		if r.verbs != verbs[position] {
+			return r, errors.New("a pattern of consumers, behind a /, is for the verb position alone")
+		}
+		c, err := parsePattern(consumers)
+		if err != nil {
+			return r, fmt.Errorf("consumers: %w", err)
+		}
+		c.own = true // to consumers a name that begins with __ is any other
+		pattern, r.consumers = topics, &c
+	}
 	if r.pattern, err = parsePattern(pattern); err != nil {
 		return r, err
 	}

@@ -146,6 +146,13 @@ type Config struct {
 	// the number of a batch. 32 to 4,194,304, or 0 for none; default 262,144.
 	Producers int
 
+	// Positions is how many positions of consumers are kept. 1 to 1,000,000, or 0 for
+	// none; default 10,000.
+	Positions int
+	// PositionStale is how long a position may go without being saved before it is stale.
+	// 1 minute to 10 years; default 90 days.
+	PositionStale time.Duration
+
 	// Codecs are those in which compressed batches are taken. Default all that there
 	// are: s2 and zstd.
 	Codecs batch.Codecs

@@ -249,6 +249,16 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 	Usage: "newest batches of a topic among which a numbered batch (pid=, seq=) is recognised, 0 for none: they are refused",
 	Field: field(func(c *Config) *int { return &c.Producers }, setting.Numbers(setting.Bounds[int]{Min: 32, Max: 1 << 22, Zero: "off"})),
 }, {
+	Name: "positions", Kind: Number, Default: "10000", Change: AtReload,
+	Usage: "positions of consumers that are kept, 0 for none",
+	Field: field(func(c *Config) *int { return &c.Positions }, setting.Numbers(setting.Bounds[int]{Min: 1, Max: 1_000_000, Zero: "off"})),
+}, {
+	Name: "position-stale", Kind: Duration, Default: "2160h", Change: AtReload,
+	Usage: "how long a position may go without being saved before it is stale, and may make room for another one",
+	Field: field(func(c *Config) *time.Duration { return &c.PositionStale }, setting.Durations(setting.Bounds[time.Duration]{
+		Min: time.Minute, Max: 87600 * time.Hour,
+	})),
+}, {
 	Name: "codecs", Kind: List, Default: "s2,zstd", Change: AtReload,
 	Usage: "codecs of compressed batches that are taken, empty for none",
 	Field: field(func(c *Config) *batch.Codecs { return &c.Codecs }, codecs),

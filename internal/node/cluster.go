@@ -366,6 +366,7 @@ func (m *member) refused(by uint64, reason string) {
 // clusterSettings are the settings that are the cluster's.
 var clusterSettings = []string{
 	"batch-size", "partition-size", "partitions", "retention-age", "retention-bytes", "topics", "topics-whitelist", "max-messages", "keep-free", "producers",
+	"positions", "position-stale",
 }
 
 // ClusterSettings returns the settings that a new cluster begins with: those of c.
@@ -407,6 +408,9 @@ func (m *member) apply(s *cluster.Said) {
 	m.limits.Store(&c)
 	if store := m.n.store.Load(); store != nil {
 		store.SetProducers(int64(c.Producers)) // before clients are told that their numbers count
+	}
+	if k := m.n.keeper.Load(); k != nil {
+		k.SetRules(positionRules(&c))
 	}
 	if srv := m.n.server.Load(); srv != nil {
 		srv.SetSettings(m.settings())

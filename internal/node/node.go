@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/keeper"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/storage"
@@ -76,9 +77,10 @@ type Node struct {
 	store   atomic.Pointer[storage.Store] // nil while it is being recovered
 	server  atomic.Pointer[server.Server] // nil until requests are taken
 	web     *web.Server
-	hooks   *hooks                 // nil if there is no delete hook
-	member  atomic.Pointer[member] // nil if it is in no cluster
-	share   descriptors            // as the node was started
+	hooks   *hooks                        // nil if there is no delete hook
+	member  atomic.Pointer[member]        // nil if it is in no cluster
+	keeper  atomic.Pointer[keeper.Keeper] // nil while the store is being recovered
+	share   descriptors                   // as the node was started
 	reload  reload
 	auth    *server.Auth // nil: everybody may do everything
 	authSum atomic.Value // a string: the digest of what auth goes by
@@ -282,8 +284,11 @@ func (n *Node) start(ctx context.Context) error {
 	if err := store.Announce(n.Addr().String()); err != nil {
 		n.log.Warn("the address is not in the lock file, so \"log-cli check --online\" can't ask this server", "err", err)
 	}
+	if err := n.openPositions(store, m); err != nil {
+		return err
+	}
 	so := server.Options{
-		Store: store.Contract(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
+		Store: store.Contract(), Positions: n.keeper.Load(), Hooks: n.hooks, Logger: n.log, Settings: n.settings(c), Auth: n.auth,
 		Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, MaxConnections: n.share.connections, MaxHTTPWaits: n.share.httpWaits(),
 		Unpacker:    newUnpacker(c.Timeout, n.metrics),
 		AuthTimeout: c.AuthTimeout, MaxUnauthenticated: maxUnauthenticated(c, n.share), TopicWriteRate: c.TopicWriteRate,
@@ -304,7 +309,7 @@ func (n *Node) settings(c *config.Config) protocol.Settings {
 		MaxBatchSize: c.BatchSize, MaxMessages: int64(c.MaxMessages),
 		PartitionSize: c.PartitionSize, Partitions: int64(c.Partitions),
 		FlushBatches: int64(c.FlushBatches), FlushInterval: c.FlushInterval,
-		DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers),
+		DeleteHook: c.DeleteHook != "", Producers: int64(c.Producers), Positions: int64(c.Positions),
 		Codecs: c.Codecs, MaxUncompressedSize: c.MaxUncompressedSize(), Version: n.o.Version,
 	}
 }
@@ -462,6 +467,9 @@ func (n *Node) release(ctx context.Context) error {
 	n.metrics.topics.end()
 	if n.auth != nil {
 		n.auth.Close()
+	}
+	if k := n.keeper.Load(); k != nil {
+		k.Close()
 	}
 	if m != nil {
 		errs = append(errs, m.end())

@@ -213,6 +213,7 @@ func (n *Node) setLimits(c *config.Config, share descriptors) {
 		return // what the store goes by is the cluster's
 	}
 	s.SetSettings(n.settings(c))
+	n.keeper.Load().SetRules(positionRules(c))
 	n.store.Load().SetLimits(storage.Limits{
 		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, KeepFree: c.KeepFree,
 		Retention: topic.Limits{Partitions: int64(c.Partitions), Bytes: c.RetentionBytes, Age: c.RetentionAge},

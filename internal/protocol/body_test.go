@@ -86,7 +86,7 @@ const anInfo = "Oldest: 5\r\nNext: 90\r\nPartitions: 2\r\nBytes: 80\r\nMessages:
 	"Synced: 80\r\nDamaged: 4\r\nDamagedAt: 10-12 20-22\r\nDamagedIn: t/0.log t/20.log\r\n"
 
 const aConfig = "Host: 127.0.0.1:1774\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: 65536\r\nMaxMessages: 50000\r\n" +
-	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nCodecs: s2,zstd\r\nMaxUncompressedSize: 1048576\r\nVersion: 1.2.3 (x)\r\n"
+	"PartitionSize: 1024\r\nPartitions: 8\r\nFlushBatches: 1\r\nFlushInterval: 0s\r\nDeleteHook: true\r\nProducers: 262144\r\nCodecs: s2,zstd\r\nMaxUncompressedSize: 1048576\r\nPositions: 10000\r\nVersion: 1.2.3 (x)\r\n"
 
 const aTopicInCluster = "Oldest: 0\r\nNext: 9\r\nPartitions: 1\r\nBytes: 9\r\nMessages: 1\r\nBatches: 1\r\n" +
 	"OldestTime: \r\nNewestTime: \r\nSynced: 0\r\nDamaged: 0\r\nRole: follower\r\nGroup: 3\r\nLeader: b:1774\r\nTerm: 7\r\n"

@@ -24,6 +24,7 @@ type Settings struct {
 	Codecs        batch.Codecs // in which batches are taken
 	// MaxUncompressedSize is how large the data of a compressed batch may be, unpacked.
 	MaxUncompressedSize int64
+	Positions           int64 // how many positions of consumers are kept; 0 if none are
 	Version             string
 
 	// Of a member of a cluster; else they are zero, and have no line.
@@ -57,6 +58,7 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 	number("Producers", s.Producers)
 	dst = AppendField(dst, "Codecs", s.Codecs.String())
 	number("MaxUncompressedSize", s.MaxUncompressedSize)
+	number("Positions", s.Positions)
 	dst = AppendField(dst, "Version", s.Version)
 	if s.Node != "" {
 		dst = AppendField(dst, "Node", s.Node)
@@ -82,7 +84,7 @@ func ParseSettings(body []byte) (Settings, error) {
 		"Host": &s.Host, "Timeout": &s.Timeout, "IdleTimeout": &s.IdleTimeout, "MaxBatchSize": &s.MaxBatchSize,
 		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
 		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
-		"Producers": &s.Producers, "Codecs": &s.Codecs, "MaxUncompressedSize": &s.MaxUncompressedSize, "Version": &s.Version,
+		"Producers": &s.Producers, "Codecs": &s.Codecs, "MaxUncompressedSize": &s.MaxUncompressedSize, "Positions": &s.Positions, "Version": &s.Version,
 		"Node": &s.Node, "Cluster": &s.Cluster, "ElectionTimeout": &s.ElectionTimeout,
 		"RetentionAge": &s.RetentionAge, "RetentionBytes": &s.RetentionBytes, "Topics": &s.Topics,
 		"TopicsWhitelist": &s.TopicsWhitelist, "KeepFree": &s.KeepFree,

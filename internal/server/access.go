@@ -22,7 +22,8 @@ type doors struct {
 	store       topic.Store
 	deleteHooks topic.Hooks
 	cluster     topic.Cluster
-	auth        *Auth // nil: everybody may do everything
+	positions   Positions // nil: none are kept
+	auth        *Auth     // nil: everybody may do everything
 	limits      *atomic.Pointer[Limits]
 	recalls     atomic.Uint64 // by Recall
 }
@@ -42,6 +43,8 @@ type found struct {
 	catalog topic.Catalog
 	hooks   topic.Hooks
 	cluster topic.Cluster
+
+	positions Positions
 }
 
 // lookup returns what a request of the command is about, if the caller has a right to
@@ -68,6 +71,8 @@ func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) 
 		f.hooks = a.deleteHooks
 	case protocol.Hello:
 		f.cluster = a.cluster
+	case protocol.Position, protocol.Positions:
+		f.positions = a.positions
 	case protocol.Config, protocol.Help, protocol.Ping, protocol.Close, protocol.Auth:
 	default:
 		err = protocol.ErrUnauthorized // nobody has decided who may

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -46,6 +47,9 @@ func hook(of topic.Hooks, req *protocol.Request, to Responder) error {
 
 // delete answers DELETE.
 func (c *caller) delete(from topic.Catalog, req *protocol.Request, to Responder) error {
+	if batch.Own(req.Topic) {
+		return protocol.ErrInvalidRequest
+	}
 	err := from.Delete(c.ctx, string(req.Topic), string(req.ID), req.Now)
 	if err == nil {
 		to.OK()
@@ -55,6 +59,9 @@ func (c *caller) delete(from topic.Catalog, req *protocol.Request, to Responder)
 
 // trim answers TRIM.
 func (c *caller) trim(log topic.Log, req *protocol.Request, to Responder) error {
+	if batch.Own(req.Topic) {
+		return protocol.ErrInvalidRequest
+	}
 	oldest, err := log.Trim(c.ctx, req.Offset)
 	if err == nil {
 		to.Offset(oldest, 0)

@@ -77,7 +77,7 @@ func (c *caller) refusable(settings *settings, req *protocol.Request, perr error
 		return protocol.ErrInvalidRequest, false
 	case tooLarge(settings.MaxBatchSize, h, perr):
 		return protocol.ErrTooLarge, false
-	case perr != nil || reservedTopic(h.Topic) || h.Seq > 0 && settings.Producers == 0:
+	case perr != nil || batch.Own(h.Topic) || h.Seq > 0 && settings.Producers == 0:
 		return protocol.ErrInvalidRequest, true
 	case !c.may(protocol.Batch, h.Topic):
 		return protocol.ErrUnauthorized, true
@@ -93,9 +93,6 @@ func (c *caller) refusable(settings *settings, req *protocol.Request, perr error
 func tooLarge(limit int64, h *batch.Header, perr error) bool {
 	return h.Size >= limit || perr == nil && h.Size > limit-int64(h.Len())
 }
-
-// reservedTopic reports whether only the server itself writes to the topic.
-func reservedTopic(name []byte) bool { return len(name) >= 2 && name[0] == '_' && name[1] == '_' }
 
 // add takes a whole BATCH that nothing is wrong with but perhaps its data: wire,
 // of which the line takes head bytes. A canonical one has a line that ends with

@@ -15,11 +15,14 @@ import (
 )
 
 // Identity is who makes requests, and what rules allow it. It never changes. Verbs
-// are read, write, create, admin and monitor.
+// are read, write, create, admin, monitor and position.
 type Identity interface {
 	Name() string
 	// May reports whether the verb is allowed for a topic.
 	May(verb string, topic []byte) bool
+	// MayPosition reports whether the position of a consumer of a topic is its to ask
+	// for, set, hold and forget.
+	MayPosition(topic, consumer []byte) bool
 	// MayAny reports whether the verb is allowed for some topic.
 	MayAny(verb string) bool
 	// MayAll reports whether the verb is allowed for the server as a whole.
@@ -104,12 +107,13 @@ const (
 	create
 	admin
 	monitor
+	position
 	numVerbs
 )
 
 // String returns the verb as rules have it.
 func (v verb) String() string {
-	return [...]string{"any", "read", "write", "create", "admin", "monitor"}[v]
+	return [...]string{"any", "read", "write", "create", "admin", "monitor", "position"}[v]
 }
 
 // Shown is what a caller has shown of who it is. The zero value is nothing.

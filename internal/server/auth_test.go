@@ -118,7 +118,7 @@ var requests = map[protocol.Command]string{
 	protocol.Hooks: "HOOKS\r\n", protocol.Hook: "HOOK %s 0 retry\r\n", protocol.Retention: "RETENTION %s\r\n", protocol.Delete: "DELETE %s id=00\r\n",
 	protocol.Trim: "TRIM %s 0\r\n", protocol.Times: "TIMES %s 0 1\r\n", protocol.Help: "HELP\r\n", protocol.Cluster: "CLUSTER\r\n", protocol.Groups: "GROUPS\r\n",
 	protocol.Transfer: "TRANSFER a topic=%s\r\n", protocol.Drain: "DRAIN a\r\n", protocol.Leave: "LEAVE a\r\n", protocol.Replace: "REPLACE a b\r\n",
-	protocol.Set: "SETTING a b\r\n", protocol.Auth: "AUTH everything-token\r\n", protocol.Hello: "HELLO 1\r\n",
+	protocol.Set: "SETTING a b\r\n", protocol.Position: "POSITION %s c\r\n", protocol.Positions: "POSITIONS\r\n", protocol.Auth: "AUTH everything-token\r\n", protocol.Hello: "HELLO 1\r\n",
 }
 
 func request(cmd protocol.Command, name string) string {
@@ -194,15 +194,16 @@ func TestStrangers(t *testing.T) {
 // else.
 func TestRights(t *testing.T) {
 	allows := map[string]string{
-		"read":    "READ TAIL SEEK TIMES INFO RETENTION",
+		"read":    "READ TAIL SEEK TIMES INFO RETENTION POSITION",
 		"write":   "BATCH",
 		"create":  "",
 		"admin":   "HOOKS HOOK DELETE TRIM INFO RETENTION",
 		"monitor": "",
+		"position": "POSITION",
 	}
 	whole := map[string]string{
-		"admin":   "STATS CLUSTER GROUPS TRANSFER DRAIN LEAVE REPLACE SETTING",
-		"monitor": "STATS CLUSTER GROUPS",
+		"admin":   "STATS CLUSTER GROUPS TRANSFER DRAIN LEAVE REPLACE SETTING POSITION",
+		"monitor": "STATS CLUSTER GROUPS POSITION",
 	}
 	for verb := range allows {
 		for _, pattern := range []string{"*", "orders.*", "orders.eu", "__own", "x"} {
@@ -221,7 +222,7 @@ func TestRights(t *testing.T) {
 						}
 						want := matches && strings.Contains(" "+allows[verb]+" ", " "+cmd.String()+" ") ||
 							pattern == "*" && strings.Contains(" "+whole[verb]+" ", " "+cmd.String()+" ") ||
-							cmd == protocol.Config || cmd == protocol.Topics || cmd == protocol.Hooks && verb == "admin"
+							cmd == protocol.Config || cmd == protocol.Topics || cmd == protocol.Positions || cmd == protocol.Hooks && verb == "admin"
 						if cmd == protocol.Batch && name == "orders.nothing" {
 							want = false // it takes create, too
 						}
@@ -276,7 +277,7 @@ func TestWhatIsShown(t *testing.T) {
 			store.Create(t.Context(), []byte(name))
 		}
 		for name, want := range map[string][2]string{
-			"eu": {"orders.eu", ""}, "some": {"orders.eu orders.us", "orders.eu"}, "operator": {"__own orders.eu orders.us secret", "orders.eu secret"},
+			"eu": {"orders.eu", ""}, "some": {"orders.eu orders.us", "orders.eu"}, "operator": {"orders.eu orders.us secret", "orders.eu secret"},
 			"none": {"", ""}, "scraper": {"orders.eu orders.us secret", ""},
 		} {
 			c := connect(t, s)

@@ -40,6 +40,15 @@ func (l discardLog) Verify(offset, messages, maxBytes int64) (topic.View, error)
 	return l.Read(offset, messages, maxBytes)
 }
 
+func (l discardLog) AppendAt(ctx context.Context, _ int64, data []byte, extents []batch.Extent) (topic.Appended, error) {
+	return l.Append(ctx, data, extents)
+}
+
+func (discardLog) SyncTo(context.Context, int64) error               { return nil }
+func (discardLog) Roll(context.Context, int64) error                 { return nil }
+func (discardLog) MessagesFrom(int64) (int64, error)                 { return 0, nil }
+func (discardLog) Readable() int64                                   { return 0 }
+func (discardLog) HexID() string                                     { return "" }
 func (discardLog) Oldest() int64                                     { return 0 }
 func (discardLog) Watch(int64, topic.Waker) bool                     { return true }
 func (discardLog) Unwatch(topic.Waker)                               {}

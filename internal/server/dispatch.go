@@ -63,6 +63,7 @@ type outcome uint8
 const (
 	answered outcome = iota
 	closes           // answered, and the protocol closes the connection
+	doubted          // not answered, as nobody knows what has come of it: the connection is closed
 	late             // ErrUnauthorized is the answer, after a while: see reprieve
 	waits            // a read is at the end of its log; resume or giveUp goes on
 )
@@ -137,7 +138,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Stats:
 		to.Body(protocol.AppendFields(nil, c.srv.statsFields(f.catalog.Counts())))
 	case protocol.Topics:
-		to.Body(protocol.AppendTopics(nil, c.visible(f.catalog.Topics())))
+		to.Body(protocol.AppendTopics(nil, c.visible(public(f.catalog.Topics()))))
 	case protocol.Cluster:
 		err = members(f.cluster, to)
 	case protocol.Groups:
@@ -146,6 +147,10 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 		err = c.changeCluster(f.cluster, req, to)
 	case protocol.Hello:
 		c.hello(req, f.cluster, to)
+	case protocol.Position:
+		err = c.position(f.positions, req, to)
+	case protocol.Positions:
+		err = c.listPositions(f.positions, req, to)
 	case protocol.Help:
 		to.Body(protocol.AppendHelp(nil))
 	case protocol.Ping:
@@ -153,6 +158,10 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Close:
 		to.OK()
 		return closes
+	}
+	if errors.Is(err, topic.ErrInDoubt) && req.Command == protocol.Position {
+		c.srv.log.Debug("connection is closed without an answer", "remote", c.from(), "err", err)
+		return doubted
 	}
 	if err != nil {
 		return c.refuseRequest(req, err, to)

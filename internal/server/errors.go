@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/logd-dev/logd/internal/positions"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -28,6 +29,8 @@ var answers = [...]struct {
 	{topic.ErrCodec, protocol.ErrUnsupportedCodec},
 	{topic.ErrConflict, protocol.ErrSequenceConflict},
 	{topic.ErrInvalid, protocol.ErrInvalidRequest},
+	{positions.ErrNotFound, protocol.ErrNotFound},
+	{positions.ErrLimit, protocol.ErrMaxPositions},
 }
 
 // answerTo returns the protocol's answer to an error, or nil if it has none.
@@ -37,6 +40,12 @@ func answerTo(err error) *protocol.Error {
 	}
 	if e, ok := errors.AsType[*topic.OutOfOrderError](err); ok {
 		return protocol.OutOfOrder(e.Next)
+	}
+	if e, ok := errors.AsType[*positions.VersionError](err); ok {
+		return protocol.VersionConflict(e.Present)
+	}
+	if e, ok := errors.AsType[*positions.HeldError](err); ok {
+		return protocol.Held(e.Left)
 	}
 	for _, a := range answers {
 		if errors.Is(err, a.err) {

@@ -69,8 +69,12 @@ func (s *Server) do(ctx context.Context, remote string, shown Shown, codecs batc
 	if x.req.Command == protocol.Batch {
 		return x.batch(to)
 	}
-	for o := x.dispatch(&x.req, x.perr, to); o == waits; {
+	o := x.dispatch(&x.req, x.perr, to)
+	for o == waits {
 		o = x.wait(ctx, to)
+	}
+	if o == doubted {
+		return topic.ErrInDoubt
 	}
 	return nil
 }

@@ -42,7 +42,9 @@ type Options struct {
 	Hooks topic.Hooks // default: none
 	// Cluster is the cluster that the Store is of. Default: none.
 	Cluster topic.Cluster
-	Logger  *slog.Logger // default: discard
+	// Positions are where consumers are. Default: none are kept.
+	Positions Positions
+	Logger    *slog.Logger // default: discard
 
 	// The first Limits.
 	Timeout, IdleTimeout         time.Duration
@@ -174,7 +176,7 @@ func New(o Options) *Server {
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, auth: o.Auth, limits: &s.limits}
+	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, positions: o.Positions, auth: o.Auth, limits: &s.limits}
 	s.limits.Store(&limits)
 	s.strangers.setMost(limits.MaxUnauthenticated)
 	s.topics.setRate(limits.TopicWriteRate)

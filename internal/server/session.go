@@ -179,7 +179,7 @@ func (s *session) after(o outcome) action {
 	case o == late:
 		s.phase = delayed
 		return holdBack
-	case o == closes || s.expelled:
+	case o == closes || o == doubted || s.expelled:
 		s.phase = ending
 	case s.view != nil:
 		return sendView

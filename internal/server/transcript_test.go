@@ -23,7 +23,9 @@ import (
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/codec"
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/keeper"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/positions"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/testkit"
@@ -37,7 +39,7 @@ var update = flag.Bool("update", false, "write the transcripts in testdata anew"
 //
 //	# anything          a remark
 //	set NAME VALUE      a setting (batch-size, max-messages, topics, allow,
-//	                    section-size, codecs, uncompressed-size, topic-write-rate,
+//	                    section-size, codecs, positions, uncompressed-size, topic-write-rate,
 //	                    auth: a file of identities); before the first line that is sent
 //	> text              text is sent, with CR LF
 //	| text              text is sent as it is, without a line end
@@ -153,7 +155,7 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 	store := topictest.NewMemory()
 	o := server.Options{
 		Store: store, Unpacker: unpacker{codec.NewChecker(time.Second)},
-		Settings: protocol.Settings{Producers: 1 << 18, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "test"},
+		Settings: protocol.Settings{Producers: 1 << 18, Positions: 10000, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "test"},
 	}
 	for name, value := range set {
 		n, _ := strconv.Atoi(value)
@@ -162,6 +164,8 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 			o.Settings.MaxBatchSize = int64(n)
 		case "producers":
 			o.Settings.Producers = int64(n)
+		case "positions":
+			o.Settings.Positions = int64(n)
 		case "codecs":
 			o.Settings.Codecs = 0
 		case "uncompressed-size":
@@ -180,8 +184,10 @@ func startMemory(t testing.TB, set map[string]string, dial func(testing.TB, *ser
 			o.Auth = server.NewAuth(loadPolicy(t, value), new(auth.Failures), slog.New(slog.DiscardHandler))
 		}
 	}
+	k := keeper.New(keeper.Options{Store: store, Rules: positions.Rules{Most: int(o.Settings.Positions), Stale: time.Hour}})
+	o.Positions = k
 	s := server.New(o)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close(); k.Close() })
 	return dial(t, s)
 }
 
@@ -270,6 +276,8 @@ func nodeConfig(t testing.TB, set map[string]string) config.Config {
 			c.MaxMessages = n
 		case "producers":
 			c.Producers = n
+		case "positions":
+			c.Positions = n
 		case "codecs":
 			c.Codecs = 0
 		case "uncompressed-size":
@@ -295,7 +303,7 @@ func settings(t testing.TB, text string) map[string]string {
 		if rest, ok := strings.CutPrefix(line, "set "); ok {
 			name, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			switch name {
-			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "codecs", "uncompressed-size", "auth", "topic-write-rate":
+			case "batch-size", "max-messages", "topics", "allow", "section-size", "producers", "codecs", "positions", "uncompressed-size", "auth", "topic-write-rate":
 				set[name] = value
 			default:
 				t.Fatalf("unknown setting %q", name)
@@ -365,7 +373,7 @@ func (s *session) receive() ([]string, error) {
 	}
 	size, ok := strings.CutPrefix(line, "MOK ")
 	if !ok {
-		return []string{escape(line)}, nil
+		return []string{escape(normalize(line))}, nil
 	}
 	n, err := strconv.Atoi(strings.TrimSuffix(size, "\r\n"))
 	if err != nil {
@@ -403,6 +411,8 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^Node: \w*\r$`), "Node: *\r"},
 	{regexp.MustCompile(`(?m)^(Partitions|Synced|bytes\.in|bytes\.out): \d+`), "$1: *"},
 	{regexp.MustCompile(`(?m)^Role: \w+\r\n(Group: \d+\r\nLeader: .*\r\nTerm: \d+\r\n)?`), "Role: *\r\n"},
+	{regexp.MustCompile(`( lag-ms| updated| hold-ms)=[0-9][^ ]*`), "$1=*"},
+	{regexp.MustCompile(`^ERR held \d+`), "ERR held *"},
 	{regexp.MustCompile(`(?ms)^(MaxBatchSize: \d+\r\n).+`), "$1"}, // what follows is the node's
 }
 

@@ -62,7 +62,7 @@ func (a *access) has(name []byte, anyOf ...verb) bool {
 	}
 	if !a.decided || !bytes.Equal(a.topic, name) {
 		a.topic, a.rights, a.decided = append(a.topic[:0], name...), 0, true
-		for _, v := range [...]verb{read, write, create, admin} {
+		for _, v := range [...]verb{read, write, create, admin, position} {
 			if a.id.May(v.String(), name) {
 				a.rights |= 1 << v
 			}
@@ -86,7 +86,7 @@ func (a *access) may(cmd protocol.Command, name []byte) bool {
 	switch cmd {
 	case protocol.Ping, protocol.Help, protocol.Hello, protocol.Close, protocol.Auth:
 		return true
-	case protocol.Config, protocol.Topics: // of whose answer each sees its own
+	case protocol.Config, protocol.Topics, protocol.Positions: // of whose answer each sees its own
 		return a.id != nil
 	case protocol.Read, protocol.Tail, protocol.Seek, protocol.Times:
 		return a.has(name, read)
@@ -96,6 +96,8 @@ func (a *access) may(cmd protocol.Command, name []byte) bool {
 		return a.has(name, write)
 	case protocol.Hook, protocol.Delete, protocol.Trim:
 		return a.has(name, admin)
+	case protocol.Position: // of which consumer, mayPosition says
+		return a.has(name, read, position) || Monitors(a.id)
 	case protocol.Hooks:
 		return a.id != nil && a.id.MayAny(admin.String())
 	case protocol.Stats, protocol.Cluster, protocol.Groups:
@@ -113,6 +115,8 @@ func verbOf(cmd protocol.Command) verb {
 		return read
 	case protocol.Batch:
 		return write
+	case protocol.Position:
+		return position
 	case protocol.Hooks, protocol.Hook, protocol.Delete, protocol.Trim,
 		protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
 		return admin

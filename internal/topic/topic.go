@@ -137,6 +137,8 @@ type Log interface {
 	Admin
 	// Deleted reports whether the topic was deleted.
 	Deleted() bool
+	// HexID returns the topic's id, as Info has it.
+	HexID() string
 }
 
 // Appender is the way into a log.
@@ -226,6 +228,8 @@ type Reader interface {
 	Verify(offset, messages, maxBytes int64) (View, error)
 	// Oldest returns the first offset that is stored and not damaged.
 	Oldest() int64
+	// Readable returns the readable end: up to there it can be read.
+	Readable() int64
 	// MessagesFrom returns how many messages the batches from offset on have, up to the
 	// readable end. It reads a few KiB, by the index, and partitions that no index knows
 	// whole. The error is ErrNotFound where no batch begins, and before Oldest.

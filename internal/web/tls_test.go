@@ -218,5 +218,6 @@ func (anyone) Name() string                                         { return "an
 func (anyone) May(string, []byte) bool                              { return true }
 func (anyone) MayAny(string) bool                                   { return true }
 func (anyone) MayAll(string) bool                                   { return true }
+func (anyone) MayPosition(_, _ []byte) bool                         { return true }
 func (anyone) Sees([]byte) bool                                     { return true }
 func (anyone) Quotas() (writeRate, readRate int64, connections int) { return 0, 0, 0 }

@@ -146,6 +146,9 @@ func (l *Log) Name() string { return l.name }
 // not have.
 func (l *Log) ID() [16]byte { return l.parts.ID }
 
+// HexID returns the identity in hexadecimal.
+func (l *Log) HexID() string { return layout.HexID(l.parts.ID) }
+
 // Oldest returns the first offset that is still stored and not set aside.
 func (l *Log) Oldest() int64 {
 	oldest := l.parts.Begin()

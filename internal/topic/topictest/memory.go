@@ -270,6 +270,14 @@ func (l *memoryLog) wake() {
 	l.watchers = nil
 }
 
+func (l *memoryLog) HexID() string { return l.id }
+
+func (l *memoryLog) Readable() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.data))
+}
+
 func (l *memoryLog) Deleted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
