@@ -109,7 +109,9 @@ var mayImport = map[string][]string{
 	"internal/socket":          {},
 	"internal/tlsconn":         {},
 	"internal/tlsconf":         {"internal/tlsconn", "internal/protocol"},
-	"internal/server":          {"internal/batch", "internal/protocol", "internal/topic", "internal/socket", "internal/tlsconn", "internal/quota"},
+	"internal/positions":       {"internal/batch"},
+	"internal/keeper":          {"internal/batch", "internal/positions", "internal/topic"},
+	"internal/server":          {"internal/batch", "internal/protocol", "internal/positions", "internal/topic", "internal/socket", "internal/tlsconn", "internal/quota"},
 	"internal/web":             {"internal/web/api", "internal/web/problem", "internal/web/ask", "internal/batch", "internal/protocol", "internal/server", "internal/socket", "internal/topic"},
 	// Pages reach topics by requests of the protocol alone.
 	"internal/web/api":     {"internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
@@ -122,7 +124,7 @@ var mayImport = map[string][]string{
 	"internal/config":      {"internal/batch", "internal/entry", "internal/hook", "internal/setting"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
-		"internal/storage", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
+		"internal/storage", "internal/keeper", "internal/positions", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
 		"internal/tlsconf",
 	},
 	"internal/place":   {}, // what people write, for every program

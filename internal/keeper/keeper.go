@@ -65,6 +65,9 @@ type Keeper struct {
 	read  int64     // up to where
 	snaps snapshots
 	owed  map[positions.Key]batch.Place // positions that are to be set back to there
+
+	surveying sync.Mutex
+	surveyed  map[positions.Key]positions.Status // the last time
 }
 
 // snapshots are where in the topic snapshots are.

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"math"
 	"sort"
 	"strings"
 	"time"
@@ -107,11 +108,33 @@ func (k *Keeper) list(name, afterTopic, afterConsumer string, limit int, shown f
 	return all, nil
 }
 
-// Len returns how many positions there are, as far as this server has read of it.
-func (k *Keeper) Len() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.table.Len()
+// Survey returns how all positions stand, by the names of topics and consumers. It takes
+// about as long as budget says: those that it does not come to stand as they did the last
+// time, or are left out. Messages are not counted.
+func (k *Keeper) Survey(budget time.Duration) ([]positions.Status, error) {
+	until := time.Now().Add(budget)
+	all, err := k.list("", "", "", math.MaxInt, nil)
+	if err != nil {
+		return nil, err
+	}
+	k.surveying.Lock()
+	defer k.surveying.Unlock()
+	seen := make(map[positions.Key]positions.Status, len(all))
+	stood := all[:0]
+	for i := range all {
+		s := all[i]
+		if time.Now().Before(until) {
+			k.stand(&s, false)
+		} else if last, ok := k.surveyed[s.Key]; ok {
+			s = last
+		} else {
+			continue
+		}
+		seen[s.Key] = s
+		stood = append(stood, s)
+	}
+	k.surveyed = seen
+	return stood, nil
 }
 
 // stand looks how a position stands to its topic.

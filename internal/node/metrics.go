@@ -120,6 +120,12 @@ func newMetrics(n *Node) *metrics {
 		{"logd_catch_up_bytes_total", "Bytes that were fetched from other members to catch up.", nil},
 		{"logd_in_doubt_total", "Entries proposed here of which this member can't tell whether they are stored.", nil},
 		{"logd_proposals_dropped_total", "Requests that were not taken as this member did not lead, or had too much to do.", nil},
+		{"logd_positions", "Positions of consumers, by how they stand to their topic.", []string{"state"}},
+		{"logd_positions_not_exported", "Positions that have no values of their own here, since there are too many.", nil},
+		{"logd_position_lag_bytes", "Bytes of a topic that are stored from a consumer's position on.", []string{"topic", "consumer"}},
+		{"logd_position_lag_seconds", "Age of the message at a consumer's position, 0 at the end.", []string{"topic", "consumer"}},
+		{"logd_position_lost_bytes", "Bytes that were removed before a consumer had done them.", []string{"topic", "consumer"}},
+		{"logd_topic_position_lag_bytes_max", "Lag of the consumer of a topic that is the furthest behind.", []string{"topic"}},
 		{"logd_topic_partitions", "Partitions of a topic.", []string{"topic"}},
 		{"logd_topic_oldest_offset", "Oldest offset of a topic.", []string{"topic"}},
 		{"logd_topic_next_offset", "Offset the next batch of a topic gets.", []string{"topic"}},
@@ -213,6 +219,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if c := m.node.member.Load(); c != nil && c.node != nil {
 		out.member(c)
+	}
+	if k := m.node.keeper.Load(); k != nil {
+		out.positions(k)
 	}
 	known := m.topics.look(store, m.node.fs, st.Topics)
 	if known.free >= 0 && known.topics != nil {

@@ -194,11 +194,11 @@ func TestStrangers(t *testing.T) {
 // else.
 func TestRights(t *testing.T) {
 	allows := map[string]string{
-		"read":    "READ TAIL SEEK TIMES INFO RETENTION POSITION",
-		"write":   "BATCH",
-		"create":  "",
-		"admin":   "HOOKS HOOK DELETE TRIM INFO RETENTION",
-		"monitor": "",
+		"read":     "READ TAIL SEEK TIMES INFO RETENTION POSITION",
+		"write":    "BATCH",
+		"create":   "",
+		"admin":    "HOOKS HOOK DELETE TRIM INFO RETENTION",
+		"monitor":  "",
 		"position": "POSITION",
 	}
 	whole := map[string]string{
