@@ -59,6 +59,15 @@ var bodies = map[string]aBody{
 			return body
 		},
 	},
+	"positions": {
+		func(b []byte) (any, error) { return protocol.ParsePositions(b) },
+		func(v any) (body []byte) {
+			for _, p := range v.([]protocol.PositionInfo) {
+				body = protocol.AppendPosition(body, &p)
+			}
+			return body
+		},
+	},
 	"hooks": {
 		func(b []byte) (any, error) { return protocol.ParseHooks(b) },
 		func(v any) (body []byte) {
@@ -109,9 +118,21 @@ func TestBodies(t *testing.T) {
 			State: "read only: no room", Synced: 80, Damaged: 4,
 			DamagedAt: [][2]int64{{10, 12}, {20, 22}}, DamagedIn: []string{"t/0.log", "t/20.log"},
 		}},
+		{"positions", "", []protocol.PositionInfo(nil)},
+		{"positions", "topic=t consumer=c at=70.11 version=5 state=gone lag-bytes=1 lag-messages=- lag-ms=- lost-bytes=7 updated=2026-11-30T03:14:08.510Z by=- holder=- hold-ms=- ttl=- note=-\r\n" +
+			"topic=t consumer=d at=0.0 version=6 state=ok lag-bytes=0 lag-messages=0 lag-ms=0 lost-bytes=0 updated=2026-11-30T03:14:08.510Z by=ops holder=w-1 hold-ms=30000 ttl=1000 note=n.1\r\n", []protocol.PositionInfo{
+			{
+				Topic: "t", Consumer: "c", At: batch.Place{Offset: 70, Delta: 11}, Version: 5, State: protocol.PositionGone, LagBytes: 1, LagMessages: -1, LagMS: -1,
+				LostBytes: 7, Updated: time.Date(2026, 11, 30, 3, 14, 8, 510e6, time.UTC), HoldMS: -1, TTL: -1,
+			},
+			{
+				Topic: "t", Consumer: "d", Version: 6, State: protocol.PositionOK, Updated: time.Date(2026, 11, 30, 3, 14, 8, 510e6, time.UTC),
+				By: "ops", Holder: "w-1", HoldMS: 30000, TTL: 1000, Note: "n.1",
+			},
+		}},
 		{"config", aConfig, protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
-			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "1.2.3 (x)",
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Positions: 10000, Version: "1.2.3 (x)",
 		}},
 		{"help", "PING  OK, if the server answers\r\nINFO <topic>  state of  a topic\r\n", []protocol.Usage{
 			{Words: "PING", Meaning: "OK, if the server answers"}, {Words: "INFO <topic>", Meaning: "state of  a topic"},
@@ -126,7 +147,7 @@ func TestBodies(t *testing.T) {
 		{"config", aConfig + "Node: a\r\nCluster: 0f\r\nElectionTimeout: 1s\r\n" +
 			"RetentionAge: 168h0m0s\r\nRetentionBytes: 9\r\nTopics: 1000\r\nTopicsWhitelist: a,b\r\nKeepFree: 7\r\n", protocol.Settings{
 			Host: "127.0.0.1:1774", Timeout: 15 * time.Second, IdleTimeout: 30 * time.Second, MaxBatchSize: 65536, MaxMessages: 50000,
-			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Version: "1.2.3 (x)",
+			PartitionSize: 1024, Partitions: 8, FlushBatches: 1, DeleteHook: true, Producers: 262144, Codecs: batch.KnownCodecs, MaxUncompressedSize: 1 << 20, Positions: 10000, Version: "1.2.3 (x)",
 			Node: "a", Cluster: "0f", ElectionTimeout: time.Second,
 			RetentionAge: 168 * time.Hour, RetentionBytes: 9, Topics: 1000, TopicsWhitelist: "a,b", KeepFree: 7,
 		}},

@@ -227,6 +227,9 @@ func TestErrors(t *testing.T) {
 		{protocol.ErrReadOnly, "read only", false, 503},
 		{protocol.ErrInternal, "internal error", false, 500},
 		{protocol.ErrOutOfOrder, "out of order", false, 409},
+		{protocol.ErrVersionConflict, "version conflict", false, 412},
+		{protocol.ErrHeld, "held", false, 423},
+		{protocol.ErrMaxPositions, "maximum positions allowed", false, 429},
 		{protocol.ErrSequenceConflict, "sequence conflict", false, 409},
 	}
 	for _, test := range tests {
