@@ -19,7 +19,7 @@ import (
 
 // Commands returns the commands, in the order of the help. Each talks to a server.
 func Commands(a *cli.App) []*cobra.Command {
-	return []*cobra.Command{exportCommand(a), importCommand(a)}
+	return []*cobra.Command{copyCommand(a), exportCommand(a), importCommand(a)}
 }
 
 // mark is a place in what is carried: where a message begins, or a batch.

@@ -333,30 +333,10 @@ func (m *importer) askBefore(ctx context.Context, t *target) error {
 // batch sends a batch of the file.
 func (m *importer) batch(ctx context.Context, b *exportfile.Batch) error {
 	s := &stored{offset: b.Offset, raw: b.Raw, data: b.Data, codec: b.Header.Codec}
-	for from, all := int64(0), false; !all; {
-		p, err := m.sender.next(ctx)
-		if err != nil {
-			return err
-		}
-		var after int64
-		after, all, err = m.sender.fill(&p.batch, m.pid, p.seq, s, from, wholly)
-		if err != nil {
-			return err
-		}
-		p.from, p.after = mark{s.offset, from}, mark{s.offset, after}
-		if all {
-			p.after = mark{s.next(), 0}
-		}
-		m.split = m.split || !all || from > 0 || !m.sender.takes(s.codec)
-		if err := m.compare(p, s.data[from:]); err != nil {
-			return err
-		}
-		if err := m.sender.send(ctx, p); err != nil {
-			return err
-		}
-		from = after
-	}
-	return nil
+	return m.sender.sendStored(ctx, s, 0, wholly, func(p *piece, made bool) error {
+		m.split = m.split || made
+		return m.compare(p, s.data[p.from.delta:])
+	})
 }
 
 // compare looks whether the newest batch that the topic has of the file is the one of

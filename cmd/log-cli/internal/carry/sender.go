@@ -86,6 +86,37 @@ func (s *sender) send(ctx context.Context, p *piece) error {
 	return nil
 }
 
+// sendStored sends what is stored in st from one delta to before another, as one batch or
+// as many as it takes. If before is not nil it is called with each of them, and with
+// whether it is a batch that the target's settings have made. What it returns ends it.
+func (s *sender) sendStored(ctx context.Context, st *stored, from, to int64, before func(p *piece, made bool) error) error {
+	for begun, all := from, false; !all; {
+		p, err := s.next(ctx)
+		if err != nil {
+			return err
+		}
+		var after int64
+		after, all, err = s.fill(&p.batch, s.pid, p.seq, st, begun, to)
+		if err != nil {
+			return err
+		}
+		p.from, p.after = mark{st.offset, begun}, mark{st.offset, after}
+		if after == 0 {
+			p.after = mark{st.next(), 0}
+		}
+		if before != nil {
+			if err := before(p, !all || begun > from || !s.takes(st.codec)); err != nil {
+				return err
+			}
+		}
+		if err := s.send(ctx, p); err != nil {
+			return err
+		}
+		begun = after
+	}
+	return nil
+}
+
 // flush returns when all that was sent is stored and kept.
 func (s *sender) flush(ctx context.Context) error {
 	if len(s.sent) == 0 {

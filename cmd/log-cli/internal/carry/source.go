@@ -3,6 +3,7 @@ package carry
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
@@ -32,6 +33,9 @@ type source struct {
 	id       string // of the topic
 }
 
+// errRemoved tells that a topic that is read is no more.
+var errRemoved = errors.New("it was removed meanwhile")
+
 // newSource returns the source of the topic, and what the server says of it.
 func newSource(ctx context.Context, a *cli.App, client *logd.Client, topic string, orOldest bool) (*source, logd.TopicInfo, error) {
 	s := &source{Finder: places.Finder{Client: client, Topic: topic}, app: a, orOldest: orOldest}
@@ -56,6 +60,9 @@ func (s *source) read(ctx context.Context, offset int64, opts logd.ReadOptions) 
 		if !errors.Is(err, logd.ErrNotFound) {
 			return r, err
 		}
+		if errors.Is(err, logd.ErrNoTopic) {
+			return nil, s.same(ctx)
+		}
 		if err = s.Check(ctx, offset, 0); err == nil {
 			continue // it has come meanwhile
 		}
@@ -76,7 +83,7 @@ func (s *source) read(ctx context.Context, offset int64, opts logd.ReadOptions) 
 func (s *source) same(ctx context.Context) error {
 	info, err := s.Client.Info(ctx, s.Topic)
 	if err == nil && info.ID != s.id || errors.Is(err, logd.ErrNotFound) {
-		return exit.With(exit.NotFound, errors.New("topic "+s.Topic+" was removed meanwhile"))
+		return exit.With(exit.NotFound, fmt.Errorf("topic %q: %w", s.Topic, errRemoved))
 	}
 	return err
 }

@@ -89,8 +89,8 @@ func (t *target) takes(codec string) bool {
 }
 
 // fill fills the batch b with what is stored in s from one delta to before another, as
-// far as it fits, and returns the delta behind that, and whether that is all. What goes
-// into a batch depends on nothing but what is stored and on the target's limit.
+// far as it fits, and returns the delta behind that, 0 behind the last message, and
+// whether that is all. What goes into a batch depends on nothing but what is stored and on the target's limit.
 func (t *target) fill(b *logd.Batch, pid string, seq int64, s *stored, from, to int64) (after int64, all bool, err error) {
 	b.Reset()
 	number := func() error { return b.SetNumber(pid, seq) }

@@ -33,6 +33,16 @@ func (a *App) TopicFlag(cmd *cobra.Command, t *Topic) {
 	}
 }
 
+// CompleteTopics offers the shell topics for the first so many words of a command.
+func (a *App) CompleteTopics(cmd *cobra.Command, words int) {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= words {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.completeTopic(cmd, args, begun)
+	}
+}
+
 // Words takes the topic from the words of the command line, if --topic does not
 // name it, and returns the rest. It may be called again.
 func (t *Topic) Words(args []string) ([]string, error) {

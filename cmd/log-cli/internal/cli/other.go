@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/tlsconf"
+)
+
+// Other is a second server that a command talks to. Its flags are those of the first
+// one with "to-" before; no environment stands in for them, so that nothing that is for
+// one server is shown to another.
+type Other struct {
+	app       *App
+	hosts     hosts
+	tokenFile string
+	plain     bool
+	tls       tlsFlags
+	flags     *pflag.FlagSet
+}
+
+// otherFlags are the flags that mean nothing without --to-host.
+var otherFlags = []string{"to-token-file", "to-plain-token", "to-tls", "to-tls-ca", "to-tls-cert", "to-tls-key", "to-tls-server-name"}
+
+// OtherFlags gives a command the flags of a second server.
+func (a *App) OtherFlags(cmd *cobra.Command) *Other {
+	o := &Other{app: a, flags: cmd.Flags()}
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.Var(&o.hosts, "to-host", "the other server, `HOST:PORT` or unix:PATH, as --host has the first (default the same one)")
+	flags.StringVar(&o.tokenFile, "to-token-file", "", "show the token in this `FILE` to the other server")
+	flags.BoolVar(&o.plain, "to-plain-token", false, "send that token without TLS, also to another machine")
+	flags.BoolVar(&o.tls.on, "to-tls", false, "speak TLS with the other server; each of the four below means that, too")
+	flags.StringVar(&o.tls.dialer.CA, "to-tls-ca", "", "believe it if an authority in `FILE` has signed its certificate (default the system's)")
+	flags.StringVar(&o.tls.dialer.Cert, "to-tls-cert", "", "show it the certificate in `FILE`")
+	flags.StringVar(&o.tls.dialer.Key, "to-tls-key", "", "`FILE` of the key of --to-tls-cert")
+	flags.StringVar(&o.tls.dialer.ServerName, "to-tls-server-name", "", "`NAME` that its certificate must be for (default its host)")
+	cmd.Flags().AddFlagSet(flags)
+	return o
+}
+
+// Check returns an error if the flags do not go together.
+func (o *Other) Check() error {
+	if d := &o.tls.dialer; (d.Cert == "") != (d.Key == "") {
+		return errors.New("--to-tls-cert and --to-tls-key: want both or neither")
+	}
+	for _, name := range otherFlags {
+		if o.flags.Changed(name) && !o.hosts.given {
+			return fmt.Errorf("--%s: want --to-host with it", name)
+		}
+	}
+	return nil
+}
+
+// With runs f with a connection to the second server, or with first if that is the
+// same one.
+func (o *Other) With(ctx context.Context, first *logd.Client, f func(*logd.Client) error) error {
+	if !o.hosts.given {
+		return f(first)
+	}
+	other := *o.app
+	other.hosts, other.hostFrom, other.tokenFile, other.plainToken, other.tls = o.hosts, "", o.tokenFile, o.plain, o.tls
+	other.Getenv = func(string) string { return "" }
+	if !o.flags.Changed("to-tls") {
+		other.tls.on = other.tls.dialer != (tlsconf.Dialer{})
+	}
+	client, err := other.Dial(ctx)
+	if err != nil {
+		return other.explained(err)
+	}
+	defer client.Close()
+	return withCause(ctx, client, f(client))
+}
+
+// explained is the error of dialing the second server, in its words.
+func (a *App) explained(err error) error {
+	err = a.explain(err)
+	return exit.With(ExitCode(err), fmt.Errorf("--to-host: %w", err))
+}
