@@ -24,6 +24,7 @@ type exchange struct {
 
 	woken    chan struct{} // cap 1
 	draining atomic.Bool
+	follows  bool // it is a Follower's, which counts as one that waits all the time
 }
 
 // Do answers one request that came by another way than a connection of the
@@ -265,9 +266,11 @@ func (x *exchange) wait(ctx context.Context, to Responder) outcome {
 func (x *exchange) awaitWake(ctx context.Context) error {
 	counters := &x.srv.counters
 	// Each takes a connection of those that health and metrics come by, too.
-	defer counters.httpWaiting.Add(-1)
-	if counters.httpWaiting.Add(1) > int64(x.srv.limits.Load().MaxHTTPWaits) {
-		return protocol.ErrBusy
+	if !x.follows {
+		defer counters.httpWaiting.Add(-1)
+		if counters.httpWaiting.Add(1) > int64(x.srv.limits.Load().MaxHTTPWaits) {
+			return protocol.ErrBusy
+		}
 	}
 	counters.waiting.Add(1)
 	defer counters.waiting.Add(-1)

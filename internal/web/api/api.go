@@ -65,6 +65,7 @@ type API struct {
 	mux *http.ServeMux
 
 	memory *memory
+	tails  *tails // has a quarter of the memory
 	health health
 }
 
@@ -79,7 +80,7 @@ func New(o Options) *API {
 	if o.Memory <= 0 {
 		o.Memory = defaultMemory
 	}
-	a := &API{o: o, log: o.Logger, mux: http.NewServeMux(), memory: newMemory(o.Memory)}
+	a := &API{o: o, log: o.Logger, mux: http.NewServeMux(), memory: newMemory(o.Memory - o.Memory/4), tails: newTails(o.Memory / 4)}
 	for _, r := range a.routes() {
 		a.mux.Handle(Prefix+r.path, &r)
 	}

@@ -56,6 +56,11 @@ func read(r *request) error {
 	if err := rd.options(); err != nil {
 		return err
 	}
+	// Else the context would end with the time of the request. What is left of a body that
+	// should not be there has its time again.
+	control := http.NewResponseController(r.w)
+	control.SetReadDeadline(time.Time{})
+	defer func() { control.SetReadDeadline(time.Now().Add(r.api.o.Timeout())) }()
 	if rd.shape == events {
 		return rd.follow()
 	}
@@ -133,7 +138,7 @@ func (rd *reading) look() (err error) {
 		return err
 	}
 	if rd.in, err = r.caller.Info(rd.ctx, r.topic, rd.fresh); err != nil {
-		return r.noTopic(err)
+		return err
 	}
 	if id := r.query.Get("id"); id != "" && id != rd.in.ID {
 		return problem.New(problem.NotFound, fmt.Sprintf("Topic %q is another one than that with the id %q.", r.topic, id)).With("id", rd.in.ID)
@@ -152,7 +157,7 @@ func (rd *reading) finder() *ask.Finder {
 // begin finds where the read begins and where it ends.
 func (rd *reading) begin() error {
 	if err := rd.look(); err != nil {
-		return err
+		return rd.r.noTopic(err)
 	}
 	r, f := rd.r, rd.finder()
 	var err error
@@ -470,7 +475,7 @@ func one(r *request) error {
 	rd := &reading{r: r, ctx: r.Context(), fresh: fresh, lease: lease{of: r.api.memory}}
 	defer rd.lease.release()
 	if err := rd.look(); err != nil {
-		return err
+		return r.noTopic(err)
 	}
 	in := r.caller.NewReader(&rd.conf, r.topic, p.Offset, fresh)
 	in.Grow = rd.grow

@@ -39,9 +39,10 @@ type Caller struct {
 	// Codecs are those in which the caller takes batches.
 	Codecs batch.Codecs
 
-	server *server.Server // nil while there is none
-	remote string
-	shown  server.Shown
+	server   *server.Server // nil while there is none
+	remote   string
+	shown    server.Shown
+	follower *server.Follower // of the topic that it follows, or nil
 }
 
 // New returns the caller that has made an HTTP request. The server may be nil, as it is
@@ -82,7 +83,11 @@ func (c *Caller) send(ctx context.Context, request []byte) (Answer, error) {
 		return Answer{}, protocol.ErrBusy
 	}
 	var a answer
-	if err := c.server.DoWhole(ctx, c.remote, c.shown, c.Codecs, request, &a); err != nil || !a.given {
+	do := c.doWhole
+	if c.follower != nil {
+		do = c.follower.Do
+	}
+	if err := do(ctx, request, &a); err != nil || !a.given {
 		return Answer{}, ErrUnknown
 	}
 	if a.err != nil {
@@ -90,6 +95,36 @@ func (c *Caller) send(ctx context.Context, request []byte) (Answer, error) {
 	}
 	return a.Answer, nil
 }
+
+func (c *Caller) doWhole(ctx context.Context, request []byte, to server.Responder) error {
+	return c.server.DoWhole(ctx, c.remote, c.shown, c.Codecs, request, to)
+}
+
+// Follow has the caller follow a topic: until Unfollow all that it asks is about that
+// topic, and never about another of its name. Meanwhile it counts as a connection that
+// waits. The error is as that of Ask.
+func (c *Caller) Follow(topic string) error {
+	if c.server == nil {
+		return protocol.ErrBusy
+	}
+	f, err := c.server.Follow(c.remote, c.shown, c.Codecs, []byte(topic))
+	if err != nil {
+		return err
+	}
+	c.follower = f
+	return nil
+}
+
+// Unfollow ends what Follow has begun, if it has.
+func (c *Caller) Unfollow() {
+	if c.follower != nil {
+		c.follower.Close()
+		c.follower = nil
+	}
+}
+
+// Deleted reports whether the topic that it follows was deleted.
+func (c *Caller) Deleted() bool { return c.follower != nil && c.follower.Deleted() }
 
 // Refusal returns why a request with that line would be refused whoever leads and
 // whatever there is, by its syntax, its size and rights, or nil. One that would be is

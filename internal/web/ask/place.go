@@ -84,15 +84,28 @@ func (f *Finder) Find(ctx context.Context, p place.Place) (Place, error) {
 
 // Check returns the place if a message begins there, or will, being the end.
 func (f *Finder) Check(ctx context.Context, p Place) (Place, error) {
-	found, _, err := f.look(ctx, p)
-	return found, err
+	found, err := f.look(ctx, p)
+	return found.at, err
 }
 
 // After returns the place of the message behind the one that begins at p, or where it
 // will be.
 func (f *Finder) After(ctx context.Context, p Place) (Place, error) {
-	_, next, err := f.look(ctx, p)
-	return next, err
+	found, err := f.look(ctx, p)
+	if err == nil && found.next == p { // there is no message yet
+		err = &BeyondEndError{p.Offset, p.Offset}
+	}
+	return found.next, err
+}
+
+// ResumeID returns the id by which a reader goes on at p: that of the message before, or of
+// the batch that begins there.
+func (f *Finder) ResumeID(ctx context.Context, p Place) (string, error) {
+	if p.Delta == 0 {
+		return p.String(), nil
+	}
+	found, err := f.look(ctx, p)
+	return found.before.ID(), err
 }
 
 func (f *Finder) reader(offset int64) *Reader {
@@ -101,32 +114,38 @@ func (f *Finder) reader(offset int64) *Reader {
 	return r
 }
 
-// look returns the place of the message that begins at p, and of the next one.
-func (f *Finder) look(ctx context.Context, p Place) (found, next Place, err error) {
+// around is a message, and those before and behind it: where they begin. Before the first
+// message of a batch there is none.
+type around struct{ before, at, next Place }
+
+// look returns the message that begins at p, or will, being the end.
+func (f *Finder) look(ctx context.Context, p Place) (found around, err error) {
 	r := f.reader(p.Offset)
 	defer r.Release()
 	b, err := r.Next(ctx, 0)
 	if err == io.EOF && p.Delta == 0 {
-		return p, p, nil
+		return around{at: p, next: p}, nil
 	}
 	if err == io.EOF {
-		return Place{}, Place{}, &NotAPlaceError{p, Place{Offset: p.Offset}}
+		return found, &BeyondEndError{p.Offset, p.Offset}
 	}
 	if err != nil {
-		return Place{}, Place{}, err
+		return found, err
 	}
 	for m := (batch.Messages{Data: b.Data}); m.Next(); {
 		if m.Delta() > p.Delta {
-			return Place{}, Place{}, &NotAPlaceError{p, Place{b.Offset, m.Delta()}}
+			return around{}, &NotAPlaceError{p, Place{b.Offset, m.Delta()}}
 		}
 		if m.Delta() == p.Delta {
+			found.at, found.next = p, Place{Offset: b.End}
 			if m.Next() {
-				return p, Place{b.Offset, m.Delta()}, nil
+				found.next = Place{b.Offset, m.Delta()}
 			}
-			return p, Place{Offset: b.End}, nil
+			return found, nil
 		}
+		found.before = Place{b.Offset, m.Delta()}
 	}
-	return Place{}, Place{}, &NotAPlaceError{p, Place{Offset: b.End}}
+	return around{}, &NotAPlaceError{p, Place{Offset: b.End}}
 }
 
 // last returns the place of the last message but n-1.

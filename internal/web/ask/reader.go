@@ -81,6 +81,7 @@ type Reader struct {
 	buf    []byte
 	data   []byte // unpacked
 	marks  []protocol.TimeMark
+	timed  bool // marks are those of the view
 }
 
 // readBytes is how much is asked for with one READ.
@@ -128,18 +129,18 @@ func (r *Reader) Buffered() bool { return r.view != nil && (r.left > 0 || len(r.
 // *BeyondEndError, what Ask returns, and what Grow does.
 func (r *Reader) Next(ctx context.Context, wait time.Duration) (Batch, error) {
 	if !r.Buffered() {
-		if err := r.read(ctx, wait); err != nil {
+		if err := r.Fetch(ctx, wait); err != nil {
 			return Batch{}, err
 		}
 	}
-	b, err := r.take()
+	b, err := r.take(ctx)
 	if errors.Is(err, errDamaged) && !r.Verify {
 		// The server is to find the damage, and to set it aside.
 		r.Close()
 		r.Verify = true
 		defer func() { r.Verify = false }()
-		if err = r.read(ctx, 0); err == nil {
-			b, err = r.take()
+		if err = r.Fetch(ctx, 0); err == nil {
+			b, err = r.take(ctx)
 		}
 	}
 	if errors.Is(err, errDamaged) {
@@ -155,8 +156,8 @@ var errDamaged = errors.New("ask: the batch is damaged")
 // there is has changed meanwhile.
 const tries = 5
 
-// read asks for the next batches.
-func (r *Reader) read(ctx context.Context, wait time.Duration) error {
+// Fetch asks for the next batches, which Next has then. It waits, and fails, as Next does.
+func (r *Reader) Fetch(ctx context.Context, wait time.Duration) error {
 	r.Close()
 	req := protocol.Request{
 		Command: protocol.Read, Topic: []byte(r.topic), Offset: r.at, Messages: max(r.conf.MaxMessages, 1), MaxBytes: readBytes,
@@ -166,8 +167,8 @@ func (r *Reader) read(ctx context.Context, wait time.Duration) error {
 		a, err := r.c.Ask(ctx, &req)
 		switch {
 		case err == nil && a.View != nil:
-			r.view, r.left, r.source = a.View, a.View.Len(), source{view: a.View}
-			return r.times(ctx)
+			r.view, r.left, r.source, r.timed = a.View, a.View.Len(), source{view: a.View}, false
+			return nil
 		case err == nil:
 			return io.EOF
 		case !errors.Is(err, protocol.ErrNotFound):
@@ -179,13 +180,13 @@ func (r *Reader) read(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// times finds out when the batches were appended that were just read.
+// times finds out when the batches were appended that were read.
 func (r *Reader) times(ctx context.Context) error {
-	r.marks = r.marks[:0]
-	if r.Headers {
+	if r.timed || r.Headers {
 		return nil
 	}
-	for from, to := r.at, r.at+r.left; ; {
+	r.marks, r.timed = r.marks[:0], true
+	for from, to := r.at, r.at+int64(len(r.window))+r.left; ; {
 		a, err := r.c.Ask(ctx, &protocol.Request{Command: protocol.Times, Topic: []byte(r.topic), Offset: from, To: to})
 		if err != nil {
 			// They were removed meanwhile. What was read is there all the same.
@@ -216,8 +217,22 @@ func (r *Reader) timeOf(offset int64) int64 {
 	return r.marks[i].Millis
 }
 
+// Pass passes over what is buffered up to an offset at which a batch begins, and reports
+// whether so much is.
+func (r *Reader) Pass(to int64) bool {
+	if n := to - r.at; n > int64(len(r.window))+r.left {
+		return false
+	} else {
+		r.skip(n)
+	}
+	return true
+}
+
 // take takes the next batch out of what was read.
-func (r *Reader) take() (Batch, error) {
+func (r *Reader) take(ctx context.Context) (Batch, error) {
+	if err := r.times(ctx); err != nil {
+		return Batch{}, err
+	}
 	if err := r.fill(min(int64(batch.MaxHeaderLen), int64(len(r.window))+r.left)); err != nil {
 		return Batch{}, err
 	}
@@ -227,7 +242,8 @@ func (r *Reader) take() (Batch, error) {
 	}
 	b := Batch{Offset: r.at, End: r.at + n, Messages: h.Messages, Time: r.timeOf(r.at)}
 	if r.Headers {
-		return b, r.skip(n)
+		r.skip(n)
+		return b, nil
 	}
 	if err := r.fill(n); err != nil {
 		return Batch{}, err
@@ -249,16 +265,15 @@ func (r *Reader) take() (Batch, error) {
 }
 
 // skip passes over a batch of n bytes.
-func (r *Reader) skip(n int64) error {
+func (r *Reader) skip(n int64) {
 	r.at += n
 	if in := int64(len(r.window)); n > in {
 		r.source.pos += n - in
 		r.left -= n - in
 		r.window = r.window[:0]
-		return nil
+		return
 	}
 	r.window = r.window[n:]
-	return nil
 }
 
 // fill reads on until there are n bytes in the window, which the view has.
@@ -268,7 +283,7 @@ func (r *Reader) fill(n int64) error {
 		return nil
 	}
 	if n > int64(cap(r.buf)) {
-		size := max(n, windowBytes)
+		size := max(n, min(windowBytes, have+r.left))
 		if err := r.grow(size + int64(cap(r.data))); err != nil {
 			return err
 		}
