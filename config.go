@@ -224,7 +224,7 @@ func (cfg *ClientConfig) options() link.Options {
 		OnConnect:    cfg.OnConnect, OnDisconnect: cfg.OnDisconnect, OnConnectFailed: cfg.OnConnectFailed,
 		Logger:     cfg.Logger,
 		NotLeader:  func(addr string) error { return &NotLeaderError{Addr: addr} },
-		OutOfOrder: func(next int64) error { return &OutOfOrderError{Next: next} },
+		Refusal:    refusal,
 		OtherReply: func(reason string) error { return &ReplyError{Reason: reason} },
 	}
 }

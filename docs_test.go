@@ -18,7 +18,7 @@ func TestDocsCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names = append(names, filepath.Join("admin", "example_test.go"))
+	names = append(names, filepath.Join("admin", "example_test.go"), filepath.Join("progress", "example_server_test.go"))
 	var sources []string
 	for _, name := range names {
 		source, err := os.ReadFile(name)

@@ -61,6 +61,13 @@ var (
 	// ErrTLSRequired: the server wants TLS, and the Client has begun without. It closes
 	// the connection.
 	ErrTLSRequired error = protocol.ErrTLSRequired
+	// ErrVersionConflict: a position was to be set that has another version. The error is
+	// a *VersionConflictError.
+	ErrVersionConflict error = protocol.ErrVersionConflict
+	// ErrHeld: another one holds the position. The error is a *HeldError.
+	ErrHeld error = protocol.ErrHeld
+	// ErrMaxPositions: the position would be one more than the server keeps.
+	ErrMaxPositions error = protocol.ErrMaxPositions
 	// ErrInternal: the server failed; its log says why.
 	ErrInternal error = protocol.ErrInternal
 )
@@ -202,8 +209,8 @@ func (e *OpError) Unwrap() error { return e.Err }
 
 // IsRetryable reports whether the same call may succeed later, or elsewhere,
 // without anybody changing it: the connection failed, the server is busy,
-// shutting down, read only, not the leader, or failed inside, or a Writer has
-// no room.
+// shutting down, read only, not the leader, or failed inside, a Writer has
+// no room, or another one holds a position.
 //
 // The end of a caller's context is not retryable, nor is a closed Client. An
 // append that is retried although [IsUnknown] is true may be stored twice.
@@ -213,7 +220,7 @@ func IsRetryable(err error) bool {
 	}
 	for _, target := range [...]error{
 		ErrConnect, ErrConnectionLost, ErrBusy, ErrShuttingDown, ErrReadOnly, ErrNotLeader, ErrInternal,
-		ErrBufferFull,
+		ErrBufferFull, ErrHeld,
 	} {
 		if errors.Is(err, target) {
 			return true

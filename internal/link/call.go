@@ -111,6 +111,7 @@ func (l *Link) Call(kind AnswerKind, req *protocol.Request) *Call {
 	cl := l.calls.get(kind)
 	cl.line = protocol.AppendRequest(cl.line[:0], req)
 	cl.sends(req.Command)
+	cl.repeats = cl.repeats || req.Command == protocol.Position && req.Position == nil
 	return cl
 }
 
@@ -120,7 +121,8 @@ func (cl *Call) sends(c protocol.Command) {
 	cl.config = c == protocol.Config
 	switch c {
 	case protocol.Read, protocol.Tail, protocol.Config, protocol.Stats, protocol.Ping, protocol.Topics, protocol.Info,
-		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention, protocol.Help, protocol.Cluster, protocol.Groups:
+		protocol.Seek, protocol.Times, protocol.Hooks, protocol.Retention, protocol.Help, protocol.Cluster, protocol.Groups,
+		protocol.Positions:
 		cl.repeats = true
 	}
 }

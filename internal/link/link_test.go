@@ -24,8 +24,13 @@ func options(addrs ...string) Options {
 		ReconnectMin: 50 * time.Millisecond, ReconnectMax: 5 * time.Second, ReconnectAttempts: 5,
 		MaxReplySize: 256 << 20,
 		OnConnect:    func(string) {}, OnDisconnect: func(string, error) {}, OnConnectFailed: func(error, time.Duration) {},
-		Logger:     slog.New(slog.DiscardHandler),
-		OutOfOrder: func(next int64) error { return fmt.Errorf("%w: %d is next", protocol.ErrOutOfOrder, next) },
+		Logger: slog.New(slog.DiscardHandler),
+		Refusal: func(reason string) error {
+			if next, ok := protocol.ParseOutOfOrder(reason); ok {
+				return fmt.Errorf("%w: %d is next", protocol.ErrOutOfOrder, next)
+			}
+			return nil
+		},
 		NotLeader:  func(addr string) error { return fmt.Errorf("%w: %s is", protocol.ErrNotLeader, addr) },
 		OtherReply: func(reason string) error { return fmt.Errorf("answer %q", reason) },
 	}

@@ -39,12 +39,12 @@ type Options struct {
 
 	Logger *slog.Logger
 
-	// NotLeader makes the error of an answer that names the leader, OutOfOrder that of
-	// one that names the number which is next: they are protocol.ErrNotLeader and
-	// ErrOutOfOrder to errors.Is. OtherReply makes that of an error answer that is none
+	// NotLeader makes the error of an answer that names the leader: it is
+	// protocol.ErrNotLeader to errors.Is. Refusal makes that of one which has more than
+	// its reason to tell, or nil: the number that is next, say. OtherReply makes that of an error answer that is none
 	// of package protocol's. The types are those that users test for.
 	NotLeader  func(addr string) error
-	OutOfOrder func(next int64) error
+	Refusal    func(reason string) error
 	OtherReply func(reason string) error
 }
 

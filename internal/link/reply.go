@@ -112,8 +112,8 @@ func (r *replyReader) answer(line []byte, cl *Call) error {
 // refusal returns the error for the reason of an ERR answer, and whether the
 // server closes the connection after it.
 func (r *replyReader) refusal(reason []byte, cl *Call) (err error, closes bool) {
-	if next, ok := protocol.ParseOutOfOrder(string(reason)); ok {
-		return r.opts.OutOfOrder(next), false
+	if err := r.opts.Refusal(string(reason)); err != nil {
+		return err, false
 	}
 	if e, ok := protocol.ErrorFor(string(reason)); ok {
 		return e, e.Closes
