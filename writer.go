@@ -119,6 +119,7 @@ type Writer struct {
 	topic   string
 	cfg     WriterConfig
 	backlog backlog.Backlog
+	newPID  func() string // an id for batches
 
 	wake chan struct{}   // wakes the goroutine; holds one
 	life context.Context // ends when CloseContext gives up
@@ -185,7 +186,7 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 	}
 	w := &Writer{
 		client: c, topic: topic, cfg: cfg.withDefaults(), via: c.pool.Home(),
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), newPID: newPID,
 	}
 	w.backlog = w.cfg.Backlog
 	if w.backlog == nil && w.cfg.StopOnError {

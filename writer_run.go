@@ -45,7 +45,7 @@ func (w *Writer) begin(err error, failures int) {
 	}
 	w.pause, w.patience = stopped(), stopped()
 	w.reports = outage.Reports{Handler: w.cfg.OnError, Kind: kindOf, Sum: addUp, Due: stopped()}
-	w.numbers = sequence.New(newPID)
+	w.numbers = sequence.New(w.newPID)
 	w.buffer.Backlogged = w.backlog.Len() > 0
 	w.buffer.Found(w.backlog.Messages())
 	switch {
