@@ -195,6 +195,10 @@ var mayImport = map[string][]string{
 
 	"tests":         {},
 	"tests/forward": {"", "admin"},
+	"tests/clients": {"", "admin"},
+
+	"examples/go/producer": {""},
+	"examples/go/follower": {""},
 }
 
 // mustNotReach says which packages a package must not import, not even by way
@@ -377,7 +381,7 @@ func (p *goPackage) problems() (found []string) {
 // calls returns the files that end the process, outside commands.
 func (p *goPackage) calls(t *testing.T) (found []string) {
 	self, _ := name(p.ImportPath)
-	isCommand := strings.HasPrefix(self, "cmd/") && strings.Count(self, "/") == 1
+	isCommand := strings.HasPrefix(self, "cmd/") && strings.Count(self, "/") == 1 || strings.HasPrefix(self, "examples/")
 	for _, file := range p.GoFiles {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
 		if err != nil {

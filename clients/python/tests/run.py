@@ -1,0 +1,150 @@
+"""What the tests of logd have this client do: see tests/clients.
+
+    run.py vectors [PART OF A NAME]   plays testdata/vectors
+    run.py roundtrip OPTIONS TOPIC    writes and reads in every way, and compares
+    run.py write OPTIONS TOPIC        writes numbered messages until standard input ends, prints "NUMBER ID"
+    run.py follow OPTIONS TOPIC       prints "ID BODY" of each message until standard input ends
+    run.py work OPTIONS TOPIC         as follow with a position, from where it was to the end
+
+OPTIONS are those of a Client as JSON, and its addresses as "addrs".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import logd  # noqa: E402
+import vectors  # noqa: E402
+
+
+def check(got, want) -> None:
+    if got != want:
+        raise AssertionError(f"got {got!r}, want {want!r}")
+
+
+def roundtrip(client: logd.Client, topic: str) -> None:
+    client.ping()
+    first = client.append(topic, "zero")
+    check(first, logd.ID(0, 0))
+    two = client.append_batch(topic, ["one", b"\x00\xff\r\n"])
+    check([m.id for m in client.read(topic, 0).messages], [first, *two])
+    with logd.Writer(client, topic, batch_age=0.001) as writer:
+        futures = [writer.write(f"message {i}") for i in range(2000)]
+        big = writer.write(b"x" * 50000)
+        try:
+            writer.write(b"x" * 70000)
+            raise AssertionError("a message was taken that is too large")
+        except logd.TooLarge:
+            pass
+        writer.flush()
+    ids = [f.result() for f in futures] + [big.result()]
+    want = [b"zero", b"one", b"\x00\xff\r\n"] + [f"message {i}".encode() for i in range(2000)] + [b"x" * 50000]
+    read = list(logd.Reader(client, topic))
+    check([m.body for m in read], want)
+    check([m.id for m in read[3:]], ids)
+    check(topic in client.topics(), True)
+    info = client.info(topic)
+    check((info.oldest, info.next, info.messages), (0, read[-1].next.offset, len(want)))
+
+    check(next(logd.Reader(client, topic, start=ids[7])).body, b"message 7")
+    check(next(logd.Reader(client, topic, after=ids[7])).body, b"message 8")
+    check([m.body for m in logd.Reader(client, topic, after=ids[-2], limit=1)], [b"x" * 50000])
+    check(len(list(logd.Reader(client, topic, limit=5))), 5)
+    now = datetime.now(timezone.utc)
+    check(client.seek(topic, now + timedelta(hours=1)), info.next)
+    check(client.seek(topic, now - timedelta(hours=1)), 0)
+    check(len(list(logd.Reader(client, topic, start=now - timedelta(hours=1)))), len(want))
+
+    with logd.Reader(client, topic, start="end", follow=True) as reader:
+        got = []
+        thread = threading.Thread(target=lambda: got.append(next(reader)))
+        thread.start()
+        time.sleep(0.2)
+        late = client.append(topic, "late")
+        thread.join(10)
+        check([(m.id, m.body) for m in got], [(late, b"late")])
+
+    for offset, error in ((1, logd.NoBatch), (10**12, logd.NoBatch)):
+        try:
+            client.read(topic, offset)
+            raise AssertionError(f"there is a batch at {offset}")
+        except error:
+            pass
+    for call in (lambda: client.info("none"), lambda: client.tail("none"), lambda: next(logd.Reader(client, "none"))):
+        try:
+            call()
+            raise AssertionError("there is a topic none")
+        except logd.NoTopic:
+            pass
+
+
+def write(client: logd.Client, topic: str, stop: threading.Event) -> None:
+    with logd.Writer(client, topic, batch_messages=5, batch_age=0.001, patience=None) as writer:
+        futures = []
+        while not stop.is_set():
+            futures.append(writer.write(str(len(futures))))
+            time.sleep(0.0005)
+        writer.flush()
+        for n, future in enumerate(futures):
+            print(n, future.result() or "-")
+    if writer.in_doubt:
+        raise AssertionError(f"{writer.in_doubt} messages may be there twice")
+
+
+def follow(client: logd.Client, topic: str, stop: threading.Event) -> None:
+    reader = logd.Reader(client, topic, follow=True, await_topic=True)
+
+    def end() -> None:
+        stop.wait()
+        reader.close()
+
+    threading.Thread(target=end, daemon=True).start()
+    try:
+        for message in reader:
+            print(message.id, message.body.decode())
+            sys.stdout.flush()
+    except logd.Closed:
+        pass
+
+
+def work(client: logd.Client, topic: str, limit: int) -> None:
+    with logd.Progress(client, topic, "worker", hold=5, worker="w-1", every=0.1) as progress:
+        for message in logd.Reader(client, topic, progress=progress, limit=limit or None):
+            print(message.id, message.body.decode())
+            progress.done(message)
+
+
+def main() -> int:
+    mode, args = sys.argv[1], sys.argv[2:]
+    if mode == "vectors":
+        return vectors.main(args[0] if args else "")
+    options = json.loads(args[0])
+    stop = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    with logd.Client(*options.pop("addrs"), **options) as client:
+        if mode == "roundtrip":
+            roundtrip(client, args[1])
+        elif mode == "work":
+            work(client, args[1], int(args[2]))
+        else:
+            threading.Thread(target=watch, daemon=True).start()
+            {"write": write, "follow": follow}[mode](client, args[1], stop)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # whatever waits for standard input

@@ -1,0 +1,387 @@
+package clients
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/admin"
+)
+
+// TestVectors has each client play testdata/vectors, which the Go client plays in its own
+// tests.
+func TestVectors(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		out := l.do(t, "vectors")
+		t.Log(strings.TrimSpace(out))
+		if n, _, ok := strings.Cut(out, " vectors, 0 failed"); !ok || len(n) < 2 {
+			t.Error(last(out))
+		}
+	})
+}
+
+// TestRoundTrip writes and reads in every way.
+func TestRoundTrip(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		s := serve(t)
+		l.do(t, "roundtrip", options{"addrs": []string{s.addr}}, "t")
+	})
+}
+
+// TestUnixSocket is the same over a unix socket.
+func TestUnixSocket(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		dir, err := os.MkdirTemp("", "logd-") // a name that is short
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		path := filepath.Join(dir, "s")
+		serve(t, "--unix-socket", path)
+		l.do(t, "roundtrip", options{"addrs": []string{"unix:" + path}}, "t")
+	})
+}
+
+// TestKills kills the server again and again while a client writes and another one
+// follows: each message is stored once and in order, where the writer was told, and is
+// read once and in order.
+func TestKills(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		kills := 100
+		if testing.Short() {
+			kills = 15
+		}
+		s := serve(t)
+		o := options{"addrs": []string{s.addr}, "attempts": nil, "reconnect_max": 0.05}
+		writer, follower := l.start(t, "write", o, "t"), l.start(t, "follow", o, "t")
+		for range kills {
+			before := follower.lines()
+			await(t, "a message arrives", func() bool { return follower.lines() > before })
+			time.Sleep(time.Duration(mathrand.IntN(50)) * time.Millisecond)
+			s.kill()
+			s.start()
+		}
+		compare(t, []string{s.addr}, writer, follower)
+	})
+}
+
+// compare ends both clients, and compares what the one was told and the other has read
+// with what is stored.
+func compare(t *testing.T, addrs []string, writer, follower *client) {
+	t.Helper()
+	told := words(writer.end(true))
+	await(t, "all is read", func() bool { return follower.lines() >= len(told) })
+	read := words(follower.end(true))
+	stored := stored(t, addrs, "t")
+	t.Logf("%d messages written", len(told))
+	if len(stored) != len(told) || len(read) != len(told) || len(told) < 100 {
+		t.Fatalf("%d messages written, %d stored, %d read", len(told), len(stored), len(read))
+	}
+	for i, m := range stored {
+		n := strconv.Itoa(i)
+		if m[1] != n || told[i][0] != n || told[i][1] != m[0] && told[i][1] != "-" {
+			t.Fatalf("message %d is stored as %v, and the writer was told %v", i, m, told[i])
+		}
+		if read[i] != m {
+			t.Fatalf("message %d is stored as %v, and was read as %v", i, m, read[i])
+		}
+	}
+}
+
+// stored returns the ids and bodies of a topic's messages.
+func stored(t *testing.T, addrs []string, topic string) (messages [][2]string) {
+	t.Helper()
+	c, err := logd.NewClient(logd.ClientConfig{Addrs: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := logd.NewScanner(t.Context(), c, topic, logd.ScannerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for s.Scan() {
+		messages = append(messages, [2]string{s.Message().ID().String(), string(s.Message().Body)})
+	}
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return messages
+}
+
+// TestTLS speaks TLS with a certificate of its own on each side, and with a token.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir)
+	ca.issue(t, "server", "127.0.0.1", "log.example")
+	ca.issue(t, "client", "someone")
+	other := newAuthority(t, t.TempDir())
+	file := func(name string) string { return filepath.Join(dir, name) }
+
+	auth := file("auth.toml")
+	cli := exec.Command(filepath.Join(built, "log-cli"), "token", "new", "app", "--allow", "read,write,create *", "--auth-file", auth)
+	token, err := cli.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file("token"), string(token))
+	write(t, file("wrong"), "logd_"+strings.Repeat("a", 43))
+
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		s := serve(t, "--tls-cert", file("server.pem"), "--tls-key", file("server.key"), "--tls-client-ca", file("ca.pem"), "--auth-file", auth)
+		good := options{
+			"addrs": []string{s.addr}, "tls_ca": file("ca.pem"), "tls_cert": file("client.pem"), "tls_key": file("client.key"), "token_file": file("token"),
+			"attempts": 1,
+		}
+		l.do(t, "roundtrip", good, "t")
+		with := func(key string, value any) options {
+			o := options{}
+			for k, v := range good {
+				o[k] = v
+			}
+			if o[key] = value; value == nil {
+				delete(o, key)
+			}
+			return o
+		}
+		named := with("tls_server_name", "log.example")
+		l.do(t, "roundtrip", named, "named")
+		for what, o := range map[string]options{
+			"another authority":     with("tls_ca", filepath.Join(other.dir, "ca.pem")),
+			"another name":          with("tls_server_name", "other.example"),
+			"no client certificate": with("tls_cert", nil),
+			"another token":         with("token_file", file("wrong")),
+			"no token":              with("token_file", nil),
+		} {
+			if what == "no client certificate" {
+				delete(o, "tls_key")
+			}
+			if out, err := l.command("roundtrip", o, "x").CombinedOutput(); err == nil {
+				t.Errorf("%s: the client has written all the same", what)
+			} else if strings.Contains(string(out), strings.TrimSpace(string(token))) {
+				t.Errorf("%s: the token is shown", what)
+			}
+		}
+		if len(stored2(t, s, good)) == 0 {
+			t.Error("nothing is stored")
+		}
+	})
+}
+
+// stored2 is what topics there are, by log-cli.
+func stored2(t *testing.T, s *server, o options) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(built, "log-cli"), "topics", "--host", s.addr, "--tls-ca", o["tls_ca"].(string),
+		"--tls-cert", o["tls_cert"].(string), "--tls-key", o["tls_key"].(string), "--token-file", o["token_file"].(string)).CombinedOutput()
+	if err != nil || string(out) != "named\nt\n" {
+		t.Errorf("the topics are %q, %v: want named and t alone", out, err)
+	}
+	return string(out)
+}
+
+// TestPlainToken wants a token not to be sent to another machine without TLS.
+func TestPlainToken(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		ln, err := net.Listen("tcp", "0.0.0.0:0")
+		if err != nil {
+			t.Skip(err)
+		}
+		defer ln.Close()
+		got := make(chan string, 10)
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				c.SetDeadline(time.Now().Add(patience))
+				b := make([]byte, 100)
+				n, _ := c.Read(b)
+				got <- string(b[:n])
+				c.Close()
+			}
+		}()
+		host, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.LookupHost(host); err != nil {
+			t.Skip(err)
+		}
+		_, p, _ := net.SplitHostPort(ln.Addr().String())
+		o := options{"addrs": []string{net.JoinHostPort(host, p)}, "token": "logd_secret", "attempts": 1}
+		if err := l.command("roundtrip", o, "t").Run(); err == nil {
+			t.Error("the client has connected")
+		}
+		if sent := <-got; sent != "" {
+			t.Errorf("the client has sent %q", sent)
+		}
+		o["allow_plain_token"] = true
+		l.command("roundtrip", o, "t").Run()
+		if sent := <-got; !strings.Contains(sent, "AUTH logd_secret") {
+			t.Errorf("the client has sent %q, allowed to send a token", sent)
+		}
+	})
+}
+
+// TestCluster kills members of a cluster of three under a writer and a follower.
+func TestCluster(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		kills := 10
+		if testing.Short() {
+			kills = 2
+		}
+		var addrs, peers, work []string
+		for range 3 {
+			addrs, peers, work = append(addrs, port(t)), append(peers, port(t)), append(work, t.TempDir())
+		}
+		cmd := exec.Command(filepath.Join(built, "logd"), "cluster", "init", "--workdir", work[0], "--node", "n0", "--host", addrs[0], "--peer-host", peers[0])
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("init: %v", err)
+		}
+		members := make([]*server, 3)
+		for i := range members {
+			s := &server{t: t, addr: addrs[i]}
+			s.args = []string{
+				"--node", fmt.Sprint("n", i), "--workdir", work[i], "--host", addrs[i], "--peer-host", peers[i], "--http-host", "",
+				"--election-timeout", "500ms",
+			}
+			if i > 0 {
+				s.args = append(s.args, "--join", peers[0], "--cluster", strings.TrimSpace(string(out)))
+			}
+			s.start()
+			t.Cleanup(s.kill)
+			members[i] = s
+		}
+		c, err := logd.NewClient(logd.ClientConfig{Addrs: addrs, ReconnectAttempts: logd.Unlimited})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		operator := admin.New(c)
+		voters := func() (n int) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			info, err := operator.Cluster(ctx)
+			for _, m := range info.Members {
+				if err == nil && m.Role == "voter" && m.State == "up" {
+					n++
+				}
+			}
+			return n
+		}
+		await(t, "all three are voters", func() bool { return voters() == 3 })
+		// The clients are given one member, and find the others.
+		o := options{"addrs": []string{addrs[1]}, "attempts": nil}
+		writer, follower := l.start(t, "write", o, "t"), l.start(t, "follow", o, "t")
+		for i := range kills {
+			before := follower.lines()
+			await(t, "a message arrives", func() bool { return follower.lines() > before })
+			time.Sleep(time.Duration(100+mathrand.IntN(100)) * time.Millisecond)
+			members[i%3].kill()
+			before = follower.lines()
+			await(t, "another leads", func() bool { return follower.lines() > before+20 })
+			members[i%3].start()
+			await(t, "it is back", func() bool { return voters() == 3 })
+		}
+		compare(t, addrs, writer, follower)
+	})
+}
+
+// authority issues certificates.
+type authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, dir string) *authority {
+	t.Helper()
+	a := &authority{dir: dir, key: newKey(t)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(dir, "ca.pem"), "CERTIFICATE", der)
+	return a
+}
+
+// issue writes NAME.pem and NAME.key.
+func (a *authority) issue(t *testing.T, name string, hosts ...string) {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(a.dir, name+".pem"), "CERTIFICATE", der)
+	writePEM(t, filepath.Join(a.dir, name+".key"), "PRIVATE KEY", private)
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func writePEM(t *testing.T, name, kind string, der []byte) {
+	t.Helper()
+	write(t, name, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
