@@ -268,13 +268,17 @@ func TestCluster(t *testing.T) {
 			s := &server{t: t, addr: addrs[i]}
 			s.args = []string{
 				"--node", fmt.Sprint("n", i), "--workdir", work[i], "--host", addrs[i], "--peer-host", peers[i], "--http-host", "",
-				"--election-timeout", "500ms",
 			}
 			if i > 0 {
 				s.args = append(s.args, "--join", peers[0], "--cluster", strings.TrimSpace(string(out)))
 			}
 			s.start()
-			t.Cleanup(s.kill)
+			t.Cleanup(func() {
+				s.kill()
+				if t.Failed() {
+					t.Logf("the log of n%d:\n%s", i, last(s.log.String()))
+				}
+			})
 			members[i] = s
 		}
 		c, err := logd.NewClient(logd.ClientConfig{Addrs: addrs, ReconnectAttempts: logd.Unlimited})

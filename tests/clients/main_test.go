@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -183,7 +184,12 @@ func serve(t *testing.T, flags ...string) *server {
 	s := &server{t: t, addr: port(t)}
 	s.args = append([]string{"--host", s.addr, "--http-host", "", "--workdir", t.TempDir()}, flags...)
 	s.start()
-	t.Cleanup(s.kill)
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", s.addr, last(s.log.String()))
+		}
+	})
 	return s
 }
 
@@ -220,15 +226,19 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// port returns an address of this machine that nobody uses.
+// port returns an address of this machine that nobody uses. It is none of those that the
+// system gives to outgoing connections: such a one could be taken while a server is away.
 func port(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 11000+rand.IntN(20000)))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // words splits each line of a text at its first space.
