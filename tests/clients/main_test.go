@@ -144,7 +144,16 @@ func (l language) start(t *testing.T, mode string, args ...any) *client {
 		t.Fatal(err)
 	}
 	go func() { c.done <- c.cmd.Wait() }()
-	t.Cleanup(func() { c.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		if t.Failed() { // Python says where its threads are
+			c.cmd.Process.Signal(syscall.SIGQUIT)
+			time.Sleep(200 * time.Millisecond)
+		}
+		c.cmd.Process.Kill()
+		if err := <-c.done; t.Failed() {
+			t.Logf("%s: %v, %d lines\n%s", c.cmd, err, c.lines(), last(c.err.String()))
+		}
+	})
 	return c
 }
 
@@ -157,6 +166,7 @@ func (c *client) end(tell bool) string {
 	}
 	select {
 	case err := <-c.done:
+		c.done <- err
 		if err != nil {
 			c.t.Fatalf("%s: %v\n%s%s", c.cmd, err, &c.err, last(c.out.String()))
 		}

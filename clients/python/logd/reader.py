@@ -82,6 +82,7 @@ class Reader:
         self._gap: Optional[Gap] = None
         self._failures = 0
         self._id = ""  # of the topic, once it is known
+        self._born = time.monotonic()
         self._asked, self._asked_on = 0.0, None  # type: float, object
         self._closed = threading.Event()
 
@@ -153,6 +154,8 @@ class Reader:
 
     def _fetch(self) -> bool:
         """Get what is next into the batch; nothing may have come. Returns False at the end."""
+        if self._client._cluster is None and (self._follow or time.monotonic() - self._born > 2):
+            self._client._call(None)  # so that the other members are known when this one goes
         self._look_up()
         wait = _WAIT if self._follow else 0.0
         page = self._page if self._left is None else min(self._page, self._left)

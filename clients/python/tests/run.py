@@ -11,8 +11,10 @@ OPTIONS are those of a Client as JSON, and its addresses as "addrs".
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -124,6 +126,7 @@ def work(client: logd.Client, topic: str, limit: int) -> None:
 
 def main() -> int:
     mode, args = sys.argv[1], sys.argv[2:]
+    faulthandler.register(signal.SIGQUIT)
     if mode == "vectors":
         return vectors.main(args[0] if args else "")
     options = json.loads(args[0])
