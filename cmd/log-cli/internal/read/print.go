@@ -29,6 +29,7 @@ type messageWriter struct {
 	times   bool
 	zone    *time.Location
 	pattern pattern // instead of all that, if there is one
+	several bool    // topics: numbers need the name of theirs
 	line    []byte
 }
 
@@ -42,6 +43,9 @@ func (w *messageWriter) print(m *logd.Message) error {
 		return exit.OutputError(err)
 	}
 	w.line = w.line[:0]
+	if w.numbers && w.several {
+		w.line = append(append(w.line, w.topic...), ' ')
+	}
 	if w.numbers {
 		w.line = fmt.Appendf(w.line, "%d.%d ", m.Offset, m.Delta)
 	}

@@ -7,8 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
-	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 // readFlags are the flags of read.
 type readFlags struct {
 	topic               cli.Topic
+	topics              []string // if they are several, or a pattern
 	from, offset, since places.Flag
 	to                  places.Flag
 	last                int64
@@ -44,11 +46,16 @@ type readFlags struct {
 func Command(a *cli.App) *cobra.Command {
 	var f readFlags
 	cmd := &cobra.Command{
-		Use:        "read TOPIC [flags]",
+		Use:        "read TOPIC... [flags]",
 		SuggestFor: []string{"tail", "cat", "get", "consume", "subscribe", "follow"},
-		Short:      "Print the messages of a topic, each on a line.",
+		Short:      "Print the messages of a topic, or of several, each on a line.",
 		Long: `Prints all messages from the oldest to the end of the topic. --from and --to say
 where to begin and end; with --read-forever it waits at the end for more.
+
+Several topics, or a pattern such as 'app.*', are read side by side: what is
+there in the order of the times at which it was appended, and what comes later
+as it comes, also from topics that are made meanwhile. --from, --to and --last
+are for each of the topics; --numbers, JSON and %t tell whose a message is.
 
 A PLACE is one of
   start, end            the oldest message; behind the newest one
@@ -67,8 +74,9 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
   log-cli read greetings --last 5 --read-forever
   log-cli read greetings --since 10m --grep 'err|warn' --time
   log-cli read greetings --from yesterday --to today -o json
+  log-cli read 'app.*' audit --last 10 -F -n
   log-cli read greetings --format '%T %o.%d %s\n'`,
-		Args: func(cmd *cobra.Command, args []string) error { return f.words(cmd, args) },
+		Args: func(_ *cobra.Command, args []string) error { return f.words(args) },
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			return f.settle(cmd)
 		},
@@ -78,6 +86,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 	}
 	flags := cmd.Flags()
 	a.TopicFlag(cmd, &f.topic)
+	a.CompleteTopics(cmd, math.MaxInt)
 	flags.Var(&f.from, "from", "begin at this `PLACE` (default start)")
 	flags.Var(&f.to, "to", "end before this `PLACE` (default: read to the end)")
 	flags.Var(&f.offset, "offset", "the same as --from `PLACE`")
@@ -98,15 +107,21 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 	return cmd
 }
 
-// words takes the topic. Who writes -n 3 means --limit 3.
-func (f *readFlags) words(cmd *cobra.Command, args []string) error {
-	err := f.topic.Only(args)
-	if err != nil && f.numbers && len(args) > 0 {
-		if _, bad := strconv.ParseUint(args[len(args)-1], 10, 63); bad == nil {
-			return fmt.Errorf("%w; -n takes no number: --limit does, and --last", err)
+// words takes the topics. Who writes -n 3 means --limit 3.
+func (f *readFlags) words(args []string) error {
+	rest, err := f.topic.Words(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 && f.numbers {
+		if last := rest[len(rest)-1]; strings.Trim(last, "0123456789") == "" {
+			return fmt.Errorf("%q: -n takes no number: --limit does, and --last", last)
 		}
 	}
-	return err
+	if len(rest) > 0 || cli.IsGlob(f.topic.Name) {
+		f.topics = append([]string{f.topic.Name}, rest...)
+	}
+	return nil
 }
 
 // settle looks whether the flags go together.
@@ -122,7 +137,7 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 		}
 		begins, f.begin = name, p
 	}
-	if begins == "last" && f.limit == 0 && !f.follow {
+	if begins == "last" && f.limit == 0 && !f.follow && f.topics == nil {
 		f.limit = f.last // what comes meanwhile is not of the last ones
 	}
 	if f.grep != "" {
@@ -138,6 +153,8 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 		return errors.New("--read-forever has no end: leave it or --to out")
 	case f.to.IsSet() && f.begin.After(f.to.Place):
 		return fmt.Errorf("--%s is behind --to", begins)
+	case f.topics != nil && (f.begin.Kind == place.AtOffset || f.to.Kind == place.AtOffset):
+		return errors.New("an OFFSET is one of one topic: with several, begin and end at a time, at start or end, or with --last")
 	case f.invert && f.match == nil:
 		return errors.New("--invert: want --grep with it")
 	case f.pattern != nil && (f.numbers || f.times):
@@ -147,26 +164,30 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 }
 
 func read(ctx context.Context, a *cli.App, client *logd.Client, f *readFlags) error {
-	r := &reader{
-		app: a, Finder: places.Finder{Client: client, Topic: f.topic.Name}, flags: f, limit: f.limit,
-		out: &messageWriter{
-			out: bufio.NewWriterSize(a.Stdout, 128<<10), topic: f.topic.Name, json: a.JSON(),
-			numbers: f.numbers, times: f.times, zone: time.Local, pattern: f.pattern,
-		},
+	out := &messageWriter{
+		out: bufio.NewWriterSize(a.Stdout, 128<<10), topic: f.topic.Name, json: a.JSON(),
+		numbers: f.numbers, times: f.times, zone: time.Local, pattern: f.pattern, several: f.topics != nil,
 	}
 	if f.utc {
-		r.out.zone = time.UTC
+		out.zone = time.UTC
 	}
 	if f.follow {
 		var stop context.CancelFunc
 		ctx, stop = exit.UntilClosed(ctx, a.Stdout)
 		defer stop()
 	}
-	start, err := r.start(ctx)
-	if err == nil {
-		err = r.run(ctx, start)
+	var err error
+	if f.topics != nil {
+		m := &merge{app: a, client: client, flags: f, out: out, limit: f.limit, readers: map[string]*reader{}}
+		err = m.run(ctx)
+	} else {
+		r := newReader(a, client, f, f.topic.Name, out)
+		var start logd.Position
+		if start, err = r.start(ctx); err == nil {
+			err = r.run(ctx, start)
+		}
 	}
-	if flushed := r.out.flush(); err == nil {
+	if flushed := out.flush(); err == nil {
 		err = flushed
 	}
 	if ctx.Err() != nil && !errors.Is(err, exit.ErrQuiet) {
@@ -193,6 +214,10 @@ type reader struct {
 	begun   bool  // there was a message
 
 	lost atomic.Bool // the user was told that the server does not answer
+}
+
+func newReader(a *cli.App, client *logd.Client, f *readFlags, topic string, out *messageWriter) *reader {
+	return &reader{app: a, Finder: places.Finder{Client: client, Topic: topic}, flags: f, limit: f.limit, out: out}
 }
 
 // start finds out where to begin, and where to end.
@@ -227,29 +252,17 @@ func (r *reader) start(ctx context.Context) (logd.Position, error) {
 
 // run prints messages until there are enough.
 func (r *reader) run(ctx context.Context, start logd.Position) error {
-	client, cfg := r.Client, logd.ScannerConfig{
-		Start: start, Follow: r.flags.follow, AwaitTopic: r.flags.follow,
-		Times: r.out.json || r.out.times || r.out.pattern.wants('T'),
-	}
+	client, cfg := r.Client, r.config(start)
 	if r.flags.follow {
-		// The server was there when the command was started; from now on there
-		// is no hurry.
-		endless := r.app.ClientConfig()
-		endless.ReconnectAttempts = -1
-		var err error
-		if client, err = logd.NewClient(endless); err != nil {
+		endless, err := endless(r.app)
+		if err != nil {
 			return err
 		}
-		defer client.Close()
-		cfg.OnRetry = r.retrying
+		defer endless.Close()
+		client, cfg.Follow, cfg.AwaitTopic, cfg.OnRetry = endless, true, true, r.retrying
 	}
 	if r.limit > 0 && r.flags.match == nil {
 		cfg.Limit = r.limit
-	}
-	if r.flags.orOldest {
-		cfg.OnGone = r.passGap
-	} else if start == logd.AtOldest() {
-		cfg.OnGone = r.passDamagedStart
 	}
 	s, err := logd.NewScanner(ctx, client, r.Topic, cfg)
 	if err != nil {
@@ -260,7 +273,7 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		if err != nil {
 			break
 		}
-		if r.bounded && (m.Offset > r.to || m.Offset == r.to && m.Delta >= r.toDelta) {
+		if r.beyond(&m) {
 			break
 		}
 		r.begun = true
@@ -283,6 +296,30 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		return err
 	}
 	return r.ended(ctx, s)
+}
+
+// config returns how the topic is scanned up to its end.
+func (r *reader) config(start logd.Position) logd.ScannerConfig {
+	cfg := logd.ScannerConfig{Start: start, Times: r.out.json || r.out.times || r.out.pattern.wants('T')}
+	if r.flags.orOldest {
+		cfg.OnGone = r.passGap
+	} else if start == logd.AtOldest() {
+		cfg.OnGone = r.passDamagedStart
+	}
+	return cfg
+}
+
+// endless returns a client that waits for its server as long as it takes: it was there
+// when the command was started, and from now on there is no hurry.
+func endless(a *cli.App) (*logd.Client, error) {
+	cfg := a.ClientConfig()
+	cfg.ReconnectAttempts = logd.Unlimited
+	return logd.NewClient(cfg)
+}
+
+// beyond reports whether a message is behind what was asked for.
+func (r *reader) beyond(m *logd.Message) bool {
+	return r.bounded && (m.Offset > r.to || m.Offset == r.to && m.Delta >= r.toDelta)
 }
 
 // wanted reports whether a message is to be printed.

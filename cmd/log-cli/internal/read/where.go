@@ -2,6 +2,7 @@ package read
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
@@ -24,7 +25,11 @@ func (r *reader) passGap(gone *logd.GoneError) error {
 	if gone.Damaged {
 		r.app.Note("offset %d of topic %q is damaged%s; going on at %d", gone.Offset, r.Topic, places.InFile(gone), gone.Oldest)
 	} else {
-		r.app.Note("offset %d is gone; going on from the oldest, %d", gone.Offset, gone.Oldest)
+		in := ""
+		if r.out.several {
+			in = fmt.Sprintf(" of topic %q", r.Topic)
+		}
+		r.app.Note("offset %d%s is gone; going on from the oldest, %d", gone.Offset, in, gone.Oldest)
 	}
 	return nil
 }
