@@ -190,7 +190,7 @@ func flipBits(t testing.TB, m *member, r *rand.Rand, topics []string) {
 func runNemeses(t *testing.T, net network, et time.Duration, r *rand.Rand, all ...nemesis) map[string][]time.Duration {
 	t.Helper()
 	c := newCluster(t, net, 3, et)
-	e := &episode{t: t, cluster: c, r: r, l: startTraffic(c, r)}
+	e := &episode{t: t, cluster: c, r: r, l: startTraffic(c, r, usualWriting)}
 	e.l.goesOn(20)
 	for i, n := range all {
 		if i > 0 { // each finds a cluster that is whole

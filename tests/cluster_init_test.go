@@ -14,7 +14,7 @@ import (
 func TestClusterInitKilled(t *testing.T) {
 	t.Parallel()
 	r := random(t)
-	c := &cluster{t: t, net: newLoopback(), et: shortTimeout, dir: t.TempDir(), flags: []string{"--election-timeout", shortTimeout.String()}}
+	c := makeCluster(t, newLoopback(), shortTimeout)
 	t.Cleanup(c.end)
 	m := c.place("a")
 	topics := []string{"t0", "t1", "t2"}

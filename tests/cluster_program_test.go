@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd"
@@ -26,14 +27,16 @@ type program struct {
 	at       []int64 // of each message: its offset, -1 if that is not known, -2 without an answer
 	read     []place
 	problems []string
+	wrong    *atomic.Bool // the traffic's
 }
 
 // programTopic is the program's own.
 const programTopic = "program"
 
-// startProgram starts it. The Writer writes until stop is closed.
-func startProgram(c *cluster, r *rand.Rand, stop <-chan struct{}) *program {
-	p := &program{c: c}
+// startProgram starts it. The Writer writes until the traffic is stopped.
+func startProgram(l *traffic, r *rand.Rand) *program {
+	c, stop := l.c, l.stop
+	p := &program{c: c, wrong: &l.wrong}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	c.t.Cleanup(p.close)
 	for range 2 {
@@ -53,6 +56,10 @@ func startProgram(c *cluster, r *rand.Rand, stop <-chan struct{}) *program {
 }
 
 func (p *program) problem(format string, args ...any) {
+	if p.ctx.Err() != nil {
+		return // it was told to end
+	}
+	p.wrong.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.problems) < 5 {
@@ -130,11 +137,16 @@ func (p *program) scan() {
 func (p *program) end() {
 	t := p.c.t
 	t.Helper()
+	late := time.AfterFunc(patience, func() { // or a Write would wait for ever that nobody takes
+		p.problem("the Writer has not ended after %v", patience)
+		p.cancel()
+	})
 	p.writer.Wait()
+	late.Stop()
 	p.c.eventually("the Scanner has read what the Writer has written", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return len(p.read) >= len(p.at) || len(p.problems) > 0
+		return len(p.read) >= len(p.at) || len(p.problems) > 0 || p.ctx.Err() != nil
 	})
 	p.close()
 	for i, m := range p.read {

@@ -20,7 +20,8 @@ type cluster struct {
 	id    string
 	et    time.Duration // the election timeout
 	dir   string
-	flags []string // of all members
+	flags []string      // of all members
+	equip func(*member) // gives a new member what it is to have; nil: nothing
 
 	begun  time.Time // of traffic
 	events []string  // what happened to members, to be told if the test fails
@@ -38,9 +39,10 @@ type member struct {
 	ip      string
 	command []string
 	dir     string
-	s       *server // nil if nothing runs
-	stopped bool    // by a SIGSTOP
-	out     bool    // it is no part of the cluster, or not any more
+	s       *server  // nil if nothing runs
+	machine *machine // with a power supply of its own; nil: this one
+	stopped bool     // by a SIGSTOP
+	out     bool     // it is no part of the cluster, or not any more
 }
 
 // note notes what happens to a member, with the time of the traffic's clock.
@@ -58,7 +60,21 @@ var clusterFlags = []string{"--partition-size", "256KiB", "--partitions", "10000
 // newCluster starts a cluster of so many members, and returns when all vote that can.
 func newCluster(t testing.TB, n network, size int, et time.Duration) *cluster {
 	t.Helper()
-	c := &cluster{t: t, net: n, et: et, dir: t.TempDir(), flags: []string{"--election-timeout", et.String()}}
+	c := makeCluster(t, n, et)
+	c.run(size)
+	return c
+}
+
+// makeCluster makes one that has no members yet.
+func makeCluster(t testing.TB, n network, et time.Duration) *cluster {
+	t.Helper()
+	return &cluster{t: t, net: n, et: et, dir: t.TempDir(), flags: []string{"--election-timeout", et.String()}}
+}
+
+// run starts so many members of a cluster that was made, and returns when all vote that can.
+func (c *cluster) run(size int) {
+	t := c.t
+	t.Helper()
 	t.Cleanup(c.end)
 	first := c.place("a")
 	out, err := c.initCommand(first).CombinedOutput()
@@ -71,7 +87,6 @@ func newCluster(t testing.TB, n network, size int, et time.Duration) *cluster {
 		c.place(string(rune('a' + i))).start()
 	}
 	c.voters(size - (1 - size%2))
-	return c
 }
 
 // initCommand is logd cluster init for a member.
@@ -88,6 +103,9 @@ func (c *cluster) place(name string) *member {
 	c.t.Helper()
 	m := &member{c: c, name: name, host: len(c.members) + 1, dir: filepath.Join(c.dir, name)}
 	m.ip, m.command = c.net.host(m.host)
+	if c.equip != nil {
+		c.equip(m)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members = append(c.members, m)

@@ -30,22 +30,34 @@ type traffic struct {
 	readers []*follower
 	program *program
 	acks    []atomic.Int64 // by topic: how many there were
+	wrong   atomic.Bool    // somebody was told what can't be: there is no need to wait for more
 }
 
 // trafficTopics are led, of eight groups, by different members.
 var trafficTopics = []string{"t0", "t1", "t2", "t3"}
 
-// startTraffic starts eight writers, two of which have no numbers, four readers, and a
-// program with a Writer and a Scanner.
-func startTraffic(c *cluster, r *rand.Rand) *traffic {
-	l := &traffic{c: c, topics: trafficTopics, begun: time.Now(), stop: make(chan struct{}), acks: make([]atomic.Int64, len(trafficTopics))}
+// writing says how the writers of traffic write.
+type writing struct {
+	topics []string
+	plain  int  // how many of the eight writers have no numbers
+	deep   bool // they always may have as many batches without an answer as is allowed
+}
+
+// usualWriting is that of tests to which it does not matter.
+var usualWriting = writing{topics: trafficTopics, plain: 2}
+
+// startTraffic starts eight writers, four readers, and a program with a Writer and a
+// Scanner.
+func startTraffic(c *cluster, r *rand.Rand, how writing) *traffic {
+	topics := how.topics
+	l := &traffic{c: c, topics: topics, begun: time.Now(), stop: make(chan struct{}), acks: make([]atomic.Int64, len(topics))}
 	for i := range 8 {
-		s := &sender{l: l, topic: i % len(l.topics), name: fmt.Sprintf("w%d", i), numbered: i < 6, rng: rand.New(rand.NewPCG(r.Uint64(), 1))}
+		s := &sender{l: l, topic: i % len(l.topics), name: fmt.Sprintf("w%d", i), numbered: i < 8-how.plain, deep: how.deep, rng: rand.New(rand.NewPCG(r.Uint64(), 1))}
 		l.writers = append(l.writers, s)
 		l.workers.Go(s.run)
 	}
 	c.begun = l.begun
-	l.program = startProgram(c, r, l.stop)
+	l.program = startProgram(l, r)
 	for i := range 4 {
 		f := &follower{l: l, topic: l.topics[i%len(l.topics)], rng: rand.New(rand.NewPCG(r.Uint64(), 2))}
 		l.readers = append(l.readers, f)
@@ -75,7 +87,7 @@ func (l *traffic) goesOn(n int64) {
 	l.c.eventually(fmt.Sprintf("%d more answers in each topic", n), func() bool {
 		for i := range l.acks {
 			if l.acks[i].Load() < want[i] {
-				return false
+				return l.wrong.Load()
 			}
 		}
 		return true
@@ -87,6 +99,9 @@ func (l *traffic) end() *history {
 	l.c.t.Helper()
 	close(l.stop)
 	l.workers.Wait()
+	if l.wrong.Load() {
+		l.program.cancel()
+	}
 	l.program.end()
 	h := &history{stored: make(map[string][]found)}
 	for _, s := range l.writers {
@@ -131,6 +146,7 @@ type sender struct {
 	topic    int
 	name     string
 	numbered bool
+	deep     bool
 	rng      *rand.Rand
 	writes   []write
 	answered int // of the numbered ones: all before it are acknowledged
@@ -138,6 +154,7 @@ type sender struct {
 }
 
 func (s *sender) problem(format string, args ...any) {
+	s.l.wrong.Store(true)
 	if len(s.problems) < 5 {
 		s.problems = append(s.problems, fmt.Sprintf(format, args...))
 	}
@@ -162,7 +179,7 @@ func (s *sender) wire(n int64) string {
 // window is how many batches a writer has without an answer: most are few, so that there
 // are many times at which all are answered.
 func (s *sender) window() int {
-	if s.rng.IntN(10) == 0 {
+	if s.deep || s.rng.IntN(10) == 0 {
 		return 1 + s.rng.IntN(numberedWindow)
 	}
 	return 1 + s.rng.IntN(3)
@@ -314,6 +331,7 @@ type follower struct {
 }
 
 func (f *follower) problem(format string, args ...any) {
+	f.l.wrong.Store(true)
 	if len(f.problems) < 5 {
 		f.problems = append(f.problems, fmt.Sprintf(format, args...))
 	}

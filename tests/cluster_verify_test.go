@@ -30,6 +30,9 @@ func (c *cluster) finish(l *traffic, recut bool) *history {
 	}
 	l.goesOn(20)
 	h := l.end()
+	if c.t.Failed() && os.Getenv("SEEDED_BUG") != "" {
+		c.t.FailNow() // the bug is seen
+	}
 	ends := c.settle(append(slices.Clone(l.topics), programTopic))
 	for _, topic := range l.topics {
 		if ends[topic] > 0 {

@@ -5,11 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// processPlaces are bugs that clusters of processes have to see, by what their clients
-// are told: the judges are tests of this package.
+// processPlaces are bugs that clusters of processes alone have to see: by what a server
+// answers, and by what a program is told that reads with the client.
 var processPlaces = []seededPlace{
 	{"internal/cluster/log.go",
 		`func (n *Node) freshGroup(ctx context.Context, number int) error {
@@ -17,57 +18,97 @@ var processPlaces = []seededPlace{
 	if bug("fresh=1 asks nobody") {
 		return nil
 	}
-`, "^TestCluster$/^(a_rolling_restart|transfers|kills_while_catching_up)$"},
-	{"internal/cluster/log.go",
-		`	case offset > l.Readable():
-`, `	case offset > l.Readable() && bug("a member says that there is nothing beyond its own end"):
-		return err
-	case offset > l.Readable():
-`, "^TestCluster$/^(a_rolling_restart|a_long_stop_of_the_leader|kills_while_catching_up)$"},
-	{"internal/cluster/core.go",
-		`			l.SetReadable(e.Offset)
-`, `			if bug("what is written can be read before it is committed") {
-				e.Offset = l.Next()
-			}
-			l.SetReadable(e.Offset)
-`, "^TestCluster$/^(kill_the_leader|a_long_stop_of_the_leader|transfers|drains)$"},
+`, ""},
+	{"internal/cluster/round.go",
+		`		began := time.Now()
+		var logErr error
+`, `		if bug("a round says that it is done before its sync") {
+			d.post(func() { r.end(pos, in, nil, nil) })
+			time.AfterFunc(100*time.Millisecond, func() { _ = r.n.topics.Sync(logs, file.Sync) }) // as on a busy disk
+			return
+		}
+		began := time.Now()
+		var logErr error
+`, ""},
+	{"scanner_source.go",
+		`	command := protocol.Read
+	if offset == fetch.FromOldest {
+		command = protocol.Tail
+	}
+	in, err := src.client.read(ctx, command, src.topic, offset, ReadOptions{Messages: messages, MaxBytes: src.bytes, Wait: wait}, fresh)
+`, `	command := protocol.Read
+	if bug("a Scanner goes back to the oldest batch when nobody leads") && src.addr == "nobody" {
+		offset = fetch.FromOldest
+	}
+	if offset == fetch.FromOldest {
+		command = protocol.Tail
+	}
+	in, err := src.client.read(ctx, command, src.topic, offset, ReadOptions{Messages: messages, MaxBytes: src.bytes, Wait: wait}, fresh)
+	if errors.Is(err, ErrNotLeader) {
+		src.addr = "nobody"
+	}
+`, ""},
 }
 
-// TestSeededProcesses builds the server with bugs in it, and runs tests of clusters with
-// each until one fails.
+// processBugs are the bugs that tests with processes have to see, and the tests of this
+// package that do. They are planted in processPlaces or, where a simulation sees them, too,
+// in clusterPlaces.
+var processBugs = []struct{ name, judges string }{
+	{"fresh=1 asks nobody", "^TestCluster$/^(a_rolling_restart|transfers|kills_while_catching_up)$"},
+	{"a member says that there is nothing beyond its own end", "^TestCluster$/^(a_rolling_restart|a_long_stop_of_the_leader|kills_while_catching_up)$"},
+	{"what is written can be read before it is committed", "^TestCluster$/^(kill_the_leader|a_long_stop_of_the_leader|transfers|drains)$"},
+	{"who is elected knows no numbers", "^TestCluster$/^(kill_the_leader|transfers)$"},
+	{"a number that leaves a gap is taken", "^TestClusterNumbers$"},
+	{"a lost lead is answered as an error", "^TestClusterRefusals$"},
+	{"a round says that it is done before its sync", byClusterPower},
+	{"the member log is left out of the round", byClusterPower},
+	{"a Scanner goes back to the oldest batch when nobody leads", "^TestScannerWithoutLeader$"},
+}
+
+const byClusterPower = "^TestClusterPowerCut$/^few_topics$"
+
+// TestSeededProcesses builds the server, and these tests with the client, with bugs in
+// them, and runs tests of clusters with each until one fails.
 func TestSeededProcesses(t *testing.T) {
 	if setting(t, "LOGD_SEEDED_BUGS", 0) == 0 {
 		t.Skip("this builds and runs other tests for some minutes: LOGD_SEEDED_BUGS=1 asks for it")
 	}
 	temp := t.TempDir()
-	overlay := plantSeeded(t, temp, processPlaces)
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", filepath.Join(temp, "logd"), "./cmd/logd")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build logd with bugs: %v\n%s", err, out)
+	overlay := plantSeeded(t, temp, slices.Concat(clusterPlaces, processPlaces))
+	judge := filepath.Join(temp, "judge")
+	for _, args := range [][]string{
+		{"build", "-overlay", overlay, "-o", filepath.Join(temp, "logd"), "./cmd/logd"},
+		{"test", "-c", "-vet=off", "-overlay", overlay, "-o", judge, "./tests"},
+	} {
+		build := exec.Command("go", args...)
+		build.Dir = ".."
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build with bugs: %v\n%s", err, out)
+		}
 	}
 	run := func(t *testing.T, bug, judges string) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
+		cmd := exec.CommandContext(ctx, judge, "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
 		cmd.Env = append(os.Environ(), "LOGD_BUILT="+temp, "SEEDED_BUG="+bug, "TMPDIR="+t.TempDir())
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run(t, "none", processPlaces[0].judges); err != nil {
+	if out, err := run(t, "none", processBugs[0].judges); err != nil {
 		t.Fatalf("without a bug: %v\n%s", err, out)
 	}
-	for _, place := range processPlaces {
-		for _, name := range seededName.FindAllStringSubmatch(place.new, -1) {
-			t.Run(name[1], func(t *testing.T) {
-				for range 10 { // the judges are random
-					if out, err := run(t, name[1], place.judges); err != nil {
-						t.Logf("%.600s", out)
-						return
-					}
+	for _, b := range processBugs {
+		t.Run(b.name, func(t *testing.T) {
+			if b.judges == byClusterPower && os.Geteuid() != 0 {
+				t.Skip("needs root, to cut the power of a file system")
+			}
+			for range 10 { // the judges are random
+				if out, err := run(t, b.name, b.judges); err != nil {
+					t.Logf("%.600s", out)
+					return
 				}
-				t.Fatalf("%s do not see it", place.judges)
-			})
-		}
+			}
+			t.Fatalf("%s do not see it", b.judges)
+		})
 	}
 }
