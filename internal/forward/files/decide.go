@@ -87,7 +87,7 @@ func (in *input) decide(unknown []found) {
 			x = in.index()
 		}
 		// A file without content is nobody's yet, but if it is what was left of one.
-		if u.Size == 0 && !slices.ContainsFunc(x.byKey[u.key], func(t *tail) bool { return t.state == replaced && !t.reused() }) {
+		if _, cut := in.cut[u.key]; u.Size == 0 && !cut && !slices.ContainsFunc(x.byKey[u.key], func(t *tail) bool { return t.state == replaced && !t.reused() }) {
 			continue
 		}
 		if in.m.o.Once && in.scans > 1 && in.pending[u.key] == nil {
@@ -124,6 +124,12 @@ func (in *input) decide(unknown []found) {
 			}
 			in.continueAt(t, u, d.Rule == identity.RuleCopy && t.state == replaced)
 		default:
+			if d.From > 0 && d.CopyOf >= 0 && in.awaited(tails[d.CopyOf], u.Size) {
+				in.drop(f)
+				in.pends(u)
+				still[u.key] = true
+				continue
+			}
 			t := in.fresh(u, f, d, d.Replaced >= 0 && !tails[d.Replaced].reused())
 			if t == nil {
 				continue
@@ -180,23 +186,41 @@ func (in *input) verdict(u *found, f content, x *index) (identity.Decision, []*t
 		records[i] = in.record(t)
 	}
 	now := time.Now()
-	p := in.pending[u.key]
-	if p == nil {
-		p = &pending{first: in.scans, found: *u, begun: now, grown: now}
-	}
-	if p.found.Size != u.Size {
-		p.grown = now
-	}
-	p.found = *u
+	p := in.pends(u)
 	d, err := identity.Decide(identity.Candidate{
 		Path: u.Path, Device: u.Device, Inode: u.Inode, Size: u.Size, Content: f,
 		First: p.first, Waited: now.Sub(p.begun) >= settleAfter, Settled: now.Sub(p.grown) >= settleAfter,
 	}, records, !in.NewCopies)
-	p.truncated = p.truncated || d.Replaced >= 0 && !tails[d.Replaced].reused()
-	if err == nil && d.Rule == identity.RuleWaiting {
-		in.pending[u.key] = p
-	}
 	return d, tails, err
+}
+
+// pends notes a file that is not decided, for as long as it is.
+func (in *input) pends(u *found) *pending {
+	now := time.Now()
+	p := in.pending[u.key]
+	if p == nil {
+		p = &pending{first: in.scans, begun: now, grown: now}
+		in.pending[u.key] = p
+	} else if p.found.Size != u.Size {
+		p.grown = now
+	}
+	p.found = *u
+	return p
+}
+
+// awaited reports whether a truncated file is to be waited for before a copy of less than
+// was read of it is one that nobody reads: what is neither stored nor in the spool, a
+// restart finds in the copy alone.
+func (in *input) awaited(t *tail, size int64) bool {
+	if t.r.Position().At >= size {
+		return false
+	}
+	in.spill(t)
+	if t.r.Position().At >= size {
+		return false
+	}
+	t.awaits = in.scans
+	return true
 }
 
 // fresh begins a source for a file that was not known; f is open. truncated says that it is
@@ -209,28 +233,29 @@ func (in *input) fresh(u *found, f content, d identity.Decision, truncated bool)
 	if u.Link {
 		file.Real, _ = filepath.EvalSymlinks(u.Path)
 	}
-	var err error
-	file.PrefixLen = min(u.Size, identity.PrefixMost)
-	if file.Prefix, err = identity.Prefix(f, file.PrefixLen); err == nil && file.Position > 0 {
-		file.Anchors[0], err = identity.Anchor(f, file.Position)
-	}
-	if err != nil { // it was cut back just now: the next scan looks again
+	if !in.begins(&file, f) { // it was cut back just now: the next scan looks again
 		in.drop(f)
 		in.hurry()
+		for t := range in.tails {
+			if t.state == replaced && t.key == u.key {
+				t.awaits = in.scans // that it was truncated must not be forgotten before
+			}
+		}
 		return nil
 	}
 	set := in.Lines
-	p := in.pending[u.key]
-	set.LeadingNULs = truncated || p != nil && p.truncated || in.leftNULs(f, filepath.Dir(u.Path))
+	_, cut := in.cut[u.key]
+	set.LeadingNULs = truncated || cut || in.leftNULs(f, filepath.Dir(u.Path))
 	file.How = set.String()
 	t := in.newTail(file)
 	if !in.begin(t) {
 		in.drop(f)
 		return nil
 	}
+	delete(in.cut, u.key)
 	t.tell = false
 	t.told = time.Now()
-	t.stat, t.ctime = u.Size, u.Changed
+	t.stat, t.ctime = file.Size, u.Changed
 	if t.size > t.read {
 		in.hold(t, f)
 	} else {
@@ -245,6 +270,33 @@ func (in *input) fresh(u *found, f content, d identity.Decision, truncated bool)
 	return t
 }
 
+// begins takes for what is known of a file what it begins with, its size, and what stands
+// before its position. It reports whether all of them are of one content: the beginning is
+// the same before and behind the others.
+func (in *input) begins(file *feed.File, f content) bool {
+	var err error
+	file.PrefixLen = min(file.Size, identity.PrefixMost)
+	if file.PrefixLen == 0 {
+		file.Prefix = identity.Hash(nil)
+		return true
+	}
+	if file.Prefix, err = identity.Prefix(f, file.PrefixLen); err != nil {
+		return false
+	}
+	fi, err := f.Stat()
+	if err != nil || fi.Size() < max(file.PrefixLen, file.Position) {
+		return false
+	}
+	file.Size = fi.Size()
+	if file.Position > 0 {
+		if file.Anchors[0], err = identity.Anchor(f, file.Position); err != nil {
+			return false
+		}
+	}
+	ok, err := identity.Begins(f, file)
+	return ok && err == nil
+}
+
 // leftNULs reports whether a file of a folder begins with NULs, and another one there was
 // truncated: then it is a copy of what was written behind a truncation, or the file itself,
 // after more than one of them.
@@ -255,6 +307,11 @@ func (in *input) leftNULs(f content, dir string) bool {
 	}
 	for t := range in.tails {
 		if (t.state == replaced && !t.reused() || t.split.LeadingNULs) && slices.Contains(folders(&t.file), dir) {
+			return true
+		}
+	}
+	for _, of := range in.cut {
+		if of == dir {
 			return true
 		}
 	}

@@ -66,6 +66,7 @@ type Options struct {
 const (
 	maxRecords  = 100_000
 	idleClose   = 5 * time.Minute
+	idleRecent  = time.Minute     // how long the last of what was read of a file is kept
 	settleAfter = 5 * time.Second // how long a copy is waited for
 	sayAgain    = time.Minute     // after how long an error of one file is said again
 )

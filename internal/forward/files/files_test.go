@@ -32,6 +32,8 @@ type world struct {
 	denied atomic.Value // a path that can't be opened, a string
 	// wrap, if it is set, is between the agent and each file that it opens.
 	wrap func(content) content
+	// before, if it is set, is called before the agent opens a path.
+	before func(path string)
 }
 
 // journal is what was logged and done.
@@ -74,6 +76,9 @@ func (w *world) up() {
 		w.t.Fatal(err)
 	}
 	w.m.openFile = func(path string) (content, error) {
+		if w.before != nil {
+			w.before(path)
+		}
 		if path == w.denied.Load() {
 			return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}
 		}

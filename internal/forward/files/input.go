@@ -45,6 +45,7 @@ type input struct {
 	byKey    map[key]*tail      // those that are read
 	byPath   map[string]*tail   // the file that a path had last
 	pending  map[key]*pending   // files that are not decided
+	cut      map[key]string     // files that were truncated, and what is left of them is not known yet, with their folders
 	ready    []*tail            // those that may have something unread; the first one is next
 	blocked  []*tail            // those that wait for room
 	nextScan time.Time
@@ -63,8 +64,6 @@ type pending struct {
 	begun time.Time // when it was seen first
 	grown time.Time // since it has this size
 	found found
-	// truncated says that its inode had other content.
-	truncated bool
 }
 
 func newInput(m *Manager, p *plan) *input {
@@ -73,7 +72,7 @@ func newInput(m *Manager, p *plan) *input {
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		requests: make(chan func()), done: make(chan struct{}),
 		tails: make(map[*tail]struct{}), opened: make(map[*tail]struct{}), byKey: make(map[key]*tail), byPath: make(map[string]*tail),
-		pending: make(map[key]*pending),
+		pending: make(map[key]*pending), cut: make(map[key]string),
 	}
 	in.plans.Store(p)
 	return in
@@ -331,6 +330,9 @@ func place(f *feed.File) string {
 func (in *input) record(t *tail) identity.Record {
 	f := t.known()
 	r := identity.Record{File: &f, First: t.first}
+	if t.recentTo == f.Position {
+		r.Recent = t.recent
+	}
 	switch {
 	case t.state == replaced:
 		r.State = identity.Truncated

@@ -74,6 +74,17 @@ func (in *input) sized(t *tail, size int64) {
 		t.changed = true
 	case size < t.size:
 		in.cutBack(t, size)
+	case size > 0 && t.file.PrefixLen == 0:
+		// Nothing of it is known yet: its size counts together with its beginning.
+		file := t.file
+		if file.Size = size; !in.begins(&file, t.f) {
+			t.stat = -1
+			in.hurry()
+			return
+		}
+		t.file.PrefixLen, t.file.Prefix, t.tell = file.PrefixLen, file.Prefix, true
+		t.grew(file.Size, time.Now())
+		in.queue(t)
 	default:
 		t.grew(size, time.Now())
 		if err := t.extend(nil); err != nil {
@@ -176,8 +187,14 @@ func (in *input) replace(t *tail) {
 	if t.reused() {
 		return
 	}
-	in.n.Truncations.Add(1)
+	in.truncated(t)
 	in.m.tell.say(10*time.Second, slog.LevelInfo, t.file.Path, "file was truncated", slog.String("input", in.name), slog.Int64("unread", t.size-t.read))
+}
+
+// truncated notes that a file was.
+func (in *input) truncated(t *tail) {
+	in.n.Truncations.Add(1)
+	in.cut[t.key] = filepath.Dir(t.file.Path)
 }
 
 // reused reports whether the inode of a file was found with other content under another
@@ -188,13 +205,18 @@ func (t *tail) reused() bool { return t.sight.Path != "" && t.sight.Path != t.fi
 // where it stands. What was lost may be in a copy; what is written from now on is another
 // source.
 func (in *input) cutBack(t *tail, size int64) {
-	in.n.Truncations.Add(1)
-	in.m.tell.say(10*time.Second, slog.LevelInfo, t.file.Path, "the end of a file was cut off", slog.String("input", in.name), slog.Int64("bytes", t.size-size))
 	f := t.known()
 	f.ID, f.Size = 0, size
 	in.folders = nil
 	f.Position = t.read
-	e := in.byContent(t, nil, t.size)
+	e, err := in.byContent(t, nil, t.size)
+	if err != nil {
+		t.stat = -1
+		in.hurry()
+		return
+	}
+	in.n.Truncations.Add(1)
+	in.m.tell.say(10*time.Second, slog.LevelInfo, t.file.Path, "the end of a file was cut off", slog.String("input", in.name), slog.Int64("bytes", t.size-size))
 	if e != nil {
 		f.Position = size
 	}
@@ -218,6 +240,7 @@ func (in *input) cutBack(t *tail, size int64) {
 		n.next.after = n
 	}
 	if e == nil {
+		in.spill(t) // a restart would find the other source in its place
 		if from := max(size, in.copied(t)); t.size > from {
 			in.hole(t, feed.Truncated, from, "the end of the file was cut off before it was read")
 		}
@@ -254,7 +277,11 @@ func (in *input) awake(unknown []found) {
 	}
 	in.asleep = nil
 	sleepOn := func(t *tail, err error) {
-		in.fail(t, err)
+		if err == errMoved {
+			in.hurry()
+		} else {
+			in.fail(t, err)
+		}
 		if in.asleep == nil {
 			in.asleep = make(map[key]bool)
 		}
@@ -287,7 +314,7 @@ func (in *input) awake(unknown []found) {
 			case t.seen == in.scans:
 				t.state = replaced
 				if !t.reused() {
-					in.n.Truncations.Add(1)
+					in.truncated(t)
 				}
 			default:
 				e, err := in.byInode(t)
@@ -313,19 +340,28 @@ func (in *input) awake(unknown []found) {
 	}
 }
 
+// errMoved says that a path has another file than it had when the scan saw it.
+var errMoved = errors.New("the file was moved just now")
+
 // isSame reports whether a path has what is known of a file, by rule a.
 func (in *input) isSame(t *tail, path string) (bool, error) {
 	f, err := in.descriptor(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false, errMoved
 	}
 	if err != nil {
 		return false, err
 	}
 	defer in.drop(f)
 	fi, err := f.Stat()
-	if err != nil || !sameKey(fi, t.key) || fi.Size() < t.read {
+	if err != nil {
 		return false, err
+	}
+	if !sameKey(fi, t.key) {
+		return false, errMoved
+	}
+	if fi.Size() < t.read {
+		return false, nil
 	}
 	file := t.known()
 	return identity.Same(f, &file)

@@ -81,11 +81,12 @@ func (in *input) byInode(t *tail) (*entry, error) {
 
 // byContent looks for a file with the same beginning and the same anchor, that nobody
 // reads, of at least a size: in the folder of the file, and among those that were found and
-// are not decided. Of several it is the longest.
-func (in *input) byContent(t *tail, unknown []found, least int64) *entry {
+// are not decided. Of several it is the longest. If there is none, but one of them was moved
+// meanwhile, the error is errMoved.
+func (in *input) byContent(t *tail, unknown []found, least int64) (*entry, error) {
 	known := t.known()
 	if known.PrefixLen == 0 {
-		return nil
+		return nil, nil
 	}
 	var some []*entry
 	for _, dir := range folders(&t.file) {
@@ -101,18 +102,40 @@ func (in *input) byContent(t *tail, unknown []found, least int64) *entry {
 		some = append(some, &entry{path: p.found.Path, key: p.found.key, size: p.found.Size})
 	}
 	slices.SortStableFunc(some, func(a, b *entry) int { return int(min(1, max(-1, b.size-a.size))) })
+	var err error
 	for _, e := range some {
 		if e.size < max(known.Position, known.PrefixLen, least) {
 			break
 		}
-		if e.key == t.key && t.state != lost || in.byKey[e.key] != nil {
+		if e.key == t.key && t.state != lost || in.reads(e) {
 			continue
 		}
-		if in.holds(e, &known) {
-			return e
+		ok, failed := in.holds(e, &known)
+		if ok {
+			return e, nil
+		}
+		if failed == errMoved {
+			err = failed
 		}
 	}
-	return nil
+	return nil, err
+}
+
+// reads reports whether an entry is a file that is read. One that was read to its end and is
+// not looked at any more may be gone, and its inode used again: as for the next copy, when
+// the oldest one was removed to make room.
+func (in *input) reads(e *entry) bool {
+	t := in.byKey[e.key]
+	if t == nil || !t.away {
+		return t != nil
+	}
+	known := t.known()
+	if ok, err := in.holds(e, &known); ok || err != nil {
+		return true
+	}
+	in.leave(t)
+	t.seen = -1
+	return false
 }
 
 func sorted(m map[key]*pending) []*pending {
@@ -120,25 +143,29 @@ func sorted(m map[key]*pending) []*pending {
 }
 
 // holds reports whether an entry has what is known of a file.
-func (in *input) holds(e *entry, known *feed.File) bool {
+func (in *input) holds(e *entry, known *feed.File) (bool, error) {
 	if e.headed && known.PrefixLen == identity.PrefixMost && e.head != known.Prefix {
-		return false
+		return false, nil
 	}
 	f, err := in.descriptor(e.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, errMoved
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer in.drop(f)
-	if fi, err := f.Stat(); err != nil || !sameKey(fi, e.key) {
-		return false
+	if fi, err := f.Stat(); err != nil {
+		return false, err
+	} else if !sameKey(fi, e.key) {
+		return false, errMoved
 	}
 	if !e.headed && e.size >= identity.PrefixMost {
 		if e.head, err = identity.Prefix(f, identity.PrefixMost); err == nil {
 			e.headed = true
 		}
 	}
-	ok, err := identity.Same(f, known)
-	return ok && err == nil
+	return identity.Same(f, known)
 }
 
 // rests looks for what was not read of the files that are lost, or whose inodes have other
@@ -146,6 +173,7 @@ func (in *input) holds(e *entry, known *feed.File) bool {
 func (in *input) rests(unknown []found) {
 	for t := range in.tails {
 		switch {
+		case t.awaits == in.scans:
 		case t.state == replaced && t.reused():
 			in.rest(t, unknown, feed.Gone, "the file was removed before it was read")
 		case t.state == replaced:
@@ -159,13 +187,20 @@ func (in *input) rests(unknown []found) {
 }
 
 func (in *input) rest(t *tail, unknown []found, kind feed.Kind, cause string) {
-	in.leave(t)
+
 	// A copy may be shorter than the file was at last. What it lacks is found to be cut off.
-	if e := in.byContent(t, unknown, 0); e != nil {
+	e, err := in.byContent(t, unknown, 0)
+	if err != nil {
+		in.hurry()
+		return
+	}
+	in.leave(t)
+	if e != nil {
 		in.n.Copies.Add(1)
 		in.continueIn(t, e)
 		return
 	}
+	in.spill(t) // what it had is nowhere else now
 	copied := in.copied(t)
 	if from := max(t.read, copied); t.size > from {
 		in.hole(t, kind, from, cause)

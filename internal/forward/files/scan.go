@@ -196,6 +196,9 @@ func (in *input) keep() {
 		if t.f == nil && !t.done && (t.unread() || now.Sub(t.grown) < idleClose) && !t.complete && in.m.open.Load() < int64(in.m.o.MaxOpen) {
 			in.open(t)
 		}
+		if t.recent != nil && now.Sub(t.grown) >= idleRecent {
+			t.recent = nil
+		}
 		if t.f != nil && t.atEnd && !t.unread() && t.unlinked.IsZero() && now.Sub(t.grown) >= idleClose {
 			in.shut(t)
 		}
@@ -236,6 +239,9 @@ func (in *input) forgetOld(away []*tail, now time.Time) {
 			break
 		}
 		in.forget(t)
+	}
+	if len(in.cut) > maxRecords {
+		clear(in.cut)
 	}
 	for path, t := range in.byPath {
 		if t.state != active && len(in.byPath) > 2*len(in.tails)+1000 {

@@ -44,6 +44,9 @@ type tail struct {
 	stat    int64          // that of the last look
 	ctime   int64          // the time of change that the last scan has seen
 
+	recent   []byte // what stands before recentTo: the last of what was read
+	recentTo int64
+
 	anchorAt bool // file.Position is read
 	changed  bool // a look found other content
 	excluded bool // by settings that came later
@@ -64,6 +67,7 @@ type tail struct {
 	spoolFull bool
 
 	after, next *tail     // the file that had the path before, the one that has it next
+	awaits      int64     // the scan that has found a copy which waits for it
 	copyOf      *tail     // it began as a copy of this one
 	copied      int64     // which up to here it has
 	grown       time.Time // when it grew last, or was rotated
@@ -122,6 +126,20 @@ func (t *tail) moved(a feed.Anchor) {
 	}
 	t.file.Anchors[0] = a
 	t.read, t.file.Position, t.anchorAt = a.At, a.At, true
+}
+
+const recentMost = 4 << 10
+
+// keepRecent keeps the last of what was read up to a place. b ends there.
+func (t *tail) keepRecent(b []byte, from, to int64) {
+	if from != t.recentTo {
+		t.recent = t.recent[:0]
+	}
+	b = b[max(0, len(b)-recentMost):]
+	if over := len(t.recent) + len(b) - recentMost; over > 0 {
+		t.recent = t.recent[:copy(t.recent, t.recent[over:])]
+	}
+	t.recent, t.recentTo = append(t.recent, b...), to
 }
 
 // known is what is known of the file.
@@ -395,7 +413,7 @@ func (t *tail) extend(head []byte) error {
 			return err
 		}
 		head = head[:n]
-		if ok, err := identity.Holds(t.f, t.check); !ok {
+		if ok, err := t.still(head, 0); !ok {
 			return err
 		}
 	}

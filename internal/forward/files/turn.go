@@ -104,8 +104,15 @@ func (in *input) chunk(t *tail) int {
 		in.fail(t, err)
 		return 0
 	}
+	if t.tell { // before a position behind it: without it a restart would not know the file
+		in.notice(t, now)
+	}
 	c := cut{in: in, t: t, b: b, from: from}
-	if !c.offer(b[before:], end && (t.finishing || in.m.o.Once)) {
+	taken := c.offer(b[before:], end && (t.finishing || in.m.o.Once))
+	if t.split.At > at {
+		t.keepRecent(b[before:t.split.At-from], at, t.split.At)
+	}
+	if !taken {
 		t.blocked = true
 		in.blocked = append(in.blocked, t)
 		if t.spoolFull {
@@ -264,7 +271,11 @@ func (c *cut) flush() bool {
 		t.moved(c.anchor(in.lines[n-1].To.At))
 	}
 	if n < len(in.lines) {
+		nuls := t.split.NULs
 		t.split.State = t.split.Settings.Before(in.pieces[n])
+		if t.split.At == nuls { // nothing but NULs is before it, and there may be more
+			t.split.NULs = nuls
+		}
 		t.split.Seen = 0
 		t.check = c.anchor(t.split.At)
 		return false

@@ -12,6 +12,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -111,6 +112,26 @@ type Record struct {
 	First int64 // the number of the look that has seen it first
 	// Content is what its own file holds now, if that is intact; nil if it is not open.
 	Content io.ReaderAt
+	// Recent is what stood before its Position, as far as that is kept.
+	Recent []byte
+}
+
+// past returns from where on a candidate has something new that ends before the Position
+// of the record, if it has the same content: a copy that was made before the last of it was
+// read. Behind an anchor that is not at its end there may be something that was read.
+func (r *Record) past(c Candidate) (from int64, ok bool, err error) {
+	if ok, err := Begins(c.Content, r.File); !ok {
+		return 0, false, err
+	}
+	if begin := r.Position - int64(len(r.Recent)); c.Size-begin >= AnchorMost {
+		b := make([]byte, c.Size-begin)
+		if n, err := c.Content.ReadAt(b, begin); n < len(b) {
+			return 0, false, ignoreEnd(err)
+		}
+		return c.Size, bytes.Equal(b, r.Recent[:len(b)]), nil
+	}
+	from, err = newestAnchor(c.Content, r.Anchors)
+	return from, from > 0, err
 }
 
 // copied returns up to where a candidate that is the same has what an intact record's file
@@ -165,7 +186,8 @@ type Decision struct {
 	// Replaced is the record whose inode the candidate has with other content, -1 for
 	// none. Whatever the candidate is, what that record has unread must be looked for.
 	Replaced int
-	// From is where reading begins. With rule b it is before the record's position.
+	// From is where reading begins. With rule b it is before the record's position; with
+	// rules c and f it is behind what a copy has that was read already.
 	From int64
 	// CopyOf is the record that the candidate may be a copy of: the one that is waited
 	// for, or for which it was waited in vain. -1 for none. Up to Copied the candidate has
@@ -229,7 +251,7 @@ func newestAnchor(r io.ReaderAt, anchors [2]feed.Anchor) (int64, error) {
 
 // moved tries the rules d and e, by which a file is known under another inode.
 func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
-	best, wait := -1, false
+	best, wait, short := -1, false, false
 	// maybe notes that the candidate may be a copy, which is decided when enough is true.
 	maybe := func(i int, copied int64, enough bool) {
 		if wait = wait || !enough; d.CopyOf < 0 || copied > d.Copied {
@@ -273,6 +295,17 @@ func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
 				best = i
 			}
 		case c.Size < r.Position && (r.State != Gone || r.Position >= PrefixMost):
+			if r.State == Truncated {
+				from, ok, err := r.past(c)
+				if err != nil {
+					return false, err
+				}
+				if ok && from >= d.From {
+					d.From, d.CopyOf, d.Copied = from, i, c.Size
+					short = true
+					continue
+				}
+			}
 			// A copy that is being made does not have the place yet.
 			begins, err := Begins(c.Content, r.File)
 			if err != nil {
@@ -286,6 +319,9 @@ func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
 	if best >= 0 {
 		d.Rule, d.Record, d.From, d.CopyOf, d.Copied = RuleCopy, best, records[best].Position, -1, 0
 		return true, nil
+	}
+	if short { // all that it has was read, but for what is behind From
+		return false, nil
 	}
 	if wait {
 		d.Rule = RuleWaiting

@@ -63,6 +63,11 @@ func TestDecide(t *testing.T) {
 		r.State = s
 		return []Record{r}
 	}
+	recent := func(t *testing.T, s State) []Record {
+		r := rec(t, s)
+		r[0].Recent = []byte(old[3500:4000])
+		return r
+	}
 	settled := func(c Candidate) Candidate {
 		c.Waited, c.Settled = true, true
 		return c
@@ -114,6 +119,11 @@ func TestDecide(t *testing.T) {
 		{"e: a small one that is gone is a new one", candidate(there, 8, old[:500]), small, Gone, RuleNew, 0, true, -1},
 		{"e: a copy, and the file is there", candidate(there, 8, old), rec, Intact, RuleWaiting, 0, true, 0},
 		{"e: a copy that is being made", candidate(there, 8, old[:2000]), rec, Truncated, RuleWaiting, 0, true, 0},
+		{"e: a copy that ends within what was read last", candidate(there, 8, old[:3800]), recent, Truncated, RuleNew, 3800, true, 0},
+		{"e: another text that ends there", candidate(there, 8, old[:1200]+other[:2600]), recent, Truncated, RuleWaiting, 0, true, 0},
+		{"e: a copy that ends before, but has the end of the last batch", candidate(there, 8, old[:3400]), recent, Truncated, RuleNew, 3000, true, 0},
+		{"e: a copy that ends before that", candidate(there, 8, old[:2500]), recent, Truncated, RuleWaiting, 0, true, 0},
+		{"e: a copy that ends within what was read last, and the file is there", candidate(there, 8, old[:3800]), recent, Intact, RuleWaiting, 0, true, 0},
 		{"f: waited in vain", settled(candidate(there, 8, old)), rec, Intact, RuleNew, 0, true, 0},
 		{"f: waited in vain for the rest", settled(candidate(there, 8, old[:2000])), rec, Truncated, RuleNew, 0, true, 0},
 		{"f: another text", candidate(there, 8, other), rec, Truncated, RuleNew, 0, true, -1},

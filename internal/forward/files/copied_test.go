@@ -1,0 +1,136 @@
+package files
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What is written behind a copy may be read before the file is truncated. Then the copy is
+// shorter than what was read, and has nothing that is new.
+func TestCopyOfLessThanWasRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.copy("a.log", "a.log.1")
+		w.write("a.log", text("a", 100, 110))
+		w.scan()
+		w.truncate("a.log", 0)
+		w.write("a.log", text("b", 0, 100))
+		w.pass(20 * time.Second)
+		w.want(text("a", 0, 110) + text("b", 0, 100))
+	})
+}
+
+// Of such a copy nothing is left out that is neither stored nor in the spool: a restart
+// would find it there alone.
+func TestCopyOfLessThanWasReadAndAKill(t *testing.T) {
+	for _, spool := range []int64{0, -1} {
+		inWorld(t, func(w *world) {
+			w.sink.lazy = true
+			w.sink.setSpool(spool)
+			w.write("a.log", text("a", 0, 100))
+			w.up()
+			w.sink.store(60)
+			w.copy("a.log", "a.log.1")
+			w.write("a.log", text("a", 100, 110))
+			w.scan()
+			w.truncate("a.log", 0)
+			w.write("a.log", text("b", 0, 100))
+			w.scan()
+			w.down()
+			w.up()
+			w.pass(20 * time.Second)
+			w.sink.store(-1)
+			if spool == 0 { // what only the agent had is gone
+				w.wantEach(text("a", 0, 100)+text("b", 0, 100), "truncated 200")
+			} else {
+				w.wantEach(text("a", 0, 110) + text("b", 0, 100))
+			}
+		})
+	}
+}
+
+// What is known of the beginning of a file is written down before a position behind it.
+func TestKilledBeforeTheNextScan(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.truncate("a.log", 0)
+		w.scan() // it is known without any content
+		w.write("a.log", text("b", 0, 100))
+		w.sink.setRoom(50)
+		in := w.m.inputs["in"]
+		w.must(in.do(context.Background(), func() { in.glance(in.byPath[w.path("a.log")]) })) // as for an event
+		w.pass(0)
+		w.want(text("a", 0, 100) + text("b", 0, 50))
+		w.down()
+		w.sink.setRoom(-1)
+		w.copy("a.log", "old")
+		w.truncate("a.log", 0)
+		w.write("a.log", text("c", 0, 100))
+		w.up()
+		w.pass(20 * time.Second)
+		w.wantEach(text("a", 0, 100) + text("b", 0, 100) + text("c", 0, 100))
+	})
+}
+
+// A file that gets another name while the agent looks for it is looked for again.
+func TestMovedWhileItIsLookedFor(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.rename("a.log", "a.log.1")
+		w.scan()
+		w.down()
+		var moved atomic.Bool
+		w.before = func(path string) {
+			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
+				w.rename("a.log.1", "a.log.2")
+				w.write("a.log.1", text("b", 0, 100))
+			}
+		}
+		w.up()
+		w.pass(20 * time.Second)
+		w.wantEach(text("a", 0, 100) + text("b", 0, 100))
+	})
+}
+
+// If the first line behind NULs waits for room when the file is truncated again, it is not
+// for more NULs to come with the next one.
+func TestBlockedBehindNULs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.sink.setRoom(0)
+		for _, next := range []struct {
+			name string
+			at   int64
+		}{{"b", 2000}, {"c", 3000}} {
+			w.truncate("a.log", 0)
+			if next.name == "b" {
+				w.scan()
+			}
+			f, err := os.OpenFile(w.path("a.log"), os.O_WRONLY, 0)
+			w.must(err)
+			_, err = f.WriteAt([]byte(text(next.name, 0, 50)), next.at)
+			w.must(err)
+			f.Close()
+			w.scan()
+			w.sink.wake()
+			w.scan()
+		}
+		w.sink.setRoom(-1)
+		w.pass(20 * time.Second)
+		for _, b := range w.sink.bodies() {
+			if b[0] == 0 {
+				t.Fatalf("a line begins with NULs: %q", b)
+			}
+		}
+	})
+}
