@@ -60,6 +60,7 @@ type language struct {
 
 var languages = []language{
 	{"python", "python3", "clients/python/tests/run.py"},
+	{"js", "node", "clients/js/test/run.js"},
 }
 
 // each runs a test with the client in each language.
