@@ -20,6 +20,7 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/bench"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/carry"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/consumers"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/offline"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/operate"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/read"
@@ -48,6 +49,7 @@ func main() {
 // root returns the command that has all others, in the order of the help.
 func root(a *cli.App) *cobra.Command {
 	online := append([]*cobra.Command{write.Command(a), read.Command(a)}, operate.Commands(a)...)
+	online = append(online, consumers.Commands(a)...)
 	online = append(online, carry.Commands(a)...)
 	return a.Root(append(online, bench.Command(a)), append(offline.Commands(a), token.Command(a)))
 }

@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 //	asked MEMBER REQUEST     such a request was sent to that member of it
 //	waiting N                wait until the server has N reads that wait
 //	pending N                wait until N partitions have a hook that failed
+//	ask REQUEST              ask the server for a request of the protocol
 //	code N PROGRAM ARG…      run the program, which must exit with N
 //	bytes FILE "GO STRING"   make a file of any bytes
 //
@@ -78,6 +79,7 @@ func TestScripts(t *testing.T) {
 			"code":    scriptCode,
 			"waiting": scriptWaiting,
 			"pending": scriptPending,
+			"ask":     scriptAsk,
 			"bytes": func(ts *testscript.TestScript, _ bool, args []string) {
 				text, err := strconv.Unquote(strings.Join(args[1:], " "))
 				ts.Check(err)
@@ -161,6 +163,17 @@ func scriptPending(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 	}
+}
+
+// scriptAsk asks the server for a request of the protocol, which it must answer.
+func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: []string{ts.Getenv("LOGD_HOST")}})
+	ts.Check(err)
+	defer client.Close()
+	_, err = client.Command(ctx, strings.Join(args, " "))
+	ts.Check(err)
 }
 
 func scriptWaiting(ts *testscript.TestScript, neg bool, args []string) {
