@@ -112,9 +112,10 @@ var mayImport = map[string][]string{
 	"internal/positions":       {"internal/batch"},
 	"internal/keeper":          {"internal/batch", "internal/positions", "internal/topic"},
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/positions", "internal/topic", "internal/socket", "internal/tlsconn", "internal/quota"},
-	"internal/web":             {"internal/web/api", "internal/web/problem", "internal/web/ask", "internal/batch", "internal/protocol", "internal/server", "internal/socket", "internal/topic"},
+	"internal/web":             {"internal/web/api", "internal/web/console", "internal/web/problem", "internal/web/ask", "internal/batch", "internal/protocol", "internal/server", "internal/socket", "internal/topic"},
 	// Pages reach topics by requests of the protocol alone.
 	"internal/web/api":     {"internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
+	"internal/web/console": {"internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
 	"internal/web/problem": {"internal/web/ask", "internal/protocol"},
 	"internal/web/ask":     {"internal/batch", "internal/codec", "internal/place", "internal/protocol", "internal/server", "internal/topic"},
 	"internal/hook":        {},

@@ -34,7 +34,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 		if !is {
 			delay, _ := a.Failed(remote)
 			wait(r.Context(), delay)
-			refuseHTTP(w, r, http.StatusUnauthorized, protocol.ErrUnauthorized)
+			s.refuse(w, r, http.StatusUnauthorized, protocol.ErrUnauthorized)
 			return nil
 		}
 	} else if r.TLS != nil {
@@ -43,7 +43,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 	id := a.Identify(shown)
 	if id == nil {
 		a.Denied(nil, verbOf(r.URL.Path), remote, "HTTP")
-		refuseHTTP(w, r, http.StatusUnauthorized, protocol.ErrUnauthorized)
+		s.refuse(w, r, http.StatusUnauthorized, protocol.ErrUnauthorized)
 		return nil
 	}
 	allowed := true
@@ -55,7 +55,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 	}
 	if !allowed {
 		a.Denied(id, verbOf(r.URL.Path), remote, "HTTP "+pageOf(r.URL.Path))
-		refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
+		s.refuse(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 		return nil
 	}
 	if strings.HasPrefix(r.URL.Path, debugPath) {

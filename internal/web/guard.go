@@ -52,12 +52,13 @@ func (g *guard) allow(hosts []string) {
 	g.hosts.Store(&names)
 }
 
-// look tells whether a request that came to the local address may be answered.
-func (g *guard) look(local net.Addr, r *http.Request) refusal {
+// look tells whether a request that came to the local address may be answered. One that
+// navigates to a page may come from another site: it shows the page by itself.
+func (g *guard) look(local net.Addr, r *http.Request, navigates bool) refusal {
 	if isLoopback(local) && !g.knows(r.Host) {
 		return badHost
 	}
-	if site, ok := r.Header["Sec-Fetch-Site"]; ok && !(len(site) == 1 && (site[0] == "same-origin" || site[0] == "none")) {
+	if site, ok := r.Header["Sec-Fetch-Site"]; ok && !navigates && !(len(site) == 1 && (site[0] == "same-origin" || site[0] == "none")) {
 		return badOrigin
 	}
 	if origin, ok := r.Header["Origin"]; ok && !(len(origin) == 1 && sameOrigin(origin[0], r.Host)) {

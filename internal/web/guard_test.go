@@ -100,7 +100,7 @@ func TestGuard(t *testing.T) {
 		r := &http.Request{Host: test.host, Header: test.headers}
 		for addrs, want := range map[*[]net.Addr]refusal{&loopback: test.local, &public: test.other} {
 			for _, local := range *addrs {
-				if got := g.look(local, r); got != want {
+				if got := g.look(local, r, false); got != want {
 					t.Errorf("Host %q, %v at %v: refused for %q, want %q", test.host, test.headers, local, got, want)
 				}
 			}
@@ -127,10 +127,10 @@ func FuzzGuard(f *testing.F) {
 		is := strings.TrimSuffix(strings.ToLower(own.Hostname()), ".")
 		_, err = netip.ParseAddr(is)
 		ours := err == nil || is == "localhost" || is == name
-		if g.look(loopback, &http.Request{Host: host}) == none && !ours {
+		if g.look(loopback, &http.Request{Host: host}, false) == none && !ours {
 			t.Errorf("Host %q is taken for this machine", host)
 		}
-		if g.look(public, &http.Request{Host: host, Header: http.Header{"Origin": {origin}}}) != none {
+		if g.look(public, &http.Request{Host: host, Header: http.Header{"Origin": {origin}}}, false) != none {
 			return
 		}
 		port := func(u *url.URL) string {

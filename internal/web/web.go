@@ -1,5 +1,5 @@
 // Package web serves HTTP: health, metrics, profiles, POST /log, which is one
-// request of the protocol, and the API of package api. It keeps web pages from using
+// request of the protocol, the API of package api, and the pages of package console. It keeps web pages from using
 // any of it through the browser that shows them. What a request of the protocol does
 // is package server's: of its answer web makes a status and a body.
 package web
@@ -26,6 +26,7 @@ import (
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/web/api"
+	"github.com/logd-dev/logd/internal/web/console"
 	"github.com/logd-dev/logd/internal/web/problem"
 )
 
@@ -90,6 +91,8 @@ type Server struct {
 	log   *slog.Logger
 	pages http.Handler
 	api   *api.API
+	// console has pages for people; nil if they are not served.
+	console *console.Console
 	http  *http.Server
 	guard *guard
 	slots *slots
@@ -111,6 +114,9 @@ func New(o Options) *Server {
 		Protocol: o.Protocol, Checks: o.Checks, Logger: o.Logger, MaxBody: o.MaxBody, Memory: o.Memory,
 		Timeout: func() time.Duration { return s.limit.Load().Timeout },
 	})
+	if o.serves(consolePart) {
+		s.console = s.newConsole()
+	}
 	s.pages = s.newPages()
 	s.http = &http.Server{
 		Handler:           s,
@@ -277,6 +283,24 @@ func (s *Server) newPages() http.Handler {
 	return mux
 }
 
+// newConsole returns the pages for people. They share the memory of the API, and what it
+// remembers of the server's health.
+func (s *Server) newConsole() *console.Console {
+	return console.New(console.Options{
+		Protocol: s.o.Protocol, Timeout: func() time.Duration { return s.limit.Load().Timeout }, Ready: s.o.Ready,
+		Health: func() (checks []console.Check) {
+			for _, c := range s.api.Health() {
+				checks = append(checks, console.Check{Name: c.Check, OK: c.OK, Since: time.Time(c.Since), Words: c.Words})
+			}
+			return checks
+		},
+		Lease: s.api.Lease, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
+	})
+}
+
+// isPage reports whether a request is for a page of the console.
+func (s *Server) isPage(r *http.Request) bool { return s.console != nil && s.console.Has(r) }
+
 // isAPI reports whether a path is one of the API.
 func isAPI(path string) bool { return path == api.Prefix || strings.HasPrefix(path, api.Prefix+"/") }
 
@@ -341,28 +365,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isSpare(r) {
 		h.Set("Connection", "close") // for whoever comes next
 		if !sparePaths[r.URL.Path] {
-			refuseHTTP(w, r, protocol.ErrBusy.Status, protocol.ErrBusy)
+			s.refuse(w, r, protocol.ErrBusy.Status, protocol.ErrBusy)
 			return
 		}
 	}
+	if s.console != nil && console.IsAsset(r.URL.Path) {
+		console.ServeAsset(w, r)
+		return
+	}
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && s.verify(r) != nil {
-		refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
+		s.refuse(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 		return
 	}
 	if r.Method == http.MethodOptions {
 		h.Set("Allow", s.allowed(r))
-		refuseHTTP(w, r, http.StatusMethodNotAllowed, protocol.ErrInvalidRequest)
+		s.refuse(w, r, http.StatusMethodNotAllowed, protocol.ErrInvalidRequest)
 		return
 	}
-	if !openPaths[r.URL.Path] {
+	page := s.isPage(r)
+	if page || !openPaths[r.URL.Path] {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		why := s.guard.look(local, r)
+		why := s.guard.look(local, r, page && console.Navigates(r))
 		if why != none {
 			s.guard.count(why, r)
 			s.refused(r, why.String())
 		}
 		if why != none || s.o.Auth == nil && strings.HasPrefix(r.URL.Path, debugPath) && !isLoopbackPeer(r) {
-			refuseHTTP(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
+			s.refuse(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 			return
 		}
 		if s.o.Auth != nil {
@@ -373,6 +402,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if isAPI(r.URL.Path) && s.o.serves(apiPart) { // by whose paths nothing is redirected
 		s.api.ServeHTTP(w, r)
+		return
+	}
+	if page {
+		s.console.ServeHTTP(w, r)
 		return
 	}
 	s.pages.ServeHTTP(w, r)
@@ -394,6 +427,17 @@ func (s *Server) allowed(r *http.Request) string {
 // refusedBody bounds what is read of the body of a request that is refused, in
 // bytes: a client that is still sending would not see the answer.
 const refusedBody = 64 << 10
+
+// refuse answers a request before anything looks at its body: with a page, if it is for
+// one, else as refuseHTTP does.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, err *protocol.Error) {
+	if !s.isPage(r) {
+		refuseHTTP(w, r, status, err)
+		return
+	}
+	w.Header().Set("Connection", "close")
+	s.console.Refuse(w, r, status)
+}
 
 // refuseHTTP answers a request before anything looks at its body: in the
 // protocol's words, if it is one of the protocol, and as a problem, if it is one of the

@@ -50,3 +50,10 @@ func (l *lease) release() {
 	l.of.free.Release(l.bytes)
 	l.bytes = 0
 }
+
+// Lease returns a function that has a lease be of so many bytes at least, for who serves
+// pages beside the API, and one that gives all back. They are for one goroutine.
+func (a *API) Lease(ctx context.Context) (grow func(n int64) error, release func()) {
+	l := &lease{of: a.memory}
+	return func(n int64) error { return l.grow(ctx, n, a.o.Timeout()) }, l.release
+}

@@ -1,0 +1,158 @@
+package console
+
+import (
+	"errors"
+	"html/template"
+	"time"
+
+	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/web/ask"
+)
+
+// visitTime is when a page is made.
+type visitTime struct{ time.Time }
+
+// Age returns how long ago a time was then.
+func (v visitTime) Age(t time.Time) template.HTML { return age(v.Time, t) }
+
+// topicPage is what is told of a topic.
+type topicPage struct {
+	Topic      string
+	Info       protocol.TopicInfo
+	Trouble    string
+	Damaged    []damage
+	Partitions []partitionRow
+	NoPlan     string // why what happens to partitions is not known
+	Settings   []settingRow
+	Positions  []positionRow
+	NoPos      string
+	More       bool // there are more positions
+	Now        visitTime
+}
+
+type damage struct {
+	From, To, Bytes int64
+	In              string
+}
+
+type partitionRow struct {
+	Base, Bytes, Messages int64 // Messages is negative if they can't be counted
+	Newest                time.Time
+	Words                 string
+	Stand                 int // positions that are in it
+}
+
+type settingRow struct{ Name, Value string }
+
+// showTopic shows what there is to say of a topic.
+func (v *visit) showTopic() error {
+	in, err := v.caller.Info(v.ctx, v.topic, false)
+	if err != nil {
+		return err
+	}
+	p := &topicPage{Topic: v.topic, Info: in, Trouble: trouble(&in), Now: visitTime{v.now}}
+	for i, d := range in.DamagedAt {
+		one := damage{From: d[0], To: d[1], Bytes: d[1] - d[0]}
+		if i < len(in.DamagedIn) {
+			one.In = in.DamagedIn[i]
+		}
+		p.Damaged = append(p.Damaged, one)
+	}
+	all, err := v.caller.Positions(v.ctx, v.topic, "", "")
+	if err != nil {
+		p.NoPos = whyNot(err)
+	}
+	p.Positions, p.More = positionRows(all), len(all) == protocol.MaxPositions
+	plan, err := v.caller.Retention(v.ctx, v.topic, protocol.Keep{})
+	if err != nil {
+		p.NoPlan = whyNot(err)
+	}
+	for i, one := range ask.Plan(plan) {
+		row := partitionRow{Base: one.Base, Bytes: one.End - one.Base, Messages: one.Messages, Newest: one.Newest, Words: ask.Plan(plan).Words(i, v.now)}
+		for j := range all {
+			at := all[j].At.Offset
+			if one.Base <= at && (at < one.End || i == len(plan)-1) {
+				row.Stand++
+			}
+		}
+		p.Partitions = append(p.Partitions, row)
+	}
+	if conf, err := v.caller.Config(v.ctx); err == nil {
+		p.Settings = settings(&conf, &in)
+	}
+	return v.show("topic", &frame{Title: v.topic, At: "topics", Live: true, Data: p})
+}
+
+// settings returns what is in force for a topic, as far as a server tells.
+func settings(c *protocol.Settings, in *protocol.TopicInfo) []settingRow {
+	rows := []settingRow{
+		{"partitions", ask.Exact(c.Partitions)},
+		{"partition-size", ask.Size(c.PartitionSize)},
+		{"batch-size", ask.Size(c.MaxBatchSize)},
+	}
+	if c.RetentionAge > 0 {
+		rows = append(rows, settingRow{"retention-age", ask.About(c.RetentionAge)})
+	}
+	if c.RetentionBytes > 0 {
+		rows = append(rows, settingRow{"retention-bytes", ask.Size(c.RetentionBytes)})
+	}
+	durability := "flushed: survives the end of the process, synced each " + c.FlushInterval.String()
+	switch {
+	case in.Role != "" && in.Role != protocol.Single:
+		durability = "replicated: on a majority of the members"
+	case c.SyncsFirst():
+		durability = "synced: on stable storage before it is acknowledged"
+	}
+	return append(rows, settingRow{"durability", durability})
+}
+
+// whyNot returns why a part of a page is not there.
+func whyNot(err error) string {
+	if perr, ok := errors.AsType[*protocol.Error](err); ok {
+		switch {
+		case errors.Is(perr, protocol.ErrUnauthorized):
+			return "Your identity may not see this."
+		case errors.Is(perr, protocol.ErrInvalidRequest):
+			return "This server keeps none."
+		}
+		return "It is not known right now: " + perr.Reason + "."
+	}
+	return "It is not known right now."
+}
+
+// positionRow is a position in a list.
+type positionRow struct {
+	protocol.PositionInfo
+	At     string
+	Class  string
+	State  string
+	Behind string
+}
+
+func positionRows(all []protocol.PositionInfo) []positionRow {
+	rows := make([]positionRow, 0, len(all))
+	for _, one := range all {
+		row := positionRow{PositionInfo: one, At: ask.Place{Offset: one.At.Offset, Delta: one.At.Delta}.ID(), State: string(one.State)}
+		switch one.State {
+		case protocol.PositionGone:
+			row.Class = "bad"
+			row.State = "gone: " + ask.Size(one.LostBytes) + " were removed unread"
+		case protocol.PositionStale:
+			row.Class, row.State = "warn", "stale: not saved for long"
+		case protocol.PositionAhead:
+			row.Class, row.State = "warn", "ahead of what this member has"
+		}
+		row.Behind = ask.Size(one.LagBytes)
+		if one.LagMessages >= 0 {
+			row.Behind += ", " + ask.Count(one.LagMessages) + " messages"
+		}
+		if one.LagMS > 0 {
+			row.Behind += ", " + ask.About(time.Duration(one.LagMS)*time.Millisecond)
+		}
+		if one.LagBytes == 0 && one.LagMessages <= 0 {
+			row.Behind = "nothing"
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
