@@ -47,7 +47,7 @@ type topicsPage struct {
 	Summed      bool
 	Bytes       int64
 	Rate        float64
-	Rated       bool
+	Rated       bool // the rates of all are known
 	ReadOnly    int
 	Now         visitTime
 }
@@ -84,7 +84,7 @@ func (v *visit) topics() error {
 		return err
 	}
 	q := v.URL.Query()
-	p := &topicsPage{Query: q.Get("q"), Sort: "name", Down: q.Get("desc") == "1", All: len(names), Now: visitTime{v.now}}
+	p := &topicsPage{Query: q.Get("q"), Sort: "name", Down: q.Get("desc") == "1", All: len(names), Rated: true, Now: visitTime{v.now}}
 	for _, o := range orders {
 		if o.key == q.Get("sort") {
 			p.Sort = o.key
@@ -222,7 +222,7 @@ func trouble(in *protocol.TopicInfo) string {
 func (p *topicsPage) add(row *topicRow) {
 	p.Bytes += row.Info.Bytes
 	p.Rate += row.Rate
-	p.Rated = p.Rated || row.Rated
+	p.Rated = p.Rated && (row.Rated || row.Err != "")
 	if row.Info.State != "" && row.Info.State != protocol.Writable {
 		p.ReadOnly++
 	}
