@@ -93,11 +93,11 @@ type Server struct {
 	api   *api.API
 	// console has pages for people; nil if they are not served.
 	console *console.Console
-	http  *http.Server
-	guard *guard
-	slots *slots
-	idle  idle
-	limit atomic.Pointer[Limits]
+	http    *http.Server
+	guard   *guard
+	slots   *slots
+	idle    idle
+	limit   atomic.Pointer[Limits]
 
 	contentTypes atomic.Int64 // requests of another content type, refused
 }

@@ -409,4 +409,3 @@ func authFile(t testing.TB, pairs ...string) string {
 	}
 	return path
 }
-
