@@ -90,7 +90,11 @@ func (peer *vectorPeer) read(p *vectorPlay) {
 				return
 			}
 		}
-		if answer, ok := p.answers[strings.TrimSuffix(line, " fresh=1")]; ok {
+		standing := strings.TrimSuffix(line, " fresh=1")
+		if strings.HasPrefix(line, "HELLO ") {
+			standing = "HELLO"
+		}
+		if answer, ok := p.answers[standing]; ok {
 			peer.Write(answer)
 			continue
 		}
@@ -156,7 +160,7 @@ func (p *vectorPlay) begin(config map[string]any) error {
 		lines = append(lines, "Node: n", "Cluster: "+id, "ElectionTimeout: 1s")
 	}
 	p.answers["CONFIG"] = vectorBody(lines...)
-	p.answers["CLUSTER"] = []byte("ERR invalid request\r\n")
+	p.answers["CLUSTER"], p.answers["HELLO"] = []byte("ERR invalid request\r\n"), []byte("ERR invalid request\r\n")
 	answers, _ := config["answers"].(map[string]any)
 	for line, pieces := range answers {
 		p.answers[line] = p.bytes(pieces)
@@ -170,7 +174,7 @@ func (p *vectorPlay) begin(config map[string]any) error {
 		cfg.Token = logd.StaticToken(token)
 	}
 	var err error
-	p.client, err = logd.NewClient(cfg)
+	p.client, err = logd.NewPlainClient(cfg)
 	return err
 }
 

@@ -34,9 +34,6 @@ func TestVectors(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			for _, v := range readVectors(t, file) {
 				played++
-				if strings.Contains(file, "positions") {
-					continue // this client has none
-				}
 				t.Run(v.Name, func(t *testing.T) {
 					t.Parallel()
 					if err := playVector(v); err != nil {
@@ -240,6 +237,12 @@ func toldError(err error) map[string]any {
 	if e, ok := errors.AsType[*logd.OutOfOrderError](err); ok {
 		told["next"] = e.Next
 	}
+	if e, ok := errors.AsType[*logd.VersionConflictError](err); ok {
+		told["version"] = e.Version
+	}
+	if e, ok := errors.AsType[*logd.HeldError](err); ok {
+		told["left_ms"] = e.Left.Milliseconds()
+	}
 	told["error"] = errorCode(err)
 	return told
 }
@@ -276,6 +279,7 @@ func errorCode(err error) string {
 		{logd.ErrTopicNotAllowed, "topic not allowed"}, {logd.ErrUnsupportedCodec, "unsupported codec"}, {logd.ErrNotLeader, "not leader"},
 		{logd.ErrBusy, "busy"}, {logd.ErrShuttingDown, "shutting down"}, {logd.ErrReadOnly, "read only"}, {logd.ErrOutOfOrder, "out of order"},
 		{logd.ErrSequenceConflict, "sequence conflict"}, {logd.ErrInternal, "internal error"},
+		{logd.ErrVersionConflict, "version conflict"}, {logd.ErrHeld, "held"}, {logd.ErrMaxPositions, "maximum positions allowed"},
 	} {
 		if errors.Is(err, c.err) {
 			return c.code
@@ -403,6 +407,9 @@ func (p *vectorPlay) do(step map[string]any) any {
 
 func (p *vectorPlay) call(step map[string]any) (any, error) {
 	topic, on := vectorText(step, "topic", ""), vectorText(step, "on", "")
+	if err, failed := p.object(on).(error); failed {
+		return nil, err
+	}
 	switch name := step["call"].(string); name {
 	case "ping":
 		return nil, p.client.Ping(p.ctx)
@@ -458,8 +465,12 @@ func (p *vectorPlay) call(step map[string]any) (any, error) {
 			}
 			return pid
 		})
+		if err != nil {
+			p.keep(step, err)
+			return nil, err
+		}
 		p.keep(step, w)
-		return nil, err
+		return nil, nil
 	case "write":
 		w, all := p.object(on).(*logd.Writer), new(written)
 		for _, body := range vectorMessages(step) {
@@ -485,16 +496,43 @@ func (p *vectorPlay) call(step map[string]any) (any, error) {
 		p.keep(step, r)
 		return nil, nil
 	case "next":
-		r, ok := p.object(on).(*vectorReader)
-		if !ok {
-			return nil, p.object(on).(error)
-		}
+		r := p.object(on).(*vectorReader)
 		select {
 		case e := <-r.events:
 			return e, nil
 		case <-p.ctx.Done():
 			return nil, context.Cause(p.ctx)
 		}
+	}
+	return p.positions(step)
+}
+
+// positions makes a call about positions.
+func (p *vectorPlay) positions(step map[string]any) (any, error) {
+	topic, consumer, worker := vectorText(step, "topic", ""), vectorText(step, "consumer", ""), vectorText(step, "worker", "")
+	version, hold := vectorInt(step, "version", logd.AnyVersion), time.Duration(vectorInt(step, "hold_ms", 0))*time.Millisecond
+	switch step["call"] {
+	case "position":
+		at, err := p.client.Position(p.ctx, topic, consumer)
+		if errors.Is(err, logd.ErrNotFound) {
+			return nil, nil
+		}
+		return map[string]any{"at": at.At.String(), "version": at.Version, "state": at.State}, err
+	case "positions":
+		all, err := p.client.Positions(p.ctx, topic)
+		list := []any{}
+		for _, at := range all {
+			list = append(list, []any{at.Topic, at.Consumer, at.At.String(), at.Version})
+		}
+		return list, err
+	case "set_position":
+		return value(p.client.SetPosition(p.ctx, topic, consumer, logd.PositionChange{
+			At: vectorID(step["at"].(string)), Version: version, TopicID: vectorText(step, "id", ""), As: worker, Hold: hold, Force: step["force"] == true,
+		}))
+	case "hold_position":
+		return value(p.client.HoldPosition(p.ctx, topic, consumer, worker, hold))
+	case "forget_position":
+		return nil, p.client.ForgetPosition(p.ctx, topic, consumer, version, step["force"] == true)
 	}
 	return nil, fmt.Errorf("this client has no call %q", step["call"])
 }

@@ -11,6 +11,7 @@ import {
 import { ID, MAX_LINE, batch, checkTopic, duration, fields, frame, toBytes, words } from './wire.js'
 
 export const DEFAULT_ADDR = '127.0.0.1:1774'
+const POSITIONS = '__positions' // where the server keeps positions: who leads that is asked
 
 const DEFAULTS = {
   addrs: [DEFAULT_ADDR],
@@ -140,7 +141,7 @@ export class Client {
   async position (topic, consumer) {
     checkTopic(topic)
     try {
-      return position(await this.#body(`POSITION ${topic} ${consumer}${await this.#fresh()}`, topic))
+      return position(await this.#body(`POSITION ${topic} ${consumer}${await this.#fresh()}`, POSITIONS))
     } catch (error) {
       if (error instanceof NotFound) return null
       throw error
@@ -151,7 +152,7 @@ export class Client {
   async * positions (topic = '') {
     const only = topic && ` topic=${topic}`
     for (let after = ''; ;) {
-      const page = (await this.#body(`POSITIONS${only}${after}`, topic)).split('\r\n').filter(Boolean).map(position)
+      const page = (await this.#body(`POSITIONS${only}${after}`, POSITIONS)).split('\r\n').filter(Boolean).map(position)
       yield * page
       if (page.length < 1000) return
       const last = page[page.length - 1]
@@ -168,7 +169,7 @@ export class Client {
       note && `note=${note}`, force && 'force=1'
     ].filter(Boolean).map(word => ` ${word}`).join('')
     const request = new Request(`POSITION ${topic} ${consumer} at=${at}${more}\r\n`, { form: 'offset' }, { repeats: version !== undefined })
-    return (await this.call(request, topic)).offset
+    return (await this.call(request, POSITIONS)).offset
   }
 
   /** Have the position for the worker alone for so many ms, 1 s to 5 min; 0 lets it go. Returns
@@ -176,14 +177,14 @@ export class Client {
   async holdPosition (topic, consumer, worker, hold) {
     checkTopic(topic)
     const request = new Request(`POSITION ${topic} ${consumer} hold=${hold} as=${worker}\r\n`, { form: 'offset' })
-    return (await this.call(request, topic)).offset
+    return (await this.call(request, POSITIONS)).offset
   }
 
   /** Remove the position, if there is one. */
   async forgetPosition (topic, consumer, { version, force } = {}) {
     checkTopic(topic)
     const more = (version !== undefined ? ` version=${version}` : '') + (force ? ' force=1' : '')
-    await this.call(new Request(`POSITION ${topic} ${consumer} forget=1${more}\r\n`, { form: 'ok' }, { repeats: version !== undefined }), topic)
+    await this.call(new Request(`POSITION ${topic} ${consumer}${more} forget=1\r\n`, { form: 'ok' }, { repeats: version !== undefined }), POSITIONS)
   }
 
   // How they are made.

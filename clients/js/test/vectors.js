@@ -96,7 +96,7 @@ class Peer {
         if (this.#in.length < end + 2 + size) return
         const body = this.#in.subarray(end + 2, end + 2 + size)
         this.#in = this.#in.subarray(end + 2 + size)
-        const standing = play.answers.get(line.replace(/ fresh=1$/, ''))
+        const standing = play.answers.get(line.replace(/ fresh=1$/, '').replace(/^HELLO .*/, 'HELLO'))
         if (standing) socket.write(standing)
         else this.requests.push([line, body])
       }
@@ -153,7 +153,7 @@ class Play {
     this.current = this.servers.get(names[0])
     const lines = ['Host: h:1', 'Timeout: 15s', 'IdleTimeout: 30s', `MaxBatchSize: ${config.max_batch_size ?? 65536}`, `Producers: ${config.producers ?? 262144}`]
     if (config.cluster) lines.push('Node: n', `Cluster: ${config.cluster}`, 'ElectionTimeout: 1s')
-    this.answers.set('CONFIG', mok(lines)).set('CLUSTER', Buffer.from('ERR invalid request\r\n'))
+    this.answers.set('CONFIG', mok(lines)).set('CLUSTER', Buffer.from('ERR invalid request\r\n')).set('HELLO', Buffer.from('ERR invalid request\r\n'))
     for (const [line, pieces] of Object.entries(config.answers ?? {})) this.answers.set(line, this.#bytes(pieces))
     const { attempts = 2, token = '', read_timeout_ms: readTimeout = 15000 } = config.client ?? {}
     this.client = new logd.Client({ addrs: names.map(n => this.#addr(n)), attempts, token, readTimeout, reconnectMin: 1, reconnectMax: 10 })

@@ -20,6 +20,7 @@ from .errors import (
 from .wire import ID, Expect, Message, Reply
 
 DEFAULT_ADDR = "127.0.0.1:1774"
+_POSITIONS = "__positions"  # where the server keeps positions: who leads that is asked
 Body = Union[bytes, bytearray, memoryview, str]
 
 
@@ -223,7 +224,7 @@ class Client:
         """Return where the consumer is, None if it has no position."""
         wire.check_topic(topic)
         try:
-            return _position(self._body(f"POSITION {topic} {consumer}{self._fresh()}", topic).decode())
+            return _position(self._body(f"POSITION {topic} {consumer}{self._fresh()}", _POSITIONS).decode())
         except NotFound:
             return None
 
@@ -232,7 +233,7 @@ class Client:
         only = f" topic={topic}" if topic else ""
         after = ""
         while True:
-            page = self._body(f"POSITIONS{only}{after}", topic or "").decode().splitlines()
+            page = self._body(f"POSITIONS{only}{after}", _POSITIONS).decode().splitlines()
             last = None
             for line in page:
                 last = _position(line)
@@ -260,22 +261,22 @@ class Client:
         line += f" as={worker}" if worker else ""
         line += f" note={note}" if note else ""
         line += " force=1" if force else ""
-        return self._call(Request(f"{line}\r\n".encode(), Expect("offset"), repeats=version is not None), topic).offset
+        return self._call(Request(f"{line}\r\n".encode(), Expect("offset"), repeats=version is not None), _POSITIONS).offset
 
     def hold_position(self, topic: str, consumer: str, worker: str, seconds: float) -> int:
         """Have the position for the worker alone for so long, 1 s to 5 min; 0 lets it go. Raises
         Held if another one has it. Returns the position's version, which a hold does not change."""
         wire.check_topic(topic)
         line = f"POSITION {topic} {consumer} hold={int(seconds * 1000)} as={worker}\r\n"
-        return self._call(Request(line.encode(), Expect("offset")), topic).offset
+        return self._call(Request(line.encode(), Expect("offset")), _POSITIONS).offset
 
     def forget_position(self, topic: str, consumer: str, *, version: Optional[int] = None, force: bool = False) -> None:
         """Remove the position, if there is one."""
         wire.check_topic(topic)
-        line = f"POSITION {topic} {consumer} forget=1"
+        line = f"POSITION {topic} {consumer}"
         line += f" version={version}" if version is not None else ""
         line += " force=1" if force else ""
-        self._call(Request(f"{line}\r\n".encode(), Expect("ok"), repeats=version is not None), topic)
+        self._call(Request(f"{line} forget=1\r\n".encode(), Expect("ok"), repeats=version is not None), _POSITIONS)
 
     # How they are made.
 

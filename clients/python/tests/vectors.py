@@ -129,7 +129,7 @@ class Play:
         lines += [f"Producers: {config.get('producers', 262144)}"]
         if config.get("cluster"):
             lines += ["Node: n", f"Cluster: {config['cluster']}", "ElectionTimeout: 1s"]
-        self.answers = {"CONFIG": mok(lines), "CLUSTER": b"ERR invalid request\r\n"}
+        self.answers = {"CONFIG": mok(lines), "CLUSTER": b"ERR invalid request\r\n", "HELLO": b"ERR invalid request\r\n"}
         for line, pieces in config.get("answers", {}).items():
             self.answers[line] = self.bytes(pieces)
         self.current = self.servers[self.names[0]]
@@ -148,7 +148,7 @@ class Play:
         return text
 
     def standing(self, line):
-        return self.answers.get(line) or self.answers.get(line[:-8] if line.endswith(" fresh=1") else line)
+        return self.answers.get("HELLO" if line.startswith("HELLO ") else line[:-8] if line.endswith(" fresh=1") else line)
 
     def bytes(self, pieces) -> bytes:
         if isinstance(pieces, list):
