@@ -157,7 +157,8 @@ var mayImport = map[string][]string{
 	// The rooms of log-cli: commands never see each other, only what they share.
 	"cmd/log-cli": {
 		"cmd/log-cli/internal/cli", "cmd/log-cli/internal/write", "cmd/log-cli/internal/read", "cmd/log-cli/internal/operate",
-		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "cmd/log-cli/internal/token", "cmd/log-cli/internal/consumers", "cmd/log-cli/internal/carry", "codec/zstd", "codec/s2",
+		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "cmd/log-cli/internal/token", "cmd/log-cli/internal/consumers", "cmd/log-cli/internal/carry",
+		"cmd/log-cli/internal/top", "codec/zstd", "codec/s2",
 	},
 	"cmd/log-cli/internal/cli":        {"", "admin", "internal/exit", "internal/place", "internal/version", "internal/tlsconf"},
 	"cmd/log-cli/internal/places":     {"", "admin", "internal/exit", "internal/place", "cmd/log-cli/internal/cli"},
@@ -167,6 +168,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/consumers":  {"", "internal/exit", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},
 	"cmd/log-cli/internal/offline":    {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/token":      {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "internal/quantity", "cmd/log-cli/internal/cli"},
+	"cmd/log-cli/internal/top":        {"", "admin", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/exportfile": {"internal/batch", "internal/codec"},
 	"cmd/log-cli/internal/carry": {
 		"", "admin", "internal/batch", "internal/durable", "internal/exit", "internal/place",

@@ -20,7 +20,7 @@ type mirror struct {
 	from   *server
 	to     *server
 	dirs   [2]string
-	state  string
+	state  string // the file; empty if it is a position of the source
 	copy   *exec.Cmd
 	stderr strings.Builder
 }
@@ -35,7 +35,10 @@ func newMirror(t *testing.T) *mirror {
 
 // command returns a copy.
 func (m *mirror) command(more ...string) *exec.Cmd {
-	args := append([]string{"copy", "t", "--to-host", m.to.addr, "--state", m.state}, more...)
+	args := append([]string{"copy", "t", "--to-host", m.to.addr}, more...)
+	if m.state != "" {
+		args = append(args, "--state", m.state)
+	}
 	return cli(m.t, m.from.addr, args...)
 }
 
@@ -144,8 +147,21 @@ func someTime(r *rand.Rand) { time.Sleep(time.Duration(20+r.IntN(200)) * time.Mi
 // TestCopyOutlivesKills kills the copy, its source and its target while lines come:
 // each is stored once, in order.
 func TestCopyOutlivesKills(t *testing.T) {
-	kills := int(setting(t, "LOGD_SOAK_KILLS", 6))
-	m, r := newMirror(t), random(t)
+	for _, kept := range []string{"in a file", "as a position"} {
+		t.Run(kept, func(t *testing.T) {
+			m := newMirror(t)
+			if kept == "as a position" {
+				m.state = ""
+			}
+			m.outlivesKills()
+		})
+	}
+}
+
+func (m *mirror) outlivesKills() {
+	t := m.t
+	kills := int(setting(t, "LOGD_SOAK_KILLS", 4))
+	r := random(t)
 	stop := m.write()
 	for i := range 3 * kills {
 		m.begin()

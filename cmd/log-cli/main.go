@@ -25,6 +25,7 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/operate"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/read"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/token"
+	"github.com/logd-dev/logd/cmd/log-cli/internal/top"
 	"github.com/logd-dev/logd/cmd/log-cli/internal/write"
 	_ "github.com/logd-dev/logd/codec/s2"
 	_ "github.com/logd-dev/logd/codec/zstd"
@@ -51,5 +52,5 @@ func root(a *cli.App) *cobra.Command {
 	online := append([]*cobra.Command{write.Command(a), read.Command(a)}, operate.Commands(a)...)
 	online = append(online, consumers.Commands(a)...)
 	online = append(online, carry.Commands(a)...)
-	return a.Root(append(online, bench.Command(a)), append(offline.Commands(a), token.Command(a)))
+	return a.Root(append(online, top.Command(a), bench.Command(a)), append(offline.Commands(a), token.Command(a)))
 }

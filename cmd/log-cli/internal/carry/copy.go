@@ -44,16 +44,17 @@ name at the server of --to-host. FROM may be a pattern such as 'app.*': all
 topics that match are copied to topics of their names. Without --read-forever
 the end is what it is at the start of the command.
 
-How far a copy is stands in the file --state. A run that was interrupted, or
-lost a server for longer than --retry, is run again with the same file: it goes
-on where it was. Batches are numbered, so nothing is stored twice or left out,
-whatever was killed meanwhile: copy, or a server.
+How far a copy is, is kept as a position of the source topic, named copy.<hash>,
+or in the file --state. A run that was interrupted, or lost a server for longer
+than --retry, is run again: it goes on where it was. Batches are numbered, so
+nothing is stored twice or left out, whatever was killed meanwhile: copy, or a
+server.
 
 If the target has forgotten the numbers, its newest batches are looked through,
 as much as --search allows, for the last one of the copy. If it is not found,
 the exit code is 1 and nothing is sent.`,
-		Example: `  log-cli copy orders --to-host eu-1:1774 --state orders.copy
-  log-cli copy 'app.*' --to-host eu-1:1774 --state app.copy --read-forever
+		Example: `  log-cli copy orders --to-host eu-1:1774
+  log-cli copy 'app.*' --to-host eu-1:1774 --read-forever
   log-cli copy orders may --from 2026-05-01 --to 2026-06-01 --state may.copy`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if err := f.words(args); err != nil {
@@ -62,9 +63,13 @@ the exit code is 1 and nothing is sent.`,
 			return other.Check()
 		},
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
-			keep, err := openState(f.state)
-			if err != nil {
-				return err
+			var keep keeper = newPositionKeeper(client)
+			if f.state != "" {
+				file, err := openState(f.state)
+				if err != nil {
+					return err
+				}
+				keep = file
 			}
 			defer keep.close()
 			return other.With(ctx, client, func(to *logd.Client) error {
@@ -81,7 +86,7 @@ the exit code is 1 and nothing is sent.`,
 	flags.Var(&f.to, "to", "end before this `PLACE` (default end)")
 	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more, and for topics that are yet to come")
 	flags.StringVar(&f.prefix, "prefix", "", "put `TEXT` before the names of the topics that are copied to")
-	flags.StringVar(&f.state, "state", "", "keep in `FILE` how far the copy is")
+	flags.StringVar(&f.state, "state", "", "keep in `FILE` how far the copy is (default: as a position of FROM)")
 	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message if the wanted one is gone or damaged")
 	flags.BoolVar(&f.again, "again", false, "begin a new copy, whatever an earlier one has stored")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away\n(default 1m, and forever with --read-forever)")
@@ -112,8 +117,6 @@ func (f *copyFlags) words(args []string) error {
 		return errors.New("FROM is a pattern: its topics keep their names, with --prefix before")
 	case f.target != "" && f.prefix != "":
 		return errors.New("TO says it all: leave --prefix out")
-	case f.state == "":
-		return errors.New("want --state FILE, to keep in it how far the copy is")
 	case f.follow && f.to.IsSet():
 		return errors.New("--read-forever has no end: leave it or --to out")
 	case f.to.IsSet() && f.from.After(f.to.Place):
@@ -330,7 +333,7 @@ func (o *oneCopy) run(ctx context.Context) error {
 	s := &sender{
 		target: o.dst, outage: o.write, pid: o.key.producer(at.generation), seq: at.seq,
 		keep: func(ctx context.Context, after mark, seq int64) error {
-			return o.keep.save(ctx, o.key, state{at.generation, after, seq})
+			return o.read.do(ctx, func() error { return o.keep.save(ctx, o.key, state{at.generation, after, seq}) })
 		},
 		onStored: o.stored,
 	}
@@ -421,10 +424,14 @@ func (o *oneCopy) align(ctx context.Context) (state, error) {
 	case err != nil:
 		return saved, err
 	case !ok && next > 1:
-		return saved, fmt.Errorf("topic %q has %s of an earlier copy, and how far that was is not in --state %s: give the right file; or begin --from a PLACE with --again, and what is there of it is there twice",
-			o.dst.topic, cli.Plural(next-1, "batch", "batches"), o.flags.state)
+		return saved, fmt.Errorf("topic %q has %s of an earlier copy, and how far that was is not in %v: give the right --state; or begin --from a PLACE with --again, and what is there of it is there twice",
+			o.dst.topic, cli.Plural(next-1, "batch", "batches"), o.keep)
 	case !ok:
 		saved.next, saved.seq, o.again = o.begin, 1, false
+		return saved, o.keep.save(ctx, o.key, saved)
+	case saved.seq == 0:
+		saved.seq = 1
+		o.app.Note("%s was set by hand: the copy goes on at %v", o.key.place(), saved.next)
 		return saved, o.keep.save(ctx, o.key, saved)
 	case next == saved.seq && next > 1:
 		return saved, nil

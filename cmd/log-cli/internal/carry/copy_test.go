@@ -51,7 +51,10 @@ func (p *pairOf) write(first, n int) {
 
 func (p *pairOf) copy(wantCode int, wantStderr string, more ...string) {
 	p.t.Helper()
-	args := append([]string{"copy", "t", "--to-host", p.to.Addr(), "--state", p.state}, more...)
+	args := append([]string{"copy", "t", "--to-host", p.to.Addr()}, more...)
+	if p.state != "" {
+		args = append(args, "--state", p.state)
+	}
 	if code, stdout, stderr := run(p.t, p.from.Addr(), args...); code != wantCode || !strings.Contains(stderr, wantStderr) {
 		p.t.Fatalf("exit code %d, want %d: %s%s, want %q", code, wantCode, stdout, stderr, wantStderr)
 	}
@@ -188,6 +191,63 @@ func TestCopyGoneMeanwhile(t *testing.T) {
 	p.copy(0, "going on from the oldest", "--or-oldest")
 	if got, err := p.to.Client(t).Info(t.Context(), "t"); err != nil || got.Messages != 31 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A position that is moved by hand is where the next run goes on; a run that is under
+// way meets it.
+func TestCopyMovedByHand(t *testing.T) {
+	p := newPair(t)
+	p.state = ""
+	for i := range 4 {
+		p.write(1+i, 1)
+	}
+	p.copy(0, "")
+	p.want(4)
+	c := p.from.Client(t)
+	all, err := c.Positions(t.Context(), "t")
+	if err != nil || len(all) != 1 || all[0].Note != "5" || !strings.HasPrefix(all[0].Consumer, "copy.") || len(all[0].Consumer) != 21 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	// The last two once more.
+	to := logd.PositionChange{At: logd.ID{Offset: all[0].At.Offset / 2}, Version: logd.AnyVersion}
+	if _, err := c.SetPosition(t.Context(), "t", all[0].Consumer, to); err != nil {
+		t.Fatal(err)
+	}
+	p.copy(0, "was set by hand")
+	if info, err := p.to.Client(t).Info(t.Context(), "t"); err != nil || info.Messages != 6 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	p.copy(0, "")
+
+	key := pair{from: "t", fromID: "0a", to: "t", toID: "0b"}
+	info, err := c.Info(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key.fromID = info.ID
+	one, two := newPositionKeeper(c), newPositionKeeper(c)
+	for _, k := range []*positionKeeper{one, two} {
+		if _, ok, err := k.load(t.Context(), key); ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	want := state{generation: 3, next: mark{0, 0}, seq: 7}
+	if err := one.save(t.Context(), key, want); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, err := newPositionKeeper(c).load(t.Context(), key); got != want || !ok || err != nil {
+		t.Errorf("%+v, %v, %v, want %+v", got, ok, err, want)
+	}
+	if err := two.save(t.Context(), key, state{seq: 8}); err == nil || !strings.Contains(err.Error(), "set by another one meanwhile") {
+		t.Errorf("a second copy: %v", err)
+	}
+	// What was set and not answered is known again.
+	if err := two.save(t.Context(), key, want); err != nil {
+		t.Error(err)
+	}
+	if err := two.save(t.Context(), key, state{seq: 8}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -24,15 +24,18 @@ type pair struct{ from, fromID, to, toID string }
 type state struct {
 	generation int64
 	next       mark  // the first message that is not known to be stored
-	seq        int64 // of the batch that it is in
+	seq        int64 // of the batch that it is in; 0 if a new generation is to begin there
 }
 
 // keeper keeps the states of copies. It may be used by several goroutines.
 type keeper interface {
 	// load returns what was saved last for the topics, and whether anything was.
 	load(ctx context.Context, p pair) (state, bool, error)
-	// save returns when the state is on stable storage.
+	// save returns when the state is kept as safely as what is copied.
 	save(ctx context.Context, p pair, s state) error
+	// String says where the states are.
+	String() string
+	close()
 }
 
 // stateMagic is the first line of a file of states.
@@ -171,6 +174,8 @@ func (k *stateFile) renew() error {
 	k.f, k.size = f, int64(len(text))
 	return nil
 }
+
+func (k *stateFile) String() string { return "--state " + k.path }
 
 func (k *stateFile) close() {
 	if k.f != nil {
