@@ -86,9 +86,9 @@ func positionsCommand(a *cli.App) *cobra.Command {
 		Use:        "positions [TOPIC...] [flags]",
 		SuggestFor: []string{"consumers", "groups", "offsets"},
 		Short:      "Show where the consumers of topics are.",
-		Long: `Without a topic, those of all topics. AT is the first message that a consumer has
-not done, BEHIND what is stored from there on, and AGE how old that message is.
-LOST is what was removed before it was done.`,
+		Long: `Without a topic, those of all topics. AT is the first message that a consumer
+has not done, BEHIND what is stored from there on, and AGE how old that message
+is. LOST is what was removed before it was done.`,
 		Example: `  log-cli positions
   log-cli positions orders -o json`,
 		Args: cobra.ArbitraryArgs,
@@ -203,8 +203,8 @@ func lagCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lag [TOPIC...] [flags]",
 		Short: "Show how far behind consumers are; fail if it is too far.",
-		Long: `Prints a line for each consumer. With --max or --max-age the exit code is 1 if one
-of them is further behind, or if what it wants next was removed. --max is a
+		Long: `Prints a line for each consumer. With --max or --max-age the exit code is 1 if
+one of them is further behind, or if what it wants next was removed. --max is a
 number of messages, or a size with its unit.`,
 		Example: `  log-cli lag
   log-cli lag orders --consumer mailer --max 1000

@@ -18,8 +18,9 @@ import (
 
 func positionCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "position COMMAND",
-		Short: "Move or forget the position of a consumer.",
+		Use:     "position COMMAND",
+		Short:   "Move or forget the position of a consumer.",
+		Example: `  log-cli position forget orders mailer`,
 	}
 	cmd.AddCommand(setCommand(a), forgetCommand(a))
 	return cmd
