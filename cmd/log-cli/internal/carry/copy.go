@@ -231,10 +231,7 @@ func (c *copies) one(ctx context.Context, name string) error {
 	if err := o.open(ctx, name); err != nil {
 		return err
 	}
-	if !c.flags.follow {
-		o.bar = c.app.Progress(o.end.offset-o.begin.offset, "copying", nil)
-		defer o.bar.Finish()
-	}
+	defer func() { o.bar.Finish() }()
 	// A topic that forgets, or gets another limit, while it is copied to is rare. One
 	// that does so again and again is not to be copied to.
 	err := o.run(ctx)
@@ -330,6 +327,9 @@ func (o *oneCopy) run(ctx context.Context) error {
 		return err
 	}
 	o.at = at.next
+	if o.bar == nil && !o.flags.follow {
+		o.bar = o.app.Progress(o.end.offset-at.next.offset, "copying", nil)
+	}
 	s := &sender{
 		target: o.dst, outage: o.write, pid: o.key.producer(at.generation), seq: at.seq,
 		keep: func(ctx context.Context, after mark, seq int64) error {

@@ -273,7 +273,11 @@ func (m *importer) run(ctx context.Context, client *logd.Client) error {
 		return err
 	}
 	m.sender = &sender{target: t, outage: away, pid: m.pid, seq: 1, done: m.before + 1, onStored: m.stored}
-	m.bar = m.app.Progress(m.sum.Bytes, "importing", m.app.Stdout)
+	var out io.Writer
+	if m.flags.verbose {
+		out = m.app.Stdout
+	}
+	m.bar = m.app.Progress(m.sum.Bytes, "importing", out)
 	defer m.bar.Finish()
 	in, r, err := m.open()
 	if err != nil {

@@ -125,9 +125,10 @@ func (s *sender) flush(ctx context.Context) error {
 	return s.settle(ctx, len(s.sent))
 }
 
-// settle waits until the first n pieces are stored, and keeps that.
+// settle waits until at least the first n pieces are stored, and keeps that. Those that
+// are answered by then are kept with them: to keep is what takes time.
 func (s *sender) settle(ctx context.Context, n int) error {
-	for i := range n {
+	for i := 0; i < n; i++ {
 		if err := s.await(ctx, i); err != nil {
 			return err
 		}
@@ -135,6 +136,9 @@ func (s *sender) settle(ctx context.Context, n int) error {
 			if err := s.onStored(s.sent[i]); err != nil {
 				return err
 			}
+		}
+		if i == n-1 && n < len(s.sent) && (s.sent[n].stored || s.sent[n].pending.Ready()) {
+			n++
 		}
 	}
 	last := s.sent[n-1]

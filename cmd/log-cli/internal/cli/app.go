@@ -30,6 +30,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,8 +58,9 @@ type App struct {
 	writeTimeout            time.Duration
 	tls                     tlsFlags
 
-	running bool  // the command line was understood
-	helpErr error // of printing help
+	bar     atomic.Pointer[Bar] // the one that is shown
+	running bool                // the command line was understood
+	helpErr error               // of printing help
 }
 
 // The environment variables that stand in for --host: the first that is set.
@@ -263,8 +265,9 @@ func withCause(ctx context.Context, client *logd.Client, err error) error {
 // Plain is what an error says, without the name of the package that it is from.
 func Plain(err error) string { return strings.TrimPrefix(err.Error(), "logd: ") }
 
-// Note says something that is not data.
+// Note says something that is not data. A bar makes way for it.
 func (a *App) Note(format string, args ...any) {
+	a.bar.Load().clear()
 	fmt.Fprintf(a.Stderr, "log-cli: "+format+"\n", args...)
 }
 

@@ -64,9 +64,12 @@ func (o *Other) With(ctx context.Context, first *logd.Client, f func(*logd.Clien
 	if !o.hosts.given {
 		return f(first)
 	}
-	other := *o.app
-	other.hosts, other.hostFrom, other.tokenFile, other.plainToken, other.tls = o.hosts, "", o.tokenFile, o.plain, o.tls
-	other.Getenv = func(string) string { return "" }
+	a := o.app
+	other := &App{
+		Stderr: a.Stderr, Getenv: func(string) string { return "" },
+		hosts: o.hosts, tokenFile: o.tokenFile, plainToken: o.plain, tls: o.tls,
+		timeout: a.timeout, connectTimeout: a.connectTimeout, readTimeout: a.readTimeout, writeTimeout: a.writeTimeout,
+	}
 	if !o.flags.Changed("to-tls") {
 		other.tls.on = other.tls.dialer != (tlsconf.Dialer{})
 	}

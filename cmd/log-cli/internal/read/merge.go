@@ -119,8 +119,15 @@ func (m *merge) stored(ctx context.Context, names []string) (ends map[string]log
 		}
 	}
 	heap.Init(&live)
+	var readers []*reader
+	for _, h := range live {
+		readers = append(readers, h.reader)
+	}
+	p := newProgress(ctx, readers...)
+	defer p.finish()
 	for len(live) > 0 {
 		h := live[0]
+		p.reach(h.reader.Topic, h.message.Offset)
 		if err := m.print(h.reader, &h.message); err != nil {
 			return nil, err
 		}

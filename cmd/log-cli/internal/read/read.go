@@ -269,6 +269,8 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		return err
 	}
 	defer s.Close()
+	p := newProgress(ctx, r)
+	defer p.finish()
 	for m, err := range s.All(ctx) {
 		if err != nil {
 			break
@@ -277,6 +279,7 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 			break
 		}
 		r.begun = true
+		p.reach(r.Topic, m.Offset)
 		if r.wanted(&m) {
 			if err := r.out.print(&m); err != nil {
 				return err
@@ -292,6 +295,7 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 			}
 		}
 	}
+	p.finish()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
