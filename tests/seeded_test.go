@@ -508,8 +508,8 @@ var storagePlaces = []seededPlace{
 		`	if journal.IsDeleted(b) && !bug("a topic that is being deleted is repaired") {
 		s.deleted = true`, "^TestCheckDeletedCrash$"},
 	{"internal/storage/commitlog/remove.go",
-		`	if l.store.Holder != nil {`,
-		`	if l.store.Holder != nil && !bug("partitions do not wait for their hooks") {`, "^Test(Trim|Hold).*$"},
+		`	if l.holder() != nil {`,
+		`	if l.holder() != nil && !bug("partitions do not wait for their hooks") {`, "^Test(Trim|Hold).*$"},
 	{"internal/storage/commitlog/trim.go",
 		`	offset = min(offset, l.Readable())
 `, `	if !bug("TRIM removes what is not readable yet") {
