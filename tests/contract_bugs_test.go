@@ -19,7 +19,7 @@ type contractBug struct {
 
 var contractBugs = []contractBug{
 	{n: 1, what: "a response before the sync", seeded: []string{"what relies on a store is said before that is durable"}, process: "a round says that it is done before its sync"},
-	{n: 2, what: "a vote that is not synced", seeded: []string{"a vote is given before it is durable"}},
+	{n: 2, what: "a vote that is not synced", seeded: []string{"a vote is given before it is durable", "a vote is given for which there is no room"}, process: "a vote is given for which there is no room"},
 	{n: 3, what: "VOID not synced before a truncation", seeded: []string{"what is void is cut off before that is durable"}},
 	{n: 4, what: "a topic file left out of the round", seeded: []string{"a topic is left out of the round"}},
 	{n: 5, what: "the member log left out of the round", seeded: []string{"the member log is left out of the round"}, process: "the member log is left out of the round"},

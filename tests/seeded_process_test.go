@@ -62,6 +62,7 @@ var processBugs = []struct{ name, judges string }{
 	{"a lost lead is answered as an error", "^TestClusterRefusals$"},
 	{"a round says that it is done before its sync", byClusterPower},
 	{"the member log is left out of the round", byClusterPower},
+	{"a vote is given for which there is no room", "^TestClusterVoteWithoutRoom$"},
 	{"a Scanner goes back to the oldest batch when nobody leads", "^TestScannerWithoutLeader$"},
 }
 
