@@ -138,7 +138,7 @@ var allPages = []string{"/", "/topics", "/positions", "/cluster", "/writers", "/
 // TestPages asks for every page, of a server with nothing and with something, and for what
 // pages need.
 func TestPages(t *testing.T) {
-	s := start(t, nil)
+	s := start(t, func(c *config.Config) { c.PartitionSize = 64 << 10 })
 	for _, path := range allPages {
 		s.page(path)
 	}
@@ -146,6 +146,9 @@ func TestPages(t *testing.T) {
 		t.Error("an empty server does not say what to do")
 	}
 	s.write("orders", `{"user":1,"id":9007199254740993}`)
+	for range 3 { // a partition each
+		s.write("parts", strings.Repeat("x", 40000))
+	}
 	for _, path := range append(allPages, "/topics/orders", "/topics/orders/messages") {
 		text := s.page(path)
 		for _, ref := range regexp.MustCompile(`(?:href|src)="([^"#]*)"`).FindAllStringSubmatch(text, -1) {
@@ -163,8 +166,8 @@ func TestPages(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/": `<a href="./topics/orders">orders</a>`, "/topics/orders": "written now", "/topics/orders/messages": "9007199254740993",
-		"/cluster": "no cluster", "/health": "is ready", "/writers": "BATCH", "/positions": "log-cli position set",
+		"/": `<a href="./topics/orders">orders</a>`, "/topics/orders": "written now", "/topics/parts": "goes when 7 more partitions are begun", "/topics/orders/messages": "9007199254740993",
+		"/cluster": "no cluster", "/health": "is ready", "/writers": "BATCH", "/positions": "POSITION",
 		"/?q=ord": "orders", "/?q=o*s&sort=size": "orders", "/topics/orders/messages?from=0.0&n=1": "9007199254740993",
 	} {
 		if text := s.page(path); !strings.Contains(text, want) {

@@ -63,7 +63,7 @@ func (v *visit) showTopic() error {
 		p.NoPos = whyNot(err)
 	}
 	p.Positions, p.More = positionRows(all), len(all) == protocol.MaxPositions
-	plan, err := v.caller.Retention(v.ctx, v.topic, protocol.Keep{})
+	plan, err := v.caller.Retention(v.ctx, v.topic, protocol.Keep{Partitions: -1, Bytes: -1, Age: -1})
 	if err != nil {
 		p.NoPlan = whyNot(err)
 	}
