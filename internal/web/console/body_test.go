@@ -104,7 +104,7 @@ func TestBudgets(t *testing.T) {
 		}
 	}
 	script := string(read("assets/console.js"))
-	if strings.Contains(script, "look, \"logd-token") || strings.Count(script, "tab, \"logd-token") != 2 {
+	if strings.Contains(script, "look, \"logd-token") || strings.Count(script, "tab, \"logd-token") != 3 {
 		t.Error("the token is kept elsewhere than in sessionStorage")
 	}
 }

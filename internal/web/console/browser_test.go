@@ -300,7 +300,7 @@ func TestToken(t *testing.T) {
 	if testing.Short() && os.Getenv("CI") != "true" {
 		t.Skip("it takes some seconds")
 	}
-	s := start(t, func(c *config.Config) { c.AuthFile = authFile(t, "boss", "admin *", "writer", "write,create *") })
+	s := start(t, func(c *config.Config) { c.AuthFile = authFile(t, "boss", "read,monitor *", "writer", "write,create *") })
 	if resp, text := s.do("POST", "/api/v1/topics/orders/messages", "sealed", "Authorization", "Bearer writer-token", "Content-Type", "text/plain"); resp.StatusCode != 200 {
 		t.Fatal(text)
 	}

@@ -175,7 +175,7 @@ func (v *visit) fail(err error) {
 	}
 	p := problem.From(err)
 	if p.Kind == problem.Unauthorized && v.console.o.Auth {
-		v.console.askWho(v.w, v.Request, http.StatusUnauthorized, "Your identity may not see this page. With another token you may.")
+		v.console.askWho(v.w, v.Request, http.StatusUnauthorized, "Your identity may not see this page. With another token you may.", false)
 		return
 	}
 	status := p.Kind.Status
@@ -191,12 +191,13 @@ func (c *Console) Refuse(w http.ResponseWriter, r *http.Request, status int) {
 	switch status {
 	case http.StatusUnauthorized:
 		words := "Who looks at this server shows who that is."
-		if _, shown := r.Header["Authorization"]; shown {
+		_, shown := r.Header["Authorization"]
+		if shown {
 			words = "No identity has that token."
 		} else if r.URL.Path == "/" {
 			status = http.StatusOK
 		}
-		c.askWho(w, r, status, words)
+		c.askWho(w, r, status, words, shown)
 	case http.StatusForbidden:
 		c.tell(w, r, status, "The page can't be shown under this address",
 			"The server does not know the name in the address, or another site has asked for the page. Behind a reverse proxy, or under a name besides localhost, "+
@@ -210,17 +211,19 @@ func (c *Console) Refuse(w http.ResponseWriter, r *http.Request, status int) {
 type refusal struct {
 	Words string
 	Token bool // it has a form for a token
+	// Unknown: the token that was shown is nobody's.
+	Unknown bool
 }
 
-func (c *Console) askWho(w http.ResponseWriter, r *http.Request, status int, words string) {
+func (c *Console) askWho(w http.ResponseWriter, r *http.Request, status int, words string, unknown bool) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	c.send(w, r, status, "refusal", &frame{Title: "Who are you?", Data: refusal{words, true}}, nil)
+	c.send(w, r, status, "refusal", &frame{Title: "Who are you?", Data: refusal{words, true, unknown}}, nil)
 }
 
 func (c *Console) tell(w http.ResponseWriter, r *http.Request, status int, title, words string) {
-	c.send(w, r, status, "refusal", &frame{Title: title, Data: refusal{words, false}}, nil)
+	c.send(w, r, status, "refusal", &frame{Title: title, Data: refusal{Words: words}}, nil)
 }
 
 // frame is what is around every page.

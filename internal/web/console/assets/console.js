@@ -61,7 +61,7 @@ const go = async (url, push = true) => {
     });
     show(page);
     scrollTo(0, 0);
-    $("#main").focus({ preventScroll: true });
+    if (!$("#main").contains(document.activeElement)) $("#main").focus({ preventScroll: true });
   } catch {
     location.href = url;
   }
@@ -340,6 +340,7 @@ const ready = () => {
   if (isLocal()) local(true);
   const form = $("#token");
   if (form) $("input", form).focus();
+  if (form?.dataset.unknown) stored(tab, "logd-token", null);
   if (paused && $("#pause")) $("#pause").textContent = "go on";
   if ($("#main[data-live]") && !paused) later(renew, liveEvery);
 };
