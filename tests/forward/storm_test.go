@@ -182,23 +182,30 @@ func (s *scene) agrees(topic string, files []*logfile) {
 // sizes returns up to where the agent has seen each file, by path.
 func (s *scene) sizes() map[string]int64 {
 	s.t.Helper()
+	sizes, _ := s.sources()
+	return sizes
+}
+
+// sources returns up to where the agent has seen each file, and up to where it is stored.
+func (s *scene) sources() (sizes, positions map[string]int64) {
+	s.t.Helper()
 	r, err := http.Get("http://" + s.http + "/sources")
 	if err != nil {
 		s.t.Fatalf("%v\n%s", err, s.agent.log())
 	}
 	defer r.Body.Close()
-	all := map[string]int64{}
+	sizes, positions = map[string]int64{}, map[string]int64{}
 	for in := bufio.NewScanner(r.Body); in.Scan(); {
 		var l struct {
-			Source string
-			Size   int64
+			Source         string
+			Size, Position int64
 		}
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
 			s.t.Fatalf("/sources has %q: %v", in.Text(), err)
 		}
-		all[l.Source] = l.Size
+		sizes[l.Source], positions[l.Source] = l.Size, l.Position
 	}
-	return all
+	return sizes, positions
 }
 
 // metric returns the sum of a metric of the agent.
