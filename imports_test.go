@@ -203,6 +203,7 @@ var mayImport = map[string][]string{
 
 	"examples/go/producer": {""},
 	"examples/go/follower": {""},
+	"examples/go/worker":   {"", "progress"},
 }
 
 // mustNotReach says which packages a package must not import, not even by way

@@ -61,6 +61,41 @@ func TestUnixSocket(t *testing.T) {
 	})
 }
 
+// TestPositions has positions set, held, moved and forgotten, and a worker go on where it
+// was, also where the server was killed meanwhile.
+func TestPositions(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		s := serve(t)
+		o := options{"addrs": []string{s.addr}}
+		l.do(t, "positions", o, "t")
+		c, err := logd.NewClient(logd.ClientConfig{Addrs: []string{s.addr}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var want, got string
+		for i := range 20 {
+			id, err := c.AppendMessage(t.Context(), "work", []byte(strconv.Itoa(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want += fmt.Sprintf("%s %d\n", id, i)
+		}
+		for range 3 {
+			got += l.do(t, "work", o, "work", 5)
+			s.kill()
+			s.start()
+		}
+		if got += l.do(t, "work", o, "work", 0); got != want {
+			t.Errorf("the worker has done\n%swant\n%s", got, want)
+		}
+		if at, err := c.Position(t.Context(), "work", "worker"); err != nil || at.LagBytes != 0 || at.State != "ok" {
+			t.Errorf("the worker's position is %+v, %v", at, err)
+		}
+	})
+}
+
 // TestKills kills the server again and again while a client writes and another one
 // follows: each message is stored once and in order, where the writer was told, and is
 // read once and in order.

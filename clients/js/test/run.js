@@ -4,6 +4,7 @@
 //     run.js roundtrip OPTIONS TOPIC    writes and reads in every way, and compares
 //     run.js write OPTIONS TOPIC        writes numbered messages until standard input ends, prints "NUMBER ID"
 //     run.js follow OPTIONS TOPIC       prints "ID BODY" of each message until standard input ends
+//     run.js positions OPTIONS TOPIC    has positions set, held, moved and forgotten
 //     run.js work OPTIONS TOPIC LIMIT   reads so many messages from where its position is, and prints them
 //
 // OPTIONS are those of a Client as JSON, by the names that they have in Python.
@@ -96,6 +97,51 @@ async function work (client, topic, limit) {
   await progress.close()
 }
 
+async function positions (client, topic) {
+  const { Held, Moved, Progress, Reader } = logd
+  const ids = await client.appendBatch(topic, Array.from({ length: 10 }, (_, i) => String(i)))
+  assert.equal(await client.position(topic, 'c'), null)
+  let progress = await Progress.open(client, topic, 'c')
+  for await (const m of new Reader(client, topic, { progress, limit: 4 })) progress.done(m)
+  await progress.close()
+  const { at, state, holder } = await client.position(topic, 'c')
+  assert.deepEqual([at, state, holder], [ids[4], 'ok', null])
+
+  progress = await Progress.open(client, topic, 'c', { every: 60000 })
+  const messages = await all(new Reader(client, topic, { progress }))
+  assert.equal(String(messages[0]), '4')
+  progress.done(messages[1])
+  assert.deepEqual(progress.at, ids[4])
+  progress.done(messages[0])
+  assert.deepEqual(progress.at, ids[6])
+  await client.setPosition(topic, 'c', ids[1]) // an operator
+  for (const call of [() => progress.save(), async () => progress.done(messages[2])]) {
+    await assert.rejects(call, error => error instanceof Moved && error.position.at.equals(ids[1]))
+  }
+  await progress.close()
+  assert.deepEqual((await client.position(topic, 'c')).at, ids[1])
+
+  const first = await Progress.open(client, topic, 'held', { hold: 2000, worker: 'w-1' })
+  assert.equal((await client.position(topic, 'held')).holder, 'w-1')
+  for (const call of [() => Progress.open(client, topic, 'held', { hold: 2000, worker: 'w-2' }), () => client.setPosition(topic, 'held', ids[2])]) {
+    await assert.rejects(call, error => error instanceof Held && error.leftMs > 0 && error.leftMs <= 2000)
+  }
+  await sleep(2500) // it is held on
+  assert.equal((await client.position(topic, 'held')).holder, 'w-1')
+  setTimeout(() => first.close(), 300)
+  const second = await Progress.open(client, topic, 'held', { hold: 2000, worker: 'w-2', standby: true })
+  assert.equal((await client.position(topic, 'held')).holder, 'w-2')
+  await second.close()
+
+  const shares = []
+  for (const i of [0, 1]) shares.push(await logd.firstFree(client, topic, 's', 2, { hold: 2000, worker: `w-${i}` }))
+  assert.deepEqual(shares.map(s => s.number), [0, 1])
+  for (const s of shares) await s.progress.close()
+  assert.equal(logd.share('a', 1000), Number(0xaf63dc4c8601ec8cn % 1000n))
+  await client.forgetPosition(topic, 'held')
+  assert.deepEqual((await all(client.positions(topic))).map(p => p.consumer), ['c', 's.0', 's.1'])
+}
+
 const [mode, options, ...args] = process.argv.slice(2)
 if (mode === 'vectors') process.exit(await play(options))
 
@@ -107,6 +153,6 @@ for (const [name, value] of Object.entries(JSON.parse(options))) {
   given[own] = /^reconnect|Timeout$/.test(own) ? value * 1000 : value
 }
 const client = new logd.Client(given)
-await { roundtrip, write, follow, work }[mode](client, args[0], mode === 'work' ? args[1] : stop.signal)
+await { roundtrip, write, follow, positions, work }[mode](client, args[0], mode === 'work' ? args[1] : stop.signal)
 client.close()
 process.stdin.destroy()

@@ -4,7 +4,8 @@
     run.py roundtrip OPTIONS TOPIC    writes and reads in every way, and compares
     run.py write OPTIONS TOPIC        writes numbered messages until standard input ends, prints "NUMBER ID"
     run.py follow OPTIONS TOPIC       prints "ID BODY" of each message until standard input ends
-    run.py work OPTIONS TOPIC         as follow with a position, from where it was to the end
+    run.py positions OPTIONS TOPIC    has positions set, held, moved and forgotten
+    run.py work OPTIONS TOPIC LIMIT   reads so many messages from where its position is, and prints them
 
 OPTIONS are those of a Client as JSON, and its addresses as "addrs".
 """
@@ -124,6 +125,56 @@ def work(client: logd.Client, topic: str, limit: int) -> None:
             progress.done(message)
 
 
+def positions(client: logd.Client, topic: str) -> None:
+    ids = client.append_batch(topic, [str(i) for i in range(10)])
+    check(client.position(topic, "c"), None)
+    with logd.Progress(client, topic, "c") as progress:
+        for message in logd.Reader(client, topic, progress=progress, limit=4):
+            progress.done(message)
+    there = client.position(topic, "c")
+    check((there.at, there.state, there.holder), (ids[4], "ok", None))
+
+    progress = logd.Progress(client, topic, "c", every=60)
+    messages = list(logd.Reader(client, topic, progress=progress))
+    check(messages[0].body, b"4")
+    progress.done(messages[1])
+    check(progress.at, ids[4])
+    progress.done(messages[0])
+    check(progress.at, ids[6])
+    client.set_position(topic, "c", ids[1])  # an operator
+    for call in (progress.save, lambda: progress.done(messages[2])):
+        try:
+            call()
+            raise AssertionError("what an operator has set was overwritten")
+        except logd.Moved as error:
+            check(error.position.at, ids[1])
+    progress.close()
+    check(client.position(topic, "c").at, ids[1])
+
+    first = logd.Progress(client, topic, "held", hold=2, worker="w-1")
+    check(client.position(topic, "held").holder, "w-1")
+    for call in (lambda: logd.Progress(client, topic, "held", hold=2, worker="w-2"), lambda: client.set_position(topic, "held", ids[2])):
+        try:
+            call()
+            raise AssertionError("two hold the same position")
+        except logd.Held as error:
+            check(0 < error.left_ms <= 2000, True)
+    time.sleep(2.5)  # it is held on
+    check(client.position(topic, "held").holder, "w-1")
+    threading.Timer(0.3, first.close).start()
+    second = logd.Progress(client, topic, "held", hold=2, worker="w-2", standby=True)
+    check(client.position(topic, "held").holder, "w-2")
+    second.close()
+
+    shares = [logd.first_free(client, topic, "s", 2, hold=2, worker=f"w-{i}") for i in range(2)]
+    check([number for number, _ in shares], [0, 1])
+    for _, progress in shares:
+        progress.close()
+    check(logd.share("a", 1000), 0xAF63DC4C8601EC8C % 1000)
+    client.forget_position(topic, "held")
+    check([p.consumer for p in client.positions(topic)], ["c", "s.0", "s.1"])
+
+
 def main() -> int:
     mode, args = sys.argv[1], sys.argv[2:]
     faulthandler.register(signal.SIGQUIT)
@@ -139,6 +190,8 @@ def main() -> int:
     with logd.Client(*options.pop("addrs"), **options) as client:
         if mode == "roundtrip":
             roundtrip(client, args[1])
+        elif mode == "positions":
+            positions(client, args[1])
         elif mode == "work":
             work(client, args[1], int(args[2]))
         else:
