@@ -248,6 +248,15 @@ var clusterPlaces = []seededPlace{
 		`o.End); index > 0 {
 `, `o.End); index > 0 && !(o.Err != nil && bug("out of order is said while what it speaks of is on its way")) {
 `, byOrder},
+	{"internal/cluster/peers.go",
+		`func (n *Node) now() int64 { return min(`, `func (n *Node) now() int64 {
+	if bug("a clock that is set is believed at once") {
+		return n.o.Now().UnixMilli()
+	}
+	return n.believed()
+}
+
+func (n *Node) believed() int64 { return min(`, "^TestClockThatJumps$"},
 	{"internal/cluster/members.go",
 		`	if done {
 		c.groups[0].g.SetMembers(`, `	if done || bug("group 0 changes its members first") {

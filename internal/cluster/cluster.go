@@ -138,7 +138,7 @@ type Node struct {
 	admitted []entry.Member
 	out      atomic.Pointer[[]uint64] // who was removed
 	ticks    atomic.Int64             // as the core counts them
-	ahead    atomic.Int64             // how far the own clock is not believed, in ms
+	latest   atomic.Int64             // the latest time that is believed: see latestTime
 	free     atomic.Int64             // how much room a majority has
 	making   making
 	counts   counts

@@ -300,7 +300,7 @@ func (n *Node) Tick() { n.core.post(n.core.tick) }
 func (c *core) tick() {
 	c.ticks++
 	c.n.ticks.Store(int64(c.ticks))
-	c.n.ahead.Store(c.clockAhead().Milliseconds())
+	c.n.latest.Store(c.latestTime())
 	c.n.free.Store(c.majorityFree())
 	c.lookAtPeers()
 	c.members()

@@ -263,24 +263,25 @@ func (c *core) lookAtPeers() {
 // maxAhead is how far ahead of the others a clock is believed.
 const maxAhead = 10 * time.Second
 
-// clockAhead returns how far the own clock is ahead of what is believed: it may not be far
-// ahead of what most voters say.
-func (c *core) clockAhead() time.Duration {
-	now := c.n.o.Now()
+// latestTime returns the latest time that is believed, in milliseconds since 1970: the own
+// clock may not be far ahead of what most voters say. How long it is since they have said
+// so is counted in ticks, which no clock moves that is set.
+func (c *core) latestTime() int64 {
 	conf, _ := c.groups[0].g.Conf()
-	times := []int64{now.UnixMilli()}
+	times := []int64{c.n.o.Now().UnixMilli()}
 	for _, id := range conf.Voters {
 		if p := c.peers[id]; p != nil && p.heard > 0 && id != c.n.member.ID {
-			times = append(times, p.clock+now.Sub(p.clockAt).Milliseconds())
+			times = append(times, p.clock+int64(c.ticks-p.heard)*c.n.o.Tick.Milliseconds())
 		}
 	}
 	slices.Sort(times)
-	return max(now.Sub(time.UnixMilli(times[(len(times)-1)/2]).Add(maxAhead)), 0)
+	return times[(len(times)-1)/2] + maxAhead.Milliseconds()
 }
 
 // now returns the time that a leader gives to batches, and that retention goes by, in
-// milliseconds since 1970.
-func (n *Node) now() int64 { return n.o.Now().UnixMilli() - n.ahead.Load() }
+// milliseconds since 1970: that of the own clock, but at most the latest that was believed
+// at the last tick. So a clock that is set counts only when others were asked.
+func (n *Node) now() int64 { return min(n.o.Now().UnixMilli(), n.latest.Load()) }
 
 // majorityFree returns how much room there is, at least, on so many voters as are a
 // majority, this one among them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/logd-dev/logd/internal/cluster/catchup"
@@ -65,6 +66,7 @@ func Open(o Options) (*Node, error) {
 	n := &Node{o: o, member: rec.Member, log: o.Logger, stop: make(chan struct{}), closed: make(chan struct{}), lost: make(map[entry.ID][]storage.Range)}
 	n.core = core{actor: newActor(), n: n, peers: make(map[uint64]*peerState)}
 	n.free.Store(-1)
+	n.latest.Store(math.MaxInt64)
 	n.disk = disk{actor: newActor(), n: n, full: make([]bool, rec.Member.Groups), doubted: make([]bool, rec.Member.Groups)}
 	n.round = round{actor: newActor(), n: n}
 	n.keeper = keeper{actor: newActor(), n: n}
