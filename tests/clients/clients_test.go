@@ -120,6 +120,43 @@ func TestKills(t *testing.T) {
 	})
 }
 
+// TestKillsCanFail is TestKills of a server that knows no numbers: the writer must meet a
+// batch of which nobody knows whether it is stored.
+func TestKillsCanFail(t *testing.T) {
+	each(t, func(t *testing.T, l language) {
+		t.Parallel()
+		s := serve(t, "--producers", "0")
+		writer := l.start(t, "write", options{"addrs": []string{s.addr}, "attempts": nil, "reconnect_max": 0.05}, "t")
+		c, err := logd.NewClient(logd.ClientConfig{Addrs: []string{s.addr}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 30 {
+			before, _ := c.Info(t.Context(), "t")
+			await(t, "a message is stored", func() bool {
+				info, err := c.Info(t.Context(), "t")
+				return err == nil && info.Next > before.Next
+			})
+			s.kill()
+			s.start()
+		}
+		writer.stdin.Close()
+		select {
+		case err := <-writer.done:
+			writer.done <- err
+			if err == nil {
+				t.Error("30 kills, and each message was stored once, without numbers")
+			}
+			if !strings.Contains(writer.err.String(), "onnection") {
+				t.Error(writer.err.String())
+			}
+		case <-time.After(patience):
+			t.Fatal("the writer does not end")
+		}
+	})
+}
+
 // compare ends both clients, and compares what the one was told and the other has read
 // with what is stored.
 func compare(t *testing.T, addrs []string, writer, follower *client) {

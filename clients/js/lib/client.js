@@ -49,6 +49,8 @@ export class Client {
   #connections = new Map()
   #dialing = new Map()
   #wakers = new Set() // of pauses
+  #siblings = new Set()
+  #forget = () => {}
 
   constructor (options = {}) {
     for (const name of Object.keys(options)) {
@@ -63,11 +65,20 @@ export class Client {
   }
 
   /** @internal A client of the same configuration with connections of its own. */
-  sibling () { return new Client(this.config) }
+  sibling () {
+    if (this.closed) throw new Closed('the client was closed')
+    const sibling = new Client(this.config)
+    this.#siblings.add(sibling)
+    sibling.#forget = () => this.#siblings.delete(sibling)
+    return sibling
+  }
 
-  /** End all connections, and the calls under way with Closed. */
+  /** End all connections, and the calls under way with Closed, also those of its Writers and
+   * Readers. */
   close () {
     this.closed = true
+    this.#forget()
+    for (const s of this.#siblings) s.close()
     for (const c of this.#connections.values()) c.close()
     for (const wake of this.#wakers) wake()
   }
@@ -453,27 +464,27 @@ export class Client {
       ? tls.connect({ host, port, ...this.#tlsOptions(), servername: net.isIP(name) ? '' : name, checkServerIdentity: (_, cert) => tls.checkServerIdentity(name, cert) })
       : net.connect(path ? { path } : { host, port })
     socket.setNoDelay?.(true)
-    let timer
+    let fail
+    const failed = new Promise((resolve, reject) => { fail = reject })
+    const closed = () => fail(new Error('closed by the server'))
+    const timer = setTimeout(() => fail(new Error(`no connection after ${timeout} ms`)), timeout)
+    socket.on('error', fail).on('close', closed)
+    const connected = new Promise(resolve => socket.once(secure ? 'secureConnect' : 'connect', resolve)).then(() => {
+      if (!token) return
+      if (!secure && !path && !allowPlainToken && !(loopback(host) && loopback(socket.remoteAddress))) {
+        throw new PlainToken(`${addr}: a token is not sent without TLS to another machine`)
+      }
+      return authenticate(socket, token)
+    })
     try {
-      await new Promise((resolve, reject) => {
-        timer = setTimeout(() => reject(new Error(`no connection after ${timeout} ms`)), timeout)
-        socket.once('error', reject)
-        socket.once('close', () => reject(new Error('closed by the server')))
-        socket.once(secure ? 'secureConnect' : 'connect', () => {
-          if (!token) return resolve()
-          if (!secure && !path && !allowPlainToken && !(loopback(host) && loopback(socket.remoteAddress))) {
-            return reject(new PlainToken(`${addr}: a token is not sent without TLS to another machine`))
-          }
-          authenticate(socket, token).then(resolve, reject)
-        })
-      })
+      await Promise.race([connected, failed])
       return socket
     } catch (error) {
       socket.destroy()
       throw error
     } finally {
       clearTimeout(timer)
-      socket.removeAllListeners('error').removeAllListeners('close').on('error', () => {})
+      socket.on('error', () => {}).off('error', fail).off('close', closed)
     }
   }
 

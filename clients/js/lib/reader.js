@@ -22,6 +22,7 @@ export class Reader {
   #page = PAGE
   #born = Date.now()
   #begun = false
+  #ended = false
   #fresh = false
   #gap = null
   #failures = 0
@@ -78,14 +79,12 @@ export class Reader {
   /** Return the next message, null at the end. */
   async read () {
     while (this.#taken === this.#batch.length) {
+      if (this.#ended) return null
       if (this.#client.closed) throw new Closed('the reader was closed')
-      if (this.#left === 0) return null
+      if (this.#left === 0) return this.#end()
       if (!this.#gap) {
         try {
-          if (!await this.#fetch()) {
-            this.close()
-            return null
-          }
+          if (!await this.#fetch()) return this.#end()
         } catch (error) {
           if (error instanceof Gap) this.#gap = error
           else if (this.#client.closed) throw new Closed('the reader was closed')
@@ -103,6 +102,12 @@ export class Reader {
     if (--this.#left === 0) this.#taken = this.#batch.length
     this.#options.progress?.started(message)
     return message
+  }
+
+  #end () {
+    this.#ended = true
+    this.close()
+    return null
   }
 
   /** Get what is next into the batch; nothing may have come. Returns false at the end. */

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from datetime import datetime, timezone
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
@@ -115,10 +116,16 @@ class Client:
         self._routes: Dict[str, str] = {}  # by topic, where that is not home
         self._failed_at: Dict[str, float] = {}
         self._connections: Dict[str, Connection] = {}
+        self._siblings: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
     def _sibling(self) -> "Client":
         """Return a client of the same configuration with connections of its own."""
-        return Client(*self._named, **self._config)  # type: ignore[arg-type]
+        sibling = Client(*self._named, **self._config)  # type: ignore[arg-type]
+        with self._mu:
+            if self._closing.is_set():
+                raise Closed("the client was closed")
+            self._siblings.add(sibling)
+        return sibling
 
     def __enter__(self) -> "Client":
         return self
@@ -127,12 +134,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all connections, and the calls under way with Closed."""
+        """End all connections, and the calls under way with Closed, also those of its Writers
+        and Readers."""
         self._closing.set()
         with self._mu:
-            connections = list(self._connections.values())
+            connections, siblings = list(self._connections.values()), list(self._siblings)
         for connection in connections:
             connection.close()
+        for sibling in siblings:
+            sibling.close()
 
     # Calls.
 

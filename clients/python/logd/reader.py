@@ -78,7 +78,7 @@ class Reader:
             self._start, self._offset, self._delta = None, after.offset, after.delta
         self._after = after is not None  # behind the message at delta
         self._batch: Deque[Message] = deque()
-        self._begun = self._fresh = False
+        self._begun = self._fresh = self._ended = False
         self._gap: Optional[Gap] = None
         self._failures = 0
         self._id = ""  # of the topic, once it is known
@@ -91,6 +91,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_client"):
+            self._client.close()
 
     def close(self) -> None:
         """End the Reader, also one that waits: that raises Closed."""
@@ -122,15 +126,16 @@ class Reader:
     def read(self) -> Union[Message, Gap, None]:
         """Return the next message, None at the end."""
         while not self._batch:
+            if self._ended:
+                return None
             if self._closed.is_set():
                 raise Closed("the reader was closed")
             if self._left == 0:
-                return None
+                return self._end()
             if self._gap is None:
                 try:
                     if not self._fetch():
-                        self._client.close()
-                        return None
+                        return self._end()
                 except Gap as gap:
                     self._gap = gap
                 except Error as error:
@@ -151,6 +156,10 @@ class Reader:
         if self._progress is not None:
             self._progress._started(message)
         return message
+
+    def _end(self) -> None:
+        self._ended = True
+        self._client.close()
 
     def _fetch(self) -> bool:
         """Get what is next into the batch; nothing may have come. Returns False at the end."""
