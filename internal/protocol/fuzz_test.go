@@ -71,6 +71,7 @@ var naiveCommands = map[string]struct {
 	"HELLO": {protocol.Hello, []string{"speaks"}, []string{"codecs", "client"}},
 	"AUTH":  {protocol.Auth, []string{"token"}, nil},
 
+	"CREATE":    {protocol.Create, []string{"topic"}, nil},
 	"POSITION":  {protocol.Position, []string{"topic", "consumer"}, []string{"fresh", "at", "version", "id", "ttl", "hold", "as", "note", "force", "forget"}},
 	"POSITIONS": {protocol.Positions, nil, []string{"topic", "after", "limit"}},
 }
@@ -327,7 +328,7 @@ func FuzzParseRequest(f *testing.F) {
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ t 0 1 fresh=1", "TOPICS fresh=1", "INFO t fresh=1", "INFO t fresh=0", "SEEK t 1 fresh=1", "TOPICS fresh=1 x",
 		"CLUSTER", "GROUPS", "TRANSFER a topic=t", "TRANSFER a group=3", "TRANSFER a", "TRANSFER a topic=t group=3", "DRAIN a off=1", "DRAIN a",
 		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808",
-		"POSITION t c", "POSITION t c fresh=1", "POSITION t c fresh=1 at=0.0", "POSITION t c at=70.11 version=0 id=0a ttl=1 hold=1000 as=w note=n force=1", "POSITION t c hold=0 as=w", "POSITION t c hold=999 as=w", "POSITION t c hold=1000",
+		"CREATE t", "CREATE t t", "CREATE .t", "POSITION t c", "POSITION t c fresh=1", "POSITION t c fresh=1 at=0.0", "POSITION t c at=70.11 version=0 id=0a ttl=1 hold=1000 as=w note=n force=1", "POSITION t c hold=0 as=w", "POSITION t c hold=999 as=w", "POSITION t c hold=1000",
 		"POSITION t c forget=1 version=3 force=1", "POSITION t c forget=1 at=0.0", "POSITION t c at=1", "POSITION t c at=1.", "POSITION t c version=3", "POSITION t c/d", "POSITIONS", "POSITIONS topic=t after=t/c limit=1000", "POSITIONS limit=0", "POSITIONS after=t", "READ  t 0 1 ",
 	} {
 		f.Add([]byte(line))

@@ -24,6 +24,7 @@ var usage = []struct {
 	{Seek, "<topic> <unix-ms> [fresh=1]", "the offset of the first batch stored at that time or later"},
 	{Times, "<topic> <from> <to>", "when the batches between two offsets were stored"},
 	{Trim, "<topic> <offset>", "remove the partitions that end at or before an offset"},
+	{Create, "<topic>", "make a topic, unless it is there"},
 	{Delete, "<topic> id=<hex> [now=1]", "remove a topic; INFO has its id"},
 	{Retention, "<topic> [partitions=<n>] [bytes=<n>] [age=<ms>]", "which partitions will be removed, and when"},
 	{Hooks, "", "the partitions that wait for their delete hook"},

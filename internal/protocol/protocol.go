@@ -69,6 +69,7 @@ const (
 	Auth
 	Position
 	Positions
+	Create
 	numCommands
 )
 
@@ -82,7 +83,7 @@ var commandNames = [numCommands]string{
 	Hooks: "HOOKS", Hook: "HOOK", Retention: "RETENTION", Delete: "DELETE", Trim: "TRIM",
 	Times: "TIMES", Help: "HELP",
 	Cluster: "CLUSTER", Groups: "GROUPS", Transfer: "TRANSFER", Drain: "DRAIN",
-	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO", Auth: "AUTH", Position: "POSITION", Positions: "POSITIONS",
+	Leave: "LEAVE", Replace: "REPLACE", Set: "SETTING", Hello: "HELLO", Auth: "AUTH", Position: "POSITION", Positions: "POSITIONS", Create: "CREATE",
 }
 
 // String returns the command as it stands on the wire.
@@ -234,6 +235,8 @@ func commandOf(name []byte) Command {
 		return Position
 	case "POSITIONS":
 		return Positions
+	case "CREATE":
+		return Create
 	}
 	return Unknown
 }
@@ -252,6 +255,8 @@ func parseArguments(w words, req *Request) bool {
 		return parseNumbers(&w, req, &req.Offset) && !w.more
 	case Info:
 		return parseNumbers(&w, req) && parseFresh(w, req)
+	case Create:
+		return parseNumbers(&w, req) && !w.more
 	case Topics:
 		return parseFresh(w, req)
 	case Transfer, Drain, Leave, Replace, Set:

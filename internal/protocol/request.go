@@ -38,6 +38,8 @@ func AppendRequest(dst []byte, req *Request) []byte {
 	case Info:
 		dst = appendTopic(dst, req)
 		dst = appendFresh(dst, req)
+	case Create:
+		dst = appendTopic(dst, req)
 	case Topics:
 		dst = appendFresh(append(dst, req.Command.String()...), req)
 	case Transfer, Drain, Leave, Replace, Set:

@@ -14,6 +14,7 @@ import (
 type access struct {
 	*doors
 	held held
+	only topic.Log // if not nil, the one log that there is for the caller
 	who
 }
 
@@ -59,6 +60,8 @@ func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) 
 		f.cluster = a.cluster
 	case protocol.Batch, protocol.Read, protocol.Tail, protocol.Seek, protocol.Times, protocol.Trim, protocol.Retention:
 		f.log, err = a.log(ctx, name, cmd == protocol.Batch)
+	case protocol.Create:
+		f.log, err = a.log(ctx, name, true)
 	case protocol.Info:
 		if f.log, err = a.log(ctx, name, false); err != nil {
 			if broken, ok := a.store.BrokenInfo(string(name)); ok {
@@ -95,6 +98,9 @@ func (a *access) log(ctx context.Context, name []byte, create bool) (log topic.L
 		log, err = a.store.Create(ctx, name)
 	default:
 		log, err = a.existing(ctx, name)
+	}
+	if err == nil && a.only != nil && log != a.only {
+		err = topic.ErrDeleted // the one that it was
 	}
 	if err != nil {
 		return nil, err

@@ -245,7 +245,7 @@ func (c *caller) commitEach(to Responder, r *reply) error {
 			err = o.Err
 		}
 		if err != nil {
-			c.refuse(to, r.command, c.answerTo(err, "commit to topic", r.topic))
+			c.refuse(to, r.command, r.topic, c.answerTo(err, "commit to topic", r.topic))
 			c.advance(r, 1)
 			continue
 		}
@@ -280,7 +280,7 @@ func (c *caller) advance(r *reply, n int) (messages int64) {
 // refuseRest gives the answer to the batches of r that have none.
 func (c *caller) refuseRest(to Responder, r *reply) {
 	for ; r.from < r.to; r.from++ {
-		c.refuse(to, r.command, r.err)
+		c.refuse(to, r.command, r.topic, r.err)
 	}
 }
 
@@ -293,7 +293,7 @@ func (c *caller) commit(to Responder) (err error) {
 	for i := range c.replies {
 		r := &c.replies[i]
 		if r.from == r.to {
-			c.refuse(to, r.command, r.err)
+			c.refuse(to, r.command, r.topic, r.err)
 			continue
 		}
 		if c.answer(to, r); r.doubt != nil {
@@ -312,8 +312,9 @@ func (c *caller) fail(cmd protocol.Command, err *protocol.Error) {
 	c.replies = append(c.replies, reply{command: cmd, err: err})
 }
 
-// refuse gives an error answer.
-func (c *caller) refuse(to Responder, cmd protocol.Command, err *protocol.Error) {
+// refuse gives an error answer to a request about a topic, if it is about one.
+func (c *caller) refuse(to Responder, cmd protocol.Command, topic []byte, err *protocol.Error) {
 	c.srv.counters.failed(cmd, err)
+	c.remember(cmd, topic, err)
 	to.Error(err)
 }

@@ -271,7 +271,7 @@ func (c *caller) authenticate(req *protocol.Request, to Responder) outcome {
 		return c.refuseRequest(req, protocol.ErrInvalidRequest, to)
 	}
 	if c.bare {
-		c.refuse(to, protocol.Auth, protocol.ErrTLSRequired)
+		c.refuse(to, protocol.Auth, nil, protocol.ErrTLSRequired)
 		return answered
 	}
 	shown, ok := a.Token(req.Token)

@@ -87,6 +87,9 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	if perr == nil && (req.Command == protocol.Read || req.Command == protocol.Tail) && (req.Messages < 1 || req.Messages > c.srv.settings.Load().MaxMessages) {
 		perr = protocol.ErrInvalidRequest
 	}
+	if perr == nil && req.Command == protocol.Create && batch.Own(req.Topic) {
+		perr = protocol.ErrInvalidRequest // only the server itself makes these
+	}
 	if perr != nil {
 		return c.refuseRequest(req, perr, to)
 	}
@@ -133,6 +136,8 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 		err = c.trim(f.log, req, to)
 	case protocol.Retention:
 		retention(f.log, req, to)
+	case protocol.Create:
+		to.OK()
 	case protocol.Config:
 		to.Body(c.srv.configBody())
 	case protocol.Stats:
@@ -176,7 +181,7 @@ func (c *caller) refuseRequest(req *protocol.Request, err error, to Responder) o
 	if perr == protocol.ErrUnauthorized {
 		c.denied(req)
 	}
-	c.refuse(to, req.Command, perr)
+	c.refuse(to, req.Command, req.Topic, perr)
 	if perr.Closes {
 		return closes
 	}

@@ -232,7 +232,7 @@ func (x *exchange) parse(b []byte) *protocol.Error {
 func (x *exchange) batch(to Responder) error {
 	x.srv.counters.requests[protocol.Batch].Add(1)
 	if err, _ := x.refusal(x.srv.settings.Load(), &x.req, x.perr); err != nil {
-		x.refuse(to, protocol.Batch, err)
+		x.refuse(to, protocol.Batch, x.req.Topic, err)
 		return nil
 	}
 	x.add(&x.req, x.wire, x.head, x.canonical)
@@ -325,6 +325,7 @@ func (s *Server) Refusal(remote string, shown Shown, line []byte) *protocol.Erro
 	if err != nil {
 		s.counters.requests[req.Command].Add(1)
 		s.counters.failed(req.Command, err)
+		c.remember(req.Command, req.Topic, err)
 	}
 	return err
 }

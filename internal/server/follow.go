@@ -46,7 +46,7 @@ func (s *Server) Follow(remote string, shown Shown, codecs batch.Codecs, name []
 		s.counters.failed(protocol.Read, perr)
 		return nil, perr
 	}
-	f.log = found.log
+	f.log, x.only = found.log, found.log
 	return f, nil
 }
 
@@ -76,16 +76,6 @@ func (f *Follower) Do(ctx context.Context, request []byte, to Responder) (err er
 	if perr := x.receiveWhole(ctx, request); perr != nil {
 		to.Error(perr)
 		return nil
-	}
-	if x.recalled() && len(x.req.Topic) > 0 {
-		found, err := x.lookup(x.ctx, protocol.Read, x.req.Topic)
-		if err == nil && found.log != f.log {
-			err = topic.ErrDeleted
-		}
-		if err != nil {
-			x.refuseRequest(&x.req, err, to)
-			return nil
-		}
 	}
 	for o := x.dispatch(&x.req, x.perr, to); o == waits; {
 		o = x.wait(ctx, to)

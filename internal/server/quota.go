@@ -362,7 +362,7 @@ func (c *caller) refusedConnection() {
 // many.
 func (c *caller) refuseConnection(cmd protocol.Command, to Responder) outcome {
 	c.refusedConnection()
-	c.refuse(to, cmd, protocol.ErrBusy)
+	c.refuse(to, cmd, nil, protocol.ErrBusy)
 	return closes
 }
 

@@ -54,7 +54,7 @@ func (c *conn) secure() error {
 		c.bare = !ok || !tcp.IP.IsLoopback()
 		if !c.tls.Plain {
 			c.srv.counters.requests[protocol.Unknown].Add(1)
-			c.refuse(c, protocol.Unknown, protocol.ErrTLSRequired)
+			c.refuse(c, protocol.Unknown, nil, protocol.ErrTLSRequired)
 			if err := c.flush(false); err != nil {
 				return err
 			}

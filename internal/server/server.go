@@ -127,6 +127,7 @@ type Server struct {
 	refusals chan struct{} // a slot for each connection that is being refused
 	settings atomic.Pointer[settings]
 
+	refused   refusals
 	strangers strangers
 	topics    topicShares
 

@@ -115,7 +115,7 @@ func (s *session) next() action {
 		return s.after(s.resume(s))
 	case delayed:
 		s.phase = taking
-		s.refuse(s, protocol.Auth, protocol.ErrUnauthorized)
+		s.refuse(s, protocol.Auth, nil, protocol.ErrUnauthorized)
 		if s.delay.last {
 			s.phase = ending
 		}
@@ -146,7 +146,7 @@ func (s *session) next() action {
 		s.take(len(line) + end)
 		s.taken, s.claim = true, claim{}
 		s.srv.counters.requests[s.req.Command].Add(1)
-		s.refuse(s, s.req.Command, err)
+		s.refuse(s, s.req.Command, nil, err)
 		if !stays {
 			s.phase = ending
 		}

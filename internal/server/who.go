@@ -92,7 +92,7 @@ func (a *access) may(cmd protocol.Command, name []byte) bool {
 		return a.has(name, read)
 	case protocol.Info, protocol.Retention:
 		return a.has(name, read, admin)
-	case protocol.Batch:
+	case protocol.Batch, protocol.Create:
 		return a.has(name, write)
 	case protocol.Hook, protocol.Delete, protocol.Trim:
 		return a.has(name, admin)
@@ -113,7 +113,7 @@ func verbOf(cmd protocol.Command) verb {
 	switch cmd {
 	case protocol.Read, protocol.Tail, protocol.Seek, protocol.Times, protocol.Info, protocol.Retention:
 		return read
-	case protocol.Batch:
+	case protocol.Batch, protocol.Create:
 		return write
 	case protocol.Position:
 		return position
