@@ -24,6 +24,11 @@ const (
 // authorize returns the request with what it shows of who makes it, if that one may
 // have the page. Else it answers by what the header says alone, and returns nil.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request {
+	return s.identify(w, r, verbOf(r.URL.Path))
+}
+
+// identify is authorize for what takes a verb.
+func (s *Server) identify(w http.ResponseWriter, r *http.Request, verb string) *http.Request {
 	a, remote := s.o.Auth, server.Address(r.RemoteAddr)
 	var shown server.Shown
 	if header, ok := r.Header["Authorization"]; ok {
@@ -42,19 +47,19 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) *http.Request
 	}
 	id := a.Identify(shown)
 	if id == nil {
-		a.Denied(nil, verbOf(r.URL.Path), remote, "HTTP")
+		a.Denied(nil, verb, remote, "HTTP")
 		s.refuse(w, r, http.StatusUnauthorized, protocol.ErrUnauthorized)
 		return nil
 	}
 	allowed := true
-	switch verbOf(r.URL.Path) {
+	switch verb {
 	case "monitor":
 		allowed = server.Monitors(id)
 	case "admin":
 		allowed = server.Administers(id)
 	}
 	if !allowed {
-		a.Denied(id, verbOf(r.URL.Path), remote, "HTTP "+pageOf(r.URL.Path))
+		a.Denied(id, verb, remote, "HTTP "+pageOf(r.URL.Path))
 		s.refuse(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 		return nil
 	}

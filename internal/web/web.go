@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"expvar"
 	"fmt"
 	"io"
@@ -23,9 +24,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/web/api"
+	"github.com/logd-dev/logd/internal/web/ask"
 	"github.com/logd-dev/logd/internal/web/console"
 	"github.com/logd-dev/logd/internal/web/problem"
 )
@@ -311,6 +314,10 @@ type Check = api.Check
 // looked at.
 func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	err := s.o.Ready()
+	if r.URL.Query().Has("leads") {
+		s.serveLeads(w, r, err)
+		return
+	}
 	var text strings.Builder
 	verbose := r.URL.Query().Has("verbose") && s.o.Checks != nil
 	if verbose && s.o.Auth != nil {
@@ -336,6 +343,42 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, text.String()+"ready\n")
 	default:
 		io.WriteString(w, "ok\n")
+	}
+}
+
+// serveLeads tells whether this server leads a topic, or all of them, and takes requests:
+// for balancers that are to pass writes to it.
+func (s *Server) serveLeads(w http.ResponseWriter, r *http.Request, notReady error) {
+	if s.o.Auth != nil {
+		if r = s.identify(w, r, "any"); r == nil {
+			return
+		}
+	}
+	what := r.URL.Query().Get("leads")
+	c := ask.New(s.o.Protocol(), r)
+	leads, err := false, notReady
+	switch {
+	case err != nil:
+	case what == "all":
+		leads, err = c.LeadsAll(r.Context())
+	case batch.ValidTopic(what):
+		leads, err = c.Leads(r.Context(), what)
+	default:
+		http.Error(w, "leads= is the name of a topic, or all", http.StatusBadRequest)
+		return
+	}
+	perr, _ := errors.AsType[*protocol.Error](err)
+	switch {
+	case err == nil && leads:
+		io.WriteString(w, "ok\n")
+	case err == nil:
+		http.Error(w, "another member leads", http.StatusServiceUnavailable)
+	case perr == protocol.ErrUnauthorized:
+		s.refuse(w, r, http.StatusUnauthorized, perr)
+	case perr == protocol.ErrNotFound:
+		http.Error(w, "there is no such topic", http.StatusNotFound)
+	default:
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
 	}
 }
 
@@ -394,7 +437,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.refuse(w, r, http.StatusForbidden, protocol.ErrUnauthorized)
 			return
 		}
-		if s.o.Auth != nil {
+		if s.o.Auth != nil && r.URL.Path != api.Prefix+"/openapi.json" {
 			if r = s.authorize(w, r); r == nil {
 				return
 			}

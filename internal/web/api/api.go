@@ -9,6 +9,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -64,9 +65,10 @@ type API struct {
 	log *slog.Logger
 	mux *http.ServeMux
 
-	memory *memory
-	tails  *tails // has a quarter of the memory
-	health health
+	memory  *memory
+	packers packers
+	tails   *tails // has a quarter of the memory
+	health  health
 }
 
 // New returns an API.
@@ -80,7 +82,7 @@ func New(o Options) *API {
 	if o.Memory <= 0 {
 		o.Memory = defaultMemory
 	}
-	a := &API{o: o, log: o.Logger, mux: http.NewServeMux(), memory: newMemory(o.Memory - o.Memory/4), tails: newTails(o.Memory / 4)}
+	a := &API{o: o, log: o.Logger, mux: http.NewServeMux(), packers: newPackers(), memory: newMemory(o.Memory - o.Memory/4), tails: newTails(o.Memory / 4)}
 	for _, r := range a.routes() {
 		a.mux.Handle(Prefix+r.path, &r)
 	}
@@ -273,8 +275,25 @@ func (r *request) json(status int, v any) error {
 	if err != nil {
 		return err
 	}
-	r.send(status, "application/json", append(text, '\n'))
+	r.sendJSON(status, append(text, '\n'))
 	return nil
+}
+
+// sendJSON answers with JSON, compressed if that is worth it.
+func (r *request) sendJSON(status int, text []byte) {
+	h := r.w.Header()
+	h.Set("Vary", "Accept-Encoding")
+	if len(text) >= leastPacked {
+		var packed bytes.Buffer
+		if z := r.api.packers.take(r.Request, &packed); z != nil {
+			z.Write(text) // to memory
+			z.Close()
+			r.api.packers.give(z)
+			h.Set("Content-Encoding", "gzip")
+			text = packed.Bytes()
+		}
+	}
+	r.send(status, "application/json", text)
 }
 
 // send answers with bytes.

@@ -138,6 +138,7 @@ func (s *site) check(a *answer) {
 			s.t.Errorf("%s has %s", a.Request.URL, name)
 		}
 	}
+	fits(s.t, a)
 	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
 	switch kind {
 	case "application/json", "application/x-ndjson", "application/logd", "text/plain", "text/event-stream", "application/octet-stream":

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -202,7 +203,7 @@ func parseObject(text []byte, n int64) ([]byte, error) {
 				}
 			}
 		default:
-			if !contains(readKeys, m.key) {
+			if !slices.Contains(readKeys, m.key) {
 				return nil, wrong("has a key %q; it may have body or body_base64, and of what was read %s.", clip(m.key), strings.Join(readKeys, ", "))
 			}
 		}
@@ -211,15 +212,6 @@ func parseObject(text []byte, n int64) ([]byte, error) {
 		return nil, wrong("has no body; to store the lines themselves send text/plain.")
 	}
 	return body, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
 }
 
 // jsonText returns the text of a JSON string. It is not one if package json has to put

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -357,7 +358,7 @@ func (rd *reading) page() error {
 	}
 	r.w.Header().Set("Logd-From", begin.String())
 	out = append(append(head[:len(head)-1:len(head)-1], out...), "]}\n"...)
-	r.send(200, "application/json", out)
+	r.sendJSON(200, out)
 	return nil
 }
 
@@ -389,10 +390,19 @@ func (rd *reading) stream() error {
 		kind, gap = "text/plain; charset=utf-8", nil
 	}
 	out := make([]byte, 0, outSize)
+	to := io.Writer(counted{r})
+	var z *gzip.Writer
+	if rd.shape == ndjson && rd.wait == 0 && r.Method != http.MethodHead {
+		h.Set("Vary", "Accept-Encoding")
+		if z = r.api.packers.take(r.Request, to); z != nil {
+			defer r.api.packers.give(z)
+			h.Set("Content-Encoding", "gzip")
+			to = z
+		}
+	}
 	flush := func() error {
 		r.start(200)
-		n, err := r.w.Write(out)
-		r.caller.Sent(n)
+		_, err := to.Write(out)
 		out = out[:0]
 		return err
 	}
@@ -441,6 +451,9 @@ func (rd *reading) stream() error {
 				out = append(append(append(out, `{"problem":`...), problem.From(err).JSON()...), "}\n"...)
 			}
 			flush()
+			if z != nil {
+				z.Flush()
+			}
 			http.NewResponseController(r.w).Flush()
 		}
 		return err
@@ -448,9 +461,25 @@ func (rd *reading) stream() error {
 	if err := flush(); err != nil {
 		return err
 	}
+	if z != nil {
+		if err := z.Close(); err != nil {
+			return err
+		}
+	}
 	h.Set("Logd-Next", next.String())
 	h.Set("Logd-End", why)
 	return nil
+}
+
+// counted is the body of an answer, whose bytes are counted, and each write of which has
+// its time.
+type counted struct{ r *request }
+
+func (c counted) Write(p []byte) (int, error) {
+	c.r.extend()
+	n, err := c.r.w.Write(p)
+	c.r.caller.Sent(n)
+	return n, err
 }
 
 // start sends the headers, and gives the next write its time.

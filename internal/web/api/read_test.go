@@ -436,3 +436,37 @@ func TestReadRights(t *testing.T) {
 		}
 	}
 }
+
+// TestReadSlow: a reader that takes nothing is cut, whatever there is for it; one that
+// takes something now and then is not.
+func TestReadSlow(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.Timeout = 500 * time.Millisecond })
+	body := strings.Repeat(strings.Repeat("x", 999)+"\n", 20_000)
+	if a := s.do("POST", "/topics/orders/messages", body); a.StatusCode != 200 {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	for _, format := range []string{"text", "raw", "sse&from=start"} {
+		resp, cancel := s.open("/topics/orders/messages?format="+format, "Accept", "*/*")
+		time.Sleep(1500 * time.Millisecond)
+		n, err := io.Copy(io.Discard, resp.Body)
+		if err == nil || n >= int64(len(body)) {
+			t.Errorf("%s: %d bytes, %v", format, n, err)
+		}
+		resp.Body.Close()
+		cancel()
+	}
+	resp, cancel := s.open("/topics/orders/messages?format=text", "Accept", "*/*")
+	defer cancel()
+	var n int64
+	for {
+		k, err := io.CopyN(io.Discard, resp.Body, 2<<20)
+		if n += k; err != nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	resp.Body.Close()
+	if n != int64(len(body)) {
+		t.Errorf("one that takes its time got %d bytes of %d", n, len(body))
+	}
+}

@@ -2,9 +2,11 @@ package ask
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
 )
 
 // body makes a request whose answer is text and returns that, parsed.
@@ -42,6 +44,27 @@ func (c *Caller) Cluster(ctx context.Context) (protocol.ClusterInfo, error) {
 	return body(ctx, c, &protocol.Request{Command: protocol.Cluster}, protocol.ParseCluster)
 }
 
+// Leads reports whether this server is the one to write to a topic by.
+func (c *Caller) Leads(ctx context.Context, topic string) (bool, error) {
+	in, err := c.Info(ctx, topic, false)
+	return in.Role == protocol.Single || in.Role == protocol.Leads, err
+}
+
+// LeadsAll reports whether it is that of all topics.
+func (c *Caller) LeadsAll(ctx context.Context) (bool, error) {
+	conf, err := c.Config(ctx)
+	if err != nil || conf.Node == "" {
+		return true, err
+	}
+	cluster, err := c.Cluster(ctx)
+	for _, m := range cluster.Members {
+		if m.Name == conf.Node {
+			return m.Leads == cluster.Groups, err
+		}
+	}
+	return false, err
+}
+
 // Groups returns the groups of the cluster as this member sees them.
 func (c *Caller) Groups(ctx context.Context) ([]protocol.GroupInfo, error) {
 	return body(ctx, c, &protocol.Request{Command: protocol.Groups}, protocol.ParseGroups)
@@ -55,6 +78,25 @@ func (c *Caller) Retention(ctx context.Context, topic string, keep protocol.Keep
 // Hooks returns the partitions that wait for their delete hooks.
 func (c *Caller) Hooks(ctx context.Context) ([]protocol.PendingHook, error) {
 	return body(ctx, c, &protocol.Request{Command: protocol.Hooks}, protocol.ParseHooks)
+}
+
+// Errors returns the error answers that there were: how many, and the newest of them, the
+// newest first, with topics that the caller may see. It is for who may monitor the server.
+func (c *Caller) Errors(ctx context.Context) ([]server.ErrorCount, []server.Refused, error) {
+	if err := c.Refusal(&protocol.Request{Command: protocol.Stats}); err != nil {
+		return nil, nil, err
+	}
+	topics, err := c.Topics(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	list := c.server.Refusals()
+	for i := range list {
+		if _, is := slices.BinarySearch(topics, list[i].Topic); !is {
+			list[i].Topic = ""
+		}
+	}
+	return c.server.ErrorCounts(), list, nil
 }
 
 // Seek returns the offset of the first batch that was stored at t or later, or where the

@@ -46,6 +46,9 @@ var (
 	OutOfOrder       = of(protocol.ErrOutOfOrder, "The number is not the next one of its producer")
 	SequenceConflict = of(protocol.ErrSequenceConflict, "The number is that of other messages")
 	Internal         = of(protocol.ErrInternal, "The server has failed")
+	Version          = of(protocol.ErrVersionConflict, "It is another version by now")
+	Held             = of(protocol.ErrHeld, "Another one holds it")
+	MaxPositions     = of(protocol.ErrMaxPositions, "There are as many positions as there may be")
 
 	NotAPlace    = &Kind{"not-a-place", 400, "No message begins there", protocol.ErrInvalidRequest.Reason}
 	Refused      = &Kind{"refused", 403, "A page of another site may have sent it", protocol.ErrUnauthorized.Reason}
@@ -55,7 +58,6 @@ var (
 	Gone         = &Kind{"gone", 410, "It was removed by retention", protocol.ErrNotFound.Reason}
 	Damaged      = &Kind{"damaged", 410, "It is damaged and was set aside", protocol.ErrNotFound.Reason}
 	Precondition = &Kind{"precondition", 428, "The request has to say what it expects", ""}
-	Version      = &Kind{"version-conflict", 412, "It is another version by now", ""}
 	Durability   = &Kind{"durability", 412, "Messages are not stored as durably here", ""}
 	ContentTypes = &Kind{"content-type", 415, "The body is of another type than is taken", protocol.ErrInvalidRequest.Reason}
 	Unknown      = &Kind{"unknown", 504, "The messages may be stored or not", ""}
@@ -115,6 +117,7 @@ var details = map[*Kind]string{
 	UnsupportedCodec: "A batch is compressed in a codec that the request has not offered: see Logd-Codecs.",
 	NotLeader:        "Ask the leader.",
 	Busy:             "Ask again later.",
+	MaxPositions:     "The setting positions says how many there may be.",
 	ShuttingDown:     "Ask another member, or again later.",
 	ReadOnly:         "The disk is full or has failed: the topic's state says which. Reads go on.",
 	Internal:         "The server's log says more.",
@@ -154,6 +157,17 @@ func From(err error) *Problem {
 		expected, _ := protocol.ParseOutOfOrder(perr.Reason)
 		p.Detail = "The next number of the producer is " + strconv.FormatInt(expected, 10) + "."
 		p.With("expected", expected)
+	case k == Version:
+		version, _ := protocol.ParseVersionConflict(perr.Reason)
+		p.Detail = "Its version is " + strconv.FormatInt(version, 10) + " by now."
+		if version == 0 {
+			p.Detail = "There is none by now."
+		}
+		p.With("version", version)
+	case k == Held:
+		left, _ := protocol.ParseHeld(perr.Reason)
+		p.Detail = "Another one holds it for another " + left.String() + "."
+		p.With("left_ms", left.Milliseconds())
 	case perr == protocol.ErrNotLeader:
 		// Nobody is known to lead: there will be somebody.
 		p.Kind, p.Detail = noLeader, "No member is known to lead right now. Ask again."
