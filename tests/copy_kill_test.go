@@ -125,6 +125,12 @@ func (m *mirror) differs(n int) error {
 	for i := range n {
 		fmt.Fprintf(&want, "line %d of those that are copied\n", i+1)
 	}
+	return m.compare(want.String())
+}
+
+// compare returns how the target differs from what it is to have.
+func (m *mirror) compare(want string) error {
+	m.t.Helper()
 	read := cli(m.t, m.to.addr, "read", "t")
 	got, err := read.StdoutPipe()
 	if err == nil {
@@ -133,7 +139,7 @@ func (m *mirror) differs(n int) error {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	differs := sameStream(got, strings.NewReader(want.String()))
+	differs := sameStream(got, strings.NewReader(want))
 	io.Copy(io.Discard, got)
 	if err := read.Wait(); err != nil {
 		m.t.Fatal(err)
@@ -216,4 +222,47 @@ func TestCopyControl(t *testing.T) {
 		m = newMirror(t) // since lines begin at 1
 	}
 	t.Error("no line was stored twice, or it was not seen")
+}
+
+// TestImportOutlivesKills kills an import and its server again and again: a further run
+// stores what is not there yet, without any state.
+func TestImportOutlivesKills(t *testing.T) {
+	m, r := newMirror(t), random(t)
+	stop := m.write()
+	time.Sleep(time.Second)
+	n := stop()
+	file := filepath.Join(t.TempDir(), "export")
+	if out, err := cli(t, m.from.addr, "export", "t", "-O", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	killed := 0
+	for i := range 3 * int(setting(t, "LOGD_SOAK_KILLS", 4)) {
+		m.copy = cli(t, m.to.addr, "import", file)
+		if err := m.copy.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(20+r.IntN(60)) * time.Millisecond)
+		if i%3 == 2 {
+			m.killTo()
+		}
+		m.copy.Process.Kill()
+		if m.copy.Wait(); m.copy.ProcessState.ExitCode() < 0 { // else it had ended
+			killed++
+		}
+		m.copy = nil
+	}
+	if killed == 0 {
+		t.Error("no import was killed before it had ended")
+	}
+	if out, err := cli(t, m.to.addr, "import", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var want strings.Builder
+	for i := range n {
+		fmt.Fprintf(&want, "line %d of those that are copied\n", i+1)
+	}
+	if err := m.compare(want.String()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d lines, %d kills", n, killed)
 }

@@ -39,7 +39,11 @@ func (o *outage) wait(ctx context.Context, err error) error {
 		return err
 	case o.since.IsZero():
 		o.since, o.pause = time.Now(), minPause
-		o.app.Note("%s; trying on", cli.Plain(err))
+		why := cli.Plain(err)
+		if op, ok := errors.AsType[*logd.OpError](err); ok && op.Addr != "" {
+			why = fmt.Sprintf("%s: %v", op.Addr, op.Err) // what was on its way is sent again
+		}
+		o.app.Note("%s; trying on", why)
 	case o.retry > 0 && time.Since(o.since) >= o.retry:
 		return fmt.Errorf("the server was away for %v: %w", o.retry, err)
 	}

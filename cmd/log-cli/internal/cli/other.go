@@ -84,5 +84,5 @@ func (o *Other) With(ctx context.Context, first *logd.Client, f func(*logd.Clien
 // explained is the error of dialing the second server, in its words.
 func (a *App) explained(err error) error {
 	err = a.explain(err)
-	return exit.With(ExitCode(err), fmt.Errorf("--to-host: %w", err))
+	return exit.With(ExitCode(err), errors.New("--to-host: "+Plain(err)))
 }
