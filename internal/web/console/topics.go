@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/url"
 	"path"
 	"slices"
@@ -107,19 +108,20 @@ func (v *visit) topics() error {
 	lags := v.lags()
 	rows := make([]topicRow, 0, len(names))
 	for _, name := range names {
-		row := topicRow{Name: name}
+		rows = append(rows, topicRow{Name: name})
+		row := &rows[len(rows)-1]
 		if row.Info, err = v.caller.Info(v.ctx, name, false); err == nil {
 			row.look(v, lags)
 		} else if errors.Is(err, protocol.ErrNotFound) {
-			continue // it is gone by now
+			rows = rows[:len(rows)-1] // it is gone by now
+			continue
 		} else if v.ctx.Err() != nil {
 			return err
 		} else {
 			row.Err = problem.From(err).Kind.Title
 			row.Trouble = "not known: " + row.Err
 		}
-		p.add(&row)
-		rows = append(rows, row)
+		p.add(row)
 	}
 	v.console.rates.forget(v.now)
 	p.sort(rows)
@@ -142,11 +144,41 @@ func (v *visit) topics() error {
 func (p *topicsPage) All64() int64 { return int64(p.All) }
 
 // RateText returns a rate for the page.
-func (p *topicsPage) RateText(rate float64) string {
+func (p *topicsPage) RateText(rate float64) string { return rateText(rate) }
+
+func rateText(rate float64) string {
 	if rate > 0 && rate < 10 {
 		return strconv.FormatFloat(rate, 'g', 2, 64)
 	}
 	return ask.Count(int64(rate + 0.5))
+}
+
+// HTML returns the row as it stands on the page. There are a thousand of them, and for each
+// value of theirs a template takes longer than all that is done here.
+func (row *topicRow) HTML(root string, now visitTime) template.HTML {
+	name := appendBody(nil, []byte(row.Name))
+	var b strings.Builder
+	b.Grow(512)
+	b.WriteString(`<tr><th scope="row"><a href="` + root + `/topics/` + url.PathEscape(row.Name) + `">` + string(name) + `</a></th>`)
+	cell := func(known bool, text string) {
+		if !known || row.Err != "" {
+			text = "–"
+		}
+		b.WriteString(`<td class="n">` + text)
+	}
+	in := &row.Info
+	cell(true, ask.Size(in.Bytes))
+	cell(true, ask.Count(in.Messages))
+	cell(row.Rated, rateText(row.Rate))
+	cell(true, string(now.Age(in.OldestTime)))
+	cell(true, string(now.Age(in.NewestTime)))
+	cell(row.HasLag, ask.Size(row.Lag))
+	if row.Trouble == "" {
+		b.WriteString("<td>ok\n")
+	} else {
+		b.WriteString(`<td><b class="bad">` + string(appendBody(nil, []byte(row.Trouble))) + "</b>\n")
+	}
+	return template.HTML(b.String())
 }
 
 // filter returns the names that a pattern matches, if there is a wildcard in it, or that it
