@@ -11,14 +11,13 @@ import (
 // Plan is what retention has in mind for the partitions of a topic, in order.
 type Plan []protocol.PlannedPartition
 
-// Pace returns how long it has taken to fill a partition, on the average of those that are
-// full, or 0 if that can't be told.
-func (p Plan) Pace() time.Duration {
-	full := len(p) - 1 // the last one is written
-	if full < 2 || p[0].Newest.IsZero() || p[full-1].Newest.IsZero() {
+// Pace returns how long it takes to fill a partition, as it did since the oldest one was
+// full up to now, or 0 if that can't be told.
+func (p Plan) Pace(now time.Time) time.Duration {
+	if len(p) < 2 || p[0].Newest.IsZero() {
 		return 0
 	}
-	return max(p[full-1].Newest.Sub(p[0].Newest)/time.Duration(full-1), 0)
+	return max(now.Sub(p[0].Newest)/time.Duration(len(p)-1), 0)
 }
 
 // Words says what happens to the i-th partition, and about when.
@@ -38,7 +37,7 @@ func (p Plan) Words(i int, now time.Time) string {
 		if n == 1 {
 			way = "when 1 more partition is begun"
 		}
-		if pace := p.Pace(); pace > 0 {
+		if pace := p.Pace(now); pace > 0 {
 			way += ", about " + About(time.Duration(n)*pace)
 		}
 		ways = append(ways, way)

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -61,6 +62,8 @@ type Console struct {
 	log    *slog.Logger
 	rates  rates
 	zipped zippers
+
+	waiting atomic.Int64 // pages that wait for a message
 }
 
 // New returns a console.

@@ -319,6 +319,34 @@ func TestOlder(t *testing.T) {
 	}
 }
 
+// TestFollow: a page that follows waits for what is not there yet, and passes over what is
+// too much.
+func TestFollow(t *testing.T) {
+	s := start(t, nil)
+	s.write("t", "first")
+	next := regexp.MustCompile(`data-next="([^"]*)"`)
+	at := next.FindStringSubmatch(s.page("/topics/t/messages"))[1]
+	begun := time.Now()
+	time.AfterFunc(300*time.Millisecond, func() { s.write("t", "second") })
+	text := s.page("/topics/t/messages?follow=1&from=" + at)
+	if !strings.Contains(text, "<pre>second</pre>") || strings.Contains(text, "<pre>first") {
+		t.Errorf("after %v: %s", time.Since(begun), text)
+	}
+	for range 6 {
+		if resp, text := s.do("POST", "/api/v1/topics/t/messages", strings.Repeat("x\n", 1000), "Content-Type", "text/plain"); resp.StatusCode != 200 {
+			t.Fatal(text)
+		}
+	}
+	s.write("t", "last")
+	text = s.page("/topics/t/messages?follow=1&n=500&from=" + next.FindStringSubmatch(text)[1])
+	if !strings.Contains(text, "messages not shown") || !strings.Contains(text, "<pre>last</pre>") || strings.Count(text, "<pre>") != 500 {
+		t.Errorf("%d messages of 6001", strings.Count(text, "<pre>"))
+	}
+	if text = s.page("/topics/t/messages?n=500&from=start"); strings.Contains(text, "not shown") || !strings.Contains(text, "<pre>first") {
+		t.Error("a page that does not follow leaves messages out")
+	}
+}
+
 // TestRights: each visitor sees what it may.
 func TestRights(t *testing.T) {
 	s := start(t, func(c *config.Config) {

@@ -82,11 +82,18 @@ func (v *visit) messages() error {
 		return err
 	}
 	f := &ask.Finder{Caller: v.caller, Conf: &conf, Topic: v.topic, Info: p.Info, Grow: v.grow}
-	from, err := v.begin(p, f, q.Get("follow") == "1")
+	follows := q.Get("follow") == "1"
+	from, err := v.begin(p, f, follows)
 	if err != nil {
 		return err
 	}
-	if err := v.read(p, f, from); err != nil {
+	wait := time.Duration(0)
+	if follows {
+		var done func()
+		wait, done = v.console.mayWait()
+		defer done()
+	}
+	if err := v.read(p, f, from, wait); err != nil {
 		return err
 	}
 	older, err := f.Before(v.ctx, from, p.Number)
@@ -135,15 +142,32 @@ func (v *visit) begin(p *messagesPage, f *ask.Finder, follows bool) (ask.Place, 
 	return from, nil
 }
 
-// read reads the messages of the page.
-func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place) error {
+// The bounds of pages that wait for a message.
+const (
+	waitingPages = 64 // at once; others are answered without
+	longestWait  = 5 * time.Second
+)
+
+// mayWait returns how long a page may wait for what is not there yet, and what is to be
+// called when it has.
+func (c *Console) mayWait() (time.Duration, func()) {
+	if c.waiting.Add(1) > waitingPages {
+		c.waiting.Add(-1)
+		return 0, func() {}
+	}
+	return min(longestWait, c.o.Timeout()/3), func() { c.waiting.Add(-1) }
+}
+
+// read reads the messages of the page, and waits so long for the first one.
+func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place, wait time.Duration) error {
 	r := v.caller.NewReader(f.Conf, v.topic, from.Offset, false)
 	r.Grow = v.grow
 	defer r.Release()
 	next, bytesRead := from, int64(0)
 	p.First = from.ID()
 	for p.Cut == "" && int64(p.Read) < p.Number {
-		b, err := r.Next(v.ctx, 0)
+		b, err := r.Next(v.ctx, wait)
+		wait = 0
 		if gap, ok := errors.AsType[*ask.Gap](err); ok {
 			p.Rows = append(p.Rows, messageRow{Gap: gapWords(gap)})
 			r.GoTo(gap.To)
@@ -180,8 +204,8 @@ func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place) error {
 		}
 	}
 	p.Next = next.ID()
-	if next.Offset >= p.Info.Next {
-		p.AtEnd = true
+	if next.Offset >= p.Info.Next { // by what it was before it was read
+		p.AtEnd, p.Info.Next = true, next.Offset
 	}
 	return nil
 }

@@ -95,14 +95,23 @@ func (v *visit) cluster() error {
 	if err != nil {
 		p.No = whyNot(err)
 	}
+	var unled []string
 	for _, g := range groups {
 		if g.Leader == "" {
-			p.Trouble = append(p.Trouble, fmt.Sprintf("Group %d has no leader: its topics take no messages.", g.Group))
+			unled = append(unled, fmt.Sprint(g.Group))
 		}
 		if g.DamagedBytes > 0 {
 			p.Trouble = append(p.Trouble, fmt.Sprintf("In group %d %s are damaged here.", g.Group, ask.Size(g.DamagedBytes)))
 		}
 		p.Groups = append(p.Groups, groupRow{g, max(g.Commit-g.Applied, 0)})
+	}
+	switch n := len(unled); {
+	case n == 1:
+		p.Trouble = append(p.Trouble, "Group "+unled[0]+" has no leader: its topics take no messages.")
+	case n > 1 && n == len(groups):
+		p.Trouble = append(p.Trouble, "No group has a leader: no topic takes messages.")
+	case n > 1:
+		p.Trouble = append(p.Trouble, "Groups "+strings.Join(unled, ", ")+" have no leader: their topics take no messages.")
 	}
 	return v.show("cluster", f)
 }

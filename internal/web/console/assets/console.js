@@ -113,7 +113,7 @@ const local = (on, of = document) => {
 const isLocal = () => $("#zone")?.value === "local";
 
 // --- pages that are had anew
-const liveEvery = 5000, followEvery = 1000, mostRows = 1000;
+const liveEvery = 5000, followEvery = 1000, soonest = 100, mostRows = 1000;
 let paused = false, timer = 0, running = null;
 
 const stop = () => {
@@ -174,6 +174,7 @@ const pull = async () => {
   url.searchParams.delete("refresh");
   running = new AbortController();
   let wait = followEvery;
+  const begun = Date.now();
   try {
     const { page, status } = await get(url, running.signal);
     if (status >= 400) throw new Error($("h1", page)?.textContent ?? "HTTP " + status);
@@ -190,9 +191,10 @@ const pull = async () => {
       while (list.rows.length > mostRows) list.deleteRow(0);
       local(isLocal(), list);
       if (bottom) scrollTo(0, document.documentElement.scrollHeight);
-      if (rows.length >= 500) wait = 100;
     }
     list.dataset.next = more.dataset.next;
+    // The server waits for a message, unless too many wait already.
+    if (rows.length || Date.now() - begun > followEvery) wait = soonest;
     say.textContent = "following";
   } catch (e) {
     if (e.name === "AbortError") return;
