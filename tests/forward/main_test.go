@@ -7,6 +7,8 @@
 //
 //	LOGD_FORWARD_SOAK  how many times as long each test is
 //	LOGD_SEED          seed of everything random, to repeat a run
+//	LOGD_BUILT         a folder with the programs, which are then not built
+//	LOGD_SEEDED_BUGS   1: see whether the tests find bugs that are put into the agent
 package forward
 
 import (
@@ -43,6 +45,9 @@ var built string
 func TestMain(m *testing.M) {
 	// What starts the tests may ignore hangups, as nohup does; the programs must not.
 	signal.Notify(make(chan os.Signal, 1), hangup)
+	if built = os.Getenv("LOGD_BUILT"); built != "" {
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "logd-forward-")
 	if err == nil {
 		built = dir
@@ -121,7 +126,7 @@ func launch(t *testing.T, program string, args ...string) *process {
 func launchAt(t *testing.T, program string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(program, args...), done: make(chan struct{})}
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SEEDED_BUG=" + os.Getenv("SEEDED_BUG")}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = p
 	if err := p.cmd.Start(); err != nil {
