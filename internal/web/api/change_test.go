@@ -165,6 +165,9 @@ func TestPositions(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
+	if list := s.get("/topics/orders").object(t)["positions"].([]any); len(list) != 2 {
+		t.Errorf("%v", list)
+	}
 	if a := s.get("/topics/orders/retention"); !strings.Contains(a.body, `"positions":["other"]`) {
 		t.Errorf("%s", a.body)
 	}
@@ -188,6 +191,10 @@ func TestPositions(t *testing.T) {
 	s.get("/topics/orders/positions/a%20b").wantProblem(t, 400, "invalid-request")
 	s.get("/positions?after=x").wantProblem(t, 400, "invalid-request", "TOPIC/CONSUMER")
 	off := start(t, func(c *config.Config) { c.Positions = 0 })
+	off.protocol(b)
+	if got := off.get("/topics/orders").object(t); got["positions"] != nil || got["topic"] != "orders" {
+		t.Errorf("%v", got)
+	}
 	off.get("/positions").wantProblem(t, 400, "invalid-request", "positions = 0")
 }
 

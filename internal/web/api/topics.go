@@ -84,6 +84,10 @@ const (
 // ListTopics returns a page of the topics that the caller may see: so many behind one, or
 // from the first on, whose names match a pattern, which is one of path.Match or empty.
 func ListTopics(ctx context.Context, c *ask.Caller, after string, limit int, match string) (*Topics, error) {
+	if _, err := path.Match(match, ""); err != nil {
+		return nil, problem.New(problem.InvalidRequest, fmt.Sprintf(
+			"match=%q is no pattern: * is any bytes, ? any one, [a-z] one of these.", clip(match)))
+	}
 	names, err := c.Topics(ctx, false)
 	if err != nil {
 		return nil, err
@@ -95,10 +99,7 @@ func ListTopics(ctx context.Context, c *ask.Caller, after string, limit int, mat
 	}
 	for _, name := range names[i:] {
 		if match != "" {
-			if ok, err := path.Match(match, name); err != nil {
-				return nil, problem.New(problem.InvalidRequest, fmt.Sprintf(
-					"match=%q is no pattern: * is any bytes, ? any one, [a-z] one of these.", clip(match)))
-			} else if !ok {
+			if ok, _ := path.Match(match, name); !ok {
 				continue
 			}
 		}
@@ -134,11 +135,11 @@ func listTopics(r *request) error {
 	return r.json(200, page)
 }
 
-// TopicDetails are a topic, and what else there is to say of one.
+// TopicDetails are a topic, and where its consumers are: the first protocol.MaxPositions of
+// them that the caller may see, or null if none are kept.
 type TopicDetails struct {
 	*Topic
-	Settings  map[string]any `json:"settings"`
-	Positions []any          `json:"positions"`
+	Positions []*Position `json:"positions"`
 }
 
 func showTopic(r *request) error {
@@ -155,5 +156,15 @@ func showTopic(r *request) error {
 	if in.ID != "" {
 		r.w.Header().Set("ETag", `"`+in.ID+`"`)
 	}
-	return r.json(200, NewTopic(r.topic, &in))
+	details := TopicDetails{Topic: NewTopic(r.topic, &in)}
+	positions, err := r.caller.Positions(ctx, r.topic, "", "")
+	if err == nil {
+		details.Positions = []*Position{}
+		for i := range positions {
+			details.Positions = append(details.Positions, NewPosition(&positions[i]))
+		}
+	} else if err != protocol.ErrInvalidRequest {
+		return err
+	}
+	return r.json(200, details)
 }

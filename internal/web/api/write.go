@@ -94,7 +94,7 @@ func write(r *request) error {
 	}
 	// What can be refused is refused before the body is read.
 	if err := r.caller.Refusal(&protocol.Request{Command: protocol.Batch, Unsummed: true, Batch: batch.Header{
-		Size: int64(batch.MinMessageLen), Topic: []byte(r.topic), Messages: 1, PID: []byte(w.pid), Seq: w.seq,
+		Size: int64(batch.MinMessageLen), Topic: []byte(r.topic), Messages: 1,
 	}}); err != nil {
 		return err
 	}

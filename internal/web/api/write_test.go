@@ -252,7 +252,7 @@ func TestWriteOnce(t *testing.T) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 	off := start(t, func(c *config.Config) { c.Producers = 0 })
-	off.do("POST", "/topics/orders/messages", "a", "Idempotency-Key", "k").wantProblem(t, 400, "invalid-request")
+	off.do("POST", "/topics/orders/messages", "a", "Idempotency-Key", "k").wantProblem(t, 400, "invalid-request", "producers = 0")
 }
 
 // TestWriteOverKill: the same request over restarts of the server is stored once.
