@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -75,14 +77,21 @@ func (o *Other) With(ctx context.Context, first *logd.Client, f func(*logd.Clien
 	}
 	client, err := other.Dial(ctx)
 	if err != nil {
-		return other.explained(err)
+		return o.explained(other, err)
 	}
 	defer client.Close()
-	return withCause(ctx, client, f(client))
+	err = withCause(ctx, client, f(client))
+	if op, ok := errors.AsType[*logd.OpError](err); ok && errors.Is(err, logd.ErrUnauthorized) && slices.Contains(o.hosts.addrs(), op.Addr) {
+		return o.explained(other, err)
+	}
+	return err
 }
 
-// explained is the error of dialing the second server, in its words.
-func (a *App) explained(err error) error {
-	err = a.explain(err)
-	return exit.With(ExitCode(err), errors.New("--to-host: "+Plain(err)))
+// toFlags are the names that flags of the first server have for the second one.
+var toFlags = strings.NewReplacer("--tls", "--to-tls", "--token-file or "+TokenEnv, "--to-token-file", "--plain-token", "--to-plain-token")
+
+// explained is an error of the second server, with what to do about it.
+func (o *Other) explained(other *App, err error) error {
+	err = other.explain(err)
+	return exit.With(ExitCode(err), errors.New("--to-host: "+toFlags.Replace(other.hint(err))))
 }
