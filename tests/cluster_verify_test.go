@@ -17,6 +17,12 @@ import (
 // cut at the same places unless recut is set.
 func (c *cluster) finish(l *traffic, recut bool) *history {
 	c.t.Helper()
+	return c.finishWith(l, recut, func() {})
+}
+
+// finishWith is finish that also looks at members that have everything, and run.
+func (c *cluster) finishWith(l *traffic, recut bool, look func()) *history {
+	c.t.Helper()
 	if err := c.net.heal(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -48,6 +54,7 @@ func (c *cluster) finish(l *traffic, recut bool) *history {
 			c.t.Error(problem)
 		}
 	}
+	look()
 	c.stopAll()
 	for topic := range ends {
 		c.sameFiles(topic, recut)

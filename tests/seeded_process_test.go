@@ -30,6 +30,31 @@ var processPlaces = []seededPlace{
 		began := time.Now()
 		var logErr error
 `, ""},
+	// Clocks that can be set, of one process each: no bug.
+	{"internal/storage/clock/clock.go",
+		`	"sync/atomic"
+	"time"
+`, `	"os"
+	"sync/atomic"
+	"time"
+`, ""},
+	{"internal/storage/clock/clock.go",
+		`func (System) Now() time.Time { return time.Now() }
+`, `func (System) Now() time.Time {
+	b, _ := os.ReadFile(os.Getenv("SEEDED_CLOCK"))
+	ahead, _ := time.ParseDuration(string(b))
+	return time.Now().Add(ahead)
+}
+`, ""},
+	{"internal/cluster/start.go",
+		`	"github.com/logd-dev/logd/internal/storage"
+`, `	"github.com/logd-dev/logd/internal/storage"
+	"github.com/logd-dev/logd/internal/storage/clock"
+`, ""},
+	{"internal/cluster/start.go",
+		`		o.Now = time.Now
+`, `		o.Now = clock.System{}.Now
+`, ""},
 	{"scanner_source.go",
 		`	command := protocol.Read
 	if offset == fetch.FromOldest {
@@ -62,11 +87,15 @@ var processBugs = []struct{ name, judges string }{
 	{"a lost lead is answered as an error", "^TestClusterRefusals$"},
 	{"a round says that it is done before its sync", byClusterPower},
 	{"the member log is left out of the round", byClusterPower},
+	{"a clock that is set is believed at once", byClocks},
 	{"a vote is given for which there is no room", "^TestClusterVoteWithoutRoom$"},
 	{"a Scanner goes back to the oldest batch when nobody leads", "^TestScannerWithoutLeader$"},
 }
 
-const byClusterPower = "^TestClusterPowerCut$/^few_topics$"
+const (
+	byClusterPower = "^TestClusterPowerCut$/^few_topics$"
+	byClocks       = "^TestClusterClocks$"
+)
 
 // TestSeededProcesses builds the server, and these tests with the client, with bugs in
 // them, and runs tests of clusters with each until one fails.
@@ -91,12 +120,14 @@ func TestSeededProcesses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, judge, "-test.run", judges, "-test.failfast", "-test.timeout", (3 * patience).String())
-		cmd.Env = append(os.Environ(), "LOGD_BUILT="+temp, "SEEDED_BUG="+bug, "TMPDIR="+t.TempDir())
+		cmd.Env = append(os.Environ(), "LOGD_BUILT="+temp, steppedClocks+"=1", "SEEDED_BUG="+bug, "TMPDIR="+t.TempDir())
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run(t, "none", processBugs[0].judges); err != nil {
-		t.Fatalf("without a bug: %v\n%s", err, out)
+	for _, judges := range []string{processBugs[0].judges, byClocks} {
+		if out, err := run(t, "none", judges); err != nil {
+			t.Fatalf("without a bug: %v\n%s", err, out)
+		}
 	}
 	for _, b := range processBugs {
 		t.Run(b.name, func(t *testing.T) {
