@@ -135,3 +135,12 @@ func MeantTopic(ctx context.Context, client *logd.Client, topic string) string {
 	}
 	return didYouMean(topic, names)
 }
+
+// ValidConsumer returns what is wrong with the name of a consumer, or nil.
+func ValidConsumer(name string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	if name == "" || len(name) > 64 || strings.Trim(name, letters) != "" {
+		return fmt.Errorf("%q is no name of a consumer: want 1 to 64 of A-Z a-z 0-9 . _ -", name)
+	}
+	return nil
+}

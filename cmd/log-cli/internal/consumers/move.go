@@ -44,16 +44,7 @@ func (m *move) names(_ *cobra.Command, args []string) error {
 		return fmt.Errorf("%q is one word too many", args[2])
 	}
 	m.topic, m.consumer = args[0], args[1]
-	return validConsumer(m.consumer)
-}
-
-// validConsumer returns what is wrong with the name of a consumer.
-func validConsumer(name string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	if name == "" || len(name) > 64 || strings.Trim(name, letters) != "" {
-		return fmt.Errorf("%q is no name of a consumer: want 1 to 64 of A-Z a-z 0-9 . _ -", name)
-	}
-	return nil
+	return cli.ValidConsumer(m.consumer)
 }
 
 func (m *move) mayAsk(a *cli.App) error {

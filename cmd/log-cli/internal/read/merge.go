@@ -123,7 +123,7 @@ func (m *merge) stored(ctx context.Context, names []string) (ends map[string]log
 	for _, h := range live {
 		readers = append(readers, h.reader)
 	}
-	p := newProgress(ctx, readers...)
+	p := newReadingBar(ctx, readers...)
 	defer p.finish()
 	for len(live) > 0 {
 		h := live[0]

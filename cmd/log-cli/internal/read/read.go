@@ -20,6 +20,7 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/places"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/place"
+	"github.com/logd-dev/logd/progress"
 )
 
 // readFlags are the flags of read.
@@ -33,6 +34,7 @@ type readFlags struct {
 	numbers             bool
 	follow              bool
 	orOldest            bool
+	consumer            string
 	times, utc          bool
 	grep                string
 	invert              bool
@@ -75,6 +77,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
   log-cli read greetings --since 10m --grep 'err|warn' --time
   log-cli read greetings --from yesterday --to today -o json
   log-cli read 'app.*' audit --last 10 -F -n
+  log-cli read greetings --consumer mailer -F
   log-cli read greetings --format '%T %o.%d %s\n'`,
 		Args: func(_ *cobra.Command, args []string) error { return f.words(args) },
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -95,6 +98,7 @@ and the escapes \n \t \r \0 \\ \xHH. The end of the line is part of the pattern.
 	flags.Var((*cli.Number)(&f.limit), "limit", "end after `N` messages; 0 for no limit")
 	flags.BoolVarP(&f.follow, "read-forever", "F", false, "wait at the end for more, and for the topic if there is none yet")
 	flags.BoolVar(&f.orOldest, "or-oldest", false, "go on with the next message if the wanted one is gone or damaged")
+	flags.StringVar(&f.consumer, "consumer", "", "go on where this `CONSUMER` is, as the server keeps it, and save how far it got")
 	flags.StringVar(&f.grep, "grep", "", "print only messages that match this `REGEXP`")
 	flags.BoolVar(&f.invert, "invert", false, "print only messages that do not match --grep")
 	flags.BoolVarP(&f.numbers, "numbers", "n", false, "print OFFSET.DELTA before each message")
@@ -146,6 +150,11 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 			return fmt.Errorf("--grep: %w", err)
 		}
 	}
+	if f.consumer != "" {
+		if err := cli.ValidConsumer(f.consumer); err != nil {
+			return fmt.Errorf("--consumer: %w", err)
+		}
+	}
 	switch {
 	case f.limit < 0 || f.last < 0:
 		return errors.New("--limit and --last must not be negative")
@@ -155,6 +164,8 @@ func (f *readFlags) settle(cmd *cobra.Command) error {
 		return fmt.Errorf("--%s is behind --to", begins)
 	case f.topics != nil && (f.begin.Kind == place.AtOffset || f.to.Kind == place.AtOffset):
 		return errors.New("an OFFSET is one of one topic: with several, begin and end at a time, at start or end, or with --last")
+	case f.consumer != "" && f.topics != nil:
+		return errors.New("--consumer is of one topic")
 	case f.invert && f.match == nil:
 		return errors.New("--invert: want --grep with it")
 	case f.pattern != nil && (f.numbers || f.times):
@@ -186,6 +197,11 @@ func read(ctx context.Context, a *cli.App, client *logd.Client, f *readFlags) er
 		if start, err = r.start(ctx); err == nil {
 			err = r.run(ctx, start)
 		}
+		if r.progress != nil {
+			if saved := r.save(); err == nil {
+				err = saved
+			}
+		}
 	}
 	if flushed := out.flush(); err == nil {
 		err = flushed
@@ -214,6 +230,9 @@ type reader struct {
 	begun   bool  // there was a message
 
 	lost atomic.Bool // the user was told that the server does not answer
+
+	progress *progress.Server // nil without --consumer
+	printed  []logd.ID        // and not flushed
 }
 
 func newReader(a *cli.App, client *logd.Client, f *readFlags, topic string, out *messageWriter) *reader {
@@ -264,12 +283,19 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 	if r.limit > 0 && r.flags.match == nil {
 		cfg.Limit = r.limit
 	}
+	if r.flags.consumer != "" {
+		var err error
+		if r.progress, err = progress.NewServer(client, r.Topic, r.flags.consumer, progress.ServerConfig{Start: start}); err != nil {
+			return err
+		}
+		cfg.Progress = r.progress
+	}
 	s, err := logd.NewScanner(ctx, client, r.Topic, cfg)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	p := newProgress(ctx, r)
+	p := newReadingBar(ctx, r)
 	defer p.finish()
 	for m, err := range s.All(ctx) {
 		if err != nil {
@@ -280,6 +306,13 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		}
 		r.begun = true
 		p.reach(r.Topic, m.Offset)
+		if r.progress != nil {
+			if r.printed = append(r.printed, m.ID()); len(r.printed) > maxPrinted {
+				if err := r.flushed(); err != nil {
+					return err
+				}
+			}
+		}
 		if r.wanted(&m) {
 			if err := r.out.print(&m); err != nil {
 				return err
@@ -290,7 +323,7 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 			r.limit = max(r.limit-1, 0)
 		}
 		if r.flags.follow && !s.Ready() {
-			if err := r.out.flush(); err != nil {
+			if err := r.flushed(); err != nil {
 				return err
 			}
 		}
@@ -300,6 +333,37 @@ func (r *reader) run(ctx context.Context, start logd.Position) error {
 		return err
 	}
 	return r.ended(ctx, s)
+}
+
+// maxPrinted bounds the messages of a consumer that are printed and not flushed.
+const maxPrinted = 1000
+
+// flushed flushes what is printed: only then has a consumer done it.
+func (r *reader) flushed() error {
+	err := r.out.flush()
+	if r.progress == nil {
+		return err
+	}
+	for _, id := range r.printed {
+		if err != nil {
+			return err
+		}
+		err = r.progress.Done(id, nil)
+	}
+	r.printed = r.printed[:0]
+	return err
+}
+
+// save has the server know how far a consumer got.
+func (r *reader) save() error {
+	err := r.flushed()
+	if closed := r.progress.Close(); err == nil {
+		err = closed
+	}
+	if errors.Is(err, progress.ErrMoved) {
+		return exit.With(exit.Failed, fmt.Errorf("somebody else has moved the position of %s in topic %q: it goes on there the next time", r.flags.consumer, r.Topic))
+	}
+	return err
 }
 
 // config returns how the topic is scanned up to its end.

@@ -6,15 +6,15 @@ import (
 	"github.com/logd-dev/logd/cmd/log-cli/internal/cli"
 )
 
-// progress is how far topics are read whose messages go to a file. A nil progress shows
+// readingBar is how far topics are read whose messages go to a file. A nil one shows
 // nothing.
-type progress struct {
+type readingBar struct {
 	bar *cli.Bar
 	at  map[string]int64
 }
 
-// newProgress asks how much is to be read, if that is going to be shown.
-func newProgress(ctx context.Context, readers ...*reader) *progress {
+// newReadingBar asks how much is to be read, if that is going to be shown.
+func newReadingBar(ctx context.Context, readers ...*reader) *readingBar {
 	if len(readers) == 0 {
 		return nil
 	}
@@ -22,7 +22,7 @@ func newProgress(ctx context.Context, readers ...*reader) *progress {
 	if f.follow || f.limit > 0 || !cli.IsTerminal(a.Stderr) || !cli.IsFile(a.Stdout) {
 		return nil
 	}
-	p, total := &progress{at: map[string]int64{}}, int64(0)
+	p, total := &readingBar{at: map[string]int64{}}, int64(0)
 	for _, r := range readers {
 		info, err := r.Client.Info(ctx, r.Topic)
 		if err != nil {
@@ -40,7 +40,7 @@ func newProgress(ctx context.Context, readers ...*reader) *progress {
 }
 
 // reach says that the topic is read up to an offset.
-func (p *progress) reach(topic string, offset int64) {
+func (p *readingBar) reach(topic string, offset int64) {
 	if p == nil {
 		return
 	}
@@ -50,7 +50,7 @@ func (p *progress) reach(topic string, offset int64) {
 	}
 }
 
-func (p *progress) finish() {
+func (p *readingBar) finish() {
 	if p != nil {
 		p.bar.Finish()
 	}
