@@ -73,6 +73,18 @@ func (s *vectorServer) gone() {
 	}
 }
 
+// standing returns the standing answer to a request, if there is one.
+func (p *vectorPlay) standing(line string) (answer []byte, ok bool) {
+	line = strings.TrimSuffix(line, " fresh=1")
+	if strings.HasPrefix(line, "HELLO ") {
+		line = "HELLO"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answer, ok = p.answers[line]
+	return answer, ok
+}
+
 func (peer *vectorPeer) read(p *vectorPlay) {
 	defer close(peer.requests)
 	in := bufio.NewReader(peer)
@@ -90,11 +102,7 @@ func (peer *vectorPeer) read(p *vectorPlay) {
 				return
 			}
 		}
-		standing := strings.TrimSuffix(line, " fresh=1")
-		if strings.HasPrefix(line, "HELLO ") {
-			standing = "HELLO"
-		}
-		if answer, ok := p.answers[standing]; ok {
+		if answer, ok := p.standing(line); ok {
 			peer.Write(answer)
 			continue
 		}
@@ -106,7 +114,6 @@ func (peer *vectorPeer) read(p *vectorPlay) {
 type vectorPlay struct {
 	ctx     context.Context
 	servers map[string]*vectorServer
-	answers map[string][]byte
 	current *vectorServer
 	client  *logd.Client
 	calls   map[string]chan any
@@ -115,6 +122,7 @@ type vectorPlay struct {
 
 	mu      sync.Mutex
 	objects map[string]any
+	answers map[string][]byte // standing ones
 }
 
 func playVector(v vector) error {
@@ -159,12 +167,14 @@ func (p *vectorPlay) begin(config map[string]any) error {
 	if id := vectorText(config, "cluster", ""); id != "" {
 		lines = append(lines, "Node: n", "Cluster: "+id, "ElectionTimeout: 1s")
 	}
+	p.mu.Lock() // those who serve are there already
 	p.answers["CONFIG"] = vectorBody(lines...)
 	p.answers["CLUSTER"], p.answers["HELLO"] = []byte("ERR invalid request\r\n"), []byte("ERR invalid request\r\n")
 	answers, _ := config["answers"].(map[string]any)
 	for line, pieces := range answers {
 		p.answers[line] = p.bytes(pieces)
 	}
+	p.mu.Unlock()
 	client, _ := config["client"].(map[string]any)
 	cfg := logd.ClientConfig{
 		Addrs: addrs, ReconnectAttempts: int(vectorInt(client, "attempts", 2)), ReconnectMin: time.Millisecond, ReconnectMax: 10 * time.Millisecond,
