@@ -26,8 +26,12 @@ type sample struct {
 // askAtOnce is how many topics are asked about at once.
 const askAtOnce = 32
 
+// refused is what a server does not answer. It is not asked again: that would be an error
+// of the server's each time.
+type refused struct{ cluster, positions bool }
+
 // take asks the server. A topic that is gone meanwhile is left out.
-func take(ctx context.Context, client *logd.Client) (*sample, error) {
+func take(ctx context.Context, client *logd.Client, no *refused) (*sample, error) {
 	c := admin.New(client)
 	s := &sample{stats: map[string]int64{}, topics: map[string]*admin.TopicInfo{}}
 	stats, err := c.Stats(ctx)
@@ -70,21 +74,25 @@ func take(ctx context.Context, client *logd.Client) (*sample, error) {
 			s.topics[names[i]] = info
 		}
 	}
-	cluster, err := c.Cluster(ctx)
-	switch {
-	case err == nil:
+	if !no.cluster {
+		cluster, err := c.Cluster(ctx)
+		if no.cluster = err != nil && unknown(err); err != nil && !no.cluster {
+			return nil, err
+		}
 		s.members = cluster.Members
-	case !unknown(err):
-		return nil, err
+	}
+	if no.positions {
+		return s, nil
 	}
 	positions, err := client.Positions(ctx, "")
+	no.positions = err != nil && unknown(err)
 	switch {
 	case err == nil && len(positions) > 0:
 		s.lags = map[string]int64{}
 		for _, p := range positions {
 			s.lags[p.Topic] = max(s.lags[p.Topic], p.LagBytes)
 		}
-	case err != nil && !unknown(err):
+	case err != nil && !no.positions:
 		return nil, err
 	}
 	return s, nil
@@ -104,13 +112,14 @@ type view struct {
 	count    int // of topics; 0 for all
 	skip     int // topics that stand above those that are shown
 
+	no        refused
 	last, now *sample
 	away      error // why the server did not answer the last time
 }
 
 // ask takes a sample.
 func (v *view) ask(ctx context.Context, client *logd.Client) error {
-	s, err := take(ctx, client)
+	s, err := take(ctx, client, &v.no)
 	if v.away = err; err == nil {
 		v.last, v.now = v.now, s
 	}

@@ -144,7 +144,7 @@ func (s *screen) run(ctx context.Context, client *logd.Client, v *view) error {
 	for s.failed == nil {
 		select {
 		case took := <-taken:
-			v.last, v.now, v.away = took.last, took.now, took.away
+			v.no, v.last, v.now, v.away = took.no, took.last, took.now, took.away
 			if v.away != nil && !logd.IsRetryable(v.away) && ctx.Err() == nil {
 				return v.away
 			}
