@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/logd-dev/logd/internal/web/ask"
@@ -30,7 +31,6 @@ const assetPrefix = "/assets/"
 var (
 	assetNames = make(map[string]string) // by the names of the files: console.css
 	assets     = make(map[string]asset)  // by path
-	templates  = make(map[string]*template.Template)
 )
 
 var assetKinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -44,13 +44,19 @@ func init() {
 		assetNames[file] = strings.TrimPrefix(assetPrefix, "/") + name
 		assets[assetPrefix+name] = asset{assetKinds[ext], text}
 	}
+}
+
+// templates returns those of the pages, by name. Where nobody looks they take no memory.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	layout := template.Must(template.New("layout").Funcs(words).Parse(string(read("templates/layout.html"))))
+	pages := make(map[string]*template.Template)
 	for _, file := range list("templates") {
 		if name := strings.TrimSuffix(file, ".html"); name != "layout" {
-			templates[name] = template.Must(template.Must(layout.Clone()).Parse(string(read("templates/" + file))))
+			pages[name] = template.Must(template.Must(layout.Clone()).Parse(string(read("templates/" + file))))
 		}
 	}
-}
+	return pages
+})
 
 func list(dir string) (names []string) {
 	entries, err := files.ReadDir(dir)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"path"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,35 @@ func luminance(colour string) float64 {
 		sum += share * c
 	}
 	return sum
+}
+
+// TestIdle: a console at which nobody looks takes next to no memory, and has no goroutine
+// that does something.
+func TestIdle(t *testing.T) {
+	var before, after runtime.MemStats
+	goroutines := runtime.NumGoroutine()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	consoles := make([]*Console, 100)
+	for i := range consoles {
+		consoles[i] = New(Options{})
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := int64(after.HeapAlloc-before.HeapAlloc) / 100; each > 8<<10 {
+		t.Errorf("%d bytes each", each)
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines more", n-goroutines)
+	}
+	runtime.KeepAlive(consoles)
+	var held int
+	for _, a := range assets {
+		held += len(a.bytes)
+	}
+	if held > 64<<10 {
+		t.Errorf("%d bytes of assets", held)
+	}
 }
 
 func TestRates(t *testing.T) {

@@ -262,7 +262,7 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 func (c *Console) send(w http.ResponseWriter, r *http.Request, status int, name string, f *frame, grow func(int64) error) error {
 	f.Root, f.Asset = root(r.URL.Path), assetNames
 	out := &buffer{grow: grow}
-	if err := templates[name].Execute(out, f); err != nil {
+	if err := templates()[name].Execute(out, f); err != nil {
 		if out.err != nil {
 			return out.err
 		}

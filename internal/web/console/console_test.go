@@ -347,6 +347,38 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestLong: a page of long messages, and of such as are long when they are shown, is cut, and
+// goes on where it was.
+func TestLong(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.BatchSize = 4 << 20 })
+	for range 4 {
+		s.write("long", strings.Repeat("x", 3<<20))
+	}
+	for range 60 {
+		s.write("control", strings.Repeat("\x01", 4000))
+	}
+	for topic, want := range map[string]int{"long": 4, "control": 60} {
+		path, n, pages := "/topics/"+topic+"/messages?n=500&from=start", 0, 0
+		for path != "" {
+			text := s.page(path)
+			if len(text) > 6<<20 {
+				t.Errorf("%s: %d bytes", path, len(text))
+			}
+			n += strings.Count(text, "<pre")
+			path, pages = "", pages+1
+			if m := regexp.MustCompile(`href="(\?[^"]*)"[^>]*>newer`).FindStringSubmatch(text); m != nil {
+				path = "/topics/" + topic + "/messages" + strings.ReplaceAll(m[1], "&amp;", "&")
+				if !strings.Contains(text, "too long for one page") {
+					t.Error("a page is shorter than was asked for, and does not say why")
+				}
+			}
+		}
+		if n != want || pages < 2 {
+			t.Errorf("%s: %d messages on %d pages", topic, n, pages)
+		}
+	}
+}
+
 // TestRights: each visitor sees what it may.
 func TestRights(t *testing.T) {
 	s := start(t, func(c *config.Config) {

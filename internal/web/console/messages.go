@@ -21,6 +21,9 @@ const (
 	maxMessages     = 500
 	// readBytes is how much is read for a page, if one message is not longer.
 	readBytes = 8 << 20
+	// shownBytes is how long what is shown of bodies is together. One of control
+	// characters alone is two dozen times as long as it was.
+	shownBytes = 4 << 20
 	// farBehind is how many messages may come between two looks at a topic that is
 	// followed; of more only the newest are shown.
 	farBehind = 5000
@@ -39,7 +42,8 @@ type messagesPage struct {
 	API      bool
 
 	Rows        []messageRow
-	Read, Shown int // messages that were read, and that are shown
+	size        int64 // of the texts of the rows
+	Read, Shown int   // messages that were read, and that are shown
 	First       string
 	Next        string // where the page behind begins
 	Cut         string // why there are fewer than were asked for
@@ -105,6 +109,8 @@ func (v *visit) messages() error {
 	}
 	p.Newest = p.query("-" + strconv.FormatInt(p.Number, 10))
 	p.Follow = p.query("-"+strconv.FormatInt(p.Number, 10)) + "&refresh=5"
+	rendered := v.grow
+	v.grow = func(n int64) error { return rendered(n + p.size) }
 	return v.show("messages", &frame{Title: v.topic + " / messages", At: "topics", Refresh: p.Refresh, Data: p})
 }
 
@@ -131,7 +137,8 @@ func (v *visit) begin(p *messagesPage, f *ask.Finder, follows bool) (ask.Place, 
 	if err != nil || !follows {
 		return from, err
 	}
-	if late, err := f.Find(v.ctx, place.Place{Kind: place.FromEnd, N: farBehind}); err == nil && from.Before(late) {
+	// Judged by the mean length of a message: this is asked for ten times a second.
+	if in := &p.Info; float64(in.Next-from.Offset)*float64(in.Messages) > farBehind*float64(in.Next-in.Oldest) {
 		near, err := f.Find(v.ctx, place.Place{Kind: place.FromEnd, N: p.Number})
 		if err != nil {
 			return from, err
@@ -161,7 +168,7 @@ func (c *Console) mayWait() (time.Duration, func()) {
 // read reads the messages of the page, and waits so long for the first one.
 func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place, wait time.Duration) error {
 	r := v.caller.NewReader(f.Conf, v.topic, from.Offset, false)
-	r.Grow = v.grow
+	r.Grow = func(n int64) error { return v.grow(n + p.size) }
 	defer r.Release()
 	next, bytesRead := from, int64(0)
 	p.First = from.ID()
@@ -193,11 +200,14 @@ func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place, wait time.D
 				break
 			}
 			body := m.Body()
-			if bytesRead += int64(len(body)); bytesRead > readBytes && p.Read > 0 {
-				p.Cut, last = "The messages are long: a page reads "+ask.Size(readBytes)+". The others are behind [newer].", true
+			if bytesRead += int64(len(body)); p.Read > 0 && (bytesRead > readBytes || p.size > shownBytes) {
+				p.Cut, last = "The messages are too long for one page: the others are behind “newer”.", true
 				break
 			}
 			p.add(v, at, b.Time, body)
+			if err := v.grow(p.size); err != nil {
+				return err
+			}
 		}
 		if !last {
 			next = ask.Place{Offset: b.End}
@@ -223,6 +233,7 @@ func (p *messagesPage) add(v *visit, at ask.Place, millis int64, body []byte) {
 		row.Day = row.Time.Format(time.DateOnly) != v.now.Format(time.DateOnly)
 	}
 	p.Rows = append(p.Rows, row)
+	p.size += int64(len(row.Body.Text))
 }
 
 // gapWords says what is passed over.
