@@ -297,7 +297,7 @@ func (s *Server) newConsole() *console.Console {
 			}
 			return checks
 		},
-		Lease: s.api.Lease, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
+		Words: api.Words, Lease: s.api.Lease, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
 	})
 }
 

@@ -4,59 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/logd-dev/logd/internal/protocol"
 )
-
-// Plan is what retention has in mind for the partitions of a topic, in order.
-type Plan []protocol.PlannedPartition
-
-// Pace returns how long it takes to fill a partition, as it did since the oldest one was
-// full up to now, or 0 if that can't be told.
-func (p Plan) Pace(now time.Time) time.Duration {
-	if len(p) < 2 || p[0].Newest.IsZero() {
-		return 0
-	}
-	return max(now.Sub(p[0].Newest)/time.Duration(len(p)-1), 0)
-}
-
-// Words says what happens to the i-th partition, and about when.
-func (p Plan) Words(i int, now time.Time) string {
-	one := &p[i]
-	switch {
-	case one.Verdict == "remove":
-		return "goes at the next check, by " + one.Why
-	case one.Verdict == "held":
-		return "goes when its delete hook has succeeded, by " + one.Why
-	case i == len(p)-1:
-		return "written now"
-	}
-	var ways []string
-	if n := one.AfterPartitions; n > 0 {
-		way := fmt.Sprintf("when %d more partitions are begun", n)
-		if n == 1 {
-			way = "when 1 more partition is begun"
-		}
-		if pace := p.Pace(now); pace > 0 {
-			way += ", about " + About(time.Duration(n)*pace)
-		}
-		ways = append(ways, way)
-	}
-	if n := one.AfterBytes; n > 0 {
-		ways = append(ways, "when "+Size(n)+" more are written")
-	}
-	if !one.At.IsZero() {
-		if left := one.At.Sub(now); left > 0 {
-			ways = append(ways, "in "+About(left)+", by its age")
-		} else {
-			ways = append(ways, "at the next check, by its age")
-		}
-	}
-	if len(ways) == 0 {
-		return "stays"
-	}
-	return "goes " + strings.Join(ways, ", or ")
-}
 
 // About returns a duration as one number with its unit: 0.2 s, 42 s, 3 h, 9 d.
 func About(d time.Duration) string {

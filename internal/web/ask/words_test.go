@@ -4,47 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/web/ask"
 )
-
-func TestPlanWords(t *testing.T) {
-	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	full := func(hoursAgo int) protocol.PlannedPartition {
-		return protocol.PlannedPartition{Verdict: "keep", Newest: now.Add(-time.Duration(hoursAgo) * time.Hour)}
-	}
-	with := func(p protocol.PlannedPartition, change func(*protocol.PlannedPartition)) protocol.PlannedPartition {
-		change(&p)
-		return p
-	}
-	plan := ask.Plan{
-		with(full(12), func(p *protocol.PlannedPartition) { p.Verdict, p.Why = "remove", "retention-age" }),
-		with(full(9), func(p *protocol.PlannedPartition) { p.Verdict, p.Why = "held", "partitions" }),
-		with(full(6), func(p *protocol.PlannedPartition) { p.AfterPartitions = 1 }),
-		with(full(3), func(p *protocol.PlannedPartition) {
-			p.AfterPartitions, p.AfterBytes, p.At = 2, 4_100_000, now.Add(72*time.Hour)
-		}),
-		full(0),
-	}
-	want := []string{
-		"goes at the next check, by retention-age",
-		"goes when its delete hook has succeeded, by partitions",
-		"goes when 1 more partition is begun, about 3 h",
-		"goes when 2 more partitions are begun, about 6 h, or when 4.1 MB more are written, or in 3 d, by its age",
-		"written now",
-	}
-	for i := range plan {
-		if got := plan.Words(i, now); got != want[i] {
-			t.Errorf("%d: %q, want %q", i, got, want[i])
-		}
-	}
-	if got := (ask.Plan{full(1), full(0)}).Words(0, now); got != "stays" {
-		t.Errorf("nothing removes it: %q", got)
-	}
-	if got := (ask.Plan{with(full(48), func(p *protocol.PlannedPartition) { p.AfterPartitions = 3 }), full(40)}).Words(0, now); got != "goes when 3 more partitions are begun, about 6 d" {
-		t.Errorf("nothing is written any more: %q", got)
-	}
-}
 
 func TestNumbers(t *testing.T) {
 	for _, c := range []struct{ got, want string }{

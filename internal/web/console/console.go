@@ -30,7 +30,7 @@ import (
 	"github.com/logd-dev/logd/internal/web/problem"
 )
 
-// Options are what a Console is made of. Protocol, Timeout, Ready and Health are required.
+// Options are what a Console is made of. Protocol, Timeout, Ready, Health and Words are required.
 type Options struct {
 	// Protocol returns who does what is asked for, or nil while there is nobody.
 	Protocol func() *server.Server
@@ -40,6 +40,8 @@ type Options struct {
 	Ready func() error
 	// Health returns what there is to say of the server's health.
 	Health func() []Check
+	// Words says what happens to a partition, of which newest tells that it is written now.
+	Words func(p *protocol.PlannedPartition, newest bool, in *protocol.TopicInfo, conf *protocol.Settings) string
 	// Lease returns a function that is asked before the buffers of a page become as many
 	// bytes, and one that gives them back. Default: they may.
 	Lease func(ctx context.Context) (grow func(n int64) error, release func())

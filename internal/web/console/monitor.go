@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
 	"github.com/logd-dev/logd/internal/web/ask"
 )
 
@@ -121,6 +122,10 @@ type writersPage struct {
 	Batches, Messages, In, Out int64
 	Conns, Waiting             int64
 	Rows                       []commandRow
+	Errors                     []server.ErrorCount
+	Refused                    []server.Refused // the newest
+	NoErrors                   string           // why these two are not known
+	Now                        visitTime
 	Other                      []settingRow // errors that are of no command
 }
 
@@ -129,6 +134,9 @@ type commandRow struct {
 	Name             string
 	Requests, Errors int64
 }
+
+// shownRefusals is how many error answers a page has; the API tells more.
+const shownRefusals = 50
 
 // writers shows what is asked of the server.
 func (v *visit) writers() error {
@@ -161,6 +169,11 @@ func (v *visit) writers() error {
 			p.Other = append(p.Other, settingRow{of[1], ask.Exact(n)})
 		}
 	}
+	p.Now = visitTime{v.now}
+	if p.Errors, p.Refused, err = v.caller.Errors(v.ctx); err != nil {
+		p.NoErrors = whyNot(err)
+	}
+	p.Refused = p.Refused[:min(len(p.Refused), shownRefusals)]
 	return v.show("writers", &frame{Title: "Writers", At: "writers", Live: true, Data: p})
 }
 

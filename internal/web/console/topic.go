@@ -67,8 +67,12 @@ func (v *visit) showTopic() error {
 	if err != nil {
 		p.NoPlan = whyNot(err)
 	}
-	for i, one := range ask.Plan(plan) {
-		row := partitionRow{Base: one.Base, Bytes: one.End - one.Base, Messages: one.Messages, Newest: one.Newest, Words: ask.Plan(plan).Words(i, v.now)}
+	conf, err := v.caller.Config(v.ctx)
+	if err != nil {
+		return err
+	}
+	for i, one := range plan {
+		row := partitionRow{Base: one.Base, Bytes: one.End - one.Base, Messages: one.Messages, Newest: one.Newest, Words: v.console.o.Words(&plan[i], i == len(plan)-1, &in, &conf)}
 		for j := range all {
 			at := all[j].At.Offset
 			if one.Base <= at && (at < one.End || i == len(plan)-1) {
@@ -77,9 +81,7 @@ func (v *visit) showTopic() error {
 		}
 		p.Partitions = append(p.Partitions, row)
 	}
-	if conf, err := v.caller.Config(v.ctx); err == nil {
-		p.Settings = settings(&conf, &in)
-	}
+	p.Settings = settings(&conf, &in)
 	return v.show("topic", &frame{Title: v.topic, At: "topics", Live: true, Data: p})
 }
 
