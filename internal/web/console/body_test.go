@@ -2,9 +2,11 @@ package console
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"math"
+	"net/http/httptest"
 	"path"
 	"regexp"
 	"runtime"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
+	"github.com/logd-dev/logd/internal/server"
 )
 
 func TestBody(t *testing.T) {
@@ -184,6 +187,25 @@ func TestIdle(t *testing.T) {
 	}
 	if held > 64<<10 {
 		t.Errorf("%d bytes of assets", held)
+	}
+}
+
+// TestStarting: while there is nobody to ask, pages say so, and come by themselves later.
+func TestStarting(t *testing.T) {
+	c := New(Options{
+		Protocol: func() *server.Server { return nil }, Timeout: func() time.Duration { return time.Second },
+		Ready: func() error { return errors.New("recovery") }, Health: func() []Check { return []Check{{"recovery", false, time.Now(), "3 of 9 <topics>"}} },
+	})
+	for path, want := range map[string]string{"/": "The server starts", "/topics/t": "The server starts", "/topics/t/messages": "data-live", "/health": "3 of 9 &lt;topics&gt;"} {
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		status := 503
+		if path == "/health" {
+			status = 200
+		}
+		if w.Code != status || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
+		}
 	}
 }
 

@@ -178,6 +178,11 @@ func (v *visit) fail(err error) {
 	if v.ctx.Err() != nil {
 		err = problem.New(problem.Busy, "The page has taken longer than the setting timeout allows. Ask again later.")
 	}
+	if v.console.o.Protocol() == nil {
+		v.w.Header().Set("Retry-After", "1")
+		v.console.tell(v.w, v.Request, http.StatusServiceUnavailable, "The server starts", "The page comes when all topics are opened. Health tells how far that is.")
+		return
+	}
 	p := problem.From(err)
 	if p.Kind == problem.Unauthorized && v.console.o.Auth {
 		v.console.askWho(v.w, v.Request, http.StatusUnauthorized, "Your identity may not see this page. With another token you may.", false)
@@ -228,7 +233,9 @@ func (c *Console) askWho(w http.ResponseWriter, r *http.Request, status int, wor
 }
 
 func (c *Console) tell(w http.ResponseWriter, r *http.Request, status int, title, words string) {
-	c.send(w, r, status, "refusal", &frame{Title: title, Data: refusal{Words: words}}, nil)
+	// What is for now passes, and the page comes by itself.
+	f := &frame{Title: title, Live: status == http.StatusServiceUnavailable, Data: refusal{Words: words}}
+	c.send(w, r, status, "refusal", f, nil)
 }
 
 // frame is what is around every page.

@@ -138,7 +138,7 @@ const renew = async () => {
   running = new AbortController();
   try {
     const { page, status } = await get(location.href, running.signal);
-    if (status >= 400 && status !== 401) throw new Error("HTTP " + status);
+    if (status === 503) throw new Error($("h1", page)?.textContent ?? "HTTP 503");
     const at = $$("tbody tr").indexOf($("tr.at")), focus = focused(), x = $$(".scroll").map((s) => s.scrollLeft);
     const open = $$("details").map((d) => d.open);
     show(page);
@@ -149,7 +149,7 @@ const renew = async () => {
   } catch (e) {
     if (e.name === "AbortError") return;
     const u = $("#updated");
-    if (u) u.textContent = about(Date.now() - made) + " ago; the server does not answer (" + e.message + ")";
+    if (u) u.textContent = about(Date.now() - made) + " ago; it can't be had anew: " + e.message;
     later(renew, liveEvery);
   }
 };
