@@ -99,7 +99,8 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	if c.share != nil && isMetered(req.Command) {
 		to = c.metered(to)
 	}
-	if req.Fresh && c.may(req.Command, req.Topic) { // else lookup refuses it
+	// That a topic is there, CREATE must not say by what was so a while ago.
+	if (req.Fresh || req.Command == protocol.Create) && c.may(req.Command, req.Topic) { // else lookup refuses it
 		if err := c.freshFor(req); err != nil {
 			return c.refuseRequest(req, err, to)
 		}
