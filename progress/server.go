@@ -398,18 +398,16 @@ func (s *Server) place(ctx context.Context, at logd.Position) (place logd.ID, ok
 		return id, false, err
 	}
 	defer r.Release()
-	for i := range r.Batches {
-		b := &r.Batches[i]
-		next := logd.ID{Offset: b.Next()}
-		for m := range b.All() {
-			if m.ID().Compare(id) > 0 {
-				next = m.ID()
-				break
-			}
-		}
-		return next, true, nil
+	if len(r.Batches) == 0 {
+		return id, true, nil
 	}
-	return id, true, nil
+	b := &r.Batches[0]
+	for m := range b.All() {
+		if m.ID().Compare(id) > 0 {
+			return m.ID(), true, nil
+		}
+	}
+	return logd.ID{Offset: b.Next()}, true, nil
 }
 
 // Close saves what is known, lets go of the position and ends the Server. It does not wait

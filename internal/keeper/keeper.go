@@ -124,7 +124,8 @@ func (k *Keeper) clock() time.Duration { return k.o.Now().Sub(k.begun) }
 // Change has something done to a position, and returns the version that it has then.
 // When it returns nil that is as durable as an acknowledged batch. The topic may not be
 // given: it is looked up. If the id is given, and the topic has another one, the error is
-// topic.ErrNotFound. Other errors are those of positions.Draft and of a topic's Append.
+// topic.ErrNotFound. Other errors are those of positions.Draft and of a topic's Append. A done
+// ctx ends the waiting, with topic.ErrInDoubt if the change is on its way.
 func (k *Keeper) Change(ctx context.Context, c positions.Change) (version int64, err error) {
 	id, err := k.idOf(ctx, c.Topic)
 	if err != nil {
@@ -143,8 +144,12 @@ func (k *Keeper) Change(ctx context.Context, c positions.Change) (version int64,
 	case <-ctx.Done():
 		return 0, topic.ErrBusy
 	}
-	<-r.done // it has what it needs, or Close ends it
-	return r.version, r.err
+	select {
+	case <-r.done:
+		return r.version, r.err
+	case <-ctx.Done():
+		return 0, errors.Join(topic.ErrInDoubt, ctx.Err())
+	}
 }
 
 // maxRecords bounds the records of a batch, in bytes.
@@ -313,15 +318,15 @@ func (k *Keeper) store(log topic.Log, offset int64, sync bool, groups ...[][]byt
 // tried again later: nothing is lost by it but room.
 func (k *Keeper) compact() {
 	k.mu.Lock()
-	log, s, behind := k.of, k.snaps, k.read-k.snaps.end
+	log, s, read := k.of, k.snaps, k.read
 	k.mu.Unlock()
 	if log == nil || k.ctx.Err() != nil {
 		return
 	}
-	if behind > max(k.o.SnapshotAfter, 2*(s.end-s.begin)) && k.read > k.retry {
+	if read-s.end > max(k.o.SnapshotAfter, 2*(s.end-s.begin)) && read > k.retry {
 		if err := k.snapshot(log); err != nil {
 			k.log.Warn("a snapshot of the positions of consumers is not written; it is tried again later", "topic", topic.Positions, "err", err)
-			k.retry = k.read + k.o.SnapshotAfter/4
+			k.retry = read + k.o.SnapshotAfter/4
 			return
 		}
 		k.mu.Lock()
