@@ -36,32 +36,7 @@ func TestReadme(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	shell := func(lines []string) {
-		t.Helper()
-		for len(lines) > 0 {
-			command, ok := strings.CutPrefix(lines[0], "$ ")
-			lines = lines[1:]
-			var want []string
-			for len(lines) > 0 && !strings.HasPrefix(lines[0], "$ ") {
-				want, lines = append(want, lines[0]), lines[1:]
-			}
-			if !ok || strings.Contains(command, "Ctrl-C") {
-				continue
-			}
-			command = strings.ReplaceAll(command, "127.0.0.1:1775", s.http)
-			cmd := exec.Command("sh", "-c", command)
-			cmd.Env = append(environment(), "LOGD_HOST="+s.addr, "PATH="+filepath.Dir(built.cli)+":"+os.Getenv("PATH"))
-			cmd.Dir = dir
-			got, err := cmd.Output()
-			if err != nil {
-				t.Errorf("%s: %v", command, err)
-			}
-			text := func(s string) string { return strings.TrimRight(strings.ReplaceAll(s, "\r", ""), "\n") }
-			if want := text(strings.Join(want, "\n")); want != "" && text(string(got)) != want {
-				t.Errorf("$ %s\n%s\nREADME says\n%s", command, got, want)
-			}
-		}
-	}
+	shell := func(lines []string) { typeLines(t, s, dir, lines) }
 	shell(tour("With log-cli"))
 
 	c, err := net.DialTimeout("tcp", s.addr, patience)
@@ -137,5 +112,34 @@ func TestReadmeProgram(t *testing.T) {
 	}
 	if string(got) != "hello\n" {
 		t.Errorf("README's program prints %q, want hello", got)
+	}
+}
+
+// typeLines types the commands of lines, each behind "$ ", in a folder, and compares what
+// comes back with what stands below it, if there is something.
+func typeLines(t *testing.T, s *server, dir string, lines []string) {
+	t.Helper()
+	for len(lines) > 0 {
+		command, ok := strings.CutPrefix(lines[0], "$ ")
+		lines = lines[1:]
+		var want []string
+		for len(lines) > 0 && !strings.HasPrefix(lines[0], "$ ") {
+			want, lines = append(want, lines[0]), lines[1:]
+		}
+		if !ok || strings.Contains(command, "Ctrl-C") {
+			continue
+		}
+		command = strings.ReplaceAll(command, "127.0.0.1:1775", s.http)
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Env = append(environment(), "LOGD_HOST="+s.addr, "PATH="+filepath.Dir(built.cli)+":"+os.Getenv("PATH"))
+		cmd.Dir = dir
+		got, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
+		text := func(s string) string { return strings.TrimRight(strings.ReplaceAll(s, "\r", ""), "\n") }
+		if want := text(strings.Join(want, "\n")); want != "" && text(string(got)) != want {
+			t.Errorf("$ %s\n%s\nREADME says\n%s", command, got, want)
+		}
 	}
 }
