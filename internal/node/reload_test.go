@@ -147,6 +147,8 @@ func TestReload(t *testing.T) {
 		"topic-write-rate": {nil, func(c *config.Config) { c.TopicWriteRate = 1024 },
 			says(testkit.Batch("u", strings.Repeat("x", 20_000))+testkit.Batch("u", "x"), "OK 0 1\r\nERR busy\r\n")},
 		"topics-whitelist":    {nil, func(c *config.Config) { c.TopicsWhitelist = []string{"v"} }, says(testkit.Batch("u", "x"), "ERR topic not allowed\r\n")},
+		"positions":           {nil, func(c *config.Config) { c.Positions = 0 }, says("POSITION t c at=0.0\r\nPOSITIONS\r\n", "ERR invalid request\r\nERR invalid request\r\n")},
+		"position-stale":      {nil, func(c *config.Config) { c.Positions, c.PositionStale = 1, time.Minute }, says("POSITION t c at=0.0\r\nPOSITION t d at=0.0\r\n", "OK 1 0\r\nERR maximum positions allowed\r\n")},
 		"partitions":          {small, func(c *config.Config) { c.Partitions = 2 }, keeps},
 		"retention-bytes":     {small, func(c *config.Config) { c.RetentionBytes = 200 }, keeps},
 		"retention-age":       {small, func(c *config.Config) { c.RetentionAge = time.Millisecond }, says("INFO t\r\n", "MOK ")},

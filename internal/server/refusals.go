@@ -26,11 +26,19 @@ type refusals struct {
 	mu   sync.Mutex
 	list []Refused // a ring, once it is full
 	next int
+	name string // of the last one's topic: most are about the same
 }
 
-func (r *refusals) add(f Refused) {
+// add notes an error answer about a topic, if that is one's name.
+func (r *refusals) add(f Refused, topic []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if batch.ValidTopic(topic) {
+		if r.name != string(topic) {
+			r.name = string(topic)
+		}
+		f.Topic = r.name
+	}
 	if len(r.list) < maxRefusals {
 		r.list = append(r.list, f)
 		return
@@ -42,11 +50,7 @@ func (r *refusals) add(f Refused) {
 // remember notes an error answer. The reasons are few, so that it holds nothing of what a
 // client has chosen but the name of a topic.
 func (c *caller) remember(cmd protocol.Command, topic []byte, err *protocol.Error) {
-	f := Refused{Time: time.Now(), Identity: nameOf(c.id), Command: cmd, Reason: err.Reason}
-	if batch.ValidTopic(topic) {
-		f.Topic = string(topic)
-	}
-	c.srv.refused.add(f)
+	c.srv.refused.add(Refused{Time: time.Now(), Identity: nameOf(c.id), Command: cmd, Reason: err.Reason}, topic)
 }
 
 // Refusals returns the newest error answers, the newest first. Topics that they name need
