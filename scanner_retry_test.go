@@ -43,6 +43,8 @@ func TestScannerGivesUpWhereReadsSucceed(t *testing.T) {
 							return
 						case strings.HasPrefix(r.Line, "READ "):
 							p.Answer("%s", tt.read)
+						case r.Line == "CONFIG": // whether it is a cluster
+							p.Answer("%s", "MOK 60\r\nHost: x\r\nTimeout: 1s\r\nIdleTimeout: 1s\r\nMaxBatchSize: 65536\r\n\r\n")
 						case infos == 100:
 							p.Answer("ERR not found\r\n") // it would ask for ever
 						default:

@@ -97,6 +97,8 @@ func TestScannerCorrupt(t *testing.T) {
 				switch {
 				case !ok:
 					return
+				case line == "CONFIG":
+					p.AnswerConfig(DefaultMaxBatchSize)
 				case strings.HasPrefix(line, fmt.Sprintf("READ t %d ", 1000+len(good))):
 					p.Answer("%s", fmt.Sprintf("OK %d 1\r\n", 1000+len(good))+tt.bad)
 				default:

@@ -47,6 +47,8 @@ func TestScannerTimes(t *testing.T) {
 							return
 						}
 						switch {
+						case line == "CONFIG":
+							p.AnswerConfig(DefaultMaxBatchSize)
 						case strings.HasPrefix(line, "READ t 0 "):
 							p.Answer("%s", "OK 0 2\r\n"+first+second)
 						case strings.HasPrefix(line, "READ t "):

@@ -232,6 +232,16 @@ func (f *Fetcher) learn() {
 	}
 }
 
+// inCluster reports whether there is a cluster, and asks if nobody has: else a member that
+// is behind would be taken for the end of the log.
+func (f *Fetcher) inCluster() bool {
+	if !f.src.Cluster() && !f.learned {
+		f.learned = true
+		f.src.Learn(f.ctx)
+	}
+	return f.src.Cluster()
+}
+
 // read reads once. Instead of batches there may be a gap before them, or an error.
 func (f *Fetcher) read() (*link.Batches, *Gap, error) {
 	messages, wait := f.page, time.Duration(0)
@@ -310,7 +320,7 @@ func (f *Fetcher) nothing(asked time.Time) (end End, err error) {
 	case f.cfg.Follow:
 		f.answered()
 		return None, f.rest(asked)
-	case !f.fresh && f.src.Cluster():
+	case !f.fresh && f.inCluster():
 		f.fresh = true // this may be where the member ends, and not the log
 		return None, nil
 	case f.begun:

@@ -29,6 +29,7 @@ type fakeSource struct {
 	most    int64 // messages that may be asked for
 	id      string
 	cluster bool
+	unknown bool // that it is one, or not, until Learn
 	damaged [][2]int64
 
 	fails []error // of the next reads
@@ -121,11 +122,13 @@ func (s *fakeSource) Times(context.Context, int64, int64) ([]protocol.TimeMark, 
 	return nil, protocol.ErrInvalidProtocol
 }
 func (s *fakeSource) MaxMessages(context.Context) (int64, error) { return s.most, nil }
-func (s *fakeSource) Learn(context.Context)                      { s.asked = append(s.asked, "learn") }
-func (s *fakeSource) Cluster() bool                              { return s.cluster }
-func (s *fakeSource) Gone() error                                { return nil }
-func (s *fakeSource) Retry(err error) (bool, bool)               { return errors.Is(err, errBusy), false }
-func (s *fakeSource) Backoff(int) time.Duration                  { return time.Second }
+func (s *fakeSource) Learn(context.Context) {
+	s.asked, s.unknown = append(s.asked, "learn"), false
+}
+func (s *fakeSource) Cluster() bool                { return s.cluster && !s.unknown }
+func (s *fakeSource) Gone() error                  { return nil }
+func (s *fakeSource) Retry(err error) (bool, bool) { return errors.Is(err, errBusy), false }
+func (s *fakeSource) Backoff(int) time.Duration    { return time.Second }
 
 // config is that of a Fetcher which ends with the log.
 func config() Config {
@@ -330,5 +333,26 @@ func TestTail(t *testing.T) {
 	skip := count.messages - count.n
 	if first := count.runs[0].offset/10 + skip; first != 1<<16 || skip < 0 {
 		t.Errorf("the last 1<<16 of 1<<17 begin at %d", first)
+	}
+}
+
+// Of whom it is not known whether there is a cluster, it is asked before what it has is
+// taken for all that there is.
+func TestEndIsAskedFor(t *testing.T) {
+	for _, cluster := range []bool{false, true} {
+		src := &fakeSource{unknown: true, cluster: cluster}
+		src.add(1)
+		f := New(t.Context(), src, config())
+		f.AtOldest()
+		if _, _, last := runAll(f); last.End != OfLog {
+			t.Errorf("end %d: %v", last.End, last.Err)
+		}
+		want := []string{"read -1 false", fmt.Sprintf("read %d false", src.next), "learn"}
+		if cluster {
+			want = append(want, fmt.Sprintf("read %d true", src.next))
+		}
+		if !slices.Equal(src.asked, want) {
+			t.Errorf("asked %q, want %q", src.asked, want)
+		}
 	}
 }

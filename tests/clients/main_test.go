@@ -31,6 +31,11 @@ const patience = 50 * time.Second
 var built string
 
 func TestMain(m *testing.M) {
+	for _, v := range os.Environ() { // settings of other tests are none of the programs'
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "LOGD_") {
+			os.Unsetenv(name)
+		}
+	}
 	dir, err := os.MkdirTemp("", "logd-clients-")
 	if err == nil {
 		built = dir

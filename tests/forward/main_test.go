@@ -8,7 +8,7 @@
 //	LOGD_FORWARD_SOAK  how many times as long each test is
 //	LOGD_SEED          seed of everything random, to repeat a run
 //	LOGD_BUILT         a folder with the programs, which are then not built
-//	LOGD_SEEDED_BUGS   1: see whether the tests find bugs that are put into the agent
+//	LOGD_FORWARD_SEEDED_BUGS   1: see whether the tests find bugs that are put into the agent
 package forward
 
 import (

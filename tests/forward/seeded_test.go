@@ -79,8 +79,8 @@ var seededName = regexp.MustCompile(`bug\("([^"]+)"\)`)
 
 // TestSeededBugs builds the agent with bugs in it, and runs tests with each until one fails.
 func TestSeededBugs(t *testing.T) {
-	if n := os.Getenv("LOGD_SEEDED_BUGS"); n == "" || n == "0" {
-		t.Skip("this builds and runs other tests for some minutes: LOGD_SEEDED_BUGS=1 asks for it")
+	if n := os.Getenv("LOGD_FORWARD_SEEDED_BUGS"); n == "" || n == "0" {
+		t.Skip("this builds and runs other tests for some minutes: LOGD_FORWARD_SEEDED_BUGS=1 asks for it")
 	}
 	temp := t.TempDir()
 	for _, program := range []string{"logd", "log-cli"} {
