@@ -207,7 +207,7 @@ func TestCopyControl(t *testing.T) {
 			continue // it was killed before it had begun
 		}
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		words := strings.Fields(lines[len(lines)-1])
+		words := strings.Fields(lines[len(lines)/2]) // what came behind it is stored under its numbers
 		if len(words) == 7 {
 			words[4], words[6] = strconv.Itoa(i+1), "1" // another generation
 			text = append(text, strings.Join(words, " ")+"\n"...)
