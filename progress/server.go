@@ -129,10 +129,15 @@ func (s *Server) Position() (logd.Position, error) {
 		if err := s.look(); err != nil {
 			return logd.Position{}, err
 		}
-		s.saver.Go(s.run)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return logd.Position{}, err
+	}
+	if !known {
+		s.saver.Go(s.run) // which Close waits for, if it comes later
+	}
 	s.tracker.restart()
 	return s.tracker.position(), nil
 }
@@ -349,7 +354,9 @@ func (s *Server) Save(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version, s.saved, s.savedAt, s.held = now, at, time.Now(), s.cfg.Hold > 0
+	if s.tracker.topic == topicID { // else it is of a topic that is no more
+		s.version, s.saved, s.savedAt, s.held = now, at, time.Now(), s.cfg.Hold > 0
+	}
 	return nil
 }
 

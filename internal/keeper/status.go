@@ -89,19 +89,18 @@ func (k *Keeper) list(name, afterTopic, afterConsumer string, limit int, shown f
 			return c > 0 || c == 0 && sorted[i].Consumer > afterConsumer
 		})
 	}
-	ids := ""
-	last := ""
+	last, id := "", "" // the topic that was looked up last, and its id
 	for _, p := range sorted[first:] {
 		if name != "" && p.Topic != name || len(all) == limit {
 			break
 		}
-		if p.Topic != last || ids == "" {
-			last, ids = p.Topic, "-"
+		if p.Topic != last {
+			last, id = p.Topic, ""
 			if l, err := k.o.Store.Log([]byte(p.Topic)); err == nil {
-				ids = l.HexID()
+				id = l.HexID()
 			}
 		}
-		if sameID(ids, p.ID) && (shown == nil || shown(p.Topic, p.Consumer)) {
+		if sameID(id, p.ID) && (shown == nil || shown(p.Topic, p.Consumer)) {
 			all = append(all, k.status(p))
 		}
 	}

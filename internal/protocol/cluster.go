@@ -13,8 +13,11 @@ import (
 const maxMemberName = 32
 
 // ValidMember reports whether name can be the name of a member, or an id.
-func ValidMember[T string | []byte](name T) bool {
-	if len(name) == 0 || len(name) > maxMemberName {
+func ValidMember[T string | []byte](name T) bool { return validWord(name, maxMemberName) }
+
+// validWord reports whether a word is 1 to most bytes of A-Z a-z 0-9 . _ -.
+func validWord[T string | []byte](name T, most int) bool {
+	if len(name) == 0 || len(name) > most {
 		return false
 	}
 	for i := range len(name) {

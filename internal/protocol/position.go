@@ -46,19 +46,7 @@ type PositionsRequest struct {
 }
 
 // ValidConsumer reports whether name can be the name of a consumer, a holder or a note.
-func ValidConsumer[T string | []byte](name T) bool {
-	if len(name) == 0 || len(name) > MaxConsumer {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
-}
+func ValidConsumer[T string | []byte](name T) bool { return validWord(name, MaxConsumer) }
 
 // parsePosition parses the arguments of POSITION.
 func parsePosition(w words, req *Request) (ok bool) {
