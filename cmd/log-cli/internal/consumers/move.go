@@ -1,11 +1,9 @@
 package consumers
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -30,9 +28,9 @@ func positionCommand(a *cli.App) *cobra.Command {
 type move struct {
 	topic, consumer string
 	to              places.Flag
-	yes, dryRun     bool
-	force           bool
-	version         int64
+	cli.Consent
+	force   bool
+	version int64
 }
 
 // names takes the topic and the consumer.
@@ -47,16 +45,8 @@ func (m *move) names(_ *cobra.Command, args []string) error {
 	return cli.ValidConsumer(m.consumer)
 }
 
-func (m *move) mayAsk(a *cli.App) error {
-	if m.yes || m.dryRun || cli.IsTerminal(a.Stdin) && cli.IsTerminal(a.Stderr) {
-		return nil
-	}
-	return errors.New("without a terminal to ask on, want --yes (or --dry-run, to see what would be)")
-}
-
 func (m *move) flags(a *cli.App, cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVarP(&m.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&m.force, "force", false, "also if another one holds the position")
 	flags.Int64Var(&m.version, "version", -1, "only if the position has the version `N`; 0 for none yet (default: the one that is shown)")
 	a.CompleteTopics(cmd, 1)
@@ -79,13 +69,13 @@ may be. On a terminal it asks. Elsewhere it wants --yes.`,
 			if !m.to.IsSet() {
 				return errors.New("want --to PLACE")
 			}
-			return m.mayAsk(a)
+			return m.Possible(a, "be")
 		},
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error { return set(ctx, a, client, &m) }),
 	}
 	cmd.Flags().Var(&m.to, "to", "the `PLACE` of the first message that is not done")
 	cmd.RegisterFlagCompletionFunc("to", places.Complete)
-	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "show what would come again or be skipped, and do nothing")
+	cli.ConsentFlags(cmd, &m.Consent, "show what would come again or be skipped, and do nothing")
 	m.flags(a, cmd)
 	a.FormatFlag(cmd)
 	return cmd
@@ -120,7 +110,7 @@ func set(ctx context.Context, a *cli.App, client *logd.Client, m *move) error {
 	if err != nil && !errors.Is(err, logd.ErrNotFound) {
 		return err
 	}
-	done := &jsonMove{Topic: m.topic, Consumer: m.consumer, DryRun: m.dryRun, To: to.String(), Version: was.Version}
+	done := &jsonMove{Topic: m.topic, Consumer: m.consumer, DryRun: m.DryRun, To: to.String(), Version: was.Version}
 	what := fmt.Sprintf("the position of %s in topic %q to %s", m.consumer, m.topic, to)
 	if there {
 		from := was.At.String()
@@ -140,10 +130,10 @@ func set(ctx context.Context, a *cli.App, client *logd.Client, m *move) error {
 	} else {
 		what += ", where it has none"
 	}
-	if m.dryRun {
+	if m.DryRun {
 		return report(a, done, "would set %s", what)
 	}
-	if err := m.confirmed(a, "set "+what+"?"); err != nil {
+	if err := m.Ask(a, "set "+what+"?", nothingChanged); err != nil {
 		return err
 	}
 	version := was.Version
@@ -181,21 +171,8 @@ func report(a *cli.App, done *jsonMove, format string, args ...any) error {
 	return cli.Printf(a.Stdout, format+"\n", args...)
 }
 
-func (m *move) confirmed(a *cli.App, question string) error {
-	if m.yes {
-		return nil
-	}
-	fmt.Fprintf(a.Stderr, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(a.Stdin).ReadString('\n')
-	if err != nil && answer == "" {
-		fmt.Fprintln(a.Stderr)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return exit.With(exit.Failed, errors.New("nothing is changed"))
-}
+// nothingChanged is what is said if somebody does not want it.
+const nothingChanged = "nothing is changed"
 
 // explained says what is to be done about a refusal.
 func (m *move) explained(err error) error {
@@ -248,7 +225,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 		Long:    "If the consumer runs again, it begins as if it were new. On a terminal it asks.\nElsewhere it wants --yes.",
 		Example: `  log-cli position forget orders mailer --yes`,
 		Args:    m.names,
-		PreRunE: func(*cobra.Command, []string) error { return m.mayAsk(a) },
+		PreRunE: func(*cobra.Command, []string) error { return m.Possible(a, "") },
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
 			was, err := client.Position(ctx, m.topic, m.consumer)
 			if errors.Is(err, logd.ErrNotFound) {
@@ -260,7 +237,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := m.confirmed(a, fmt.Sprintf("forget the position of %s in topic %q, at %s?", m.consumer, m.topic, was.At)); err != nil {
+			if err := m.Ask(a, fmt.Sprintf("forget the position of %s in topic %q, at %s?", m.consumer, m.topic, was.At), nothingChanged); err != nil {
 				return err
 			}
 			version := was.Version
@@ -273,6 +250,7 @@ func forgetCommand(a *cli.App) *cobra.Command {
 			return cli.Printf(a.Stdout, "forgot the position of %s in topic %q, at %s\n", m.consumer, m.topic, was.At)
 		}),
 	}
+	cli.YesFlag(cmd, &m.Consent)
 	m.flags(a, cmd)
 	return cmd
 }

@@ -1,7 +1,6 @@
 package operate
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -19,40 +18,17 @@ import (
 
 // removal are the flags that delete and trim have in common.
 type removal struct {
-	topic       cli.Topic
-	yes, dryRun bool
+	topic cli.Topic
+	cli.Consent
 }
 
 func removalFlags(a *cli.App, cmd *cobra.Command, r *removal) {
 	a.TopicFlag(cmd, &r.topic)
-	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "show what would go, and do nothing")
-	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask")
+	cli.ConsentFlags(cmd, &r.Consent, "show what would go, and do nothing")
 }
 
-// mayRemove returns an error if nobody can be asked and nobody has said yes.
-func mayRemove(a *cli.App, r *removal) error {
-	if r.yes || r.dryRun || cli.IsTerminal(a.Stdin) && cli.IsTerminal(a.Stderr) {
-		return nil
-	}
-	return errors.New("without a terminal to ask on, want --yes (or --dry-run, to see what would go)")
-}
-
-// confirmed asks whether what is described shall be done.
-func confirmed(a *cli.App, r *removal, what string) (bool, error) {
-	if r.yes {
-		return true, nil
-	}
-	fmt.Fprintf(a.Stderr, "%s [y/N] ", what)
-	answer, err := bufio.NewReader(a.Stdin).ReadString('\n')
-	if err != nil && answer == "" {
-		fmt.Fprintln(a.Stderr)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return true, nil
-	}
-	return false, exit.With(exit.Failed, errors.New("nothing is removed"))
-}
+// nothingRemoved is what is said if somebody does not want it.
+const nothingRemoved = "nothing is removed"
 
 func deleteCommand(a *cli.App) *cobra.Command {
 	var r removal
@@ -79,7 +55,7 @@ On a terminal it asks. Elsewhere it wants --yes.`,
 			if cmd.Flags().Changed("id") && strings.Trim(id, "0123456789abcdef") != "" || cmd.Flags().Changed("id") && id == "" {
 				return fmt.Errorf("--id is %q: want the hexadecimal digits of the topic's Id, as log-cli info shows it", id)
 			}
-			return mayRemove(a, &r)
+			return r.Possible(a, "go")
 		},
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
 			return deleteTopic(ctx, a, client, &r, id, now)
@@ -138,11 +114,11 @@ func deleteTopic(ctx context.Context, a *cli.App, client *logd.Client, r *remova
 	if id != "" && info.ID != id {
 		return exit.With(exit.NotFound, fmt.Errorf("topic %q has the id %s, not %s", name, info.ID, id))
 	}
-	gone := &jsonRemoved{Topic: name, DryRun: r.dryRun, Partitions: info.Partitions, Messages: info.Messages, Bytes: info.Bytes}
-	if r.dryRun {
+	gone := &jsonRemoved{Topic: name, DryRun: r.DryRun, Partitions: info.Partitions, Messages: info.Messages, Bytes: info.Bytes}
+	if r.DryRun {
 		return printRemoved(a, gone, "would delete topic %q: %v; no delete hook would run", name, gone)
 	}
-	if ok, err := confirmed(a, r, fmt.Sprintf("delete topic %q: %v?", name, gone)); !ok {
+	if err := r.Ask(a, fmt.Sprintf("delete topic %q: %v?", name, gone), nothingRemoved); err != nil {
 		return err
 	}
 	// The id keeps a topic that has come in the place of the one that was shown.
@@ -187,7 +163,7 @@ On a terminal it asks. Elsewhere it wants --yes.`,
 			if !before.IsSet() {
 				return errors.New("want --before PLACE; \"--before end\" removes all messages")
 			}
-			return mayRemove(a, &r)
+			return r.Possible(a, "go")
 		},
 		RunE: a.Ask(func(ctx context.Context, client *logd.Client) error {
 			return trimTopic(ctx, a, client, &r, &before)
@@ -214,19 +190,19 @@ func trimTopic(ctx context.Context, a *cli.App, client *logd.Client, r *removal,
 	if err != nil {
 		return f.Explain(ctx, err, "")
 	}
-	gone.DryRun = r.dryRun
+	gone.DryRun = r.DryRun
 	hooks := ""
 	if len(gone.Hooks) > 0 {
 		hooks = fmt.Sprintf("; the delete hook would run for %s", bases(gone.Hooks))
 	}
 	switch {
-	case r.dryRun && gone.Partitions == 0:
+	case r.DryRun && gone.Partitions == 0:
 		return printRemoved(a, gone, "would remove nothing from topic %q: no partition ends at or before offset %d", name, offset)
-	case r.dryRun:
+	case r.DryRun:
 		return printRemoved(a, gone, "would remove from topic %q: %v, all before offset %d%s", name, gone, *gone.Oldest, hooks)
 	}
 	if gone.Partitions > 0 {
-		if ok, err := confirmed(a, r, fmt.Sprintf("remove from topic %q: %v, all before offset %d?", name, gone, *gone.Oldest)); !ok {
+		if err := r.Ask(a, fmt.Sprintf("remove from topic %q: %v, all before offset %d?", name, gone, *gone.Oldest), nothingRemoved); err != nil {
 			return err
 		}
 	}
