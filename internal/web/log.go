@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/web/ask"
@@ -38,7 +37,7 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 		a.fail(http.StatusUnsupportedMediaType, protocol.ErrInvalidRequest)
 		return
 	}
-	codecs, ok := codecsOf(r.Header)
+	codecs, ok := ask.CodecsOf(r.Header)
 	if !ok {
 		a.Error(protocol.ErrInvalidRequest)
 		return
@@ -64,17 +63,6 @@ func isRequest(h http.Header) bool {
 	}
 	t, _, err := mime.ParseMediaType(types[0])
 	return err == nil && t == protocol.ContentType
-}
-
-// codecsOf returns the codecs in which a client takes batches.
-func codecsOf(h http.Header) (batch.Codecs, bool) {
-	switch lists := h["Logd-Codecs"]; len(lists) {
-	case 0:
-		return 0, true
-	case 1:
-		return batch.ParseCodecs([]byte(lists[0]))
-	}
-	return 0, false
 }
 
 // closing are the statuses after which the connection is closed: nobody knows

@@ -2,14 +2,7 @@ package clients
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -22,6 +15,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/admin"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // TestVectors has each client play testdata/vectors, which the Go client plays in its own
@@ -204,11 +198,9 @@ func stored(t *testing.T, addrs []string, topic string) (messages [][2]string) {
 
 // TestTLS speaks TLS with a certificate of its own on each side, and with a token.
 func TestTLS(t *testing.T) {
-	dir := t.TempDir()
-	ca := newAuthority(t, dir)
-	ca.issue(t, "server", "127.0.0.1", "log.example")
-	ca.issue(t, "client", "someone")
-	other := newAuthority(t, t.TempDir())
+	dir, ca, other := t.TempDir(), testkit.NewAuthority(t), testkit.NewAuthority(t)
+	serverCert, serverKey := ca.Issue(t, "server", []string{"127.0.0.1", "log.example"})
+	clientCert, clientKey := ca.Issue(t, "client", []string{"someone"})
 	file := func(name string) string { return filepath.Join(dir, name) }
 
 	auth := file("auth.toml")
@@ -222,9 +214,9 @@ func TestTLS(t *testing.T) {
 
 	each(t, func(t *testing.T, l language) {
 		t.Parallel()
-		s := serve(t, "--tls-cert", file("server.pem"), "--tls-key", file("server.key"), "--tls-client-ca", file("ca.pem"), "--auth-file", auth)
+		s := serve(t, "--tls-cert", serverCert, "--tls-key", serverKey, "--tls-client-ca", ca.File, "--auth-file", auth)
 		good := options{
-			"addrs": []string{s.addr}, "tls_ca": file("ca.pem"), "tls_cert": file("client.pem"), "tls_key": file("client.key"), "token_file": file("token"),
+			"addrs": []string{s.addr}, "tls_ca": ca.File, "tls_cert": clientCert, "tls_key": clientKey, "token_file": file("token"),
 			"attempts": 1,
 		}
 		l.do(t, "roundtrip", good, "t")
@@ -241,7 +233,7 @@ func TestTLS(t *testing.T) {
 		named := with("tls_server_name", "log.example")
 		l.do(t, "roundtrip", named, "named")
 		for what, o := range map[string]options{
-			"another authority":     with("tls_ca", filepath.Join(other.dir, "ca.pem")),
+			"another authority":     with("tls_ca", other.File),
 			"another name":          with("tls_server_name", "other.example"),
 			"no client certificate": with("tls_cert", nil),
 			"another token":         with("token_file", file("wrong")),
@@ -383,73 +375,6 @@ func TestCluster(t *testing.T) {
 		}
 		compare(t, addrs, writer, follower)
 	})
-}
-
-// authority issues certificates.
-type authority struct {
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, dir string) *authority {
-	t.Helper()
-	a := &authority{dir: dir, key: newKey(t)}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, filepath.Join(dir, "ca.pem"), "CERTIFICATE", der)
-	return a
-}
-
-// issue writes NAME.pem and NAME.key.
-func (a *authority) issue(t *testing.T, name string, hosts ...string) {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, filepath.Join(a.dir, name+".pem"), "CERTIFICATE", der)
-	writePEM(t, filepath.Join(a.dir, name+".key"), "PRIVATE KEY", private)
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writePEM(t *testing.T, name, kind string, der []byte) {
-	t.Helper()
-	write(t, name, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
 }
 
 func write(t *testing.T, name, text string) {

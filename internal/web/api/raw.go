@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/web/ask"
 	"github.com/logd-dev/logd/internal/web/problem"
@@ -20,7 +19,7 @@ const roundSize = 512 << 10
 func (rd *reading) raw() error {
 	r := rd.r
 	var ok bool
-	if r.caller.Codecs, ok = codecsOf(r.Header); !ok {
+	if r.caller.Codecs, ok = ask.CodecsOf(r.Header); !ok {
 		return problem.New(problem.InvalidRequest, "Logd-Codecs is no list of codecs: want names with commas between, as zstd,s2.")
 	}
 	if rd.from.Delta > 0 {
@@ -86,15 +85,4 @@ func (rd *reading) sendRaw(a ask.Answer) error {
 		}
 	}
 	return nil
-}
-
-// codecsOf returns the codecs in which a client takes batches.
-func codecsOf(h http.Header) (batch.Codecs, bool) {
-	switch lists := h["Logd-Codecs"]; len(lists) {
-	case 0:
-		return 0, true
-	case 1:
-		return batch.ParseCodecs([]byte(lists[0]))
-	}
-	return 0, false
 }

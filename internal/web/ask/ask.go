@@ -34,6 +34,18 @@ func Shown(r *http.Request) server.Shown {
 	return s
 }
 
+// CodecsOf returns the codecs in which a client takes batches, as its header says, and
+// whether the header makes sense.
+func CodecsOf(h http.Header) (batch.Codecs, bool) {
+	switch lists := h["Logd-Codecs"]; len(lists) {
+	case 0:
+		return 0, true
+	case 1:
+		return batch.ParseCodecs([]byte(lists[0]))
+	}
+	return 0, false
+}
+
 // Caller makes requests of the protocol. It is for one goroutine at a time.
 type Caller struct {
 	// Codecs are those in which the caller takes batches.

@@ -25,7 +25,7 @@ func newUnpackPool() unpackPool {
 }
 
 // Place is where in a topic a message begins, or a batch.
-type Place struct{ Offset, Delta int64 }
+type Place batch.Place
 
 // String returns the place as it can be written: the offset alone where a batch begins.
 func (p Place) String() string {
@@ -37,22 +37,21 @@ func (p Place) String() string {
 
 // ID returns the id of the message there.
 func (p Place) ID() string {
-	return strconv.FormatInt(p.Offset, 10) + "." + strconv.FormatInt(p.Delta, 10)
+	return string(batch.AppendPlace(nil, batch.Place(p)))
 }
 
 // Before reports whether p is before other.
-func (p Place) Before(other Place) bool {
-	return p.Offset < other.Offset || p.Offset == other.Offset && p.Delta < other.Delta
-}
+func (p Place) Before(other Place) bool { return batch.Place(p).Before(batch.Place(other)) }
 
 // ParseID parses the id of a message, OFFSET.DELTA, or the offset of a batch; message
 // tells which.
 func ParseID(text string) (p Place, message, ok bool) {
-	offset, delta, message := strings.Cut(text, ".")
-	if p.Offset, ok = batch.ParseInt([]byte(offset)); ok && message {
-		p.Delta, ok = batch.ParseInt([]byte(delta))
+	if !strings.Contains(text, ".") {
+		p.Offset, ok = batch.ParseInt([]byte(text))
+		return p, false, ok
 	}
-	return p, message, ok
+	at, ok := batch.ParsePlace([]byte(text))
+	return Place(at), true, ok
 }
 
 // Finder finds places in a topic that was like that a moment ago.
