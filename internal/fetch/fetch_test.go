@@ -321,21 +321,6 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
-// The memory of what is counted has a bound.
-func TestTail(t *testing.T) {
-	count := tail{n: 1 << 16}
-	for i := range int64(1 << 17) {
-		count.add(i*10, 1)
-		if len(count.runs) > maxRuns {
-			t.Fatalf("%d runs", len(count.runs))
-		}
-	}
-	skip := count.messages - count.n
-	if first := count.runs[0].offset/10 + skip; first != 1<<16 || skip < 0 {
-		t.Errorf("the last 1<<16 of 1<<17 begin at %d", first)
-	}
-}
-
 // Of whom it is not known whether there is a cluster, it is asked before what it has is
 // taken for all that there is.
 func TestEndIsAskedFor(t *testing.T) {

@@ -6,18 +6,14 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/countback"
 	"github.com/logd-dev/logd/internal/link"
 	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // last finds the last n messages that the topic has at this moment, and returns
-// the first of them, or where the next message will be if there are none.
-//
-// The protocol reads forward alone, so a place before the wanted message has to
-// be found from which to count. SEEK gives the offsets of batches by their times:
-// a batch is searched for that is far enough from the end, judged by the mean
-// length of a message. If it turns out not to be far enough, one is searched for
-// that is four times as far.
+// the first of them, or where the next message will be if there are none. SEEK gives the
+// offsets of batches from which to count, by their times.
 func (f *Fetcher) last(n int64) (place, error) {
 	var before *protocol.TopicInfo
 	var failed error
@@ -41,31 +37,18 @@ func (f *Fetcher) last(n int64) (place, error) {
 
 // countBack is last, for what the topic was like a moment ago.
 func (f *Fetcher) countBack(info *protocol.TopicInfo, n int64) (place, error) {
-	if n == 0 {
-		return place{offset: info.Next}, nil
+	log := countback.Log{
+		Oldest: info.Oldest, Next: info.Next, Messages: info.Messages, Damaged: len(info.DamagedAt) > 0,
+		Near: func(target int64) (int64, error) { return f.offsetBefore(info, target) },
+		Each: func(from int64, yield func(offset, messages int64) bool) error {
+			return f.eachBatch(info, from, func(at link.Extent, _ []byte) bool { return yield(at.Offset, at.Messages) })
+		},
 	}
-	if info.Messages <= n && len(info.DamagedAt) == 0 { // else it may count some that are
-		return place{offset: info.Oldest}, nil
+	from, skip, err := log.Find(n)
+	if err != nil || skip == 0 {
+		return place{offset: from}, err
 	}
-	length := float64(info.Next - info.Oldest)
-	for span := 1.2*length/float64(info.Messages)*float64(n) + 4096; ; span *= 4 {
-		from := info.Oldest
-		if span < length {
-			var err error
-			if from, err = f.offsetBefore(info, info.Next-int64(span)); err != nil {
-				return place{}, err
-			}
-		}
-		tail, err := f.countFrom(info, from, n)
-		switch {
-		case err != nil:
-			return place{}, err
-		case tail.messages >= n:
-			return f.pass(info, tail.runs[0].offset, tail.messages-n)
-		case from == info.Oldest:
-			return place{offset: from}, nil
-		}
-	}
+	return f.pass(info, from, skip)
 }
 
 // offsetBefore returns the offset of a batch that is at most target, and near
@@ -87,49 +70,6 @@ func (f *Fetcher) offsetBefore(info *protocol.TopicInfo, target int64) (int64, e
 		}
 	}
 	return best, nil
-}
-
-// tail is the end of a log, counted: at least the last n messages, as runs of
-// batches that follow one another.
-type tail struct {
-	n        int64
-	runs     []run
-	messages int64 // of all runs
-}
-
-// run is so many messages from an offset on.
-type run struct{ offset, messages int64 }
-
-// maxRuns bounds the memory of a tail.
-const maxRuns = 1 << 10
-
-// add adds a batch, and drops runs at the beginning that are not needed for n
-// messages.
-func (t *tail) add(offset, messages int64) {
-	if len(t.runs) == maxRuns {
-		for i := 0; i < maxRuns; i += 2 {
-			t.runs[i/2] = run{t.runs[i].offset, t.runs[i].messages + t.runs[i+1].messages}
-		}
-		t.runs = t.runs[:maxRuns/2]
-	}
-	t.runs = append(t.runs, run{offset, messages})
-	t.messages += messages
-	drop := 0
-	for t.messages-t.runs[drop].messages >= t.n {
-		t.messages -= t.runs[drop].messages
-		drop++
-	}
-	t.runs = slices.Delete(t.runs, 0, drop)
-}
-
-// countFrom counts the messages from an offset on to the end of the log.
-func (f *Fetcher) countFrom(info *protocol.TopicInfo, from, n int64) (tail, error) {
-	t := tail{n: n}
-	err := f.eachBatch(info, from, func(at link.Extent, _ []byte) bool {
-		t.add(at.Offset, at.Messages)
-		return true
-	})
-	return t, err
 }
 
 // pass returns the message that has so many others before it from an offset on.

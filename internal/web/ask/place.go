@@ -5,12 +5,12 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/codec"
+	"github.com/logd-dev/logd/internal/countback"
 	"github.com/logd-dev/logd/internal/place"
 	"github.com/logd-dev/logd/internal/protocol"
 )
@@ -150,37 +150,18 @@ func (f *Finder) look(ctx context.Context, p Place) (found around, err error) {
 // last returns the place of the last message but n-1.
 func (f *Finder) last(ctx context.Context, n int64) (Place, error) {
 	in := &f.Info
-	if n == 0 || in.Messages == 0 {
-		return Place{Offset: in.Next}, nil
+	log := countback.Log{
+		Oldest: in.Oldest, Next: in.Next, Messages: in.Messages, Damaged: len(in.DamagedAt) > 0,
+		Near: func(target int64) (int64, error) { return f.Caller.nextBatch(ctx, f.Conf, f.Topic, in, target) },
+		Each: func(from int64, yield func(offset, messages int64) bool) error {
+			return f.each(ctx, from, true, func(b *Batch) bool { return yield(b.Offset, b.Messages) })
+		},
 	}
-	if in.Messages <= n && len(in.DamagedAt) == 0 { // else it may count some that are
-		return Place{Offset: in.Oldest}, nil
+	from, skip, err := log.Find(n)
+	if err != nil || skip == 0 {
+		return Place{Offset: from}, err
 	}
-	length := in.Next - in.Oldest
-	// The log is read forward alone, so one begins far enough from its end, judged by the
-	// mean length of a message, and else four times as far.
-	for span := int64(1.2*float64(length)/float64(in.Messages)*float64(n)) + 4096; ; span *= 4 {
-		from := in.Oldest
-		if span < length {
-			var err error
-			if from, err = f.Caller.nextBatch(ctx, f.Conf, f.Topic, in, in.Next-span); err != nil {
-				return Place{}, err
-			}
-		}
-		t := tail{n: n}
-		err := f.each(ctx, from, true, func(b *Batch) bool {
-			t.add(b.Offset, b.Messages)
-			return true
-		})
-		switch {
-		case err != nil:
-			return Place{}, err
-		case t.messages >= n:
-			return f.pass(ctx, t.runs[0].offset, t.messages-n)
-		case from == in.Oldest:
-			return Place{Offset: from}, nil
-		}
-	}
+	return f.pass(ctx, from, skip)
 }
 
 // pass returns the place of the message that has so many others before it from an offset
@@ -225,36 +206,4 @@ func (f *Finder) each(ctx context.Context, from int64, headers bool, yield func(
 		}
 	}
 	return nil
-}
-
-// tail is the end of a log, counted: at least the last n messages, as runs of batches that
-// follow one another.
-type tail struct {
-	n        int64
-	runs     []run
-	messages int64 // of all runs
-}
-
-// run is so many messages from an offset on.
-type run struct{ offset, messages int64 }
-
-// maxRuns bounds the memory of a tail.
-const maxRuns = 1 << 10
-
-// add adds a batch, and drops runs at the beginning that are not needed.
-func (t *tail) add(offset, messages int64) {
-	if len(t.runs) == maxRuns {
-		for i := 0; i < maxRuns; i += 2 {
-			t.runs[i/2] = run{t.runs[i].offset, t.runs[i].messages + t.runs[i+1].messages}
-		}
-		t.runs = t.runs[:maxRuns/2]
-	}
-	t.runs = append(t.runs, run{offset, messages})
-	t.messages += messages
-	drop := 0
-	for t.messages-t.runs[drop].messages >= t.n {
-		t.messages -= t.runs[drop].messages
-		drop++
-	}
-	t.runs = slices.Delete(t.runs, 0, drop)
 }
