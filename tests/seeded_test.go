@@ -243,7 +243,7 @@ var storagePlaces = []seededPlace{
 	{"internal/storage/commitlog/commit.go",
 		`		if r.done == 0 && int64(len(r.data)) >`,
 		`		if !bug("offsets pass the last one") && r.done == 0 && int64(len(r.data)) >`, "^TestLastOffset$"},
-	{"internal/storage/commitlog/commit.go",
+	{"internal/storage/commitlog/refusal.go",
 		`	return l.failWrite(op, l.parts.Head().File.Name(), l.next.Load(), fmt.Errorf("%w: %v", errPanic, r))`,
 		`	if bug("a log goes on after a panic") {
 		return nil
