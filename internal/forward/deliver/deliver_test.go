@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -24,144 +23,6 @@ import (
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 	"github.com/logd-dev/logd/logdtest"
 )
-
-func config(t *testing.T, s *logdtest.Server, disk vfs.FS) Config {
-	t.Helper()
-	cc := s.ClientConfig()
-	cc.ReconnectAttempts = 1
-	c, err := logd.NewClient(cc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return Config{
-		Client: c, FS: disk, Memory: 8 << 20, SpoolBytes: 64 << 20, LedgerBytes: 64 << 20, DeadBytes: 1 << 20,
-		BatchSize: 4096, BatchAge: time.Millisecond, InFlight: 4, SpoolSync: 20 * time.Millisecond,
-		MaxTopics: 3, Fallback: "other", Host: "here", Logger: slog.New(slog.DiscardHandler),
-	}
-}
-
-func begin(t *testing.T, cfg Config, inputs ...Input) *Delivery {
-	t.Helper()
-	d, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, in := range inputs {
-		d.SetInput(in)
-	}
-	return d
-}
-
-func input(t testing.TB, name, topic string) Input {
-	t.Helper()
-	tmpl, err := render.ParseTemplate(topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Input{Name: name, Topic: tmpl}
-}
-
-func idle(t *testing.T, d *Delivery) {
-	t.Helper()
-	testkit.Eventually(t, func() string {
-		n, _, _ := d.Waiting()
-		return testkit.Unless(n == 0, fmt.Sprintf("%d messages wait; lanes: %+v", n, d.Lanes()))
-	})
-}
-
-// stored returns the messages of a topic.
-func stored(t *testing.T, c *logd.Client, topic string) (all []string) {
-	t.Helper()
-	for at := int64(0); ; {
-		r, err := c.Read(t.Context(), topic, at, logd.ReadOptions{})
-		if errors.Is(err, logd.ErrNotFound) { // or nothing is in it yet
-			return nil
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(r.Batches) == 0 {
-			return all
-		}
-		for _, b := range r.Batches {
-			for m := range b.All() {
-				all = append(all, string(m.Body))
-			}
-		}
-		at = r.Next
-	}
-}
-
-// file is a file in memory, of lines with LF.
-type file struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-func (f *file) write(s string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.data = append(f.data, s+"\n"...)
-}
-
-// lines returns some lines from a position on.
-func (f *file) lines(from int64, most int) (all []feed.Line) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for at := from; len(all) < most; {
-		i := bytes.IndexByte(f.data[at:], '\n')
-		if i < 0 {
-			break
-		}
-		end := at + int64(i) + 1
-		body := bytes.Clone(f.data[at : end-1])
-		all = append(all, feed.Line{Message: feed.Message{Body: body}, From: feed.Position{At: at}, To: feed.Position{At: end}})
-		at = end
-	}
-	return all
-}
-
-func (f *file) Replay(_ context.Context, how string, from, to feed.Position, yield func(*feed.Line) error) error {
-	for _, l := range f.lines(from.At, 1<<30) {
-		if l.From.At >= to.At {
-			break
-		}
-		if err := yield(&l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func anchor(p feed.Position) feed.Anchor { return feed.Anchor{At: p.At, Hash: uint64(p.At) * 7} }
-
-// read offers what is there until stop is closed and all is offered, or d has ended.
-func (f *file) read(d *Delivery, src feed.Replayed, stop <-chan struct{}) {
-	room := d.Room()
-	for {
-		lines := f.lines(src.Read().At, 50)
-		n := src.Offer(lines, anchor)
-		if n > 0 {
-			continue
-		}
-		wait := time.After(time.Millisecond)
-		if len(lines) == 0 {
-			select {
-			case <-stop:
-				return
-			case <-wait:
-			}
-			continue
-		}
-		select {
-		case <-room:
-		case <-wait:
-		case <-d.life.Done():
-			return
-		}
-	}
-}
 
 func TestPut(t *testing.T) {
 	for _, disk := range []vfs.FS{nil, vfstest.New()} {
@@ -206,14 +67,8 @@ func TestOffer(t *testing.T) {
 	disk := vfstest.New()
 	cfg := config(t, s, disk)
 	d := begin(t, cfg, input(t, "in", "f-{base}"))
-	f := new(file)
-	for i := range 1000 {
-		f.write(fmt.Sprint("line ", i))
-	}
-	src, err := d.File(feed.File{Input: "in", Path: "/var/log/app.log"}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := numbered(1000)
+	src := reads(t, d, feed.File{Input: "in", Path: "/var/log/app.log"}, f)
 	s.Stop()
 	stop := make(chan struct{})
 	done := make(chan struct{})
@@ -244,18 +99,6 @@ func TestOffer(t *testing.T) {
 		t.Errorf("%+v", files)
 	}
 	d.Close()
-}
-
-// killed returns the disk as a kill leaves it, after which nothing more is written.
-func killed(disk *vfstest.FS) *vfstest.FS {
-	disk.FailAt(1, vfstest.Fault{Forever: true})
-	image := vfstest.New()
-	for _, name := range disk.Names() {
-		if data, err := disk.ReadFile(name); err == nil {
-			image.WriteFile(name, data)
-		}
-	}
-	return image
 }
 
 // TestKill kills the agent and the server under senders and files: what was safe is
@@ -289,10 +132,7 @@ func testKill(t *testing.T, format render.Format) {
 			state = known
 			id = known.ID
 		}
-		src, err := d.File(state, f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		src := reads(t, d, state, f)
 		if id != 0 && src.ID() != id {
 			t.Fatalf("another file: %d, %d", src.ID(), id)
 		}
@@ -621,16 +461,10 @@ func TestForgotten(t *testing.T) {
 func TestSpill(t *testing.T) {
 	s := logdtest.Start(t)
 	disk := vfstest.New()
-	f := new(file)
-	for i := range 300 {
-		f.write(fmt.Sprint("line ", i))
-	}
+	f := numbered(300)
 	cfg := config(t, s, disk)
 	d := begin(t, cfg, input(t, "in", "t"))
-	src, err := d.File(feed.File{Input: "in", Path: "/f"}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := reads(t, d, feed.File{Input: "in", Path: "/f"}, f)
 	all := f.lines(0, 1000)
 	if n := src.Offer(all[:50], anchor); n != 50 {
 		t.Fatalf("%d offered", n)
@@ -697,10 +531,7 @@ func TestLedgerFull(t *testing.T) {
 func TestSpillOrder(t *testing.T) {
 	s := logdtest.Start(t)
 	disk := vfstest.New()
-	f := new(file)
-	for i := range 30 {
-		f.write(fmt.Sprint("line ", i))
-	}
+	f := numbered(30)
 	lines := f.lines(0, 100)
 	book, _, err := ledger.Open(disk, 64<<20)
 	if err != nil {

@@ -42,17 +42,11 @@ func listed(t *testing.T, disk vfs.FS) (holes []string, at feed.Anchor) {
 func TestHoleAndKill(t *testing.T) {
 	s := logdtest.Start(t)
 	disk := vfstest.New()
-	f := new(file)
-	for i := range 20 {
-		f.write(fmt.Sprint("line ", i))
-	}
+	f := numbered(20)
 	all := f.lines(0, 20)
 	cfg := config(t, s, disk)
 	d := begin(t, cfg, input(t, "in", "t"))
-	src, err := d.File(feed.File{Input: "in", Path: "/f"}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := reads(t, d, feed.File{Input: "in", Path: "/f"}, f)
 	src.Offer(all[:10], anchor)
 	testkit.Eventually(t, func() string { return testkit.Unless(src.Position() == all[9].To, "not all is stored") })
 	s.Stop()
@@ -77,9 +71,7 @@ func TestHoleAndKill(t *testing.T) {
 	cfg = config(t, s, image)
 	d = begin(t, cfg, input(t, "in", "t"))
 	defer d.Close()
-	if src, err = d.File(d.Files("in")[0], f); err != nil {
-		t.Fatal(err)
-	}
+	src = reads(t, d, d.Files("in")[0], f)
 	d.Recover()
 	from := src.Read().At
 	if from != all[9].To.At {
@@ -97,18 +89,12 @@ func TestHoleAndKill(t *testing.T) {
 func TestHoleOfALine(t *testing.T) {
 	s := logdtest.Start(t)
 	disk := vfstest.New()
-	f := new(file)
-	for i := range 20 {
-		f.write(fmt.Sprint("line ", i))
-	}
+	f := numbered(20)
 	all := f.lines(0, 20)
 	cfg := config(t, s, disk)
 	d := begin(t, cfg, input(t, "in", "t"))
 	defer d.Close()
-	src, err := d.File(feed.File{Input: "in", Path: "/f"}, f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := reads(t, d, feed.File{Input: "in", Path: "/f"}, f)
 	s.Stop()
 	long := func(i int) {
 		from, to := all[i].From.At, all[i].To.At
@@ -172,10 +158,7 @@ func TestHoleOfWhatWasSent(t *testing.T) {
 	}
 	cfg := config(t, s, disk)
 	d := begin(t, cfg, input(t, "in", "t"))
-	src, err := d.File(d.Files("in")[0], nothing{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := reads(t, d, d.Files("in")[0], nothing{})
 	src.Hole(feed.Hole{Kind: feed.Truncated, To: 300, Messages: -1, Bytes: 300, Cause: "it is truncated"}, 0)
 	d.Recover()
 	idle(t, d)

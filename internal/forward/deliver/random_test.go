@@ -224,10 +224,7 @@ func scenario(t *testing.T, rng *rand.Rand) {
 					state = known
 				}
 			}
-			src, err := d.File(state, f)
-			if err != nil {
-				t.Fatal(err)
-			}
+			src := reads(t, d, state, f)
 			for range rng.IntN(300) {
 				o := source("file:" + name)
 				line := body("file:"+name, len(o.bodies))
