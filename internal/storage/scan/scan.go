@@ -337,6 +337,10 @@ func (s *Scanner) skipMessages(pos, end int64) (next int64, packed bool, err err
 	return min(pos, s.Size), false, nil
 }
 
+// sector is what disks write whole: where a file that a power cut has shortened may end,
+// besides the ends of its appends.
+const sector = 512
+
 // maxNested is how many bytes of valid batches in a row may be the body of
 // one message whose own batch is destroyed.
 const maxNested = 1 << 20
@@ -356,8 +360,11 @@ const maxNested = 1 << 20
 //
 // The end of the file says nothing once an envelope was met whose batch, and
 // whose message there, should go on behind it: the file was cut in the middle of
-// that message, or of what is compressed. cut tells that there was one.
+// that message, or of what is compressed. cut tells that there was one. It says
+// nothing either where that envelope may be what is destroyed: beyond synced, in a
+// file that ends with a sector.
 func (s *Scanner) search(from int64, cut bool) (int64, error) {
+	cut = cut || s.Size > s.Synced && s.Size%sector == 0
 	for at := from; at < s.Size; {
 		window, err := s.ahead(at)
 		if err != nil {

@@ -186,6 +186,29 @@ func TestScanCutBehindNestedBatch(t *testing.T) {
 	}
 }
 
+// A power cut may destroy the beginning of a batch and cut its file where a sector
+// ends, just behind a batch that a message holds. A file that was cut nowhere ends
+// there, too, once in 512: below the mark it is known to be whole.
+func TestScanCutAtASector(t *testing.T) {
+	nested := string(wireOf("t", "inner"))
+	first := string(wireOf("t", "first"))
+	for over := range 2 {
+		lost := wireOf("t", strings.Repeat("y", 2*sector-len(first)-len(nested)+over)+nested+"the rest")
+		clear(lost[:sector/2])
+		file := append([]byte(first), lost[:2*sector-len(first)+over]...)
+		copy(file[len(file)-len(nested):], nested)
+		inner := int64(len(file) - len(nested))
+		for synced, want := range map[int64]bool{
+			int64(len(first)): over > 0, // an end like any other is taken for the log's
+			int64(len(file)):  true,
+		} {
+			if got, _ := scanBytes(t, file, synced); slices.Contains(got, inner) != want {
+				t.Errorf("%d bytes, synced to %d: batches at %v, and that one stands at %d is %t", len(file), synced, got, inner, want)
+			}
+		}
+	}
+}
+
 // A short run between two destroyed envelopes counts where the file was once
 // whole and an envelope follows, and is set aside where not. A long one always
 // counts.
