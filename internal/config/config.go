@@ -57,6 +57,9 @@ type Config struct {
 	HTTPAllowedHosts []string
 	// HTTPServe are the parts that HTTP serves besides health, in the order of HTTPParts.
 	HTTPServe []string
+	// ConsoleActs has the pages for people offer what their visitors may change; default
+	// false: they only show.
+	ConsoleActs bool
 	// HTTPMaxConnections is how many connections of HTTP there are at once, HTTPMaxBody
 	// the size of the largest body of a request, unpacked, and HTTPMemory that of all
 	// buffers of the API and the console together, in bytes.

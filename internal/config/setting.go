@@ -95,6 +95,10 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 	Usage: "what HTTP serves besides health",
 	Field: field(func(c *Config) *[]string { return &c.HTTPServe }, httpParts),
 }, {
+	Name: "console", Kind: Choice, Default: "read", Change: AtReload,
+	Usage: "whether pages only show, or offer what a visitor may change",
+	Field: field(func(c *Config) *bool { return &c.ConsoleActs }, setting.Choices([]string{"read", "act"}, []bool{false, true})),
+}, {
 	Name: "http-max-connections", Kind: Number, Default: "4096",
 	Usage: "connections of HTTP at once, of which half may follow or wait",
 	Field: field(func(c *Config) *int { return &c.HTTPMaxConnections }, setting.Numbers(setting.Bounds[int]{Min: 1, Max: 1_000_000})),

@@ -329,7 +329,7 @@ func (n *Node) newWeb() *web.Server {
 }
 
 func webLimits(c *config.Config, share descriptors) web.Limits {
-	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http}
+	return web.Limits{Timeout: c.Timeout, IdleTimeout: c.IdleTimeout, AllowedHosts: c.HTTPAllowedHosts, MaxConnections: share.http, Acts: c.ConsoleActs}
 }
 
 // shareOf parts the files that the process may have open, as the settings say.

@@ -154,6 +154,7 @@ func TestReload(t *testing.T) {
 		"retention-age":       {small, func(c *config.Config) { c.RetentionAge = time.Millisecond }, says("INFO t\r\n", "MOK ")},
 		"keep-free":           {func(c *config.Config) { c.DeleteHook = "false" }, func(c *config.Config) { c.KeepFree = 1 << 30 }, func(*testing.T, *Node) {}},
 		"http-allowed-hosts":  {nil, func(c *config.Config) { c.HTTPAllowedHosts = []string{"logs"} }, func(*testing.T, *Node) {}},
+		"console":             {nil, func(c *config.Config) { c.ConsoleActs = true }, func(*testing.T, *Node) {}},
 		"auth-timeout":        {nil, func(c *config.Config) { c.AuthTimeout = time.Second }, func(*testing.T, *Node) {}},
 		"max-unauthenticated": {nil, func(c *config.Config) { c.MaxUnauthenticated = 3 }, func(*testing.T, *Node) {}},
 		"auth-file": {func(c *config.Config) { c.AuthFile = authFile(t, "anonymous: read,write,create,admin,monitor *") },

@@ -210,7 +210,8 @@ func TestRights(t *testing.T) {
 			if verb == "monitor" && pattern != "*" {
 				continue
 			}
-			inBubble(t, server.Options{Auth: newAuth(t, "a: "+verb+" "+pattern)}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
+			a := newAuth(t, "a: "+verb+" "+pattern)
+			inBubble(t, server.Options{Auth: a}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
 				for _, name := range []string{"orders.eu", "orders", "__own"} {
 					store.Create(t.Context(), []byte(name))
 				}
@@ -226,6 +227,15 @@ func TestRights(t *testing.T) {
 						makes := cmd == protocol.Batch || cmd == protocol.Create
 						if makes && name == "orders.nothing" {
 							want = false // it takes create, too
+						}
+						if !makes {
+							var req protocol.Request
+							if err := protocol.ParseRequest([]byte(strings.TrimSuffix(request(cmd, name), "\r\n")), &req); err != nil {
+								t.Fatal(err)
+							}
+							if shown, _ := a.Token([]byte("a-token")); s.Allows(shown, &req) != want {
+								t.Errorf("%s %s: Allows says %v of %q", verb, pattern, !want, request(cmd, name))
+							}
 						}
 						c := connect(t, s)
 						c.ask("AUTH a-token\r\n", "OK")
@@ -247,6 +257,47 @@ func TestRights(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAllows: whether somebody has a right can be asked without a trace of it.
+func TestAllows(t *testing.T) {
+	log, logger := logBuffer()
+	a := server.NewAuth(rules(t, "mover: position t/m*", "boss: admin t", "anonymous: read t"), new(auth.Failures), logger)
+	inBubble(t, server.Options{Auth: a, Logger: logger}, func(t *testing.T, s *server.Server, store *topictest.Memory) {
+		defer a.Close()
+		store.Create(t.Context(), []byte("t"))
+		moves := func(consumer string, force bool) *protocol.Request {
+			return &protocol.Request{Command: protocol.Position, Topic: []byte("t"), Consumer: []byte(consumer), Position: &protocol.PositionRequest{Set: true, Force: force}}
+		}
+		trim := &protocol.Request{Command: protocol.Trim, Topic: []byte("t")}
+		for _, c := range []struct {
+			who  string
+			req  *protocol.Request
+			want bool
+		}{
+			{"mover", moves("mailer", false), true}, {"mover", moves("mailer", true), false}, {"mover", moves("other", false), false}, {"mover", moves("", false), true}, {"mover", trim, false},
+			{"boss", moves("mailer", false), false}, {"boss", moves("", false), false}, {"boss", trim, true},
+			{"", moves("mailer", false), false}, {"", moves("", false), false}, {"", trim, false},
+			{"", &protocol.Request{Command: protocol.Position, Topic: []byte("t"), Consumer: []byte("x"), Position: new(protocol.PositionRequest)}, true},
+		} {
+			var shown server.Shown
+			if c.who != "" {
+				shown, _ = a.Token([]byte(c.who + "-token"))
+			}
+			if got := s.Allows(shown, c.req); got != c.want {
+				t.Errorf("%q: %v %s: %v", c.who, c.req.Command, c.req.Consumer, got)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if n := a.Stats().Denied["admin"] + a.Stats().Denied["position"]; n != 0 || len(s.Refusals()) != 0 || strings.Contains(log.String(), "denied") {
+			t.Errorf("it has left a trace: %d, %v\n%s", n, s.Refusals(), log.String())
+		}
+	})
+	inBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory) {
+		if !s.Allows(server.Shown{}, &protocol.Request{Command: protocol.Delete, Topic: []byte("t")}) {
+			t.Error("without rules not all may do all")
+		}
+	})
 }
 
 // TestCreate: making a topic takes a right of its own.

@@ -299,6 +299,23 @@ type Address string
 // String returns the address.
 func (a Address) String() string { return string(a) }
 
+// Allows reports whether who has shown that has the right to a request, which makes no topic.
+// That of a POSITION without a consumer is the right to one of the topic. Nothing is
+// counted or noted: nobody has asked for anything.
+func (s *Server) Allows(shown Shown, req *protocol.Request) bool {
+	c := s.newCaller(nil)
+	c.shown = shown
+	switch {
+	case !c.may(req.Command, req.Topic):
+		return false
+	case req.Command != protocol.Position:
+		return true
+	case len(req.Consumer) == 0:
+		return c.auth == nil || c.has(req.Topic, position)
+	}
+	return c.mayPosition(req)
+}
+
 // Refusal returns why Do would refuse a request with that line whatever follows it: by
 // its syntax, its size, or the rights of who has shown that, which may take a BATCH to a
 // topic that exists. It returns nil if it would not. One that would be refused counts as

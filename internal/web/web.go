@@ -80,12 +80,14 @@ const (
 // serves reports whether a part is served.
 func (o *Options) serves(part string) bool { return o.Serves == nil || slices.Contains(o.Serves, part) }
 
-// Limits bound what clients can take of a server, and who is taken for one.
+// Limits bound what clients can take of a server, who is taken for one, and what pages
+// offer.
 type Limits struct {
 	Timeout        time.Duration // a request, and each write of its answer
 	IdleTimeout    time.Duration // a connection without a request
 	AllowedHosts   []string      // names that this server has besides localhost
 	MaxConnections int           // and a few more for health and metrics; 0 from the start: no limit
+	Acts           bool          // pages offer what their visitors may change
 }
 
 // Server serves HTTP. Create it with New.
@@ -298,6 +300,7 @@ func (s *Server) newConsole() *console.Console {
 			return checks
 		},
 		Words: api.Words, Lease: s.api.Lease, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
+		Acts: func() bool { return s.limit.Load().Acts },
 	})
 }
 

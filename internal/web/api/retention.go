@@ -92,13 +92,13 @@ func showRetention(r *request) error {
 // rate at which the topic is written. newest tells that it is the one that is written.
 func Words(p *protocol.PlannedPartition, newest bool, in *protocol.TopicInfo, conf *protocol.Settings) string {
 	why := map[string]string{
-		"partitions": "there are more partitions than are kept", "retention-bytes": "the topic has more bytes than are kept", "retention-age": "it is older than what is kept",
-	}[p.Why]
+		"partitions": ", as there are more partitions than are kept", "retention-bytes": ", as the topic has more bytes than are kept", "retention-age": ", as it is older than what is kept",
+	}[p.Why] // nothing of one that was trimmed
 	switch p.Verdict {
 	case "remove":
-		return "goes now, as " + why
+		return "goes now" + why
 	case "held":
-		return "waits for its delete hook, as " + why
+		return "waits for its delete hook" + why
 	}
 	var rate float64 // bytes a second
 	if span := in.NewestTime.Sub(in.OldestTime); span > time.Minute {

@@ -152,6 +152,12 @@ func (c *Caller) Refusal(req *protocol.Request) error {
 	return nil
 }
 
+// May reports whether the caller has the right to a request, which makes no topic: see
+// Server.Allows. Nothing is counted or noted.
+func (c *Caller) May(req *protocol.Request) bool {
+	return c.server != nil && c.server.Allows(c.shown, req)
+}
+
 // Sent counts bytes of answers that were sent to the client.
 func (c *Caller) Sent(n int) {
 	if c.server != nil {

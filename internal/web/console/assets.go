@@ -49,9 +49,10 @@ func init() {
 // templates returns those of the pages, by name. Where nobody looks they take no memory.
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	layout := template.Must(template.New("layout").Funcs(words).Parse(string(read("templates/layout.html"))))
+	template.Must(layout.New("acts").Parse(string(read("templates/acts.html"))))
 	pages := make(map[string]*template.Template)
 	for _, file := range list("templates") {
-		if name := strings.TrimSuffix(file, ".html"); name != "layout" {
+		if name := strings.TrimSuffix(file, ".html"); name != "layout" && name != "acts" {
 			pages[name] = template.Must(template.Must(layout.Clone()).Parse(string(read("templates/" + file))))
 		}
 	}

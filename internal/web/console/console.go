@@ -47,7 +47,9 @@ type Options struct {
 	Lease func(ctx context.Context) (grow func(n int64) error, release func())
 	// Auth reports that who asks has to be known, API that the HTTP API is served.
 	Auth, API bool
-	Logger    *slog.Logger // default: discard
+	// Acts reports whether pages offer what their visitors may change. Default: they only show.
+	Acts   func() bool
+	Logger *slog.Logger // default: discard
 }
 
 // Check is what is told of one thing that was looked at.
@@ -77,6 +79,9 @@ func New(o Options) *Console {
 		o.Lease = func(context.Context) (func(int64) error, func()) {
 			return func(int64) error { return nil }, func() {}
 		}
+	}
+	if o.Acts == nil {
+		o.Acts = func() bool { return false }
 	}
 	return &Console{o: o, log: o.Logger, zipped: newZippers()}
 }

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type site struct {
 	t      testing.TB
 	node   *node.Node
+	config config.Config
 	base   string
 	client *http.Client
 }
@@ -41,7 +42,7 @@ func start(t testing.TB, change func(*config.Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, node: n, base: "http://" + n.HTTPAddr().String(), client: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
+	s := &site{t: t, node: n, config: c, base: "http://" + n.HTTPAddr().String(), client: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
 	t.Cleanup(func() {
 		s.client.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

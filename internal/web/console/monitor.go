@@ -21,6 +21,7 @@ type positionsPage struct {
 	No    string // why there are none
 	After string
 	Next  string // query of the next page, or empty
+	Acts  bool   // some of them may be moved
 	Now   visitTime
 }
 
@@ -41,7 +42,8 @@ func (v *visit) positions() error {
 	if n := len(all); n == protocol.MaxPositions {
 		p.Next = "?after=" + url.QueryEscape(all[n-1].Topic+"/"+all[n-1].Consumer)
 	}
-	p.Rows = positionRows(all)
+	p.Rows = v.positionRows(all)
+	p.Acts = slices.ContainsFunc(p.Rows, func(row positionRow) bool { return row.Move })
 	return v.show("positions", &frame{Title: "Positions", At: "positions", Live: true, Data: p})
 }
 
@@ -53,17 +55,20 @@ type clusterPage struct {
 	Groups  []groupRow
 	No      string // why there are no groups
 	Trouble []string
+	Acts    bool // leads may be moved
 }
 
 type memberRow struct {
 	protocol.MemberInfo
 	Class, Lag string
 	Self       bool
+	MayLead    bool // more than it does
 }
 
 type groupRow struct {
 	protocol.GroupInfo
 	Behind int64
+	Others string // who may lead it in place of its leader, with commas between
 }
 
 // cluster shows the members and the groups of the cluster.
@@ -78,11 +83,16 @@ func (v *visit) cluster() error {
 		return err
 	}
 	conf, _ := v.caller.Config(v.ctx) // without which nobody is oneself
+	p.Acts = v.mayTransfer()
+	var up []string
 	for _, m := range p.Cluster.Members {
 		row := memberRow{MemberInfo: m, Self: m.Name == conf.Node, Lag: "–"}
 		if m.State != "up" {
 			row.Class = "bad"
 			p.Trouble = append(p.Trouble, fmt.Sprintf("%s is %s.", m.Name, m.State))
+		} else {
+			up = append(up, m.Name)
+			row.MayLead = m.Leads < p.Cluster.Groups && m.Role == "voter"
 		}
 		if !row.Self {
 			row.Lag = ask.Size(m.LagBytes)
@@ -104,7 +114,8 @@ func (v *visit) cluster() error {
 		if g.DamagedBytes > 0 {
 			p.Trouble = append(p.Trouble, fmt.Sprintf("In group %d %s are damaged here.", g.Group, ask.Size(g.DamagedBytes)))
 		}
-		p.Groups = append(p.Groups, groupRow{g, max(g.Commit-g.Applied, 0)})
+		others := slices.DeleteFunc(slices.Clone(g.Voters), func(name string) bool { return name == g.Leader || !slices.Contains(up, name) })
+		p.Groups = append(p.Groups, groupRow{g, max(g.Commit-g.Applied, 0), strings.Join(others, ",")})
 	}
 	switch n := len(unled); {
 	case n == 1:

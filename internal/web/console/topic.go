@@ -27,6 +27,8 @@ type topicPage struct {
 	Positions  []positionRow
 	NoPos      string
 	More       bool // there are more positions
+	Hooks      []hookRow
+	Acts       topicActs
 	Now        visitTime
 }
 
@@ -40,6 +42,26 @@ type partitionRow struct {
 	Newest                time.Time
 	Words                 string
 	Stand                 int // positions that are in it
+}
+
+// hookRow is a partition that waits for its delete hook.
+type hookRow struct {
+	protocol.PendingHook
+	now time.Time
+}
+
+// Bytes returns how long the partition is.
+func (h hookRow) Bytes() int64 { return h.End - h.Base }
+
+// When returns when its hook runs next.
+func (h hookRow) When() string {
+	switch {
+	case h.Next.IsZero():
+		return "–"
+	case h.Next.After(h.now):
+		return "in " + ask.About(h.Next.Sub(h.now))
+	}
+	return "now"
 }
 
 type settingRow struct{ Name, Value string }
@@ -62,7 +84,11 @@ func (v *visit) showTopic() error {
 	if err != nil {
 		p.NoPos = whyNot(err)
 	}
-	p.Positions, p.More = positionRows(all), len(all) == protocol.MaxPositions
+	p.Positions, p.More = v.positionRows(all), len(all) == protocol.MaxPositions
+	p.Acts = v.topicActs(err == nil)
+	for _, h := range v.hooks() {
+		p.Hooks = append(p.Hooks, hookRow{h, v.now})
+	}
 	plan, err := v.caller.Retention(v.ctx, v.topic, protocol.Keep{Partitions: -1, Bytes: -1, Age: -1})
 	if err != nil {
 		p.NoPlan = whyNot(err)
@@ -129,9 +155,11 @@ type positionRow struct {
 	Class  string
 	State  string
 	Behind string
+	Move   bool // the visitor may move it, with Force also if another one holds it
+	Force  bool
 }
 
-func positionRows(all []protocol.PositionInfo) []positionRow {
+func (v *visit) positionRows(all []protocol.PositionInfo) []positionRow {
 	rows := make([]positionRow, 0, len(all))
 	for _, one := range all {
 		row := positionRow{PositionInfo: one, At: ask.Place{Offset: one.At.Offset, Delta: one.At.Delta}.ID(), State: string(one.State)}
@@ -144,9 +172,12 @@ func positionRows(all []protocol.PositionInfo) []positionRow {
 		case protocol.PositionAhead:
 			row.Class, row.State = "warn", "ahead of what this member has"
 		}
+		if row.Move = v.mayMove(one.Topic, one.Consumer, false); row.Move {
+			row.Force = v.mayMove(one.Topic, one.Consumer, true)
+		}
 		row.Behind = ask.Size(one.LagBytes)
 		if one.LagMessages >= 0 {
-			row.Behind += ", " + ask.Count(one.LagMessages) + " messages"
+			row.Behind += ", " + ask.Count(one.LagMessages) + map[bool]string{true: " message", false: " messages"}[one.LagMessages == 1]
 		}
 		if one.LagMS > 0 {
 			row.Behind += ", " + ask.About(time.Duration(one.LagMS)*time.Millisecond)

@@ -55,6 +55,7 @@ const go = async (url, push = true) => {
     const { page } = await get(url);
     // A page finds others from where it is, and so does what is taken of it.
     if (push) history.pushState(null, "", url);
+    document.body.dataset.root = page.body.dataset.root;
     $$("header a[href]").forEach((a, i) => {
       const from = $$("header a[href]", page)[i];
       if (from) a.setAttribute("href", from.getAttribute("href"));
@@ -139,6 +140,7 @@ const renew = async () => {
   try {
     const { page, status } = await get(location.href, running.signal);
     if (status === 503) throw new Error($("h1", page)?.textContent ?? "HTTP 503");
+    if (busy()) return later(renew, liveEvery); // by now
     const at = $$("tbody tr").indexOf($("tr.at")), focus = focused(), x = $$(".scroll").map((s) => s.scrollLeft);
     const open = $$("details").map((d) => d.open);
     show(page);
@@ -215,6 +217,230 @@ const setFollowing = (on) => {
   pull();
 };
 
+// --- what changes something
+// Nothing is done before the server has told what it would do, and the name was typed.
+const api = async (method, path, body, more) => {
+  const answer = await fetch(`${document.body.dataset.root}/api/v1/${path}`, {
+    method, headers: { ...headers("application/json"), "Content-Type": "application/json", ...more }, body: body && JSON.stringify(body),
+    cache: "no-store", redirect: "manual", credentials: "same-origin",
+  });
+  if (answer.type === "opaqueredirect") throw new Error("Another member leads, and only that one can do it: open its pages.");
+  const text = await answer.text();
+  let data = null;
+  try {
+    data = JSON.parse(text);
+  } catch {} // there is none
+  if (!answer.ok) throw Object.assign(new Error(data?.detail ? `${data.title}. ${data.detail}` : "HTTP " + answer.status), { status: answer.status });
+  return { data, text, tag: answer.headers.get("ETag") };
+};
+const exact = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+const size = (n) => {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+  let i = 0;
+  for (; i < 6 && n >= 999.5; i++) n /= 1000;
+  return (i && n < 99.5 ? String(+n.toPrecision(3)) : n.toFixed(0)) + " " + units[i];
+};
+const many = (n, one, more = one + "s") => `${exact(n)} ${n === 1 ? one : more}`;
+const sum = (t) => `${many(t.messages, "message")} (${size(t.bytes)}) in ${many(t.partitions, "partition")}`;
+const hooks = (list) => (list.length ? ` The delete hook runs first for ${many(list.length, "partition")}, and a partition goes when its hook has succeeded.` : "");
+const topicOf = (d) => "topics/" + encodeURIComponent(d.topic);
+const positionOf = (d) => `${topicOf(d)}/positions/${encodeURIComponent(d.consumer)}`;
+const forced = (d) => (d.forced ? "?force=1" : "");
+const version = (was) => (was ? { "If-Match": was.tag } : { "If-None-Match": "*" });
+const heldBy = (p) => (p.holder ? ` ${p.holder} holds it.` : "");
+
+// plan returns what would be done, in words, and whether it can be; run does it and
+// returns what was done. d has what the button is about and what was filled in.
+const acts = {
+  trim: {
+    plan: async (d) => {
+      const { data, text } = await api("POST", topicOf(d) + "/trim", { before: d.before, dry_run: true });
+      d.oldest = /"oldest":(\d+)/.exec(text)[1]; // which may be more than a number holds
+      if (!data.partitions) return [`Nothing would go: no partition ends before that. The oldest offset stays ${d.oldest}.`, false];
+      const unread = (await api("GET", topicOf(d) + "/positions").catch(() => null))?.data.positions.filter((p) => BigInt(p.at.split(".")[0]) < BigInt(d.oldest)).map((p) => p.consumer) ?? [];
+      return [`${sum(data)} would go: all before offset ${d.oldest}.${hooks(data.hooks)}${unread.length ? ` Not done with all of it: ${unread.slice(0, 5).join(", ")}${unread.length > 5 ? ` and ${unread.length - 5} more` : ""}.` : ""}`];
+    },
+    run: async (d) => {
+      const { data, text } = await api("POST", topicOf(d) + "/trim", { before: d.oldest });
+      const oldest = /"oldest":(\d+)/.exec(text)[1];
+      return oldest === d.oldest ? `Removed ${sum(data)}. The oldest offset is ${oldest}.` : `The oldest offset is ${oldest}, and ${d.oldest} when the delete hooks have run.`;
+    },
+  },
+  delete: {
+    plan: async (d) => {
+      const { data, tag } = await api("GET", topicOf(d) + "?fresh=1");
+      d.tag = tag;
+      const n = data.positions?.length;
+      return [`${sum(data)} would go${n ? `, and the ${n === 1 ? "position" : "positions"} of ${many(n, "consumer")}` : ""}.`];
+    },
+    run: async (d) => {
+      await api("DELETE", topicOf(d) + (d.now ? "?now=1" : ""), undefined, { "If-Match": d.tag });
+      d.gone = true;
+      return `${d.topic} is deleted.`;
+    },
+  },
+  move: {
+    plan: async (d) => {
+      d.was = await api("GET", positionOf(d)).catch((e) => {
+        if (e.status !== 404) throw e;
+        return null;
+      });
+      const { data } = await api("PUT", positionOf(d), { at: d.at, dry_run: true });
+      d.to = data.at;
+      const was = d.was?.data;
+      if (!was) return [`${d.consumer} has no position here yet. It would go on at ${d.to}.`];
+      if (was.at === d.to) return [`${d.consumer} is at ${d.to} already.`, false];
+      const n = data.bytes;
+      return [`${d.consumer} is at ${was.at} and would go on at ${d.to}: ${n ? size(Math.abs(n)) + (n > 0 ? " are skipped" : " come again") : "that is in the same batch"}.${heldBy(was)}`];
+    },
+    run: async (d) => {
+      const was = d.was?.data;
+      await api("PUT", positionOf(d) + forced(d), { at: d.to, ttl_ms: was?.ttl_ms, note: was?.note }, version(d.was));
+      return `${d.consumer} goes on at ${d.to}.`;
+    },
+  },
+  forget: {
+    plan: async (d) => {
+      d.was = await api("GET", positionOf(d));
+      return [`${d.consumer} is at ${d.was.data.at}, which would be forgotten.${heldBy(d.was.data)}`];
+    },
+    run: async (d) => {
+      await api("DELETE", positionOf(d) + forced(d), undefined, version(d.was));
+      return `The position of ${d.consumer} is forgotten.`;
+    },
+  },
+  lead: {
+    plan: async (d) => {
+      d.word = d.to;
+      const { data } = await api("GET", "cluster");
+      const is = data.members.find((m) => m.name === d.to);
+      return [`${d.to} leads ${is?.leads ?? 0} of ${many(data.groups, "group")}, and would lead all of them.`];
+    },
+    run: async (d) => {
+      await api("POST", "cluster/transfer", { to: d.to, all: true });
+      return `${d.to} leads all groups.`;
+    },
+  },
+  group: {
+    plan: async (d) => {
+      d.word = d.to;
+      const is = (await api("GET", "groups")).data.find((g) => String(g.group) === d.group);
+      return [`Group ${d.group} has ${many(is?.topics ?? 0, "topic")} and ${is?.leader ? "is led by " + is.leader : "no leader"}. ${d.to} would lead it.`];
+    },
+    run: async (d) => {
+      await api("POST", "cluster/transfer", { to: d.to, group: Number(d.group) });
+      return `${d.to} leads group ${d.group}.`;
+    },
+  },
+};
+for (const what of ["retry", "skip"]) {
+  acts[what] = {
+    plan: async (d) => {
+      const is = (await api("GET", "hooks")).data.find((h) => h.topic === d.topic && String(h.base) === d.base);
+      if (!is) return ["The partition waits for no hook any more.", false];
+      return [`The partition has ${size(is.end - is.base)}, and the hook was run ${many(is.attempts, "time")}${is.error ? ", at last with: " + is.error : "."}`];
+    },
+    run: async (d) => {
+      await api("POST", `hooks/${encodeURIComponent(d.topic)}/${d.base}`, { do: what });
+      return what === "retry" ? "The hook is run." : "The partition goes.";
+    },
+  };
+}
+
+const openAct = (button) => {
+  const d = { ...button.dataset, word: button.dataset.topic }, dialog = $("#act-" + d.act);
+  stop();
+  dialog.about = d;
+  dialog.opener = button.id;
+  for (const f of $$("form", dialog)) f.reset();
+  for (const e of $$("[data-v]", dialog)) e.textContent = d[e.dataset.v] ?? "";
+  for (const e of $$("[data-if]", dialog)) e.hidden = !d[e.dataset.if];
+  const asks = $(".ask", dialog), who = $("[name=consumer]", dialog), to = $("select[name=to]", dialog);
+  if (who) {
+    who.value = d.consumer ?? "";
+    who.readOnly = d.consumer !== undefined;
+    $("[name=at]", dialog).value = d.at ?? "";
+  }
+  to?.replaceChildren(...d.others.split(",").map((name) => new Option(name)));
+  if (asks) asks.hidden = false;
+  $("[data-close]", dialog).textContent = "Cancel";
+  $(".plan", dialog).id = "plan-" + d.act;
+  $("[name=sure]", dialog).setAttribute("aria-describedby", "plan-" + d.act);
+  dialog.showModal();
+  if (who?.readOnly) $("[name=at]", dialog).select();
+  unsure(dialog);
+  if (!asks || asks.matches(".late")) plan(dialog);
+};
+// unsure takes back what a plan has told.
+const unsure = (dialog) => {
+  $(".plan", dialog).textContent = $(".wrong", dialog).textContent = "";
+  $(".sure", dialog).hidden = true;
+};
+// during keeps others from being pressed while something is done.
+const during = async (dialog, does) => {
+  const buttons = $$("button", dialog).filter((b) => !b.disabled);
+  $(".wrong", dialog).textContent = "";
+  for (const b of buttons) b.disabled = true;
+  try {
+    await does();
+  } catch (e) {
+    $(".wrong", dialog).textContent = e.message;
+  }
+  for (const b of buttons) b.disabled = false;
+};
+const fill = (dialog) => {
+  const d = dialog.about, asks = $(".ask", dialog);
+  delete d.forced;
+  delete d.now;
+  if (asks) Object.assign(d, Object.fromEntries(new FormData(asks)));
+  return d;
+};
+const plan = async (dialog) => {
+  unsure(dialog);
+  const d = fill(dialog), sure = $(".sure", dialog);
+  await during(dialog, async () => {
+    const [words, can = true] = await acts[d.act].plan(d);
+    $(".plan", dialog).textContent = words;
+    sure.hidden = !can;
+    $("[data-v=word]", sure).textContent = d.word;
+  });
+  sure.reset();
+  $("button", sure).disabled = true;
+  if (!sure.hidden) $("input", sure).focus();
+};
+const run = async (dialog) => {
+  const d = fill(dialog);
+  await during(dialog, async () => {
+    $(".plan", dialog).textContent = await acts[d.act].run(d);
+    dialog.done = true;
+  });
+  if (!dialog.done) return;
+  for (const f of $$("form", dialog)) f.hidden = true;
+  const close = $("[data-close]", dialog);
+  close.textContent = "Close";
+  close.focus();
+  if (!dialog.open) ended(dialog);
+};
+// ended shows what a dialog has made of the page.
+const ended = async (dialog) => {
+  if (!dialog.done) return $("#main[data-live]") && !paused && later(renew, liveEvery);
+  dialog.done = false;
+  if (dialog.about.gone) return go(document.body.dataset.root + "/");
+  try {
+    show((await get(location.href)).page);
+  } catch {
+    return location.reload();
+  }
+  ($("#" + CSS.escape(dialog.opener)) ?? $("#main")).focus({ preventScroll: true });
+};
+document.addEventListener("close", (e) => e.target.matches(".act") && ended(e.target), true);
+document.addEventListener("input", (e) => {
+  const dialog = e.target.closest(".act");
+  if (!dialog) return;
+  if (e.target.name === "sure") $(".sure button", dialog).disabled = e.target.value.trim() !== dialog.about.word;
+  else if (!e.target.closest(".late")) unsure(dialog);
+});
+
 // --- rows and keys
 const mark = (row, focus = true) => {
   if (!row) return;
@@ -232,8 +458,9 @@ const move = (by) => {
 const keysOn = () => stored(look, "logd-keys") !== "off";
 
 const help = () => {
-  if ($("dialog")) return $("dialog").showModal();
+  if ($("#help")) return $("#help").showModal();
   const d = document.createElement("dialog");
+  d.id = "help";
   d.setAttribute("aria-label", "Keys");
   const list = document.createElement("dl");
   for (const [key, what] of [["/", "to the filter"], ["j", "to the next row"], ["k", "to the row before"], ["Enter", "open what the row is about"], ["f", "follow the messages, or stop"], ["?", "this list"]]) {
@@ -278,6 +505,8 @@ document.addEventListener("click", async (e) => {
     else renew();
     return;
   }
+  const button = e.target.closest?.("button[data-act], button[data-close]");
+  if (button) return button.dataset.act ? openAct(button) : button.closest("dialog").close();
   if (!a || e.button !== 0 || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey || e.defaultPrevented) return;
   if (a.id === "follow") {
     e.preventDefault();
@@ -296,8 +525,12 @@ document.addEventListener("click", async (e) => {
   setTimeout(() => URL.revokeObjectURL(save.href), 60000);
 });
 document.addEventListener("submit", (e) => {
-  const form = e.target;
-  if (form.id === "token") {
+  const form = e.target, dialog = form.closest(".act");
+  if (dialog) {
+    e.preventDefault();
+    if (form.matches(".sure")) run(dialog);
+    else if (!form.matches(".late")) plan(dialog);
+  } else if (form.id === "token") {
     e.preventDefault();
     stored(tab, "logd-token", $("input", form).value.trim());
     go(location.href, false);
