@@ -261,7 +261,7 @@ func (in *input) fresh(u *found, f content, d identity.Decision, truncated bool)
 	} else {
 		in.drop(f)
 	}
-	t.seen, t.sight = in.scans, *u
+	t.saw(in.scans, *u)
 	if before := in.byPath[u.Path]; before != nil && before != t && before.state == active && !before.ended {
 		t.after, before.next = before, t
 	}
@@ -334,7 +334,7 @@ func (in *input) continueAt(t *tail, u *found, rest bool) {
 	t.resumed, t.stored = false, false
 	t.stat = -1
 	t.tell = true
-	t.seen, t.sight = in.scans, *u
+	t.saw(in.scans, *u)
 	if in.byPath[u.Path] == nil || !rest {
 		in.byPath[u.Path] = t
 	}

@@ -61,15 +61,27 @@ func TestEvents(t *testing.T) {
 	t.Logf("%v", time.Since(begun))
 }
 
-// BenchmarkIdle is one scan of 10,000 files that do not change.
+// BenchmarkIdle is one scan of 10,000 files that do not change, with events and without.
 func BenchmarkIdle(b *testing.B) {
+	for _, events := range []bool{true, false} {
+		b.Run(fmt.Sprint("events=", events), func(b *testing.B) { benchmarkIdle(b, events) })
+	}
+}
+
+func benchmarkIdle(b *testing.B, events bool) {
 	dir := b.TempDir()
 	for i := range 10_000 {
 		os.WriteFile(fmt.Sprintf("%s/%05d.log", dir, i), []byte("line\n"), 0o600)
 	}
-	m, err := New(Options{Sink: newSink(b), NoEvents: true}, []Config{{Name: "in", Glob: dir + "/*.log", Lines: lines.Settings{Max: 100}}})
+	m, err := New(Options{Sink: newSink(b)}, []Config{{Name: "in", Glob: dir + "/*.log", Lines: lines.Settings{Max: 100}}})
 	if err != nil {
 		b.Fatal(err)
+	}
+	if events {
+		m.rest = 0
+		m.watch = newWatcher(m)
+		go m.watch.run()
+		defer m.watch.close()
 	}
 	in := m.inputs["in"]
 	in.load()

@@ -66,6 +66,7 @@ type Options struct {
 const (
 	maxRecords  = 100_000
 	idleClose   = 5 * time.Minute
+	idleRest    = time.Minute     // after which a file is looked at less often, where events tell of changes
 	idleRecent  = time.Minute     // how long the last of what was read of a file is kept
 	settleAfter = 5 * time.Second // how long a copy is waited for
 	sayAgain    = time.Minute     // after how long an error of one file is said again
@@ -102,6 +103,10 @@ type Manager struct {
 	// openFile is a way in for tests: of files that can't be opened, or change meanwhile.
 	openFile func(path string) (content, error)
 	watch    *watcher // nil without events
+	// So are these: events come from elsewhere, and of any file system.
+	notifier func() (*notifier, error)
+	kindOf   func(dir string) kind
+	rest     time.Duration // after which a file that is as it was is looked at less often
 
 	mu      sync.Mutex
 	inputs  map[string]*input
@@ -125,6 +130,7 @@ func New(o Options, inputs []Config) (*Manager, error) {
 	}
 	m := &Manager{o: o, tell: newTeller(o.Log), inputs: make(map[string]*input), ready: make(chan struct{})}
 	m.openFile = func(path string) (content, error) { return openFile(path) }
+	m.notifier, m.kindOf, m.rest = newNotifier, kindOf, idleRest
 	plans, err := compileAll(inputs)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,8 @@ type world struct {
 	stop func()
 	logs journal
 
+	events *inotify     // nil while there are none
+	kind   kind         // of the file system, for the agent
 	denied atomic.Value // a path that can't be opened, a string
 	// wrap, if it is set, is between the agent and each file that it opens.
 	wrap func(content) content
@@ -54,14 +56,21 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-// inWorld runs a test in a world whose agent is not started.
+// inWorld runs a test in a world whose agent is not started: in one without events, and in
+// one where they come.
 func inWorld(t *testing.T, test func(*world)) {
+	t.Helper()
+	t.Run("without events", func(t *testing.T) { inOne(t, false, test) })
+	t.Run("with events", func(t *testing.T) { inOne(t, true, test) })
+}
+
+func inOne(t *testing.T, events bool, test func(*world)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, dir: dir, sink: newSink(t)}
+		w := &world{t: t, dir: dir, sink: newSink(t), kind: local}
 		w.conf = Config{Name: "in", Glob: dir + "/*.log*", Lines: lines.Settings{Max: 100}}
-		w.opt = Options{NoEvents: true}
+		w.opt = Options{NoEvents: !events}
 		defer w.down()
 		test(w)
 	})
@@ -74,6 +83,15 @@ func (w *world) up() {
 	w.opt.Log = slog.New(slog.NewTextHandler(&w.logs, nil))
 	if w.m, err = New(w.opt, []Config{w.conf}); err != nil {
 		w.t.Fatal(err)
+	}
+	w.m.rest = 0 // whatever is at its end rests
+	w.m.kindOf = func(string) kind { return w.kind }
+	w.m.notifier = func() (*notifier, error) {
+		var err error
+		if w.events, err = newInotify(); err != nil {
+			return nil, err
+		}
+		return w.events.notifier(), nil
 	}
 	w.m.openFile = func(path string) (content, error) {
 		if w.before != nil {
@@ -109,14 +127,24 @@ func (w *world) up() {
 func (w *world) down() {
 	if w.stop != nil {
 		w.stop()
-		w.stop = nil
+		w.stop, w.events = nil, nil
 		w.sink.crash()
 	}
 }
 
 func (w *world) pass(d time.Duration) {
+	w.tell()
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// tell lets the agent have the events of what was done.
+func (w *world) tell() {
+	if w.events != nil && w.m.watch != nil {
+		for _, e := range w.events.next() {
+			w.m.watch.tell(e)
+		}
+	}
 }
 
 // scan lets a scan come by, and what it begins.

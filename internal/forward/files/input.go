@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/feed"
+	"github.com/logd-dev/logd/internal/forward/glob"
 	"github.com/logd-dev/logd/internal/forward/identity"
 	"github.com/logd-dev/logd/internal/forward/lines"
 )
@@ -35,6 +36,7 @@ type input struct {
 	events struct {
 		sync.Mutex
 		all     bool
+		missed  bool
 		written map[string]struct{}
 	}
 
@@ -55,7 +57,9 @@ type input struct {
 	lines    []feed.Line
 	pieces   []lines.Piece
 	folders  map[string]*listing // of this scan: what was looked up in folders
-	asleep   map[key]bool        // files of the ledger that could not be looked at by this scan
+	walker   *glob.Walker
+	blind    map[string]bool // folders where files grow and no event tells of it
+	asleep   map[key]bool    // files of the ledger that could not be looked at by this scan
 }
 
 // pending is a file that may be a copy of one that is known.
@@ -73,6 +77,7 @@ func newInput(m *Manager, p *plan) *input {
 		requests: make(chan func()), done: make(chan struct{}),
 		tails: make(map[*tail]struct{}), opened: make(map[*tail]struct{}), byKey: make(map[key]*tail), byPath: make(map[string]*tail),
 		pending: make(map[key]*pending), cut: make(map[key]string),
+		walker: glob.NewWalker(p.find), blind: make(map[string]bool),
 	}
 	in.plans.Store(p)
 	return in
@@ -202,6 +207,7 @@ func (in *input) reload() {
 		return
 	}
 	in.plan = p
+	in.walker = glob.NewWalker(p.find)
 	for t := range in.tails {
 		t.setLines(p.Lines)
 		t.excluded = in.excludes(t.file.Path)
@@ -275,13 +281,24 @@ func (in *input) has(path string) bool {
 func (in *input) happened(path string, written bool) {
 	in.events.Lock()
 	switch {
-	case !written || len(in.events.written) > 10_000:
+	case !written:
 		in.events.all = true
+	case len(in.events.written) > 10_000:
+		in.events.all, in.events.missed = true, true
 	case in.events.written == nil:
 		in.events.written = map[string]struct{}{path: {}}
 	default:
 		in.events.written[path] = struct{}{}
 	}
+	in.events.Unlock()
+	poke(in.wake)
+}
+
+// missedEvents is told by the watcher that there were events which it has not seen. It is
+// shared.
+func (in *input) missedEvents() {
+	in.events.Lock()
+	in.events.all, in.events.missed = true, true
 	in.events.Unlock()
 	poke(in.wake)
 }

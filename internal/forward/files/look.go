@@ -19,6 +19,10 @@ func (in *input) look(t *tail) {
 		t.rotated = false // its folder could not be looked at for a while
 	}
 	t.outside, t.away = false, false
+	if t.rests && s.Size != t.stat {
+		t.untold = time.Now()
+	}
+	t.rests = false
 	// The time decides nothing: it only says where to look again though the size is the same.
 	if s.Changed != t.ctime {
 		t.ctime, t.stat = s.Changed, -1
@@ -96,6 +100,7 @@ func (in *input) sized(t *tail, size int64) {
 
 // glance looks at a file that was written to.
 func (in *input) glance(t *tail) {
+	t.rests, t.untold = false, time.Time{}
 	if t.f == nil {
 		if fi, err := os.Stat(place(&t.file)); err != nil || !sameKey(fi, t.key) {
 			in.hurry()
@@ -234,7 +239,7 @@ func (in *input) cutBack(t *tail, size int64) {
 	}
 	in.activate(n)
 	in.byPath[n.file.Path] = n
-	n.seen, n.sight, n.rotated, n.outside, n.stat = t.seen, t.sight, t.rotated, t.outside, size
+	n.seen, n.looked, n.sight, n.rotated, n.outside, n.stat = t.seen, t.looked, t.sight, t.rotated, t.outside, size
 	if t.next != nil {
 		n.next, t.next = t.next, nil
 		n.next.after = n
@@ -290,7 +295,7 @@ func (in *input) awake(unknown []found) {
 	for i := range unknown {
 		u := &unknown[i]
 		for _, t := range sleeping[u.key] {
-			t.seen, t.sight = in.scans, *u
+			t.saw(in.scans, *u)
 			if in.byKey[u.key] != nil {
 				continue
 			}

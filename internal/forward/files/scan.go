@@ -2,6 +2,7 @@ package files
 
 import (
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,22 +31,29 @@ type found struct {
 func (in *input) scan() {
 	begun := time.Now()
 	in.events.Lock()
-	in.events.all = false
+	missed := in.events.missed
+	in.events.all, in.events.missed = false, false
 	in.events.Unlock()
 	in.scans++
 	in.folders = nil
-	unknown := in.walk()
+	unknown := in.walk(missed)
+	var some []*tail // mostly there are few: all the others rest
 	for t := range in.tails {
-		if t.state == active && t.seen == in.scans {
+		if t.state == active && (t.looked == in.scans || t.seen != in.scans || t.changed) {
+			some = append(some, t)
+		}
+	}
+	for _, t := range some {
+		if t.looked == in.scans {
 			in.look(t)
 		}
 	}
-	for t := range in.tails {
+	for _, t := range some {
 		if t.state == active && t.seen != in.scans && !t.away && !t.changed {
 			in.missed(t)
 		}
 	}
-	for t := range in.tails {
+	for _, t := range some {
 		if t.state == active && t.changed {
 			in.replace(t)
 			if t.seen == in.scans && !in.draining {
@@ -80,27 +88,27 @@ func (in *input) truncatedFirst(unknown []found) {
 	slices.SortStableFunc(unknown, func(a, b found) int { return rank[a.key] - rank[b.key] })
 }
 
-// walk notes which files that are read were found, and returns the unknown ones.
-func (in *input) walk() []found {
+// walk notes which files that are read were found, and returns the unknown ones. If events
+// were missed, everything is looked at.
+func (in *input) walk(missed bool) []found {
 	if in.draining {
 		return nil
 	}
 	var unknown []found
 	have := make(map[key]bool)
-	var dirs map[string]bool
-	if in.m.watch != nil {
-		dirs = make(map[string]bool)
-	}
-	in.find.Walk(glob.Visitor{
+	v := glob.Visitor{
 		File: func(f glob.Found) {
 			k := key{f.Device, f.Inode}
 			if t := in.byKey[k]; t != nil {
 				if t.excluded || !f.Regular {
 					return
 				}
+				if missed {
+					t.rests, t.untold = false, time.Time{}
+				}
 				// Of several names it is the one that it has had.
 				if t.seen != in.scans || f.Path == t.file.Path {
-					t.seen, t.sight = in.scans, found{f, k}
+					t.saw(in.scans, found{f, k})
 				}
 				return
 			}
@@ -110,20 +118,43 @@ func (in *input) walk() []found {
 			have[k] = true
 			unknown = append(unknown, found{f, k})
 		},
-		Folder: func(path string) {
-			if dirs != nil {
-				dirs[path] = true
-			}
-		},
 		Error: func(path string, err error) {
 			in.m.tell.say(sayAgain, slog.LevelWarn, path, "can't be looked at; it is tried again", slog.String("input", in.name), slog.Any("error", err))
 		},
-	})
+	}
+	var dirs map[string]bool
+	if in.m.watch != nil {
+		dirs = make(map[string]bool)
+		v.Folder = func(path string) { dirs[path] = true }
+		now := time.Now()
+		v.Known = func(f *glob.Found) bool { return in.resting(f, now) }
+		v.Mark = func(dir string, device, inode uint64) int64 {
+			if missed || in.blind[dir] {
+				return 0
+			}
+			return in.m.watch.mark(dir, key{device, inode})
+		}
+	}
+	in.walker.Walk(v)
 	if in.m.watch != nil && in.m.watch.want(in, dirs) {
 		in.hurry()
 	}
 	slices.SortFunc(unknown, func(a, b found) int { return strings.Compare(a.Path, b.Path) })
 	return unknown
+}
+
+// resting reports whether a file need not be looked at, though it is time for that: it is read
+// to its end, has been as it is for long, and nothing but its path leads to it, so that an
+// event tells if it is written to.
+func (in *input) resting(f *glob.Found, now time.Time) bool {
+	t := in.byKey[key{f.Device, f.Inode}]
+	if t == nil || t.looked == in.scans || t.state != active || t.file.Path != f.Path || f.Link || f.Names != 1 ||
+		t.stat != f.Size || t.size != f.Size || t.ctime != f.Changed || t.unread() ||
+		t.changed || t.excluded || t.outside || !t.unlinked.IsZero() || now.Sub(t.grown) < in.m.rest {
+		return false
+	}
+	t.seen, t.rests = in.scans, true
+	return true
 }
 
 var ownError = sync.OnceValue(func() key {
@@ -211,6 +242,10 @@ func (in *input) keep() {
 			oldest = max(oldest, since)
 			t.stored = bytes == 0
 		}
+		if !t.untold.IsZero() && now.Sub(t.untold) >= in.ScanInterval {
+			t.untold = time.Time{}
+			in.distrust(filepath.Dir(t.file.Path))
+		}
 		if t.tell || t.size != t.file.Size && now.Sub(t.told) >= time.Second || now.Sub(t.told) >= in.ForgetAfter/100 {
 			in.notice(t, now)
 		}
@@ -220,6 +255,16 @@ func (in *input) keep() {
 	in.n.LagNanos.Store(int64(oldest))
 	in.bound()
 	in.forgetOld(away, now)
+}
+
+// distrust has all files of a folder looked at by each scan from now on: one of them has
+// grown, and no event has told of it.
+func (in *input) distrust(dir string) {
+	if len(in.blind) > maxRecords {
+		clear(in.blind)
+	}
+	in.blind[dir] = true
+	in.m.tell.say(365*24*time.Hour, slog.LevelInfo, dir, "not all events come from this folder: its files are looked at once in each scan-interval", slog.String("input", in.name))
 }
 
 // notice tells the sink what is known of a file.
@@ -243,10 +288,8 @@ func (in *input) forgetOld(away []*tail, now time.Time) {
 	if len(in.cut) > maxRecords {
 		clear(in.cut)
 	}
-	for path, t := range in.byPath {
-		if t.state != active && len(in.byPath) > 2*len(in.tails)+1000 {
-			delete(in.byPath, path)
-		}
+	if len(in.byPath) > 2*len(in.tails)+1000 {
+		maps.DeleteFunc(in.byPath, func(_ string, t *tail) bool { return t.state != active })
 	}
 }
 

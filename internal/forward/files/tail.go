@@ -33,7 +33,12 @@ type tail struct {
 	state state
 	first int64 // the scan that has seen it first
 	seen  int64 // the last scan that has found it by the pattern
-	sight found // as that scan has seen it
+	// looked is the last one that has looked at it, and sight what that has seen: a scan need
+	// not look at a file that rests.
+	looked int64
+	sight  found
+	rests  bool
+	untold time.Time // since when it has grown, though it rested and no event has told of it
 
 	f       content
 	split   lines.Splitter // stands at what is read next; before that may be what is not offered yet
@@ -97,6 +102,9 @@ func (in *input) newTail(f feed.File) *tail {
 	t.replay = new(replayer)
 	return t
 }
+
+// saw notes what a scan has seen of a file.
+func (t *tail) saw(scan int64, sight found) { t.seen, t.looked, t.sight = scan, scan, sight }
 
 // setRead says up to where all is offered, in a file of which nothing is read yet.
 func (t *tail) setRead(at int64) {

@@ -5,3 +5,5 @@ package glob
 import "golang.org/x/sys/unix"
 
 func changed(st *unix.Stat_t) int64 { return st.Ctim.Nano() }
+
+func modified(st *unix.Stat_t) int64 { return st.Mtim.Nano() }
