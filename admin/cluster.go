@@ -47,6 +47,9 @@ type Member struct {
 	// Auth is a digest of the auth file that is in force there: that of another one is
 	// another. It is empty if there is none, or none is known.
 	Auth string
+	// HTTP is where clients of HTTP find it, as http(s)://HOST:PORT. It is empty if it says
+	// none, or is older than that.
+	HTTP string
 }
 
 // Group is the topics that have one leader, as the member sees it that was asked.
@@ -75,7 +78,7 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	for _, m := range info.Members {
 		cluster.Members = append(cluster.Members, Member{
 			ID: m.ID, Name: m.Name, Addr: m.Addr, Peer: m.Peer, Role: m.Role, State: m.State, Leads: m.Leads,
-			LagBytes: m.LagBytes, Lag: time.Duration(m.LagMS) * time.Millisecond, Free: m.Free, Version: m.Version, Auth: m.Auth,
+			LagBytes: m.LagBytes, Lag: time.Duration(m.LagMS) * time.Millisecond, Free: m.Free, Version: m.Version, Auth: m.Auth, HTTP: m.HTTP,
 		})
 	}
 	return cluster, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +39,7 @@ type member struct {
 	host    int
 	ip      string
 	command []string
+	flags   []string // of this member alone
 	dir     string
 	s       *server  // nil if nothing runs
 	machine *machine // with a power supply of its own; nil: this one
@@ -134,7 +136,7 @@ func (m *member) start() {
 // begin is start that does not wait.
 func (m *member) begin() {
 	m.c.t.Helper()
-	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780", "--insecure"}, m.c.flags...)
+	flags := append([]string{"--node", m.name, "--host", m.addr(), "--peer-host", m.ip + ":1776", "--http-host", m.ip + ":1780", "--insecure"}, slices.Concat(m.c.flags, m.flags)...)
 	for _, other := range m.c.members {
 		if other != m {
 			flags = append(flags, "--join", other.ip+":1776")

@@ -138,7 +138,7 @@ func (c *fakeCluster) answer(name string, req *protocol.Request, line string, da
 		}))
 	case protocol.Cluster:
 		return protocol.AppendBody(nil, protocol.AppendCluster(nil, &protocol.ClusterInfo{Cluster: "0af", Groups: 2, Members: []protocol.MemberInfo{
-			{ID: 1, Name: "a", Addr: c.addrs["a"], Peer: "a:1776", Role: "voter", State: "up", Free: 5e9, Version: "1.2", Auth: "0123456789ab"},
+			{ID: 1, Name: "a", Addr: c.addrs["a"], Peer: "a:1776", Role: "voter", State: "up", Free: 5e9, Version: "1.2", Auth: "0123456789ab", HTTP: "https://a.example:1775"},
 			{ID: 2, Name: "b", Addr: c.addrs["b"], Peer: "b:1776", Role: "voter", State: "up", Leads: 2, Free: 7e9, Version: "1.2", Auth: "ba9876543210"},
 			{ID: 4, Name: "c", Addr: c.addrs["c"], Peer: "c:1776", Role: "learner", State: "down", LagBytes: 12e6, LagMS: 61500, Free: 9e9, Version: "1.1"},
 		}}))

@@ -117,6 +117,7 @@ func (n *Node) Members() (all topic.Members) {
 func (c *core) see(m *entry.Member) topic.Member {
 	v := topic.Member{
 		ID: int64(m.ID), Name: m.Name, Addr: m.Addr, Peer: m.PeerAddr, Role: roleNames[m.Role], State: "up", Leads: c.leads(m.ID),
+		HTTP: c.n.Said().HTTP(m.Name),
 	}
 	flags := c.flags()
 	if m.ID == c.n.member.ID {
@@ -150,6 +151,19 @@ func (c *core) see(m *entry.Member) topic.Member {
 func (s *Said) name(id uint64) string {
 	m, _ := s.member(id)
 	return m.Name
+}
+
+// Elsewhere returns nil if this member leads a topic, be it there or not, or if name is
+// nil group 0: see topic.Cluster.
+func (n *Node) Elsewhere(name []byte) error {
+	number := 0
+	if name != nil {
+		number = GroupOf(string(name), n.member.Groups)
+	}
+	if id, _ := n.Leader(number); id == n.member.ID {
+		return nil
+	}
+	return n.notLeader(number)
 }
 
 // Groups tells what this member sees of the groups: see topic.Cluster.

@@ -62,6 +62,7 @@ type Options struct {
 	// Addr and PeerAddr are where this member is found; if they are other ones than what
 	// the cluster knows it is told.
 	Addr, PeerAddr string
+	HTTP           string        // where clients of HTTP find it, http(s)://HOST:PORT; empty: nobody is told
 	Version        string        // what runs; a word, which others are told
 	Auth           func() string // a digest of the file of identities in force: see peer.Beat; nil: there is none
 	Timeout        time.Duration // of the creation of a topic

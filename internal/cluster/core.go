@@ -319,6 +319,7 @@ func (c *core) tick() {
 	c.lead()
 	c.promote()
 	c.sayWhere()
+	c.sayHTTP()
 	c.noteRemoved()
 	c.lookWhetherReady()
 	c.beat()

@@ -186,7 +186,7 @@ func (c *core) suggest(d entry.Data) {
 }
 
 // Suggested takes what another member would have this one propose, if it leads group 0:
-// who is to lead a group, or where that member is found.
+// who is to lead a group, or where that member, or its HTTP, is found.
 func (n *Node) Suggested(from uint64, data []byte) {
 	d, err := entry.Decode(data)
 	if err != nil {
@@ -206,6 +206,8 @@ func (n *Node) Suggested(from uint64, data []byte) {
 			if len(d.Members) == 1 && d.Members[0].ID == from {
 				c.moved(&d.Members[0])
 			}
+		case entry.Setting:
+			c.saysHTTP(from, d)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
@@ -166,6 +167,43 @@ func (c *core) sayWhere() {
 		return
 	}
 	c.suggest(entry.Members{Members: []entry.Member{m}})
+}
+
+// sayHTTP asks for an entry that says where clients of HTTP find this member, if something
+// else is said. A leader of an older version does not listen: it is asked until there is
+// another one, and not at each tick.
+func (c *core) sayHTTP() {
+	m, ok := c.n.Said().member(c.n.member.ID)
+	if !ok || !active(&m) || c.n.o.HTTP == c.n.Said().HTTP(m.Name) || c.ticks%group.ElectionTicks != 0 {
+		return
+	}
+	c.suggest(entry.Setting{Key: httpKey(m.Name), Value: c.n.o.HTTP})
+}
+
+// saysHTTP has it be said where clients of HTTP find a member, which is who says so, if
+// this one leads group 0.
+func (c *core) saysHTTP(from uint64, d entry.Setting) {
+	m, ok := c.n.Said().member(from)
+	if !ok || !active(&m) || d.Key != httpKey(m.Name) || !validHTTP(d.Value) || d.Value == c.n.Said().HTTP(m.Name) {
+		return
+	}
+	c.suggest(d)
+}
+
+// validHTTP reports whether a member may say that it is found there: it is a word of
+// CLUSTER, and begins what is sent in the header Location.
+func validHTTP(url string) bool {
+	if url == "" {
+		return true
+	}
+	addr, plain := strings.CutPrefix(url, "http://")
+	if !plain {
+		var secure bool
+		if addr, secure = strings.CutPrefix(url, "https://"); !secure {
+			return false
+		}
+	}
+	return entry.ValidAddr(addr) && !strings.ContainsAny(addr, "/?#@\\")
 }
 
 // invalid says why a change can't be.

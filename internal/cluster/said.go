@@ -68,6 +68,26 @@ func (s *Said) addr(id uint64) string {
 	return m.Addr
 }
 
+// httpPrefix begins the key of a setting that says where clients of HTTP find the member of
+// that name. It is no part of the Members entry: a member of a version that does not know
+// it could not read that.
+const httpPrefix = "~http/"
+
+func httpKey(name string) string { return httpPrefix + name }
+
+// HTTP returns where clients of HTTP find a member, http(s)://HOST:PORT, or nothing.
+func (s *Said) HTTP(name string) string { return s.setting(httpKey(name)) }
+
+// HTTPAt is HTTP of the member that clients find at an address.
+func (s *Said) HTTPAt(addr string) string {
+	for i := range s.Members {
+		if m := &s.Members[i]; m.Addr == addr && active(m) {
+			return s.HTTP(m.Name)
+		}
+	}
+	return ""
+}
+
 // active reports whether a member is one, or is to be.
 func active(m *entry.Member) bool { return m.Role != entry.Gone && m.Role != entry.Leaving }
 

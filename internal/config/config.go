@@ -65,6 +65,9 @@ type Config struct {
 	// buffers of the API and the console together, in bytes.
 	HTTPMaxConnections      int
 	HTTPMaxBody, HTTPMemory int64
+	// HTTPAdvertise is where clients of HTTP find this member of a cluster, as
+	// http(s)://HOST:PORT. Default empty: nobody is told. Only with Node and HTTPHost.
+	HTTPAdvertise string
 	// WorkDir is the folder of the data, made where it does not exist. Not
 	// empty; default "logs", relative to the current folder.
 	WorkDir string
@@ -303,6 +306,7 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 	needs("peer-tls-key", "peer-tls-ca", peers, c.PeerTLSKey == "" || c.PeerTLSCA != "")
 	needs("peer-tls-ca", "peer-tls-cert", peers, c.PeerTLSCA == "" || c.PeerTLSCert != "")
 	needs("host", "unix-socket", "clients need a way in", c.Host != "" || c.UnixSocket != "")
+	needs("http-advertise", "http-host", "it is where that listener is found", c.HTTPAdvertise == "" || c.HTTPHost != "")
 	needs("unix-group", "unix-socket", "it is the socket's group", c.UnixGroup == "" || c.UnixSocket != "")
 	needs("tls-plain", "tls-cert", "without a certificate no client can speak TLS", !c.TLSPlain || c.TLSCert != "")
 

@@ -73,7 +73,7 @@ func TestTable(t *testing.T) {
 // samples has a value other than the default for every setting. Together they
 // are valid.
 var samples = map[string]string{
-	"host": "127.0.0.1:0", "unix-socket": "l.sock", "unix-mode": "0600", "unix-group": "adm", "http-host": "", "http-allowed-hosts": "logs.example,Intern", "http-serve": "metrics,log", "console": "act", "http-max-connections": "77", "http-max-body": "1MiB", "http-memory": "2MiB", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
+	"host": "127.0.0.1:0", "unix-socket": "l.sock", "unix-mode": "0600", "unix-group": "adm", "http-host": "127.0.0.1:0", "http-allowed-hosts": "logs.example,Intern", "http-serve": "metrics,log", "console": "act", "http-max-connections": "77", "http-max-body": "1MiB", "http-memory": "2MiB", "http-advertise": "https://a.example:1777", "auth-file": "auth.toml", "auth-timeout": "3s", "max-unauthenticated": "7", "workdir": "data", "file-mode": "0640",
 	"tls-cert": "a.pem", "tls-key": "a.key", "tls-client-ca": "ca.pem", "tls-client-cert": "optional", "tls-min-version": "1.3", "tls-plain": "allow",
 	"insecure":      "true",
 	"http-tls-cert": "h.pem", "http-tls-key": "h.key", "http-tls-client-ca": "hca.pem", "peer-tls-cert": "p.pem", "peer-tls-key": "p.key", "peer-tls-ca": "pca.pem",

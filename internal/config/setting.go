@@ -38,6 +38,7 @@ const (
 	List      = setting.List
 	File      = setting.File
 	Group     = setting.Group
+	URL       = setting.URL
 )
 
 // The sources of values, weakest first.
@@ -110,6 +111,10 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 	Name: "http-memory", Kind: Size, Default: "64MiB",
 	Usage: "all buffers of the API and the console together",
 	Field: field(func(c *Config) *int64 { return &c.HTTPMemory }, setting.Sizes(setting.Bounds[int64]{Min: 1 << 20, Max: 1 << 40})),
+}, {
+	Name: "http-advertise", Kind: URL, Default: "",
+	Usage: "where clients of HTTP find this member, for redirects to the leader; empty: it is told to nobody",
+	Field: field(func(c *Config) *string { return &c.HTTPAdvertise }, advertisedURL),
 }, {
 	Name: "auth-file", Kind: File, Default: "", Change: AtReloadIfSet,
 	Usage: "file of who may do what; all may do everything if empty",

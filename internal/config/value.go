@@ -142,6 +142,40 @@ var advertised = setting.Values[string]{
 	},
 }
 
+// advertisedURL is where clients of HTTP find this machine. It is what Location begins with.
+var advertisedURL = setting.Values[string]{
+	Parse:   setting.ParseText,
+	Format:  func(s string) string { return s },
+	Allowed: "http://HOST:PORT or https://HOST:PORT that others can dial, or empty (none)",
+	Check: func(s string) error {
+		if s == "" {
+			return nil
+		}
+		scheme, rest, ok := strings.Cut(s, "://")
+		if !ok || scheme != "http" && scheme != "https" {
+			return errors.New("begins with neither http:// nor https://")
+		}
+		addr, path, slash := strings.Cut(rest, "/")
+		switch {
+		case slash && path == "":
+			return errors.New("ends with a slash, and a path is put behind it that begins with one")
+		case slash:
+			return errors.New("has a path, and the API is at /api/v1 of each member")
+		case strings.Contains(addr, "@"):
+			return errors.New("has a user in it, and each client shows its own token")
+		case strings.ContainsAny(addr, "?#"):
+			return errors.New("has a query or a fragment, and those are each request's own")
+		}
+		if err := setting.CheckAddress(addr); err != nil {
+			return err
+		}
+		if unspecified(addr) {
+			return errors.New("an address of every interface, or without a port, leads nowhere")
+		}
+		return nil
+	},
+}
+
 // unspecified reports whether a valid address is one that nobody can dial: of every
 // interface, or of any free port.
 func unspecified(addr string) bool {

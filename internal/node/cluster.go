@@ -273,7 +273,7 @@ func (m *member) open(store *storage.Store) error {
 	o := cluster.Options{
 		FS: n.fs, Store: store, Transport: m.transport, Logger: n.log, Boot: boot(), Start: m.start, Tick: tick,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
-		Addr:  m.addr, PeerAddr: m.peerAddr, Version: word(n.o.Version), Auth: n.authDigest, Timeout: c.Timeout, DeleteAfter: c.DeleteAfter,
+		Addr:  m.addr, PeerAddr: m.peerAddr, HTTP: c.HTTPAdvertise, Version: word(n.o.Version), Auth: n.authDigest, Timeout: c.Timeout, DeleteAfter: c.DeleteAfter,
 		CatchUpRate: c.CatchUpRate, Reserve: reserve, Observer: n.metrics,
 		Changed: m.apply, Failed: n.fail, CheckSetting: m.checkSetting,
 		Limits: func() cluster.Limits {

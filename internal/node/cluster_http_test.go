@@ -109,3 +109,128 @@ func TestClusterHTTP(t *testing.T) {
 		}
 	}
 }
+
+// TestClusterHTTPRedirect: what only the leader can do is redirected to where its HTTP is,
+// from the headers alone, with the same path and query; a page is told where that is. All
+// that a client has to show is its own.
+func TestClusterHTTPRedirect(t *testing.T) {
+	auth := authFile(t, "writer: write *", "operator: read,write,create,position,admin,monitor *", "seer: monitor *", "anonymous: monitor *")
+	equip := func(g *config.Config) {
+		g.HTTPHost, g.AuthFile = testkit.FreeAddr(t), auth
+		g.HTTPAdvertise = "http://" + g.HTTPHost
+	}
+	c := beginCluster(t, t.TempDir(), equip)
+	first := c.configs["a"]
+	g := c.config("b", t.TempDir())
+	g.Join, g.Cluster, g.CatchUpRate = []string{first.PeerHost}, c.id, first.CatchUpRate
+	equip(&g)
+	c.configs["b"] = g
+	c.start("b")
+	c.wait("b", "CLUSTER", func(body string) bool {
+		return strings.Contains(body, " http="+first.HTTPAdvertise+" ") && strings.Contains(body, " http="+g.HTTPAdvertise+" ")
+	})
+
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	do := func(method, path, token, body string, headers ...string) (*http.Response, map[string]any) {
+		t.Helper()
+		req, err := http.NewRequest(method, g.HTTPAdvertise+"/api/v1"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+token)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m map[string]any
+		if len(text) > 0 {
+			if err := json.Unmarshal(text, &m); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+		}
+		return resp, m
+	}
+	large := strings.Repeat("x", 5<<20)
+	for _, change := range [][4]string{
+		{"POST", "/topics/orders/messages", "writer-token", "one"}, // a topic that is nowhere yet, of one who may not read
+		{"POST", "/topics/orders/messages?ids=1&require=replicated", "writer-token", "one"},
+		{"POST", "/topics/orders/messages", "writer-token", large},
+		{"PUT", "/topics/new", "operator-token", ""},
+		{"DELETE", "/topics/new", "operator-token", ""},
+		{"POST", "/topics/orders/trim", "operator-token", `{"before":"end"}`},
+		{"PUT", "/topics/orders/positions/c", "operator-token", `{"at":"start"}`},
+		{"DELETE", "/topics/orders/positions/c", "operator-token", ""},
+		{"POST", "/cluster/drain", "operator-token", `{"member":"b"}`},
+		{"POST", "/cluster/transfer", "operator-token", `{"to":"a","all":true}`},
+	} {
+		headers := []string{"If-Match", `"0123456789abcdef0123456789abcdef"`}
+		if strings.Contains(change[1], "positions") {
+			headers = nil
+		}
+		what := change[0] + " " + change[1]
+		resp, m := do(change[0], change[1], change[2], change[3], headers...)
+		if resp.StatusCode != 307 || resp.Header.Get("Location") != first.HTTPAdvertise+"/api/v1"+change[1] {
+			t.Errorf("%s: %d to %q: %v", what, resp.StatusCode, resp.Header.Get("Location"), m)
+		}
+		if m["type"] != "urn:logd:not-leader" || m["status"] != 307.0 || m["leader"] != first.Host || m["leader_http"] != first.HTTPAdvertise {
+			t.Errorf("%s: %v", what, m)
+		}
+		resp, m = do(change[0], change[1], change[2], change[3], append(headers, "Sec-Fetch-Site", "same-origin")...)
+		if resp.StatusCode != 421 || resp.Header.Get("Location") != "" || m["leader_http"] != first.HTTPAdvertise {
+			t.Errorf("%s of a page: %d to %q: %v", what, resp.StatusCode, resp.Header.Get("Location"), m)
+		}
+		if resp, m := do(change[0], change[1], "seer-token", change[3], headers...); resp.StatusCode != 401 || m["leader"] != nil {
+			t.Errorf("%s without the right: %d %v", what, resp.StatusCode, m)
+		}
+	}
+	for path, head := range map[string]string{
+		"/topics/orders/messages": "POST", "/topics/orders/trim": "POST", "/topics/orders/positions/c": "PUT", "/cluster/drain": "POST", "/cluster/transfer": "POST",
+	} {
+		nc, err := net.Dial("tcp", g.HTTPHost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(nc, "%s /api/v1%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer operator-token\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", head, path)
+		if resp, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || resp.StatusCode != 307 {
+			t.Errorf("%s %s, from the headers alone: %v, %v", head, path, resp, err)
+		}
+		nc.Close()
+	}
+	if resp, m := do("GET", "/cluster", "operator-token", ""); resp.StatusCode != 200 || m["members"].([]any)[0].(map[string]any)["http"] != first.HTTPAdvertise {
+		t.Errorf("%d %v", resp.StatusCode, m)
+	}
+	page, err := http.NewRequest("GET", g.HTTPAdvertise+"/cluster", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page.Header.Set("Authorization", "Bearer operator-token")
+	page.Header.Set("Accept", "text/html")
+	resp, err := client.Do(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	if link := `<a href="` + first.HTTPAdvertise + `/cluster">a</a>`; !strings.Contains(string(text), link) || strings.Contains(string(text), g.HTTPAdvertise) {
+		t.Errorf("want %s and no link to itself in\n%s", link, text)
+	}
+
+	// Nobody leads.
+	c.stop("a")
+	testkit.Eventually(t, func() string {
+		resp, m := do("POST", "/topics/orders/messages", "writer-token", "one")
+		ok := resp.StatusCode == 503 && resp.Header.Get("Retry-After") != "" && m["type"] == "urn:logd:not-leader" && m["leader"] == nil
+		return testkit.Unless(ok, fmt.Sprintf("%d %v", resp.StatusCode, m))
+	})
+}

@@ -325,6 +325,12 @@ func (n *Node) newWeb() *web.Server {
 	if t := n.secured.http; t != nil {
 		o.TLS, o.Verifier, o.Ended = t.Config(), t.Verifier, t.Count
 	}
+	o.LeaderHTTP = func(addr string) string {
+		if m := n.member.Load(); m != nil {
+			return m.said.Load().HTTPAt(addr)
+		}
+		return ""
+	}
 	return web.New(o)
 }
 

@@ -101,8 +101,8 @@ const aTopicInCluster = "Oldest: 0\r\nNext: 9\r\nPartitions: 1\r\nBytes: 9\r\nMe
 	"OldestTime: \r\nNewestTime: \r\nSynced: 0\r\nDamaged: 0\r\nRole: follower\r\nGroup: 3\r\nLeader: b:1774\r\nTerm: 7\r\n"
 
 const aCluster = "cluster=0f members=2 groups=8\r\n" +
-	"member=1 name=a addr=a:1774 peer=a:1776 role=voter state=up leads=8 lag-bytes=0 lag-ms=0 free=1000 version=1.0 auth=0123456789ab\r\n" +
-	"member=3 name=b addr=b:1774 peer=b:1776 role=learner state=down leads=0 lag-bytes=7 lag-ms=80 free=0 version= auth=-\r\n"
+	"member=1 name=a addr=a:1774 peer=a:1776 role=voter state=up leads=8 lag-bytes=0 lag-ms=0 free=1000 version=1.0 http=http://a:1775 auth=0123456789ab\r\n" +
+	"member=3 name=b addr=b:1774 peer=b:1776 role=learner state=down leads=0 lag-bytes=7 lag-ms=80 free=0 version= http=- auth=-\r\n"
 
 // TestBodies has each body as it stands on the wire and as it is in memory.
 func TestBodies(t *testing.T) {
@@ -152,7 +152,7 @@ func TestBodies(t *testing.T) {
 			RetentionAge: 168 * time.Hour, RetentionBytes: 9, Topics: 1000, TopicsWhitelist: "a,b", KeepFree: 7,
 		}},
 		{"cluster", aCluster, protocol.ClusterInfo{Cluster: "0f", Groups: 8, Members: []protocol.MemberInfo{
-			{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.0", Auth: "0123456789ab"},
+			{ID: 1, Name: "a", Addr: "a:1774", Peer: "a:1776", Role: "voter", State: "up", Leads: 8, Free: 1000, Version: "1.0", Auth: "0123456789ab", HTTP: "http://a:1775"},
 			{ID: 3, Name: "b", Addr: "b:1774", Peer: "b:1776", Role: "learner", State: "down", LagBytes: 7, LagMS: 80},
 		}}},
 		{"groups", "group=0 leader=a prefers=- term=2 index=9 commit=8 applied=7 topics=1 voters=a,b learners= damaged-bytes=0\r\n" +

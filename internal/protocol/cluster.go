@@ -133,6 +133,7 @@ type MemberInfo struct {
 	Free     int64  // bytes of room on its disk
 	Version  string
 	Auth     string // digest of its file of identities; empty if it says none
+	HTTP     string // for clients of HTTP, http(s)://HOST:PORT; empty if it says none
 }
 
 // AppendCluster appends the body of CLUSTER.
@@ -155,6 +156,7 @@ func AppendCluster(dst []byte, c *ClusterInfo) []byte {
 		p.number("lag-ms", m.LagMS)
 		p.number("free", m.Free)
 		p.text("version", m.Version)
+		p.word("http", m.HTTP)
 		p.word("auth", m.Auth)
 		p.dst = p.end()
 	}
@@ -180,7 +182,7 @@ func ParseCluster(body []byte) (ClusterInfo, error) {
 		var m MemberInfo
 		err := parsePairs(line, map[string]any{
 			"member": &m.ID, "name": &m.Name, "addr": &m.Addr, "peer": &m.Peer, "role": &m.Role, "state": &m.State,
-			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version, "auth": (*absent)(&m.Auth),
+			"leads": &m.Leads, "lag-bytes": &m.LagBytes, "lag-ms": &m.LagMS, "free": &m.Free, "version": &m.Version, "auth": (*absent)(&m.Auth), "http": (*absent)(&m.HTTP),
 		})
 		if err != nil {
 			return c, err

@@ -92,6 +92,7 @@ func (e invalidError) Is(t error) bool { return errors.Is(t, topic.ErrInvalid) }
 type noCluster struct{}
 
 func (noCluster) Fresh(context.Context, []byte) error                   { return nil }
+func (noCluster) Elsewhere([]byte) error                                { return nil }
 func (noCluster) Members() topic.Members                                { return topic.Members{} }
 func (noCluster) Groups() []topic.Group                                 { return nil }
 func (noCluster) Transfer(context.Context, string, int64, []byte) error { return errNoCluster }

@@ -316,6 +316,16 @@ func (s *Server) Allows(shown Shown, req *protocol.Request) bool {
 	return c.mayPosition(req)
 }
 
+// Elsewhere returns protocol.ErrNotLeader, perhaps with who leads, unless this server is the
+// one to change a topic by, which need not exist, or if name is nil the cluster. It does
+// not wait, and asks for no rights: see Refusal.
+func (s *Server) Elsewhere(name []byte) *protocol.Error {
+	if err := s.doors.cluster.Elsewhere(name); err != nil {
+		return answerTo(err)
+	}
+	return nil
+}
+
 // Refusal returns why Do would refuse a request with that line whatever follows it: by
 // its syntax, its size, or the rights of who has shown that, which may take a BATCH to a
 // topic that exists. It returns nil if it would not. One that would be refused counts as
@@ -335,7 +345,7 @@ func (s *Server) Refusal(remote string, shown Shown, line []byte) *protocol.Erro
 		}
 	} else if perr != nil {
 		err = protocol.ErrInvalidRequest
-	} else if !c.may(req.Command, req.Topic) {
+	} else if !c.may(req.Command, req.Topic) || req.Command == protocol.Position && !c.mayPosition(&req) {
 		err = protocol.ErrUnauthorized
 		c.denied(&req)
 	}

@@ -66,6 +66,7 @@ const (
 	Paths                 // any number of paths or patterns of them
 	Text                  // any text
 	Topic                 // the name of a topic, or a template of it
+	URL                   // http(s)://HOST:PORT
 )
 
 // Within makes a setting of a whole of one of its part.
@@ -75,7 +76,7 @@ func Within[C, P any](s Setting[P], part func(*C) *P) Setting[C] {
 
 // Arg returns the word that stands for a value of this kind in a usage line.
 func (k Kind) Arg() string {
-	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE", "GROUP", "PATH", "TEXT", "TOPIC"}[k]
+	return [...]string{"HOST:PORT", "DIR", "MODE", "DURATION", "SIZE", "N", "TOPIC", "NAME", "WORD", "BOOL", "CMD", "HOST:PORT", "NAME", "ID", "LIST", "FILE", "GROUP", "PATH", "TEXT", "TOPIC", "URL"}[k]
 }
 
 // Many reports whether a value of this kind is any number of texts.

@@ -409,6 +409,10 @@ type Cluster interface {
 	// Fresh returns when this member knows all of a topic, or of all topics if name is
 	// nil, that any member has acknowledged before the call.
 	Fresh(ctx context.Context, name []byte) error
+	// Elsewhere returns a *NotLeaderError unless this member leads a topic, or would if
+	// there were one of that name; if name is nil, unless it leads what changes the
+	// cluster. It does not wait.
+	Elsewhere(name []byte) error
 	// Members and Groups tell what this member sees.
 	Members() Members
 	Groups() []Group
@@ -448,6 +452,7 @@ type Member struct {
 	Free     int64  // bytes of room on its disk
 	Version  string
 	Auth     string // digest of its file of identities; empty if it says none
+	HTTP     string // for clients of HTTP, http(s)://HOST:PORT; empty if it says none
 }
 
 // Group is a group of topics as a member sees it.

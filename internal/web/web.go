@@ -44,6 +44,9 @@ type Options struct {
 	Checks func() []Check
 	// Metrics is the page /metrics. Default: there is none.
 	Metrics http.Handler
+	// LeaderHTTP returns where clients of HTTP find the member whose clients find it at
+	// addr, as http(s)://HOST:PORT, or nothing. Default: nothing.
+	LeaderHTTP func(addr string) string
 	// Serves are the names of what is served besides health: see Parts. Default: all.
 	Serves []string
 	// MaxBody is how large the body of a request of the API may be, unpacked, and Memory
@@ -116,7 +119,7 @@ func New(o Options) *Server {
 	s.limit.Store(&o.Limits)
 	s.idle.after = func() time.Duration { return s.limit.Load().IdleTimeout }
 	s.api = api.New(api.Options{
-		Protocol: o.Protocol, Checks: o.Checks, Logger: o.Logger, MaxBody: o.MaxBody, Memory: o.Memory,
+		Protocol: o.Protocol, Checks: o.Checks, LeaderHTTP: o.LeaderHTTP, Logger: o.Logger, MaxBody: o.MaxBody, Memory: o.Memory,
 		Timeout: func() time.Duration { return s.limit.Load().Timeout },
 	})
 	if o.serves(consolePart) {
@@ -299,7 +302,7 @@ func (s *Server) newConsole() *console.Console {
 			}
 			return checks
 		},
-		Words: api.Words, Lease: s.api.Lease, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
+		Words: api.Words, Lease: s.api.Lease, LeaderHTTP: s.o.LeaderHTTP, Auth: s.o.Auth != nil, API: s.o.serves(apiPart), Logger: s.o.Logger,
 		Acts: func() bool { return s.limit.Load().Acts },
 	})
 }

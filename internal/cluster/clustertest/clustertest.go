@@ -54,6 +54,7 @@ type Member struct {
 	addr string // for peers
 
 	ID        uint64
+	HTTP      string // where it says that clients of HTTP find it, from its next start on
 	Node      *cluster.Node
 	Store     *storage.Store
 	Transport *peernet.Transport
@@ -136,7 +137,7 @@ func (m *Member) Start() {
 	c.must(err)
 	m.Transport = peernet.New(peernet.Options{Cluster: c.id, ID: m.ID, Start: start, Tick: Tick, Logger: log})
 	m.Node, err = cluster.Open(cluster.Options{
-		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1, Start: start, Tick: Tick,
+		FS: m.fs, Store: m.Store, Transport: m.Transport, Logger: log, Now: time.Now, Boot: 1, Start: start, Tick: Tick, HTTP: m.HTTP,
 		NewID: func() (id entry.ID) { rand.Read(id[:]); return id },
 	})
 	c.must(err)

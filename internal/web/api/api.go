@@ -41,7 +41,10 @@ type Options struct {
 	Timeout func() time.Duration
 	// Checks returns what there is to say of the server's health.
 	Checks func() []Check
-	Logger *slog.Logger // default: discard
+	// LeaderHTTP returns where clients of HTTP find the member that the protocol's find at
+	// addr, as http(s)://HOST:PORT, or nothing. Default: nothing.
+	LeaderHTTP func(addr string) string
+	Logger     *slog.Logger // default: discard
 
 	MaxBody int64 // bytes of a request's body, unpacked; default 64 MiB
 	Memory  int64 // bytes of all buffers; default 64 MiB
@@ -172,7 +175,33 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	req.extend()
-	problem.From(err).Write(w, r)
+	p := problem.From(err)
+	req.toLeader(p)
+	p.Write(w, r)
+}
+
+// toLeader sends a client to the leader that has to ask there, if it is known where clients
+// of HTTP find that. It has to do all of it there, so it is not sent there if something is
+// stored; a page can't follow, and is told where it is. toLeader reports whether the client
+// is sent there.
+func (r *request) toLeader(p *problem.Problem) bool {
+	leader, _ := p.Member("leader").(string)
+	if p.Kind != problem.NotLeader || leader == "" {
+		return false
+	}
+	at := ""
+	if r.api.o.LeaderHTTP != nil {
+		at = r.api.o.LeaderHTTP(leader)
+	}
+	p.With("leader_http", null(at))
+	if at != "" {
+		p.Detail += " For HTTP it is at " + strconv.Quote(at) + "."
+	}
+	if at == "" || p.Member("stored") != nil || r.fromPage() {
+		return false
+	}
+	p.Redirect(at + r.URL.RequestURI())
+	return true
 }
 
 // request is a request, and the way to its answer.

@@ -162,6 +162,9 @@ func trim(r *request) error {
 	if err := r.caller.Refusal(&protocol.Request{Command: protocol.Trim, Topic: []byte(r.topic)}); err != nil {
 		return err
 	}
+	if err := r.caller.Elsewhere(r.topic); err != nil {
+		return err
+	}
 	values, err := r.members("before", "dry_run")
 	if err != nil {
 		return err
@@ -345,6 +348,13 @@ func transfer(r *request) error {
 	if err := r.caller.Refusal(&protocol.Request{Command: protocol.Transfer, Member: []byte("m"), Group: 0}); err != nil {
 		return err
 	}
+	// The leader of group 0 can do all of it, and that of a group some: which one it is, the
+	// body says. So it is not read if the former is known to HTTP.
+	if err := r.caller.Elsewhere(""); err != nil {
+		if p := problem.From(err); r.toLeader(p) {
+			return p
+		}
+	}
 	values, err := r.members("to", "topic", "group", "all")
 	if err != nil {
 		return err
@@ -410,6 +420,9 @@ func transfer(r *request) error {
 // drain has a member lead nothing.
 func drain(r *request) error {
 	if err := r.caller.Refusal(&protocol.Request{Command: protocol.Drain, Member: []byte("m")}); err != nil {
+		return err
+	}
+	if err := r.caller.Elsewhere(""); err != nil {
 		return err
 	}
 	values, err := r.members("member", "off")

@@ -98,6 +98,7 @@ type Member struct {
 	Free     int64   `json:"free"`
 	Version  string  `json:"version"`
 	Auth     *string `json:"auth"`
+	HTTP     *string `json:"http"`
 }
 
 func showCluster(r *request) error {
@@ -108,7 +109,7 @@ func showCluster(r *request) error {
 	c := Cluster{Cluster: in.Cluster, Groups: in.Groups, Members: []Member{}}
 	for _, m := range in.Members {
 		c.Members = append(c.Members, Member{
-			m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.LagMS, m.Free, m.Version, null(m.Auth),
+			m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.LagMS, m.Free, m.Version, null(m.Auth), null(m.HTTP),
 		})
 	}
 	return r.json(200, c)

@@ -161,6 +161,16 @@ type SetPosition struct {
 	DryRun   bool    `json:"dry_run"`
 }
 
+// changesPosition returns what keeps a request from changing a position here, as far as its
+// headers tell, or nil.
+func (r *request) changesPosition(consumer string, force bool) error {
+	change := protocol.PositionRequest{Forget: true, Force: force} // all changes take the same right
+	if err := r.caller.Refusal(&protocol.Request{Command: protocol.Position, Topic: []byte(r.topic), Consumer: []byte(consumer), Position: &change}); err != nil {
+		return err
+	}
+	return r.caller.PositionsElsewhere()
+}
+
 func setPosition(r *request) error {
 	consumer, err := r.consumer()
 	if err != nil {
@@ -171,6 +181,9 @@ func setPosition(r *request) error {
 		return err
 	}
 	if err := r.version(&p); err != nil {
+		return err
+	}
+	if err := r.changesPosition(consumer, p.Force); err != nil {
 		return err
 	}
 	values, err := r.members("at", "ttl_ms", "hold_ms", "as", "note", "dry_run")
@@ -301,6 +314,9 @@ func forgetPosition(r *request) error {
 		return err
 	}
 	if err := r.version(&p); err != nil {
+		return err
+	}
+	if err := r.changesPosition(consumer, p.Force); err != nil {
 		return err
 	}
 	if _, err := r.caller.SetPosition(r.Context(), r.topic, consumer, &p); err != nil {

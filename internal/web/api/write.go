@@ -110,11 +110,8 @@ func write(r *request) error {
 		return problem.New(problem.Durability, fmt.Sprintf("Messages are %s here when they are answered, not %s.", w.stored.Durability, require)).
 			With("durability", w.stored.Durability)
 	}
-	if conf.Node != "" {
-		// Who may look is told from the headers alone that another member leads.
-		if in, err := r.caller.Info(r.Context(), r.topic, false); err == nil && (in.Role == protocol.Follower || in.Role == protocol.Learner) {
-			return protocol.NotLeader(in.Leader)
-		}
+	if err := r.caller.Elsewhere(r.topic); err != nil { // told from the headers alone
+		return err
 	}
 	return w.run(form, conf.MaxBatchSize)
 }

@@ -158,6 +158,27 @@ func (c *Caller) May(req *protocol.Request) bool {
 	return c.server != nil && c.server.Allows(c.shown, req)
 }
 
+// Elsewhere returns an answer of the protocol unless this server is the one to change a
+// topic by, which need not exist, or if topic is empty the cluster. Who asks is to have the
+// right to do that: see Refusal.
+func (c *Caller) Elsewhere(topic string) error {
+	if c.server == nil {
+		return protocol.ErrBusy
+	}
+	var name []byte
+	if topic != "" {
+		name = []byte(topic)
+	}
+	if err := c.server.Elsewhere(name); err != nil {
+		return err
+	}
+	return nil
+}
+
+// PositionsElsewhere is Elsewhere of the topic in which positions are kept: they are changed
+// by its leader.
+func (c *Caller) PositionsElsewhere() error { return c.Elsewhere(topic.Positions) }
+
 // Sent counts bytes of answers that were sent to the client.
 func (c *Caller) Sent(n int) {
 	if c.server != nil {

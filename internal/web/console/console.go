@@ -45,6 +45,9 @@ type Options struct {
 	// Lease returns a function that is asked before the buffers of a page become as many
 	// bytes, and one that gives them back. Default: they may.
 	Lease func(ctx context.Context) (grow func(n int64) error, release func())
+	// LeaderHTTP returns where clients of HTTP find the member that the protocol's find at
+	// addr, as http(s)://HOST:PORT, or nothing. Default: nothing.
+	LeaderHTTP func(addr string) string
 	// Auth reports that who asks has to be known, API that the HTTP API is served.
 	Auth, API bool
 	// Acts reports whether pages offer what their visitors may change. Default: they only show.

@@ -29,6 +29,7 @@ type topicPage struct {
 	More       bool // there are more positions
 	Hooks      []hookRow
 	Acts       topicActs
+	Elsewhere  string // the page of the topic on the member that leads it, if that is known and another one
 	Now        visitTime
 }
 
@@ -66,6 +67,15 @@ func (h hookRow) When() string {
 
 type settingRow struct{ Name, Value string }
 
+// leaderHTTP returns where clients of HTTP find the leader of a topic, if that is another
+// member and it is known.
+func (v *visit) leaderHTTP(in *protocol.TopicInfo) string {
+	if v.console.o.LeaderHTTP == nil || in.Leader == "" || in.Role == protocol.Leads {
+		return ""
+	}
+	return v.console.o.LeaderHTTP(in.Leader)
+}
+
 // showTopic shows what there is to say of a topic.
 func (v *visit) showTopic() error {
 	in, err := v.caller.Info(v.ctx, v.topic, false)
@@ -73,6 +83,9 @@ func (v *visit) showTopic() error {
 		return err
 	}
 	p := &topicPage{Topic: v.topic, Info: in, Trouble: trouble(&in), Now: visitTime{v.now}}
+	if at := v.leaderHTTP(&in); at != "" {
+		p.Elsewhere = at + "/topics/" + v.topic
+	}
 	for i, d := range in.DamagedAt {
 		one := damage{From: d[0], To: d[1], Bytes: d[1] - d[0]}
 		if i < len(in.DamagedIn) {

@@ -81,6 +81,7 @@ type Problem struct {
 	RetryAfter time.Duration
 	Members    []Member // what there is besides, in this order
 	Allow      string   // the methods that there are, with Method
+	location   string   // where the same request is to be made
 }
 
 // Member is one more thing that a problem tells.
@@ -100,6 +101,22 @@ func New(k *Kind, detail string) *Problem { return &Problem{Kind: k, Detail: det
 func (p *Problem) With(key string, value any) *Problem {
 	p.Members = append(p.Members, Member{key, value})
 	return p
+}
+
+// Member returns what else the problem tells under a key, or nil.
+func (p *Problem) Member(key string) any {
+	for _, m := range p.Members {
+		if m.Key == key {
+			return m.Value
+		}
+	}
+	return nil
+}
+
+// Redirect has the client make the same request at a URL.
+func (p *Problem) Redirect(url string) {
+	k := *p.Kind
+	k.Status, p.Kind, p.location = http.StatusTemporaryRedirect, &k, url
 }
 
 // retryAfter is what a client is told of when to ask again if nobody knows.
@@ -225,6 +242,13 @@ var closing = map[int]int64{
 	http.StatusRequestTimeout: 0, http.StatusRequestEntityTooLarge: 4 << 20, http.StatusUnsupportedMediaType: 4 << 20,
 }
 
+// A body for another member is not read either, but for a small one, which is soon over: the
+// connection is good for the next request then.
+const (
+	smallBody     = 64 << 10
+	elsewhereBody = 4 << 20
+)
+
 // Write answers a request with the problem. Nothing was sent yet.
 func (p *Problem) Write(w http.ResponseWriter, r *http.Request) {
 	text := append(p.JSON(), '\n')
@@ -245,9 +269,15 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request) {
 	if p.Allow != "" {
 		h.Set("Allow", p.Allow)
 	}
+	if p.location != "" {
+		h.Set("Location", p.location)
+	}
 	h.Set("Content-Type", ContentType)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	most, closes := closing[p.Kind.Status]
+	if s := p.Kind.Status; (s == http.StatusTemporaryRedirect || s == http.StatusMisdirectedRequest) && (r.ContentLength < 0 || r.ContentLength > smallBody) {
+		most, closes = elsewhereBody, true
+	}
 	if closes {
 		h.Set("Connection", "close")
 	}

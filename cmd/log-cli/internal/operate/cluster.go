@@ -56,6 +56,7 @@ type jsonMember struct {
 	Free     int64  `json:"free"`
 	Version  string `json:"version"`
 	Auth     string `json:"auth"`
+	HTTP     string `json:"http"`
 }
 
 func clusterStatus(a *cli.App) *cobra.Command {
@@ -81,7 +82,7 @@ that differs, the files do. All is as the member that was asked sees it.`,
 			if a.JSON() {
 				for _, m := range cluster.Members {
 					if err := cli.PrintJSON(a.Stdout, jsonMember{
-						cluster.ID, m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.Lag.Milliseconds(), m.Free, m.Version, m.Auth,
+						cluster.ID, m.ID, m.Name, m.Addr, m.Peer, m.Role, m.State, m.Leads, m.LagBytes, m.Lag.Milliseconds(), m.Free, m.Version, m.Auth, m.HTTP,
 					}); err != nil {
 						return err
 					}
