@@ -122,11 +122,13 @@ var mayImport = map[string][]string{
 	"internal/hook":        {},
 	"internal/quantity":    {},
 	"internal/quota":       {},
-	"internal/auth":        {"internal/quantity"},
-	"internal/config":      {"internal/batch", "internal/entry", "internal/hook", "internal/setting"},
+	"internal/auth":        {"internal/pattern", "internal/quantity"},
+	"internal/pattern":     {}, // of names, for rules and settings
+	"internal/overrides":   {"internal/pattern", "internal/setting"},
+	"internal/config":      {"internal/batch", "internal/entry", "internal/hook", "internal/overrides", "internal/setting"},
 	"internal/node": {
 		"internal/batch", "internal/protocol", "internal/vfs", "internal/cluster", "internal/peernet", "internal/peer", "internal/entry", "internal/grouplog",
-		"internal/storage", "internal/keeper", "internal/positions", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
+		"internal/storage", "internal/keeper", "internal/overrides", "internal/positions", "internal/server", "internal/socket", "internal/web", "internal/config", "internal/hook", "internal/topic", "internal/codec", "internal/auth",
 		"internal/tlsconf",
 	},
 	"internal/place":   {}, // what people write, for every program

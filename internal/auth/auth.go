@@ -82,7 +82,7 @@ func (id *Identity) Name() string { return id.name }
 func (id *Identity) May(verb string, topic []byte) bool {
 	v := verbs[verb]
 	for i := range id.rules {
-		if r := &id.rules[i]; r.verbs&v != 0 && r.pattern.match(topic) {
+		if r := &id.rules[i]; r.verbs&v != 0 && r.pattern.Match(topic) {
 			return true
 		}
 	}
@@ -94,7 +94,7 @@ func (id *Identity) May(verb string, topic []byte) bool {
 func (id *Identity) MayPosition(topic, consumer []byte) bool {
 	for i := range id.rules {
 		r := &id.rules[i]
-		if r.verbs&verbs[position] != 0 && r.pattern.match(topic) && (r.consumers == nil || r.consumers.match(consumer)) {
+		if r.verbs&verbs[position] != 0 && r.pattern.Match(topic) && (r.consumers == nil || r.consumers.Match(consumer)) {
 			return true
 		}
 	}
@@ -118,7 +118,7 @@ func (id *Identity) MayAny(verb string) bool {
 func (id *Identity) MayAll(verb string) bool {
 	v := verbs[verb]
 	for i := range id.rules {
-		if r := &id.rules[i]; r.verbs&v != 0 && r.pattern.all() {
+		if r := &id.rules[i]; r.verbs&v != 0 && r.pattern.All() {
 			return true
 		}
 	}
@@ -128,7 +128,7 @@ func (id *Identity) MayAll(verb string) bool {
 // Sees reports whether a rule, of whatever verb, is about a topic of the name.
 func (id *Identity) Sees(topic []byte) bool {
 	for i := range id.rules {
-		if id.rules[i].pattern.match(topic) {
+		if id.rules[i].pattern.Match(topic) {
 			return true
 		}
 	}
