@@ -216,14 +216,14 @@ var storagePlaces = []seededPlace{
 	}
 	return l.durable(`, byPowerCuts + "|" + byFaults},
 	{"internal/storage/commitlog/policy.go",
-		`	if l.store.Policy.SyncsFirst() {
-		end = l.synced.Load()`,
-		`	if l.store.Policy.SyncsFirst() && !bug("readers see what is not synced") {
-		end = l.synced.Load()`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
+		`	if l.policy().SyncsFirst() {
+		end = max(l.synced.Load(), l.shown.Load())`,
+		`	if l.policy().SyncsFirst() && !bug("readers see what is not synced") {
+		end = max(l.synced.Load(), l.shown.Load())`, "^Test(InfoCountsWhatIsReadable|RetentionStopsAtTheReadableEnd)$"},
 	{"internal/storage/commitlog/sync.go",
-		`	if !l.store.Policy.SyncsFirst() {
+		`	if !l.policy().SyncsFirst() {
 		return
-`, `	if !l.store.Policy.SyncsFirst() || bug("what a failed sync has refused stays in the file") {
+`, `	if !l.policy().SyncsFirst() || bug("what a failed sync has refused stays in the file") {
 		return
 `, byFaults},
 	{"internal/storage/commitlog/commit.go",

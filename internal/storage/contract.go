@@ -22,6 +22,7 @@ type (
 // A log, and what concerns one, is commitlog's.
 type (
 	Log        = commitlog.Log
+	Kept       = commitlog.Kept
 	Run        = commitlog.Run
 	LedRun     = commitlog.LedRun
 	LedResult  = commitlog.LedResult

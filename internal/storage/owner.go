@@ -12,7 +12,7 @@ import (
 func (s *Store) shareWithLogs(dir fs.FileInfo) {
 	o, sh := &s.o, &s.shared
 	sh.Clock, sh.Logger, sh.Observer, sh.Holder = o.Clock, s.log, o.Observer, o.Holder
-	sh.FileMode, sh.PartitionSize, sh.Managed = o.FileMode, o.PartitionSize, o.Managed
+	sh.FileMode, sh.Managed = o.FileMode, o.Managed
 	sh.Policy = commitlog.Policy{Flush: o.FlushBatches, Every: o.FlushInterval, Told: o.TellReadable}
 	if o.Managed {
 		sh.Policy = commitlog.Policy{Told: true}

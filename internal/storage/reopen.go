@@ -68,11 +68,8 @@ func (s *Store) lacking() (names []string) {
 // nameless returns the topics whose batches wait, in doubt, for their names to be
 // synced.
 func (s *Store) nameless() (logs []*Log) {
-	if !s.shared.Policy.SyncsFirst() {
-		return nil
-	}
 	for _, l := range s.All() {
-		if l.WantsNames() {
+		if l.SyncsFirst() && l.WantsNames() {
 			logs = append(logs, l)
 		}
 	}

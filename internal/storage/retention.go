@@ -52,7 +52,7 @@ func startRetention(s *Store) *retention {
 
 // interval is how often to look.
 func (r *retention) interval() time.Duration {
-	return min(retentionInterval(r.store.shared.Limits.Load().Age), retentionInterval(r.store.o.DeleteAfter))
+	return min(retentionInterval(r.store.shared.Rules.Load().LeastAge), retentionInterval(r.store.o.DeleteAfter))
 }
 
 // makeRoom asks for the room of deleted topics whose files are kept.

@@ -287,7 +287,7 @@ func TestManagedRetention(t *testing.T) {
 			t.Helper()
 			time.Sleep(2 * retentionInterval(0))
 			synctest.Wait()
-			if got, all, err := l.Decide(*s.shared.Limits.Load(), time.Now()); err != nil || got != want || all != wantAll {
+			if got, all, err := l.Decide(s.shared.Rules.Load().All.Retention, time.Now()); err != nil || got != want || all != wantAll {
 				t.Errorf("decided %d, all %v (%v), want %d and %v", got, all, err, want, wantAll)
 			}
 		}
@@ -337,12 +337,12 @@ func TestDecideLeavesWhatIsBegunMeanwhile(t *testing.T) {
 					return l.Next()
 				}
 				next := old()
-				_, all, err := l.Decide(*s.shared.Limits.Load(), time.Now())
+				_, all, err := l.Decide(s.shared.Rules.Load().All.Retention, time.Now())
 				if err != nil || !all {
 					t.Fatalf("decided that all is to go: %v (%v)", all, err)
 				}
 				must(t, l.Roll(t.Context(), next))
-				oldest, all, err := l.Decide(*s.shared.Limits.Load(), time.Now())
+				oldest, all, err := l.Decide(s.shared.Rules.Load().All.Retention, time.Now())
 				if all {
 					t.Error("decided that all is to go, and there is another partition")
 				}

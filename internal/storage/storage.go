@@ -93,6 +93,7 @@ type Options struct {
 
 	MaxTopics     int      // 0 for no limit
 	AllowedTopics []string // only these may be created; nil for any
+	Own           Own      // settings of single topics
 	OpenFiles     int      // files kept open; default 1024, at most MaxFiles
 	// MaxFiles bounds the files that are open at once. What was written stays open
 	// until it is synced, and the sync comes early when there would be more; default
@@ -239,7 +240,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		FS: s.fs, Now: o.Clock.Now, Logger: s.log, Files: s.files, Syncs: s.syncs, After: o.DeleteAfter, Full: s.isFull,
 	}
 	s.setLimits(Limits{
-		MaxTopics: o.MaxTopics, AllowedTopics: o.AllowedTopics, KeepFree: o.KeepFree,
+		MaxTopics: o.MaxTopics, AllowedTopics: o.AllowedTopics, KeepFree: o.KeepFree, Own: o.Own,
 		Retention: topic.Limits{Partitions: int64(max(o.Partitions, 0)), Bytes: o.RetentionBytes, Age: o.RetentionAge},
 	})
 	lock, err := layout.LockDir(s.fs)

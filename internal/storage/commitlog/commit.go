@@ -235,6 +235,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 		l.refuse(group, ReadOnly(e))
 		return nil
 	}
+	l.followDurability()
 	l.numbers.Check()
 	err := l.parts.ReadyHead()
 	if ix := l.parts.Head().Index(); err == nil && ix.Stale {
@@ -302,7 +303,7 @@ func (l *Log) writeGroup(group []*appendRequest, patient bool) (rest []*appendRe
 			l.accepting()
 		}
 		l.store.Observer.Appended(l.store.Clock.Now().Sub(start), next-before, batches, messages)
-		if !l.store.Policy.SyncsFirst() {
+		if !l.policy().SyncsFirst() {
 			l.grown(before)
 		}
 		l.store.Unsynced.Arm()
@@ -340,6 +341,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, codecs batch.C
 	head := l.parts.Head()
 	next := l.next.Load()
 	size := next - head.Base
+	most := l.kept().PartitionSize
 	knows := l.numbers.Knows()
 	var batches int64
 	for _, r := range group {
@@ -390,7 +392,7 @@ func (l *Log) gather(group []*appendRequest) (n int, bytes int64, codecs batch.C
 			}
 			// A batch of its own is written however large it is, so that every
 			// batch has a place.
-			if used := size + bytes; !r.placed && used+x.Len > l.store.PartitionSize && used > 0 {
+			if used := size + bytes; !r.placed && used+x.Len > most && used > 0 {
 				full = true
 				break
 			}

@@ -72,7 +72,7 @@ func (l *Log) AppendLed(ctx context.Context, r *LedRun) (LedResult, error) {
 	}
 	result := LedResult{Offset: r.Offset, Millis: r.Millis, partitionSize: r.PartitionSize}
 	if result.partitionSize == 0 {
-		result.partitionSize = l.store.PartitionSize
+		result.partitionSize = l.kept().PartitionSize
 	}
 	if len(r.Parts) == 0 {
 		return result, nil

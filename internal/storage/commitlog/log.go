@@ -83,6 +83,7 @@ type Log struct {
 	next   atomic.Int64          // offset the next batch gets: all before is flushed
 	synced atomic.Int64          // all before is on stable storage
 	told   atomic.Int64          // by SetReadable
+	shown  atomic.Int64          // all before was readable when syncsEach was set
 	failed atomic.Pointer[Error] // why the log takes no more appends
 
 	// syncFailed is set when a sync has failed: later syncs prove nothing. A write
@@ -133,6 +134,9 @@ type Log struct {
 	newestRemoved atomic.Int64         // of what retention has removed
 
 	watchers watchers
+
+	keptBy    atomic.Pointer[keptBy] // see kept
+	syncsEach atomic.Bool            // as Kept.SyncsFirst; changed by who holds writer
 }
 
 // dir returns the folder that the log's files are in. Who uses it to find a file

@@ -9,14 +9,6 @@ import (
 	"github.com/logd-dev/logd/internal/topic"
 )
 
-// limits are what the log is kept by.
-func (l *Log) limits() topic.Limits {
-	if batch.Own(l.name) {
-		return topic.Limits{} // who keeps it decides what goes
-	}
-	return *l.store.Limits.Load()
-}
-
 // holder is asked before partitions of the log are removed, if there is one.
 func (l *Log) holder() Holder {
 	if batch.Own(l.name) {

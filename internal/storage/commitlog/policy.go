@@ -37,8 +37,8 @@ func (p Policy) Interval() time.Duration {
 // told.
 func (l *Log) Readable() int64 {
 	end := l.next.Load()
-	if l.store.Policy.SyncsFirst() {
-		end = l.synced.Load()
+	if l.policy().SyncsFirst() {
+		end = max(l.synced.Load(), l.shown.Load())
 	}
 	if l.store.Policy.Told {
 		end = min(end, max(l.told.Load(), l.parts.Begin()))

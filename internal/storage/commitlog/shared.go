@@ -12,7 +12,6 @@ import (
 	"github.com/logd-dev/logd/internal/storage/files"
 	"github.com/logd-dev/logd/internal/storage/numbers"
 	"github.com/logd-dev/logd/internal/storage/syncs"
-	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
@@ -35,7 +34,6 @@ type Shared struct {
 	Holder   Holder // nil: nobody
 
 	FileMode       fs.FileMode // of data files
-	PartitionSize  int64
 	Managed        bool
 	Policy         Policy
 	QueueBytes     int64
@@ -52,7 +50,7 @@ type Shared struct {
 	// Unsynced is armed when something was appended that nobody waits to have synced.
 	Unsynced *clock.Alarm
 
-	Limits   atomic.Pointer[topic.Limits] // of retention
+	Rules    atomic.Pointer[Rules]
 	KeepFree atomic.Int64
 
 	Misses   atomic.Int64  // reads of offsets that do not exist

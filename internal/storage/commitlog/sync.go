@@ -27,7 +27,7 @@ import (
 // The errors are those of SyncTo. Unless one is ErrInDoubt, the batches are not
 // stored.
 func (l *Log) Commit(ctx context.Context, a topic.Appended) error {
-	if a.Batches == 0 || !l.store.Policy.awaitsSync(a.Ordinal, l.appendedDurably.Load()) {
+	if a.Batches == 0 || !l.policy().awaitsSync(a.Ordinal, l.appendedDurably.Load()) {
 		return nil
 	}
 	err := l.SyncTo(ctx, a.End)
@@ -154,7 +154,7 @@ func (l *Log) durable(u unsynced, err error) error {
 	l.synced.Store(u.target)
 	l.appendedDurably.Store(u.ordinal)
 	l.mark(now, u.target)
-	if l.store.Policy.SyncsFirst() {
+	if l.policy().SyncsFirst() {
 		l.grown(before)
 	}
 	l.Unpin()
@@ -251,12 +251,12 @@ func (l *Log) syncRoot() error {
 // and only the sync of that fails, they are reported as not stored. That is wrong
 // only if the disk wrote what it reported as failed, and then lost power.
 func (l *Log) dropUnacknowledged() {
-	if !l.store.Policy.SyncsFirst() {
+	if !l.policy().SyncsFirst() {
 		return
 	}
 	l.writer.Lock() // no write is under way, and no other begins
 	defer l.writer.Unlock()
-	synced := l.synced.Load()
+	synced := max(l.synced.Load(), l.shown.Load()) // what was acknowledged without a sync stays
 	dropped := true
 	for _, p := range l.parts.All() {
 		if p.End.Load() <= synced {
@@ -306,7 +306,7 @@ func (l *Log) syncNames() error {
 		l.member.RootDirty.Store(false)
 		return nil
 	}
-	for files.NoDescriptor(err) && s.Policy.SyncsFirst() && s.lacks.lately(s.Clock.Now()) {
+	for files.NoDescriptor(err) && l.policy().SyncsFirst() && s.lacks.lately(s.Clock.Now()) {
 		clock.Sleep(s.Clock, namesPause)
 		op, file, err = l.trySyncNames()
 	}
@@ -315,7 +315,7 @@ func (l *Log) syncNames() error {
 		return err
 	}
 	l.member.FolderDirty.Store(true)
-	if s.Policy.SyncsFirst() {
+	if l.policy().SyncsFirst() {
 		s.Owner.SyncLater()
 	}
 	s.Logger.Error("topic is not synced yet; it is tried again", "topic", l.name, "file", file, "op", op, "err", err)

@@ -27,7 +27,7 @@ func (l *Log) Trim(ctx context.Context, offset int64) (oldest int64, err error) 
 		return 0, l.trimError(err)
 	}
 	if all {
-		if l.store.Policy.SyncsFirst() {
+		if l.policy().SyncsFirst() {
 			err = l.SyncTo(ctx, l.parts.Head().Base) // only what is readable goes
 		}
 		if err == nil {
