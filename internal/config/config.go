@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/overrides"
 	"github.com/logd-dev/logd/internal/setting"
 )
 
@@ -189,6 +190,12 @@ type Config struct {
 	// TopicWriteRate is the number of bytes a second that are taken for each topic. 1 KiB
 	// to 1 TiB, or 0, the default, for no limit.
 	TopicWriteRate int64
+	// TopicRules are settings of single topics: what stands under [[topic]] in the
+	// configuration file. Default none.
+	TopicRules []overrides.Rule
+	// TopicOrigins are where the values come from that count for topics which no rule is
+	// for, as overrides.Base has them. See the function TopicOrigins.
+	TopicOrigins overrides.Origins
 	// MaxMessages is the largest number of messages of one READ or TAIL. 1 to
 	// 2,147,483,647; default 50,000.
 	MaxMessages int
@@ -347,6 +354,9 @@ func combinations(c *Config, o Origins, bad map[string]bool) []error {
 				problems = append(problems, conflict(c, o, "peer-host", "the same address as ", other, "each listener needs its own port", ""))
 			}
 		}
+	}
+	if !bad["batch-size"] {
+		problems = append(problems, c.misfits()...)
 	}
 	if sameListener(c.Host, c.HTTPHost) && !bad["host"] && !bad["http-host"] {
 		problems = append(problems, conflict(c, o, "http-host", "the same address as ", "host",

@@ -122,7 +122,7 @@ func TestSettingSetsItsField(t *testing.T) {
 		}
 		setBy[changed[0]] = s.Name
 	}
-	if n := reflect.TypeFor[Config]().NumField(); n != len(setBy) {
+	if n := reflect.TypeFor[Config]().NumField() - len([]string{"TopicRules", "TopicOrigins"}); n != len(setBy) {
 		t.Errorf("settings set %d fields of Config's %d", len(setBy), n)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/logd-dev/logd/internal/overrides"
 	"github.com/logd-dev/logd/internal/setting"
 )
 
@@ -47,16 +48,18 @@ type Sources struct {
 func Load(src Sources) (Config, Origins, error) {
 	l := setting.NewLoader(settings)
 	env := setting.Variables(src.Env, envPrefix, ours)
+	var rules []overrides.Rule
 	path, data, err := setting.FindFile(src.File, env, EnvFile, src.DefaultFiles)
 	if err != nil {
 		l.Problems = append(l.Problems, err)
 	} else if path != "" {
-		l.File(path, data)
+		rules = fileOf(l, path, data)
 	}
 	l.Environment(env, EnvFile)
 	l.Flags(src.Flags)
 	inherited(l, src.Inherited)
 	verbose(l)
+	l.Config.TopicRules = rules
 	problems := append(l.Problems, combinations(&l.Config, l.Origins, l.Bad)...)
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, Origins{}, err

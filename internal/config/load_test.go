@@ -204,12 +204,12 @@ func TestLoadProblems(t *testing.T) {
 		}, {
 			name: "table",
 			file: "topics = 5\n[storage]\ntopics = 6",
-			want: `c.toml:2: [storage]: unknown table; settings stand at the top of the file, outside of tables`,
+			want: `c.toml:2: [storage]: unknown table; settings stand at the top of the file or under [[topic]]`,
 		}, {
 			name: "table after a problem",
 			file: "topic = 5\n[[storage.disks]]",
 			want: `c.toml:1: topic = 5: unknown key; did you mean topics?` + "\n" +
-				`c.toml:2: [storage.disks]: unknown table; settings stand at the top of the file, outside of tables`,
+				`c.toml:2: [storage.disks]: unknown table; settings stand at the top of the file or under [[topic]]`,
 		}, {
 			name: "key twice",
 			file: "topics = 5\ntopics = 6",

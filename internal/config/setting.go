@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/overrides"
 	"github.com/logd-dev/logd/internal/setting"
 )
 
@@ -206,23 +207,23 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 }, {
 	Name: "batch-size", Kind: Size, Default: "64KiB",
 	Usage: "largest batch, envelope and data",
-	Field: field(func(c *Config) *int64 { return &c.BatchSize }, setting.Sizes(setting.Bounds[int64]{Min: 128, Max: 1 << 30})),
+	Field: field(func(c *Config) *int64 { return &c.BatchSize }, overrides.BatchSizeValues),
 }, {
 	Name: "partition-size", Kind: Size, Default: "2000MiB",
 	Usage: "a partition file is closed before it would pass this",
-	Field: field(func(c *Config) *int64 { return &c.PartitionSize }, setting.Sizes(setting.Bounds[int64]{Min: 128, Max: 1 << 40})),
+	Field: field(func(c *Config) *int64 { return &c.PartitionSize }, overrides.PartitionSizeValues),
 }, {
 	Name: "partitions", Kind: Number, Default: "8", Change: AtReload,
 	Usage: "partition files kept per topic; the oldest goes when a new one is begun",
-	Field: field(func(c *Config) *int { return &c.Partitions }, setting.Numbers(setting.Bounds[int]{Min: 1, Max: 1_000_000})),
+	Field: field(func(c *Config) *int { return &c.Partitions }, overrides.PartitionsValues),
 }, {
 	Name: "retention-age", Kind: Duration, Default: "0s", Change: AtReload,
 	Usage: "remove oldest partitions whose newest batch is older than this, 0 for off",
-	Field: field(func(c *Config) *time.Duration { return &c.RetentionAge }, setting.Durations(setting.Bounds[time.Duration]{Min: shortest, Max: 100 * year, Zero: "off"})),
+	Field: field(func(c *Config) *time.Duration { return &c.RetentionAge }, overrides.RetentionAgeValues),
 }, {
 	Name: "retention-bytes", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "remove oldest partitions when a topic has more bytes than this, 0 for off",
-	Field: field(func(c *Config) *int64 { return &c.RetentionBytes }, setting.Sizes(setting.Bounds[int64]{Min: 128, Max: 1 << 50, Zero: "off"})),
+	Field: field(func(c *Config) *int64 { return &c.RetentionBytes }, overrides.RetentionBytesValues),
 }, {
 	Name: "delete-after", Kind: Duration, Default: "24h",
 	Usage: "how long the files of a deleted topic are kept, 0 for not at all",
@@ -290,7 +291,7 @@ var settings = setting.NewTable("logd", envPrefix, []Setting{{
 }, {
 	Name: "topic-write-rate", Kind: Size, Default: "0", Change: AtReload,
 	Usage: "bytes a second that are taken for each topic, 0 for no limit; who sends more has to wait",
-	Field: field(func(c *Config) *int64 { return &c.TopicWriteRate }, setting.Sizes(setting.Bounds[int64]{Min: 1024, Max: 1 << 40, Zero: "no limit"})),
+	Field: field(func(c *Config) *int64 { return &c.TopicWriteRate }, overrides.TopicWriteRateValues),
 }, {
 	Name: "max-messages", Kind: Number, Default: "50000", Change: AtReload,
 	Usage: "most messages that one READ or TAIL may ask for",
