@@ -25,6 +25,7 @@ type app struct {
 	start          startFunc
 
 	configFile string
+	topic      string // of which config show shows what counts
 	settings   cmdline.Flags
 	cpuProfile string
 	traceFile  string
@@ -127,5 +128,6 @@ func (a *app) load(file string) (config.Config, config.Origins, error) {
 	if err != nil {
 		return c, o, exit.With(exit.Config, err)
 	}
+	c.TopicOrigins = config.TopicOrigins(o)
 	return c, o, nil
 }

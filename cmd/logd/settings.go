@@ -48,12 +48,18 @@ them.`,
 		Short: "Show every setting, its value and where that comes from.",
 		Example: `  logd config show
   logd config show -o json
+  logd config show --topic orders.eu
   logd config show --config /etc/logd/logd.toml`,
+		Long: `Shows every setting, its value and where that comes from. With --topic it shows
+the settings that a topic may have of its own, and what counts for that one: also
+what commands have set, as the work directory has it of a server that is in no
+cluster.`,
 		Args:        cobra.NoArgs,
 		RunE:        a.do(a.configShow),
 		Annotations: cmdline.TakesSettings,
 	}
 	a.formatFlag(show)
+	show.Flags().StringVar(&a.topic, "topic", "", "show what counts for the topic `NAME`")
 	for _, c := range []*cobra.Command{check, show} {
 		c.DisableFlagsInUseLine = true
 		cmd.AddCommand(c)
@@ -91,33 +97,62 @@ func (a *app) configShow([]string) error {
 	if err != nil {
 		return err
 	}
+	var list []shown
+	if a.topic != "" {
+		if list, err = ofTopic(&c, a.topic); err != nil {
+			return err
+		}
+	} else {
+		for _, s := range config.Settings() {
+			list = append(list, shown{s.Name, s.Value(&c), origins.Of(s.Name).String()})
+		}
+	}
+	return exit.OutputError(a.show(list))
+}
+
+// shown is a setting as config show has it.
+type shown struct {
+	Setting string `json:"setting"`
+	Value   string `json:"value"`
+	Origin  string `json:"origin"`
+}
+
+// ofTopic returns what counts for a topic.
+func ofTopic(c *config.Config, topic string) (list []shown, err error) {
+	if c.Node != "" {
+		return nil, exit.With(exit.Config, errors.New("the settings of topics are the cluster's: ask a member, with log-cli info "+topic))
+	}
+	values, err := node.TopicSettings(c, topic)
+	if errors.Is(err, node.ErrTopicName) {
+		return nil, exit.With(exit.Usage, err)
+	}
+	if err != nil {
+		return nil, exit.With(exit.Config, err)
+	}
+	for _, v := range values {
+		list = append(list, shown{v.Key.String(), v.Value, v.Origin})
+	}
+	return list, nil
+}
+
+func (a *app) show(list []shown) error {
 	if a.json() {
-		return exit.OutputError(a.showJSON(&c, origins))
+		encoder := json.NewEncoder(a.stdout)
+		encoder.SetEscapeHTML(false)
+		for _, s := range list {
+			if err := encoder.Encode(s); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
-	for _, s := range config.Settings() {
-		value := s.Value(&c)
-		if value == "" {
-			value = `""`
+	for _, s := range list {
+		if s.Value == "" {
+			s.Value = `""`
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, value, origins.Of(s.Name))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Setting, s.Value, s.Origin)
 	}
-	return exit.OutputError(w.Flush())
-}
-
-func (a *app) showJSON(c *config.Config, origins config.Origins) error {
-	encoder := json.NewEncoder(a.stdout)
-	encoder.SetEscapeHTML(false)
-	for _, s := range config.Settings() {
-		err := encoder.Encode(struct {
-			Setting string `json:"setting"`
-			Value   string `json:"value"`
-			Origin  string `json:"origin"`
-		}{s.Name, s.Value(c), origins.Of(s.Name).String()})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.Flush()
 }

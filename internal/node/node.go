@@ -82,8 +82,10 @@ type Node struct {
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the store is being recovered
 	share   descriptors                   // as the node was started
 	reload  reload
-	auth    *server.Auth // nil: everybody may do everything
-	authSum atomic.Value // a string: the digest of what auth goes by
+
+	topicSettings topicSettings
+	auth          *server.Auth // nil: everybody may do everything
+	authSum       atomic.Value // a string: the digest of what auth goes by
 
 	progress storage.Progress
 	waits    atomic.Pointer[string] // for what, if it is not for the work directory
@@ -268,6 +270,16 @@ func (n *Node) start(ctx context.Context) error {
 			options.Producers = -1
 		}
 	}
+	n.topicSettings.n = n
+	if m == nil {
+		if err := n.topicSettings.open(c); err != nil {
+			return err
+		}
+		options.Own = storeLimits(c, n.topicSettings.state.Load()).Own
+	} else if len(c.TopicRules) > 0 {
+		r := &c.TopicRules[0]
+		return fmt.Errorf("%s: a member of a cluster has no settings of single topics yet", r.Origin())
+	}
 	store, err := storage.Open(ctx, options)
 	if err != nil {
 		return fmt.Errorf("open work directory %s: %w", c.WorkDir, err)
@@ -295,8 +307,14 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
+	} else {
+		so.TopicSettings = &n.topicSettings
 	}
-	n.server.Store(server.New(so))
+	srv := server.New(so)
+	if m == nil {
+		srv.SetTopicLimits(n.topicSettings.state.Load().limits())
+	}
+	n.server.Store(srv)
 	if m != nil {
 		m.run()
 	}

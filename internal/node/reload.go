@@ -11,9 +11,8 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/overrides"
 	"github.com/logd-dev/logd/internal/server"
-	"github.com/logd-dev/logd/internal/storage"
-	"github.com/logd-dev/logd/internal/topic"
 	"github.com/logd-dev/logd/internal/web"
 )
 
@@ -167,8 +166,14 @@ func (r *reload) take(wanted *config.Config) error {
 	if err != nil {
 		return err
 	}
+	var topics *topicState
+	if n.member.Load() == nil {
+		if topics, err = n.topicSettings.reload(&c); err != nil {
+			return err
+		}
+	}
 	r.config.Store(&c)
-	n.setLimits(&c, share)
+	n.setLimits(&c, share, topics)
 	for _, commit := range commits {
 		commit()
 	}
@@ -180,6 +185,9 @@ func (r *reload) take(wanted *config.Config) error {
 	for _, s := range changed {
 		names = append(names, s.Name)
 		n.log.Info("setting changed", "setting", s.Name, "value", s.Value(&c), "before", s.Value(old))
+	}
+	if !slices.Equal(old.TopicRules, c.TopicRules) {
+		names = append(names, "[["+overrides.Header+"]]")
 	}
 	for _, s := range heldBack {
 		if ofCluster(s) {
@@ -196,7 +204,7 @@ func (r *reload) take(wanted *config.Config) error {
 }
 
 // setLimits puts in force what can't fail.
-func (n *Node) setLimits(c *config.Config, share descriptors) {
+func (n *Node) setLimits(c *config.Config, share descriptors, topics *topicState) {
 	if n.o.LogLevel != nil {
 		n.o.LogLevel.Set(c.LogLevel)
 	}
@@ -214,10 +222,7 @@ func (n *Node) setLimits(c *config.Config, share descriptors) {
 	}
 	s.SetSettings(n.settings(c))
 	n.keeper.Load().SetRules(positionRules(c))
-	n.store.Load().SetLimits(storage.Limits{
-		MaxTopics: c.Topics, AllowedTopics: c.TopicsWhitelist, KeepFree: c.KeepFree,
-		Retention: topic.Limits{Partitions: int64(c.Partitions), Bytes: c.RetentionBytes, Age: c.RetentionAge},
-	})
+	n.topicSettings.put(c, topics)
 }
 
 // watchFiles has the parts take the files that change, until the node ends.

@@ -43,7 +43,7 @@ func parseClusterCommand(w words, req *Request) (ok bool) {
 		var okKey, okValue bool
 		req.Key, okKey = w.next()
 		req.Value, okValue = w.next()
-		return okKey && okValue && len(req.Key) > 0 && !w.more
+		return okKey && okValue && len(req.Key) > 0 && parseSettingArgs(w, req)
 	}
 	if req.Member, ok = w.member(); !ok {
 		return false
@@ -88,6 +88,12 @@ func appendClusterCommand(dst []byte, req *Request) []byte {
 	case Set:
 		word("", req.Key)
 		word("", req.Value)
+		if len(req.Topic) > 0 {
+			word("topic=", req.Topic)
+		}
+		if req.Try {
+			word("dry-run=1", nil)
+		}
 		return dst
 	case Transfer:
 		word("", req.Member)

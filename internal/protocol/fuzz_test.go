@@ -23,15 +23,16 @@ import (
 // and with other means than the package. The fuzz target compares.
 
 var (
-	naiveNumber = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
-	naiveTopic  = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
-	naiveID     = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
-	naivePID    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
-	naiveCodec  = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
-	naiveClient = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
-	naiveMember = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
-	naiveLabel  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-	naiveKey    = regexp.MustCompile(`^([^=]*)=(.*)$`)
+	naiveNumber  = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+	naiveTopic   = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
+	naivePattern = regexp.MustCompile(`^[A-Za-z0-9._*-]{1,255}$`)
+	naiveID      = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
+	naivePID     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+	naiveCodec   = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+	naiveClient  = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
+	naiveMember  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+	naiveLabel   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	naiveKey     = regexp.MustCompile(`^([^=]*)=(.*)$`)
 )
 
 // naiveCommands lists the positional words of each command and its keys.
@@ -49,7 +50,7 @@ var naiveCommands = map[string]struct {
 	"PING":   {protocol.Ping, nil, nil},
 	"TOPICS": {protocol.Topics, nil, []string{"fresh"}},
 	"HELP":   {protocol.Help, nil, nil},
-	"INFO":   {protocol.Info, []string{"topic"}, []string{"fresh"}},
+	"INFO":   {protocol.Info, []string{"topic"}, []string{"fresh", "settings"}},
 	"SEEK":   {protocol.Seek, []string{"topic", "unix-ms"}, []string{"fresh"}},
 	"TIMES":  {protocol.Times, []string{"topic", "offset", "to"}, nil},
 	"HOOKS":  {protocol.Hooks, nil, nil},
@@ -66,7 +67,7 @@ var naiveCommands = map[string]struct {
 	"DRAIN":    {protocol.Drain, []string{"member"}, []string{"off"}},
 	"LEAVE":    {protocol.Leave, []string{"member"}, []string{"force"}},
 	"REPLACE":  {protocol.Replace, []string{"member", "with"}, nil},
-	"SETTING":  {protocol.Set, []string{"key", "value"}, nil},
+	"SETTING":  {protocol.Set, []string{"key", "value"}, []string{"topic", "dry-run"}},
 
 	"HELLO": {protocol.Hello, []string{"speaks"}, []string{"codecs", "client"}},
 	"AUTH":  {protocol.Auth, []string{"token"}, nil},
@@ -101,12 +102,18 @@ func naiveParse(line string) (req protocol.Request, err error) {
 				}
 			}
 		}
+		if c.command == protocol.Set && name == "topic" {
+			name = "pattern"
+		}
 		if _, again := values[name]; name == "" || again || !naiveValue(name, word) {
 			return req, protocol.ErrInvalidRequest
 		}
 		values[name] = word
 	}
 	if _, ok := values["id"]; c.command == protocol.Delete && !ok {
+		return req, protocol.ErrInvalidRequest
+	}
+	if _, ok := values["pattern"]; values["dry-run"] != "" && !ok {
 		return req, protocol.ErrInvalidRequest
 	}
 	_, hasTopic := values["topic"]
@@ -172,6 +179,9 @@ func naiveValue(name, word string) bool {
 	if name == "topic" {
 		return naiveTopic.MatchString(word)
 	}
+	if name == "pattern" {
+		return naivePattern.MatchString(word)
+	}
 	if name == "id" {
 		return naiveID.MatchString(word)
 	}
@@ -213,7 +223,7 @@ func naiveValue(name, word string) bool {
 		topic, consumer, _ := strings.Cut(word, "/")
 		return naiveTopic.MatchString(topic) && naiveLabel.MatchString(consumer)
 	}
-	if name == "now" || name == "fresh" || name == "off" || name == "force" || name == "forget" {
+	if name == "now" || name == "fresh" || name == "off" || name == "force" || name == "forget" || name == "dry-run" || name == "settings" {
 		return word == "1"
 	}
 	if name == "action" {
@@ -289,6 +299,11 @@ func naiveRequest(c protocol.Command, values map[string]string) protocol.Request
 	}
 	_, req.Verify = values["verify"]
 	_, req.Fresh = values["fresh"]
+	_, req.All = values["settings"]
+	_, req.Try = values["dry-run"]
+	if c == protocol.Set {
+		req.Topic = []byte(values["pattern"])
+	}
 	_, req.Off = values["off"]
 	_, req.Force = values["force"]
 	req.Member, req.With = []byte(values["member"]), []byte(values["with"])
@@ -327,7 +342,7 @@ func FuzzParseRequest(f *testing.F) {
 		"READ t 0 1", "READ t 0 1 wait=5 max-bytes=7", "READ t 0 1 wait=5 wait=5", "READ t 0 1 verify=1 wait=5", "TAIL t 1 verify=1", "TAIL t 3 max-bytes=0 wait=0",
 		"BATCH 9 t 4294967295 1", "BATCH 9 t 0 0", "BATCH 9 t 0 1 pid=1 seq=1", "BATCH 9 t - 1 pid=a.b seq=2", "BATCH 9 t 0 1 seq=1 pid=1", "BATCH 9 t 0 1 pid=1", "BATCH 9 t - 1", "BATCH 9 t -1 1", "HELP", "HELP READ", "help", "READ t 0 1 fresh=1", "TOPICS fresh=1", "INFO t fresh=1", "INFO t fresh=0", "SEEK t 1 fresh=1", "TOPICS fresh=1 x",
 		"CLUSTER", "GROUPS", "TRANSFER a topic=t", "TRANSFER a group=3", "TRANSFER a", "TRANSFER a topic=t group=3", "DRAIN a off=1", "DRAIN a",
-		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808",
+		"LEAVE 3 force=1", "LEAVE b", "REPLACE a 4", "REPLACE a", "SETTING partitions 3", "SETTING partitions - topic=a.*", "SETTING a b dry-run=1 topic=*", "SETTING a b dry-run=1", "SETTING a b topic=a topic=b", "SETTING a b topic=a/b", "INFO t settings=1", "INFO t settings=1 fresh=1", "INFO t fresh=1 fresh=1", "SETTING topics-whitelist ", "SETTING a", "SETTING  b", "READ .t 01 9223372036854775808",
 		"CREATE t", "CREATE t t", "CREATE .t", "POSITION t c", "POSITION t c fresh=1", "POSITION t c fresh=1 at=0.0", "POSITION t c at=70.11 version=0 id=0a ttl=1 hold=1000 as=w note=n force=1", "POSITION t c hold=0 as=w", "POSITION t c hold=999 as=w", "POSITION t c hold=1000",
 		"POSITION t c forget=1 version=3 force=1", "POSITION t c forget=1 at=0.0", "POSITION t c at=1", "POSITION t c at=1.", "POSITION t c version=3", "POSITION t c/d", "POSITIONS", "POSITIONS topic=t after=t/c limit=1000", "POSITIONS limit=0", "POSITIONS after=t", "READ  t 0 1 ",
 	} {

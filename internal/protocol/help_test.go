@@ -63,7 +63,7 @@ func TestHint(t *testing.T) {
 	for line, want := range map[string]string{
 		"ping":               "commands are in upper case: PING",
 		"help":               "commands are in upper case: HELP",
-		"info":               "commands are in upper case: INFO <topic> [fresh=1]",
+		"info":               "commands are in upper case: INFO <topic> [fresh=1] [settings=1]",
 		"batch":              "commands are in upper case: BATCH <size> <topic> <crc> <messages> [codec=<name>] [pid=<id> seq=<n>]",
 		"hello":              "commands are in upper case: HELLO <version> [codecs=<a,b>] [client=<word>]",
 		"quit":               "HELP lists the commands, CLOSE ends the connection",

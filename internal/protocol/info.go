@@ -21,12 +21,17 @@ type TopicInfo struct {
 	Synced                 int64        // offset: all before it is on stable storage
 	Damaged                int64        // bytes set aside
 	Codecs                 batch.Codecs // in which batches may be compressed
+	MaxBatchSize           int64        // of the largest batch, where that is less than the server's; else 0
 	Role                   Role         // of the server for the topic; empty if it does not say
 
 	// Of a topic of a cluster, where Role is not Single.
 	Group  int64
 	Leader string // where clients find it; empty if nobody is known to lead
 	Term   int64
+
+	// Settings are those of the topic, each once: all of them if that was asked for, and
+	// otherwise those that are its own. An older server says none.
+	Settings []TopicSetting
 
 	// DamagedAt are the ranges that were set aside, in order: the first offset of
 	// each and the one behind it. DamagedIn are the names of the files in which
@@ -89,6 +94,13 @@ func AppendInfo(dst []byte, in *TopicInfo) []byte {
 		dst = AppendField(dst, "Leader", in.Leader)
 		number("Term", in.Term)
 	}
+	if in.MaxBatchSize > 0 {
+		number("MaxBatchSize", in.MaxBatchSize)
+	}
+	for i := range in.Settings {
+		s := &in.Settings[i]
+		dst = AppendField(dst, settingLine(s.Key), s.Value+" "+oneLine(s.Origin))
+	}
 	return dst
 }
 
@@ -129,6 +141,8 @@ func ParseInfo(body []byte) (TopicInfo, error) {
 			in.Leader = f.Value
 		case "Term":
 			in.Term, ok = batch.ParseInt([]byte(f.Value))
+		case "MaxBatchSize":
+			in.MaxBatchSize, ok = batch.ParseInt([]byte(f.Value))
 		case "Synced":
 			in.Synced, ok = batch.ParseInt([]byte(f.Value))
 		case "Damaged":
@@ -137,6 +151,11 @@ func ParseInfo(body []byte) (TopicInfo, error) {
 			in.DamagedAt, ok = parseRanges(f.Value)
 		case "DamagedIn":
 			in.DamagedIn = strings.Fields(f.Value)
+		}
+		if key, is := settingOfLine(f.Name); is {
+			s := TopicSetting{Key: key}
+			s.Value, s.Origin, ok = strings.Cut(f.Value, " ")
+			in.Settings = append(in.Settings, s)
 		}
 		if !ok {
 			return in, badField(f)

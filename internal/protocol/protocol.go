@@ -98,7 +98,7 @@ func (c Command) String() string {
 // are zero.
 type Request struct {
 	Command Command
-	Topic   []byte // aliases the parsed line
+	Topic   []byte // aliases the parsed line; SETTING: a pattern, or nothing
 
 	Offset   int64         // READ, TRIM; HOOK: the partition's first; TIMES: where to begin
 	To       int64         // TIMES: the offset to end before
@@ -122,6 +122,8 @@ type Request struct {
 	Force  bool   // LEAVE: although too few voters are left
 	Key    []byte // SETTING
 	Value  []byte // SETTING; may be empty
+	Try    bool   // SETTING: tell what it would change
+	All    bool   // INFO: tell all settings, also those that are the server's
 
 	// Of HELLO. Offers is the list of codecs as it was sent, Codecs those of them that
 	// are known here.
@@ -254,7 +256,7 @@ func parseArguments(w words, req *Request) bool {
 	case Trim:
 		return parseNumbers(&w, req, &req.Offset) && !w.more
 	case Info:
-		return parseNumbers(&w, req) && parseFresh(w, req)
+		return parseNumbers(&w, req) && parseInfoArgs(w, req)
 	case Create:
 		return parseNumbers(&w, req) && !w.more
 	case Topics:

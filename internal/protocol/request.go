@@ -38,6 +38,9 @@ func AppendRequest(dst []byte, req *Request) []byte {
 	case Info:
 		dst = appendTopic(dst, req)
 		dst = appendFresh(dst, req)
+		if req.All {
+			dst = append(dst, " settings=1"...)
+		}
 	case Create:
 		dst = appendTopic(dst, req)
 	case Topics:

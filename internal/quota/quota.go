@@ -38,13 +38,13 @@ type Claim struct{ byte int64 }
 
 // SetRate has the bucket earn so many bytes a second from now on; 0 is no limit. What is owed
 // stays, and also what is saved up, but for more than the bytes of a second. A bucket
-// that had no limit is full.
-func (b *Bucket) SetRate(rate int64) {
+// that had no limit is full. It reports whether the rate was another.
+func (b *Bucket) SetRate(rate int64) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case rate == b.rate:
-		return
+		return false
 	case b.rate == 0:
 		b.left, b.at = float64(rate), time.Now()
 	default:
@@ -52,6 +52,7 @@ func (b *Bucket) SetRate(rate int64) {
 		b.left = min(b.left, float64(rate))
 	}
 	b.rate = rate
+	return true
 }
 
 // settle adds what was earned since. Caller holds mu; there is a rate.

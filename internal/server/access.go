@@ -24,9 +24,11 @@ type doors struct {
 	deleteHooks topic.Hooks
 	cluster     topic.Cluster
 	positions   Positions // nil: none are kept
-	auth        *Auth     // nil: everybody may do everything
-	limits      *atomic.Pointer[Limits]
-	recalls     atomic.Uint64 // by Recall
+
+	topicSettings TopicSettings // nil: there are none
+	auth          *Auth         // nil: everybody may do everything
+	limits        *atomic.Pointer[Limits]
+	recalls       atomic.Uint64 // by Recall
 }
 
 // held is the log that a caller has looked up last, since callers tend to keep to
@@ -45,7 +47,8 @@ type found struct {
 	hooks   topic.Hooks
 	cluster topic.Cluster
 
-	positions Positions
+	positions     Positions
+	topicSettings TopicSettings
 }
 
 // lookup returns what a request of the command is about, if the caller has a right to
@@ -56,8 +59,10 @@ func (a *access) lookup(ctx context.Context, cmd protocol.Command, name []byte) 
 		return f, protocol.ErrUnauthorized
 	}
 	switch cmd {
-	case protocol.Cluster, protocol.Groups, protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
+	case protocol.Cluster, protocol.Groups, protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace:
 		f.cluster = a.cluster
+	case protocol.Set:
+		f.cluster, f.catalog, f.topicSettings = a.cluster, a.store, a.topicSettings
 	case protocol.Batch, protocol.Read, protocol.Tail, protocol.Seek, protocol.Times, protocol.Trim, protocol.Retention:
 		f.log, err = a.log(ctx, name, cmd == protocol.Batch)
 	case protocol.Create:

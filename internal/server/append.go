@@ -81,6 +81,8 @@ func (c *caller) refusable(settings *settings, req *protocol.Request, perr error
 		return protocol.ErrInvalidRequest, true
 	case !c.may(protocol.Batch, h.Topic):
 		return protocol.ErrUnauthorized, true
+	case tooLarge(c.last.of(settings, h.Topic).MaxBatchSize, h, nil):
+		return protocol.ErrTooLarge, true // for the topic alone: the data can be dropped
 	case h.Codec != "" && batch.CodecOf(h.Codec)&^settings.Codecs != 0:
 		return protocol.ErrUnsupportedCodec, true
 	}
@@ -105,6 +107,10 @@ func (c *caller) add(req *protocol.Request, wire []byte, head int, canonical boo
 		if tooLarge(c.srv.settings.Load().MaxBatchSize, h, nil) { // which the line alone did not tell
 			c.fail(protocol.Batch, protocol.ErrTooLarge)
 			return false
+		}
+		if tooLarge(c.last.of(c.srv.settings.Load(), h.Topic).MaxBatchSize, h, nil) {
+			c.fail(protocol.Batch, protocol.ErrTooLarge)
+			return true
 		}
 		canonical = false
 	}

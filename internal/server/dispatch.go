@@ -41,7 +41,8 @@ type caller struct {
 	appends
 	reading reading
 	codecs  batch.Codecs // in which batches may be sent to it
-	claim   claim        // what the request that is begun has taken of quotas
+	last    lastLimits
+	claim   claim // what the request that is begun has taken of quotas
 	meter   meter
 	delay   reprieve // of the answer to a wrong token
 	tries   int      // wrong tokens so far
@@ -126,7 +127,7 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 	case protocol.Times:
 		err = times(f.log, req, to)
 	case protocol.Info:
-		err = c.info(&f, to)
+		err = c.info(req.Topic, req.All, &f, to)
 	case protocol.Hooks:
 		hooks(f.hooks, c.administers, to)
 	case protocol.Hook:
@@ -149,7 +150,13 @@ func (c *caller) dispatch(req *protocol.Request, perr error, to Responder) outco
 		err = members(f.cluster, to)
 	case protocol.Groups:
 		err = groups(f.cluster, to)
-	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
+	case protocol.Set:
+		if len(req.Topic) > 0 {
+			err = c.setTopics(f.topicSettings, f.catalog, req, to)
+			break
+		}
+		err = c.changeCluster(f.cluster, req, to)
+	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace:
 		err = c.changeCluster(f.cluster, req, to)
 	case protocol.Hello:
 		c.hello(req, f.cluster, to)
@@ -210,7 +217,7 @@ func times(log topic.Log, req *protocol.Request, to Responder) error {
 	return nil
 }
 
-func (c *caller) info(f *found, to Responder) error {
+func (c *caller) info(name []byte, all bool, f *found, to Responder) error {
 	in := f.broken
 	if in == nil {
 		got, err := f.log.Info(c.ctx)
@@ -219,7 +226,15 @@ func (c *caller) info(f *found, to Responder) error {
 		}
 		in = &got
 	}
-	to.Body(protocol.AppendInfo(nil, infoBody(in)))
+	body := infoBody(in)
+	if c.topicSettings != nil && !batch.Own(name) {
+		body.Settings = c.topicSettings.Of(name, all)
+		s := c.srv.settings.Load()
+		if most := s.limitsOf(name).MaxBatchSize; most < s.MaxBatchSize {
+			body.MaxBatchSize = most
+		}
+	}
+	to.Body(protocol.AppendInfo(nil, body))
 	return nil
 }
 

@@ -119,7 +119,7 @@ func (x *exchange) receive(ctx context.Context, r io.Reader) *protocol.Error {
 	r = io.LimitReader(r, x.srv.maxRequest()+1)
 	var line []byte
 	settings := x.srv.settings.Load()
-	if x.share != nil || settings.topicWriteRate > 0 {
+	if x.share != nil || settings.topicWriteRate > 0 || settings.of != nil {
 		var err error
 		if line, err = readLine(r); err != nil {
 			return protocol.ErrInvalidRequest
@@ -140,7 +140,7 @@ func (x *exchange) receive(ctx context.Context, r io.Reader) *protocol.Error {
 // receiveWhole is receive of what is there.
 func (x *exchange) receiveWhole(ctx context.Context, request []byte) *protocol.Error {
 	settings := x.srv.settings.Load()
-	if x.share != nil || settings.topicWriteRate > 0 {
+	if x.share != nil || settings.topicWriteRate > 0 || settings.of != nil {
 		if perr := x.admitted(ctx, settings, request); perr != nil {
 			return perr
 		}
@@ -169,14 +169,14 @@ func readLine(r io.Reader) ([]byte, error) {
 func (x *exchange) admitted(ctx context.Context, settings *settings, b []byte) *protocol.Error {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	perr := protocol.ParseRequest(bytes.TrimSuffix(line, []byte("\r")), &x.req)
-	var size int64
+	var size, rate int64
 	if x.req.Command == protocol.Batch {
 		if err, _ := x.refusable(settings, &x.req, perr); err != nil {
 			return nil
 		}
-		size = int64(len(line)) + 1 + x.req.Batch.Size
+		size, rate = int64(len(line))+1+x.req.Batch.Size, x.last.of(settings, x.req.Batch.Topic).WriteRate
 	}
-	if err, _ := x.admit(&x.req, size, settings.topicWriteRate); err != nil {
+	if err, _ := x.admit(&x.req, size, rate); err != nil {
 		x.srv.counters.requests[x.req.Command].Add(1)
 		x.srv.counters.failed(x.req.Command, err)
 		return err

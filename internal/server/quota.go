@@ -119,39 +119,39 @@ func (s *shares) follow(p Policy, take func()) {
 // topicShares are what was written into topics lately.
 type topicShares struct {
 	mu      sync.Mutex
-	rate    int64 // of each; 0: no limit
+	rateOf  func(topic []byte) int64 // 0: no limit
 	byTopic map[string]*quota.Bucket
 	sweepAt int // so many of them are looked through for those that are full
 }
 
-// setRate sets the rate of each topic, and reports whether it was another.
-func (s *topicShares) setRate(rate int64) bool {
+// setRate sets the rate of each topic, and reports whether it may be another for one that was
+// written to lately.
+func (s *topicShares) setRate(of func(topic []byte) int64) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rate == rate {
-		return false
+	s.rateOf = of
+	for name, b := range s.byTopic {
+		rate := of([]byte(name))
+		changed = b.SetRate(rate) || changed
+		if rate == 0 {
+			delete(s.byTopic, name)
+		}
 	}
-	s.rate = rate
-	for _, b := range s.byTopic {
-		b.SetRate(rate)
-	}
-	if rate == 0 {
-		s.byTopic = nil
-	}
-	return true
+	return changed
 }
 
 // take is Take of the topic's bucket, which is nil if there is no limit.
 func (s *topicShares) take(topic []byte, n int64, most time.Duration) (b *quota.Bucket, c quota.Claim, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rate == 0 {
-		return nil, c, 0
-	}
 	if b = s.byTopic[string(topic)]; b == nil {
+		rate := s.rateOf(topic)
+		if rate == 0 {
+			return nil, c, 0
+		}
 		s.sweep()
 		b = new(quota.Bucket)
-		b.SetRate(s.rate)
+		b.SetRate(rate)
 		s.byTopic[string(topic)] = b
 	}
 	c, wait = b.Take(n, most) // under the lock, lest it is swept before

@@ -44,7 +44,9 @@ type Options struct {
 	Cluster topic.Cluster
 	// Positions are where consumers are. Default: none are kept.
 	Positions Positions
-	Logger    *slog.Logger // default: discard
+	// TopicSettings are the settings of single topics. Default: there are none.
+	TopicSettings TopicSettings
+	Logger        *slog.Logger // default: discard
 
 	// The first Limits.
 	Timeout, IdleTimeout         time.Duration
@@ -177,10 +179,9 @@ func New(o Options) *Server {
 		members:   make(map[member]bool),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, positions: o.Positions, auth: o.Auth, limits: &s.limits}
+	s.doors = doors{store: o.Store, deleteHooks: o.Hooks, cluster: o.Cluster, positions: o.Positions, topicSettings: o.TopicSettings, auth: o.Auth, limits: &s.limits}
 	s.limits.Store(&limits)
 	s.strangers.setMost(limits.MaxUnauthenticated)
-	s.topics.setRate(limits.TopicWriteRate)
 	s.SetSettings(o.Settings)
 	return s
 }
@@ -194,20 +195,36 @@ func (s *Server) SetLimits(l Limits) {
 	defer s.mu.Unlock()
 	s.limits.Store(&l)
 	s.strangers.setMost(l.MaxUnauthenticated)
-	if s.topics.setRate(l.TopicWriteRate) {
+	p := *s.settings.Load()
+	p.follow(&l)
+	s.follow(&p)
+}
+
+// SetTopicLimits has the server keep to limits of single topics from here on: of returns
+// them, and must not block; nil: there are none.
+func (s *Server) SetTopicLimits(of func(topic []byte) TopicLimits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := *s.settings.Load()
+	p.of = of
+	s.follow(&p)
+}
+
+// follow puts settings in force. Caller holds mu.
+func (s *Server) follow(p *settings) {
+	s.settings.Store(p)
+	if s.topics.setRate(func(topic []byte) int64 { return p.limitsOf(topic).WriteRate }) {
 		for m := range s.members { // of which some may wait by the old one
 			m.Wake()
 		}
 	}
-	p := *s.settings.Load()
-	p.follow(&l)
-	s.settings.Store(&p)
 }
 
 // settings are what is looked at for each batch.
 type settings struct {
 	protocol.Settings
 	topicWriteRate int64
+	of             func(topic []byte) TopicLimits
 }
 
 // follow takes from the limits what is theirs to say.
@@ -232,8 +249,11 @@ func (s *Server) SetSettings(p protocol.Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in := settings{Settings: p}
+	if was := s.settings.Load(); was != nil {
+		in.of = was.of
+	}
 	in.follow(s.limits.Load())
-	s.settings.Store(&in)
+	s.follow(&in)
 }
 
 // Serve accepts connections on l until Shutdown or Close, and then returns

@@ -203,7 +203,7 @@ func (s *session) batch(head int, canonical bool, perr error) action {
 	settings := s.srv.settings.Load()
 	err, drop := s.refusal(settings, &s.req, perr)
 	if err == nil {
-		err, drop = s.admit(&s.req, int64(head)+s.req.Batch.Size, settings.topicWriteRate)
+		err, drop = s.admit(&s.req, int64(head)+s.req.Batch.Size, s.last.of(settings, s.req.Batch.Topic).WriteRate)
 	}
 	if err != nil {
 		s.claim = claim{}

@@ -102,8 +102,10 @@ func (a *access) may(cmd protocol.Command, name []byte) bool {
 		return a.id != nil && a.id.MayAny(admin.String())
 	case protocol.Stats, protocol.Cluster, protocol.Groups:
 		return Monitors(a.id)
-	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace, protocol.Set:
+	case protocol.Transfer, protocol.Drain, protocol.Leave, protocol.Replace:
 		return Administers(a.id)
+	case protocol.Set:
+		return a.maySet(name)
 	}
 	return false // nobody has decided who may
 }
