@@ -163,7 +163,7 @@ var mayImport = map[string][]string{
 		"cmd/log-cli/internal/offline", "cmd/log-cli/internal/bench", "cmd/log-cli/internal/token", "cmd/log-cli/internal/consumers", "cmd/log-cli/internal/carry",
 		"cmd/log-cli/internal/top", "codec/zstd", "codec/s2",
 	},
-	"cmd/log-cli/internal/cli":        {"", "admin", "internal/exit", "internal/place", "internal/version", "internal/tlsconf"},
+	"cmd/log-cli/internal/cli":        {"", "admin", "internal/exit", "internal/place", "internal/protocol", "internal/version", "internal/tlsconf"},
 	"cmd/log-cli/internal/places":     {"", "admin", "internal/exit", "internal/place", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/write":      {"", "admin", "backlog", "internal/batch", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/read":       {"", "progress", "internal/exit", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},

@@ -250,15 +250,11 @@ func showPlace(r *request) error {
 	if !r.query.Has("at") {
 		return problem.New(problem.InvalidRequest, "The query has no at, the place.")
 	}
-	fresh, err := r.flag("fresh")
+	rd, err := r.reading()
 	if err != nil {
 		return err
 	}
-	rd := &reading{r: r, ctx: r.Context(), fresh: fresh, lease: lease{of: r.api.memory}}
 	defer rd.lease.release()
-	if err := rd.look(); err != nil {
-		return r.noTopic(err)
-	}
 	at, err := rd.place(rd.finder(), "at")
 	if err == nil {
 		// What a time or a number of messages stands for is there.

@@ -491,22 +491,33 @@ func (r *request) start(status int) {
 	}
 }
 
+// reading returns a look at the topic of a request that may say fresh=1. Its lease is to be
+// released.
+func (r *request) reading() (*reading, error) {
+	fresh, err := r.flag("fresh")
+	if err != nil {
+		return nil, err
+	}
+	rd := &reading{r: r, ctx: r.Context(), fresh: fresh, lease: lease{of: r.api.memory}}
+	if err := rd.look(); err != nil {
+		rd.lease.release()
+		return nil, r.noTopic(err)
+	}
+	return rd, nil
+}
+
 // one answers with the body of one message.
 func one(r *request) error {
 	p, message, ok := ask.ParseID(r.PathValue("id"))
 	if !ok || !message {
 		return problem.New(problem.InvalidRequest, fmt.Sprintf("%q is no id of a message: want OFFSET.DELTA.", clip(r.PathValue("id"))))
 	}
-	fresh, err := r.flag("fresh")
+	rd, err := r.reading()
 	if err != nil {
 		return err
 	}
-	rd := &reading{r: r, ctx: r.Context(), fresh: fresh, lease: lease{of: r.api.memory}}
 	defer rd.lease.release()
-	if err := rd.look(); err != nil {
-		return r.noTopic(err)
-	}
-	in := r.caller.NewReader(&rd.conf, r.topic, p.Offset, fresh)
+	in := r.caller.NewReader(&rd.conf, r.topic, p.Offset, rd.fresh)
 	in.Grow = rd.grow
 	defer in.Release()
 	b, err := in.Next(rd.ctx, 0)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/exit"
+	"github.com/logd-dev/logd/internal/protocol"
 )
 
 // Topic is the topic that a command is about: the value of --topic, else the
@@ -138,9 +139,8 @@ func MeantTopic(ctx context.Context, client *logd.Client, topic string) string {
 
 // ValidConsumer returns what is wrong with the name of a consumer, or nil.
 func ValidConsumer(name string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	if name == "" || len(name) > 64 || strings.Trim(name, letters) != "" {
-		return fmt.Errorf("%q is no name of a consumer: want 1 to 64 of A-Z a-z 0-9 . _ -", name)
+	if !protocol.ValidConsumer(name) {
+		return fmt.Errorf("%q is no name of a consumer: want 1 to %d of A-Z a-z 0-9 . _ -", name, protocol.MaxConsumer)
 	}
 	return nil
 }

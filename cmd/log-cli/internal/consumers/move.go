@@ -188,33 +188,33 @@ func (m *move) explained(err error) error {
 // countedBytes bounds what is read to count messages.
 const countedBytes = 64 << 20
 
-// between counts the messages from one place up to another, if there are not too many.
+// between counts the messages from one place up to another that can be read, if there are
+// not too many: what was removed or is damaged neither comes again nor is skipped.
 func between(ctx context.Context, client *logd.Client, topic string, low, high logd.ID) (n int64, ok bool) {
 	if high.Offset-low.Offset > countedBytes {
 		return 0, false
 	}
-	for offset := low.Offset; offset <= high.Offset; {
-		if offset == high.Offset && high.Delta == 0 {
-			break
-		}
-		r, err := client.Read(ctx, topic, offset, logd.ReadOptions{MaxBytes: 1 << 20})
-		if errors.Is(err, logd.ErrNotFound) && offset == high.Offset {
-			break
-		}
-		if err != nil || len(r.Batches) == 0 {
-			return 0, err == nil
-		}
-		for i := range r.Batches {
-			for msg := range r.Batches[i].All() {
-				if id := msg.ID(); id.Compare(low) >= 0 && id.Compare(high) < 0 {
-					n++
-				}
-			}
-		}
-		offset = r.Next
-		r.Release()
+	s, err := logd.NewScanner(ctx, client, topic, logd.ScannerConfig{
+		Start: logd.AtOffset(low.Offset), OnGone: func(*logd.GoneError) error { return nil },
+	})
+	if err != nil {
+		return 0, false
 	}
-	return n, true
+	defer s.Close()
+	for s.Scan() {
+		id := s.Message().ID()
+		if id.Compare(high) >= 0 {
+			return n, true
+		}
+		if id.Compare(low) >= 0 {
+			n++
+		}
+	}
+	// A position that is ahead of the log has nothing behind it.
+	if wrong, ok := errors.AsType[*logd.OffsetError](s.Err()); ok && low.Offset > wrong.Next {
+		return 0, true
+	}
+	return n, s.Err() == nil
 }
 
 func forgetCommand(a *cli.App) *cobra.Command {
