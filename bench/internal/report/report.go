@@ -30,6 +30,7 @@ const (
 	Gaps       Metric = "gaps"
 	Ratio      Metric = "of the first"
 	Entries    Metric = "entries/batch"
+	Sets       Metric = "saves/batch"
 	Idle       Metric = "idle CPU %"
 	Memory     Metric = "memory MiB"
 	Start      Metric = "start s"
@@ -41,7 +42,7 @@ const (
 )
 
 var metrics = []Metric{
-	Messages, Bytes, Topics, P50, P99, P999, WriteP99, CatchUp, Gap50, Gap99, GapMost, Gaps, Ratio, Entries, Idle, Memory, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
+	Messages, Bytes, Topics, P50, P99, P999, WriteP99, CatchUp, Gap50, Gap99, GapMost, Gaps, Ratio, Entries, Sets, Idle, Memory, Operations, Start, CPU, CPUMessage, Peak, Files, Disk,
 }
 
 // Values are what one sample measured.

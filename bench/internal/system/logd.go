@@ -52,6 +52,16 @@ func (s *Logd) Find(ctx context.Context, bin string) error {
 
 // Start implements System.
 func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
+	server, err := s.start(ctx, o, false)
+	if err != nil {
+		return nil, err
+	}
+	return server, nil
+}
+
+// start starts a server that serves HTTP, too, if that is asked for: at the second of
+// its addresses.
+func (s *Logd) start(ctx context.Context, o Options, http bool) (*logdServer, error) {
 	conf := filepath.Join(o.Dir, "logd.toml") // none of the machine's
 	if err := os.WriteFile(conf, nil, 0o600); err != nil {
 		return nil, err
@@ -61,9 +71,12 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 		return nil, err
 	}
 	command := func(addrs []string) (process.Command, error) {
+		if !http {
+			addrs[1] = ""
+		}
 		args := []string{
 			"--config", conf, "--workdir", filepath.Join(o.Dir, "data"),
-			"--host", addrs[0], "--http-host", "", "--topics", "0",
+			"--host", addrs[0], "--http-host", addrs[1], "--topics", "0", "--positions", "1000000",
 		}
 		if !strings.HasPrefix(addrs[0], "127.") {
 			args = append(args, "--insecure")
@@ -75,23 +88,24 @@ func (s *Logd) Start(ctx context.Context, o Options) (Server, error) {
 		return process.Command{Path: s.path, Args: args, Dir: o.Dir}, nil
 	}
 	ready := func(ctx context.Context, addrs []string) error {
-		client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: addrs, ReconnectAttempts: 1, TLS: secrets.tls, Token: secrets.token})
+		client, err := logd.Dial(ctx, logd.ClientConfig{Addrs: addrs[:1], ReconnectAttempts: 1, TLS: secrets.tls, Token: secrets.token})
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		return client.Ping(ctx)
 	}
-	p, addrs, err := launch(ctx, 1, command, ready)
+	p, addrs, err := launch(ctx, 2, command, ready)
 	if err != nil {
 		return nil, err
 	}
-	return &logdServer{p, addrs, secrets}, nil
+	return &logdServer{p, addrs[:1], addrs[1], secrets}, nil
 }
 
 type logdServer struct {
 	process *process.Process
 	addrs   []string
+	http    string // where it serves HTTP, or empty
 	secrets *secrets
 }
 

@@ -111,7 +111,7 @@ func (c *logdCluster) start(ctx context.Context, i int) (*logdServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := &logdServer{p, c.addrs[i : i+1], &secrets{}}
+	server := &logdServer{process: p, addrs: c.addrs[i : i+1], secrets: &secrets{}}
 	err = p.Await(ctx, func(ctx context.Context) error {
 		_, err := server.ask(ctx, "PING")
 		return err

@@ -109,7 +109,7 @@ func All() []System { return []System{new(Logd), new(NATS), new(Redis), new(NSQ)
 // Variants returns logd in ways that are measured when they are named: beside logd itself,
 // for what they cost.
 func Variants() []System {
-	return []System{&Logd{security: overTLS}, &Logd{security: mutualTLS}, &Logd{security: withToken}}
+	return []System{&Logd{security: overTLS}, &Logd{security: mutualTLS}, &Logd{security: withToken}, new(LogdHTTP)}
 }
 
 // freeAddr returns an address of this machine that nobody listens on. Somebody

@@ -46,7 +46,7 @@ func body(i int) []byte {
 // and checks that all comes back.
 func TestDrivers(t *testing.T) {
 	bin := t.TempDir()
-	for _, s := range All() {
+	for _, s := range append(All(), new(LogdHTTP)) {
 		t.Run(s.Name(), func(t *testing.T) {
 			find(t, s, bin)
 			if s.Version() == "" {

@@ -22,6 +22,7 @@ type Sizes struct {
 	Topics     []int         // of T1
 	StartBytes []int64       // of S1
 	LimitBytes int64         // moved for each of the machine's limits
+	Consumers  int           // of P1
 	Clusters   Clusters      // of C1
 }
 
@@ -29,7 +30,7 @@ type Sizes struct {
 func Full() Sizes {
 	return Sizes{
 		Duration: 5 * time.Second, WriteBytes: 4 << 30, ReadBytes: 1 << 30,
-		Topics: []int{1000, 10000}, StartBytes: []int64{2e9, 10e9}, LimitBytes: 2 << 30,
+		Topics: []int{1000, 10000}, StartBytes: []int64{2e9, 10e9}, LimitBytes: 2 << 30, Consumers: 10000,
 		Clusters: Clusters{Kills: 20, Pauses: 5, GapTopics: []int{10, 1000, 10000}, Topics: 10000, Idle: 5 * time.Second, Bytes: 2e9},
 	}
 }
@@ -38,7 +39,7 @@ func Full() Sizes {
 func Short() Sizes {
 	return Sizes{
 		Duration: time.Second, WriteBytes: 1 << 30, ReadBytes: 128 << 20,
-		Topics: []int{1000}, StartBytes: []int64{256e6}, LimitBytes: 256 << 20,
+		Topics: []int{1000}, StartBytes: []int64{256e6}, LimitBytes: 256 << 20, Consumers: 10000,
 		Clusters: Clusters{Kills: 20, Pauses: 3, GapTopics: []int{10, 1000}, Topics: 1000, Idle: 3 * time.Second, Bytes: 256e6},
 	}
 }
@@ -66,7 +67,7 @@ type Case struct {
 
 // All returns all works. The last one is of clusters.
 func (s *Sizes) All() []Work {
-	return []Work{s.write(), s.request(), s.read(), s.latency(), s.topics(), s.start(), s.mixed(), s.clusters()}
+	return []Work{s.write(), s.request(), s.read(), s.latency(), s.topics(), s.start(), s.mixed(), s.positions(), s.clusters()}
 }
 
 // Trial is one run of one case by one system.
