@@ -47,13 +47,14 @@ type Keeper struct {
 	rules atomic.Pointer[positions.Rules]
 	begun time.Time // of the clock that holds go by
 
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	requests chan *request
-	ended    chan struct{}
-	begin    sync.Once
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	queue  *queue
+	ended  chan struct{}
+	begin  sync.Once
 
 	// Of run, and of Open, which comes before it.
+	crowd   crowding
 	raised  bool  // versions go on behind those that were given out and are lost
 	synced  bool  // a record of this process is on stable storage
 	retry   int64 // a snapshot that has failed is tried again behind this offset
@@ -98,7 +99,7 @@ func New(o Options) *Keeper {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	k := &Keeper{o: o, log: o.Logger, begun: time.Now(), requests: make(chan *request), ended: make(chan struct{})}
+	k := &Keeper{o: o, log: o.Logger, begun: time.Now(), queue: newQueue(), ended: make(chan struct{})}
 	k.rules.Store(&o.Rules)
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.forget()
@@ -137,14 +138,20 @@ func (k *Keeper) Change(ctx context.Context, c positions.Change) (version int64,
 	c.ID = id
 	r := &request{change: c, done: make(chan struct{})}
 	k.begin.Do(func() { go k.run() })
+	k.queue.add(r)
 	select {
-	case k.requests <- r:
+	case <-r.done:
+		return r.version, r.err
 	case <-k.ctx.Done():
-		return 0, topic.ErrClosed
+		if k.queue.remove(r) {
+			return 0, topic.ErrClosed
+		}
 	case <-ctx.Done():
-		return 0, topic.ErrBusy
+		if k.queue.remove(r) {
+			return 0, topic.ErrBusy
+		}
 	}
-	select {
+	select { // it is on its way
 	case <-r.done:
 		return r.version, r.err
 	case <-ctx.Done():
@@ -162,22 +169,16 @@ const maxWaiting = 1024
 func (k *Keeper) run() {
 	defer close(k.ended)
 	for {
-		var all []*request
 		select {
-		case r := <-k.requests:
-			all = append(all, r)
+		case <-k.queue.ready:
 		case <-k.ctx.Done():
 			return
 		}
-	more:
-		for len(all) < maxWaiting {
-			select {
-			case r := <-k.requests:
-				all = append(all, r)
-			default:
-				break more
-			}
+		if k.crowd.wait(k.ctx); k.ctx.Err() != nil {
+			return
 		}
+		all := k.queue.take(maxWaiting)
+		k.crowd.took(all)
 		for len(all) > 0 {
 			all = k.serve(all)
 		}
@@ -438,7 +439,7 @@ func (k *Keeper) compare() error {
 	if err := k.catchUp(); err != nil {
 		return err
 	}
-	for _, p := range k.table.All() {
+	for p := range k.table.Each() {
 		l, err := k.o.Store.Log([]byte(p.Topic))
 		if err != nil || !sameID(l.HexID(), p.ID) {
 			continue

@@ -15,8 +15,8 @@ import (
 	"github.com/logd-dev/logd/internal/topic/topictest"
 )
 
-// newKeeper returns a keeper of a store in memory with a topic t of three batches.
-func newKeeper(t *testing.T, o Options) (*Keeper, *topictest.Memory) {
+// newStore returns a store in memory with a topic t of three batches.
+func newStore(t testing.TB) *topictest.Memory {
 	t.Helper()
 	store := topictest.NewMemory()
 	l, err := store.Create(t.Context(), []byte("t"))
@@ -32,6 +32,13 @@ func newKeeper(t *testing.T, o Options) (*Keeper, *topictest.Memory) {
 			t.Fatal(err)
 		}
 	}
+	return store
+}
+
+// newKeeper returns a keeper of such a store.
+func newKeeper(t *testing.T, o Options) (*Keeper, *topictest.Memory) {
+	t.Helper()
+	store := newStore(t)
 	o.Store = store
 	if o.Rules.Most == 0 {
 		o.Rules = positions.Rules{Most: 1000, Stale: time.Hour}

@@ -2,6 +2,8 @@ package positions
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +68,10 @@ func (t *Table) All() []*Position {
 	}
 	return t.sorted
 }
+
+// Each returns all positions, which are the table's, in no order: at a start it is not
+// worth to put them in one.
+func (t *Table) Each() iter.Seq[*Position] { return maps.Values(t.of) }
 
 // Apply takes in the records that are the messages of a batch, at a time of a clock that
 // only goes on: a hold that is news runs from then. It reports whether a snapshot begins
