@@ -21,7 +21,7 @@ import (
 
 func TestParse(t *testing.T) {
 	o, err := parse(nil, io.Discard)
-	if err != nil || o.rounds != 5 || o.sizes.Duration != work.Full().Duration || len(o.systems) != 4 || len(o.works) != 7 {
+	if err != nil || o.rounds != 5 || o.sizes.Duration != work.Full().Duration || len(o.systems) != 4 || len(o.works) != 8 {
 		t.Errorf("defaults are %+v, error %v", o, err)
 	}
 	o, err = parse([]string{"-short", "-systems", "logd,redis", "-works", "W1", "-duration", "20ms", "-limit", "1m"}, io.Discard)
