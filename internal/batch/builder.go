@@ -11,11 +11,13 @@ type Builder struct {
 	buf      []byte // MaxHeaderLen bytes of room, then data
 	messages int64
 	codec    string // how data is packed that Load has put there
+	crc      uint32 // of data, if summed
+	summed   bool
 }
 
 // Reset drops the collected messages and keeps the memory.
 func (b *Builder) Reset() {
-	b.messages, b.codec = 0, ""
+	b.messages, b.codec, b.summed = 0, "", false
 	if b.buf != nil {
 		b.buf = b.buf[:MaxHeaderLen]
 	}
@@ -34,6 +36,7 @@ func (b *Builder) Add(body []byte) (delta int64) {
 	b.buf = append(b.buf, body...)
 	b.buf = append(b.buf, '\r', '\n')
 	b.messages++
+	b.summed = false
 	return delta
 }
 
@@ -45,7 +48,7 @@ func (b *Builder) Load(h *Header, data []byte) {
 		b.buf = make([]byte, MaxHeaderLen, MaxHeaderLen+len(data))
 	}
 	b.buf = append(b.buf[:MaxHeaderLen], data...)
-	b.messages, b.codec = h.Messages, h.Codec
+	b.messages, b.codec, b.summed = h.Messages, h.Codec, false
 }
 
 // Packed reports whether Load has put compressed data there.
@@ -83,10 +86,19 @@ func (b *Builder) FinishNumbered(topic, pid string, seq int64) []byte {
 	}
 	data := b.buf[MaxHeaderLen:]
 	// The line is written at the start of the room and moved against the data.
-	line := appendHeader(b.buf[:0], int64(len(data)), topic, Checksum(data), b.messages, b.codec, pid, seq)
+	line := appendHeader(b.buf[:0], int64(len(data)), topic, b.checksum(data), b.messages, b.codec, pid, seq)
 	start := MaxHeaderLen - len(line)
 	copy(b.buf[start:], line)
 	return b.buf[start:]
+}
+
+// checksum returns that of data, which is the Builder's; it is made once if the batch is
+// finished again under another number.
+func (b *Builder) checksum(data []byte) uint32 {
+	if !b.summed {
+		b.crc, b.summed = Checksum(data), true
+	}
+	return b.crc
 }
 
 // Data returns the data so far, which aliases the Builder's memory.

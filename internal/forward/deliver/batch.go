@@ -80,27 +80,34 @@ const perMessage = 24
 // costs is what messages cost in memory.
 func costs(n int, bytes int64) int64 { return bytes + int64(n)*perMessage }
 
-// run notes a message of a source, or of none, with where it stands.
-func (b *batch) run(in *Input, src *source, how, path string, from, to feed.Position, bytes int64) {
+// part is messages that follow each other, with where they stand in their source.
+type part struct {
+	from, to     feed.Position
+	lines, bytes int64
+}
+
+// run notes messages of a source, or of none, that were added. It is called before lane.mu
+// is let go.
+func (b *batch) run(in *Input, src *source, how, path string, p *part) {
 	id := int64(0)
 	if src != nil {
 		id = src.id
 	}
 	n := len(b.runs)
 	if n == 0 || b.runs[n-1].Source != id || b.runs[n-1].Input != in.Name || b.runs[n-1].How != how || b.runs[n-1].Path != path || b.runs[n-1].Format != in.Format.String() {
-		b.runs = append(b.runs, ledger.Run{Input: in.Name, Source: id, From: from, How: how, Path: path, Format: in.Format.String()})
+		b.runs = append(b.runs, ledger.Run{Input: in.Name, Source: id, From: p.from, How: how, Path: path, Format: in.Format.String()})
 		b.marks = append(b.marks, nil)
 		n++
 	}
 	r := &b.runs[n-1]
-	r.To = to
-	r.Lines++
-	r.Bytes += bytes
+	r.To = p.to
+	r.Lines += p.lines
+	r.Bytes += p.bytes
 	if src != nil {
-		b.marks[n-1] = src.mark(b.marks[n-1], from, to)
+		b.marks[n-1] = src.mark(b.marks[n-1], p.from, p.to)
 	}
-	b.messages++
-	b.bytes += bytes
+	b.messages += p.lines
+	b.bytes += p.bytes
 }
 
 // order is the batch's place in the order of the spool, nil if it is not there: see

@@ -79,6 +79,16 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 	}
 	n, bytes := 0, int64(0)
 	var last *batch
+	var p part
+	// Before another batch, and at the end, the one before gets what was added to it.
+	end := func() {
+		if last != nil {
+			last.run(in, s, how, file, &p)
+			last.anchored(anchor(p.to).Hash)
+			bytes += p.bytes
+		}
+		p = part{}
+	}
 	for i := range lines {
 		line := &lines[i]
 		cost := costs(1, int64(len(line.Body)))
@@ -97,11 +107,13 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 		b := l.batchFor(kind, len(line.Body))
 		facts := render.Facts{Time: b.taken, Host: l.d.cfg.Host, Input: in.Name, File: path, Offset: line.From.At, Topic: wanted}
 		b = l.add(b, kind, in.Format, &facts, &line.Message)
-		if last != nil && last != b {
-			last.anchored(anchor(lines[i-1].To).Hash)
+		if last != b {
+			end()
+			last, p.from = b, line.From
 		}
-		last = b
-		b.run(in, s, how, file, line.From, line.To, int64(len(line.Body)))
+		p.to = line.To
+		p.lines++
+		p.bytes += int64(len(line.Body))
 		b.cost += cost
 		b.reserved += reserve
 		l.mem += cost
@@ -110,11 +122,10 @@ func (l *lane) offer(s *source, in *Input, path, how string, lines []feed.Line, 
 			l.lines += cost
 		}
 		l.d.mem.Add(cost)
-		bytes += int64(len(line.Body))
 		n++
 	}
 	if n > 0 {
-		last.anchored(anchor(lines[n-1].To).Hash)
+		end()
 		c.took(int64(n), bytes)
 	}
 	return n
@@ -136,7 +147,7 @@ func spoolCost(n int, bytes int64) int64 { return bytes*4/3 + int64(n)*600 }
 
 // fits reports whether a message goes into the batch, too.
 func (b *batch) fits(n int) bool {
-	return b.messages == 0 || b.b.Fits(b.lane.topic, n, b.lane.d.MaxBatch()-numberLen)
+	return b.b.Messages() == 0 || b.b.Fits(b.lane.topic, n, b.lane.d.MaxBatch()-numberLen)
 }
 
 // batchFor returns the open batch for a body of n bytes, which it begins if need be. l.mu
@@ -187,7 +198,7 @@ func (l *lane) add(b *batch, kind int, format render.Format, facts *render.Facts
 func (l *lane) closeBatch(kind int) {
 	b := l.open[kind]
 	l.open[kind] = nil
-	if b == nil || b.messages == 0 {
+	if b == nil || b.b.Messages() == 0 {
 		return
 	}
 	b.age.Stop()
@@ -241,11 +252,17 @@ func (l *lane) put(in *Input, g *group, wanted string, w *waiter) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	var last *batch
+	var p part
 	for i := range g.messages {
 		m := &g.messages[i]
 		facts := render.Facts{Time: now, Host: l.d.cfg.Host, Input: in.Name, Topic: wanted}
 		b := l.add(l.batchFor(spooled, len(m.Body)), spooled, in.Format, &facts, m)
-		b.run(in, nil, "", "", feed.Position{}, feed.Position{}, int64(len(m.Body)))
+		if last != nil && b != last {
+			last.run(in, nil, "", "", &p)
+			p = part{}
+		}
+		p.lines++
+		p.bytes += int64(len(m.Body))
 		b.cost += costs(1, int64(len(m.Body)))
 		if l.d.spool != nil {
 			b.reserved += spoolCost(1, int64(len(m.Body)))
@@ -258,6 +275,9 @@ func (l *lane) put(in *Input, g *group, wanted string, w *waiter) {
 			b.waiters = append(b.waiters, w)
 		}
 		last = b
+	}
+	if last != nil {
+		last.run(in, nil, "", "", &p)
 	}
 	c.took(int64(len(g.messages)), g.bytes)
 }

@@ -54,7 +54,7 @@ func (r *replayer) Replay(ctx context.Context, how string, from, to feed.Positio
 		if p.To > to.At {
 			p = unfinished(p, to.At, set)
 		}
-		return yield(&feed.Line{Message: p.Message, From: feed.Position{At: p.From}, To: feed.Position{At: p.To}})
+		return yield(&feed.Line{Message: p.Message(), From: feed.Position{At: p.From}, To: feed.Position{At: p.To}})
 	}
 	buf := make([]byte, min(64<<10, max(0, to.At-from.At)+ahead))
 	for at := from.At; at < to.At+ahead; {

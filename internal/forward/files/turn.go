@@ -14,6 +14,9 @@ const (
 	turnBytes = 1 << 20
 	turnTime  = 250 * time.Millisecond
 	readBytes = 256 << 10
+	// So many lines are offered at once, rather than all that were read: what is said of
+	// them is as long as they are, and so it is in the cache of the processor when it is read.
+	groupLines = 128
 	// A begun line of more than this is not read again for each few bytes that come.
 	peekBytes = 4 << 10
 )
@@ -231,15 +234,20 @@ func (c *cut) offer(b []byte, final bool) bool {
 			return c.flush()
 		}
 		if !p.TooLong {
-			in.lines = append(in.lines, feed.Line{Message: p.Message, From: feed.Position{At: p.From}, To: feed.Position{At: p.To}})
+			in.lines = append(in.lines, feed.Line{Message: p.Message(), From: feed.Position{At: p.From}, To: feed.Position{At: p.To}})
 			in.pieces = append(in.pieces, p)
-			continue
+			if len(in.lines) < groupLines {
+				continue
+			}
 		}
 		state := t.split.State
 		if !c.flush() {
 			return false
 		}
 		t.split.State = state
+		if !p.TooLong {
+			continue
+		}
 		h := feed.Hole{Kind: feed.TooLong, From: p.From, To: p.To, Bytes: p.To - p.From, Cause: "the line is longer than max-line"}
 		if t.split.Long == lines.Skip { // else its beginning is the message
 			h.Messages = 1

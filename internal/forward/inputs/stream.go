@@ -78,8 +78,9 @@ func (t *lineTaker) piece(p lines.Piece) error {
 	if p.Part == 1 {
 		t.in.counters.LinesSplit.Add(1)
 	}
-	p.Remote = t.remote
-	if t.add(p.Message) {
+	m := p.Message()
+	m.Remote = t.remote
+	if t.add(m) {
 		return t.put()
 	}
 	return nil

@@ -119,9 +119,16 @@ type State struct {
 // Piece is a message, or a hole: what is too long for the settings. Its Body ends at the
 // next call and is part of what the caller gave.
 type Piece struct {
-	feed.Message
+	Body     []byte
 	From, To int64
+	Part     int64 // as in feed.Message
+	Last     bool
 	TooLong  bool // a hole of kind TooLong; there is no message
+}
+
+// Message is the piece as a message of which no more is known.
+func (p *Piece) Message() feed.Message {
+	return feed.Message{Body: p.Body, Part: p.Part, Last: p.Last}
 }
 
 // Splitter makes pieces of bytes that the caller holds. The zero State is the start of a
