@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,28 @@ func TestQuery(t *testing.T) {
 	s.get("/stats?a=b").wantProblem(t, 400, "invalid-request", `"a"`, "none")
 }
 
+// TestWrittenMessages: how many messages were ever written is told as long as all of them
+// are there, and is null from then on.
+func TestWrittenMessages(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.BatchSize, c.PartitionSize = 128, 128 })
+	written := func() any {
+		t.Helper()
+		return s.get("/topics").object(t)["topics"].([]any)[0].(map[string]any)["written_messages"]
+	}
+	for n := range 5 {
+		s.protocol(testkit.Batch("t", "one", "two"))
+		if got := written(); fmt.Sprint(got) != fmt.Sprint(2*n+2) {
+			t.Errorf("after %d batches: %v", n+1, got)
+		}
+	}
+	if a := s.do("POST", "/topics/t/trim", `{"before":"end"}`, "Content-Type", "application/json"); a.StatusCode != 200 {
+		t.Fatalf("trim: %d %s", a.StatusCode, a.body)
+	}
+	if got, in := written(), s.info("t"); in.Oldest == 0 || got != nil {
+		t.Errorf("after a trim: %v of %+v", got, in)
+	}
+}
+
 // TestTopics: pages of topics, as INFO knows them.
 func TestTopics(t *testing.T) {
 	s := start(t, func(c *config.Config) { c.FlushInterval = -1 })
@@ -127,7 +150,7 @@ func TestTopics(t *testing.T) {
 	}
 	stamp := in.OldestTime.UTC().Format("2006-01-02T15:04:05.000Z")
 	a.want(t, 200, `{"topic":"orders","oldest":0,"next":54,"partitions":1,"bytes":54,"messages":2,"batches":1,"oldest_time":"`+stamp+`","newest_time":"`+stamp+`","id":"`+in.ID+
-		`","state":"writable","synced":0,"damaged":0,"damaged_at":[],"codecs":[],"role":"single","group":null,"leader":null,"term":null,"written_messages":null,"written_bytes":54,"positions":[]}`+"\n")
+		`","state":"writable","synced":0,"damaged":0,"damaged_at":[],"codecs":[],"role":"single","group":null,"leader":null,"term":null,"written_messages":2,"written_bytes":54,"positions":[]}`+"\n")
 	s.get("/topics/nothing").wantProblem(t, 404, "not-found", `"nothing"`)
 	if a := s.do("HEAD", "/topics/orders", ""); a.StatusCode != 200 || a.body != "" || a.ContentLength <= 0 {
 		t.Errorf("HEAD: %d %q", a.StatusCode, a.body)

@@ -36,7 +36,8 @@ type Topic struct {
 	Leader     *string  `json:"leader"`
 	Term       *int64   `json:"term"`
 
-	// What was ever written to the topic, for rates.
+	// What was ever written to the topic, for rates. Offsets count bytes, also those of what
+	// is gone; messages nobody counts that are gone or damaged.
 	WrittenMessages *int64 `json:"written_messages"`
 	WrittenBytes    *int64 `json:"written_bytes"`
 }
@@ -54,6 +55,9 @@ func NewTopic(name string, in *protocol.TopicInfo) *Topic {
 		Messages: &in.Messages, Batches: &in.Batches, OldestTime: stamp(in.OldestTime), NewestTime: stamp(in.NewestTime),
 		ID: null(in.ID), State: null(in.State), Synced: &in.Synced, Damaged: &in.Damaged, DamagedAt: []Range{},
 		Codecs: codecNames(in.Codecs), Role: null(string(in.Role)), WrittenBytes: &in.Next,
+	}
+	if in.Oldest == 0 && in.Damaged == 0 { // all that was ever written is there
+		t.WrittenMessages = &in.Messages
 	}
 	for _, r := range in.DamagedAt {
 		t.DamagedAt = append(t.DamagedAt, Range{r[0], r[1]})
