@@ -24,7 +24,7 @@ type Log struct {
 // Deleted reports whether the topic was deleted.
 func (l *Log) Deleted() bool { return l.gone.Load() || l.Log.Deleted() }
 
-var _ topic.Log = (*Log)(nil)
+var _ topic.Gatherer = (*Log)(nil)
 
 // notLeader is the answer to what only the leader of a group can do.
 func (n *Node) notLeader(number int) *topic.NotLeaderError {
@@ -70,6 +70,18 @@ func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents [
 		}
 	}
 	return a, err
+}
+
+// Gathers is that of topic.Gatherer. Rounds are on their way side by side: who gathers
+// would wait for one before the next begins.
+func (l *Log) Gathers() bool { return false }
+
+// AppendAll is that of topic.Gatherer.
+func (l *Log) AppendAll(ctx context.Context, parts []topic.Part) {
+	for i := range parts {
+		p := &parts[i]
+		p.Appended, p.Err = l.Append(ctx, p.Data, p.Extents)
+	}
 }
 
 // SyncTo is that of topic.Appender: what is committed is on stable storage.

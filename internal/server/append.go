@@ -152,14 +152,17 @@ func adjoins(a, b []byte) bool {
 
 // appendRun appends the run and leaves its answers to commit.
 func (c *caller) appendRun() {
-	if c.run.data == nil {
-		return
+	if c.run.data != nil {
+		c.append(c.takeRun())
 	}
+}
+
+// takeRun makes the run the last reply, which is still to be appended.
+func (c *caller) takeRun() *reply {
 	r := c.run
 	c.run = run{}
-	rep := reply{topic: r.topic, data: r.data, command: protocol.Batch, from: r.from, to: len(c.extents)}
-	c.append(&rep)
-	c.replies = append(c.replies, rep)
+	c.replies = append(c.replies, reply{topic: r.topic, data: r.data, command: protocol.Batch, from: r.from, to: len(c.extents)})
+	return &c.replies[len(c.replies)-1]
 }
 
 // maxAnew is how often batches are appended anew because their topic is deleted
@@ -169,27 +172,39 @@ const maxAnew = 1000
 
 // append appends the batches of r to their topic, which it makes if need be.
 func (c *caller) append(r *reply) {
-	var err error
 	for range maxAnew {
-		var f found
-		if f, err = c.lookup(c.ctx, protocol.Batch, r.topic); err != nil {
-			if err == protocol.ErrUnauthorized {
-				c.denied(&protocol.Request{Command: protocol.Batch, Topic: r.topic})
-			}
-			break
+		log, err := c.logFor(r)
+		if err == nil {
+			r.appended, err = log.Append(c.ctx, r.data, c.extents[r.from:r.to])
 		}
-		r.log = f.log
-		r.appended, err = r.log.Append(c.ctx, r.data, c.extents[r.from:r.to])
-		if r.appended.Batches > 0 || !errors.Is(err, topic.ErrDeleted) {
-			break
+		if c.appended(r, err) {
+			return
 		}
-		err = protocol.ErrBusy // if that was the last time
 	}
-	if errors.Is(err, topic.ErrInDoubt) {
+	c.appended(r, protocol.ErrBusy)
+}
+
+// logFor looks up the log of the topic that r is for.
+func (c *caller) logFor(r *reply) (topic.Log, error) {
+	f, err := c.lookup(c.ctx, protocol.Batch, r.topic)
+	if err == protocol.ErrUnauthorized {
+		c.denied(&protocol.Request{Command: protocol.Batch, Topic: r.topic})
+	}
+	r.log = f.log
+	return f.log, err
+}
+
+// appended notes how an append has ended, or reports false if it is to be tried anew.
+func (c *caller) appended(r *reply, err error) (ended bool) {
+	switch {
+	case r.appended.Batches == 0 && errors.Is(err, topic.ErrDeleted) && r.log != nil:
+		return false
+	case errors.Is(err, topic.ErrInDoubt):
 		r.doubt = err
-	} else if err != nil {
+	case err != nil:
 		r.err = c.answerTo(err, "append to topic", r.topic)
 	}
+	return true
 }
 
 // answer waits until what was appended for r may be acknowledged and gives the

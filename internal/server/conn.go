@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,12 @@ type conn struct {
 	started time.Time
 
 	turn int // bytes moved since others had theirs
+
+	until time.Time // what arrives is awaited until then
+	ahead action    // what step has said already; goOn: nothing
+
+	lent bool       // the session was, to a gathering, and takeBack was not called since
+	busy sync.Mutex // held while the gathering has it
 
 	// stranger is set while the connection is one that has to show who it is, by
 	// showBy.
@@ -147,8 +154,10 @@ func (c *conn) drive() (err error) {
 		if c.draining.Load() && !c.drainUntil.IsZero() && time.Now().After(c.drainUntil) {
 			c.refuseNext()
 		}
-		n, do := c.step(c.in.unread())
-		c.in.consume(n)
+		do := c.ahead
+		if c.ahead = goOn; do == goOn {
+			do = c.stepOn()
+		}
 		switch do {
 		case readMore:
 			if err = c.flush(false); err == nil {
@@ -173,6 +182,13 @@ func (c *conn) drive() (err error) {
 			return err
 		}
 	}
+}
+
+// stepOn takes the next step with what is unread.
+func (c *conn) stepOn() action {
+	n, do := c.step(c.in.unread())
+	c.in.consume(n)
+	return do
 }
 
 // typedPause is how long a person's batch that can't become a whole one is waited
@@ -220,6 +236,7 @@ func (c *conn) await() error {
 			}
 			timeout, want = grace, c.drainUntil
 		}
+		c.until = want
 		c.read.By(want, timeout/32)
 		if c.draining.Load() && c.drainUntil.IsZero() {
 			continue // drain has set its deadline before ours
@@ -230,7 +247,7 @@ func (c *conn) await() error {
 		}
 		now = time.Now()
 		switch {
-		case !now.Before(want):
+		case !now.Before(c.until):
 			if c.draining.Load() && len(c.in.unread()) > 0 {
 				c.endWith(protocol.ErrShuttingDown, "")
 				return nil

@@ -27,6 +27,15 @@ func (discardLog) Append(_ context.Context, data []byte, extents []batch.Extent)
 	return topic.Appended{End: int64(len(data)), Batches: len(extents)}, nil
 }
 
+func (discardLog) Gathers() bool { return true }
+
+func (l discardLog) AppendAll(ctx context.Context, parts []topic.Part) {
+	for i := range parts {
+		p := &parts[i]
+		p.Appended, p.Err = l.Append(ctx, p.Data, p.Extents)
+	}
+}
+
 func (discardLog) Commit(context.Context, topic.Appended) error { return nil }
 
 func (discardLog) Read(offset, _, _ int64) (topic.View, error) {

@@ -67,8 +67,14 @@ func (c *conn) fill() error {
 	}
 	if in.raw == nil {
 		c.readConn()
-	} else if err := in.raw.Read(in.readFn); err != nil {
-		return err
+	} else {
+		err := in.raw.Read(in.readFn)
+		if c.takeBack(); c.ahead != goOn {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if in.n > 0 {
 		in.w += in.n
@@ -135,28 +141,42 @@ func (c *conn) grow() {
 	in.buf = larger
 }
 
-// readReady reads what has arrived. While nothing has, a connection without
-// unread bytes gives its buffer back before it waits.
+// readReady reads what has arrived. While nothing has, a connection without unread
+// bytes gives its buffer back before it waits. It waits again, too, after what was lent
+// to a gathering: the poller tells of what comes after a read that has left nothing.
 func (c *conn) readReady(fd uintptr) bool {
 	in := &c.in
+	if c.takeBack(); c.ahead != goOn {
+		return true
+	}
 	if in.buf == nil {
 		in.buf = getBuffer(in.class)
 	}
 	for {
-		in.n, in.err = unix.Read(int(fd), in.buf.b[in.w:])
+		room := in.buf.b[in.w:]
+		in.n, in.err = unix.Read(int(fd), room)
 		switch in.err {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
 			if in.r == in.w {
-				in.r, in.w = 0, 0
-				putBuffer(in.buf)
-				in.buf = nil
+				in.letGo()
 				c.idle()
 			}
 			return false
 		}
-		return true
+		waits := 0 < in.n && in.n < len(room) && c.mayLend() && c.lend()
+		return !waits
+	}
+}
+
+// letGo gives the buffer back. Nothing is unread.
+func (in *input) letGo() {
+	in.shrink()
+	in.r, in.w = 0, 0
+	if in.buf != nil {
+		putBuffer(in.buf)
+		in.buf = nil
 	}
 }
 

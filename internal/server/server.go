@@ -11,7 +11,8 @@
 //
 // Each connection has one goroutine. It reads as many requests as have
 // arrived, answers them in order, and sends the answers with one write before
-// it waits for more. An idle connection holds no buffer.
+// it waits for more. A batch alone is committed with those of other connections by
+// whoever comes first: see gatherings. An idle connection holds no buffer.
 //
 // A [Server] is like one of net/http: Serve blocks, Shutdown drains, Close
 // cuts.
@@ -129,9 +130,10 @@ type Server struct {
 	refusals chan struct{} // a slot for each connection that is being refused
 	settings atomic.Pointer[settings]
 
-	refused   refusals
-	strangers strangers
-	topics    topicShares
+	refused    refusals
+	strangers  strangers
+	topics     topicShares
+	gatherings gatherings
 
 	// ctx ends when the server is closed, with the work of all connections.
 	ctx    context.Context

@@ -33,6 +33,7 @@ type Writer struct {
 	raw     syscall.RawConn // nil: the connection is not used by its descriptor
 	gather  gatherer        // nil: the connection is none
 	sendFn  func(fd uintptr) bool
+	tryFn   func(fd uintptr)
 	fileFn  func(fd uintptr) bool
 	sending []byte // argument of sendFn
 	flags   int
@@ -54,6 +55,7 @@ func (w *Writer) Init(nc net.Conn, timeout time.Duration, counters *Counters, mo
 	w.gather, _ = nc.(gatherer)
 	if w.raw = bare(nc); w.raw != nil {
 		w.sendFn, w.fileFn = w.sendReady, w.fileReady
+		w.tryFn = func(fd uintptr) { w.sendReady(fd) }
 	}
 }
 
@@ -107,12 +109,31 @@ func (w *Writer) write(p []byte, more bool) error {
 	return err
 }
 
+// Try writes what of p the connection takes at once, and returns how much that is. It is
+// for a connection that is used by its descriptor.
+func (w *Writer) Try(p []byte) (n int, err error) {
+	w.flags, w.sending, w.err = 0, p, nil
+	if err = w.raw.Control(w.tryFn); err == nil {
+		err = w.err
+	}
+	n = len(p) - len(w.sending)
+	w.sending = nil
+	w.counters.Bytes.Add(int64(n))
+	return n, err
+}
+
 func (w *Writer) extend() { w.deadline.By(time.Now().Add(w.timeout), w.timeout/32) }
 
 // sendReady sends what is to be sent, as far as the socket takes it.
 func (w *Writer) sendReady(fd uintptr) bool {
 	for len(w.sending) > 0 {
-		n, err := unix.SendmsgN(int(fd), w.sending, nil, nil, w.flags|unix.MSG_NOSIGNAL)
+		var n int
+		var err error
+		if w.flags == 0 {
+			n, err = unix.Write(int(fd), w.sending)
+		} else {
+			n, err = unix.SendmsgN(int(fd), w.sending, nil, nil, w.flags|unix.MSG_NOSIGNAL)
+		}
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:

@@ -66,7 +66,7 @@ var (
 	ErrInDoubt         = topic.ErrInDoubt
 )
 
-var _ topic.Log = (*Log)(nil)
+var _ topic.Gatherer = (*Log)(nil)
 
 // Contract returns the store as those who serve it see it.
 func (s *Store) Contract() topic.Store { return contract{s} }

@@ -167,6 +167,26 @@ type Appender interface {
 	SyncTo(ctx context.Context, offset int64) error
 }
 
+// Gatherer is a Log that takes at once what several callers append.
+type Gatherer interface {
+	Log
+	// Gathers reports whether that is better than a call of Append for each, of which
+	// some may be made while another waits for its Commit.
+	Gathers() bool
+	// AppendAll is Append for each of the parts.
+	AppendAll(ctx context.Context, parts []Part)
+}
+
+// Part is one call of Append among others: its arguments, and its results.
+type Part struct {
+	Data     []byte
+	Extents  []batch.Extent
+	Appended Appended
+	Err      error
+
+	Ticket any // the log's own, until AppendAll returns
+}
+
 // Appended tells where a run of batches went.
 type Appended struct {
 	Offset  int64 // of the first batch; the others follow without a gap

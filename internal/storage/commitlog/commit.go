@@ -91,39 +91,97 @@ func (l *Log) AppendAt(ctx context.Context, offset int64, data []byte, extents [
 	return l.append(ctx, &Run{Offset: offset, Data: data, Extents: extents}, false)
 }
 
+// Gathers is that of topic.Gatherer.
+func (l *Log) Gathers() bool { return true }
+
+// AppendAll is Append of several runs, each of which has its own result. If nothing is in
+// the way they are written by one call of the system.
+func (l *Log) AppendAll(ctx context.Context, parts []topic.Part) {
+	for i := range parts {
+		p := &parts[i]
+		p.Ticket = nil
+		var r *appendRequest
+		if r, p.Err = l.request(ctx, &Run{Offset: -1, Data: p.Data, Extents: p.Extents}, false); p.Err == nil {
+			p.Ticket = r
+		}
+	}
+	lead := -1
+	for i := range parts {
+		p := &parts[i]
+		r, ok := p.Ticket.(*appendRequest)
+		if !ok {
+			continue
+		}
+		leads, err := l.enqueue(r)
+		if err != nil {
+			p.Ticket, p.Err = nil, err
+			l.store.requests.free(r)
+		} else if leads {
+			lead = i
+		}
+	}
+	for i := range parts {
+		p := &parts[i]
+		if r, ok := p.Ticket.(*appendRequest); ok {
+			p.Ticket = nil
+			p.Appended, p.Err = l.await(ctx, r, i == lead)
+		}
+	}
+}
+
 // append appends a run, which is placed if all of it counts, and otherwise gets the
 // clock's time and the partition where it fits.
 func (l *Log) append(ctx context.Context, run *Run, placed bool) (topic.Appended, error) {
-	data := run.Data
-	if err := ctx.Err(); err != nil {
+	r, err := l.request(ctx, run, placed)
+	if err != nil {
 		return topic.Appended{}, err
 	}
+	lead, err := l.enqueue(r)
+	if err != nil {
+		l.store.requests.free(r)
+		return topic.Appended{}, err
+	}
+	return l.await(ctx, r, lead)
+}
+
+// request returns what a run waits with. It blocks while numbers are read.
+func (l *Log) request(ctx context.Context, run *Run, placed bool) (*appendRequest, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if e := l.failed.Load(); e != nil {
-		return topic.Appended{}, ReadOnly(e)
+		return nil, ReadOnly(e)
 	}
 	numbered := run.Offset < 0 && l.store.Numbers.Window() > 0 && hasNumbered(run.Extents)
 	if numbered {
 		if err := l.ReadyNumbers(ctx); err != nil {
-			return topic.Appended{}, err
+			return nil, err
 		}
 	}
 	r := l.store.requests.take()
-	r.data, r.extents, r.expect, r.numbered = data, run.Extents, run.Offset, numbered
+	r.data, r.extents, r.expect, r.numbered = run.Data, run.Extents, run.Offset, numbered
 	r.placed, r.roll, r.millis = placed, run.Roll, run.Millis
+	return r, nil
+}
 
+// enqueue has a request wait, and reports whether the caller has to lead.
+func (l *Log) enqueue(r *appendRequest) (lead bool, err error) {
 	q := &l.queue
 	q.mu.Lock()
-	if q.bytes+int64(len(data)) > l.store.QueueBytes && q.bytes > 0 {
-		q.mu.Unlock()
-		l.store.requests.free(r)
-		return topic.Appended{}, topic.ErrBusy
+	defer q.mu.Unlock()
+	if q.bytes+int64(len(r.data)) > l.store.QueueBytes && q.bytes > 0 {
+		return false, topic.ErrBusy
 	}
 	q.waiting = append(q.waiting, r)
-	q.bytes += int64(len(data))
-	lead := !q.leading
+	q.bytes += int64(len(r.data))
+	lead = !q.leading
 	q.leading = true
-	q.mu.Unlock()
+	return lead, nil
+}
 
+// await returns what has come of a request that waits. The caller leads, or is told to.
+func (l *Log) await(ctx context.Context, r *appendRequest, lead bool) (topic.Appended, error) {
+	q := &l.queue
 	if !lead {
 		select {
 		case answered := <-r.turn:

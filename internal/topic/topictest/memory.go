@@ -200,6 +200,15 @@ func (l *memoryLog) Append(_ context.Context, data []byte, extents []batch.Exten
 	return topic.Appended{Offset: start, End: int64(len(l.data)), Batches: len(extents), Outcomes: outcomes}, err
 }
 
+func (l *memoryLog) Gathers() bool { return true }
+
+func (l *memoryLog) AppendAll(ctx context.Context, parts []topic.Part) {
+	for i := range parts {
+		p := &parts[i]
+		p.Appended, p.Err = l.Append(ctx, p.Data, p.Extents)
+	}
+}
+
 func (l *memoryLog) AppendAt(ctx context.Context, offset int64, data []byte, extents []batch.Extent) (topic.Appended, error) {
 	l.store.placing.Lock()
 	defer l.store.placing.Unlock()

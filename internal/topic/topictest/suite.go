@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ func Test(t *testing.T, open func(t *testing.T) topic.Store) {
 		{"Read", testRead},
 		{"AppendAt", testAppendAt},
 		{"AppendAtOnce", testAppendAtOnce},
+		{"AppendAll", testAppendAll},
 		{"Watch", testWatch},
 		{"Times", testTimes},
 		{"Info", testInfo},
@@ -260,6 +262,70 @@ func testWatch(t *testing.T, s store) {
 	}
 	if l.Watch(at.End*2, a) {
 		t.Error("Watch waits for a topic that was deleted")
+	}
+}
+
+// Each part of an AppendAll has what Append of it would have, whatever becomes of the
+// others.
+func testAppendAll(t *testing.T, s store) {
+	l := s.create("t")
+	g, ok := l.Log.(topic.Gatherer)
+	if !ok {
+		t.Skip("it takes appends one by one")
+	}
+	l.append([]string{"before"})
+	var parts []topic.Part
+	var want []byte
+	batches := 0
+	for i := range 4 { // few enough for retention to leave them
+		var data []byte
+		var extents []batch.Extent
+		for k := range 1 + i%3 {
+			b := batchOf("t", fmt.Sprint(i), fmt.Sprint(k))
+			extents = append(extents, batch.Extent{Len: int64(len(b)), Messages: 2})
+			data = append(data, b...)
+			batches++
+		}
+		want = append(want, data...)
+		parts = append(parts, topic.Part{Data: data, Extents: extents, Err: topic.ErrBusy, Appended: topic.Appended{Batches: 99}})
+	}
+	begin := l.Readable()
+	g.AppendAll(t.Context(), parts)
+	var got []byte
+	next := begin
+	for i, p := range parts {
+		if p.Err != nil || p.Appended.Offset != next || p.Appended.Batches != len(p.Extents) || p.Ticket != nil {
+			t.Fatalf("part %d: %+v, %v, want it at %d", i, p.Appended, p.Err, next)
+		}
+		if err := l.Commit(t.Context(), p.Appended); err != nil {
+			t.Fatal(err)
+		}
+		next = p.Appended.End
+		got = append(got, p.Data...)
+		clear(p.Data) // it is ours again
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the data was changed")
+	}
+	l.wantRead(begin, 1000, 0, want, int64(batches))
+
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Delete(t.Context(), "t", l.HexID(), false); err != nil {
+		t.Fatal(err)
+	}
+	b := batchOf("t", "x")
+	for _, ctx := range []context.Context{t.Context(), done} {
+		parts = []topic.Part{
+			{Data: b, Extents: []batch.Extent{{Len: int64(len(b)), Messages: 1}}},
+			{Data: b, Extents: []batch.Extent{{Len: int64(len(b)), Messages: 1}}},
+		}
+		g.AppendAll(ctx, parts)
+		for i, p := range parts {
+			if p.Err == nil || ctx == t.Context() && !errors.Is(p.Err, topic.ErrDeleted) || p.Appended.Batches != 0 {
+				t.Errorf("part %d of a topic that is deleted: %+v, %v", i, p.Appended, p.Err)
+			}
+		}
 	}
 }
 
