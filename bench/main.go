@@ -6,6 +6,7 @@
 //	go run . -short
 //	go run . -systems logd,redis -works W1,W2 -rounds 3 -out results
 //	go run . -systems logd,nats -works C1 -short -limit 1h
+//	go run . -before HEAD~100 -systems logd,logd-before -works W1,W2,R1,L1
 //	go run . -systems logd,logd-tls,logd-mtls,logd-auth -works W1,R1,L1 -short
 //
 // Run it in this folder: logd, nats-server and nsqd are built from source;
@@ -52,6 +53,7 @@ type options struct {
 	limit          time.Duration
 	out, data      string
 	note           string
+	before         string
 	sizes          work.Sizes
 }
 
@@ -60,7 +62,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPlan(o, slices.Concat(system.All(), system.Variants()), stderr)
+	p, err := newPlan(o, slices.Concat(system.All(), system.Variants(o.before)), stderr)
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var names, works string
-	known := slices.Concat(system.All(), system.Variants())
+	known := slices.Concat(system.All(), system.Variants(""))
 	short := flags.Bool("short", false, "a look at everything within ten minutes: 3 rounds of smaller works")
 	flags.StringVar(&names, "systems", "all", "`LIST` of systems to measure: "+strings.Join(systemNames(known), ",")+"; all is all but those that begin with logd-")
 	flags.StringVar(&works, "works", "all", "`LIST` of works: "+strings.Join(workNames(), ",")+"; all is all but C1, which is of clusters")
@@ -96,6 +98,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.StringVar(&o.out, "out", "results", "write results.md, results.json and charts into the folder `DIR`")
 	flags.StringVar(&o.data, "data", "/var/tmp", "keep the servers' data in a temporary folder in `DIR`, which should be on a real disk")
 	flags.StringVar(&o.note, "note", "", "a `TEXT` that the results begin with, about their conditions")
+	flags.StringVar(&o.before, "before", "", "the `REVISION` that logd-before is built from")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

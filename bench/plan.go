@@ -151,7 +151,7 @@ func (p *plan) trial(ctx context.Context, w work.Work, c work.Case, s system.Sys
 		}
 	}
 	p.inFolder(ctx, &sample, c.Limit, c.Bytes, func(ctx context.Context, dir string) error {
-		t := &work.Trial{Case: c, System: s, Options: system.Options{Dir: dir, Sync: c.Sync}, Round: round}
+		t := &work.Trial{Case: c, System: s, Options: system.Options{Dir: dir, Sync: c.Sync, Positions: c.Positions}, Round: round}
 		t.Record = func(name string, v report.Values) {
 			s := sample
 			s.Case, s.Values = name, v

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,13 +38,23 @@ func (*Logd) Durability(sync bool) string {
 
 // Find implements System. It must be run in the bench's module.
 func (s *Logd) Find(ctx context.Context, bin string) error {
-	// Built in its own module, for the versions of what it needs are there.
-	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/logd-dev/logd")
+	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
 	}
 	s.path = filepath.Join(bin, "logd")
-	if _, err := output(ctx, root, "go", "build", "-trimpath", "-o", s.path, "./cmd/logd"); err != nil {
+	return s.build(ctx, root)
+}
+
+// moduleRoot returns where this project's source is, for who is in the bench's module.
+func moduleRoot(ctx context.Context) (string, error) {
+	return output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/logd-dev/logd")
+}
+
+// build builds the server from source, in its own module, for the versions of what it needs
+// are there.
+func (s *Logd) build(ctx context.Context, source string) (err error) {
+	if _, err := output(ctx, source, "go", "build", "-trimpath", "-o", s.path, "./cmd/logd"); err != nil {
 		return err
 	}
 	s.version, err = version(ctx, s.path)
@@ -76,7 +87,10 @@ func (s *Logd) start(ctx context.Context, o Options, http bool) (*logdServer, er
 		}
 		args := []string{
 			"--config", conf, "--workdir", filepath.Join(o.Dir, "data"),
-			"--host", addrs[0], "--http-host", addrs[1], "--topics", "0", "--positions", "1000000",
+			"--host", addrs[0], "--http-host", addrs[1], "--topics", "0",
+		}
+		if o.Positions > 0 {
+			args = append(args, "--positions", strconv.Itoa(o.Positions))
 		}
 		if !strings.HasPrefix(addrs[0], "127.") {
 			args = append(args, "--insecure")

@@ -28,6 +28,9 @@ type Options struct {
 	// Sync asks that no message is acknowledged before it is on stable
 	// storage. Otherwise durability is the system's default.
 	Sync bool
+	// Positions is how many positions of consumers are to be kept by who keeps any.
+	// Default: the system's.
+	Positions int
 }
 
 // System is one kind of server.
@@ -107,9 +110,9 @@ const (
 func All() []System { return []System{new(Logd), new(NATS), new(Redis), new(NSQ)} }
 
 // Variants returns logd in ways that are measured when they are named: beside logd itself,
-// for what they cost.
-func Variants() []System {
-	return []System{&Logd{security: overTLS}, &Logd{security: mutualTLS}, &Logd{security: withToken}, new(LogdHTTP)}
+// for what they cost. The revision is that of logd as it was before.
+func Variants(before string) []System {
+	return []System{&Logd{security: overTLS}, &Logd{security: mutualTLS}, &Logd{security: withToken}, new(LogdHTTP), &LogdBefore{Revision: before}}
 }
 
 // freeAddr returns an address of this machine that nobody listens on. Somebody

@@ -29,10 +29,10 @@ func (s *Sizes) positions() Work {
 		return ""
 	}
 	w.Cases = append(w.Cases, Case{
-		Name: fmt.Sprintf("%d save", s.Consumers), Limit: 4*s.Duration + time.Minute, Bytes: 1 << 30, Skip: skip,
+		Name: fmt.Sprintf("%d save", s.Consumers), Positions: s.Consumers, Limit: 4*s.Duration + time.Minute, Bytes: 1 << 30, Skip: skip,
 		Run: func(ctx context.Context, t *Trial) error { return s.runSaves(ctx, t, s.Consumers) },
 	}, Case{
-		Name: fmt.Sprintf("start with %d", 10*s.Consumers), Limit: 5 * time.Minute, Bytes: 1 << 30, Skip: skip,
+		Name: fmt.Sprintf("start with %d", 10*s.Consumers), Positions: 10 * s.Consumers, Limit: 5 * time.Minute, Bytes: 1 << 30, Skip: skip,
 		Run: func(ctx context.Context, t *Trial) error { return runKeptStart(ctx, t, 10*s.Consumers) },
 	})
 	return w

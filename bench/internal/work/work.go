@@ -55,6 +55,8 @@ type Case struct {
 	Name string
 	// Sync asks for durability before the reply; see system.Options.
 	Sync bool
+	// Positions is how many positions of consumers it needs, if any.
+	Positions int
 	// Limit bounds the case, the writing of what is read included.
 	Limit time.Duration
 	// Bytes is the most that the case puts on disk.

@@ -59,7 +59,7 @@ func testCase(t *testing.T, s system.System, w Work, c Case) {
 	defer cancel()
 	recorded := 0
 	trial := &Trial{
-		Case: c, System: s, Options: system.Options{Dir: t.TempDir(), Sync: c.Sync},
+		Case: c, System: s, Options: system.Options{Dir: t.TempDir(), Sync: c.Sync, Positions: c.Positions},
 		Record: func(name string, v report.Values) {
 			recorded++
 			if w.Name == Cluster {
