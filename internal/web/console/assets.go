@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,13 +34,19 @@ var (
 	assets     = make(map[string]asset)  // by path
 )
 
+// indents is what is in the source of the script for those who read it there: the comments
+// that are lines of their own, and what lines are indented by. The lines keep their numbers.
+var indents = regexp.MustCompile(`(?m)^[ \t]*//.*$|^[ \t]+`)
+
 var assetKinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 func init() {
 	for _, file := range list("assets") {
-		text := read("assets/" + file)
+		text, ext := read("assets/"+file), path.Ext(file)
+		if ext == ".js" {
+			text = indents.ReplaceAll(text, nil)
+		}
 		sum := sha256.Sum256(text)
-		ext := path.Ext(file)
 		name := strings.TrimSuffix(file, ext) + "." + hex.EncodeToString(sum[:8]) + ext
 		assetNames[file] = strings.TrimPrefix(assetPrefix, "/") + name
 		assets[assetPrefix+name] = asset{assetKinds[ext], text}

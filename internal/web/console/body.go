@@ -56,7 +56,11 @@ func viewBody(body []byte, pretty bool) bodyView {
 	if pretty && !v.Cut() {
 		shown = indent(shown)
 	}
-	v.Text = appendBody(nil, shown)
+	var begin []byte
+	if len(shown) > 0 && shown[0] == '\n' {
+		begin = []byte{'\n'} // the first one in a pre is none
+	}
+	v.Text = appendBody(begin, shown)
 	return v
 }
 

@@ -28,6 +28,7 @@ func TestBody(t *testing.T) {
 		{"JSON keeps its numbers", `{"id":9007199254740993.10e+400}`, "{\n  &#34;id&#34;: 9007199254740993.10e+400\n}", 31},
 		{"the same key twice", `{"a":1,"a":2}`, "{\n  &#34;a&#34;: 1,\n  &#34;a&#34;: 2\n}", 13},
 		{"no JSON", `{"a":1`, `{&#34;a&#34;:1`, 6},
+		{"an empty line first, of which a browser would take away the first", "\n\na", "\n\n\na", 3},
 		{"a number alone", "12", "12", 2},
 		{"escape", "\x1b[2J\x7f\u009b", `<b class="esc">\x1b</b>[2J<b class="esc">\x7f</b><b class="esc">\x9b</b>`, 7},
 		{"bidi", "a\u202eb\u2069\u061c", `a<b class="esc">\u{202e}</b>b<b class="esc">\u{2069}</b><b class="esc">\u{61c}</b>`, 10},

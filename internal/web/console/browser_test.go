@@ -86,7 +86,11 @@ func (b *browser) hear(event any) {
 		text, _ := json.Marshal(e.Args)
 		b.complain("console: " + string(text))
 	case *runtime.EventExceptionThrown:
-		b.complain(e.ExceptionDetails.Text)
+		text := e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			text += " " + e.ExceptionDetails.Exception.Description
+		}
+		b.complain(text)
 	}
 }
 

@@ -20,7 +20,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
@@ -69,8 +68,6 @@ type Console struct {
 	log    *slog.Logger
 	rates  rates
 	zipped zippers
-
-	waiting atomic.Int64 // pages that wait for a message
 }
 
 // New returns a console.

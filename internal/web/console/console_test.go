@@ -18,6 +18,7 @@ import (
 	"github.com/logd-dev/logd/internal/auth"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +48,7 @@ func start(t testing.TB, change func(*config.Config)) *site {
 		s.client.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := n.Shutdown(ctx); err != nil {
+		if err := s.node.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 	})
@@ -320,31 +321,25 @@ func TestOlder(t *testing.T) {
 	}
 }
 
-// TestFollow: a page that follows waits for what is not there yet, and passes over what is
-// too much.
-func TestFollow(t *testing.T) {
-	s := start(t, nil)
-	s.write("t", "first")
-	next := regexp.MustCompile(`data-next="([^"]*)"`)
-	at := next.FindStringSubmatch(s.page("/topics/t/messages"))[1]
-	begun := time.Now()
-	time.AfterFunc(300*time.Millisecond, func() { s.write("t", "second") })
-	text := s.page("/topics/t/messages?follow=1&from=" + at)
-	if !strings.Contains(text, "<pre>second</pre>") || strings.Contains(text, "<pre>first") {
-		t.Errorf("after %v: %s", time.Since(begun), text)
-	}
-	for range 6 {
-		if resp, text := s.do("POST", "/api/v1/topics/t/messages", strings.Repeat("x\n", 1000), "Content-Type", "text/plain"); resp.StatusCode != 200 {
-			t.Fatal(text)
+// TestRefresh: where there is no API to follow by, a page that follows is had anew.
+func TestRefresh(t *testing.T) {
+	for _, parts := range [][]string{{"api", "console"}, {"log", "console"}} {
+		api := parts[0] == "api"
+		s := start(t, func(c *config.Config) { c.HTTPServe = parts })
+		if !api {
+			if resp, text := s.do("POST", "/log", testkit.Batch("t", "first"), "Content-Type", "application/logd"); resp.StatusCode != 200 {
+				t.Fatal(text)
+			}
+		} else {
+			s.write("t", "first")
 		}
-	}
-	s.write("t", "last")
-	text = s.page("/topics/t/messages?follow=1&n=500&from=" + next.FindStringSubmatch(text)[1])
-	if !strings.Contains(text, "messages not shown") || !strings.Contains(text, "<pre>last</pre>") || strings.Count(text, "<pre>") != 500 {
-		t.Errorf("%d messages of 6001", strings.Count(text, "<pre>"))
-	}
-	if text = s.page("/topics/t/messages?n=500&from=start"); strings.Contains(text, "not shown") || !strings.Contains(text, "<pre>first") {
-		t.Error("a page that does not follow leaves messages out")
+		text := s.page("/topics/t/messages?refresh=5")
+		if !strings.Contains(text, `http-equiv="refresh" content="5"`) || strings.Contains(text, "data-live") == api || strings.Contains(text, "data-stream") != api || !strings.Contains(text, "<pre>first</pre>") {
+			t.Errorf("%v: %s", parts, text)
+		}
+		if text = s.page("/topics/t/messages"); strings.Contains(text, "data-live") || strings.Contains(text, "data-on") {
+			t.Errorf("%v: it follows without being asked to", parts)
+		}
 	}
 }
 

@@ -24,9 +24,6 @@ const (
 	// shownBytes is how long what is shown of bodies is together. One of control
 	// characters alone is two dozen times as long as it was.
 	shownBytes = 4 << 20
-	// farBehind is how many messages may come between two looks at a topic that is
-	// followed; of more only the newest are shown.
-	farBehind = 5000
 )
 
 // messagesPage is a page of messages.
@@ -86,18 +83,11 @@ func (v *visit) messages() error {
 		return err
 	}
 	f := &ask.Finder{Caller: v.caller, Conf: &conf, Topic: v.topic, Info: p.Info, Grow: v.grow}
-	follows := q.Get("follow") == "1"
-	from, err := v.begin(p, f, follows)
+	from, err := v.begin(p, f)
 	if err != nil {
 		return err
 	}
-	wait := time.Duration(0)
-	if follows {
-		var done func()
-		wait, done = v.console.mayWait()
-		defer done()
-	}
-	if err := v.read(p, f, from, wait); err != nil {
+	if err := v.read(p, f, from); err != nil {
 		return err
 	}
 	older, err := f.Before(v.ctx, from, p.Number)
@@ -111,12 +101,13 @@ func (v *visit) messages() error {
 	p.Follow = p.query("-"+strconv.FormatInt(p.Number, 10)) + "&refresh=5"
 	rendered := v.grow
 	v.grow = func(n int64) error { return rendered(n + p.size) }
-	return v.show("messages", &frame{Title: v.topic + " / messages", At: "topics", Refresh: p.Refresh, Data: p})
+	// The script follows by the API. Without that it has the page anew.
+	return v.show("messages", &frame{Title: v.topic + " / messages", At: "topics", Refresh: p.Refresh, Live: p.Refresh > 0 && !p.API, Data: p})
 }
 
 // begin returns where the page begins. What can't be found is told on the page, which
-// begins at what comes next then. Who follows from far behind begins near the end.
-func (v *visit) begin(p *messagesPage, f *ask.Finder, follows bool) (ask.Place, error) {
+// begins at what comes next then.
+func (v *visit) begin(p *messagesPage, f *ask.Finder) (ask.Place, error) {
 	where, err := place.Parse(p.From, v.now)
 	if err != nil {
 		p.Wrong = fmt.Sprintf("%q is no place: %v.", clip(p.From), err)
@@ -134,47 +125,18 @@ func (v *visit) begin(p *messagesPage, f *ask.Finder, follows bool) (ask.Place, 
 	if gap, ok := errors.AsType[*ask.Gap](err); ok {
 		from, err = ask.Place{Offset: gap.From}, nil // which is met again when it is read
 	}
-	if err != nil || !follows {
-		return from, err
-	}
-	// Judged by the mean length of a message: this is asked for ten times a second.
-	if in := &p.Info; float64(in.Next-from.Offset)*float64(in.Messages) > farBehind*float64(in.Next-in.Oldest) {
-		near, err := f.Find(v.ctx, place.Place{Kind: place.FromEnd, N: p.Number})
-		if err != nil {
-			return from, err
-		}
-		p.Rows = append(p.Rows, messageRow{Gap: ask.Size(near.Offset-from.Offset) + " of messages not shown: they came faster than a page can show them"})
-		return near, nil
-	}
-	return from, nil
+	return from, err
 }
 
-// The bounds of pages that wait for a message.
-const (
-	waitingPages = 64 // at once; others are answered without
-	longestWait  = 5 * time.Second
-)
-
-// mayWait returns how long a page may wait for what is not there yet, and what is to be
-// called when it has.
-func (c *Console) mayWait() (time.Duration, func()) {
-	if c.waiting.Add(1) > waitingPages {
-		c.waiting.Add(-1)
-		return 0, func() {}
-	}
-	return min(longestWait, c.o.Timeout()/3), func() { c.waiting.Add(-1) }
-}
-
-// read reads the messages of the page, and waits so long for the first one.
-func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place, wait time.Duration) error {
+// read reads the messages of the page.
+func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place) error {
 	r := v.caller.NewReader(f.Conf, v.topic, from.Offset, false)
 	r.Grow = func(n int64) error { return v.grow(n + p.size) }
 	defer r.Release()
 	next, bytesRead := from, int64(0)
 	p.First = from.ID()
 	for p.Cut == "" && int64(p.Read) < p.Number {
-		b, err := r.Next(v.ctx, wait)
-		wait = 0
+		b, err := r.Next(v.ctx, 0)
 		if gap, ok := errors.AsType[*ask.Gap](err); ok {
 			p.Rows = append(p.Rows, messageRow{Gap: gapWords(gap)})
 			r.GoTo(gap.To)

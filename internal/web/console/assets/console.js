@@ -48,6 +48,14 @@ const show = (page) => {
   ready();
 };
 
+const json = (text) => {
+  try {
+    return JSON.parse(text);
+  } catch {} // it is none
+};
+// wrong returns what the API has refused, in its words.
+const wrong = (answer, data) => Object.assign(new Error(data?.detail ? `${data.title}. ${data.detail}` : "HTTP " + answer.status), { status: answer.status });
+
 // go shows another page without leaving this one: that alone carries a token.
 const go = async (url, push = true) => {
   stop();
@@ -114,7 +122,7 @@ const local = (on, of = document) => {
 const isLocal = () => $("#zone")?.value === "local";
 
 // --- pages that are had anew
-const liveEvery = 5000, followEvery = 1000, soonest = 100, mostRows = 1000;
+const liveEvery = 5000;
 let paused = false, timer = 0, running = null;
 
 const stop = () => {
@@ -163,58 +171,248 @@ const focused = () => {
 const refocus = (selector) => selector && $(selector)?.focus({ preventScroll: true });
 
 // --- following messages
-const following = () => $("#follow")?.dataset.on === "1";
-
-// pull has what came since, and puts it below what there is.
-const pull = async () => {
-  if (!following() || document.hidden) return;
-  const list = $("#messages"), say = $("#following");
-  const url = new URL(location.href);
-  url.searchParams.set("from", list.dataset.next);
-  url.searchParams.set("n", "500");
-  url.searchParams.set("follow", "1");
-  url.searchParams.delete("refresh");
-  running = new AbortController();
-  let wait = followEvery;
-  const begun = Date.now();
+// The events of a topic are read as they come. What is shown of one is what the server
+// shows of it on a page: body.go is the model.
+const mostRows = 1000, farBehind = 5000, updateEvery = 100, mostHeld = 8e6, silence = 40000;
+const shownBody = 4096, shownHex = 256, deepJSON = 32, prettyJSON = 4 * shownBody;
+const encoder = new TextEncoder(), utf8 = () => new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+const hidden = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const spaces = "[\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+const around = new RegExp(`^${spaces}|${spaces}$`, "g");
+const hex = (n, digits) => n.toString(16).padStart(digits, "0");
+const valid = (bytes) => {
   try {
-    const { page, status } = await get(url, running.signal);
-    if (status >= 400) throw new Error($("h1", page)?.textContent ?? "HTTP " + status);
-    const more = page.getElementById("messages");
-    if (list.localName !== "tbody" && more.localName === "tbody") {
-      show(page); // the first message
-      setFollowing(true);
+    return utf8().decode(bytes);
+  } catch {}
+};
+// ends reports whether the last character of some bytes is one.
+const ends = (b) => {
+  let at = b.length - 1;
+  if (b[at] < 0x80) return true;
+  for (at--; at >= Math.max(b.length - 4, 0) && (b[at] & 0xc0) === 0x80; at--);
+  return [...(valid(b.subarray(Math.max(at, 0))) ?? "")].length === 1;
+};
+const dump = (b) => {
+  let text = "";
+  for (let at = 0; at < b.length; at += 16) {
+    text += hex(at, 8) + "  ";
+    for (let i = 0; i < 16; i++) text += (at + i < b.length ? hex(b[at + i], 2) : "  ") + (i === 7 ? "  " : " ");
+    text += " |" + [...b.subarray(at, at + 16)].map((c) => (c < 32 || c > 126 ? "." : String.fromCharCode(c))).join("") + "|\n";
+  }
+  return text;
+};
+const indent = (body) => {
+  const text = body.replace(around, "");
+  if (!/^[{[]/.test(text)) return body;
+  if (!json(text)) return body;
+  let out = "", depth = 0, begun = false;
+  const line = () => (out += "\n" + "  ".repeat(depth));
+  for (const [word] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
+    const closes = word === "}" || word === "]";
+    if (begun && !closes) depth++, line();
+    if (closes && !begun) depth--, line();
+    out += word;
+    begun = word === "{" || word === "[";
+    if (begun && depth >= deepJSON) return body;
+    if (word === ",") line();
+    if (word === ":") out += " ";
+  }
+  return encoder.encode(out).length > prettyJSON ? body : out;
+};
+const el = (name, props, ...children) => {
+  const e = Object.assign(document.createElement(name), props);
+  e.append(...children);
+  return e;
+};
+const bodyCell = (m, { pretty, path }) => {
+  let text = m.body, bytes = null, shown = null;
+  if (text === undefined) bytes = Uint8Array.from(atob(m.body_base64), (c) => c.charCodeAt(0));
+  else if (text.length > shownBody / 3) bytes = encoder.encode(text);
+  let isHex = false;
+  if (bytes) {
+    shown = bytes.subarray(0, shownBody);
+    if (shown.length < bytes.length) for (let i = 0; i < 3 && !ends(shown); i++) shown = shown.subarray(0, -1);
+    text = valid(shown);
+    if (text === undefined) {
+      isHex = true;
+      shown = bytes.subarray(0, shownHex);
+      text = dump(shown);
+    }
+  }
+  const cut = bytes && shown.length < bytes.length;
+  if (pretty && !cut && !isHex) text = indent(text);
+  const pre = el("pre", isHex ? { className: "hex" } : {}), td = el("td", {}, pre);
+  let at = 0;
+  for (const { 0: c, index } of text.matchAll(hidden)) {
+    const n = c.codePointAt(0);
+    pre.append(text.slice(at, index), el("b", { className: "esc" }, c === "\r" ? "\\r" : n < 256 ? "\\x" + hex(n, 2) : `\\u{${n.toString(16)}}`));
+    at = index + c.length;
+  }
+  pre.append(text.slice(at));
+  if (isHex) td.append(el("p", { className: "hint" }, "no UTF-8: bytes in hexadecimal"));
+  if (cut) td.append(el("p", { className: "hint" }, `${size(shown.length)} of ${size(bytes.length)} · `, el("a", { className: "whole", href: `${path}/${m.id}`, download: "" }, "whole message")));
+  return td;
+};
+const messageRow = (m, of) => {
+  const time = m.time ? el("time", { className: "at", dateTime: m.time }, (m.time.slice(0, 10) === new Date().toISOString().slice(0, 10) ? "" : m.time.slice(0, 10) + " ") + m.time.slice(11, 23)) : "–";
+  return el("tr", {}, el("td", {}, el("a", { href: "?from=" + m.id }, m.id)), el("td", {}, time), bodyCell(m, of));
+};
+const gapRow = (words) => el("tr", { className: "gap" }, el("td", { colSpan: 3 }, words));
+const lost = { retention: "removed by retention", damage: "damaged and set aside", lost: "lost" };
+const following = () => $("#follow")?.dataset.on === "1";
+const offsetOf = (id) => Number(id.split(".")[0]);
+
+let slice = 200; // so many rows are made at a time
+const down = () => scrollTo(0, document.documentElement.scrollHeight);
+
+// follow shows what comes, until the stream ends or stop is called. What has come is known
+// by the list: where to go on, and what is held to be shown.
+const follow = async () => {
+  if (!following() || document.hidden) return;
+  const list = $("#messages"), say = $("#following"), asked = new URL(location.href).searchParams;
+  const path = `${document.body.dataset.root}/api/v1/${$("#follow").dataset.stream}`, topic = $("#follow").dataset.stream.replace(/\/messages$/, "");
+  const contains = asked.get("contains") ?? "", as = { pretty: asked.get("pretty") !== "0", path };
+  const needle = contains && String.fromCharCode(...encoder.encode(contains));
+  const control = (running = new AbortController()), { signal } = control;
+  let held = [], bytes = 0, skipped = 0, about = "", drawn = 0, drawing = 0, came = 0, again = 2000, heard = Date.now(), over = false, reader;
+  const watch = setInterval(() => Date.now() - heard > silence && reader?.cancel(), 5000);
+
+  const draw = (all) => {
+    drawing = 0;
+    const begun = performance.now(), bottom = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+    if (all) leave(mostRows - 10);
+    const rows = held.splice(0, all ? held.length : slice).map((m) => (m.gap ? gapRow(m.gap) : messageRow(JSON.parse(m.data), as)));
+    if (skipped) rows.unshift(gapRow(`${about}${exact(skipped)} messages not shown: more came than a page can show`));
+    leave(held.length);
+    skipped = 0;
+    about = "";
+    for (let over = list.rows.length + rows.length - mostRows; over > 0 && list.rows.length; over--) list.deleteRow(0);
+    list.append(...rows);
+    list.closest(".scroll").hidden = false;
+    $("#none").hidden = true;
+    if (isLocal()) local(true, list);
+    // How high rows are is known when they were drawn.
+    if (bottom) down(), requestAnimationFrame(() => requestAnimationFrame(down));
+    // What takes long is done more seldom, and less at a time: keys are not to wait.
+    const took = performance.now() - begun;
+    drawn = performance.now() + 2 * took;
+    slice = took > 50 ? Math.max(slice >> 1, 20) : took < 25 ? Math.min(slice * 2, mostRows - 10) : slice;
+    if (took > 50) list.closest("table").classList.add("fast");
+    else if (rows.length < 20) list.closest("table").classList.remove("fast");
+    if (held.length) drawing = setTimeout(draw, updateEvery + 2 * took);
+  };
+  // leave leaves so many of what is held: the newest.
+  const leave = (n) => {
+    const over = held.splice(0, Math.max(held.length - n, 0)), gaps = over.filter((m) => m.gap);
+    skipped += over.length - gaps.length;
+    held.unshift(...gaps.slice(-9));
+    bytes = held.reduce((sum, m) => sum + (m.data?.length ?? 0), 0);
+  };
+  const hold = (m) => {
+    held.push(m);
+    bytes += m.data?.length ?? 0;
+    if (held.length > farBehind) leave(mostRows >> 1);
+    while (bytes > mostHeld && held.length > 1) leave(held.length >> 1);
+    drawing ||= setTimeout(draw, Math.max(drawn + updateEvery - performance.now(), 0));
+  };
+  // far goes on at the end if that is too far away: how far is reckoned by the mean
+  // length of a message, which is what there is to know without reading all of them.
+  const far = async (from, end) => {
+    if (list.left || end - from < 2 * farBehind) return;
+    const { data: t } = await api("GET", topic);
+    const mean = t.messages / Math.max(t.next - t.oldest, 1);
+    if ((t.next - from) * mean <= farBehind) return;
+    list.left = { from, mean };
+    list.at = "";
+    over = true;
+    again = 0;
+    await reader.cancel();
+  };
+  const take = (event) => {
+    const [, name, id, data] = /^(?:event: (\w+)\n)?(?:id: (\S+)\n)?data: ([^]*)$/.exec(event) ?? [];
+    if (event.startsWith("retry: ")) again = Number(event.slice(7));
+    if (over || data === undefined) return;
+    if (id && !list.left) list.at = id;
+    if (!name) {
+      came++;
+      const m = contains && JSON.parse(data);
+      if (!m || (m.body === undefined ? atob(m.body_base64).includes(needle) : m.body.includes(contains))) hold({ data });
       return;
     }
-    const rows = $$("tr", more);
-    if (rows.length) {
-      const bottom = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
-      list.append(...rows.map((r) => document.adoptNode(r)));
-      while (list.rows.length > mostRows) list.deleteRow(0);
-      local(isLocal(), list);
-      if (bottom) scrollTo(0, document.documentElement.scrollHeight);
+    const said = JSON.parse(data);
+    if (name === "topic") {
+      say.textContent = "following";
+      list.topic = said.topic_id;
+      if (list.left) {
+        skipped += Math.max(Math.round((offsetOf(said.from) - list.left.from) * list.left.mean), 0);
+        about = "about ";
+        list.left = null;
+        list.at = id;
+      } else return far(offsetOf(said.from), said.end);
     }
-    list.dataset.next = more.dataset.next;
-    // The server waits for a message, unless too many wait already.
-    if (rows.length || Date.now() - begun > followEvery) wait = soonest;
-    say.textContent = "following";
+    if (name === "gap") hold({ gap: `gap: ${exact(BigInt(said.to.split(".")[0]) - BigInt(said.from.split(".")[0]))} bytes ${lost[said.cause]}` });
+    if (name === "deleted") throw Object.assign(new Error("The topic was deleted."), { status: 404 });
+  };
+  const url = new URL(path, location.href);
+  if (list.left) url.searchParams.set("from", "-" + list.dataset.n);
+  else if (!list.at) url.searchParams.set("from", list.dataset.next);
+  if (list.topic) url.searchParams.set("id", list.topic);
+  try {
+    const answer = await fetch(url, { headers: { ...headers("text/event-stream"), ...(list.at && { "Last-Event-ID": list.at }) }, signal, cache: "no-store", redirect: "error", credentials: "same-origin" });
+    if (!answer.ok) throw wrong(answer, json(await answer.text()));
+    reader = answer.body.getReader();
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    let parts = [], last = "", second = heard, rested = 0;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      heard = Date.now();
+      const text = decoder.decode(value, { stream: true });
+      parts.push(text);
+      const whole = (last + text).includes("\n\n"); // a long event comes in many pieces
+      last = text.slice(-1);
+      if (!whole) continue;
+      const all = parts.join(""), end = all.lastIndexOf("\n\n");
+      parts = [all.slice(end + 2)];
+      last = parts[0].slice(-1);
+      for (const event of all.slice(0, end).split("\n\n")) {
+        const more = take(event);
+        if (more) await more;
+        if (performance.now() - rested < 15) continue;
+        await new Promise((go) => setTimeout(go)); // keys and drawing have their turn
+        rested = performance.now();
+      }
+      // Who gets much may also get behind what is written.
+      if (heard - second < 1000) continue;
+      if (came > farBehind / 10) await far(offsetOf(list.at), Infinity);
+      second = heard;
+      came = 0;
+    }
   } catch (e) {
-    if (e.name === "AbortError") return;
+    if (signal.aborted) return;
+    if (e.status >= 400 && e.status < 500 && e.status !== 429 && e.status !== 423) {
+      setFollowing(false);
+      say.textContent = e.message;
+      return;
+    }
     say.textContent = "waits: " + e.message;
-    wait = 5 * followEvery;
+  } finally {
+    clearInterval(watch);
+    clearTimeout(drawing);
+    if (held.length) draw(true); // where it goes on is behind that
   }
-  later(pull, wait);
+  if (!signal.aborted) later(follow, again);
 };
 const setFollowing = (on) => {
-  const link = $("#follow");
-  if (!link) return;
+  const link = $("#follow[data-stream]");
+  if (!link) return; // the page comes anew by itself
   stop();
   link.dataset.on = on ? "1" : "";
   link.textContent = on ? "■ stop following" : "● follow";
-  $("#following").textContent = on ? "following" : "";
+  $("#following").textContent = "";
   if (!on) return;
-  scrollTo(0, document.documentElement.scrollHeight);
-  pull();
+  down();
+  follow();
 };
 
 // --- what changes something
@@ -225,12 +423,8 @@ const api = async (method, path, body, more) => {
     cache: "no-store", redirect: "manual", credentials: "same-origin",
   });
   if (answer.type === "opaqueredirect") throw new Error("Another member leads, and only that one can do it: open its pages.");
-  const text = await answer.text();
-  let data = null;
-  try {
-    data = JSON.parse(text);
-  } catch {} // there is none
-  if (!answer.ok) throw Object.assign(new Error(data?.detail ? `${data.title}. ${data.detail}` : "HTTP " + answer.status), { status: answer.status });
+  const text = await answer.text(), data = json(text);
+  if (!answer.ok) throw wrong(answer, data);
   return { data, text, tag: answer.headers.get("ETag") };
 };
 const exact = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
@@ -459,27 +653,14 @@ const keysOn = () => stored(look, "logd-keys") !== "off";
 
 const help = () => {
   if ($("#help")) return $("#help").showModal();
-  const d = document.createElement("dialog");
-  d.id = "help";
-  d.setAttribute("aria-label", "Keys");
-  const list = document.createElement("dl");
+  const d = el("dialog", { id: "help", ariaLabel: "Keys" }), list = el("dl", {});
   for (const [key, what] of [["/", "to the filter"], ["j", "to the next row"], ["k", "to the row before"], ["Enter", "open what the row is about"], ["f", "follow the messages, or stop"], ["?", "this list"]]) {
-    const dt = document.createElement("dt"), kbd = document.createElement("kbd"), dd = document.createElement("dd");
-    kbd.textContent = key;
-    dd.textContent = what;
-    dt.append(kbd);
-    list.append(dt, dd);
+    list.append(el("dt", {}, el("kbd", {}, key)), el("dd", {}, what));
   }
-  const label = document.createElement("label"), box = document.createElement("input"), close = document.createElement("button"), p = document.createElement("p");
-  box.type = "checkbox";
-  box.checked = keysOn();
+  const box = el("input", { type: "checkbox", checked: keysOn() }), close = el("button", { type: "button" }, "Close");
   box.addEventListener("change", () => stored(look, "logd-keys", box.checked ? null : "off"));
-  label.append(box, " Keys do that");
-  close.textContent = "Close";
-  close.type = "button";
   close.addEventListener("click", () => d.close());
-  p.append(label);
-  d.append(list, p, close);
+  d.append(list, el("p", {}, el("label", {}, box, " Keys do that")), close);
   document.body.append(d);
   d.showModal();
 };
@@ -488,7 +669,7 @@ document.addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || !keysOn()) return;
   if (e.target.matches("input, select, textarea, [contenteditable]") || $("dialog[open]")) return;
   const does = {
-    "/": () => $("#filter")?.focus(), j: () => move(1), k: () => move(-1), f: () => $("#follow") && setFollowing(!following()), "?": help,
+    "/": () => $("#filter")?.focus(), j: () => move(1), k: () => move(-1), f: () => setFollowing(!following()), "?": help,
   }[e.key];
   if (!does) return; // Enter is for the link of the row, which has the focus
   e.preventDefault();
@@ -508,7 +689,7 @@ document.addEventListener("click", async (e) => {
   const button = e.target.closest?.("button[data-act], button[data-close]");
   if (button) return button.dataset.act ? openAct(button) : button.closest("dialog").close();
   if (!a || e.button !== 0 || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey || e.defaultPrevented) return;
-  if (a.id === "follow") {
+  if (a.id === "follow" && a.dataset.stream) {
     e.preventDefault();
     setFollowing(!following());
     return;
@@ -553,7 +734,7 @@ addEventListener("popstate", () => go(location.href, false));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return stop();
   tick();
-  if (following()) pull();
+  if (following()) follow();
   else renew();
 });
 
@@ -578,8 +759,8 @@ const ready = () => {
   if (form?.dataset.unknown) stored(tab, "logd-token", null);
   if (paused && $("#pause")) $("#pause").textContent = "go on";
   if ($("#main[data-live]") && !paused) later(renew, liveEvery);
+  if (following()) setFollowing(true);
 };
 ready();
-if (following()) setFollowing(true);
 if ($("#token") && token()) go(location.href, false);
 setInterval(tick, 1000);
