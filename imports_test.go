@@ -167,7 +167,7 @@ var mayImport = map[string][]string{
 	"cmd/log-cli/internal/places":     {"", "admin", "internal/exit", "internal/place", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/write":      {"", "admin", "backlog", "internal/batch", "internal/codec", "internal/exit", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/read":       {"", "progress", "internal/exit", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},
-	"cmd/log-cli/internal/operate":    {"", "admin", "internal/exit", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},
+	"cmd/log-cli/internal/operate":    {"", "admin", "internal/exit", "internal/overrides", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},
 	"cmd/log-cli/internal/consumers":  {"", "internal/exit", "internal/place", "cmd/log-cli/internal/cli", "cmd/log-cli/internal/places"},
 	"cmd/log-cli/internal/offline":    {"", "internal/exit", "internal/storage/fsck", "internal/storage/layout", "internal/vfs", "cmd/log-cli/internal/cli"},
 	"cmd/log-cli/internal/token":      {"internal/auth", "internal/durable", "internal/exit", "internal/protocol", "internal/quantity", "cmd/log-cli/internal/cli"},

@@ -56,7 +56,7 @@ func New(c *logd.Client) *Client { return &Client{c} }
 // send sends the request and returns the answer. The error says that it is of op.
 func (c *Client) send(ctx context.Context, op string, req *protocol.Request) (logd.Reply, error) {
 	topic := string(req.Topic)
-	if req.Topic != nil && !batch.ValidTopic(topic) {
+	if req.Topic != nil && req.Command != protocol.Set && !batch.ValidTopic(topic) {
 		err := fmt.Errorf("%w: topic %s: no name of a topic", logd.ErrInvalidRequest, strconv.Quote(topic))
 		return logd.Reply{}, &logd.OpError{Op: op, Topic: topic, Err: err}
 	}

@@ -41,6 +41,11 @@ type TopicInfo struct {
 	Group  int64
 	Leader string
 	Term   int64
+	// MaxBatchSize is the length of the largest batch of the topic, where that is less than
+	// the server's; else 0.
+	MaxBatchSize int64
+	// Settings are those of the topic; nil if the server does not say.
+	Settings []TopicSetting
 	// Fields are all lines of the answer, those above included.
 	Fields []Field
 }
@@ -58,7 +63,7 @@ type DamagedRange struct {
 // Info describes a topic. The error is logd.ErrNoTopic if there is none of that
 // name.
 func (c *Client) Info(ctx context.Context, topic string) (TopicInfo, error) {
-	info, err := body(ctx, c, "info", &protocol.Request{Command: protocol.Info, Topic: []byte(topic)}, parseInfo)
+	info, err := c.infoWithSettings(ctx, topic)
 	return info, noTopic(err)
 }
 
@@ -75,7 +80,11 @@ func parseInfo(body []byte) (info TopicInfo, err error) {
 		Oldest: in.Oldest, Next: in.Next, Partitions: in.Partitions, Bytes: in.Bytes, Messages: in.Messages, Batches: in.Batches,
 		OldestTime: in.OldestTime, NewestTime: in.NewestTime, ID: in.ID, State: in.State, Synced: in.Synced, Damaged: in.Damaged,
 		Role: string(in.Role), Group: in.Group, Leader: in.Leader, Term: in.Term,
-		Fields: fields,
+		MaxBatchSize: in.MaxBatchSize, Fields: fields,
+	}
+	for i := range in.Settings {
+		s := &in.Settings[i]
+		info.Settings = append(info.Settings, TopicSetting{s.Key, s.Value, s.Origin, s.Own()})
 	}
 	for i, r := range in.DamagedAt {
 		damaged := DamagedRange{From: r[0], To: r[1]}

@@ -49,7 +49,9 @@ func TestServer(t *testing.T) {
 		t.Errorf("Stats = %v, %v", stats, err)
 	}
 	help, err := c.Help(ctx)
-	if err != nil || !slices.ContainsFunc(help, func(h admin.CommandHelp) bool { return h.Usage == "INFO <topic> [fresh=1]" && h.Meaning != "" }) {
+	if err != nil || !slices.ContainsFunc(help, func(h admin.CommandHelp) bool {
+		return h.Usage == "INFO <topic> [fresh=1] [settings=1]" && h.Meaning != ""
+	}) {
 		t.Errorf("Help = %v, %v", help, err)
 	}
 	if hooks, err := c.Hooks(ctx); err != nil || len(hooks) != 0 {

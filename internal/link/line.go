@@ -19,7 +19,9 @@ func (l *Link) LineCall(line string) (cl *Call, topic string, err error) {
 	cl.line = append(cl.line[:0], line...)
 	var req protocol.Request
 	protocol.ParseRequest(cl.line, &req) // for the command; what is wrong with it is for the server to say
-	topic = string(req.Topic)
+	if req.Command != protocol.Set {     // whose topics are a pattern, and nobody's to lead
+		topic = string(req.Topic)
+	}
 	cl.line = append(cl.line, "\r\n"...)
 	cl.sends(req.Command)
 	return cl, topic, nil

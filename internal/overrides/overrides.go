@@ -231,6 +231,12 @@ func Change(key, value, pattern string) (Rule, error) {
 	return Rule{Key: k, Pattern: pattern}, err
 }
 
+// Read returns values of which that of the key is the one that text says.
+func Read(k Key, text string) (v Values, err error) {
+	err = settings[k].SetTexts(&v, []string{text})
+	return v, err
+}
+
 // parseKey returns the setting of that name.
 func parseKey(key string) (Key, error) {
 	k, ok := Lookup(key)

@@ -12,7 +12,7 @@ import (
 // Commands returns the commands, in the order of the help. Each talks to a server.
 func Commands(a *cli.App) []*cobra.Command {
 	return []*cobra.Command{
-		topicsCommand(a), infoCommand(a), deleteCommand(a), trimCommand(a), statsCommand(a), configCommand(a), pingCommand(a),
+		topicsCommand(a), infoCommand(a), createCommand(a), setCommand(a), deleteCommand(a), trimCommand(a), statsCommand(a), configCommand(a), pingCommand(a),
 		hooksCommand(a), retentionCommand(a), clusterCommand(a),
 	}
 }
