@@ -54,7 +54,7 @@ const json = (text) => {
   } catch {} // it is none
 };
 // wrong returns what the API has refused, in its words.
-const wrong = (answer, data) => Object.assign(new Error(data?.detail ? `${data.title}. ${data.detail}` : "HTTP " + answer.status), { status: answer.status });
+const wrong = (answer, data) => Object.assign(new Error(data?.detail ? `${data.title}. ${data.detail}` : "HTTP " + answer.status), { status: answer.status, leader: data?.leader_http });
 
 // go shows another page without leaving this one: that alone carries a token.
 const go = async (url, push = true) => {
@@ -579,6 +579,8 @@ const during = async (dialog, does) => {
     await does();
   } catch (e) {
     $(".wrong", dialog).textContent = e.message;
+    const here = location.href.slice(new URL(document.body.dataset.root + "/", location.href).href.length);
+    if (e.leader) $(".wrong", dialog).append(" ", el("a", { href: `${e.leader}/${here}` }, "Open this page there"));
   }
   for (const b of buttons) b.disabled = false;
 };
