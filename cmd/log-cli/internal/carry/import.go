@@ -49,8 +49,10 @@ topic that the file names, in the file's order. Offsets and times are new ones;
 A partition file of a work directory, named <base offset>.log, is a FILE, too.
 
 Batches are numbered. So a second run, of an import that was interrupted, say,
-stores only what is not there yet, as long as the topic knows the numbers:
-its newest batches, by default 262144 of them.`,
+stores only what is not there yet. If the topic has so many newer batches that
+it has forgotten the numbers, it is looked through, as much as --search allows,
+for the last batch of the file. If it is not found, the exit code is 1 and
+nothing is sent; --search 0 says that there was no earlier run.`,
 		Example: `  log-cli import greetings.logd
   log-cli import greetings.logd welcome --verbose
   log-cli import --check greetings.logd`,
@@ -73,7 +75,7 @@ its newest batches, by default 262144 of them.`,
 	flags.BoolVar(&f.check, "check", false, "only check the files; no server is asked")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print the old and the new place of each batch")
 	flags.Var(&f.retry, "retry", "wait so long, as 30s, or forever, for a server that goes away (default 1m)")
-	flags.Var(&f.search, "search", "look through so much of the topic for what an earlier run has stored, if that is in doubt")
+	flags.Var(&f.search, "search", "look through so much of the topic for what an earlier run has stored, if that is in doubt;\n0: there was none")
 	a.FormatFlag(cmd)
 	return cmd
 }
@@ -236,8 +238,13 @@ func (f *file) print(a *cli.App, kind string) error {
 // importAll stores the files.
 func importAll(ctx context.Context, a *cli.App, client *logd.Client, flags *importFlags, all []file) error {
 	for i := range all {
-		m := &importer{app: a, flags: flags, file: &all[i]}
-		if err := m.run(ctx, client); err != nil {
+		err := errForgotten
+		// A topic that forgets while a file is imported is rare: see oneCopy.
+		for again := 0; again < 3 && errors.Is(err, errForgotten); again++ {
+			m := &importer{app: a, flags: flags, file: &all[i]}
+			err = m.run(ctx, client)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", all[i].path, err)
 		}
 	}
@@ -251,6 +258,7 @@ type importer struct {
 	*file
 	sender *sender
 	before int64  // batches that an earlier run has stored
+	base   int64  // those of them that were stored before the present generation
 	last   []byte // the newest of them as it is stored, unpacked; nil if that is not known
 	split  bool   // what becomes a batch depends on the server's settings
 	bar    *cli.Bar
@@ -272,7 +280,7 @@ func (m *importer) run(ctx context.Context, client *logd.Client) error {
 	if err != nil {
 		return err
 	}
-	m.sender = &sender{target: t, outage: away, pid: m.pid, seq: 1, done: m.before + 1, onStored: m.stored}
+	m.sender = &sender{target: t, outage: away, pid: m.producer(m.base), base: m.base, seq: 1, done: m.before + 1, onStored: m.stored}
 	var out io.Writer
 	if m.flags.verbose {
 		out = m.app.Stdout
@@ -293,10 +301,7 @@ func (m *importer) run(ctx context.Context, client *logd.Client) error {
 			err = m.batch(ctx, b)
 			m.bar.Add(len(b.Raw))
 		}
-		switch {
-		case errors.Is(err, errForgotten):
-			return errors.New("the topic was removed, or its newest batches are all others' meanwhile; what of the file it has is not known")
-		case err != nil:
+		if err != nil {
 			return err
 		}
 	}
@@ -321,17 +326,82 @@ func (m *importer) run(ctx context.Context, client *logd.Client) error {
 		cli.Plural(m.sender.seq-1, "batch", "batches"), cli.Count(m.sum.Messages, "message"), before)
 }
 
-// askBefore asks how many batches of the file the topic has.
-func (m *importer) askBefore(ctx context.Context, t *target) error {
-	next, err := t.expects(ctx, m.pid)
-	if m.before = next - 1; err != nil || m.before < 1 {
-		return err
+// producer returns the id of the producer that goes on behind so many batches of the file.
+// The first generation begins at none; a further one is begun where the topic has forgotten
+// the last, and says where, so that it is known without a state.
+func (m *importer) producer(base int64) string {
+	if base == 0 {
+		return m.pid
 	}
-	found, err := t.lookBack(ctx, m.pid, m.before, int64(m.flags.search))
-	if err == nil && found.last == m.before && len(found.data) == 1 {
+	return m.family() + strconv.FormatInt(base, 16)
+}
+
+// family is what the ids of further generations begin with.
+func (m *importer) family() string { return m.pid[:len("copy-")+16] + "-" }
+
+// baseOf returns the number of batches behind which a producer of the file goes on.
+func (m *importer) baseOf(pid string) (base int64, is bool) {
+	if pid == m.pid {
+		return 0, true
+	}
+	digits, is := strings.CutPrefix(pid, m.family())
+	if !is {
+		return 0, false
+	}
+	base, err := strconv.ParseInt(digits, 16, 64)
+	return base, err == nil && base > 0 && m.producer(base) == pid
+}
+
+// askBefore finds out how many batches of the file the topic has, and which generation goes
+// on.
+func (m *importer) askBefore(ctx context.Context, t *target) error {
+	m.base, m.before, m.last = 0, 0, nil
+	for { // each generation that the topic knows of goes on behind the one before
+		next, err := t.expects(ctx, m.producer(m.before))
+		if err != nil {
+			return err
+		}
+		if next == 1 {
+			break
+		}
+		m.base = m.before
+		m.before += next - 1
+	}
+	if m.before == 0 {
+		return m.search(ctx, t)
+	}
+	found, err := t.lookBack(ctx, m.producer(m.base), m.before-m.base, int64(m.flags.search))
+	if err == nil && found.last == m.before-m.base && len(found.data) == 1 {
 		m.last = found.data[0]
 	}
 	return err
+}
+
+// search looks for what an earlier run may have stored that the topic has forgotten: as a
+// copy does, whose place is not known. A topic that is shorter than its memory has forgotten
+// nothing.
+func (m *importer) search(ctx context.Context, t *target) error {
+	info, err := t.client.Info(ctx, t.topic)
+	if err != nil || info.Batches < t.producers || m.flags.search == 0 {
+		return err
+	}
+	found, err := t.lookForNewest(ctx, func(pid string) bool { _, is := m.baseOf(pid); return is }, int64(m.flags.search))
+	switch {
+	case err != nil:
+		return err
+	case found.pid != "":
+		m.base, _ = m.baseOf(found.pid)
+		m.before, m.last = m.base+found.seq, found.data
+		if next, err := t.expects(ctx, found.pid); err != nil || next == found.seq+1 {
+			return err
+		}
+		m.base = m.before
+		m.app.Note("topic %q does not know an earlier import of %s any more; its last batch is found, and the import goes on behind it", t.topic, m.path)
+	case !found.whole:
+		return fmt.Errorf("topic %q does not know any more what it has of an earlier import, if there was one, and no batch of it is among its newest %s bytes: look through more with --search, or say with --search 0 that there was none. Nothing was sent",
+			t.topic, &m.flags.search)
+	}
+	return nil
 }
 
 // batch sends a batch of the file.

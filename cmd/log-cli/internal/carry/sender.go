@@ -45,6 +45,7 @@ type sender struct {
 	pid  string
 	seq  int64 // of the next batch
 	done int64 // batches below this number are stored, and need not be sent
+	base int64 // the numbers of the producer begin behind this one
 
 	// keep saves that all up to the mark is stored, and which number comes next. It is
 	// never more than window batches behind.
@@ -96,8 +97,9 @@ func (s *sender) sendStored(ctx context.Context, st *stored, from, to int64, bef
 			return err
 		}
 		var after int64
-		after, all, err = s.fill(&p.batch, s.pid, p.seq, st, begun, to)
+		after, all, err = s.fill(&p.batch, s.pid, max(p.seq-s.base, 1), st, begun, to)
 		if err != nil {
+			s.flush(ctx) // what is before it; if that fails the next run sends it once more
 			return err
 		}
 		p.from, p.after = mark{st.offset, begun}, mark{st.offset, after}
@@ -197,15 +199,15 @@ func (s *sender) judge(ctx context.Context, pieces []*piece, err error) error {
 	first := pieces[0].seq
 	order, ok := errors.AsType[*logd.OutOfOrderError](err)
 	switch {
-	case ok && order.Next >= first:
+	case ok && order.Next+s.base >= first:
 		for _, p := range pieces {
-			p.stored = p.stored || p.seq < order.Next
+			p.stored = p.stored || p.seq < order.Next+s.base
 		}
 		return nil
 	case ok && order.Next == 1:
 		return errForgotten
 	case ok:
-		return lostBatches(s.topic, order.Next-1, first-1)
+		return lostBatches(s.topic, order.Next+s.base-1, first-1)
 	case errors.Is(err, logd.ErrSequenceConflict):
 		return errConflict
 	}

@@ -22,6 +22,8 @@ type target struct {
 	id     string // of the topic
 	limit  int64  // length of the largest batch
 	codecs string // that its server takes, as CONFIG has them
+
+	producers int64 // among so many newest batches the topic knows a number again
 }
 
 // newTarget asks what the topic's server takes, and makes the topic if there is none.
@@ -37,7 +39,7 @@ func newTarget(ctx context.Context, client *logd.Client, topic string) (*target,
 	if err != nil {
 		return nil, err
 	}
-	t := &target{client: client, topic: topic, limit: limits.MaxBatchSize}
+	t := &target{client: client, topic: topic, limit: limits.MaxBatchSize, producers: limits.Producers}
 	for _, f := range config.Fields {
 		if f.Name == "Codecs" {
 			t.codecs = f.Value
@@ -137,42 +139,88 @@ type own struct {
 // lookBack looks for the batches of a producer from the number seq on, from the newest
 // batch of the topic back, through at most so many bytes.
 func (t *target) lookBack(ctx context.Context, pid string, seq, most int64) (found own, err error) {
-	const step = 4 << 20
-	info, err := t.client.Info(ctx, t.topic)
+	_, err = t.back(ctx, most, func(from, end int64) (first int64, done bool, err error) {
+		var data [][]byte
+		last := int64(0)
+		first, err = t.between(ctx, from, end, func(b *logd.StoredBatch) {
+			if id, n := b.Number(); id == pid {
+				last = n
+				done = done || n <= seq // it, or an earlier one of the producer
+				if n >= seq {
+					data = append(data, bytes.Clone(b.Data()))
+				}
+			}
+		})
+		if found.last == 0 {
+			found.last = last
+		}
+		found.data = append(data, found.data...)
+		found.full = done
+		return first, done, err
+	})
 	if err != nil {
 		return own{}, err
-	}
-	oldest := max(info.Oldest, info.Next-most)
-	for end, from := info.Next, info.Next; end > oldest; {
-		from = max(oldest, from-step)
-		first, next, err := t.ownBetween(ctx, pid, seq, from, end, &found)
-		switch {
-		case err != nil:
-			return own{}, err
-		case next: // an earlier batch of the producer was seen
-			found.full = true
-			return found, nil
-		case first < end:
-			end, from = first, first
-		case from == oldest:
-			return found, nil
-		}
 	}
 	found.full = found.full || found.last > 0 && int64(len(found.data)) == found.last-seq+1
 	return found, nil
 }
 
-// ownBetween puts what the producer has between two offsets before what was found. It
-// returns the offset of the first batch there, end if there is none, and whether there
-// is one of the producer's with the number seq or an earlier one.
-func (t *target) ownBetween(ctx context.Context, pid string, seq, from, end int64, found *own) (first int64, earlier bool, err error) {
+// newest is the newest batch of some producers, or what is known without there being one.
+type newest struct {
+	pid   string // empty: there is none
+	seq   int64
+	data  []byte // its messages, unpacked
+	whole bool   // all of the topic was looked through
+}
+
+// lookForNewest looks for the newest batch of the producers whose ids are such, through at
+// most so many bytes.
+func (t *target) lookForNewest(ctx context.Context, is func(pid string) bool, most int64) (found newest, err error) {
+	found.whole, err = t.back(ctx, most, func(from, end int64) (first int64, done bool, err error) {
+		first, err = t.between(ctx, from, end, func(b *logd.StoredBatch) {
+			if id, n := b.Number(); is(id) {
+				found.pid, found.seq, found.data = id, n, bytes.Clone(b.Data())
+			}
+		})
+		return first, found.pid != "", err
+	})
+	return found, err
+}
+
+// back goes through the topic from its end to its beginning, as far as so many bytes back.
+// f looks between two offsets, and returns the offset of the first batch there, the second
+// one if there is none, and whether that is enough. whole is whether the beginning was
+// reached.
+func (t *target) back(ctx context.Context, most int64, f func(from, end int64) (first int64, done bool, err error)) (whole bool, err error) {
+	const step = 4 << 20
+	info, err := t.client.Info(ctx, t.topic)
+	if err != nil {
+		return false, err
+	}
+	oldest := max(info.Oldest, info.Next-most)
+	for end, from := info.Next, info.Next; end > oldest; {
+		from = max(oldest, from-step)
+		first, done, err := f(from, end)
+		if err != nil || done {
+			return false, err
+		}
+		if first < end {
+			end, from = first, first
+		} else if from == oldest {
+			break
+		}
+	}
+	return oldest == info.Oldest, nil
+}
+
+// between calls f with the batches that begin between two offsets, in order, and returns the
+// offset of the first of them, end if there is none.
+func (t *target) between(ctx context.Context, from, end int64, f func(b *logd.StoredBatch)) (first int64, err error) {
 	marks, err := admin.New(t.client).Times(ctx, t.topic, from, end)
 	if err != nil || len(marks) == 0 {
-		return end, false, err
+		return end, err
 	}
 	first = marks[0].Offset
-	var data [][]byte
-	last := int64(0)
 	for at := first; at < end; {
 		r, err := t.client.Read(ctx, t.topic, at, logd.ReadOptions{})
 		if errors.Is(err, logd.ErrNotFound) {
@@ -183,30 +231,19 @@ func (t *target) ownBetween(ctx context.Context, pid string, seq, from, end int6
 			}
 		}
 		if err != nil {
-			return 0, false, err
+			return 0, err
 		}
 		if len(r.Batches) == 0 {
 			break
 		}
 		for i := range r.Batches {
-			b := &r.Batches[i]
-			if b.Offset >= end {
+			if r.Batches[i].Offset >= end {
 				break
 			}
-			if id, n := b.Number(); id == pid {
-				last = n
-				earlier = earlier || n <= seq
-				if n >= seq {
-					data = append(data, bytes.Clone(b.Data()))
-				}
-			}
+			f(&r.Batches[i])
 		}
 		at = r.Next
 		r.Release()
 	}
-	if found.last == 0 {
-		found.last = last
-	}
-	found.data = append(data, found.data...)
-	return first, earlier, nil
+	return first, nil
 }
