@@ -207,6 +207,7 @@ var mayImport = map[string][]string{
 	"examples/go/producer": {""},
 	"examples/go/follower": {""},
 	"examples/go/worker":   {"", "progress"},
+	"examples/go/shares":   {"", "progress"},
 }
 
 // mustNotReach says which packages a package must not import, not even by way

@@ -24,7 +24,8 @@ func TestDocs(t *testing.T) {
 			t.Fatalf("docs/clients.md says nothing of %s", heading)
 		}
 		section, _, _ = strings.Cut(section, "\n## ")
-		d := &typist{t: t, addr: serve(t).addr}
+		s := serve(t)
+		d := &typist{t: t, addr: s.addr, http: s.http}
 		if d.section(section); d.compared < least {
 			t.Errorf("%d outputs of %s were compared, want %d at least", d.compared, heading, least)
 		}
@@ -47,6 +48,7 @@ func TestDocsCanFail(t *testing.T) {
 type typist struct {
 	t        *testing.T
 	addr     string
+	http     string
 	exports  []string
 	compared int
 }
@@ -99,7 +101,7 @@ func firstBlock(text string) string {
 }
 
 func (d *typist) environment() []string {
-	return append(os.Environ(), append(d.exports, "LOGD_CLI_HOST="+d.addr, "PYTHONDONTWRITEBYTECODE=1",
+	return append(os.Environ(), append(d.exports, "LOGD_CLI_HOST="+d.addr, "LOGD_HTTP=http://"+d.http, "PYTHONDONTWRITEBYTECODE=1",
 		"PATH="+built+":"+os.Getenv("PATH"))...)
 }
 

@@ -189,6 +189,7 @@ func last(s string) string { return s[max(0, len(s)-2000):] }
 type server struct {
 	t    *testing.T
 	addr string
+	http string
 	args []string
 	cmd  *exec.Cmd
 	log  bytes.Buffer
@@ -197,8 +198,8 @@ type server struct {
 // serve starts a server at a free port.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, addr: port(t)}
-	s.args = append([]string{"--host", s.addr, "--http-host", "", "--workdir", t.TempDir()}, flags...)
+	s := &server{t: t, addr: port(t), http: port(t)}
+	s.args = append([]string{"--host", s.addr, "--http-host", s.http, "--workdir", t.TempDir()}, flags...)
 	s.start()
 	t.Cleanup(func() {
 		s.kill()
