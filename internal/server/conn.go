@@ -112,9 +112,18 @@ func (c *conn) drain() {
 	c.accepted.SetReadDeadline(aLongTimeAgo) // also of a handshake
 }
 
-// cut ends the connection now.
+// cut ends the connection now. It does not wait for the connection's goroutine, as Close
+// would: that may lead a gathering, inside of its read, and wait for a disk.
 func (c *conn) cut() {
-	c.accepted.Close()
+	if halves, ok := c.accepted.(interface {
+		CloseRead() error
+		CloseWrite() error
+	}); ok {
+		halves.CloseRead()
+		halves.CloseWrite()
+	} else {
+		c.accepted.Close()
+	}
 	c.Wake()
 }
 

@@ -164,6 +164,35 @@ func TestGatheringsAreApart(t *testing.T) {
 	slow[1].wantOK()
 }
 
+// Close cuts all connections at once, though one of them is in the middle of a sync that
+// does not end.
+func TestCloseWhileADiskHangs(t *testing.T) {
+	store := newDiskStore()
+	s := server.New(server.Options{Store: store})
+	addr := serveTCP(t, s)
+	hung := diskClient(t, addr, "slow")
+	var others []*client
+	for range 20 {
+		others = append(others, diskClient(t, addr, "other"))
+	}
+	l := store.log("slow")
+	l.drainEntered()
+	l.hold.Lock()
+	hung.send(testkit.Batch("slow", "x"))
+	<-l.entered
+	closed := make(chan struct{})
+	go func() {
+		s.Close()
+		close(closed)
+	}()
+	for _, c := range others {
+		c.wantClosed()
+	}
+	s.Stats() // waits for no lock that Close holds meanwhile
+	l.hold.Unlock()
+	<-closed
+}
+
 // Whose batch nobody knows the fate of is told nothing. What fails otherwise is told.
 func TestGatheredFailures(t *testing.T) {
 	for name, test := range map[string]struct {
