@@ -320,6 +320,12 @@ func TestToken(t *testing.T) {
 	b.until(`location.pathname === "/topics/orders" && document.querySelector("#open")`)
 	b.run(click("#open"))
 	b.until(`location.pathname === "/topics/orders/messages" && document.querySelector("pre").textContent === "sealed"`)
+	b.key("f")
+	b.until(`document.querySelector("#following").textContent === "following"`)
+	if resp, text := s.do("POST", "/api/v1/topics/orders/messages", "followed", "Authorization", "Bearer writer-token", "Content-Type", "text/plain"); resp.StatusCode != 200 {
+		t.Fatal(text)
+	}
+	b.until(`document.querySelector("#messages tr:last-child pre").textContent === "followed"`)
 	b.run(chromedp.Navigate(s.base + "/health"))
 	b.until(`document.querySelector(".checks")`)
 	if got := b.eval(`document.cookie + JSON.stringify({...localStorage}) + location.href`); strings.Contains(got, "boss") {

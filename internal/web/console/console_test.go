@@ -468,3 +468,18 @@ func authFile(t testing.TB, pairs ...string) string {
 	}
 	return path
 }
+
+// TestSettings: a topic's page tells which settings count for it, and where they are from.
+func TestSettings(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.RetentionAge = 720 * time.Hour })
+	s.write("orders", "x")
+	if text := s.page("/topics/orders"); !strings.Contains(text, `<a href="#settings">Settings</a>`) || !strings.Contains(text, "720h") || !strings.Contains(text, "flushed: survives") || !strings.Contains(text, "0: no limit") {
+		t.Error(text)
+	}
+	if resp, text := s.do("POST", "/log", "SETTING partitions 3 topic=orders\r\n", "Content-Type", "application/logd"); resp.StatusCode != 200 {
+		t.Fatal(text)
+	}
+	if text := s.page("/topics/orders"); !strings.Contains(text, `<a href="#settings">Settings 1 own</a>`) || !strings.Contains(text, `<b>set by anybody `) {
+		t.Error(text)
+	}
+}

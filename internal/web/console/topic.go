@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"html/template"
 	"time"
@@ -23,7 +24,8 @@ type topicPage struct {
 	Damaged    []damage
 	Partitions []partitionRow
 	NoPlan     string // why what happens to partitions is not known
-	Settings   []settingRow
+	Settings   []ownSettingRow
+	Own        int // settings that are the topic's own
 	Positions  []positionRow
 	NoPos      string
 	More       bool // there are more positions
@@ -78,7 +80,7 @@ func (v *visit) leaderHTTP(in *protocol.TopicInfo) string {
 
 // showTopic shows what there is to say of a topic.
 func (v *visit) showTopic() error {
-	in, err := v.caller.Info(v.ctx, v.topic, false)
+	in, err := v.infoAll()
 	if err != nil {
 		return err
 	}
@@ -120,31 +122,45 @@ func (v *visit) showTopic() error {
 		}
 		p.Partitions = append(p.Partitions, row)
 	}
-	p.Settings = settings(&conf, &in)
+	p.Settings, p.Own = settings(&in), in.OwnSettings()
 	return v.show("topic", &frame{Title: v.topic, At: "topics", Live: true, Data: p})
 }
 
-// settings returns what is in force for a topic, as far as a server tells.
-func settings(c *protocol.Settings, in *protocol.TopicInfo) []settingRow {
-	rows := []settingRow{
-		{"partitions", ask.Exact(c.Partitions)},
-		{"partition-size", ask.Size(c.PartitionSize)},
-		{"batch-size", ask.Size(c.MaxBatchSize)},
+// infoAll describes the topic with all settings that count for it.
+func (v *visit) infoAll() (protocol.TopicInfo, error) {
+	a, err := v.caller.Ask(v.ctx, &protocol.Request{Command: protocol.Info, Topic: []byte(v.topic), All: true})
+	if err != nil {
+		return protocol.TopicInfo{}, err
 	}
-	if c.RetentionAge > 0 {
-		rows = append(rows, settingRow{"retention-age", ask.About(c.RetentionAge)})
+	return protocol.ParseInfo(a.Body)
+}
+
+// settings returns what is in force for a topic.
+func settings(in *protocol.TopicInfo) (rows []ownSettingRow) {
+	for _, s := range in.Settings {
+		row := ownSettingRow{TopicSetting: s, Words: s.Value}
+		switch {
+		case s.Value == "0" || s.Value == "0s":
+			row.Words += ": no limit"
+		case s.Key == "durability":
+			row.Words = cmp.Or(durabilities[s.Value], s.Value)
+		}
+		rows = append(rows, row)
 	}
-	if c.RetentionBytes > 0 {
-		rows = append(rows, settingRow{"retention-bytes", ask.Size(c.RetentionBytes)})
-	}
-	durability := "flushed: survives the end of the process, synced each " + c.FlushInterval.String()
-	switch {
-	case in.Role != "" && in.Role != protocol.Single:
-		durability = "replicated: on a majority of the members"
-	case c.SyncsFirst():
-		durability = "synced: on stable storage before it is acknowledged"
-	}
-	return append(rows, settingRow{"durability", durability})
+	return rows
+}
+
+// durabilities say when a message that is acknowledged is where.
+var durabilities = map[string]string{
+	"flushed":    "flushed: survives the end of the process, synced soon after",
+	"synced":     "synced: on stable storage before it is acknowledged",
+	"replicated": "replicated: on a majority of the members",
+}
+
+// ownSettingRow is a setting of a topic.
+type ownSettingRow struct {
+	protocol.TopicSetting
+	Words string
 }
 
 // whyNot returns why a part of a page is not there.
