@@ -279,6 +279,68 @@ func (c *conn) await() error {
 	}
 }
 
+// mayAnswer reports whether the connection is one that waits for nothing but requests.
+func (c *conn) mayAnswer() bool {
+	return c.phase == taking && !c.pending() && !c.stranger && !c.draining.Load()
+}
+
+// answerHere takes the next step, inside of a read that has emptied the socket, and reports
+// whether the read is to go on waiting: what has arrived is answered, or lent to a
+// gathering, which will do so. Else the connection's goroutine has something to do.
+func (c *conn) answerHere() (waits bool) {
+	in := &c.in
+	in.w += in.n
+	c.srv.counters.bytesIn.Add(int64(in.n))
+	do := c.stepOn()
+	if in.r == in.w && do == commitAll {
+		if log := c.gatherer(); log != nil {
+			c.lent = true
+			c.busy.Lock()
+			c.srv.gather(c, log)
+			return true
+		}
+		c.commit()
+		return c.finish()
+	}
+	if in.r == in.w && do == readMore && c.phase == taking {
+		return c.finish()
+	}
+	c.ahead = do
+	return false
+}
+
+// finish sends the answers as far as the socket takes them at once, and reports whether
+// there is nothing left to do before the next request. Else what there is comes ahead.
+func (c *conn) finish() bool {
+	if len(c.out) > 0 {
+		if n, err := c.sock.Try(c.out); err == nil && n == len(c.out) {
+			c.sent()
+		} else {
+			c.out = c.out[n:]
+		}
+	}
+	if c.auth != nil {
+		c.known()
+	}
+	if c.phase == taking && len(c.out) == 0 && !c.stranger {
+		c.taken, c.started = false, time.Time{}
+		c.in.letGo()
+		c.idle()
+		c.awaitFor(c.srv.limits.Load().IdleTimeout)
+		if !c.draining.Load() { // else it has set its deadline before ours
+			return true
+		}
+	}
+	c.ahead = flushOut
+	return false
+}
+
+// awaitFor has what arrives awaited for so long.
+func (c *conn) awaitFor(timeout time.Duration) {
+	c.until = time.Now().Add(timeout)
+	c.read.By(c.until, timeout/32)
+}
+
 // wait waits until the session's read can be resumed, or has it end: the client
 // is gone, or the server drains.
 //

@@ -3,7 +3,6 @@ package server
 import (
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/logd-dev/logd/internal/topic"
 )
@@ -141,30 +140,6 @@ func (t *gathering) append(s *Server) {
 	}
 }
 
-// mayLend reports whether the connection is one that waits for nothing but requests.
-func (c *conn) mayLend() bool {
-	return c.phase == taking && !c.pending() && !c.stranger && !c.draining.Load()
-}
-
-// lend takes the next step, inside of a read that has emptied the socket. If all that it
-// has come to is a run of batches to be committed, a gathering is given the session.
-func (c *conn) lend() bool {
-	in := &c.in
-	in.w += in.n
-	c.srv.counters.bytesIn.Add(int64(in.n))
-	do := c.stepOn()
-	if do == commitAll && in.r == in.w {
-		if log := c.gatherer(); log != nil {
-			c.lent = true
-			c.busy.Lock()
-			c.srv.gather(c, log)
-			return true
-		}
-	}
-	c.ahead = do
-	return false
-}
-
 // gatherer returns the log that all is for that is pending, if it is one log, is held, and
 // gathers.
 func (c *conn) gatherer() topic.Gatherer {
@@ -179,55 +154,32 @@ func (c *conn) gatherer() topic.Gatherer {
 
 // takeBack waits until a gathering that was lent the session has done with it.
 func (c *conn) takeBack() {
-	if !c.lent {
-		return
-	}
-	c.lent = false
-	c.busy.Lock()
-	c.busy.Unlock()
-	if c.unfinished() {
-		c.ahead = flushOut
+	if c.lent {
+		c.lent = false
+		c.busy.Lock()
+		c.busy.Unlock()
 	}
 }
 
-// unfinished reports whether there is something to do for the connection's goroutine.
-func (c *conn) unfinished() bool { return c.phase != taking || len(c.out) > 0 }
-
 // answerGathered commits what the group's connection has appended, sends the answers, and
-// gives the session back. What the socket does not take at once is left to the connection.
+// gives the session back.
 func (c *conn) answerGathered() {
 	defer c.busy.Unlock()
 	defer func() {
 		if r := recover(); r != nil {
 			c.abandon(r)
 		}
-		if c.unfinished() || c.draining.Load() { // which has set its deadline before ours
+		if c.ahead != goOn {
 			c.Wake()
 		}
 	}()
 	c.commit()
-	if n, err := c.sock.Try(c.out); err == nil && n == len(c.out) {
-		c.sent()
-	} else {
-		c.out = c.out[n:]
-	}
-	if !c.unfinished() {
-		c.taken, c.started = false, time.Time{}
-		c.in.letGo()
-		c.idle()
-		c.awaitFor(c.srv.limits.Load().IdleTimeout)
-	}
-}
-
-// awaitFor has what arrives awaited for so long.
-func (c *conn) awaitFor(timeout time.Duration) {
-	c.until = time.Now().Add(timeout)
-	c.read.By(c.until, timeout/32)
+	c.finish()
 }
 
 // abandon ends the connection without an answer, after a panic.
 func (c *conn) abandon(r any) {
 	c.srv.logPanic(c.from(), r)
 	c.appends = appends{}
-	c.out, c.phase = nil, ending
+	c.out, c.phase, c.ahead = nil, ending, flushOut
 }

@@ -142,8 +142,8 @@ func (c *conn) grow() {
 }
 
 // readReady reads what has arrived. While nothing has, a connection without unread
-// bytes gives its buffer back before it waits. It waits again, too, after what was lent
-// to a gathering: the poller tells of what comes after a read that has left nothing.
+// bytes gives its buffer back before it waits. It waits again after a request that is
+// answered meanwhile: the poller tells of what comes after a read that has left nothing.
 func (c *conn) readReady(fd uintptr) bool {
 	in := &c.in
 	if c.takeBack(); c.ahead != goOn {
@@ -165,7 +165,7 @@ func (c *conn) readReady(fd uintptr) bool {
 			}
 			return false
 		}
-		waits := 0 < in.n && in.n < len(room) && c.mayLend() && c.lend()
+		waits := 0 < in.n && in.n < len(room) && c.mayAnswer() && c.answerHere()
 		return !waits
 	}
 }
