@@ -155,14 +155,16 @@ func (b *batch) saved() {
 // drop gives the memory back. lane.mu is held; the caller tells how much is free.
 func (b *batch) drop() (n int64) {
 	n = b.cost
-	if l := b.lane; b.b.Messages() > 0 && len(l.spare) < l.d.cfg.InFlight+2 {
-		b.b.Reset()
-		l.spare = append(l.spare, b.b)
+	l := b.lane
+	if b.b.Messages() > 0 {
+		spare := b.b
+		spare.Reset()
+		l.d.spare.Put(&spare)
 	}
 	b.b, b.cost = logd.Batch{}, 0
-	b.lane.mem -= n
+	l.mem -= n
 	if b.windowed {
-		b.lane.lines -= n
+		l.lines -= n
 	}
 	return n
 }

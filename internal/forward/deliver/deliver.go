@@ -89,6 +89,7 @@ type Delivery struct {
 	memory    atomic.Int64 // that there may be
 	deadBytes atomic.Int64
 	mem       atomic.Int64  // bytes of messages in memory
+	spare     sync.Pool     // of *logd.Batch: empty ones, for their memory
 	largest   atomic.Int64  // batch that the server takes, 0 if it is not known
 	closing   atomic.Bool   // nothing more is taken
 	stored    atomic.Int64  // batches that were stored or given up, ever
@@ -142,6 +143,14 @@ func New(cfg Config) (*Delivery, error) {
 	d.helpers.Go(d.spoolAll)
 	d.helpers.Go(d.syncAll)
 	return d, nil
+}
+
+// emptyBatch returns a batch that may have the memory of an earlier one.
+func (d *Delivery) emptyBatch() logd.Batch {
+	if b, ok := d.spare.Get().(*logd.Batch); ok {
+		return *b
+	}
+	return logd.Batch{}
 }
 
 func newPID() string {

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/logd-dev/logd"
 	"github.com/logd-dev/logd/internal/forward/feed"
 	"github.com/logd-dev/logd/internal/forward/render"
 	"github.com/logd-dev/logd/internal/forward/segment"
@@ -31,7 +30,6 @@ type lane struct {
 	why     string
 	since   time.Time
 	scratch []byte
-	spare   []logd.Batch // empty ones, for their memory
 
 	// Counters, under mu.
 	batches, resent, doubled int64
@@ -157,10 +155,7 @@ func (l *lane) batchFor(kind, n int) *batch {
 		return b
 	}
 	l.closeBatch(kind)
-	b := &batch{lane: l, taken: time.Now(), spooling: kind == spooled && l.d.spool != nil}
-	if i := len(l.spare) - 1; i >= 0 {
-		b.b, l.spare = l.spare[i], l.spare[:i]
-	}
+	b := &batch{lane: l, b: l.d.emptyBatch(), taken: time.Now(), spooling: kind == spooled && l.d.spool != nil}
 	b.age = time.AfterFunc(l.d.cfg.BatchAge, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -161,11 +161,9 @@ func (l *lane) load(b *batch) bool {
 	}
 	raw, err := l.d.spool.Get(b.rec, nil)
 	if err == nil {
-		var stored logd.StoredBatch
-		if stored, err = logd.ParseBatch(raw); err == nil {
-			for m := range stored.All() {
-				b.b.Add(m.Body)
-			}
+		loaded := l.d.emptyBatch()
+		if err = loaded.SetRaw(raw); err == nil {
+			b.b = loaded
 			return true
 		}
 	}

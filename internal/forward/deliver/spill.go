@@ -36,7 +36,7 @@ func (l *lane) writeSpool() bool {
 			poke(l.d.toSync)
 		}
 		freed := int64(0)
-		if slices.Index(l.queue, b) > l.d.cfg.InFlight { // it is read again when its turn comes
+		if l.crowded() && slices.Index(l.queue, b) > l.d.cfg.InFlight { // it is read again when its turn comes
 			freed = b.drop()
 		}
 		l.mu.Unlock()
@@ -45,6 +45,13 @@ func (l *lane) writeSpool() bool {
 		}
 		poke(l.wake)
 	}
+}
+
+// crowded reports whether what is in the spool should not stay in memory, too: as much as
+// it may be, most of it is left for what comes. l.mu is held.
+func (l *lane) crowded() bool {
+	memory := l.d.memory.Load()
+	return l.mem > memory/8 || l.d.mem.Load() > memory/2
 }
 
 // spoolOne writes a batch to the spool. Nobody else touches it meanwhile; l.spoolMu is held.

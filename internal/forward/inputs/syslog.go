@@ -38,12 +38,13 @@ func nameIn(names []string, n int) string {
 // parser finds out what a message of syslog says of itself. It is for one goroutine.
 type parser struct {
 	rfc5424, rfc3164 syslog.Machine
+	app, procID      recent
 }
 
 func newParser() *parser {
 	return &parser{
-		rfc5424.NewMachine(rfc5424.WithBestEffort()),
-		rfc3164.NewMachine(rfc3164.WithBestEffort(), rfc3164.WithRFC3339(), rfc3164.WithLenientDay(), rfc3164.WithSecondFractions(), rfc3164.WithEmbeddedNewlines()),
+		rfc5424: rfc5424.NewMachine(rfc5424.WithBestEffort()),
+		rfc3164: rfc3164.NewMachine(rfc3164.WithBestEffort(), rfc3164.WithRFC3339(), rfc3164.WithLenientDay(), rfc3164.WithSecondFractions(), rfc3164.WithEmbeddedNewlines()),
 	}
 }
 
@@ -53,6 +54,11 @@ var errParse = errors.New("the parser panicked")
 // parse sets what the body of m says, as far as it can be read, and reports whether all
 // of it could.
 func (p *parser) parse(m *feed.Message, now time.Time) bool {
+	return p.header(m) || p.parseAll(m, now)
+}
+
+// parseAll is parse for any message.
+func (p *parser) parseAll(m *feed.Message, now time.Time) bool {
 	machine := p.rfc3164
 	if isRFC5424(m.Body) {
 		machine = p.rfc5424

@@ -145,13 +145,14 @@ func TestSyslogParse(t *testing.T) {
 }
 
 func FuzzSyslogParse(f *testing.F) {
-	for _, seed := range []string{"<30>Jan  1 22:14:15 host app[12]: hello", "<165>1 2003-08-24T05:14:15.000003-07:00 h a 8710 - [a b=\"c\"] x", "<30>"} {
+	for _, seed := range []string{"<30>Jan  1 22:14:15 host app[12]: hello", "<165>1 2003-08-24T05:14:15.000003-07:00 h a 8710 - [a b=\"c\"] x", "<30>", "<165>1 2003-08-24T05:14:15.000003-07:00 h a 8710 - - x"} {
 		f.Add([]byte(seed))
 	}
 	p := newParser()
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m := feed.Message{Body: bytes.Clone(body)}
 		p.parse(&m, time.Unix(1e9, 0))
+		sameAsParser(t, p, string(body))
 		if !bytes.Equal(m.Body, body) {
 			t.Errorf("%q became %q", body, m.Body)
 		}
