@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Type
+from typing import Any, Dict, Type
 
 __all__ = [
     "Error", "ServerError", "NotFound", "NoTopic", "NoBatch", "InvalidRequest", "InvalidProtocol", "TooLarge",
@@ -25,8 +25,19 @@ class Error(Exception):
     retryable = False
     unknown = False
 
+    def __init_subclass__(cls, code: str = "", retryable: bool = False, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if code:
+            cls.code = code
+        if retryable:
+            cls.retryable = True
+
     def __init__(self, message: str = "") -> None:
         super().__init__(message or self.code)
+
+
+#: The errors that are an answer of the server's, by what that says.
+_BY_REASON: Dict[str, Type[ServerError]] = {}
 
 
 class ServerError(Error):
@@ -35,6 +46,13 @@ class ServerError(Error):
     #: The server closes the connection after this answer.
     closes = False
 
+    def __init_subclass__(cls, code: str = "", closes: bool = False, **more: Any) -> None:
+        super().__init_subclass__(code=code, **more)
+        if closes:
+            cls.closes = True
+        if code and ServerError in cls.__bases__:
+            _BY_REASON[code] = cls
+
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason or self.code
@@ -42,195 +60,148 @@ class ServerError(Error):
             self.code = self.reason
 
 
-class NotFound(ServerError):
+class NotFound(ServerError, code="not found"):
     """There is no such topic, or nothing begins at the offset."""
 
-    code = "not found"
 
-
-class NoTopic(NotFound):
+class NoTopic(NotFound, code="no topic"):
     """There is no such topic."""
 
-    code = "no topic"
 
-
-class NoBatch(NotFound):
+class NoBatch(NotFound, code="no batch"):
     """The topic has no batch that starts at the offset."""
 
-    code = "no batch"
+
+class InvalidRequest(ServerError, code="invalid request"):
+    """The server does not take such a request."""
 
 
-class InvalidRequest(ServerError):
-    code = "invalid request"
+class InvalidProtocol(ServerError, code="invalid protocol", closes=True):
+    """What was sent is no request."""
 
 
-class InvalidProtocol(ServerError):
-    code = "invalid protocol"
-    closes = True
-
-
-class TooLarge(ServerError):
+class TooLarge(ServerError, code="too large", closes=True):
     """The batch is over the server's limit. The client does not send such a batch."""
 
-    code = "too large"
-    closes = True
+
+class ChecksumMismatch(ServerError, code="checksum mismatch"):
+    """The batch was changed on its way."""
 
 
-class ChecksumMismatch(ServerError):
-    code = "checksum mismatch"
+class MaxTopics(ServerError, code="maximum topics allowed"):
+    """There are as many topics as the server allows."""
 
 
-class MaxTopics(ServerError):
-    code = "maximum topics allowed"
+class TopicNotAllowed(ServerError, code="topic not allowed"):
+    """The server allows only some topics, and this is none of them."""
 
 
-class TopicNotAllowed(ServerError):
-    code = "topic not allowed"
-
-
-class Unauthorized(ServerError):
+class Unauthorized(ServerError, code="unauthorized"):
     """The server wants a token, or another one, or no rule of it allows this."""
 
-    code = "unauthorized"
 
-
-class UnsupportedCodec(ServerError):
+class UnsupportedCodec(ServerError, code="unsupported codec"):
     """The batch is compressed, which this client does not read."""
 
-    code = "unsupported codec"
 
-
-class NotLeader(ServerError):
+class NotLeader(ServerError, code="not leader", retryable=True):
     """Another member of the cluster leads: the one at ``addr``, if that is known."""
-
-    code = "not leader"
-    retryable = True
 
     def __init__(self, reason: str = "", addr: str = "") -> None:
         super().__init__(reason)
         self.addr = addr
 
 
-class OutOfOrder(ServerError):
+class OutOfOrder(ServerError, code="out of order"):
     """A numbered batch is not the next one, which is ``next``."""
-
-    code = "out of order"
 
     def __init__(self, reason: str = "", next: int = 0) -> None:
         super().__init__(reason)
         self.next = next
 
 
-class SequenceConflict(ServerError):
-    code = "sequence conflict"
+class SequenceConflict(ServerError, code="sequence conflict"):
+    """Another batch has the number, which is stored."""
 
 
-class Busy(ServerError):
-    code = "busy"
-    retryable = True
+class Busy(ServerError, code="busy", retryable=True):
+    """The server has too much to do right now."""
 
 
-class ShuttingDown(ServerError):
-    code = "shutting down"
-    retryable = True
-    closes = True
+class ShuttingDown(ServerError, code="shutting down", retryable=True, closes=True):
+    """The server is about to end."""
 
 
-class ReadOnly(ServerError):
+class ReadOnly(ServerError, code="read only", retryable=True):
     """The server's storage takes no writes; reads go on."""
 
-    code = "read only"
-    retryable = True
+
+class TLSRequired(ServerError, code="tls required", closes=True):
+    """The server wants TLS."""
 
 
-class TLSRequired(ServerError):
-    code = "tls required"
-    closes = True
+class InternalError(ServerError, code="internal error", retryable=True):
+    """The server has failed; its log says more."""
 
 
-class InternalError(ServerError):
-    code = "internal error"
-    retryable = True
-
-
-class VersionConflict(ServerError):
+class VersionConflict(ServerError, code="version conflict"):
     """The position was set by somebody else: ``version`` is the present one."""
-
-    code = "version conflict"
 
     def __init__(self, reason: str = "", version: int = 0) -> None:
         super().__init__(reason)
         self.version = version
 
 
-class Held(ServerError):
+class Held(ServerError, code="held"):
     """Another worker holds the position, for ``left_ms`` more milliseconds."""
-
-    code = "held"
 
     def __init__(self, reason: str = "", left_ms: int = 0) -> None:
         super().__init__(reason)
         self.left_ms = left_ms
 
 
-class MaxPositions(ServerError):
-    code = "maximum positions allowed"
+class MaxPositions(ServerError, code="maximum positions allowed"):
+    """There are as many positions as the server allows."""
 
 
-class ConnectError(Error):
+class ConnectError(Error, code="connect", retryable=True):
     """No server could be reached. Nothing was sent."""
 
-    code = "connect"
-    retryable = True
 
-
-class ConnectionLost(Error):
+class ConnectionLost(Error, code="connection lost", retryable=True):
     """The connection ended before the answer."""
-
-    code = "connection lost"
-    retryable = True
 
     def __init__(self, message: str = "", unknown: bool = False) -> None:
         super().__init__(message)
         self.unknown = unknown
 
 
-class BadAnswer(Error):
+class BadAnswer(Error, code="bad answer"):
     """The server's answer breaks the protocol. The connection was closed."""
 
-    code = "bad answer"
 
-
-class Corrupt(Error):
+class Corrupt(Error, code="corrupt"):
     """The batch at ``offset`` is damaged."""
-
-    code = "corrupt"
 
     def __init__(self, message: str = "", offset: int = -1) -> None:
         super().__init__(message)
         self.offset = offset
 
 
-class Closed(Error):
+class Closed(Error, code="closed"):
     """The Client, Writer, Reader or Progress was closed."""
 
-    code = "closed"
 
-
-class PlainToken(Error):
+class PlainToken(Error, code="plain token"):
     """A token would have gone to another machine without TLS. It was not sent."""
 
-    code = "plain token"
 
-
-class Gap(NotFound):
+class Gap(NotFound, code="gap"):
     """What a Reader wanted is not there any more: offsets from ``begin`` to before ``end``.
 
     ``cause`` is ``"retention"``, ``"damage"`` or ``"replaced"``: the topic was deleted and
     another one has its name, which begins at ``end``.
     """
-
-    code = "gap"
 
     def __init__(self, begin: int, end: int, cause: str) -> None:
         words = {
@@ -242,10 +213,8 @@ class Gap(NotFound):
         self.begin, self.end, self.cause = begin, end, cause
 
 
-class NoMessage(NotFound):
+class NoMessage(NotFound, code="no message"):
     """Nothing begins where a Reader was to begin: ``offset``, or ``delta`` in the batch there."""
-
-    code = "no message"
 
     def __init__(self, offset: int, delta: int, next: int) -> None:
         if offset > next:
@@ -258,38 +227,27 @@ class NoMessage(NotFound):
         self.offset, self.delta, self.next = offset, delta, next
 
 
-class Moved(Error):
+class Moved(Error, code="moved"):
     """Somebody else has set the position: ``position`` is where it is now, None if it was forgotten."""
-
-    code = "moved"
 
     def __init__(self, message: str = "", position: object = None) -> None:
         super().__init__(message)
         self.position = position
 
 
-_BY_REASON: Dict[str, Type[ServerError]] = {
-    kind.code: kind
-    for kind in (
-        NotFound, InvalidRequest, InvalidProtocol, TooLarge, ChecksumMismatch, MaxTopics, TopicNotAllowed, Unauthorized,
-        UnsupportedCodec, NotLeader, SequenceConflict, Busy, ShuttingDown, ReadOnly, TLSRequired, InternalError, MaxPositions,
-    )
-}
+#: Those whose reason ends with a number, which they tell.
+_NUMBERED = (OutOfOrder, VersionConflict, Held)
 
 
 def from_reason(reason: str) -> ServerError:
     """Return the error for what follows ERR in an answer."""
     kind = _BY_REASON.get(reason)
-    if kind is not None:
+    if kind is not None and kind not in _NUMBERED:
         return kind(reason)
     words, _, last = reason.rpartition(" ")
-    if words == NotLeader.code:
+    kind = _BY_REASON.get(words)
+    if kind is NotLeader:
         return NotLeader(reason, last)
-    number: Optional[int] = int(last) if last.isascii() and last.isdigit() else None
-    if number is not None and words == OutOfOrder.code:
-        return OutOfOrder(reason, number)
-    if number is not None and words == VersionConflict.code:
-        return VersionConflict(reason, number)
-    if number is not None and words == Held.code:
-        return Held(reason, number)
+    if kind in _NUMBERED and last.isascii() and last.isdigit():
+        return kind(reason, int(last))
     return ServerError(reason)
