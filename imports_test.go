@@ -115,7 +115,7 @@ var mayImport = map[string][]string{
 	"internal/server":          {"internal/batch", "internal/protocol", "internal/positions", "internal/topic", "internal/socket", "internal/tlsconn", "internal/quota"},
 	"internal/web":             {"internal/web/api", "internal/web/console", "internal/web/problem", "internal/web/ask", "internal/batch", "internal/protocol", "internal/server", "internal/socket", "internal/topic"},
 	// Pages reach topics by requests of the protocol alone.
-	"internal/web/api":     {"internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
+	"internal/web/api":     {"internal/overrides", "internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
 	"internal/web/console": {"internal/web/ask", "internal/web/problem", "internal/batch", "internal/place", "internal/protocol", "internal/server"},
 	"internal/web/problem": {"internal/web/ask", "internal/protocol"},
 	"internal/web/ask":     {"internal/batch", "internal/codec", "internal/countback", "internal/place", "internal/protocol", "internal/server", "internal/topic"},

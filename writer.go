@@ -127,6 +127,7 @@ type Writer struct {
 	// checked is the number of the connection over which a probe succeeded, and offered
 	// whether the server there knows numbers. While no server was asked it is true.
 	checked atomic.Int64
+	most    atomic.Int64 // bytes of the topic's largest batch; 0 if it has no limit of its own
 	offered atomic.Bool
 	// codec compresses batches, nil for none, where the server takes it: takes are the
 	// batch.Codecs of the one that was asked last.
@@ -226,6 +227,10 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		w.backlog.Release()
 		return nil, fail(err)
 	}
+	if most := w.most.Load(); most > 0 && most < take.Max { // nothing was taken yet
+		take.Max, take.Target = most, min(take.Target, most)
+		w.buffer.Init(take)
+	}
 	w.life, w.stop = context.WithCancelCause(context.Background())
 	w.begin(err, failures)
 	go w.run()
@@ -258,11 +263,20 @@ func (w *Writer) probe(ctx context.Context) error {
 		return err
 	}
 	w.client.pool.Refresh(ctx, w.via)
+	var own protocol.TopicInfo
+	if server.TopicLimits {
+		if own, err = w.topicLimits(ctx); err != nil {
+			return err
+		}
+		if own.MaxBatchSize > 0 {
+			w.most.Store(own.MaxBatchSize)
+		}
+	}
 	if limit := server.MaxBatchSize; limit > 0 && limit < w.cfg.BatchBytes {
 		err := fmt.Errorf("%w: WriterConfig.BatchBytes is %d, and this server takes batches of up to %d", ErrTooLarge, w.cfg.BatchBytes, limit)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
 	}
-	if w.cfg.RequireSync && !server.SyncsFirst() {
+	if w.cfg.RequireSync && !server.SyncsFirst() && own.Setting("durability") != "synced" {
 		err := fmt.Errorf("%w: its FlushBatches is %d, want 1", ErrNotSynced, server.FlushBatches)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
 	}
@@ -273,6 +287,19 @@ func (w *Writer) probe(ctx context.Context) error {
 	}
 	w.checked.Store(connection)
 	return nil
+}
+
+// topicLimits returns what the server says of the Writer's topic. Of a topic that is not
+// there yet, or that the Writer may not ask about, it says nothing.
+func (w *Writer) topicLimits(ctx context.Context) (protocol.TopicInfo, error) {
+	info, err := w.client.info(ctx, w.topic, false)
+	switch {
+	case err == nil:
+		return *info, nil
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnauthorized), errors.Is(err, ErrInvalidRequest):
+		return protocol.TopicInfo{}, nil
+	}
+	return protocol.TopicInfo{}, err
 }
 
 // Write takes a message with a copy of p. It blocks only where there is no

@@ -29,7 +29,8 @@ type WriterConfig struct {
 	// BatchBytes is the length of the largest batch, envelope and data. The envelope
 	// has room for a number, of up to 61 bytes, unless NoSequence is set. A
 	// batch is sent when the next message would make it longer. The server
-	// must take batches of this length. Default: DefaultMaxBatchSize.
+	// must take batches of this length; if the topic takes smaller ones only, NewWriter
+	// has them be that small. Default: DefaultMaxBatchSize.
 	BatchBytes int64
 	// BatchTarget is the length up to which messages share a batch, if that is
 	// less than BatchBytes: a longer message has a batch of its own. Default:

@@ -110,12 +110,12 @@ func retentionOf(v *overrides.Values) topic.Limits {
 // limits returns what a server asks for what it takes for topics; nil if that is the same
 // for all.
 func (s *topicState) limits() func(name []byte) server.TopicLimits {
-	if !s.set.Has(overrides.BatchSize) && !s.set.Has(overrides.TopicWriteRate) {
+	if !s.set.Has(overrides.BatchSize) && !s.set.Has(overrides.TopicWriteRate) && !s.set.Has(overrides.Durability) {
 		return nil
 	}
 	return func(name []byte) server.TopicLimits {
 		v := s.set.Values(name, &s.base)
-		return server.TopicLimits{MaxBatchSize: v.BatchSize, WriteRate: v.TopicWriteRate}
+		return server.TopicLimits{MaxBatchSize: v.BatchSize, WriteRate: v.TopicWriteRate, SyncsFirst: v.Durability == overrides.Synced}
 	}
 }
 

@@ -25,7 +25,10 @@ type Settings struct {
 	// MaxUncompressedSize is how large the data of a compressed batch may be, unpacked.
 	MaxUncompressedSize int64
 	Positions           int64 // how many positions of consumers are kept; 0 if none are
-	Version             string
+	// TopicLimits tells that topics may have a batch-size or a durability of their own, which
+	// INFO tells.
+	TopicLimits bool
+	Version     string
 
 	// Of a member of a cluster; else they are zero, and have no line.
 	Node            string
@@ -60,6 +63,9 @@ func AppendSettings(dst []byte, s *Settings) []byte {
 	number("MaxUncompressedSize", s.MaxUncompressedSize)
 	number("Positions", s.Positions)
 	dst = AppendField(dst, "Version", s.Version)
+	if s.TopicLimits {
+		dst = AppendField(dst, "TopicLimits", "true")
+	}
 	if s.Node != "" {
 		dst = AppendField(dst, "Node", s.Node)
 		dst = AppendField(dst, "Cluster", s.Cluster)
@@ -84,7 +90,7 @@ func ParseSettings(body []byte) (Settings, error) {
 		"Host": &s.Host, "Timeout": &s.Timeout, "IdleTimeout": &s.IdleTimeout, "MaxBatchSize": &s.MaxBatchSize,
 		"MaxMessages": &s.MaxMessages, "PartitionSize": &s.PartitionSize, "Partitions": &s.Partitions,
 		"FlushBatches": &s.FlushBatches, "FlushInterval": &s.FlushInterval, "DeleteHook": &s.DeleteHook,
-		"Producers": &s.Producers, "Codecs": &s.Codecs, "MaxUncompressedSize": &s.MaxUncompressedSize, "Positions": &s.Positions, "Version": &s.Version,
+		"Producers": &s.Producers, "Codecs": &s.Codecs, "MaxUncompressedSize": &s.MaxUncompressedSize, "Positions": &s.Positions, "TopicLimits": &s.TopicLimits, "Version": &s.Version,
 		"Node": &s.Node, "Cluster": &s.Cluster, "ElectionTimeout": &s.ElectionTimeout,
 		"RetentionAge": &s.RetentionAge, "RetentionBytes": &s.RetentionBytes, "Topics": &s.Topics,
 		"TopicsWhitelist": &s.TopicsWhitelist, "KeepFree": &s.KeepFree,

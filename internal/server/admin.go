@@ -8,7 +8,9 @@ import (
 
 // configBody returns the body of CONFIG.
 func (s *Server) configBody() []byte {
-	settings := s.settings.Load().Settings
+	in := s.settings.Load()
+	settings := in.Settings
+	settings.TopicLimits = in.of != nil
 	settings.Host = s.address()
 	return protocol.AppendSettings(nil, &settings)
 }

@@ -26,12 +26,23 @@ type TopicSettings interface {
 type TopicLimits struct {
 	MaxBatchSize int64 // at most the server's
 	WriteRate    int64 // as Limits.TopicWriteRate
+	// SyncsFirst tells that a batch is on stable storage when it is acknowledged, also if
+	// the Settings do not say so.
+	SyncsFirst bool
+}
+
+// TopicLimits returns what counts for a topic now.
+func (s *Server) TopicLimits(topic []byte) TopicLimits {
+	p := s.settings.Load()
+	l := p.limitsOf(topic)
+	l.SyncsFirst = l.SyncsFirst || p.SyncsFirst()
+	return l
 }
 
 // limitsOf returns what counts for a topic.
 func (p *settings) limitsOf(topic []byte) TopicLimits {
 	if p.of == nil || batch.Own(topic) {
-		return TopicLimits{p.MaxBatchSize, p.topicWriteRate}
+		return TopicLimits{MaxBatchSize: p.MaxBatchSize, WriteRate: p.topicWriteRate}
 	}
 	l := p.of(topic)
 	l.MaxBatchSize = min(l.MaxBatchSize, p.MaxBatchSize)
@@ -49,7 +60,7 @@ type lastLimits struct {
 // of is limitsOf.
 func (l *lastLimits) of(p *settings, topic []byte) TopicLimits {
 	if p.of == nil {
-		return TopicLimits{p.MaxBatchSize, p.topicWriteRate}
+		return TopicLimits{MaxBatchSize: p.MaxBatchSize, WriteRate: p.topicWriteRate}
 	}
 	if l.by != p || !bytes.Equal(l.topic, topic) {
 		l.by, l.topic, l.limits = p, append(l.topic[:0], topic...), p.limitsOf(topic)

@@ -150,7 +150,7 @@ func TestTopics(t *testing.T) {
 	}
 	stamp := in.OldestTime.UTC().Format("2006-01-02T15:04:05.000Z")
 	a.want(t, 200, `{"topic":"orders","oldest":0,"next":54,"partitions":1,"bytes":54,"messages":2,"batches":1,"oldest_time":"`+stamp+`","newest_time":"`+stamp+`","id":"`+in.ID+
-		`","state":"writable","synced":0,"damaged":0,"damaged_at":[],"codecs":[],"role":"single","group":null,"leader":null,"term":null,"written_messages":2,"written_bytes":54,"positions":[]}`+"\n")
+		`","state":"writable","synced":0,"damaged":0,"damaged_at":[],"codecs":[],"role":"single","group":null,"leader":null,"term":null,"written_messages":2,"written_bytes":54,"positions":[],"settings":`+strings.TrimPrefix(s.get("/topics/orders/settings").body, `{"topic":"orders","settings":`))
 	s.get("/topics/nothing").wantProblem(t, 404, "not-found", `"nothing"`)
 	if a := s.do("HEAD", "/topics/orders", ""); a.StatusCode != 200 || a.body != "" || a.ContentLength <= 0 {
 		t.Errorf("HEAD: %d %q", a.StatusCode, a.body)

@@ -25,7 +25,13 @@ func (r *request) members(allowed ...string) (map[string]json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	if kind != "application/json" {
+	patch := r.Method == http.MethodPatch && kind == "application/merge-patch+json"
+	if patch {
+		if err := r.checkPage(kind); err != nil {
+			return nil, err
+		}
+	}
+	if kind != "application/json" && !patch {
 		return nil, problem.New(problem.ContentTypes, "The body has to be a JSON object, of Content-Type application/json.")
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))

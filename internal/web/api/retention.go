@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -47,6 +48,11 @@ func showRetention(r *request) error {
 	}
 	ctx, cancel := r.timed()
 	defer cancel()
+	return r.plan(ctx, keep)
+}
+
+// plan answers with what retention has in mind if so much is kept.
+func (r *request) plan(ctx context.Context, keep protocol.Keep) error {
 	in, err := r.caller.Info(ctx, r.topic, false)
 	if err != nil {
 		return r.noTopic(err)

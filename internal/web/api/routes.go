@@ -9,6 +9,7 @@ func (a *API) routes() []route {
 		a.route("/topics/{t}/messages/{id}", method{"GET", []string{"fresh"}, one}),
 		a.route("/topics/{t}/trim", method{"POST", nil, trim}),
 		a.route("/topics/{t}/retention", method{"GET", []string{"partitions", "bytes", "age"}, showRetention}),
+		a.route("/topics/{t}/settings", method{"GET", []string{"fresh"}, showSettings}, method{"PATCH", []string{"dry_run"}, changeSettings}),
 		a.route("/topics/{t}/place", method{"GET", []string{"at", "fresh"}, showPlace}),
 		a.route("/topics/{t}/positions", method{"GET", []string{"after", "limit"}, listPositions}),
 		a.route("/topics/{t}/positions/{consumer}", method{"GET", []string{"fresh"}, showPosition},

@@ -144,6 +144,7 @@ func listTopics(r *request) error {
 type TopicDetails struct {
 	*Topic
 	Positions []*Position `json:"positions"`
+	Settings  *Settings   `json:"settings"`
 }
 
 func showTopic(r *request) error {
@@ -153,14 +154,14 @@ func showTopic(r *request) error {
 	}
 	ctx, cancel := r.timed()
 	defer cancel()
-	in, err := r.caller.Info(ctx, r.topic, fresh)
+	in, err := r.caller.InfoAll(ctx, r.topic, fresh)
 	if err != nil {
 		return r.noTopic(err)
 	}
 	if in.ID != "" {
 		r.w.Header().Set("ETag", `"`+in.ID+`"`)
 	}
-	details := TopicDetails{Topic: NewTopic(r.topic, &in)}
+	details := TopicDetails{Topic: NewTopic(r.topic, &in), Settings: newSettings(&in)}
 	positions, err := r.caller.Positions(ctx, r.topic, "", "")
 	if err == nil {
 		details.Positions = []*Position{}

@@ -57,11 +57,11 @@ const (
 )
 
 // durability returns how durable what is stored is when it is answered.
-func durability(c *protocol.Settings) string {
+func durability(c *protocol.Settings, syncsFirst bool) string {
 	switch {
 	case c.Node != "":
 		return replicated
-	case c.SyncsFirst():
+	case syncsFirst:
 		return synced
 	}
 	return flushed
@@ -105,7 +105,8 @@ func write(r *request) error {
 	if w.pid != "" && conf.Producers == 0 {
 		return problem.New(problem.InvalidRequest, "The server knows no numbers of batches (producers = 0): send no Idempotency-Key and no Logd-Producer.")
 	}
-	w.stored.Durability = durability(&conf)
+	limits := r.caller.TopicLimits(r.topic)
+	w.stored.Durability = durability(&conf, limits.SyncsFirst)
 	if !enough(w.stored.Durability, require) {
 		return problem.New(problem.Durability, fmt.Sprintf("Messages are %s here when they are answered, not %s.", w.stored.Durability, require)).
 			With("durability", w.stored.Durability)
@@ -113,7 +114,7 @@ func write(r *request) error {
 	if err := r.caller.Elsewhere(r.topic); err != nil { // told from the headers alone
 		return err
 	}
-	return w.run(form, conf.MaxBatchSize)
+	return w.run(form, limits.MaxBatchSize)
 }
 
 // form returns how messages stand in the body of a request.

@@ -29,6 +29,25 @@ func (c *Caller) Info(ctx context.Context, topic string, fresh bool) (protocol.T
 	return body(ctx, c, &protocol.Request{Command: protocol.Info, Topic: []byte(topic), Fresh: fresh}, protocol.ParseInfo)
 }
 
+// InfoAll describes a topic with all settings that count for it.
+func (c *Caller) InfoAll(ctx context.Context, topic string, fresh bool) (protocol.TopicInfo, error) {
+	return body(ctx, c, &protocol.Request{Command: protocol.Info, Topic: []byte(topic), Fresh: fresh, All: true}, protocol.ParseInfo)
+}
+
+// TrySetting returns what a setting of a topic would change. It is not changed.
+func (c *Caller) TrySetting(ctx context.Context, topic, key, value string) ([]protocol.TriedSetting, error) {
+	req := &protocol.Request{Command: protocol.Set, Topic: []byte(topic), Key: []byte(key), Value: []byte(value), Try: true}
+	return body(ctx, c, req, protocol.ParseTried)
+}
+
+// TopicLimits returns what the server takes for a topic, which need not exist.
+func (c *Caller) TopicLimits(topic string) server.TopicLimits {
+	if c.server == nil {
+		return server.TopicLimits{}
+	}
+	return c.server.TopicLimits([]byte(topic))
+}
+
 // Config returns what the server tells of its settings.
 func (c *Caller) Config(ctx context.Context) (protocol.Settings, error) {
 	return body(ctx, c, &protocol.Request{Command: protocol.Config}, protocol.ParseSettings)
