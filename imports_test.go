@@ -150,7 +150,7 @@ var mayImport = map[string][]string{
 	"internal/forward/status": {"internal/forward/feed"},
 	"internal/forward/dial":   {"", "internal/forward/settings", "internal/tlsconf"},
 	// What the commands of programs share that run for long.
-	"cmd/internal/cmdline":    {"internal/exit", "internal/setting"},
+	"cmd/internal/cmdline":    {"internal/exit", "internal/setting", "internal/systemd", "internal/version"},
 	"cmd/internal/scripttest": {},
 	"cmd/log-forwarder": {
 		"", "cmd/internal/cmdline", "internal/batch", "internal/exit", "internal/systemd", "internal/vfs", "internal/version",

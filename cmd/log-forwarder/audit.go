@@ -42,14 +42,14 @@ with 4 if not, and with 75 if logd does not answer. What is older than the oldes
 batch that logd keeps is expired, which is no fault. An audit proves what was
 taken, not what a program never wrote, and it says how far back it goes.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(func([]string) error { return a.audit(&f) }),
+		RunE:        a.Do(func([]string) error { return a.audit(&f) }),
 		Annotations: cmdline.TakesSettings,
 	}
 	cmd.Flags().StringVar(&f.input, "input", "", "look at this `INPUT` alone")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "look at this `TOPIC` alone")
 	cmd.Flags().DurationVar(&f.since, "since", 0, "look at what was sent in the last `DURATION` alone")
 	cmd.Flags().BoolVar(&f.quick, "quick", false, "add up the ledger, and do not ask logd")
-	a.formatFlag(cmd)
+	a.FormatFlag(cmd)
 	return cmd
 }
 
@@ -62,7 +62,7 @@ func (a *app) audit(f *auditFlags) error {
 	if f.since > 0 {
 		o.Since = time.Now().Add(-f.since)
 	}
-	c, err := a.load(a.configFile, nil)
+	c, err := a.load(a.ConfigFile, nil)
 	if err != nil {
 		return err
 	}
@@ -93,8 +93,8 @@ func (a *app) audit(f *auditFlags) error {
 }
 
 func (a *app) printAudit(r *audit.Report) error {
-	if a.json() {
-		encoder := json.NewEncoder(a.stdout)
+	if a.JSON() {
+		encoder := json.NewEncoder(a.Stdout)
 		encoder.SetEscapeHTML(false)
 		for _, l := range r.Lines {
 			if err := encoder.Encode(l); err != nil {
@@ -103,7 +103,7 @@ func (a *app) printAudit(r *audit.Report) error {
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INPUT\tSOURCE\tTOPIC\tTAKEN\tSTORED\tWAITING\tHOLES\tVERIFIED\tEXPIRED\tMISSING\tMISMATCHED\tDUPLICATES")
 	for _, l := range r.Lines {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", l.Input, printable(l.Source), l.Topic,
@@ -118,7 +118,7 @@ func (a *app) printAudit(r *audit.Report) error {
 			if h.Messages < 0 {
 				messages = "?"
 			}
-			_, err := fmt.Fprintf(a.stdout, "hole: %s %s %s: %s, %s messages, %d bytes, %d to %d, %s: %s\n", l.Input, printable(l.Source), l.Topic,
+			_, err := fmt.Fprintf(a.Stdout, "hole: %s %s %s: %s, %s messages, %d bytes, %d to %d, %s: %s\n", l.Input, printable(l.Source), l.Topic,
 				h.Kind, messages, h.Bytes, h.From, h.To, h.Time.UTC().Format(time.RFC3339), h.Cause)
 			if err != nil {
 				return err
@@ -126,9 +126,9 @@ func (a *app) printAudit(r *audit.Report) error {
 		}
 	}
 	if r.Since.IsZero() {
-		_, err := fmt.Fprintln(a.stdout, "nothing was compared with logd")
+		_, err := fmt.Fprintln(a.Stdout, "nothing was compared with logd")
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "compared with logd: what was sent since %s\n", r.Since.UTC().Format(time.RFC3339))
+	_, err := fmt.Fprintf(a.Stdout, "compared with logd: what was sent since %s\n", r.Since.UTC().Format(time.RFC3339))
 	return err
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/forward"
 	"github.com/logd-dev/logd/internal/forward/settings"
-	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -39,7 +38,7 @@ var errSecondSignal = errors.New("a second signal cut the stop short: what waits
 
 // forward runs the agent until a signal, a failure or the end of what is read ends it.
 func (a *app) forward(inputs []string) error {
-	c, err := a.load(a.configFile, inputs)
+	c, err := a.load(a.ConfigFile, inputs)
 	if err != nil {
 		return err
 	}
@@ -49,14 +48,10 @@ func (a *app) forward(inputs []string) error {
 	if a.start == nil {
 		return errors.New("this build has no agent")
 	}
-	a.level.Set(c.LogLevel)
-	a.logger = cmdline.NewLogger(a.stderr, c.LogFormat == "json", &a.level)
-	if a.manager, err = systemd.NewNotifier(a.sources.Env); err != nil {
-		a.logger.Warn("the service manager's environment makes no sense", "err", err)
-	}
+	a.StartLog(c.LogFormat == "json", c.LogLevel, a.sources.Env)
 	signals := a.notify()
 	defer signals.LetGo()
-	ag, err := a.start(c, a.once, a.logger)
+	ag, err := a.start(c, a.once, a.Logger)
 	if err != nil {
 		return err
 	}
@@ -76,14 +71,14 @@ func (a *app) attend(ag agent, c *settings.Config, inputs []string, signals *cmd
 		select {
 		case err := <-ended:
 			if err == nil {
-				a.logger.Info("stopped")
+				a.Logger.Info("stopped")
 			}
 			return err
 		case <-ready:
 			ready = nil
 			a.greet(c)
-			a.tell(a.manager.Ready(forwards))
-			if every := a.manager.Watchdog(); every > 0 {
+			a.Tell(a.Manager.Ready(forwards))
+			if every := a.Manager.Watchdog(); every > 0 {
 				ticker := time.NewTicker(every)
 				defer ticker.Stop()
 				watchdog = ticker.C
@@ -95,17 +90,17 @@ func (a *app) attend(ag agent, c *settings.Config, inputs []string, signals *cmd
 			if stopping {
 				continue
 			}
-			a.tell(a.manager.Reloading())
+			a.Tell(a.Manager.Reloading())
 			c = a.reload(ag, c, inputs)
-			a.tell(a.manager.Ready(forwards))
+			a.Tell(a.Manager.Ready(forwards))
 		case s := <-signals.Stop:
 			if stopping {
 				signals.LetGo() // one more must not wait for anything
 				return errSecondSignal
 			}
 			stopping = true
-			a.tell(a.manager.Stopping("delivering what waits"))
-			a.logger.Info("stopping", "signal", s.String(), "timeout", c.ShutdownTimeout)
+			a.Tell(a.Manager.Stopping("delivering what waits"))
+			a.Logger.Info("stopping", "signal", s.String(), "timeout", c.ShutdownTimeout)
 			stop()
 		}
 	}
@@ -122,30 +117,22 @@ func (a *app) greet(c *settings.Config) {
 			*s = "none"
 		}
 	}
-	a.logger.Info("log-forwarder takes messages", "version", version.String(), "host", strings.Join(c.Host, ","), "inputs", len(c.Inputs),
+	a.Logger.Info("log-forwarder takes messages", "version", version.String(), "host", strings.Join(c.Host, ","), "inputs", len(c.Inputs),
 		"state-dir", state, "config", file, "pid", os.Getpid())
 }
 
 // alive tells the service manager that the agent works, if it does.
 func (a *app) alive(ag agent) {
 	if err := ag.Stuck(); err != nil {
-		a.logger.Error("the watchdog is not told that all is well", "err", err)
+		a.Logger.Error("the watchdog is not told that all is well", "err", err)
 		return
 	}
-	a.tell(a.manager.Alive())
-}
-
-// tell notes that the service manager could not be told something, which changes nothing
-// here.
-func (a *app) tell(err error) {
-	if err != nil {
-		a.logger.Debug("the service manager was not told", "err", err)
-	}
+	a.Tell(a.Manager.Alive())
 }
 
 // reload has the agent go on with what the settings say now, and returns what is in force.
 func (a *app) reload(ag agent, old *settings.Config, inputs []string) *settings.Config {
-	c, err := a.load(a.configFile, inputs)
+	c, err := a.load(a.ConfigFile, inputs)
 	var changed, heldBack []settings.Setting
 	var merged *settings.Config
 	if err == nil {
@@ -157,18 +144,16 @@ func (a *app) reload(ag agent, old *settings.Config, inputs []string) *settings.
 		ag.ReloadFailed()
 	}
 	if err != nil {
-		for line := range strings.Lines(err.Error()) {
-			a.logger.Error("not reloaded, all stays as it was: " + strings.TrimSuffix(line, "\n"))
-		}
+		a.NotReloaded(err)
 		return old
 	}
-	a.level.Set(merged.LogLevel)
+	a.Level.Set(merged.LogLevel)
 	for _, s := range heldBack {
-		a.logger.Warn("a change needs a restart", "setting", s.Name, "is", s.Value(merged), "was set to", s.Value(c))
+		a.Logger.Warn("a change needs a restart", "setting", s.Name, "is", s.Value(merged), "was set to", s.Value(c))
 	}
 	for _, s := range changed {
-		a.logger.Info("a setting has changed", "setting", s.Name, "from", s.Value(old), "to", s.Value(merged))
+		a.Logger.Info("a setting has changed", "setting", s.Name, "from", s.Value(old), "to", s.Value(merged))
 	}
-	a.logger.Info("reloaded", "inputs", len(merged.Inputs))
+	a.Logger.Info("reloaded", "inputs", len(merged.Inputs))
 	return merged
 }

@@ -104,8 +104,8 @@ func start(t *testing.T, config string) *testRun {
 	}
 	t.Cleanup(func() { r.told.Close() })
 	a := &app{
-		stdout: new(buffer), stderr: r.stderr,
-		notify: func() cmdline.Signals { return cmdline.Signals{Stop: r.stop, Reload: r.reload, LetGo: func() {}} },
+		Program: cmdline.Program{Stdout: new(buffer), Stderr: r.stderr},
+		notify:  func() cmdline.Signals { return cmdline.Signals{Stop: r.stop, Reload: r.reload, LetGo: func() {}} },
 		start: func(c *settings.Config, once bool, logger *slog.Logger) (agent, error) {
 			return r.agent, nil
 		},

@@ -28,7 +28,8 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE)
 	hostname, _ := os.Hostname()
 	a := &app{
-		stdout: os.Stdout, stderr: os.Stderr, notify: cmdline.Notify, start: startAgent,
+		Program: cmdline.Program{Stdout: os.Stdout, Stderr: os.Stderr},
+		notify:  cmdline.Notify, start: startAgent,
 		sources: settings.Sources{
 			DefaultFiles: settings.DefaultFiles(),
 			Env:          os.Environ(),

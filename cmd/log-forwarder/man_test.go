@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/manpage"
 	"github.com/logd-dev/logd/internal/testkit"
 )
@@ -16,7 +17,7 @@ func TestManual(t *testing.T) {
 	}
 	testkit.Documented(t, (&app{}).root(), pages, func(args ...string) string {
 		var out, errs bytes.Buffer
-		(&app{stdout: &out, stderr: &errs}).run(args)
+		(&app{Program: cmdline.Program{Stdout: &out, Stderr: &errs}}).run(args)
 		return out.String()
 	})
 }

@@ -14,10 +14,6 @@ import (
 	"github.com/logd-dev/logd/internal/forward/settings"
 )
 
-// checkName is the command for which flags that can't be read are wrong settings
-// like others.
-const checkName = "check"
-
 func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -30,7 +26,7 @@ func (a *app) configCommand() *cobra.Command {
 		},
 	}
 	check := &cobra.Command{
-		Use:   checkName + " [FILE]",
+		Use:   cmdline.CheckName + " [FILE]",
 		Short: "Tell whether log-forwarder would start with these settings.",
 		Example: `  log-forwarder config check
   log-forwarder config check /etc/logd/forwarder.toml
@@ -41,7 +37,7 @@ certificates and of the token that they name. It starts nothing. It exits with 0
 if they are good, and with 78 after it has named everything that is wrong with
 them.`,
 		Args:        cobra.MaximumNArgs(1),
-		RunE:        a.do(a.configCheck),
+		RunE:        a.Do(a.configCheck),
 		Annotations: cmdline.TakesSettings,
 	}
 	show := &cobra.Command{
@@ -51,10 +47,10 @@ them.`,
   log-forwarder config show -o json
   log-forwarder config show --topic app 'file:/var/log/app/*.log'`,
 		Args:        cobra.ArbitraryArgs,
-		RunE:        a.do(a.configShow),
+		RunE:        a.Do(a.configShow),
 		Annotations: cmdline.TakesSettings,
 	}
-	a.formatFlag(show)
+	a.FormatFlag(show)
 	for _, c := range []*cobra.Command{check, show} {
 		c.DisableFlagsInUseLine = true
 		cmd.AddCommand(c)
@@ -63,14 +59,9 @@ them.`,
 }
 
 func (a *app) configCheck(args []string) error {
-	file := a.configFile
-	if len(args) == 1 {
-		if file != "" && file != args[0] {
-			return exit.With(exit.Usage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file))
-		}
-		if file = args[0]; file == "" {
-			return exit.With(exit.Usage, errors.New("the name of the configuration file is empty"))
-		}
+	file, err := a.FileToCheck(args)
+	if err != nil {
+		return err
 	}
 	a.sources.Terminal = false // there is nothing that it could take lines from
 	c, err := a.load(file, nil)
@@ -84,7 +75,7 @@ func (a *app) configCheck(args []string) error {
 	if what == "" {
 		what = "no configuration file"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
+	_, err = fmt.Fprintf(a.Stdout, "%s: ok\n", what)
 	return exit.OutputError(err)
 }
 
@@ -113,12 +104,12 @@ func all(c *settings.Config) (list []shown) {
 }
 
 func (a *app) configShow(args []string) error {
-	c, err := a.load(a.configFile, args)
+	c, err := a.load(a.ConfigFile, args)
 	if err != nil {
 		return err
 	}
-	if a.json() {
-		encoder := json.NewEncoder(a.stdout)
+	if a.JSON() {
+		encoder := json.NewEncoder(a.Stdout)
 		encoder.SetEscapeHTML(false)
 		for _, s := range all(c) {
 			if err := encoder.Encode(s); err != nil {
@@ -127,7 +118,7 @@ func (a *app) configShow(args []string) error {
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
 	input := ""
 	for _, s := range all(c) {

@@ -38,7 +38,7 @@ func (a *app) spoolCommand() *cobra.Command {
 		Long: `Reads the whole spool, whether an agent runs or not, and changes nothing. It exits
 with 0 if all can be read, and with 4 after it has named what can't.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(a.spoolCheck),
+		RunE:        a.Do(a.spoolCheck),
 		Annotations: cmdline.TakesSettings,
 	}
 	var bodies bool
@@ -51,11 +51,11 @@ with 0 if all can be read, and with 4 after it has named what can't.`,
 		Long: `Reads the spool, whether an agent runs or not, and changes nothing. A batch is
 shown as long as its file is there, also if it is stored by now.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(func([]string) error { return a.spoolDump(bodies) }),
+		RunE:        a.Do(func([]string) error { return a.spoolDump(bodies) }),
 		Annotations: cmdline.TakesSettings,
 	}
 	dump.Flags().BoolVar(&bodies, "bodies", false, "print the messages, each on a line, and nothing else")
-	a.formatFlag(dump)
+	a.FormatFlag(dump)
 	for _, c := range []*cobra.Command{check, dump} {
 		c.DisableFlagsInUseLine = true
 		cmd.AddCommand(c)
@@ -66,7 +66,7 @@ shown as long as its file is there, also if it is stored by now.`,
 // state opens the state folder, which has to be there.
 func (a *app) state() (vfs.FS, string, error) {
 	a.sources.NoInputs = true
-	c, err := a.load(a.configFile, nil)
+	c, err := a.load(a.ConfigFile, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -114,7 +114,7 @@ func (a *app) spoolCheck([]string) error {
 		return nil
 	})
 	if code, ok := errors.AsType[*exit.Error](err); err == nil || ok && code.Code == exit.Damage {
-		if _, err := fmt.Fprintf(a.stdout, "%d batches, %d messages, %d bytes\n", batches, messages, size); err != nil {
+		if _, err := fmt.Fprintf(a.Stdout, "%d batches, %d messages, %d bytes\n", batches, messages, size); err != nil {
 			return exit.OutputError(err)
 		}
 	}
@@ -132,12 +132,12 @@ type dumped struct {
 }
 
 func (a *app) spoolDump(bodies bool) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	encoder := json.NewEncoder(a.stdout)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	encoder := json.NewEncoder(a.Stdout)
 	if _, _, err := a.state(); err != nil {
 		return err
 	}
-	if !bodies && !a.json() {
+	if !bodies && !a.JSON() {
 		fmt.Fprintln(w, "SEGMENT\tAT\tTOPIC\tMESSAGES\tBYTES\tTAKEN")
 	}
 	err := a.readSpool(func(r spool.Record, raw []byte) error {
@@ -145,7 +145,7 @@ func (a *app) spoolDump(bodies bool) error {
 			return a.printBodies(raw)
 		}
 		d := dumped{r.Ref.Segment, r.Ref.At, r.Topic, r.Messages, r.Size, time.Unix(0, r.Time).UTC()}
-		if a.json() {
+		if a.JSON() {
 			return encoder.Encode(d)
 		}
 		_, err := fmt.Fprintf(w, "%d\t%d\t%s\t%d\t%d\t%s\n", d.Segment, d.At, d.Topic, d.Messages, d.Bytes, d.Time.Format(time.RFC3339))
@@ -161,7 +161,7 @@ func (a *app) printBodies(raw []byte) error {
 	}
 	m := batch.Messages{Data: raw[n-h.Size : n]}
 	for m.Next() {
-		if _, err := io.WriteString(a.stdout, string(m.Body())+"\n"); err != nil {
+		if _, err := io.WriteString(a.Stdout, string(m.Body())+"\n"); err != nil {
 			return err
 		}
 	}

@@ -32,10 +32,10 @@ func (a *app) statusCommand() *cobra.Command {
 stored, how much there is, and how long the oldest byte waits. If the agent is
 not ready, standard error says why.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(a.status),
+		RunE:        a.Do(a.status),
 		Annotations: cmdline.TakesSettings,
 	}
-	a.formatFlag(cmd)
+	a.FormatFlag(cmd)
 	return cmd
 }
 
@@ -53,11 +53,11 @@ func (a *app) status([]string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if a.json() {
-		_, err := io.Copy(a.stdout, resp.Body)
+	if a.JSON() {
+		_, err := io.Copy(a.Stdout, resp.Body)
 		return exit.OutputError(err)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INPUT\tSOURCE\tTOPIC\tPOSITION\tSIZE\tLAG\tSECONDS")
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		var s status.Source
@@ -80,7 +80,7 @@ func printable(s string) string {
 // httpHost returns where the agent is asked.
 func (a *app) httpHost() (string, error) {
 	a.sources.NoInputs = true
-	c, err := a.load(a.configFile, nil)
+	c, err := a.load(a.ConfigFile, nil)
 	if err != nil {
 		return "", err
 	}
@@ -99,7 +99,7 @@ func (a *app) notReady(client *http.Client, host string) error {
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusServiceUnavailable {
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-			fmt.Fprintf(a.stderr, "%s: not ready: %s\n", program, lines.Text())
+			fmt.Fprintf(a.Stderr, "%s: not ready: %s\n", program, lines.Text())
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ become the cluster's. Prints the id of the cluster, which members that join are
 started with. The settings of the cluster are taken from the flags, the
 environment and the file.`,
 		Args: cobra.NoArgs,
-		RunE: a.do(func([]string) error {
+		RunE: a.Do(func([]string) error {
 			if groups < 1 || groups > maxGroups {
 				return exit.With(exit.Usage, fmt.Errorf("--groups is %d: want 1 to %d", groups, maxGroups))
 			}
@@ -58,7 +58,7 @@ those that were not acknowledged yet. It is the way back to one server, also if
 a majority of the members is gone for good. The other members must not be
 started again.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(a.clusterSingle),
+		RunE:        a.Do(a.clusterSingle),
 		Annotations: cmdline.TakesSettings,
 	}
 	for _, c := range []*cobra.Command{begin, single} {
@@ -70,7 +70,7 @@ started again.`,
 }
 
 func (a *app) clusterInit(groups int) error {
-	c, _, err := a.load(a.configFile)
+	c, _, err := a.load(a.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -81,12 +81,12 @@ func (a *app) clusterInit(groups int) error {
 	if err != nil {
 		return a.explainOffline(err, c.WorkDir)
 	}
-	_, err = fmt.Fprintln(a.stdout, id)
+	_, err = fmt.Fprintln(a.Stdout, id)
 	return exit.OutputError(err)
 }
 
 func (a *app) clusterSingle([]string) error {
-	c, _, err := a.load(a.configFile)
+	c, _, err := a.load(a.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (a *app) clusterSingle([]string) error {
 	if err != nil {
 		return a.explainOffline(err, c.WorkDir)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s is a server in no cluster now. Do not start the other members of cluster %s again: they would go on without what this one has.\n",
+	_, err = fmt.Fprintf(a.Stdout, "%s is a server in no cluster now. Do not start the other members of cluster %s again: they would go on without what this one has.\n",
 		absolute(c.WorkDir), id)
 	return exit.OutputError(err)
 }

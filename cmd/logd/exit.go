@@ -13,14 +13,6 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 )
 
-// exitCode returns the exit code that says what err says.
-func exitCode(err error) int {
-	if e, ok := errors.AsType[*exit.Error](err); ok {
-		return e.Code
-	}
-	return exit.Failed
-}
-
 // explainStart turns an error of starting a node into one that says what to
 // do.
 func explainStart(err error, c *config.Config, o config.Origins) error {

@@ -12,7 +12,7 @@ import (
 // settingFlags adds a flag for each setting, and the one that names the file.
 func (a *app) settingFlags(flags *pflag.FlagSet) {
 	flags.SortFlags = false
-	flags.StringVar(&a.configFile, "config", "", "configuration `FILE` (environment: "+config.EnvFile+
+	flags.StringVar(&a.ConfigFile, "config", "", "configuration `FILE` (environment: "+config.EnvFile+
 		"; default: the first of "+strings.Join(config.DefaultFiles(), ", ")+" that exists)")
-	cmdline.Add(&a.settings, flags, config.Settings(), map[string]string{"verbose": "v"})
+	cmdline.Add(&a.Flags, flags, config.Settings(), map[string]string{"verbose": "v"})
 }

@@ -20,12 +20,12 @@ const module = "github.com/logd-dev/logd"
 // programs. It returns nil if there is none.
 func (a *app) person(c *config.Config) io.Writer {
 	switch {
-	case cmdline.IsTerminal(a.stderr):
-		return a.stderr
-	case cmdline.IsTerminal(a.stdout):
-		return a.stdout
+	case cmdline.IsTerminal(a.Stderr):
+		return a.Stderr
+	case cmdline.IsTerminal(a.Stdout):
+		return a.Stdout
 	case c.LogFormat == config.FormatText && sourceTree("."):
-		return a.stderr
+		return a.Stderr
 	}
 	return nil
 }

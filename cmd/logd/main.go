@@ -30,8 +30,8 @@ func main() {
 	// a server.
 	signal.Ignore(syscall.SIGPIPE)
 	a := &app{
-		stdout: os.Stdout, stderr: os.Stderr,
-		env: os.Environ(), defaultFiles: config.DefaultFiles(),
+		Program: cmdline.Program{Stdout: os.Stdout, Stderr: os.Stderr},
+		env:     os.Environ(), defaultFiles: config.DefaultFiles(),
 		notify: cmdline.Notify, start: startNode,
 	}
 	node.AdoptChildren()

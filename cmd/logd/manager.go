@@ -9,18 +9,10 @@ import (
 // takesRequests is what the service manager is told of a server that is ready.
 const takesRequests = "takes requests"
 
-// tell notes that the service manager could not be told something, which changes nothing
-// here.
-func (a *app) tell(err error) {
-	if err != nil {
-		a.logger.Debug("the service manager was not told", "err", err)
-	}
-}
-
 // recovering returns what tells the service manager how far a start is, or nil if there is
 // none. As long as the start moves on, it may take another while.
 func (a *app) recovering() func(status string, moves bool) {
-	if a.manager == nil {
+	if a.Manager == nil {
 		return nil
 	}
 	return func(status string, moves bool) {
@@ -29,7 +21,7 @@ func (a *app) recovering() func(status string, moves bool) {
 		if moves {
 			extend = another
 		}
-		a.tell(a.manager.Status(status, extend))
+		a.Tell(a.Manager.Status(status, extend))
 	}
 }
 
@@ -52,7 +44,7 @@ func (a *app) startBeside(n runningNode, reload <-chan os.Signal) *beside {
 	b := &beside{a: a, n: n, quit: make(chan struct{}), stopped: make(chan struct{})}
 	var group sync.WaitGroup
 	group.Go(func() { b.reloads(reload) })
-	if every := a.manager.Watchdog(); every > 0 {
+	if every := a.Manager.Watchdog(); every > 0 {
 		group.Go(func() { b.watchdog(every) })
 	}
 	go func() {
@@ -84,7 +76,7 @@ func (b *beside) tell(say func() error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended {
-		b.a.tell(say())
+		b.a.Tell(say())
 	}
 }
 
@@ -94,9 +86,9 @@ func (b *beside) reloads(signals <-chan os.Signal) {
 		case <-b.quit:
 			return
 		case <-signals:
-			b.tell(b.a.manager.Reloading)
+			b.tell(b.a.Manager.Reloading)
 			b.a.reload(b.n)
-			b.tell(func() error { return b.a.manager.Ready(takesRequests) })
+			b.tell(func() error { return b.a.Manager.Ready(takesRequests) })
 		}
 	}
 }
@@ -108,9 +100,9 @@ func (b *beside) watchdog(every time.Duration) {
 	defer tick.Stop()
 	for {
 		if err := b.n.Ping(); err != nil {
-			b.a.logger.Error("a PING of the watchdog was not answered", "err", err)
+			b.a.Logger.Error("a PING of the watchdog was not answered", "err", err)
 		} else {
-			b.tell(b.a.manager.Alive)
+			b.tell(b.a.Manager.Alive)
 		}
 		select {
 		case <-b.quit:

@@ -7,14 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/logd-dev/logd/cmd/internal/cmdline"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/exit"
 	"github.com/logd-dev/logd/internal/node"
-	"github.com/logd-dev/logd/internal/systemd"
 	"github.com/logd-dev/logd/internal/version"
 )
 
@@ -45,18 +43,14 @@ func (a *app) serve([]string) (err error) {
 	if a.sockets, err = inheritSockets(a.env); err != nil {
 		return exit.With(exit.Config, err)
 	}
-	c, origins, err := a.load(a.configFile)
+	c, origins, err := a.load(a.ConfigFile)
 	if err != nil {
 		return err
 	}
 	if err := node.Check(&c); err != nil {
 		return exit.With(exit.Config, err)
 	}
-	a.level.Set(c.LogLevel)
-	a.logger = cmdline.NewLogger(a.stderr, c.LogFormat == config.FormatJSON, &a.level)
-	if a.manager, err = systemd.NewNotifier(a.env); err != nil {
-		a.logger.Warn("the service manager's environment makes no sense", "err", err)
-	}
+	a.StartLog(c.LogFormat == config.FormatJSON, c.LogLevel, a.env)
 	stopProfiles, err := a.startProfiles()
 	if err != nil {
 		return err
@@ -73,7 +67,7 @@ func (a *app) serve([]string) (err error) {
 	go func() { ended <- n.Wait() }()
 	if !stopping {
 		a.greet(n, &c, origins)
-		a.tell(a.manager.Ready(takesRequests))
+		a.Tell(a.Manager.Ready(takesRequests))
 		b := a.startBeside(n, signals.Reload)
 		defer b.wait()
 		select {
@@ -86,8 +80,8 @@ func (a *app) serve([]string) (err error) {
 			return nil
 		case s := <-signals.Stop:
 			b.end()
-			a.tell(a.manager.Stopping("shutting down"))
-			a.logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
+			a.Tell(a.Manager.Stopping("shutting down"))
+			a.Logger.Info("shutting down", "signal", s.String(), "timeout", c.ShutdownTimeout)
 		}
 	}
 	err = a.shutdown(n, &signals, &c)
@@ -115,7 +109,7 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	started := make(chan result, 1)
 	go func() {
 		n, err := a.start(ctx, node.Options{
-			Config: *c, Version: version.String(), Logger: a.logger, LogLevel: &a.level, Recovering: a.recovering(),
+			Config: *c, Version: version.String(), Logger: a.Logger, LogLevel: &a.Level, Recovering: a.recovering(),
 			Inherited: a.sockets.Inherited,
 		})
 		started <- result{n, err}
@@ -124,7 +118,7 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 	select {
 	case r = <-started:
 	case s := <-signals:
-		a.logger.Info("stopping before requests are taken", "signal", s.String())
+		a.Logger.Info("stopping before requests are taken", "signal", s.String())
 		stopping = true
 		cancel()
 		select {
@@ -148,14 +142,11 @@ func (a *app) startNode(signals <-chan os.Signal, c *config.Config, o config.Ori
 // them.
 func (a *app) reload(n runningNode) {
 	err := n.Reload(func() (config.Config, error) {
-		c, _, err := a.load(a.configFile)
+		c, _, err := a.load(a.ConfigFile)
 		return c, err
 	})
-	if err == nil {
-		return
-	}
-	for line := range strings.Lines(err.Error()) {
-		a.logger.Error("not reloaded, all stays as it was: " + strings.TrimSuffix(line, "\n"))
+	if err != nil {
+		a.NotReloaded(err)
 	}
 }
 
@@ -177,14 +168,14 @@ func (a *app) shutdown(n runningNode, signals *cmdline.Signals, c *config.Config
 		if err != nil {
 			return fmt.Errorf("shut down: %w", err)
 		}
-		a.logger.Info("stopped")
+		a.Logger.Info("stopped")
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("shut down: %w", errHangs)
 	case s := <-signals.Stop:
 		// One more must not wait for anything.
 		signals.LetGo()
-		a.logger.Warn("ending at once", "signal", s.String())
+		a.Logger.Warn("ending at once", "signal", s.String())
 		closed := make(chan error, 1)
 		go func() { closed <- n.Close() }()
 		select {
@@ -206,12 +197,12 @@ func (a *app) greet(n runningNode, c *config.Config, o config.Origins) {
 	if file == "" {
 		file = "none"
 	}
-	a.logger.Info("logd takes requests", "version", version.String(), "addr", n.Addr().String(), "http", http,
+	a.Logger.Info("logd takes requests", "version", version.String(), "addr", n.Addr().String(), "http", http,
 		"workdir", absolute(c.WorkDir), "config", file)
 	if c.Node != "" {
-		a.logger.Info(c.Durability(), "node", c.Node)
+		a.Logger.Info(c.Durability(), "node", c.Node)
 	} else {
-		a.logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
+		a.Logger.Info(c.Durability(), "flush-batches", c.FlushBatches, "flush-interval", c.FlushInterval)
 	}
 	if w := a.person(c); w != nil {
 		io.WriteString(w, tryIt(n.Addr(), c, sourceTree(".")))

@@ -88,7 +88,8 @@ func (r *testRun) run(t *testing.T, start startFunc, args ...string) int {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	a := &app{
-		stdout: &r.stdout, stderr: &r.stderr, env: r.env,
+		Program: cmdline.Program{Stdout: &r.stdout, Stderr: &r.stderr},
+		env:     r.env,
 		notify: func() cmdline.Signals {
 			return cmdline.Signals{Stop: r.signals, Reload: r.reloads, LetGo: func() { r.stoppedSignals = true }}
 		},
@@ -378,17 +379,17 @@ func TestPerson(t *testing.T) {
 	}
 	text, json := &config.Config{LogFormat: config.FormatText}, &config.Config{LogFormat: config.FormatJSON}
 	t.Chdir(t.TempDir())
-	if a := (&app{stdout: null, stderr: terminal}); a.person(json) != terminal {
+	if a := (&app{Program: cmdline.Program{Stdout: null, Stderr: terminal}}); a.person(json) != terminal {
 		t.Error("a terminal at standard error is not found")
 	}
-	if a := (&app{stdout: terminal, stderr: null}); a.person(text) != terminal {
+	if a := (&app{Program: cmdline.Program{Stdout: terminal, Stderr: null}}); a.person(text) != terminal {
 		t.Error("a terminal at standard output is not found")
 	}
-	if a := (&app{stdout: null, stderr: null}); a.person(text) != nil {
+	if a := (&app{Program: cmdline.Program{Stdout: null, Stderr: null}}); a.person(text) != nil {
 		t.Error("somebody reads although there is no terminal")
 	}
 	t.Chdir(root)
-	a := &app{stdout: null, stderr: null}
+	a := &app{Program: cmdline.Program{Stdout: null, Stderr: null}}
 	if a.person(text) != null {
 		t.Error("nobody reads in the source tree")
 	}

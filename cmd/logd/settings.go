@@ -14,10 +14,6 @@ import (
 	"github.com/logd-dev/logd/internal/node"
 )
 
-// checkName is the command for which flags that can't be read are wrong settings
-// like others.
-const checkName = "check"
-
 func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -30,7 +26,7 @@ func (a *app) configCommand() *cobra.Command {
 		},
 	}
 	check := &cobra.Command{
-		Use:   checkName + " [FILE]",
+		Use:   cmdline.CheckName + " [FILE]",
 		Short: "Tell whether logd would start with these settings.",
 		Example: `  logd config check
   logd config check /etc/logd/logd.toml
@@ -40,7 +36,7 @@ and the files of certificates that they name, and starts nothing. It exits with
 0 if they are good, and with 78 after it has named everything that is wrong with
 them.`,
 		Args:        cobra.MaximumNArgs(1),
-		RunE:        a.do(a.configCheck),
+		RunE:        a.Do(a.configCheck),
 		Annotations: cmdline.TakesSettings,
 	}
 	show := &cobra.Command{
@@ -55,10 +51,10 @@ the settings that a topic may have of its own, and what counts for that one: als
 what commands have set, as the work directory has it of a server that is in no
 cluster.`,
 		Args:        cobra.NoArgs,
-		RunE:        a.do(a.configShow),
+		RunE:        a.Do(a.configShow),
 		Annotations: cmdline.TakesSettings,
 	}
-	a.formatFlag(show)
+	a.FormatFlag(show)
 	show.Flags().StringVar(&a.topic, "topic", "", "show what counts for the topic `NAME`")
 	for _, c := range []*cobra.Command{check, show} {
 		c.DisableFlagsInUseLine = true
@@ -68,14 +64,9 @@ cluster.`,
 }
 
 func (a *app) configCheck(args []string) error {
-	file := a.configFile
-	if len(args) == 1 {
-		if file != "" && file != args[0] {
-			return exit.With(exit.Usage, fmt.Errorf("which file is it: %s, or --config %s?", args[0], file))
-		}
-		if file = args[0]; file == "" {
-			return exit.With(exit.Usage, errors.New("the name of the configuration file is empty"))
-		}
+	file, err := a.FileToCheck(args)
+	if err != nil {
+		return err
 	}
 	c, origins, err := a.load(file)
 	if err != nil {
@@ -88,12 +79,12 @@ func (a *app) configCheck(args []string) error {
 	if what == "" {
 		what = "no configuration file"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
+	_, err = fmt.Fprintf(a.Stdout, "%s: ok\n", what)
 	return exit.OutputError(err)
 }
 
 func (a *app) configShow([]string) error {
-	c, origins, err := a.load(a.configFile)
+	c, origins, err := a.load(a.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -136,8 +127,8 @@ func ofTopic(c *config.Config, topic string) (list []shown, err error) {
 }
 
 func (a *app) show(list []shown) error {
-	if a.json() {
-		encoder := json.NewEncoder(a.stdout)
+	if a.JSON() {
+		encoder := json.NewEncoder(a.Stdout)
 		encoder.SetEscapeHTML(false)
 		for _, s := range list {
 			if err := encoder.Encode(s); err != nil {
@@ -146,7 +137,7 @@ func (a *app) show(list []shown) error {
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SETTING\tVALUE\tORIGIN")
 	for _, s := range list {
 		if s.Value == "" {

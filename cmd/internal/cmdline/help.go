@@ -1,7 +1,6 @@
 package cmdline
 
 import (
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,26 +33,26 @@ Settings:
 // TakesSettings marks a command whose help shows the flags of settings.
 var TakesSettings = map[string]string{"settings": "true"}
 
-// Completion is the command that prints scripts for shells. It sets running when it runs.
-func Completion(program string, out io.Writer, running *bool) *cobra.Command {
+// completion is the command that prints scripts for shells.
+func (p *Program) completion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
-		Short: "Print a script that makes a shell complete the words of " + program + ".",
+		Short: "Print a script that makes a shell complete the words of " + p.Name + ".",
 		Example: strings.ReplaceAll(`  PROGRAM completion bash > ~/.local/share/bash-completion/completions/PROGRAM
   PROGRAM completion zsh > "${fpath[1]}/_PROGRAM"
-  PROGRAM completion fish > ~/.config/fish/completions/PROGRAM.fish`, "PROGRAM", program),
+  PROGRAM completion fish > ~/.config/fish/completions/PROGRAM.fish`, "PROGRAM", p.Name),
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			*running = true
+			p.running = true
 			root := cmd.Root()
 			switch args[0] {
 			case "bash":
-				return exit.OutputError(root.GenBashCompletionV2(out, true))
+				return exit.OutputError(root.GenBashCompletionV2(p.Stdout, true))
 			case "zsh":
-				return exit.OutputError(root.GenZshCompletion(out))
+				return exit.OutputError(root.GenZshCompletion(p.Stdout))
 			default:
-				return exit.OutputError(root.GenFishCompletion(out, true))
+				return exit.OutputError(root.GenFishCompletion(p.Stdout, true))
 			}
 		},
 	}

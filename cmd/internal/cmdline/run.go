@@ -38,8 +38,8 @@ func IsTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// NewLogger returns a logger that writes to w.
-func NewLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
+// newLogger returns a logger that writes to w.
+func newLogger(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if json {
 		options.ReplaceAttr = durationsAsText
