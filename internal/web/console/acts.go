@@ -32,7 +32,7 @@ func (v *visit) mayTransfer() bool {
 
 // topicActs are what is offered of a topic.
 type topicActs struct {
-	Trim, Delete, Hook, Position, Force bool
+	Trim, Delete, Hook, Set, Position, Force bool
 }
 
 func (v *visit) topicActs(keepsPositions bool) (a topicActs) {
@@ -40,6 +40,7 @@ func (v *visit) topicActs(keepsPositions bool) (a topicActs) {
 		return a
 	}
 	a.Trim, a.Delete, a.Hook = v.mayChange(protocol.Trim, v.topic), v.mayChange(protocol.Delete, v.topic), v.mayChange(protocol.Hook, v.topic)
+	a.Set = v.mayChange(protocol.Set, v.topic)
 	if keepsPositions {
 		a.Position, a.Force = v.mayMove(v.topic, "", false), v.mayMove(v.topic, "", true)
 	}

@@ -391,3 +391,57 @@ func TestTransferActs(t *testing.T) {
 	wait("one at a", "lead3 group4")
 	b.quiet("transfer")
 }
+
+// TestSettingActs changes a setting of a topic, and takes it away.
+func TestSettingActs(t *testing.T) {
+	s := start(t, func(c *config.Config) {
+		acting(c)
+		c.AuthFile = authFile(t, "boss", "read,write,create,admin *", "reader", "read *")
+	})
+	boss := []string{"Authorization", "Bearer boss-token"}
+	for range 4 { // a partition each
+		if resp, text := s.do("POST", "/api/v1/topics/orders/messages", strings.Repeat("x", 40000), append(boss, "Content-Type", "text/plain")...); resp.StatusCode != 200 {
+			t.Fatal(text)
+		}
+	}
+	_, text := s.do("GET", "/topics/orders", "", boss...)
+	if n := strings.Count(text, `data-act="set"`); n != 7 || !strings.Contains(text, "default") {
+		t.Errorf("%d settings can be changed:\n%s", n, text)
+	}
+	if _, text := s.do("GET", "/topics/orders", "", "Authorization", "Bearer reader-token"); strings.Contains(text, "data-act") || !strings.Contains(text, "retention-age") {
+		t.Errorf("a reader is offered something, or sees no settings:\n%s", text)
+	}
+	browses(t)
+	b := openBrowser(t, s.base)
+	b.expected = []string{"400", "401"}
+	b.look("light", 1280, true)
+	b.open("/topics/orders")
+	b.until(`document.activeElement.type === "password"`)
+	b.key("boss-token\r")
+	change := func(value string) {
+		t.Helper()
+		b.until(`document.getElementById("set:partitions")?.checkVisibility()`)
+		b.eval(`document.getElementById("set:partitions").click()`)
+		b.until(`document.activeElement.name === "value"`)
+		b.eval(`document.activeElement.value = ""`)
+		b.key(value + "\r")
+	}
+	change("none")
+	b.until(`document.querySelector("#act-set .wrong").textContent !== ""`)
+	b.key("\x1b")
+	b.until(`!document.querySelector("dialog[open]")`)
+	change("2")
+	b.planned("set", "partitions would be 2: 2 messages (80.1 kB) in 2 partitions would go soon.")
+	b.shots("act-set")
+	b.confirm("set", "orders")
+	b.planned("set", "partitions is 2: set by boss ")
+	b.key("\r")
+	b.until(`document.querySelector("nav.tabs").textContent.includes("Settings 1 own")`)
+	b.shots("settings")
+	change("")
+	b.planned("set", "orders would have no partitions of its own: nothing would be removed by that now.")
+	b.confirm("set", "orders")
+	b.key("\r")
+	b.until(`!document.querySelector("nav.tabs").textContent.includes("own")`)
+	b.quiet("settings")
+}

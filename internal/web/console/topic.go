@@ -80,7 +80,7 @@ func (v *visit) leaderHTTP(in *protocol.TopicInfo) string {
 
 // showTopic shows what there is to say of a topic.
 func (v *visit) showTopic() error {
-	in, err := v.infoAll()
+	in, err := v.caller.InfoAll(v.ctx, v.topic, false)
 	if err != nil {
 		return err
 	}
@@ -126,15 +126,6 @@ func (v *visit) showTopic() error {
 	return v.show("topic", &frame{Title: v.topic, At: "topics", Live: true, Data: p})
 }
 
-// infoAll describes the topic with all settings that count for it.
-func (v *visit) infoAll() (protocol.TopicInfo, error) {
-	a, err := v.caller.Ask(v.ctx, &protocol.Request{Command: protocol.Info, Topic: []byte(v.topic), All: true})
-	if err != nil {
-		return protocol.TopicInfo{}, err
-	}
-	return protocol.ParseInfo(a.Body)
-}
-
 // settings returns what is in force for a topic.
 func settings(in *protocol.TopicInfo) (rows []ownSettingRow) {
 	for _, s := range in.Settings {
@@ -161,6 +152,14 @@ var durabilities = map[string]string{
 type ownSettingRow struct {
 	protocol.TopicSetting
 	Words string
+}
+
+// Takes says what the setting may be.
+func (r ownSettingRow) Takes() string {
+	return map[string]string{
+		"partitions": "a number", "partition-size": "a size, such as 1GiB, for partitions that are begun from now on", "retention-age": "a duration, such as 720h; 0 for no limit", "retention-bytes": "a size, such as 10GiB; 0 for no limit",
+		"topic-write-rate": "a size a second, such as 10MiB; 0 for no limit", "batch-size": "a size, such as 16KiB, at most the server's", "durability": "flushed or synced",
+	}[r.Key]
 }
 
 // whyNot returns why a part of a page is not there.

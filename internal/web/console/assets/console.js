@@ -503,6 +503,22 @@ const acts = {
       return `The position of ${d.consumer} is forgotten.`;
     },
   },
+  set: {
+    plan: async (d) => {
+      const value = d.value.trim() || null;
+      d.patch = { [d.key.replaceAll("-", "_")]: value };
+      const { data } = await api("PATCH", topicOf(d) + "/settings?dry_run=1", d.patch);
+      const gone = data.partitions.filter((p) => p.verdict === "remove");
+      const t = { partitions: gone.length, bytes: 0, messages: 0 };
+      for (const p of gone) (t.bytes += p.bytes), (t.messages += p.messages ?? 0);
+      return [`${value === null ? `${d.topic} would have no ${d.key} of its own` : `${d.key} would be ${value}`}: ${gone.length ? sum(t) + " would go soon." : "nothing would be removed by that now."}`];
+    },
+    run: async (d) => {
+      const { data } = await api("PATCH", topicOf(d) + "/settings", d.patch);
+      const is = data.settings[d.key.replaceAll("-", "_")];
+      return `${d.key} is ${is.value}: ${is.origin}.`;
+    },
+  },
   lead: {
     plan: async (d) => {
       d.word = d.to;
@@ -555,13 +571,14 @@ const openAct = (button) => {
     who.readOnly = d.consumer !== undefined;
     $("[name=at]", dialog).value = d.at ?? "";
   }
+  if (d.key) $("[name=value]", dialog).value = d.value;
   to?.replaceChildren(...d.others.split(",").map((name) => new Option(name)));
   if (asks) asks.hidden = false;
   $("[data-close]", dialog).textContent = "Cancel";
   $(".plan", dialog).id = "plan-" + d.act;
   $("[name=sure]", dialog).setAttribute("aria-describedby", "plan-" + d.act);
   dialog.showModal();
-  if (who?.readOnly) $("[name=at]", dialog).select();
+  (who?.readOnly ? $("[name=at]", dialog) : $("[name=value]", dialog))?.select();
   unsure(dialog);
   if (!asks || asks.matches(".late")) plan(dialog);
 };
