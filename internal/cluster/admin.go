@@ -310,9 +310,28 @@ func (n *Node) Set(ctx context.Context, key, value string) error {
 			return invalid("%w", err)
 		}
 	}
+	return n.say(ctx, entry.Setting{Key: key, Value: value})
+}
+
+// SetTopics keeps a value under an id, of settings of single topics; empty takes it away.
+// What is kept Said.Topics has. Only the leader of group 0 does it. It returns, and fails, as
+// Set does.
+func (n *Node) SetTopics(ctx context.Context, id, value string) error {
+	s := TopicSetting(id, value)
+	if !s.Valid() {
+		return invalid("the setting is too long")
+	}
+	if _, ready := n.Leader(0); !ready {
+		return n.notLeader(0)
+	}
+	return n.say(ctx, s)
+}
+
+// say has a setting be said, for good, and waits for it.
+func (n *Node) say(ctx context.Context, s entry.Setting) error {
 	said := -1
 	return n.await(ctx, func(c *core) (bool, error) {
-		if v, ok := n.Said().Setting(key); ok && v == value {
+		if v, ok := n.Said().Setting(s.Key); v == s.Value && (ok || v == "" && strings.HasPrefix(s.Key, topicPrefix)) {
 			return true, nil
 		}
 		if said < 0 || c.ticks-said >= 2 {
@@ -320,7 +339,7 @@ func (n *Node) Set(ctx context.Context, key, value string) error {
 				return false, n.notLeader(0)
 			}
 			said = c.ticks
-			c.suggest(entry.Setting{Key: key, Value: value})
+			c.suggest(s)
 		}
 		return false, nil
 	})

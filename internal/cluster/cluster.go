@@ -83,6 +83,11 @@ type Options struct {
 	Limits func() Limits
 	// PartitionSize returns what a partition does not pass; nil: the store's.
 	PartitionSize func() int64
+	// Own returns by what a topic is kept that has settings of its own, and whether it has
+	// any; nil: none has. LeastPartition returns the least size of a partition that any
+	// topic has; nil: that of PartitionSize.
+	Own            func(topic string) (storage.Kept, bool)
+	LeastPartition func() int64
 	// MayCreate returns why a topic can't be made when there are so many; nil: any may be.
 	MayCreate func(name string, topics int) error
 	// Holder is asked before partitions are removed, on the member that leads; nil: nobody.

@@ -383,6 +383,11 @@ func (d *disk) write(number int, w *group.Write) {
 		if size := d.n.o.PartitionSize; size != nil {
 			led.PartitionSize = size()
 		}
+		if d.n.o.Own != nil {
+			if k, ok := d.n.o.Own(l.Name()); ok {
+				led.PartitionSize = k.PartitionSize
+			}
+		}
 		for _, q := range run.Requests {
 			led.Parts = append(led.Parts, q.Data.(*request).part)
 		}

@@ -114,7 +114,11 @@ func (n *Node) maxRound() int64 {
 	if n.o.PartitionSize == nil {
 		return entry.MaxRoundBytes
 	}
-	return min(n.o.PartitionSize(), entry.MaxRoundBytes)
+	size := n.o.PartitionSize
+	if n.o.LeastPartition != nil {
+		size = n.o.LeastPartition
+	}
+	return min(size(), entry.MaxRoundBytes)
 }
 
 // split cuts a run into parts of which each fits into a round.

@@ -17,6 +17,18 @@ import (
 type Limits struct {
 	topic.Limits
 	KeepFree int64 // what is held for a hook goes if a majority has less room; 0: never
+	// LeastAge is the least age by which a topic goes that has one of its own; 0: none has.
+	LeastAge time.Duration
+}
+
+// limitsOf returns what is kept of a topic, of which all are what counts for most.
+func (n *Node) limitsOf(name string, all *Limits) topic.Limits {
+	if n.o.Own != nil {
+		if k, ok := n.o.Own(name); ok {
+			return k.Retention
+		}
+	}
+	return all.Limits
 }
 
 // keeper decides what of the topics is to go that this member leads, and has it go on
@@ -32,8 +44,10 @@ type keeper struct {
 // from one tick to ten seconds.
 func (k *keeper) keepTicks(l *Limits) int64 {
 	every := 10 * time.Second
-	if l.Age > 0 {
-		every = min(l.Age/10, every)
+	for _, age := range [...]time.Duration{l.Age, l.LeastAge} {
+		if age > 0 {
+			every = min(age/10, every)
+		}
 	}
 	return max(int64(every/k.n.o.Tick), 1)
 }
@@ -83,7 +97,7 @@ func (k *keeper) keep(l *Log, limits *Limits, now time.Time) error {
 	if batch.Own(l.Name()) {
 		return nil // who keeps it decides what goes
 	}
-	oldest, all, err := l.Log.Decide(limits.Limits, now)
+	oldest, all, err := l.Log.Decide(k.n.limitsOf(l.Name(), limits), now)
 	if err != nil {
 		return err
 	}
@@ -281,7 +295,8 @@ func (t Topics) Delete(ctx context.Context, name, id string, now bool) error {
 // Plan returns what retention would do: see topic.Admin.
 func (l *Log) Plan(k topic.Limits) []topic.Planned {
 	if l.n.o.Limits != nil {
-		own := l.n.o.Limits()
+		all := l.n.o.Limits()
+		own := l.n.limitsOf(l.Name(), &all)
 		if k.Partitions < 0 {
 			k.Partitions = own.Partitions
 		}

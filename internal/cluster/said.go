@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
+	"strings"
 
 	"github.com/logd-dev/logd/internal/entry"
 	"github.com/logd-dev/logd/internal/group"
@@ -74,6 +77,26 @@ func (s *Said) addr(id uint64) string {
 const httpPrefix = "~http/"
 
 func httpKey(name string) string { return httpPrefix + name }
+
+// topicPrefix begins the key of a setting that is about single topics. Members of a version
+// that does not know such settings keep them, and go by none.
+const topicPrefix = "~topic/"
+
+// Topics returns what was set of single topics by SetTopics, in no order that matters.
+func (s *Said) Topics() (values []string) {
+	for _, p := range s.Settings {
+		if strings.HasPrefix(p.Key, topicPrefix) && p.Value != "" {
+			values = append(values, p.Value)
+		}
+	}
+	return values
+}
+
+// TopicSetting returns the setting that SetTopics makes of an id and a value.
+func TopicSetting(id, value string) entry.Setting {
+	sum := sha256.Sum256([]byte(id))
+	return entry.Setting{Key: topicPrefix + hex.EncodeToString(sum[:16]), Value: value}
+}
 
 // HTTP returns where clients of HTTP find a member, http(s)://HOST:PORT, or nothing.
 func (s *Said) HTTP(name string) string { return s.setting(httpKey(name)) }

@@ -283,6 +283,9 @@ func (d Members) append(dst []byte) []byte {
 	return appendMembers(append(dst, typeMembers, byte(len(d.Members))), d.Members)
 }
 
+// Valid reports whether there can be such a setting.
+func (d Setting) Valid() bool { return d.valid() }
+
 func (d Setting) valid() bool {
 	return d.Key != "" && len(d.Key) <= MaxKey && len(d.Value) <= MaxValue
 }

@@ -280,11 +280,13 @@ func (m *member) open(store *storage.Store) error {
 			k := m.limits.Load()
 			return cluster.Limits{
 				Limits:   topic.Limits{Partitions: int64(k.Partitions), Bytes: k.RetentionBytes, Age: k.RetentionAge},
-				KeepFree: k.KeepFree,
+				KeepFree: k.KeepFree, LeastAge: n.topicSettings.state.Load().set.LeastAge(),
 			}
 		},
-		PartitionSize: func() int64 { return m.limits.Load().PartitionSize },
-		MayCreate:     m.mayCreate,
+		PartitionSize:  func() int64 { return m.limits.Load().PartitionSize },
+		Own:            n.topicSettings.own,
+		LeastPartition: n.topicSettings.leastPartition,
+		MayCreate:      m.mayCreate,
 	}
 	if n.hooks != nil {
 		o.Holder = n.hooks
@@ -406,6 +408,7 @@ func (m *member) apply(s *cluster.Said) {
 		}
 	}
 	m.limits.Store(&c)
+	m.n.topicSettings.follow(s, &c)
 	if store := m.n.store.Load(); store != nil {
 		store.SetProducers(int64(c.Producers)) // before clients are told that their numbers count
 	}
@@ -432,6 +435,7 @@ func (m *member) reloaded() {
 	defer m.applying.Unlock()
 	c := m.configOf(m.said.Load())
 	m.limits.Store(&c)
+	m.n.topicSettings.follow(m.said.Load(), &c)
 	m.n.server.Load().SetSettings(m.settings())
 }
 
@@ -495,10 +499,15 @@ func InitCluster(ctx context.Context, c *config.Config, groups int) (id string, 
 	var cid entry.ID
 	rand.Read(cid[:])
 	err = offline(ctx, c, func(fsys *vfs.OS, store *storage.Store) error {
+		topics, err := firstTopicSettings(fsys, c)
+		if err != nil {
+			return err
+		}
+		settings := append(ClusterSettings(c), topics...)
 		return membership(cluster.Init(ctx, fsys, store, cluster.First{
 			Cluster: cid, Groups: groups, Name: c.Node,
 			Addr: first(c.Advertise, c.Host), PeerAddr: first(c.PeerAdvertise, c.PeerHost),
-			Settings: ClusterSettings(c), Boot: boot(),
+			Settings: settings, Boot: boot(),
 		}))
 	})
 	return hex.EncodeToString(cid[:]), err
@@ -510,8 +519,11 @@ func InitCluster(ctx context.Context, c *config.Config, groups int) (id string, 
 func SingleNode(ctx context.Context, c *config.Config) (id string, err error) {
 	var cid entry.ID
 	err = offline(ctx, c, func(fsys *vfs.OS, store *storage.Store) error {
-		cid, err = cluster.Single(ctx, fsys, store)
-		return membership(err)
+		said := cluster.Saved(fsys)
+		if cid, err = cluster.Single(ctx, fsys, store); err != nil {
+			return membership(err)
+		}
+		return keepTopicSettings(fsys, said, c.FileMode)
 	})
 	return hex.EncodeToString(cid[:]), err
 }

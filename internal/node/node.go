@@ -142,6 +142,7 @@ func newNode(o Options) *Node {
 	n := &Node{o: o, log: o.Logger, stopped: make(chan struct{}), quit: make(chan struct{})}
 	n.cut, n.cutNow = context.WithCancel(context.Background())
 	n.reload.init(n)
+	n.topicSettings.n = n
 	n.metrics = newMetrics(n)
 	return n
 }
@@ -270,15 +271,13 @@ func (n *Node) start(ctx context.Context) error {
 			options.Producers = -1
 		}
 	}
-	n.topicSettings.n = n
 	if m == nil {
 		if err := n.topicSettings.open(c); err != nil {
 			return err
 		}
 		options.Own = storeLimits(c, n.topicSettings.state.Load()).Own
 	} else if len(c.TopicRules) > 0 {
-		r := &c.TopicRules[0]
-		return fmt.Errorf("%s: a member of a cluster has no settings of single topics yet", r.Origin())
+		n.log.Warn("settings of single topics are the cluster's: those of the configuration file are not used, see log-cli set", "first", c.TopicRules[0].Origin())
 	}
 	store, err := storage.Open(ctx, options)
 	if err != nil {
@@ -307,13 +306,10 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if m != nil {
 		so.Store, so.Cluster, so.Settings = m.node.Topics(), m.node, m.settings()
-	} else {
-		so.TopicSettings = &n.topicSettings
 	}
+	so.TopicSettings = &n.topicSettings
 	srv := server.New(so)
-	if m == nil {
-		srv.SetTopicLimits(n.topicSettings.state.Load().limits())
-	}
+	srv.SetTopicLimits(n.topicSettings.state.Load().limits())
 	n.server.Store(srv)
 	if m != nil {
 		m.run()

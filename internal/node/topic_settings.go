@@ -131,12 +131,15 @@ func (s *topicState) with(key, value, pattern, by string) (set *overrides.Set, r
 	if err := r.Fits(&s.base); err != nil {
 		return nil, r, refused{fmt.Errorf("%s = %s: %w", key, value, err)}
 	}
-	r.By, r.Millis = by, time.Now().UnixMilli()
+	r.By, r.Millis = by, nowMillis()
 	if set, err = s.set.Set(r); err != nil {
 		return nil, r, refused{err}
 	}
 	return set, r, nil
 }
+
+// nowMillis returns the time, in milliseconds since 1970.
+func nowMillis() int64 { return time.Now().UnixMilli() }
 
 // refused is a setting that a topic can't have.
 type refused struct{ error }
@@ -147,8 +150,8 @@ func (refused) Is(target error) bool { return target == topic.ErrInvalid }
 // Change implements server.TopicSettings.
 func (t *topicSettings) Change(ctx context.Context, key, value, pattern, by string) error {
 	n := t.n
-	if n.member.Load() != nil {
-		return refused{errors.New("a cluster has no settings of single topics yet")}
+	if m := n.member.Load(); m != nil {
+		return t.changeCluster(ctx, m, key, value, pattern, by)
 	}
 	n.reload.mu.Lock()
 	defer n.reload.mu.Unlock()

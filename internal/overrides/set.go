@@ -215,6 +215,16 @@ func (s *Set) LeastAge() (age time.Duration) {
 	return age
 }
 
+// LeastPartition returns the least partition-size of any rule, or most if that is less.
+func (s *Set) LeastPartition(most int64) int64 {
+	for i := range s.all() {
+		if r := &s.rules[i]; r.Key == PartitionSize {
+			most = min(most, r.value.PartitionSize)
+		}
+	}
+	return most
+}
+
 // Has reports whether there is a rule for a key.
 func (s *Set) Has(k Key) bool {
 	return slices.ContainsFunc(s.all(), func(r compiled) bool { return r.Key == k })
