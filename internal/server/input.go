@@ -165,7 +165,8 @@ func (c *conn) readReady(fd uintptr) bool {
 			}
 			return false
 		}
-		waits := 0 < in.n && in.n < len(room) && c.mayAnswer() && c.answerHere()
+		few := 0 < in.n && in.n < len(room) && in.w+in.n < minBuffer // more is a stream, which has its turns
+		waits := few && c.mayAnswer() && c.answerHere()
 		return !waits
 	}
 }
