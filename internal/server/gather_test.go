@@ -303,7 +303,7 @@ func TestGatheredAnswersFindNoRoom(t *testing.T) {
 // connection may be idle begins when it is answered.
 func TestGatheredAndTime(t *testing.T) {
 	store := newDiskStore()
-	const idle = 400 * time.Millisecond // of a socket, for which time can't be made up
+	const idle = time.Second // of a socket, for which time can't be made up
 	s := server.New(server.Options{Store: store, IdleTimeout: idle})
 	addr := serveTCP(t, s)
 	c := diskClient(t, addr, "t")
@@ -312,7 +312,7 @@ func TestGatheredAndTime(t *testing.T) {
 	l.hold.Lock()
 	c.send(testkit.Batch("t", "x"))
 	<-l.entered
-	time.Sleep(2 * idle)
+	time.Sleep(idle + idle/4)
 	l.hold.Unlock()
 	c.wantOK()
 	c.send("PING\r\n")
