@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -241,5 +242,25 @@ func TestSettingRights(t *testing.T) {
 		if got := tell(t, n, request); got != want {
 			t.Errorf("%s: %q, want %q", request, got, want)
 		}
+	}
+}
+
+// TestTopicWriteRateOverHTTP: requests over HTTP that write nothing do not wait for the rate
+// of a topic.
+func TestTopicWriteRateOverHTTP(t *testing.T) {
+	n := startNode(t, func(c *config.Config) { c.TopicWriteRate = 1024 })
+	begun := time.Now()
+	for range 20 { // each would count as 256 bytes
+		a, err := http.Post("http://"+n.HTTPAddr().String()+"/log", "application/logd", strings.NewReader("TOPICS\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Body.Close()
+		if a.StatusCode != 200 {
+			t.Fatal(a.Status)
+		}
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("20 requests took %v", took)
 	}
 }
