@@ -243,11 +243,11 @@ func parseKey(key string) (Key, error) {
 	if ok {
 		return k, nil
 	}
-	why := "topics have no such setting"
+	why := "topics have no such setting. "
 	if near := table.Nearest(key); near != "" {
-		why += "; did you mean " + near + "?"
+		why = "topics have no such setting; did you mean " + near + "? "
 	}
-	return 0, &Error{Key: setting.Shorten(strconv.Quote(key)), Why: why + " There are " + strings.Join(Names(), ", ")}
+	return 0, &Error{Key: setting.Shorten(strconv.Quote(key)), Why: why + "There are " + strings.Join(Names(), ", ")}
 }
 
 // CheckPattern returns why there are no settings for such topics, or nil.
