@@ -157,7 +157,7 @@ func (c *conn) takeBack() {
 	if c.lent {
 		c.lent = false
 		c.busy.Lock()
-		c.busy.Unlock()
+		defer c.busy.Unlock()
 	}
 }
 

@@ -143,7 +143,7 @@ func TestOwnDurability(t *testing.T) {
 
 		// Back again: what is appended is synced in time.
 		s.SetLimits(Limits{})
-		if a, err = l.Append(context.Background(), r.data, r.extents); err != nil {
+		if _, err = l.Append(context.Background(), r.data, r.extents); err != nil {
 			t.Fatal(err)
 		}
 		if unsynced(l) != size || l.Readable() != 5*size {
