@@ -340,3 +340,31 @@ func TestGatheredAndTime(t *testing.T) {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }
+
+// A client that closes its side right behind a request gets the answer, and the end: it
+// may have come together with the request, of which the poller tells once.
+func TestRequestAndEndAtOnce(t *testing.T) {
+	store := newDiskStore()
+	addr := serveTCP(t, server.New(server.Options{Store: store}))
+	for i := range 100 {
+		c := diskClient(t, addr, "t") // and the first request of a connection
+		if i%2 == 0 {
+			c = &client{t, dialAddr(t, addr), nil}
+			c.in = bufio.NewReader(c.nc)
+		}
+		c.nc.SetDeadline(time.Now().Add(20 * time.Second))
+		request, want := "PING\r\n", "OK"
+		if i%3 == 0 {
+			request = testkit.Batch("t", "last")
+		}
+		c.send(request)
+		c.nc.(*net.TCPConn).CloseWrite()
+		if line, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+			t.Fatalf("%d: %q, %v", i, line, err)
+		}
+		c.wantClosed()
+		if t.Failed() {
+			t.Fatalf("connection %d", i)
+		}
+	}
+}

@@ -27,6 +27,7 @@ type input struct {
 	n      int             // result of readFn
 	err    error
 	one    [1]byte
+	poll   [1]unix.PollFd // argument of poll(2)
 }
 
 // unread returns the bytes that have arrived and not been consumed.
@@ -142,17 +143,18 @@ func (c *conn) grow() {
 }
 
 // readReady reads what has arrived. While nothing has, a connection without unread
-// bytes gives its buffer back before it waits. It waits again after a request that is
-// answered meanwhile: the poller tells of what comes after a read that has left nothing.
+// bytes gives its buffer back before it waits. A request that is answered meanwhile leaves
+// it waiting, if there is nothing more: the poller may have told of the end of the stream
+// together with the request, and does not again.
 func (c *conn) readReady(fd uintptr) bool {
 	in := &c.in
-	if c.takeBack(); c.ahead != goOn {
-		return true
-	}
-	if in.buf == nil {
-		in.buf = getBuffer(in.class)
-	}
 	for {
+		if c.takeBack(); c.ahead != goOn {
+			return true
+		}
+		if in.buf == nil {
+			in.buf = getBuffer(in.class)
+		}
 		room := in.buf.b[in.w:]
 		in.n, in.err = unix.Read(int(fd), room)
 		switch in.err {
@@ -166,9 +168,21 @@ func (c *conn) readReady(fd uintptr) bool {
 			return false
 		}
 		few := 0 < in.n && in.n < len(room) && in.w+in.n < minBuffer // more is a stream, which has its turns
-		waits := few && c.mayAnswer() && c.answerHere()
-		return !waits
+		if !few || !c.mayAnswer() || !c.answerHere() {
+			return true
+		}
+		if !in.more(fd) {
+			return false
+		}
 	}
+}
+
+// more reports whether something stands in the socket: bytes, the end, or an error. The
+// buffer may be lent meanwhile.
+func (in *input) more(fd uintptr) bool {
+	in.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	n, err := unix.Poll(in.poll[:], 0)
+	return n > 0 || err != nil
 }
 
 // letGo gives the buffer back. Nothing is unread.
