@@ -35,7 +35,7 @@ type batch struct {
 	spill    bool // it should go there, since its source is about to be lost
 	rec      segment.Ref
 	place    []segment.Ref // of a part: see spool.Head
-	instead  *replaced     // what it takes the place of once it is in the spool
+	instead  *replaced     // what it is to take the place of, before it may be sent
 	put      int64         // how many records the spool had then
 	safe     bool
 	waiters  []*waiter
@@ -54,12 +54,22 @@ type batch struct {
 	holes    []*ledger.Hole // to be written down behind it
 }
 
-// replaced is a batch in the spool that others take the place of. It is under the spoolMu
-// of their lane.
+// replaced is a batch in the spool that others take the place of, once all of them are in
+// the spool. As long as it is there none of them is sent: after a kill it is what is sent,
+// and they are not. It is under the spoolMu of their lane.
 type replaced struct {
 	rec  segment.Ref
 	key  ledger.Key
-	left int // of the others, how many are not in the spool
+	by   []*batch
+	left int // of by, how many are not in the spool
+}
+
+// replace has batches take the place of b, which is in the spool.
+func (b *batch) replace(by ...*batch) {
+	r := &replaced{b.rec, b.key, by, len(by)}
+	for _, o := range by {
+		o.place, o.instead = b.order(), r
+	}
 }
 
 // waiter waits until messages are safe.

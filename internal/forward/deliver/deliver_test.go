@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd"
@@ -22,6 +24,8 @@ import (
 	"github.com/logd-dev/logd/internal/vfs"
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 	"github.com/logd-dev/logd/logdtest"
+	"github.com/logd-dev/logd/logdtest/memnet"
+	"github.com/logd-dev/logd/logdtest/script"
 )
 
 func TestPut(t *testing.T) {
@@ -617,6 +621,71 @@ func TestSplitFull(t *testing.T) {
 	}
 	if len(got) != len(all) {
 		t.Errorf("%d are stored of %d", len(got), len(all))
+	}
+}
+
+// TestKilledWhileSplit: a batch in the spool that the server does not take as a whole has
+// two others take its place there. A kill at any moment of that has each message stored
+// once: none of the two is sent before both have taken the place.
+func TestKilledWhileSplit(t *testing.T) {
+	for n := 1; n <= 30; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			answers := make(chan struct{})
+			log := &script.Log{Producers: 1000, OnBatch: func(p *script.Peer, messages []string) string {
+				<-answers
+				if len(messages) > 2 {
+					p.Answer("ERR too large\r\n")
+					p.Close()
+					return "ERR too large\r\n"
+				}
+				return ""
+			}}
+			network := memnet.New(t)
+			script.Serve(t, network, "log:1774", log.Serve)
+			disk := vfstest.New()
+			run := func() (*Delivery, *logd.Client) {
+				client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{"log:1774"}, Dial: network.Dial, ReconnectAttempts: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := begin(t, Config{
+					Client: client, FS: disk, Memory: 8 << 20, SpoolBytes: 64 << 20, LedgerBytes: 64 << 20, DeadBytes: 1 << 20, BatchSize: 4096,
+					BatchAge: time.Millisecond, InFlight: 4, SpoolSync: 20 * time.Millisecond, MaxTopics: 3, Fallback: "other", Logger: slog.New(slog.DiscardHandler),
+				}, input(t, "in", "t"))
+				return d, client
+			}
+			d, client := run()
+			all := []feed.Message{{Body: []byte("a")}, {Body: []byte("b")}, {Body: []byte("c")}, {Body: []byte("d")}, {Body: []byte("e")}}
+			safe := false
+			if err := d.Live("in", "").Put(t.Context(), all, feed.Block, func() { safe = true }); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if !safe {
+				t.Fatal("what is in the spool is not safe")
+			}
+			disk.FailAt(n, vfstest.Fault{Forever: true})
+			close(answers)
+			time.Sleep(10 * time.Second) // what was to be sent is
+			image := killed(disk)
+			d.Close()
+			client.Close()
+			disk = image
+			d, client = run()
+			defer client.Close()
+			defer d.Close()
+			d.Recover()
+			for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+				if waiting, _, _ := d.Waiting(); waiting == 0 {
+					break
+				} else if time.Now().After(end) {
+					t.Fatalf("killed at operation %d: %d messages wait: %+v", n, waiting, d.Lanes())
+				}
+			}
+			if got := log.String(); got != "a b c d e" {
+				t.Errorf("killed at operation %d: stored %s", n, got)
+			}
+		})
 	}
 }
 

@@ -166,7 +166,7 @@ func (b *batch) split() (first, second *batch) {
 	n := b.messages / 2
 	halves := [2]*batch{}
 	for i := range halves {
-		halves[i] = &batch{lane: b.lane, taken: b.taken, spooling: b.spooling || b.rec != segment.Ref{}, windowed: b.windowed, place: b.order()}
+		halves[i] = &batch{lane: b.lane, taken: b.taken, spooling: b.spooling || b.rec != segment.Ref{}, windowed: b.windowed}
 	}
 	var before []int64 // bytes of bodies before the i-th message
 	sum := int64(0)
@@ -219,8 +219,7 @@ func (b *batch) split() (first, second *batch) {
 	}
 	first, second = halves[0], halves[1]
 	if b.rec != (segment.Ref{}) {
-		first.instead = &replaced{b.rec, b.key, 2}
-		second.instead = first.instead
+		b.replace(first, second)
 	}
 	first.cost = b.cost / 2
 	second.cost = b.cost - first.cost
@@ -256,9 +255,9 @@ func (l *lane) divert(err error, again []*batch) {
 		}
 		b := l.queue[0]
 		l.mu.Unlock()
-		if b.making {
+		if b.making || b.instead != nil {
 			select {
-			case <-l.wake: // also once it is made
+			case <-l.wake: // also once it is made, or has taken its place
 				continue
 			case <-d.life.Done():
 				return
@@ -274,7 +273,7 @@ func (l *lane) divert(err error, again []*batch) {
 			to.lines += moved.cost
 		}
 		if b.rec != (segment.Ref{}) {
-			moved.instead = &replaced{b.rec, b.key, 1}
+			b.replace(moved)
 		}
 		to.queue = append(to.queue, moved)
 		to.mu.Unlock()

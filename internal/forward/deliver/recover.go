@@ -77,8 +77,11 @@ func (d *Delivery) resume() error {
 			return err
 		}
 	}
+	records, err := d.withoutParts()
+	if err != nil {
+		return err
+	}
 	live := map[segment.Ref]spool.Record{}
-	records := d.spool.Live()
 	for _, r := range records {
 		live[r.Ref] = r
 	}
@@ -172,6 +175,25 @@ func (d *Delivery) resume() error {
 		queue(b)
 	}
 	return nil
+}
+
+// withoutParts returns what is in the spool without what has not come to take the place of
+// another record there, which was never sent: see replaced.
+func (d *Delivery) withoutParts() ([]spool.Record, error) {
+	records := d.spool.Live()
+	live := map[segment.Ref]bool{}
+	for _, r := range records {
+		live[r.Ref] = true
+	}
+	for _, r := range records {
+		if n := len(r.Place); n == 0 || !live[r.Place[n-1]] {
+			continue
+		}
+		if err := errors.Join(d.ledger.Replaced(r.Ref, ledger.Key{}), d.spool.Done(r.Ref)); err != nil {
+			return nil, err
+		}
+	}
+	return d.spool.Live(), nil
 }
 
 // inOrder returns records so that those of one file stand in its order, in the places that

@@ -56,7 +56,7 @@ func (l *lane) take() *batch {
 		return nil
 	}
 	b := l.queue[0]
-	if b.making || b.spooling && b.rec == (segment.Ref{}) {
+	if b.making || b.instead != nil || b.spooling && b.rec == (segment.Ref{}) {
 		return nil
 	}
 	l.queue = slices.Delete(l.queue, 0, 1)

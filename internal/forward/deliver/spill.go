@@ -81,14 +81,20 @@ func (l *lane) spoolOne(b *batch) bool {
 	l.mu.Lock()
 	b.rec, b.put = r.Ref, l.d.spool.Written()
 	instead := b.instead
-	b.instead = nil
-	l.mu.Unlock() // from here on it may be sent
-	if instead != nil {
-		if instead.left--; instead.left == 0 {
-			l.d.untilRoom(func() error { return l.d.ledger.Replaced(instead.rec, instead.key) })
-			l.d.fail(l.d.spool.Done(instead.rec))
-		}
+	l.mu.Unlock() // from here on it may be sent, if it takes nothing's place
+	if instead == nil {
+		return true
 	}
+	if instead.left--; instead.left > 0 {
+		return true
+	}
+	l.d.untilRoom(func() error { return l.d.ledger.Replaced(instead.rec, instead.key) })
+	l.d.fail(l.d.spool.Done(instead.rec))
+	l.mu.Lock()
+	for _, o := range instead.by {
+		o.instead = nil
+	}
+	l.mu.Unlock()
 	return true
 }
 
