@@ -68,7 +68,7 @@ type replaced struct {
 func (b *batch) replace(by ...*batch) {
 	r := &replaced{b.rec, b.key, by, len(by)}
 	for _, o := range by {
-		o.place, o.instead = b.order(), r
+		o.place, o.instead, o.key = b.order(), r, b.key
 	}
 }
 

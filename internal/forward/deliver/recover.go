@@ -189,7 +189,7 @@ func (d *Delivery) withoutParts() ([]spool.Record, error) {
 		if n := len(r.Place); n == 0 || !live[r.Place[n-1]] {
 			continue
 		}
-		if err := errors.Join(d.ledger.Replaced(r.Ref, ledger.Key{}), d.spool.Done(r.Ref)); err != nil {
+		if err := errors.Join(d.ledger.Replaced(r.Ref, ledger.Key{}, 0), d.spool.Done(r.Ref)); err != nil {
 			return nil, err
 		}
 	}

@@ -88,7 +88,7 @@ func (l *lane) spoolOne(b *batch) bool {
 	if instead.left--; instead.left > 0 {
 		return true
 	}
-	l.d.untilRoom(func() error { return l.d.ledger.Replaced(instead.rec, instead.key) })
+	l.d.untilRoom(func() error { return l.d.ledger.Replaced(instead.rec, instead.key, len(instead.by)) })
 	l.d.fail(l.d.spool.Done(instead.rec))
 	l.mu.Lock()
 	for _, o := range instead.by {

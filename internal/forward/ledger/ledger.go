@@ -230,9 +230,10 @@ func (l *Ledger) Sent(s *Sent) error { return l.append(kindSent, s) }
 func (l *Ledger) Split(was Key, sent ...*Sent) error { return l.append(kindSplit, split{was, sent}) }
 
 // Replaced notes that a batch in the spool, and the number it had if it was sent, is no
-// longer needed, since others there have its messages.
-func (l *Ledger) Replaced(at segment.Ref, key Key) error {
-	return l.append(kindReplaced, replaced{key, at})
+// longer needed, since so many others there have its messages. If each is told, when it is
+// sent, to have been that batch, they are sent in its place.
+func (l *Ledger) Replaced(at segment.Ref, key Key, parts int) error {
+	return l.append(kindReplaced, replaced{key, at, parts})
 }
 
 // Stored notes the answer to a batch.

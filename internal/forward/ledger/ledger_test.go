@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -63,6 +64,13 @@ func step(t *testing.T, rng *rand.Rand, l *Ledger) {
 	case n < 15 && len(unanswered) > 0:
 		s := unanswered[pick(len(unanswered))]
 		err = l.Stored(&Stored{Key: s.Key, Offset: rng.Int64N(1000), Pos: []Pos{{Source: s.Runs[0].Source, Position: s.Runs[0].To, Anchor: 7}}})
+	case n < 16 && rng.IntN(2) == 0 && len(unanswered) > 0 && unanswered[0].Spool != nil:
+		s := unanswered[0]
+		if err = l.Replaced(*s.Spool, s.Key, 2); err == nil {
+			for range rng.IntN(3) {
+				err = errors.Join(err, l.Sent(&Sent{Key: Key{s.Topic, "q", rng.Int64()}, Was: &s.Key, Runs: s.Runs}))
+			}
+		}
 	case n < 16:
 		h := &Hole{Hole: feed.Hole{Kind: feed.Kinds[pick(len(feed.Kinds))], Topic: topic, Messages: 3, Bytes: 9}, Input: "in"}
 		if len(unanswered) > 0 {
@@ -112,6 +120,57 @@ func TestReplay(t *testing.T) {
 		}
 		if got := text(t, l); got != want {
 			t.Fatalf("seed %d: after opening again\n%s\nwant\n%s", seed, got, want)
+		}
+		l.Close()
+	}
+}
+
+// TestPartsInPlace: what has taken the place of a batch in the spool is sent where that was,
+// before what was sent behind it, also if a checkpoint comes in between.
+func TestPartsInPlace(t *testing.T) {
+	for _, rolled := range []bool{false, true} {
+		disk := vfstest.New()
+		l, _, err := open(disk, 1<<20, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := func(pid string, seq int64) Key { return Key{"t", pid, seq} }
+		ref := func(at int64) *segment.Ref { return &segment.Ref{Segment: 1, At: at} }
+		first, behind := key("old", 1), key("old", 2)
+		sent := func(all ...*Sent) {
+			for _, s := range all {
+				if err := l.Sent(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		sent(&Sent{Key: first, Spool: ref(1)}, &Sent{Key: behind})
+		if err := l.Replaced(*ref(1), first, 2); err != nil {
+			t.Fatal(err)
+		}
+		if rolled {
+			l.mu.Lock()
+			err := l.roll()
+			l.mu.Unlock()
+			if err = errors.Join(err, l.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if l, _, err = open(disk, 1<<20, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent(&Sent{Key: key("new", 1), Spool: ref(2), Was: &first}, &Sent{Key: key("new", 2), Spool: ref(3), Was: &first}, &Sent{Key: key("new", 3), Was: &behind})
+		got := ""
+		l.Look(func(s *State) {
+			for _, sent := range s.Unanswered() {
+				got += fmt.Sprint(sent.Key, " ")
+			}
+			if len(s.Places) > 0 {
+				t.Errorf("places %v are left", s.Places)
+			}
+		})
+		if want := "{t new 1} {t new 2} {t new 3} "; got != want {
+			t.Errorf("rolled %v: %s, want %s", rolled, got, want)
 		}
 		l.Close()
 	}

@@ -23,6 +23,7 @@ const (
 	kindSplit      = 14 // split: two batches take the place of one
 	kindInput      = 16 // input: one that has begun
 	kindReplaced   = 15 // replaced: batches in the spool have taken the place of another one there
+	kindPlace      = 17 // place: where these are sent, in a checkpoint
 )
 
 // Start is the beginning of a run of the agent.
@@ -126,6 +127,12 @@ type split struct {
 type replaced struct {
 	Key   Key         `json:"key"`
 	Spool segment.Ref `json:"spool"`
+	Parts int         `json:"parts,omitempty"`
+}
+
+type place struct {
+	Key   Key `json:"key"`
+	Parts int `json:"parts"`
 }
 
 type end struct {

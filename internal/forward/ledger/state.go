@@ -54,7 +54,8 @@ type State struct {
 	NextID    int64
 	Sources   map[int64]*Source
 	Sent      map[Key]*Sent // that have no answer, or none that was written down
-	Order     []Key         // those of Sent as they were sent, and others
+	Order     []Key         // those of Sent and of Places as they were sent, and others
+	Places    map[Key]int   // of batches that were replaced, of which so many parts were not sent yet
 	Totals    map[TotalKey]*Total
 	Topics    map[string]bool // that templates have made
 	Inputs    map[string]bool // that have ever begun
@@ -64,7 +65,7 @@ type State struct {
 
 func newState() *State {
 	return &State{
-		NextID: 1, Sources: map[int64]*Source{}, Sent: map[Key]*Sent{}, Totals: map[TotalKey]*Total{},
+		NextID: 1, Sources: map[int64]*Source{}, Sent: map[Key]*Sent{}, Places: map[Key]int{}, Totals: map[TotalKey]*Total{},
 		Topics: map[string]bool{}, Inputs: map[string]bool{}, SpoolDone: map[segment.Ref]bool{},
 	}
 }
@@ -96,8 +97,16 @@ func (s *State) apply(kind uint32, content []byte) {
 		}
 	case kindReplaced:
 		if r, ok := parse[replaced](content); ok {
+			if s.Sent[r.Key] != nil && r.Parts > 0 {
+				s.Places[r.Key] = r.Parts
+			}
 			delete(s.Sent, r.Key)
 			s.SpoolDone[r.Spool] = true
+		}
+	case kindPlace:
+		if r, ok := parse[place](content); ok && r.Parts > 0 {
+			s.Order = append(s.Order, r.Key)
+			s.Places[r.Key] = r.Parts
 		}
 	case kindStored:
 		if r, ok := parse[Stored](content); ok {
@@ -167,10 +176,11 @@ func (s *State) sent(r *Sent) {
 // instead has batches take the place of another one.
 func (s *State) instead(was Key, all ...*Sent) {
 	i := slices.Index(s.Order, was)
-	if s.Sent[was] == nil || i < 0 {
+	if s.Sent[was] == nil && s.Places[was] == 0 || i < 0 {
 		i = len(s.Order)
 	}
 	delete(s.Sent, was)
+	s.partOf(was)
 	for _, r := range all {
 		if s.Sent[r.Key] == nil {
 			s.Order = slices.Insert(s.Order, i, r.Key)
@@ -180,10 +190,17 @@ func (s *State) instead(was Key, all ...*Sent) {
 	}
 }
 
+// partOf notes that a part of a batch that was replaced was sent, or never will be.
+func (s *State) partOf(k Key) {
+	if s.Places[k]--; s.Places[k] <= 0 {
+		delete(s.Places, k)
+	}
+}
+
 // order notes that a batch was sent after those before.
 func (s *State) order(k Key) {
 	if len(s.Order) > 2*len(s.Sent)+100 {
-		s.Order = slices.DeleteFunc(s.Order, func(k Key) bool { return s.Sent[k] == nil })
+		s.Order = slices.DeleteFunc(s.Order, func(k Key) bool { return s.Sent[k] == nil && s.Places[k] == 0 })
 	}
 	s.Order = append(s.Order, k)
 }
@@ -256,6 +273,7 @@ func (s *State) hole(r *Hole) {
 			s.SpoolDone[*sent.Spool] = true
 		}
 		delete(s.Sent, *r.Key)
+		s.partOf(*r.Key)
 	}
 	if r.Spool != nil {
 		s.SpoolDone[*r.Spool] = true
@@ -320,8 +338,17 @@ func (s *State) records(f func(kind uint32, r any) error) error {
 			return err
 		}
 	}
-	for _, sent := range s.Unanswered() {
-		if err := f(kindSent, sent); err != nil {
+	seen := map[Key]bool{}
+	for _, k := range s.Order {
+		var err error
+		switch sent := s.Sent[k]; {
+		case seen[k]:
+		case sent != nil:
+			err = f(kindSent, sent)
+		case s.Places[k] > 0:
+			err = f(kindPlace, place{k, s.Places[k]})
+		}
+		if seen[k] = true; err != nil {
 			return err
 		}
 	}
