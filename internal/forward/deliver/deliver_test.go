@@ -656,12 +656,12 @@ func TestKilledWhileSplit(t *testing.T) {
 			}
 			d, client := run()
 			all := []feed.Message{{Body: []byte("a")}, {Body: []byte("b")}, {Body: []byte("c")}, {Body: []byte("d")}, {Body: []byte("e")}}
-			safe := false
-			if err := d.Live("in", "").Put(t.Context(), all, feed.Block, func() { safe = true }); err != nil {
+			var safe atomic.Bool
+			if err := d.Live("in", "").Put(t.Context(), all, feed.Block, func() { safe.Store(true) }); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
-			if !safe {
+			if !safe.Load() {
 				t.Fatal("what is in the spool is not safe")
 			}
 			disk.FailAt(n, vfstest.Fault{Forever: true})
