@@ -23,18 +23,35 @@ func (n *Node) Said() *Said {
 	return &Said{}
 }
 
-// Saved returns what group 0 says as far as the work directory knows it: nothing if that
-// is no member's, or can't be read. It is for what has to be known before Open.
+// Saved returns what group 0 says as far as the work directory knows it for certain:
+// nothing if that is no member's, or can't be read. It is for what has to be known before
+// Open.
 func Saved(fsys vfs.FS) *Said {
-	rec, err := grouplog.Open(fsys)
+	s, err := saved(fsys, false)
 	if err != nil {
 		return &Said{}
+	}
+	return s
+}
+
+// SavedAll returns what group 0 says if all counts that the work directory has, what is in
+// doubt, too: the others may have agreed upon it, although that was not noted here. It is
+// for a member that goes on alone, see [Single].
+func SavedAll(fsys vfs.FS) (*Said, error) { return saved(fsys, true) }
+
+func saved(fsys vfs.FS, all bool) (*Said, error) {
+	rec, err := grouplog.Open(fsys)
+	if err != nil {
+		return nil, err
 	}
 	s, err := stateOf(rec, 0)
 	if err != nil {
-		return &Said{}
+		return nil, err
 	}
-	return &Said{group.New(group.Config{ID: rec.Member.ID}, s).Said()}
+	if all {
+		s.Commit = rec.Groups[0].Last()
+	}
+	return &Said{group.New(group.Config{ID: rec.Member.ID}, s).Said()}, nil
 }
 
 // setting returns the value of a setting, or nothing.

@@ -519,11 +519,16 @@ func InitCluster(ctx context.Context, c *config.Config, groups int) (id string, 
 func SingleNode(ctx context.Context, c *config.Config) (id string, err error) {
 	var cid entry.ID
 	err = offline(ctx, c, func(fsys *vfs.OS, store *storage.Store) error {
-		said := cluster.Saved(fsys)
+		// Before it is a member no more: who is stopped in between can do it again.
+		if said, err := cluster.SavedAll(fsys); err == nil {
+			if err := keepTopicSettings(fsys, said, c.FileMode); err != nil {
+				return err
+			}
+		}
 		if cid, err = cluster.Single(ctx, fsys, store); err != nil {
 			return membership(err)
 		}
-		return keepTopicSettings(fsys, said, c.FileMode)
+		return nil
 	})
 	return hex.EncodeToString(cid[:]), err
 }

@@ -118,11 +118,9 @@ func firstTopicSettings(fsys vfs.FS, c *config.Config) (list []entry.Setting, er
 	return list, nil
 }
 
-// keepTopicSettings keeps what group 0 has said in the file of a single server.
+// keepTopicSettings keeps what group 0 has said in the file of a single server, in place of
+// what that had before it was a member.
 func keepTopicSettings(fsys vfs.FS, s *cluster.Said, perm fs.FileMode) error {
 	rules := topicRules(s, func(string, error) {})
-	if len(rules) == 0 {
-		return nil
-	}
 	return vfs.Replace(fsys, overrides.File, overrides.Append(nil, rules), perm)
 }

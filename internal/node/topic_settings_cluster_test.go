@@ -7,9 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/logd-dev/logd/internal/cluster"
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/overrides"
 	"github.com/logd-dev/logd/internal/testkit"
+	"github.com/logd-dev/logd/internal/vfs"
+	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
 // TestClusterTopicSettings: settings of single topics are the cluster's: taken at init, said by
@@ -103,5 +106,20 @@ func TestClusterTopicSettings(t *testing.T) {
 	}
 	if got := strings.Join(kept, ", "); err != nil || got != "* retention-age 720h, late partitions 3, small partition-size 500, t partitions 2, t durability synced" {
 		t.Errorf("kept: %s, %v", got, err)
+	}
+}
+
+// TestKeptTopicSettings: what group 0 says stands in the place of what the server had before
+// it was a member, also if it is nothing.
+func TestKeptTopicSettings(t *testing.T) {
+	disk := vfstest.New()
+	if err := vfs.Replace(disk, overrides.File, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := keepTopicSettings(disk, &cluster.Said{}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rules, err := ReadTopicSettings(disk); err != nil || len(rules) > 0 {
+		t.Errorf("%v, %v", rules, err)
 	}
 }
