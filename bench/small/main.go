@@ -2,7 +2,7 @@
 // servers and other builds of logd, which take turns. Its own part is as small as can be:
 // one thread, bare sockets, requests that are made before.
 //
-//	go build -o /tmp/logd ../cmd/logd
+//	(cd .. && go build -o /tmp/logd ./cmd/logd)
 //	go run ./small -servers logd=/tmp/logd,redis=redis-server
 //	go run ./small -servers old=/tmp/logd-old,new=/tmp/logd-new -connections 64 -rounds 7
 //	go run ./small -servers logd=/tmp/logd,redis=redis-server -sync=false -topics 1000 -connections 64
@@ -18,13 +18,13 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"hash/crc32"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -33,6 +33,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/logd-dev/logd/bench/internal/process"
 )
 
 func main() {
@@ -125,16 +127,21 @@ func (s *server) measure(connections int, o *options) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.Command(s.program, s.args(dir, addr, o.sync)...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	if err := cmd.Start(); err != nil {
+	p, err := process.Start(process.Command{Path: s.program, Args: s.args(dir, addr, o.sync), Dir: dir})
+	if err != nil {
 		return r, err
 	}
-	defer func() {
-		cmd.Process.Signal(unix.SIGTERM)
-		cmd.Wait() // by a signal, which is no error here
-	}()
+	defer func() { err = errors.Join(err, p.Stop(10*time.Second)) }()
+	err = p.Await(context.Background(), func(context.Context) error {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
 	l, err := s.dial(addr, connections, o.topics)
 	if err != nil {
 		return r, err
@@ -145,7 +152,7 @@ func (s *server) measure(connections int, o *options) (r result, err error) {
 		return r, err
 	}
 	l.times = l.times[:0]
-	cpu, err := processorTime(cmd.Process.Pid)
+	cpu, err := p.CPU()
 	if err != nil {
 		return r, err
 	}
@@ -155,7 +162,7 @@ func (s *server) measure(connections int, o *options) (r result, err error) {
 		return r, err
 	}
 	took := time.Since(began)
-	then, err := processorTime(cmd.Process.Pid)
+	then, err := p.CPU()
 	slices.Sort(l.times)
 	return result{
 		cpu:  float64((then - cpu).Nanoseconds()) / 1e3 / float64(done),
@@ -216,7 +223,7 @@ type conn struct {
 	sent time.Time
 }
 
-// dial waits until the server answers, and connects.
+// dial connects.
 func (s *server) dial(addr string, connections, topics int) (l *loop, err error) {
 	l = &loop{conns: make(map[int32]*conn)}
 	for i := range topics {
@@ -228,13 +235,7 @@ func (s *server) dial(addr string, connections, topics int) (l *loop, err error)
 		return nil, err
 	}
 	for range connections {
-		var nc net.Conn
-		for range 500 {
-			if nc, err = net.Dial("tcp", addr); err == nil {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		nc, err := net.Dial("tcp", addr)
 		if err != nil {
 			l.close()
 			return nil, err
@@ -327,24 +328,4 @@ func (l *loop) receive(c *conn) error {
 	}
 	c.got += bytes.Count(l.buf[:n], []byte("\n"))
 	return nil
-}
-
-// processorTime returns how long the threads of a process have run. It is more exact than
-// /proc/PID/stat.
-func processorTime(pid int) (time.Duration, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	var sum time.Duration
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread has ended
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += time.Duration(n)
-	}
-	return sum, err
 }
