@@ -427,6 +427,25 @@ func TestJournalHow(t *testing.T) {
 	}
 }
 
+// TestSeenText says that the first text of a file is kept, if only that is new.
+func TestSeenText(t *testing.T) {
+	s := logdtest.Start(t)
+	cfg := config(t, s, vfstest.New())
+	d := begin(t, cfg, input(t, "in", "t"))
+	known := feed.File{Input: "in", Path: "/f", Size: 3000}
+	src := reads(t, d, known, new(file))
+	known.ID, known.Text = src.ID(), feed.Anchor{At: 2000, Hash: 7}
+	src.Seen(known)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = begin(t, cfg, input(t, "in", "t"))
+	defer d.Close()
+	if files := d.Files("in"); len(files) != 1 || files[0].Text != known.Text {
+		t.Errorf("%+v", files)
+	}
+}
+
 // TestForgotten says that a server that has forgotten the sender gets the rest under a new
 // id.
 func TestForgotten(t *testing.T) {

@@ -323,7 +323,7 @@ func (s *source) Seen(f feed.File) {
 		f.Wild = s.file.Wild
 	}
 	same := f.Path == s.file.Path && f.Device == s.file.Device && f.Inode == s.file.Inode && f.PrefixLen == s.file.PrefixLen &&
-		f.Prefix == s.file.Prefix && f.Size == s.file.Size && f.Seen == s.file.Seen && f.How == s.file.How && slices.Equal(f.Wild, s.file.Wild)
+		f.Prefix == s.file.Prefix && f.Text == s.file.Text && f.Size == s.file.Size && f.Seen == s.file.Seen && f.How == s.file.How && slices.Equal(f.Wild, s.file.Wild)
 	s.file = f
 	s.mu.Unlock()
 	if !same && s.d.ledger != nil {

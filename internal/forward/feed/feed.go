@@ -63,6 +63,10 @@ type File struct {
 	// PrefixLen is the length of the beginning whose hash is Prefix, up to 1024.
 	PrefixLen int64
 	Prefix    uint64
+	// Text is an anchor in the first text of a file whose Prefix is that of NULs alone, once
+	// that was read; At 0 for none. A program without O_APPEND leaves NULs where a file was
+	// truncated, and they are the same in each.
+	Text Anchor `json:",omitzero"`
 	// Position: everything before it is stored, is a hole, or is safe in the spool.
 	Position int64
 	// Anchors are at the Position and at the end of the batch stored last, if it is

@@ -2,7 +2,6 @@ package files
 
 import (
 	"context"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,11 +115,7 @@ func TestBlockedBehindNULs(t *testing.T) {
 			if next.name == "b" {
 				w.scan()
 			}
-			f, err := os.OpenFile(w.path("a.log"), os.O_WRONLY, 0)
-			w.must(err)
-			_, err = f.WriteAt([]byte(text(next.name, 0, 50)), next.at)
-			w.must(err)
-			f.Close()
+			w.writeAt("a.log", text(next.name, 0, 50), next.at)
 			w.scan()
 			w.sink.wake()
 			w.scan()
@@ -133,4 +128,94 @@ func TestBlockedBehindNULs(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is left of a file that was truncated before anything of it was stored is not taken for
+// the file after a kill, though both begin with as many NULs as are known of a beginning: the first text
+// tells that it is another one.
+func TestTruncatedBehindNULs(t *testing.T) {
+	for name, test := range map[string]func(w *world, truncate func()){
+		"killed before": func(w *world, truncate func()) {
+			w.down()
+			truncate()
+			w.up()
+		},
+		"killed behind": func(w *world, truncate func()) {
+			truncate()
+			w.down()
+			w.up()
+		},
+	} {
+		for _, glob := range []string{"*", "*.log"} {
+			t.Run(name+" "+glob, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.conf.Glob = w.path(glob)
+					w.write("a.log", text("a", 0, 100))
+					w.up()
+					w.scan()
+					w.truncate("a.log", 0)
+					w.scan()
+					w.sink.lazy = true
+					w.writeAt("a.log", text("b", 0, 100), 2000)
+					w.scan()
+					w.copy("a.log", "a.log.1")
+					test(w, func() {
+						w.truncate("a.log", 0)
+						w.writeAt("a.log", text("c", 0, 100), 4000)
+					})
+					w.pass(20 * time.Second)
+					w.sink.store(-1)
+					w.wantEach(text("a", 0, 100) + text("b", 0, 100) + text("c", 0, 100))
+				})
+			})
+		}
+	}
+}
+
+// Nor is it if nothing of the file was taken yet.
+func TestTruncatedBehindNULsBlocked(t *testing.T) {
+	for _, glob := range []string{"*", "*.log"} {
+		inWorld(t, func(w *world) {
+			w.conf.Glob = w.path(glob)
+			w.write("a.log", text("a", 0, 100))
+			w.up()
+			w.scan()
+			w.truncate("a.log", 0)
+			w.scan()
+			w.sink.setRoom(0)
+			w.writeAt("a.log", text("b", 0, 100), 2000)
+			w.scan()
+			w.copy("a.log", "a.log.1")
+			w.truncate("a.log", 0)
+			w.writeAt("a.log", text("c", 0, 100), 4000)
+			w.scan()
+			w.sink.setRoom(-1)
+			w.pass(20 * time.Second)
+			w.wantEach(text("a", 0, 100) + text("b", 0, 100) + text("c", 0, 100))
+		})
+	}
+}
+
+// A copy that has nothing but NULs yet is waited for.
+func TestCopyOfNULsIsBeingMade(t *testing.T) {
+	for _, room := range []int64{0, -1} {
+		inWorld(t, func(w *world) {
+			w.write("a.log", text("a", 0, 100))
+			w.up()
+			w.scan()
+			w.truncate("a.log", 0)
+			w.scan()
+			w.sink.setRoom(room)
+			w.writeAt("a.log", text("b", 0, 100), 4000)
+			w.scan()
+			w.writeAt("a.log.1", "\x00", 2000)
+			w.scan()
+			w.writeAt("a.log.1", text("b", 0, 100), 4000)
+			w.truncate("a.log", 0)
+			w.scan()
+			w.sink.setRoom(-1)
+			w.pass(20 * time.Second)
+			w.wantEach(text("a", 0, 100) + text("b", 0, 100))
+		})
+	}
 }

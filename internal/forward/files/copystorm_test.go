@@ -30,7 +30,7 @@ type generation struct {
 	free    bool    // its lines may be lost: the copy was removed, or nobody could know of it
 	seen    int64   // up to here the agent is known to have seen it
 	killed  bool    // the agent was, since it began
-	blank   bool    // nothing of it was read when it was truncated
+	blank   bool    // no text of it is known to have been read when it was truncated
 }
 
 func (g *generation) line(i int) (from, to int64) {
@@ -38,6 +38,12 @@ func (g *generation) line(i int) (from, to int64) {
 		from = g.ends[i-1]
 	}
 	return from, g.ends[i]
+}
+
+// has reports whether it has an anchor.
+func (g *generation) has(a feed.Anchor) bool {
+	ok, err := identity.Holds(bytes.NewReader(g.content), a)
+	return ok && err == nil
 }
 
 // copytruncate is a program that writes to a file, what rotates it by a copy, and an agent
@@ -150,7 +156,7 @@ func (c *copytruncate) rotate() {
 		c.from, c.to = nil, nil
 		c.at.copied, c.at.over = c.copied, true
 		c.at.blank = !slices.ContainsFunc(c.w.sink.sources(), func(r *source) bool {
-			return len(r.lines) > 0 && slices.Contains(c.of(r), c.at)
+			return r.file.Text.At > 0 && c.at.has(r.file.Text)
 		})
 		c.did("truncate %s, of which %d are copied", c.at.name, c.copied)
 		c.w.must(os.Truncate(c.w.path("a.log"), 0))
@@ -265,7 +271,7 @@ func (c *copytruncate) of(r *source) (all []*generation) {
 		return nil
 	}
 	for _, g := range c.gens {
-		if n := r.file.PrefixLen; n > 0 && int64(len(g.content)) >= n && identity.Hash(g.content[:n]) == r.file.Prefix {
+		if n := r.file.PrefixLen; n > 0 && int64(len(g.content)) >= n && identity.Hash(g.content[:n]) == r.file.Prefix && g.has(r.file.Text) {
 			all = append(all, g)
 		}
 	}

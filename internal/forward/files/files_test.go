@@ -163,6 +163,17 @@ func (w *world) write(name, text string) {
 	w.must(err)
 }
 
+// writeAt writes as a program without O_APPEND: before the place there may be NULs.
+func (w *world) writeAt(name, text string, at int64) {
+	w.t.Helper()
+	f, err := os.OpenFile(w.path(name), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err == nil {
+		_, err = f.WriteAt([]byte(text), at)
+		f.Close()
+	}
+	w.must(err)
+}
+
 func (w *world) must(err error) {
 	w.t.Helper()
 	if err != nil {

@@ -399,8 +399,13 @@ func (t *tail) still(b []byte, from int64) (bool, error) {
 }
 
 // begins reports whether a file begins as it is known to. Where it stands further than
-// that, its anchor says enough.
+// that, its anchor says enough, unless it is of NULs alone.
 func (t *tail) begins(f io.ReaderAt) (bool, error) {
+	if t.split.At < t.file.Text.At {
+		if ok, err := identity.Holds(f, t.file.Text); !ok {
+			return false, err
+		}
+	}
 	if t.split.At >= identity.PrefixMost || t.file.PrefixLen == 0 {
 		return true, nil
 	}

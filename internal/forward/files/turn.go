@@ -84,13 +84,22 @@ func (in *input) chunk(t *tail) int {
 		return 0
 	}
 	b := in.buf[:n]
+	c := cut{in: in, t: t, b: b, from: from}
 	same := int64(n) >= before && (at == 0 || identity.Hash(b[:before]) == t.check.Hash)
 	if same {
+		known := t.file.Text
+		if known.At == 0 {
+			t.file.Text = c.text(at)
+		}
 		// If it was truncated while it was read, the end of b is of what it has now.
-		if same, err = t.still(b, from); err != nil {
+		if same, err = t.still(b, from); !same || err != nil {
+			t.file.Text = known
+		}
+		if err != nil {
 			in.fail(t, err)
 			return 0
 		}
+		t.tell = t.tell || t.file.Text != known
 	}
 	if !same {
 		t.changed = true
@@ -110,7 +119,6 @@ func (in *input) chunk(t *tail) int {
 	if t.tell { // before a position behind it: without it a restart would not know the file
 		in.notice(t, now)
 	}
-	c := cut{in: in, t: t, b: b, from: from}
 	taken := c.offer(b[before:], end && (t.finishing || in.m.o.Once))
 	if t.split.At > at {
 		t.keepRecent(b[before:t.split.At-from], at, t.split.At)
@@ -218,6 +226,19 @@ func (c *cut) anchor(at int64) feed.Anchor {
 	}
 	i := at - c.from
 	return feed.Anchor{At: at, Hash: identity.Hash(c.b[max(0, i-identity.AnchorMost):i])}
+}
+
+// text returns an anchor in the first text of a file that begins with so many NULs that they
+// don't tell it from another one. What is read next stands at a place.
+func (c *cut) text(at int64) feed.Anchor {
+	if at > c.t.split.NULs { // there is text before
+		return feed.Anchor{}
+	}
+	nuls := int64(len(c.b) - len(bytes.TrimLeft(c.b, "\x00")))
+	if nuls == int64(len(c.b)) || c.from+nuls < identity.PrefixMost {
+		return feed.Anchor{}
+	}
+	return c.anchor(c.from + min(nuls+identity.AnchorMost, int64(len(c.b))))
 }
 
 // offer offers the lines of b, which stands where the splitter does. It reports whether all

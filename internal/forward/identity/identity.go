@@ -73,13 +73,14 @@ func Holds(r io.ReaderAt, a feed.Anchor) (bool, error) {
 	return err == nil && got.Hash == a.Hash, ignoreEnd(err)
 }
 
-// Same reports whether a file has what the record says at its start and at its position.
+// Same reports whether a file has what the record says at its start and at its position;
+// where that is the start, in its first text.
 func Same(r io.ReaderAt, rec *feed.File) (bool, error) {
 	if ok, err := Begins(r, rec); !ok {
 		return false, err
 	}
 	if rec.Position == 0 {
-		return true, nil
+		return Holds(r, rec.Text)
 	}
 	for _, a := range rec.Anchors {
 		if a.At == rec.Position {
@@ -294,8 +295,8 @@ func (d *Decision) moved(c Candidate, records []Record) (bool, error) {
 			if (r.State == Truncated || r.Position >= PrefixMost) && (best < 0 || records[best].Position < r.Position) {
 				best = i
 			}
-		case c.Size < r.Position && (r.State != Gone || r.Position >= PrefixMost):
-			if r.State == Truncated {
+		case c.Size < r.Position && (r.State != Gone || r.Position >= PrefixMost), r.Position == 0 && c.Size < r.Text.At:
+			if r.State == Truncated && r.Position > 0 {
 				from, ok, err := r.past(c)
 				if err != nil {
 					return false, err

@@ -63,6 +63,17 @@ func TestDecide(t *testing.T) {
 		r.State = s
 		return []Record{r}
 	}
+	// What a program without O_APPEND makes of a file that is truncated.
+	nuls := strings.Repeat("\x00", 2000)
+	blank := func(t *testing.T, s State) []Record {
+		r := record(t, here, 7, nuls+old, 0, 0)
+		r.State = s
+		var err error
+		if r.Text, err = Anchor(strings.NewReader(nuls+old), 2100); err != nil {
+			t.Fatal(err)
+		}
+		return []Record{r}
+	}
 	recent := func(t *testing.T, s State) []Record {
 		r := rec(t, s)
 		r[0].Recent = []byte(old[3500:4000])
@@ -133,6 +144,12 @@ func TestDecide(t *testing.T) {
 			c.First = 1
 			return c
 		}(), rec, Truncated, RuleNew, 0, true, -1},
+		{"a: text behind NULs", candidate(here, 7, nuls+old+other), blank, Intact, RuleSame, 0, false, -1},
+		{"c: other text behind NULs", candidate(here, 7, nuls+other), blank, Intact, RuleOther, 0, true, -1},
+		{"c: text behind more NULs", candidate(here, 7, nuls+nuls+old), blank, Intact, RuleOther, 0, true, -1},
+		{"e: a copy of text behind NULs", candidate(there, 8, nuls+old), blank, Truncated, RuleCopy, 0, false, -1},
+		{"e: a copy that has only the NULs yet", candidate(there, 8, nuls), blank, Intact, RuleWaiting, 0, true, 0},
+		{"f: other text behind NULs in another file", candidate(there, 8, nuls+other), blank, Truncated, RuleNew, 0, true, -1},
 		{"a: one that was gone is there again", candidate(there, 7, old), rec, Gone, RuleSame, 4000, false, -1},
 		{"f: the inode of one that was gone is used again", candidate(there, 7, other), rec, Gone, RuleNew, 0, true, -1},
 	} {
