@@ -219,3 +219,27 @@ func TestCopyOfNULsIsBeingMade(t *testing.T) {
 		})
 	}
 }
+
+// A copy has the inode of an older one, and is renamed while the agent looks at it: what it
+// is now could not be looked at, so it is not taken for the older one.
+func TestCopyInAnotherInodeIsMoved(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log.2", text("old", 0, 100))
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.pass(2 * idleClose) // they are not open any more
+		w.rename("a.log.2", "a.log.1")
+		w.truncate("a.log.1", 0)
+		w.write("a.log.1", text("a", 0, 100))
+		w.truncate("a.log", 0)
+		w.write("a.log", text("b", 0, 100))
+		var moved atomic.Bool
+		w.before = func(path string) {
+			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
+				w.rename("a.log.1", "a.log.2")
+			}
+		}
+		w.pass(20 * time.Second)
+		w.wantEach(text("old", 0, 100) + text("a", 0, 100) + text("b", 0, 100))
+	})
+}

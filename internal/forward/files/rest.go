@@ -107,10 +107,17 @@ func (in *input) byContent(t *tail, unknown []found, least int64) (*entry, error
 		if e.size < max(known.Position, known.PrefixLen, least) {
 			break
 		}
-		if e.key == t.key && t.state != lost || in.reads(e) {
+		if e.key == t.key && t.state != lost {
 			continue
 		}
-		ok, failed := in.holds(e, &known)
+		ok, failed := in.reads(e)
+		if failed == errMoved {
+			err = failed
+		}
+		if ok {
+			continue
+		}
+		ok, failed = in.holds(e, &known)
 		if ok {
 			return e, nil
 		}
@@ -123,19 +130,23 @@ func (in *input) byContent(t *tail, unknown []found, least int64) (*entry, error
 
 // reads reports whether an entry is a file that is read. One that was read to its end and is
 // not looked at any more may be gone, and its inode used again: as for the next copy, when
-// the oldest one was removed to make room.
-func (in *input) reads(e *entry) bool {
+// the oldest one was removed to make room. Of one that could not be looked at, because it was
+// moved just now, the next scan decides: then the error is errMoved.
+func (in *input) reads(e *entry) (bool, error) {
 	t := in.byKey[e.key]
-	if t == nil || !t.away {
-		return t != nil
+	if t == nil || !t.away && !t.failed {
+		return t != nil, nil
 	}
 	known := t.known()
 	if ok, err := in.holds(e, &known); ok || err != nil {
-		return true
+		return true, nil
+	}
+	if !t.away {
+		return true, errMoved
 	}
 	in.leave(t)
 	t.seen = -1
-	return false
+	return false, nil
 }
 
 func sorted(m map[key]*pending) []*pending {
