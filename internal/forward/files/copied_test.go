@@ -243,3 +243,21 @@ func TestCopyInAnotherInodeIsMoved(t *testing.T) {
 		w.wantEach(text("old", 0, 100) + text("a", 0, 100) + text("b", 0, 100))
 	})
 }
+
+// A file that was truncated when a scan had just found it was truncated all the same: the NULs
+// that it begins with then are no text.
+func TestTruncatedWhenItIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		var once atomic.Bool
+		w.before = func(path string) {
+			if path == w.path("a.log") && once.CompareAndSwap(false, true) {
+				w.truncate("a.log", 0)
+			}
+		}
+		w.up()
+		w.writeAt("a.log", text("b", 0, 100), 2000)
+		w.pass(20 * time.Second)
+		w.want(text("b", 0, 100))
+	})
+}

@@ -100,6 +100,9 @@ func (in *input) decide(unknown []found) {
 			}
 			continue
 		}
+		if size < u.Size {
+			in.cut[u.key] = filepath.Dir(u.Path) // since the scan has found it
+		}
 		u.Size = size
 		d, tails, err := in.verdict(u, f, x)
 		if err != nil {
