@@ -261,3 +261,23 @@ func TestTruncatedWhenItIsFound(t *testing.T) {
 		w.want(text("b", 0, 100))
 	})
 }
+
+// That a file was truncated is known after a kill, too, if what was left of it was not
+// decided yet.
+func TestKilledBeforeWhatIsLeftIsDecided(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.copy("a.log", "a.log.1")
+		w.truncate("a.log", 0)
+		w.denied.Store(w.path("a.log"))
+		w.scan()
+		w.down()
+		w.writeAt("a.log", text("b", 0, 100), 2000)
+		w.denied.Store("")
+		w.up()
+		w.pass(20 * time.Second)
+		w.want(text("a", 0, 100) + text("b", 0, 100))
+	})
+}

@@ -323,6 +323,12 @@ func (in *input) leftNULs(f content, dir string) bool {
 
 // continueAt goes on with a file that is known under another inode, or again.
 func (in *input) continueAt(t *tail, u *found, rest bool) {
+	if t.state == replaced && !t.reused() {
+		// That it was truncated must be known after a restart: see leftNULs. To the file
+		// itself it makes no difference.
+		t.split.LeadingNULs = true
+		t.file.How = t.split.Settings.String()
+	}
 	in.leave(t)
 	path := t.file.Path
 	t.key = u.key
