@@ -196,6 +196,26 @@ func TestTruncatedBehindNULsBlocked(t *testing.T) {
 	}
 }
 
+// What is known of the beginning of a file is written down before a hole, too.
+func TestLostBeforeTheNextScan(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.truncate("a.log", 0)
+		w.scan() // it is known without any content
+		in := w.m.inputs["in"]
+		w.must(in.do(context.Background(), func() {
+			w.write("a.log", text("b", 0, 100))
+			in.glance(in.byPath[w.path("a.log")]) // as for an event
+			w.truncate("a.log", 0)
+			in.scan()
+		}))
+		w.pass(20 * time.Second)
+		w.want(text("a", 0, 100), "truncated 2000")
+	})
+}
+
 // A copy that has nothing but NULs yet is waited for.
 func TestCopyOfNULsIsBeingMade(t *testing.T) {
 	for _, room := range []int64{0, -1} {

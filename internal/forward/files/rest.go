@@ -252,6 +252,9 @@ func (in *input) continueIn(t *tail, e *entry) {
 // hole says that what a file had from a place on will not be read.
 func (in *input) hole(t *tail, kind feed.Kind, from int64, cause string) {
 	in.m.tell.say(10*time.Second, slog.LevelWarn, t.file.Path, "lines are lost: "+cause, slog.String("input", in.name), slog.String("kind", string(kind)), slog.Int64("bytes", t.size-from))
+	if t.tell { // before a position behind it: without it a restart would not know the file
+		in.notice(t, time.Now())
+	}
 	t.r.Hole(feed.Hole{Kind: kind, From: from, To: t.size, Messages: -1, Bytes: t.size - from, Cause: cause}, 0)
 	t.read = t.size
 }

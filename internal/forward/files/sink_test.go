@@ -318,6 +318,9 @@ func (r *source) Hole(h feed.Hole, anchor uint64) {
 	if h.From < r.read || h.To <= h.From || h.Bytes != h.To-h.From || h.Cause == "" {
 		r.s.t.Errorf("%s: hole %+v, read up to %d", r.file.Path, h, r.read)
 	}
+	if r.file.PrefixLen == 0 {
+		r.s.t.Errorf("%s: hole %+v, and it is not known what the file began with", r.file.Path, h)
+	}
 	r.read = h.To
 	if h.Kind != feed.TooLong {
 		h.From = max(h.From, r.done)
