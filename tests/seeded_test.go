@@ -39,7 +39,7 @@ const (
 
 // seededPlaces hold syncs and checks that are left out, things done in the
 // wrong order and numbers that are off by one: what has lost people's data.
-var seededPlaces = slices.Concat(clusterPlaces, peerPlaces, storagePlaces, securityPlaces, positionsPlaces)
+var seededPlaces = slices.Concat(clusterPlaces, peerPlaces, storagePlaces, securityPlaces, positionsPlaces, webPlaces)
 
 // storagePlaces are those of storage and of what it is made of.
 var storagePlaces = []seededPlace{
