@@ -2,6 +2,7 @@ package files
 
 import (
 	"context"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -300,4 +301,91 @@ func TestKilledBeforeWhatIsLeftIsDecided(t *testing.T) {
 		w.pass(20 * time.Second)
 		w.want(text("a", 0, 100) + text("b", 0, 100))
 	})
+}
+
+// A copy has the inode of a file that was removed, of which a scan could not decide yet whether
+// its rest is elsewhere: it is not taken for that file.
+func TestCopyInInodeOfLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.conf.Glob = w.path("*.log")
+		w.write("a.log", text("a", 0, 100))
+		w.up()
+		w.scan()
+		w.copy("a.log", "a.log.1")
+		w.truncate("a.log", 0)
+		w.scan()
+		w.write("a.log", text("b", 0, 50))
+		w.scan()
+		w.down()
+		w.sink.setRoom(0)
+		w.write("a.log", text("b", 50, 100))
+		w.write("other", text("other", 0, 200))
+		w.must(os.Mkdir(w.path("away"), 0o700))
+		var opened, moved int
+		w.before = func(path string) {
+			switch path {
+			case w.path("a.log.1"):
+				if opened++; opened == 2 { // it was known again just before
+					w.rename("a.log.1", "away/x")
+				}
+			case w.path("other"):
+				if moved++; moved > 1 {
+					break
+				}
+				w.rename("other", "another")
+				w.truncate("away/x", 0)
+				w.write("away/x", text("b", 0, 100))
+				w.rename("away/x", "a.log.2")
+				w.truncate("a.log", 0)
+				w.write("a.log", text("c", 0, 10))
+			}
+		}
+		w.up()
+		w.scan()
+		w.sink.setRoom(-1)
+		w.pass(20 * time.Second)
+		if opened < 2 || moved == 0 {
+			t.Errorf("opened %d times, moved %d times", opened, moved)
+		}
+		w.wantEach(text("a", 0, 100) + text("b", 0, 100) + text("c", 0, 10))
+	})
+}
+
+// A copy is written over an older one when a scan has just looked at that: it is not taken for
+// the older one.
+func TestCopyOverAnOlderOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		glob string
+		old  int
+	}{
+		"of another size":               {"*.log*", 100},
+		"of the same size":              {"*.log*", 200},
+		"out of glob, of another size":  {"*.log", 100},
+		"out of glob, of the same size": {"*.log", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.conf.Glob = w.path(test.glob)
+				w.write("a.log", text("old", 0, test.old))
+				w.up()
+				w.scan()
+				w.copy("a.log", "a.log.1")
+				w.truncate("a.log", 0)
+				w.scan()
+				w.write("a.log", text("a", 0, 100))
+				w.pass(2 * idleClose) // they are not open any more
+				w.write("a.log", text("a", 100, 200))
+				var once atomic.Bool
+				w.before = func(path string) {
+					if path == w.path("a.log") && once.CompareAndSwap(false, true) {
+						w.copy("a.log", "a.log.1")
+						w.truncate("a.log", 0)
+						w.write("a.log", text("b", 0, 10))
+					}
+				}
+				w.pass(20 * time.Second)
+				w.wantEach(text("old", 0, test.old) + text("a", 0, 200) + text("b", 0, 10))
+			})
+		})
+	}
 }

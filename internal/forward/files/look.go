@@ -166,6 +166,7 @@ func (in *input) missed(t *tail) {
 	}
 	if e == nil {
 		t.state = lost
+		delete(in.byKey, t.key) // another file may have its inode by now
 		return
 	}
 	in.rotate(t)

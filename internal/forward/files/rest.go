@@ -21,9 +21,15 @@ type entry struct {
 	path string
 	key  key
 	size int64
-	head uint64 // the hash of the first 1024 bytes, if headed
+	// changed is as in glob.Found.
+	changed int64
+	head    uint64 // the hash of the first 1024 bytes, if headed
 	// headed says that head was read; it has none if it is shorter.
 	headed bool
+}
+
+func entryOf(f found) entry {
+	return entry{path: f.Path, key: f.key, size: f.Size, changed: f.Changed}
 }
 
 // listing is what is in a folder, or why that is not known. A folder that does not exist
@@ -50,12 +56,11 @@ func (in *input) entries(dir string) *listing {
 		if e.Type()&fs.ModeType != 0 {
 			continue
 		}
-		fi, err := e.Info()
-		if err != nil {
+		f, err := glob.Look(filepath.Join(dir, e.Name()))
+		if err != nil || !f.Regular {
 			continue
 		}
-		k, _ := keyOf(fi)
-		all = append(all, entry{path: filepath.Join(dir, e.Name()), key: k, size: fi.Size()})
+		all = append(all, entryOf(found{f, key{f.Device, f.Inode}}))
 	}
 	if in.folders == nil {
 		in.folders = make(map[string]*listing)
@@ -95,11 +100,13 @@ func (in *input) byContent(t *tail, unknown []found, least int64) (*entry, error
 			some = append(some, &all[i])
 		}
 	}
-	for i := range unknown {
-		some = append(some, &entry{path: unknown[i].Path, key: unknown[i].key, size: unknown[i].Size})
+	for _, u := range unknown {
+		e := entryOf(u)
+		some = append(some, &e)
 	}
 	for _, p := range sorted(in.pending) {
-		some = append(some, &entry{path: p.found.Path, key: p.found.key, size: p.found.Size})
+		e := entryOf(p.found)
+		some = append(some, &e)
 	}
 	slices.SortStableFunc(some, func(a, b *entry) int { return int(min(1, max(-1, b.size-a.size))) })
 	var err error
@@ -128,20 +135,22 @@ func (in *input) byContent(t *tail, unknown []found, least int64) (*entry, error
 	return nil, err
 }
 
-// reads reports whether an entry is a file that is read. One that was read to its end and is
-// not looked at any more may be gone, and its inode used again: as for the next copy, when
-// the oldest one was removed to make room. Of one that could not be looked at, because it was
-// moved just now, the next scan decides: then the error is errMoved.
+// reads reports whether an entry is a file that is read. It need not be because it has the
+// inode of one: that may be gone, and its inode used again, as for the next copy, when the
+// oldest one was removed to make room; or the copy was written over it. If this scan has not
+// seen it as it is now, what it holds tells. Where the next scan will know more the error is
+// errMoved.
 func (in *input) reads(e *entry) (bool, error) {
 	t := in.byKey[e.key]
-	if t == nil || !t.away && !t.failed {
+	if t == nil || !t.away && !t.failed && place(&t.file) == e.path && t.stat == e.size && t.ctime == e.changed {
 		return t != nil, nil
 	}
 	known := t.known()
 	if ok, err := in.holds(e, &known); ok || err != nil {
-		return true, nil
+		return true, err
 	}
 	if !t.away {
+		t.stat = -1 // it is looked at again
 		return true, errMoved
 	}
 	in.leave(t)

@@ -259,11 +259,26 @@ func (w *walk) look(dirfd int, name string, f *Found) bool {
 			return false
 		}
 	}
+	f.set(st)
+	return true
+}
+
+func (f *Found) set(st *unix.Stat_t) {
 	f.Changed, f.Names = changed(st), uint64(st.Nlink)
 	f.Device, f.Inode, f.Size = uint64(st.Dev), uint64(st.Ino), st.Size
 	f.Regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	f.Folder = st.Mode&unix.S_IFMT == unix.S_IFDIR
-	return true
+}
+
+// Look returns what is at a path. A symlink is none of its target.
+func Look(path string) (Found, error) {
+	f := Found{Path: path}
+	var st unix.Stat_t
+	err := stat(unix.AT_FDCWD, path, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		f.set(&st)
+	}
+	return f, err
 }
 
 func stat(dirfd int, name string, st *unix.Stat_t, flags int) error {
