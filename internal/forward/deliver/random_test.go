@@ -163,17 +163,25 @@ func compare(stored []string, sources map[string]*order, large int) (bad told) {
 
 // TestRandom delivers to a server that answers at random, and is killed and begun again
 // meanwhile: with numbers each message is stored once, and those of a source in their
-// order. Without, or with a server that forgets, what is stored twice is counted.
+// order. Without, or with a server that forgets, what is stored twice is counted. It is the
+// same runs each time: LOGD_DELIVER_RUNS asks for more, LOGD_RUNS_FROM for others, LOGD_SEED
+// for one.
 func TestRandom(t *testing.T) {
-	seed, runs := uint64(time.Now().UnixNano()), 12
+	first, runs := uint64(1), 12
 	if testing.Short() {
 		runs = 4
 	}
+	if n, err := strconv.Atoi(os.Getenv("LOGD_DELIVER_RUNS")); err == nil {
+		runs = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("LOGD_RUNS_FROM"), 10, 64); err == nil {
+		first = n
+	}
 	if n, err := strconv.ParseUint(os.Getenv("LOGD_SEED"), 10, 64); err == nil {
-		seed, runs = n, 1
+		first, runs = n, 1
 	}
 	for i := range runs {
-		random(t, seed+uint64(i))
+		random(t, first+uint64(i))
 	}
 }
 

@@ -308,23 +308,40 @@ func (c *copytruncate) kill() {
 // written between copy and truncation, or its copy was removed. If the agent had seen a line
 // that is lost, it is in a hole; and no hole has a line that came.
 func TestCopytruncate(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	rounds := uint64(100)
-	if testing.Short() {
-		rounds = 20
-	}
-	if s := os.Getenv("FILES_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-		rounds = 1
-	}
-	if s := os.Getenv("FILES_ROUNDS"); s != "" {
-		fmt.Sscan(s, &rounds)
-	}
+	first, rounds := seeds(t, 100, 20)
 	for i := range rounds {
-		if err := copytruncates(t, seed+i, nil); err != nil {
-			t.Errorf("seed %d: %v", seed+i, err)
+		if err := copytruncates(t, first+i, nil); err != nil {
+			t.Errorf("seed %d: %v", first+i, err)
 		}
 	}
+}
+
+// seeds returns the seed of a test's first round, and how many there are, of which each has
+// the next one. They are the same each time, but for what the file system and the scheduler
+// do: FILES_SEED asks for one, or for the first of FILES_ROUNDS.
+func seeds(t *testing.T, rounds, short uint64) (first, n uint64) {
+	t.Helper()
+	first, n = 1, rounds
+	if testing.Short() {
+		n = short
+	}
+	for _, from := range []struct {
+		name string
+		to   *uint64
+	}{{"FILES_SEED", &first}, {"FILES_ROUNDS", &n}} {
+		s := os.Getenv(from.name)
+		if s == "" {
+			continue
+		}
+		var err error
+		if *from.to, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("%s: %v", from.name, err)
+		}
+		if from.name == "FILES_SEED" {
+			n = 1
+		}
+	}
+	return first, n
 }
 
 // copytruncates has the agent look while a bubble's time lets it, and others write before and

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -61,16 +60,9 @@ func (m *model) write(path string) {
 // while the agent reads, is blocked, or is down. Every line must come, once; those of a
 // writer in order.
 func TestRandomRotations(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("FILES_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-	}
-	rounds := 25
-	if testing.Short() {
-		rounds = 5
-	}
+	first, rounds := seeds(t, 25, 5)
 	for i := range rounds {
-		seed := seed + uint64(i)
+		seed := first + i
 		if err := randomRotations(t, seed, nil); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -79,7 +71,7 @@ func TestRandomRotations(t *testing.T) {
 
 // The test above sees a line that is lost, one that comes twice, and one out of order.
 func TestRandomRotationsCanFail(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed, _ := seeds(t, 1, 1)
 	for name, spoil := range map[string]func([]string) []string{
 		"lost":  func(s []string) []string { return slices.Delete(s, len(s)/2, len(s)/2+1) },
 		"twice": func(s []string) []string { return slices.Insert(s, len(s)/2, s[len(s)/3]) },
