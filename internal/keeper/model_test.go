@@ -116,8 +116,10 @@ func (r *modelRun) close() {
 // power cut has left.
 func (r *modelRun) restart(clean bool) {
 	r.disk.OnOp(nil)
-	image := r.taken()
+	r.mu.Lock()
+	image := r.image
 	r.image = nil
+	r.mu.Unlock()
 	switch {
 	case clean:
 		r.note("restart")

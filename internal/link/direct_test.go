@@ -111,7 +111,7 @@ func becomesFree(t *testing.T, c *Link) {
 // A call after the server has closed the connection goes to a new one, without
 // an error, whether that is noticed before or by the call.
 func TestDirectAfterClose(t *testing.T) {
-	for _, pause := range []time.Duration{0, 2 * restAfter} {
+	for _, pause := range []time.Duration{restAfter / 2, 2 * restAfter} { // neither is shorter than the way of the end
 		var conns sync.Map
 		closed := make(chan bool, 10)
 		c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {

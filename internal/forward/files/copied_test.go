@@ -88,12 +88,13 @@ func TestMovedWhileItIsLookedFor(t *testing.T) {
 		w.scan()
 		w.down()
 		var moved atomic.Bool
-		w.before = func(path string) {
+		before := func(path string) {
 			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
 				w.rename("a.log.1", "a.log.2")
 				w.write("a.log.1", text("b", 0, 100))
 			}
 		}
+		w.before.Store(&before)
 		w.up()
 		w.pass(20 * time.Second)
 		w.wantEach(text("a", 0, 100) + text("b", 0, 100))
@@ -255,11 +256,12 @@ func TestCopyInAnotherInodeIsMoved(t *testing.T) {
 		w.truncate("a.log", 0)
 		w.write("a.log", text("b", 0, 100))
 		var moved atomic.Bool
-		w.before = func(path string) {
+		before := func(path string) {
 			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
 				w.rename("a.log.1", "a.log.2")
 			}
 		}
+		w.before.Store(&before)
 		w.pass(20 * time.Second)
 		w.wantEach(text("old", 0, 100) + text("a", 0, 100) + text("b", 0, 100))
 	})
@@ -271,11 +273,12 @@ func TestTruncatedWhenItIsFound(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.write("a.log", text("a", 0, 100))
 		var once atomic.Bool
-		w.before = func(path string) {
+		before := func(path string) {
 			if path == w.path("a.log") && once.CompareAndSwap(false, true) {
 				w.truncate("a.log", 0)
 			}
 		}
+		w.before.Store(&before)
 		w.up()
 		w.writeAt("a.log", text("b", 0, 100), 2000)
 		w.pass(20 * time.Second)
@@ -322,7 +325,7 @@ func TestCopyInInodeOfLost(t *testing.T) {
 		w.write("other", text("other", 0, 200))
 		w.must(os.Mkdir(w.path("away"), 0o700))
 		var opened, moved int
-		w.before = func(path string) {
+		before := func(path string) {
 			switch path {
 			case w.path("a.log.1"):
 				if opened++; opened == 2 { // it was known again just before
@@ -340,6 +343,7 @@ func TestCopyInInodeOfLost(t *testing.T) {
 				w.write("a.log", text("c", 0, 10))
 			}
 		}
+		w.before.Store(&before)
 		w.up()
 		w.scan()
 		w.sink.setRoom(-1)
@@ -376,13 +380,14 @@ func TestCopyOverAnOlderOne(t *testing.T) {
 				w.pass(2 * idleClose) // they are not open any more
 				w.write("a.log", text("a", 100, 200))
 				var once atomic.Bool
-				w.before = func(path string) {
+				before := func(path string) {
 					if path == w.path("a.log") && once.CompareAndSwap(false, true) {
 						w.copy("a.log", "a.log.1")
 						w.truncate("a.log", 0)
 						w.write("a.log", text("b", 0, 10))
 					}
 				}
+				w.before.Store(&before)
 				w.pass(20 * time.Second)
 				w.wantEach(text("old", 0, test.old) + text("a", 0, 200) + text("b", 0, 10))
 			})

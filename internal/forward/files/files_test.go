@@ -35,7 +35,7 @@ type world struct {
 	// wrap, if it is set, is between the agent and each file that it opens.
 	wrap func(content) content
 	// before, if it is set, is called before the agent opens a path.
-	before func(path string)
+	before atomic.Pointer[func(path string)]
 }
 
 // journal is what was logged and done.
@@ -94,8 +94,8 @@ func (w *world) up() {
 		return w.events.notifier(), nil
 	}
 	w.m.openFile = func(path string) (content, error) {
-		if w.before != nil {
-			w.before(path)
+		if before := w.before.Load(); before != nil {
+			(*before)(path)
 		}
 		if path == w.denied.Load() {
 			return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}
