@@ -310,9 +310,11 @@ func (c *copytruncate) kill() {
 func TestCopytruncate(t *testing.T) {
 	first, rounds := seeds(t, 100, 20)
 	for i := range rounds {
-		if err := copytruncates(t, first+i, nil); err != nil {
-			t.Errorf("seed %d: %v", first+i, err)
-		}
+		t.Run(fmt.Sprint("seed ", first+i), func(t *testing.T) {
+			if err := copytruncates(t, first+i, nil); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
