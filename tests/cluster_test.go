@@ -193,6 +193,14 @@ func (m *member) resume() {
 
 // end kills what still runs, and looks at how all has ended.
 func (c *cluster) end() {
+	if c.t.Failed() {
+		for _, m := range c.members {
+			if m.running() {
+				groups, err := m.ask("GROUPS")
+				c.t.Logf("GROUPS at %s: %v\n%s", m, err, groups)
+			}
+		}
+	}
 	for _, m := range c.members {
 		if m.running() {
 			if err := c.net.signal(m.host, m.s, syscall.SIGKILL); err != nil {

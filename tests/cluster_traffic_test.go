@@ -243,7 +243,7 @@ func (s *sender) use(nc net.Conn, at *router) (hint string, ok bool) {
 			switch {
 			case isOrder && s.numbered:
 				if n, err := strconv.ParseInt(next, 10, 64); err != nil || !failed || n <= int64(s.answered) || n > w.n {
-					s.problem("number %d, with all up to %d acknowledged, an error before it: %v: %q", w.n, s.answered, failed, line)
+					s.problem("number %d to %s at %v, with all up to %d acknowledged, an error before it: %v: %q", w.n, at.addr, time.Since(s.l.begun), s.answered, failed, line)
 					return "", false
 				}
 			case strings.HasPrefix(reason, "not leader"):

@@ -99,7 +99,7 @@ func (h *history) check() (problems []string) {
 	}
 	for i := range h.writes {
 		if w := &h.writes[i]; w.fate == acked && !known[writeID{w.writer, w.n}] {
-			report("lost: %s %d of %s was acknowledged at %d", w.writer, w.n, w.topic, w.offset)
+			report("lost: %s %d of %s was acknowledged at %d, sent at %v and answered at %v", w.writer, w.n, w.topic, w.offset, time.Duration(w.call), time.Duration(w.ret))
 		}
 	}
 	for i, all := range h.reads {
