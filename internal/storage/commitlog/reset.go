@@ -39,8 +39,8 @@ func (l *Log) Reset(ctx context.Context, base int64) error {
 		l.condemned = nil
 		l.parts.HeadSum, l.parts.LastMillis, l.timesKept = journal.Totals{}, 0, nil
 		l.parts.Unchecked = -1
-		l.numbers.Cut()
 		err = l.finishReset(head, old)
+		l.numbers.Cut()
 		l.watchers.wake() // the readable end is another one
 		if err != nil {
 			return l.fail("reset", head.File.Name(), base, err)
