@@ -807,14 +807,17 @@ func TestInodeReuse(t *testing.T) {
 // A copy that is being made may have the inode of a file that was removed.
 func TestCopyOnAReusedInode(t *testing.T) {
 	inWorld(t, func(w *world) {
-		for i := range 20 {
-			w.write("old.log", text("old", 0, 100))
+		want := ""
+		for i := range 20 { // of which each has text of its own: the same may be the same file
+			old, a := text(fmt.Sprint("old", i), 0, 100), text(fmt.Sprint("a", i), 0, 100)
+			want += old + a
+			w.write("old.log", old)
 			if i == 0 {
 				w.up()
 			}
 			w.pass(6 * time.Minute) // it is closed
 			before := inode(t, w.path("old.log"))
-			w.write("a.log", text("a", 0, 100))
+			w.write("a.log", a)
 			w.scan()
 			w.remove("old.log")
 			w.write("a.log.1", "")
@@ -824,7 +827,6 @@ func TestCopyOnAReusedInode(t *testing.T) {
 			w.truncate("a.log", 0)
 			w.pass(10 * time.Second)
 			if reused {
-				want := strings.Repeat(text("old", 0, 100)+text("a", 0, 100), i+1)
 				w.want(want)
 				return
 			}
