@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/batch"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // tcpServer serves each connection with serve, on a socket of the operating
@@ -95,6 +96,15 @@ func roleOf(c *Link) role {
 	return cn.role
 }
 
+// settled reports whether the next caller looks at the connection before it writes, or has
+// another one.
+func settled(c *Link) bool {
+	cn := c.conn.Load()
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.ended != nil || cn.role == roleFree && cn.sleeping
+}
+
 // becomesFree waits until the next caller may read its answer itself.
 func becomesFree(t *testing.T, c *Link) {
 	t.Helper()
@@ -132,6 +142,7 @@ func TestDirectAfterClose(t *testing.T) {
 			if n%5 == 0 && n > 0 {
 				<-closed
 				time.Sleep(pause) // how long the connection has rested makes the difference
+				testkit.Eventually(t, func() string { return testkit.Unless(settled(c), "the connection does not come to rest") })
 			}
 			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
 				t.Fatalf("answer %d to %d (%+v)", got, n, err)

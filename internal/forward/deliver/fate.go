@@ -119,7 +119,9 @@ func (l *lane) renumber(again []*batch) {
 		if b.doubt {
 			l.double(b)
 		}
+		l.mu.Lock()
 		b.sent, b.early = false, false
+		l.mu.Unlock()
 	}
 }
 
