@@ -175,11 +175,11 @@ func (l *Log) cut(keep, drop []*partition.Partition, offset int64, at index.Entr
 	p.Loading.Lock() // nobody makes its index anew
 	defer p.Loading.Unlock()
 	l.untell(offset)
+	defer l.numbers.Cut()
 	if err := l.numbers.RemoveCache(); err != nil {
 		return err
 	}
 	l.next.Store(offset)
-	l.numbers.Cut()
 	l.synced.Store(min(l.synced.Load(), offset))
 	p.End.Store(offset)
 	p.Sum.Store(nil)

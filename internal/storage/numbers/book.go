@@ -220,9 +220,9 @@ func (b *Book) Trim(oldest int64) {
 // aside. Caller is alone with what is removed of the log, and need not hold Writer.
 func (b *Book) Unmissed(offset int64) { b.trimmed.Store(max(b.trimmed.Load(), offset)) }
 
-// Cut notes that the log was cut off. INVARIANT: Next tells of it already, and the cache is
-// removed. Who makes a table meanwhile, and has seen what there was, notices by the number
-// of cuts; who begins after this must find nothing of it any more.
+// Cut notes that the log was cut off. INVARIANT: all of that is done, and the cache is
+// removed. Who has begun to make a table before notices by the number of cuts; who begins
+// after this must find nothing any more of what there was.
 func (b *Book) Cut() {
 	b.letGo()
 	b.cuts.Add(1)
