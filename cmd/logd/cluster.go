@@ -94,9 +94,12 @@ func (a *app) clusterSingle([]string) error {
 	if _, err := os.Stat(c.WorkDir); errors.Is(err, fs.ErrNotExist) {
 		return exit.With(exit.Config, fmt.Errorf("there is no work directory %s: --workdir names that of the member", absolute(c.WorkDir)))
 	}
-	id, err := node.SingleNode(context.Background(), &c)
+	id, unread, err := node.SingleNode(context.Background(), &c)
 	if err != nil {
 		return a.explainOffline(err, c.WorkDir)
+	}
+	if unread != nil {
+		fmt.Fprintf(a.Stderr, "logd: what was set for single topics can't be read, and is what it was before this server was a member: %v. Look at it by logd config show --topic.\n", unread)
 	}
 	_, err = fmt.Fprintf(a.Stdout, "%s is a server in no cluster now. Do not start the other members of cluster %s again: they would go on without what this one has.\n",
 		absolute(c.WorkDir), id)

@@ -514,13 +514,16 @@ func InitCluster(ctx context.Context, c *config.Config, groups int) (id string, 
 }
 
 // SingleNode makes the work directory of c, which is a member's, that of a server in no
-// cluster, and returns the id of the cluster that it was in. Errors to test for:
-// vfs.ErrLocked, and ErrMembership where it is no member's.
-func SingleNode(ctx context.Context, c *config.Config) (id string, err error) {
+// cluster, and returns the id of the cluster that it was in. If what the cluster has said of
+// single topics can't be read, unread is why: then those settings are the ones that the
+// server had before. Errors to test for: vfs.ErrLocked, and ErrMembership where it is no
+// member's.
+func SingleNode(ctx context.Context, c *config.Config) (id string, unread, err error) {
 	var cid entry.ID
 	err = offline(ctx, c, func(fsys *vfs.OS, store *storage.Store) error {
 		// Before it is a member no more: who is stopped in between can do it again.
-		if said, err := cluster.SavedAll(fsys); err == nil {
+		var said *cluster.Said
+		if said, unread = cluster.SavedAll(fsys); unread == nil {
 			if err := keepTopicSettings(fsys, said, c.FileMode); err != nil {
 				return err
 			}
@@ -530,7 +533,7 @@ func SingleNode(ctx context.Context, c *config.Config) (id string, err error) {
 		}
 		return nil
 	})
-	return hex.EncodeToString(cid[:]), err
+	return hex.EncodeToString(cid[:]), unread, err
 }
 
 // offline calls f with the store of a work directory that no server has open.

@@ -260,7 +260,7 @@ func TestClusterFromDataAndBack(t *testing.T) {
 	c.stop("c")
 	c.stop("a")
 	a := c.configs["a"]
-	if id, err := SingleNode(t.Context(), &a); err != nil || id != c.id {
+	if id, unread, err := SingleNode(t.Context(), &a); err != nil || unread != nil || id != c.id {
 		t.Fatalf("single: %s, %v", id, err)
 	}
 	a.Node = ""

@@ -92,8 +92,8 @@ func TestClusterTopicSettings(t *testing.T) {
 	c.stop("b")
 	c.stop("a")
 	a := c.configs["a"]
-	if _, err := SingleNode(t.Context(), &a); err != nil {
-		t.Fatal(err)
+	if _, unread, err := SingleNode(t.Context(), &a); unread != nil || err != nil {
+		t.Fatal(unread, err)
 	}
 	data, err := os.ReadFile(filepath.Join(a.WorkDir, overrides.File))
 	if err != nil {
@@ -121,5 +121,25 @@ func TestKeptTopicSettings(t *testing.T) {
 	}
 	if rules, err := ReadTopicSettings(disk); err != nil || len(rules) > 0 {
 		t.Errorf("%v, %v", rules, err)
+	}
+}
+
+// TestUnreadTopicSettings: a member whose log can't be read becomes a single server all the
+// same, and who does that is told.
+func TestUnreadTopicSettings(t *testing.T) {
+	c := beginCluster(t, t.TempDir(), func(*config.Config) {})
+	c.stop("a")
+	a := c.configs["a"]
+	logs, err := filepath.Glob(filepath.Join(a.WorkDir, ".cluster", "log", "*"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	for _, name := range logs {
+		if err := os.WriteFile(name, []byte("rubbish"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if id, unread, err := SingleNode(t.Context(), &a); id != c.id || unread == nil || err != nil {
+		t.Errorf("%q, unread: %v, %v", id, unread, err)
 	}
 }
