@@ -3,7 +3,6 @@ package files
 import (
 	"context"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -57,11 +56,7 @@ func TestCopyOfLessThanWasReadAndAKill(t *testing.T) {
 // What is known of the beginning of a file is written down before a position behind it.
 func TestKilledBeforeTheNextScan(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.write("a.log", text("a", 0, 100))
-		w.up()
-		w.scan()
-		w.truncate("a.log", 0)
-		w.scan() // it is known without any content
+		w.emptied()
 		w.write("a.log", text("b", 0, 100))
 		w.sink.setRoom(50)
 		in := w.m.inputs["in"]
@@ -87,14 +82,10 @@ func TestMovedWhileItIsLookedFor(t *testing.T) {
 		w.rename("a.log", "a.log.1")
 		w.scan()
 		w.down()
-		var moved atomic.Bool
-		before := func(path string) {
-			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
-				w.rename("a.log.1", "a.log.2")
-				w.write("a.log.1", text("b", 0, 100))
-			}
-		}
-		w.before.Store(&before)
+		w.beforeOpen("a.log.1", func() {
+			w.rename("a.log.1", "a.log.2")
+			w.write("a.log.1", text("b", 0, 100))
+		})
 		w.up()
 		w.pass(20 * time.Second)
 		w.wantEach(text("a", 0, 100) + text("b", 0, 100))
@@ -152,11 +143,7 @@ func TestTruncatedBehindNULs(t *testing.T) {
 			t.Run(name+" "+glob, func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					w.conf.Glob = w.path(glob)
-					w.write("a.log", text("a", 0, 100))
-					w.up()
-					w.scan()
-					w.truncate("a.log", 0)
-					w.scan()
+					w.emptied()
 					w.sink.lazy = true
 					w.writeAt("a.log", text("b", 0, 100), 2000)
 					w.scan()
@@ -179,11 +166,7 @@ func TestTruncatedBehindNULsBlocked(t *testing.T) {
 	for _, glob := range []string{"*", "*.log"} {
 		inWorld(t, func(w *world) {
 			w.conf.Glob = w.path(glob)
-			w.write("a.log", text("a", 0, 100))
-			w.up()
-			w.scan()
-			w.truncate("a.log", 0)
-			w.scan()
+			w.emptied()
 			w.sink.setRoom(0)
 			w.writeAt("a.log", text("b", 0, 100), 2000)
 			w.scan()
@@ -201,11 +184,7 @@ func TestTruncatedBehindNULsBlocked(t *testing.T) {
 // What is known of the beginning of a file is written down before a hole, too.
 func TestLostBeforeTheNextScan(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.write("a.log", text("a", 0, 100))
-		w.up()
-		w.scan()
-		w.truncate("a.log", 0)
-		w.scan() // it is known without any content
+		w.emptied()
 		in := w.m.inputs["in"]
 		w.must(in.do(context.Background(), func() {
 			w.write("a.log", text("b", 0, 100))
@@ -222,11 +201,7 @@ func TestLostBeforeTheNextScan(t *testing.T) {
 func TestCopyOfNULsIsBeingMade(t *testing.T) {
 	for _, room := range []int64{0, -1} {
 		inWorld(t, func(w *world) {
-			w.write("a.log", text("a", 0, 100))
-			w.up()
-			w.scan()
-			w.truncate("a.log", 0)
-			w.scan()
+			w.emptied()
 			w.sink.setRoom(room)
 			w.writeAt("a.log", text("b", 0, 100), 4000)
 			w.scan()
@@ -255,13 +230,9 @@ func TestCopyInAnotherInodeIsMoved(t *testing.T) {
 		w.write("a.log.1", text("a", 0, 100))
 		w.truncate("a.log", 0)
 		w.write("a.log", text("b", 0, 100))
-		var moved atomic.Bool
-		before := func(path string) {
-			if path == w.path("a.log.1") && moved.CompareAndSwap(false, true) {
-				w.rename("a.log.1", "a.log.2")
-			}
-		}
-		w.before.Store(&before)
+		w.beforeOpen("a.log.1", func() {
+			w.rename("a.log.1", "a.log.2")
+		})
 		w.pass(20 * time.Second)
 		w.wantEach(text("old", 0, 100) + text("a", 0, 100) + text("b", 0, 100))
 	})
@@ -272,13 +243,9 @@ func TestCopyInAnotherInodeIsMoved(t *testing.T) {
 func TestTruncatedWhenItIsFound(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.write("a.log", text("a", 0, 100))
-		var once atomic.Bool
-		before := func(path string) {
-			if path == w.path("a.log") && once.CompareAndSwap(false, true) {
-				w.truncate("a.log", 0)
-			}
-		}
-		w.before.Store(&before)
+		w.beforeOpen("a.log", func() {
+			w.truncate("a.log", 0)
+		})
 		w.up()
 		w.writeAt("a.log", text("b", 0, 100), 2000)
 		w.pass(20 * time.Second)
@@ -379,15 +346,11 @@ func TestCopyOverAnOlderOne(t *testing.T) {
 				w.write("a.log", text("a", 0, 100))
 				w.pass(2 * idleClose) // they are not open any more
 				w.write("a.log", text("a", 100, 200))
-				var once atomic.Bool
-				before := func(path string) {
-					if path == w.path("a.log") && once.CompareAndSwap(false, true) {
-						w.copy("a.log", "a.log.1")
-						w.truncate("a.log", 0)
-						w.write("a.log", text("b", 0, 10))
-					}
-				}
-				w.before.Store(&before)
+				w.beforeOpen("a.log", func() {
+					w.copy("a.log", "a.log.1")
+					w.truncate("a.log", 0)
+					w.write("a.log", text("b", 0, 10))
+				})
 				w.pass(20 * time.Second)
 				w.wantEach(text("old", 0, test.old) + text("a", 0, 200) + text("b", 0, 10))
 			})

@@ -124,6 +124,27 @@ func (w *world) up() {
 }
 
 // down ends the agent; what was not stored is forgotten.
+// beforeOpen has something done once, before a file is opened for the first time from now on.
+func (w *world) beforeOpen(name string, do func()) {
+	var done atomic.Bool
+	before := func(path string) {
+		if path == w.path(name) && done.CompareAndSwap(false, true) {
+			do()
+		}
+	}
+	w.before.Store(&before)
+}
+
+// emptied is a.log, of 100 lines, that was read and truncated. It is known without any
+// content.
+func (w *world) emptied() {
+	w.write("a.log", text("a", 0, 100))
+	w.up()
+	w.scan()
+	w.truncate("a.log", 0)
+	w.scan()
+}
+
 func (w *world) down() {
 	if w.stop != nil {
 		w.stop()
@@ -503,11 +524,7 @@ func TestTruncatedWithoutACopy(t *testing.T) {
 func TestNULsBehindATruncation(t *testing.T) {
 	for _, down := range []bool{false, true} {
 		inWorld(t, func(w *world) {
-			w.write("a.log", text("a", 0, 100))
-			w.up()
-			w.scan()
-			w.truncate("a.log", 0)
-			w.scan()
+			w.emptied()
 			if down {
 				w.down()
 			}
