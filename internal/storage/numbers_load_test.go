@@ -16,13 +16,19 @@ import (
 	"github.com/logd-dev/logd/internal/vfs/vfstest"
 )
 
-// readHook is a file system that calls a function before each read of a file.
+// readHook is a file system that calls functions, where there are any: before a file is
+// opened, before each read of one, and behind it, with the offset up to which it was read.
 type readHook struct {
 	vfs.FS
-	read func(name string)
+	open   func(name string, flag int)
+	read   func(name string)
+	readTo func(name string, offset int64)
 }
 
 func (h *readHook) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	if h.open != nil {
+		h.open(name, flag)
+	}
 	f, err := h.FS.OpenFile(name, flag, perm)
 	if err != nil {
 		return nil, err
@@ -37,8 +43,14 @@ type hookedFile struct {
 }
 
 func (f hookedFile) ReadAt(b []byte, off int64) (int, error) {
-	f.hook.read(f.name)
-	return f.File.ReadAt(b, off)
+	if f.hook.read != nil {
+		f.hook.read(f.name)
+	}
+	n, err := f.File.ReadAt(b, off)
+	if f.hook.readTo != nil {
+		f.hook.readTo(f.name, off+int64(n))
+	}
+	return n, err
 }
 
 // TestNumbersWhileTheTableIsMadeAnew: after damage was found, nothing is answered
@@ -47,7 +59,7 @@ func TestNumbersWhileTheTableIsMadeAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		var hang chan struct{}
-		hook := &readHook{disk, func(name string) {
+		hook := &readHook{FS: disk, read: func(name string) {
 			if name == "t/0.log" && hang != nil {
 				<-hang
 			}
@@ -110,7 +122,7 @@ func TestNumbersLoadEnds(t *testing.T) {
 					}
 					reads := 0
 					slow := false
-					o.FS = &readHook{disk, func(name string) {
+					o.FS = &readHook{FS: disk, read: func(name string) {
 						if slow && strings.HasSuffix(name, ".log") {
 							reads++
 							time.Sleep(time.Minute)
