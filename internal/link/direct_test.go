@@ -96,13 +96,13 @@ func roleOf(c *Link) role {
 	return cn.role
 }
 
-// settled reports whether the next caller looks at the connection before it writes, or has
-// another one.
-func settled(c *Link) bool {
+// ended reports whether the Link has noticed that its connection has ended, or, if it need
+// not have, the next caller will: it looks at the socket, which tells.
+func ended(c *Link, noticed bool) bool {
 	cn := c.conn.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	return cn.ended != nil || cn.role == roleFree && cn.sleeping
+	return cn.ended != nil || !noticed && cn.role == roleFree && cn.sleeping && cn.quiet() == hungUp
 }
 
 // becomesFree waits until the next caller may read its answer itself.
@@ -121,7 +121,7 @@ func becomesFree(t *testing.T, c *Link) {
 // A call after the server has closed the connection goes to a new one, without
 // an error, whether that is noticed before or by the call.
 func TestDirectAfterClose(t *testing.T) {
-	for _, pause := range []time.Duration{restAfter / 2, 2 * restAfter} { // neither is shorter than the way of the end
+	for _, noticed := range []bool{false, true} { // before the call
 		var conns sync.Map
 		closed := make(chan bool, 10)
 		c := tcpServer(t, func(nc net.Conn, in *bufio.Reader) {
@@ -141,8 +141,9 @@ func TestDirectAfterClose(t *testing.T) {
 		for n := range int64(30) {
 			if n%5 == 0 && n > 0 {
 				<-closed
-				time.Sleep(pause) // how long the connection has rested makes the difference
-				testkit.Eventually(t, func() string { return testkit.Unless(settled(c), "the connection does not come to rest") })
+				testkit.Eventually(t, func() string {
+					return testkit.Unless(ended(c, noticed), "the connection has not ended for the Link")
+				})
 			}
 			if got, err := appendNumber(t.Context(), c, n); err != nil || got != n {
 				t.Fatalf("answer %d to %d (%+v)", got, n, err)
