@@ -147,9 +147,9 @@ func TestGatheringsAreApart(t *testing.T) {
 	other.send("PING\r\n")
 	other.want("OK\r\n")
 	slow[0].nc.(*net.TCPConn).CloseWrite() // it is answered all the same
-	for s.Stats().Requests[protocol.Batch] < begun+9+3 {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, func() string {
+		return testkit.Unless(s.Stats().Requests[protocol.Batch] >= begun+9+3, "not all requests have come")
+	})
 	l.hold.Unlock()
 	for _, c := range slow {
 		c.wantOK()
@@ -326,9 +326,7 @@ func TestGatheredAndTime(t *testing.T) {
 	<-l.entered
 	done := make(chan error)
 	go func() { done <- s.Shutdown(t.Context()) }()
-	for !s.Draining() {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, func() string { return testkit.Unless(s.Draining(), "the server does not drain") })
 	l.hold.Unlock()
 	d.wantOK()
 	d.wantClosed()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/lines"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // With events, what happens is seen long before the next scan is due.
@@ -32,15 +33,12 @@ func TestEvents(t *testing.T) {
 	want := ""
 	check := func() {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-			err := w.differs(want)
-			if err == nil {
-				return
+		testkit.Eventually(t, func() string {
+			if err := w.differs(want); err != nil {
+				return err.Error()
 			}
-			if time.Now().After(end) {
-				t.Fatal(err)
-			}
-		}
+			return ""
+		})
 	}
 	next := func(name string, n int) {
 		w.write(name, text("x", n, n+1))

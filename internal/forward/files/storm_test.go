@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/lines"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // TestStorm rotates while the agent reads, in real time and with events: about 50 times a
@@ -109,9 +110,8 @@ func twoScans(t *testing.T, m *Manager) {
 		}
 		return n
 	}
-	for begun := scans(); scans() < begun+2; {
-		time.Sleep(time.Millisecond)
-	}
+	begun := scans()
+	testkit.Eventually(t, func() string { return testkit.Unless(scans() >= begun+2, "nothing is scanned") })
 }
 
 // complete looks whether all lines of the writers are there, in order and once.

@@ -21,6 +21,7 @@ import (
 	"github.com/logd-dev/logd/internal/forward/feed"
 	"github.com/logd-dev/logd/internal/forward/inputs"
 	"github.com/logd-dev/logd/internal/forward/lines"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -286,11 +287,7 @@ func stop(t *testing.T, in *Input) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
+	testkit.Eventually(t, func() string { return testkit.Unless(ok(), "it does not come to be: "+what) })
 }
 
 // takes waits until bodies were taken, and checks that it was those.

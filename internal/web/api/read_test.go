@@ -241,9 +241,9 @@ func TestReadWaits(t *testing.T) {
 	for _, format := range []string{"ndjson", "json", "text", "raw"} {
 		done := make(chan answer)
 		go func() { done <- s.get("/topics/orders/messages?from=end&wait=20000&format=" + format) }()
-		for s.get("/stats").object(t)["reads_waiting"].(json.Number) != "1" {
-			time.Sleep(time.Millisecond)
-		}
+		testkit.Eventually(t, func() string {
+			return testkit.Unless(s.get("/stats").object(t)["reads_waiting"].(json.Number) == "1", "the read does not wait")
+		})
 		s.protocol(testkit.Batch("orders", "for "+format))
 		if a := <-done; a.StatusCode != 200 || !strings.Contains(a.body, "for "+format) {
 			t.Errorf("%s: %d %q", format, a.StatusCode, a.body)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/logd-dev/logd/internal/config"
 	"github.com/logd-dev/logd/internal/node"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // set saves where a consumer is.
@@ -346,13 +347,10 @@ func TestTransferActs(t *testing.T) {
 	member("c", a.config.PeerHost)
 	wait := func(what string, want ...string) {
 		t.Helper()
-		var text string
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			if _, text = a.do("GET", "/cluster", ""); slices.Contains(want, offered(text)) {
-				return
-			}
-		}
-		t.Fatalf("%s: %s\n%s", what, offered(text), text)
+		testkit.Eventually(t, func() string {
+			_, text := a.do("GET", "/cluster", "")
+			return testkit.Unless(slices.Contains(want, offered(text)), fmt.Sprintf("%s: %s\n%s", what, offered(text), text))
+		})
 	}
 	wait("three members", "lead2 group4", "lead3 group4") // the first leads all or some
 	b := openBrowser(t, a.base)
