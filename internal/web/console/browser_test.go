@@ -156,7 +156,8 @@ func (b *browser) until(expression string) {
 			return
 		}
 	}
-	b.t.Fatalf("it does not become true: %s, at %s\n%s", expression, b.eval("location.href"), b.eval("document.querySelector('main').textContent.slice(0, 500)"))
+	b.t.Fatalf("it does not become true: %s, at %s, with %s active\n%s\n%s", expression, b.eval("location.href"), b.eval("document.activeElement.outerHTML.slice(0, 200)"),
+		b.eval("[...document.querySelectorAll('dialog[open]')].map((d) => d.textContent).join()"), b.eval("document.querySelector('main').textContent.slice(0, 500)"))
 }
 
 // key presses a key.
