@@ -543,15 +543,21 @@ const acts = {
     },
   },
 };
+const over = "The partition waits for no hook any more.";
 for (const what of ["retry", "skip"]) {
   acts[what] = {
     plan: async (d) => {
       const is = (await api("GET", "hooks")).data.find((h) => h.topic === d.topic && String(h.base) === d.base);
-      if (!is) return ["The partition waits for no hook any more.", false];
+      if (!is) return [over, false];
       return [`The partition has ${size(is.end - is.base)}, and the hook was run ${many(is.attempts, "time")}${is.error ? ", at last with: " + is.error : "."}`];
     },
     run: async (d) => {
-      await api("POST", `hooks/${encodeURIComponent(d.topic)}/${d.base}`, { do: what });
+      try {
+        await api("POST", `hooks/${encodeURIComponent(d.topic)}/${d.base}`, { do: what });
+      } catch (e) {
+        if (e.status === 404) return over; // the hook is run again by itself, too
+        throw e;
+      }
       return what === "retry" ? "The hook is run." : "The partition goes.";
     },
   };
@@ -639,11 +645,10 @@ const ended = async (dialog) => {
   if (!dialog.done) return $("#main[data-live]") && !paused && later(renew, liveEvery);
   dialog.done = false;
   if (dialog.about.gone) return go(document.body.dataset.root + "/");
-  try {
-    show((await get(location.href)).page);
-  } catch {
-    return location.reload();
-  }
+  const page = (await get(location.href).catch(() => null))?.page;
+  if ($("dialog[open]")) return; // the next one is open by now
+  if (!page) return location.reload();
+  show(page);
   ($("#" + CSS.escape(dialog.opener)) ?? $("#main")).focus({ preventScroll: true });
 };
 document.addEventListener("close", (e) => e.target.matches(".act") && ended(e.target), true);
