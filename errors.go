@@ -27,7 +27,7 @@ var (
 	ErrInvalidProtocol error = protocol.ErrInvalidProtocol
 	// ErrTooLarge: the batch is larger than the server's MaxBatchSize. The Client
 	// does not send such a batch. If a server gets one all the same it closes the
-	// connection.
+	// connection. Or the batch is larger than its topic's, which the server refuses.
 	ErrTooLarge error = protocol.ErrTooLarge
 	// ErrChecksumMismatch: the batch was damaged on its way to the server.
 	ErrChecksumMismatch error = protocol.ErrChecksumMismatch

@@ -164,6 +164,9 @@ func (p *vectorPlay) begin(config map[string]any) error {
 		"Host: h:1", "Timeout: 15s", "IdleTimeout: 30s", fmt.Sprint("MaxBatchSize: ", vectorInt(config, "max_batch_size", 65536)),
 		fmt.Sprint("Producers: ", vectorInt(config, "producers", 262144)),
 	}
+	if config["topic_limits"] == true {
+		lines = append(lines, "TopicLimits: true")
+	}
 	if id := vectorText(config, "cluster", ""); id != "" {
 		lines = append(lines, "Node: n", "Cluster: "+id, "ElectionTimeout: 1s")
 	}

@@ -114,7 +114,8 @@ export class Client {
   /** The server's settings, by name. */
   settings (): Promise<Record<string, string>>
   /** Store one message and return its ID once the server has answered. If the error's unknown
-   * is true it may be stored all the same. */
+   * is true it may be stored all the same. Throws TooLarge if the message is longer than the
+   * server takes, for which nothing is sent, or than the topic. */
   append (topic: string, body: Body): Promise<ID>
   /** Store several messages in one batch: all of them, or none. */
   appendBatch (topic: string, bodies: Body[]): Promise<ID[]>
@@ -139,7 +140,7 @@ export class Client {
 }
 
 export interface WriterOptions {
-  /** The longest batch in bytes. Default 65536. */
+  /** The longest batch in bytes. If the server or the topic takes less, that counts. Default 65536. */
   batchBytes?: number
   /** Default: as many as fit. */
   batchMessages?: number
@@ -159,6 +160,10 @@ export interface WriterOptions {
  * restarts of the server and changes of its leader. If the server refuses a batch for good,
  * its messages fail and the Writer goes on with the next. If the server knows no numbers
  * (producers = 0), what was sent before a connection was lost fails, its `unknown` true.
+ *
+ * Batches are no larger than the server takes, nor than the topic does: the Writer asks at each
+ * connect. If the topic's batch-size gets smaller later, it asks again and makes what the server
+ * has refused anew, in smaller batches.
  */
 export class Writer {
   constructor (client: Client, topic: string, options?: WriterOptions)
@@ -167,7 +172,8 @@ export class Writer {
   readonly inDoubt: number
   /** Takes the message, once there is room for it. `id` is its ID once the server has answered,
    * null if it is stored and the server can't tell where any more. Throws TooLarge, and takes
-   * nothing, if no batch can hold the message. */
+   * nothing, if no batch can hold the message. If it turns out later that the topic takes no such
+   * batch, `id` is rejected with TooLarge. */
   write (body: Body): Promise<{ id: Promise<ID | null> }>
   /** Takes the message and returns its ID once the server has answered. */
   store (body: Body): Promise<ID | null>

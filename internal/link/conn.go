@@ -375,6 +375,9 @@ func (cn *conn) readAnswer() error {
 	default:
 		err = cn.reader.answer(line, cl)
 	}
+	if err == errServerCloses && cn.stays(cl) {
+		err = nil
+	}
 	if cl.err == protocol.ErrBusy && cl.kind != answerAppend && !cn.proven.Load() {
 		// The server takes no more connections, and said so before it had read the
 		// request: it is as if it had hung up.

@@ -88,6 +88,13 @@ func tooLarge(n, limit int64) error {
 	return fmt.Errorf("%w: the batch has %d bytes, and this server takes batches of up to %d", protocol.ErrTooLarge, n, limit)
 }
 
+// stays reports whether the server goes on with the connection although it has refused
+// the call: a batch was too large for its topic, not for the server, which may have
+// stored what was sent behind it.
+func (cn *conn) stays(cl *Call) bool {
+	return cl.kind == answerAppend && cl.err == protocol.ErrTooLarge && int64(len(cl.out)) <= cn.limit.Load()
+}
+
 // askLimit sends CONFIG, unless somebody has done so on this connection to learn
 // the limit. Nobody waits for the call: the answer tells the connection. It
 // reports false if that can't be done on this connection.

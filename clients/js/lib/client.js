@@ -420,6 +420,7 @@ export class Client {
       const config = {
         maxBatch: Number(f.MaxBatchSize),
         producers: Number(f.Producers ?? 0),
+        topicLimits: f.TopicLimits === 'true', // topics may take less than maxBatch: INFO tells
         patience: f.Cluster ? 1.5 * duration(f.ElectionTimeout ?? '') : 0
       }
       if (!(config.maxBatch > 0)) throw new BadAnswer(`CONFIG was answered ${JSON.stringify(f)}`)
@@ -430,6 +431,20 @@ export class Client {
       await this.#refresh(connection)
     }
     return connection.config
+  }
+
+  /** @internal Return how large a batch the topic takes, null if the server does not say: it is
+   * not there yet, or the client may not ask. */
+  async askTopic (connection, topic) {
+    try {
+      const f = fields((await connection.start(new Request(`INFO ${topic}\r\n`, { form: 'body' }))).body)
+      const most = Number(f.MaxBatchSize ?? connection.config.maxBatch)
+      if (!(most > 0)) throw new BadAnswer(`INFO was answered ${JSON.stringify(f)}`)
+      return most
+    } catch (error) {
+      if (!(error instanceof ServerError) || elsewhere(error)) throw error
+      return null
+    }
   }
 
   /** Ask who the members are, if that is to be asked. */

@@ -1,6 +1,6 @@
 // One connection to a server: requests leave in order, and are answered in order.
 
-import { Closed, ConnectError, ConnectionLost, ServerError } from './errors.js'
+import { Closed, ConnectError, ConnectionLost, ServerError, TooLarge } from './errors.js'
 import { Lost, Parser } from './wire.js'
 
 /**
@@ -108,11 +108,15 @@ export class Connection {
         if (head.expect.form === 'append' && !(error instanceof ServerError)) error.unknown = true
         head.reject(error)
       }
-      if (error instanceof ServerError && !error.closes) return true
+      if (error instanceof ServerError && (!error.closes || this.#stays(head, error))) return true
       this.#end(error)
       return false
     }
   }
+
+  /** Whether the server goes on with the connection after the error: a batch was too large for
+   * its topic, not for the server, which may have stored what was sent behind it. */
+  #stays (request, error) { return error instanceof TooLarge && request.out.length <= this.config?.maxBatch }
 
   #end (error) {
     if (this.#error) return

@@ -19,6 +19,17 @@ class Batch {
   doubt = false // it was sent, and may be stored
   request = null // under way, or answered
 
+  /** Leave the first n messages in the batch and return one with the others. */
+  cut (n) {
+    const rest = new Batch()
+    rest.born = this.born
+    rest.bodies = this.bodies.splice(n)
+    rest.receipts = this.receipts.splice(n)
+    for (const body of rest.bodies) rest.size += frameLength(body)
+    this.size -= rest.size
+    return rest
+  }
+
   stored (offset) {
     this.receipts.forEach((r, i) => r.resolve(offset >= 0n ? new ID(offset, this.deltas[i]) : null))
   }
@@ -34,7 +45,9 @@ export class Writer {
   /** How many messages may be stored twice, because the server had forgotten this Writer. */
   inDoubt = 0
   #client
-  #room
+  #envelope // its length at most
+  #room // of a batch, for its messages
+  #share // up to which messages share a batch: less than room where nobody says how much that is
   #options
   #newPID
   #open = null
@@ -65,8 +78,9 @@ export class Writer {
     if (!(inFlight >= 1 && inFlight <= 32)) throw new RangeError(`inFlight is ${inFlight}: want 1 to 32, a server knows no more batches again`)
     this.topic = topic
     this.#client = client.sibling()
-    this.#room = batchBytes - `BATCH 99999999999 ${topic} 4294967295 9999999999\r\n`.length - NUMBER_LENGTH
-    this.#options = { batchMessages, batchAge, inFlight, bufferBytes, patience: patience ?? Infinity }
+    this.#envelope = `BATCH 99999999999 ${topic} 4294967295 9999999999\r\n`.length + NUMBER_LENGTH
+    this.#room = this.#share = batchBytes - this.#envelope
+    this.#options = { batchBytes, batchMessages, batchAge, inFlight, bufferBytes, patience: patience ?? Infinity }
     this.#newPID = newPID
     this.#pid = newPID()
     this.#done = this.#run()
@@ -75,12 +89,13 @@ export class Writer {
   /**
    * Take the message, once there is room for it. The result's `id` is the promise of its ID, null
    * if it is stored and the server can't tell where any more. Throws TooLarge, and takes
-   * nothing, if no batch can hold the message.
+   * nothing, if no batch can hold the message. If it turns out later that the topic takes no
+   * such batch, `id` is rejected with TooLarge.
    */
   async write (body) {
     const data = Buffer.from(toBytes(body)) // the caller may change its own
     const size = frameLength(data)
-    if (size > this.#room) throw new TooLarge(`a message of ${data.length} bytes: a batch has room for ${this.#room}`)
+    if (size > this.#room) throw this.#tooLong(data)
     const room = () => this.#closing || this.#held === 0 || this.#held + size <= this.#options.bufferBytes
     if (this.#crowd > 0 || !room()) { // one after another, in the order of the calls
       this.#crowd++
@@ -89,7 +104,7 @@ export class Writer {
       this.#crowd--
     }
     if (this.#closing) throw new Closed('the writer was closed')
-    if (this.#open && this.#open.size + size > this.#room) this.#seal()
+    if (this.#open && this.#open.size + size > this.#share) this.#seal()
     if (!this.#open) {
       this.#open = new Batch()
       this.#wake() // its age is to be looked at
@@ -160,7 +175,13 @@ export class Writer {
 
   #next () {
     if (!this.#queue.length && this.#due()) this.#seal()
-    return this.#queue.shift()
+    const b = this.#queue.shift()
+    if (!(b?.size > this.#share)) return b
+    let n = 1 // it was not too large when it was made
+    let size = frameLength(b.bodies[0])
+    while (n < b.bodies.length && size + frameLength(b.bodies[n]) <= this.#share) size += frameLength(b.bodies[n++])
+    if (n < b.bodies.length) this.#queue.unshift(b.cut(n))
+    return b
   }
 
   #settled (b, error = null) {
@@ -212,14 +233,21 @@ export class Writer {
 
   #limit () { return this.#numbered() ? this.#options.inFlight : 1 } // so that none overtakes one that is refused
 
+  /** Have a connection, and ask how large a batch its server takes, and the topic. */
+  async #learn (anew = false) {
+    const connection = await this.#client.connect(this.topic)
+    this.#config = await this.#client.ask(connection)
+    const { maxBatch, topicLimits } = this.#config
+    const most = topicLimits || anew ? await this.#client.askTopic(connection, this.topic) : maxBatch
+    this.#connection = connection
+    this.#room = Math.min(this.#options.batchBytes, maxBatch, most ?? maxBatch) - this.#envelope
+    this.#share = most === null ? Math.min(this.#share, this.#room) : this.#room
+  }
+
   /** Send what is to be sent, on a connection whose server was asked for its limits. */
   async #send () {
     if (!this.#line.some(b => b.request)) { // else their answers come first
-      if (!this.#connection?.live) {
-        const connection = await this.#client.connect(this.topic)
-        this.#config = await this.#client.ask(connection)
-        this.#connection = connection
-      }
+      if (!this.#connection?.live) await this.#learn()
     } else if (!this.#connection?.live) {
       return
     }
@@ -229,6 +257,10 @@ export class Writer {
     while (this.#line.length < this.#limit()) {
       const b = this.#next()
       if (!b) return
+      if (b.size > this.#room) {
+        this.#fail([b], this.#tooLong(b.bodies[0]))
+        continue
+      }
       Object.assign(b, frame(b.bodies))
       this.#number(b)
       this.#line.push(b)
@@ -248,7 +280,7 @@ export class Writer {
     const wake = () => this.#wake()
     b.request.promise.then(wake, wake)
     if (out.length > this.#config.maxBatch) {
-      b.request.reject(new TooLarge(`a batch of ${out.length} bytes, the server takes ${this.#config.maxBatch}: set batchBytes`))
+      b.request.reject(new TooLarge(`a batch of ${out.length} bytes, the server takes ${this.#config.maxBatch}`))
     } else {
       this.#connection.start(b.request)
     }
@@ -273,6 +305,7 @@ export class Writer {
       return this.#renumber()
     }
     if (mayPass(error) && (this.#numbered() || !error.unknown)) return this.#again(error)
+    if (error instanceof TooLarge && !this.#line[0].doubt) return this.#tooLarge(error)
     this.#refuse(error)
   }
 
@@ -310,6 +343,23 @@ export class Writer {
     }
     return first
   }
+
+  /** The first batch is larger than the topic takes now. So none of the line is stored, nor can be
+   * under these numbers: it goes back to what is to be sent, in batches that are no larger. If
+   * the server does not say how large these may be, halves are tried. */
+  async #tooLarge (error) {
+    await this.#learn(true)
+    const [first] = this.#line
+    if (this.#share >= first.size) {
+      if (first.bodies.length === 1) return this.#refuse(error)
+      this.#share = Math.floor(first.size / 2)
+    }
+    this.#queue.unshift(...this.#line)
+    this.#line = []
+    this.#renumber()
+  }
+
+  #tooLong (body) { return new TooLarge(`a message of ${body.length} bytes: a batch has room for ${this.#room}`) }
 
   /** The first batch is not taken for good. Those behind it that may be stored share its fate,
    * since they can't be sent under other numbers; the others go on. */

@@ -2,7 +2,9 @@
 //
 //     run.js vectors [PART OF A NAME]   plays testdata/vectors
 //     run.js roundtrip OPTIONS TOPIC    writes and reads in every way, and compares
-//     run.js write OPTIONS TOPIC        writes numbered messages until standard input ends, prints "NUMBER ID"
+//     run.js write OPTIONS TOPIC [LENGTH]
+//                                       writes numbered messages until standard input ends, prints "NUMBER ID"; with
+//                                       LENGTH they are filled up to that, and batches are as large as they may be
 //     run.js follow OPTIONS TOPIC       prints "ID BODY" of each message until standard input ends
 //     run.js positions OPTIONS TOPIC    has positions set, held, moved and forgotten
 //     run.js work OPTIONS TOPIC LIMIT   reads so many messages from where its position is, and prints them
@@ -66,12 +68,13 @@ async function roundtrip (client, topic) {
   }
 }
 
-async function write (client, topic, stop) {
-  const writer = new logd.Writer(client, topic, { batchMessages: 5, batchAge: 1, patience: null })
+async function write (client, topic, stop, length = 0) {
+  const batches = length ? {} : { batchMessages: 5, batchAge: 1 }
+  const writer = new logd.Writer(client, topic, { patience: null, ...batches })
   const receipts = []
   while (!stop.aborted) {
-    receipts.push(await writer.write(String(receipts.length)))
-    await sleep(0.5)
+    receipts.push(await writer.write(String(receipts.length).padEnd(length)))
+    if (!length) await sleep(0.5)
   }
   await writer.close()
   for (const [n, r] of receipts.entries()) console.log(`${n} ${await r.id ?? '-'}`)
@@ -153,6 +156,6 @@ for (const [name, value] of Object.entries(JSON.parse(options))) {
   given[own] = /^reconnect|Timeout$/.test(own) ? value * 1000 : value
 }
 const client = new logd.Client(given)
-await { roundtrip, write, follow, positions, work }[mode](client, args[0], mode === 'work' ? args[1] : stop.signal)
+await { roundtrip, write, follow, positions, work }[mode](client, args[0], mode === 'work' ? args[1] : stop.signal, Number(args[1] ?? 0))
 client.close()
 process.stdin.destroy()

@@ -152,6 +152,7 @@ class Play {
     }
     this.current = this.servers.get(names[0])
     const lines = ['Host: h:1', 'Timeout: 15s', 'IdleTimeout: 30s', `MaxBatchSize: ${config.max_batch_size ?? 65536}`, `Producers: ${config.producers ?? 262144}`]
+    if (config.topic_limits) lines.push('TopicLimits: true')
     if (config.cluster) lines.push('Node: n', `Cluster: ${config.cluster}`, 'ElectionTimeout: 1s')
     this.answers.set('CONFIG', mok(lines)).set('CLUSTER', Buffer.from('ERR invalid request\r\n')).set('HELLO', Buffer.from('ERR invalid request\r\n'))
     for (const [line, pieces] of Object.entries(config.answers ?? {})) this.answers.set(line, this.#bytes(pieces))

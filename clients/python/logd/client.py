@@ -164,7 +164,8 @@ class Client:
         """Store one message and return its ID once the server has answered.
 
         If the error's ``unknown`` is true the message may be stored all the same. A Writer
-        stores each message once over any failure, and is much faster for many.
+        stores each message once over any failure, and is much faster for many. Raises TooLarge if
+        the message is longer than the server takes, for which nothing is sent, or than the topic.
         """
         return self.append_batch(topic, [body])[0]
 
@@ -498,7 +499,8 @@ class Client:
             try:
                 cluster = bool(f.get("Cluster"))
                 patience = 1.5 * wire.duration(f.get("ElectionTimeout", "")) if cluster else 0.0
-                config = Config(int(f["MaxBatchSize"]), int(f.get("Producers", 0)), cluster, patience)
+                own = f.get("TopicLimits") == "true"
+                config = Config(int(f["MaxBatchSize"]), int(f.get("Producers", 0)), own, cluster, patience)
             except (KeyError, ValueError) as error:
                 raise BadAnswer(f"CONFIG was answered {f}") from error
             with self._mu:
@@ -508,6 +510,20 @@ class Client:
             connection.config, connection.patience = config, patience
             self._refresh(connection)
         return connection.config
+
+    def _ask_topic(self, connection: Connection, topic: str) -> Optional[int]:
+        """Return how large a batch the topic takes, None if the server does not say: it is not
+        there yet, or the client may not ask."""
+        try:
+            f = wire.fields(connection.call(Request(f"INFO {topic}\r\n".encode(), Expect("body"))).body)
+        except ServerError as error:
+            if _elsewhere(error):
+                raise
+            return None
+        try:
+            return int(f.get("MaxBatchSize", self._ask(connection).max_batch))
+        except ValueError as error:
+            raise BadAnswer(f"INFO was answered {f}") from error
 
     def _refresh(self, connection: Connection) -> None:
         """Ask who the members are, if that is to be asked."""

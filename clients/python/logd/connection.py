@@ -12,7 +12,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Deque, List, NamedTuple, Optional
 
-from .errors import Closed, ConnectError, ConnectionLost, Error, ServerError
+from .errors import Closed, ConnectError, ConnectionLost, Error, ServerError, TooLarge
 from .wire import Expect, Lost, Parser, Reply
 
 _CHUNK = 256 << 10
@@ -25,6 +25,7 @@ class Config(NamedTuple):
 
     max_batch: int
     producers: int
+    topic_limits: bool  # topics may take less than max_batch: INFO tells
     cluster: bool
     patience: float  # after so much silence another member may lead; 0 where there is no cluster
 
@@ -186,7 +187,7 @@ class Connection:
                 raise
             if head.expect.form == "append" and not isinstance(error, ServerError):
                 error.unknown = True
-            ends = lost or not isinstance(error, ServerError) or error.closes
+            ends = lost or not isinstance(error, ServerError) or error.closes and not self._stays(head, error)
             if ends:  # before the caller learns of it, and calls again
                 self.close(error)
             self._pop()
@@ -203,6 +204,11 @@ class Connection:
         self._pop()
         head.future.set_result(reply)
         return True
+
+    def _stays(self, request: Request, error: Error) -> bool:
+        """Report whether the server goes on with the connection after the error: a batch was too
+        large for its topic, not for the server, which may have stored what was sent behind it."""
+        return isinstance(error, TooLarge) and self.config is not None and len(request.out) <= self.config.max_batch
 
     def _pop(self) -> None:
         with self._mu:

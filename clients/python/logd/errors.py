@@ -81,7 +81,7 @@ class InvalidProtocol(ServerError, code="invalid protocol", closes=True):
 
 
 class TooLarge(ServerError, code="too large", closes=True):
-    """The batch is over the server's limit. The client does not send such a batch."""
+    """The batch is over the server's limit, or its topic's."""
 
 
 class ChecksumMismatch(ServerError, code="checksum mismatch"):

@@ -35,6 +35,16 @@ class _Batch:
         self.data, self.deltas = b"", []  # type: bytes, List[int]
         self.request: Optional[Request] = None  # under way, or answered
 
+    def cut(self, n: int) -> "_Batch":
+        """Leave the first n messages in the batch and return one with the others."""
+        rest = _Batch()
+        rest.born = self.born
+        self.bodies, rest.bodies = self.bodies[:n], self.bodies[n:]
+        self.futures, rest.futures = self.futures[:n], self.futures[n:]
+        rest.size = sum(map(wire.frame_len, rest.bodies))
+        self.size -= rest.size
+        return rest
+
     def stored(self, offset: int) -> None:
         for future, delta in zip(self.futures, self.deltas):
             future.set_result(ID(offset, delta) if offset >= 0 else None)
@@ -55,6 +65,10 @@ class Writer:
     A batch is sent when the next message would make it longer than ``batch_bytes``, when it
     has ``batch_messages``, or when its first message has waited for ``batch_age`` seconds. Up
     to ``in_flight`` batches, at most 32, are sent before the first is answered.
+
+    Batches are no larger than the server takes, nor than the topic does: the Writer asks at each
+    connect. If the topic's batch-size gets smaller later, the Writer asks again and makes what
+    the server has refused anew, in smaller batches.
 
     Batches have numbers by which the server knows those that it has, if its setting
     ``producers`` is not 0. If it has not, what was sent before a connection was lost fails
@@ -88,11 +102,14 @@ class Writer:
         #: How many messages may be stored twice, because the server had forgotten this Writer.
         self.in_doubt = 0
         self._client = client._sibling()
-        self._room = batch_bytes - len(f"BATCH 99999999999 {topic} 4294967295 9999999999\r\n") - _NUMBER_LEN
+        self._batch_bytes = batch_bytes
+        self._envelope = len(f"BATCH 99999999999 {topic} 4294967295 9999999999\r\n") + _NUMBER_LEN
         self._most, self._age, self._in_flight = batch_messages, batch_age, in_flight
         self._buffer, self._patience, self._new_pid = buffer_bytes, patience, _new_pid
         self._mu = threading.Condition()
         # Guarded by mu.
+        self._room = batch_bytes - self._envelope  # of a batch, for its messages
+        self._share = self._room  # up to which messages share a batch: less than room where nobody says how much that is
         self._open: Optional[_Batch] = None
         self._queue: Deque[_Batch] = deque()  # full, and not numbered
         self._held = 0  # bytes of all messages without an answer
@@ -120,12 +137,13 @@ class Writer:
 
         The ID is None if the message is stored and the server can't tell where any more. If
         the buffer is full ``write`` waits for room: for ``timeout`` seconds, and then raises
-        TimeoutError. Raises TooLarge, and takes nothing, if no batch can hold the message.
+        TimeoutError. Raises TooLarge, and takes nothing, if no batch can hold the message. If it
+        turns out later that the topic takes no such batch, the future gets TooLarge.
         """
         data = to_bytes(body)
         size = wire.frame_len(data)
         if size > self._room:
-            raise TooLarge(f"a message of {len(data)} bytes: a batch has room for {self._room}")
+            raise self._too_long(data)
         future: "Future[Optional[ID]]" = Future()
         with self._mu:
             if self._held and self._held + size > self._buffer and not self._closing:
@@ -134,7 +152,7 @@ class Writer:
                     raise TimeoutError(f"no room in the Writer after {timeout} s")
             if self._closing:
                 raise Closed("the writer was closed")
-            if self._open and self._open.size + size > self._room:
+            if self._open and self._open.size + size > self._share:
                 self._seal()
             if self._open is None:  # whose age is to be looked at
                 self._open = _Batch()
@@ -183,10 +201,20 @@ class Writer:
             self._mu.notify_all()
 
     def _next(self) -> Optional[_Batch]:
-        """Return the next batch that is due."""
+        """Return the next batch that is due, as large as it may be."""
         if not self._queue and self._open and time.monotonic() - self._open.born >= self._age:
             self._seal()
-        return self._queue.popleft() if self._queue else None
+        if not self._queue:
+            return None
+        batch = self._queue.popleft()
+        if batch.size > self._share:  # which it was not when it was made
+            n, size = 1, wire.frame_len(batch.bodies[0])
+            while n < len(batch.bodies) and size + wire.frame_len(batch.bodies[n]) <= self._share:
+                size += wire.frame_len(batch.bodies[n])
+                n += 1
+            if n < len(batch.bodies):
+                self._queue.appendleft(batch.cut(n))
+        return batch
 
     def _settled(self, batch: _Batch, error: Optional[Error] = None) -> None:
         with self._mu:
@@ -234,13 +262,23 @@ class Writer:
     def _limit(self) -> int:
         return self._in_flight if self._numbered() else 1  # so that none overtakes one that is refused
 
+    def _learn(self, anew: bool = False) -> None:
+        """Have a connection, and ask how large a batch its server takes, and the topic."""
+        connection = self._client._connect(self.topic)
+        self._config = config = self._client._ask(connection)
+        most: Optional[int] = config.max_batch
+        if config.topic_limits or anew:
+            most = self._client._ask_topic(connection, self.topic)
+        self._connection = connection
+        with self._mu:
+            self._room = min(self._batch_bytes, config.max_batch, most or config.max_batch) - self._envelope
+            self._share = self._room if most else min(self._share, self._room)
+
     def _send(self) -> None:
         """Send what is to be sent, on a connection whose server was asked for its limits."""
         if not any(b.request for b in self._line):  # else their answers come first
             if self._connection is None or not self._connection.live:
-                connection = self._client._connect(self.topic)
-                self._config = self._client._ask(connection)
-                self._connection = connection
+                self._learn()
         elif self._connection is None or not self._connection.live:
             return
         for batch in self._line:
@@ -251,6 +289,9 @@ class Writer:
                 batch_ = self._next()
             if batch_ is None:
                 return
+            if batch_.size > self._room:
+                self._fail([batch_], self._too_long(batch_.bodies[0]))
+                continue
             batch_.data, batch_.deltas = wire.frame(batch_.bodies)
             self._number(batch_)
             self._line.append(batch_)
@@ -267,7 +308,7 @@ class Writer:
         batch.request = Request(out, Expect("append"), repeats=numbered)
         if len(out) > self._config.max_batch:
             batch.request.future.set_exception(
-                TooLarge(f"a batch of {len(out)} bytes, the server takes {self._config.max_batch}: set batch_bytes"))
+                TooLarge(f"a batch of {len(out)} bytes, the server takes {self._config.max_batch}"))
         else:
             self._connection.start(batch.request)
         batch.request.future.add_done_callback(self._answered)
@@ -299,6 +340,8 @@ class Writer:
                 self._again(error)
         elif isinstance(error, _AGAIN) and (self._numbered() or not error.unknown):
             self._again(error)
+        elif isinstance(error, TooLarge) and not self._line[0].doubt:
+            self._too_large(error)
         else:
             self._refuse(error)
 
@@ -329,6 +372,25 @@ class Writer:
                 first = error
             self._line.append(batch)
         return first, first.next if isinstance(first, OutOfOrder) else 0
+
+    def _too_large(self, error: Error) -> None:
+        """The first batch is larger than the topic takes now. So none of the line is stored, nor
+        can be under these numbers: it goes back to what is to be sent, in batches that are no
+        larger. If the server does not say how large these may be, halves are tried."""
+        self._learn(anew=True)
+        first = self._line[0]
+        if self._share >= first.size and len(first.bodies) == 1:
+            self._refuse(error)
+            return
+        with self._mu:
+            if self._share >= first.size:
+                self._share = first.size // 2
+            self._queue.extendleft(reversed(self._line))
+        self._line = []
+        self._renumber()
+
+    def _too_long(self, body: bytes) -> TooLarge:
+        return TooLarge(f"a message of {len(body)} bytes: a batch has room for {self._room}")
 
     def _refuse(self, error: Error) -> None:
         """The first batch is not taken for good. Those behind it that may be stored share its

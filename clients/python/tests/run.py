@@ -2,7 +2,9 @@
 
     run.py vectors [PART OF A NAME]   plays testdata/vectors
     run.py roundtrip OPTIONS TOPIC    writes and reads in every way, and compares
-    run.py write OPTIONS TOPIC        writes numbered messages until standard input ends, prints "NUMBER ID"
+    run.py write OPTIONS TOPIC [LENGTH]
+                                      writes numbered messages until standard input ends, prints "NUMBER ID"; with
+                                      LENGTH they are filled up to that, and batches are as large as they may be
     run.py follow OPTIONS TOPIC       prints "ID BODY" of each message until standard input ends
     run.py positions OPTIONS TOPIC    has positions set, held, moved and forgotten
     run.py work OPTIONS TOPIC LIMIT   reads so many messages from where its position is, and prints them
@@ -89,12 +91,14 @@ def roundtrip(client: logd.Client, topic: str) -> None:
             pass
 
 
-def write(client: logd.Client, topic: str, stop: threading.Event) -> None:
-    with logd.Writer(client, topic, batch_messages=5, batch_age=0.001, patience=None) as writer:
+def write(client: logd.Client, topic: str, stop: threading.Event, length: int = 0) -> None:
+    batches = {} if length else {"batch_messages": 5, "batch_age": 0.001}
+    with logd.Writer(client, topic, patience=None, **batches) as writer:
         futures = []
         while not stop.is_set():
-            futures.append(writer.write(str(len(futures))))
-            time.sleep(0.0005)
+            futures.append(writer.write(str(len(futures)).ljust(length)))
+            if not length:
+                time.sleep(0.0005)
         writer.flush()
         for n, future in enumerate(futures):
             print(n, future.result() or "-")
@@ -196,7 +200,7 @@ def main() -> int:
             work(client, args[1], int(args[2]))
         else:
             threading.Thread(target=watch, daemon=True).start()
-            {"write": write, "follow": follow}[mode](client, args[1], stop)
+            {"write": write, "follow": follow}[mode](client, args[1], stop, *map(int, args[2:]))
     return 0
 
 

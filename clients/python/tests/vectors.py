@@ -127,6 +127,7 @@ class Play:
             self.servers[name] = Server(self, name)
         lines = ["Host: h:1", "Timeout: 15s", "IdleTimeout: 30s", f"MaxBatchSize: {config.get('max_batch_size', 65536)}"]
         lines += [f"Producers: {config.get('producers', 262144)}"]
+        lines += ["TopicLimits: true"] if config.get("topic_limits") else []
         if config.get("cluster"):
             lines += ["Node: n", f"Cluster: {config['cluster']}", "ElectionTimeout: 1s"]
         self.answers = {"CONFIG": mok(lines), "CLUSTER": b"ERR invalid request\r\n", "HELLO": b"ERR invalid request\r\n"}
