@@ -27,7 +27,7 @@ func (b *Builder) Reset() {
 // its delta.
 func (b *Builder) Add(body []byte) (delta int64) {
 	if b.buf == nil {
-		b.buf = make([]byte, MaxHeaderLen, MaxHeaderLen+4096)
+		b.buf = make([]byte, MaxHeaderLen, MaxHeaderLen+512)
 	}
 	delta = int64(len(b.buf) - MaxHeaderLen)
 	b.buf = append(b.buf, "MSG "...)

@@ -31,6 +31,9 @@ type TopicLimits struct {
 	SyncsFirst bool
 }
 
+// Settings returns what CONFIG tells, but for the address. It is not to be changed.
+func (s *Server) Settings() *protocol.Settings { return &s.settings.Load().Settings }
+
 // TopicLimits returns what counts for a topic now.
 func (s *Server) TopicLimits(topic []byte) TopicLimits {
 	p := s.settings.Load()

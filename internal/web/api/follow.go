@@ -182,7 +182,7 @@ func (f *following) run() error {
 	if err := f.flush(); err != nil {
 		return err
 	}
-	f.rd = r.caller.NewReader(&f.conf, r.topic, f.from.Offset, false)
+	f.rd = r.caller.NewReader(f.conf, r.topic, f.from.Offset, false)
 	f.rd.Grow = func(n int64) error { return f.grow(n + outSize) }
 	defer f.rd.Release()
 	at := f.from // of the next message

@@ -48,7 +48,7 @@ func (rd *reading) raw() error {
 	}
 	a, err := r.caller.Ask(rd.ctx, &req)
 	if errors.Is(err, protocol.ErrNotFound) {
-		if err = r.caller.Missing(rd.ctx, &rd.conf, r.topic, rd.from.Offset, rd.fresh); err == io.EOF {
+		if err = r.caller.Missing(rd.ctx, rd.conf, r.topic, rd.from.Offset, rd.fresh); err == io.EOF {
 			return rd.sendRaw(ask.Answer{Offset: rd.from.Offset})
 		}
 	}

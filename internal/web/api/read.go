@@ -41,7 +41,7 @@ type reading struct {
 	skipGaps, fresh bool
 	await           bool
 
-	conf protocol.Settings
+	conf *protocol.Settings
 	in   protocol.TopicInfo // as it was at the start
 	from ask.Place
 	to   *ask.Place // if it ends before the end
@@ -135,7 +135,7 @@ func (rd *reading) options() (err error) {
 // look finds out what there is of the topic.
 func (rd *reading) look() (err error) {
 	r := rd.r
-	if rd.conf, err = r.caller.Config(rd.ctx); err != nil {
+	if rd.conf, err = r.caller.Settings(); err != nil {
 		return err
 	}
 	if rd.in, err = r.caller.Info(rd.ctx, r.topic, rd.fresh); err != nil {
@@ -152,7 +152,7 @@ func (rd *reading) look() (err error) {
 func (rd *reading) grow(n int64) error { return rd.lease.grow(rd.ctx, n, rd.r.api.o.Timeout()) }
 
 func (rd *reading) finder() *ask.Finder {
-	return &ask.Finder{Caller: rd.r.caller, Conf: &rd.conf, Topic: rd.r.topic, Info: rd.in, Fresh: rd.fresh, Grow: rd.grow}
+	return &ask.Finder{Caller: rd.r.caller, Conf: rd.conf, Topic: rd.r.topic, Info: rd.in, Fresh: rd.fresh, Grow: rd.grow}
 }
 
 // begin finds where the read begins and where it ends.
@@ -182,7 +182,7 @@ func (rd *reading) begin() error {
 		}
 		rd.to = &to
 	}
-	rd.rd = r.caller.NewReader(&rd.conf, r.topic, rd.from.Offset, rd.fresh)
+	rd.rd = r.caller.NewReader(rd.conf, r.topic, rd.from.Offset, rd.fresh)
 	rd.rd.Grow = func(n int64) error { return rd.grow(n + outSize) }
 	return nil
 }
@@ -517,7 +517,7 @@ func one(r *request) error {
 		return err
 	}
 	defer rd.lease.release()
-	in := r.caller.NewReader(&rd.conf, r.topic, p.Offset, rd.fresh)
+	in := r.caller.NewReader(rd.conf, r.topic, p.Offset, rd.fresh)
 	in.Grow = rd.grow
 	defer in.Release()
 	b, err := in.Next(rd.ctx, 0)

@@ -98,7 +98,7 @@ func write(r *request) error {
 	}}); err != nil {
 		return err
 	}
-	conf, err := r.caller.Config(r.Context())
+	conf, err := r.caller.Settings()
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func write(r *request) error {
 		return problem.New(problem.InvalidRequest, "The server knows no numbers of batches (producers = 0): send no Idempotency-Key and no Logd-Producer.")
 	}
 	limits := r.caller.TopicLimits(r.topic)
-	w.stored.Durability = durability(&conf, limits.SyncsFirst)
+	w.stored.Durability = durability(conf, limits.SyncsFirst)
 	if !enough(w.stored.Durability, require) {
 		return problem.New(problem.Durability, fmt.Sprintf("Messages are %s here when they are answered, not %s.", w.stored.Durability, require)).
 			With("durability", w.stored.Durability)
@@ -236,7 +236,11 @@ func (w *writing) run(f form, limit int64) error {
 // read has the packer take all of the body.
 func (w *writing) read(body io.Reader, p *packer) error {
 	outside := w.lease.bytes // what is not for batches and messages
-	buf := make([]byte, leastRead)
+	size := int64(leastRead)
+	if n := w.r.ContentLength; n > 0 { // else it is not known
+		size = min(size, n)
+	}
+	buf := make([]byte, size)
 	for {
 		held := int64(0)
 		for i := range w.held {

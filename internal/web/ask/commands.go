@@ -48,6 +48,15 @@ func (c *Caller) TopicLimits(topic string) server.TopicLimits {
 	return c.server.TopicLimits([]byte(topic))
 }
 
+// Settings returns what counts for requests on their way: no request is made for it, and
+// who asks is to have the right to one. It is not to be changed.
+func (c *Caller) Settings() (*protocol.Settings, error) {
+	if c.server == nil {
+		return nil, protocol.ErrBusy
+	}
+	return c.server.Settings(), nil
+}
+
 // Config returns what the server tells of its settings.
 func (c *Caller) Config(ctx context.Context) (protocol.Settings, error) {
 	return body(ctx, c, &protocol.Request{Command: protocol.Config}, protocol.ParseSettings)

@@ -71,7 +71,7 @@ type Reader struct {
 	c     *Caller
 	topic string
 	at    int64 // where the next batch begins
-	conf  protocol.Settings
+	conf  *protocol.Settings
 	fresh bool
 
 	view   topic.View
@@ -94,7 +94,7 @@ const windowBytes = 48 << 10
 // CONFIG has said; with fresh it sees all that was acknowledged anywhere before. It is to
 // be closed.
 func (c *Caller) NewReader(conf *protocol.Settings, topic string, offset int64, fresh bool) *Reader {
-	return &Reader{c: c, topic: topic, at: offset, conf: *conf, fresh: fresh}
+	return &Reader{c: c, topic: topic, at: offset, conf: conf, fresh: fresh}
 }
 
 // Offset returns where the next batch begins.
@@ -174,7 +174,7 @@ func (r *Reader) Fetch(ctx context.Context, wait time.Duration) error {
 		case !errors.Is(err, protocol.ErrNotFound):
 			return err
 		}
-		if err := r.c.Missing(ctx, &r.conf, r.topic, r.at, r.fresh); err != nil || i == tries {
+		if err := r.c.Missing(ctx, r.conf, r.topic, r.at, r.fresh); err != nil || i == tries {
 			return err
 		}
 	}
