@@ -192,8 +192,29 @@ type server struct {
 	http string
 	args []string
 	cmd  *exec.Cmd
-	log  bytes.Buffer
+	log  serverLog
 }
+
+// serverLog is what the process says, in all its runs.
+type serverLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *serverLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// starts returns how often it says that the server takes requests.
+func (l *serverLog) starts() int { return strings.Count(l.String(), "logd takes requests") }
 
 // serve starts a server at a free port.
 func serve(t *testing.T, flags ...string) *server {
@@ -210,23 +231,19 @@ func serve(t *testing.T, flags ...string) *server {
 	return s
 }
 
-// start starts the process, and waits until it listens.
+// start starts the process, and waits until it says that it listens: whoever else may
+// have the port for a moment, another test that looks for a free one, is no server.
 func (s *server) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(filepath.Join(built, "logd"), s.args...)
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	s.cmd.Stderr = &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	before := s.log.starts()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	await(s.t, "the server listens", func() bool {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
+	await(s.t, "the server listens", func() bool { return s.log.starts() > before })
 }
 
 func (s *server) kill() {
