@@ -31,6 +31,7 @@ func TestScrub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfstest.New()
 		s, l := scrubbed(t, disk, Options{}, 350_000)
+		synctest.Wait() // the first partition is checked at once
 		began := time.Now()
 		damage := func(offset int64) {
 			p := partitionAt(l, offset)
@@ -56,13 +57,13 @@ func TestScrub(t *testing.T) {
 			}
 			before = s.Counts()
 		}
-		damage(50_000)
+		damage(150_000)
 		damage(l.Next() - 10_000) // in the newest partition
 		pass(2)
 		if took := time.Since(began); took < 3*time.Second || took > 6*time.Second {
 			t.Errorf("350,000 bytes at 100,000 a second took %v", took)
 		}
-		damage(150_000)
+		damage(50_000)
 		time.Sleep(6 * 24 * time.Hour)
 		if n := s.Counts().ScrubDamaged; n != 2 {
 			t.Errorf("the next pass was within 6 days")
