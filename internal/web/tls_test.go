@@ -101,6 +101,9 @@ func TestFailedHandshakes(t *testing.T) {
 			if err != nil {
 				failed.Add(1)
 			}
+			if withAuth && log.String() == "" {
+				t.Error("a handshake is counted before it is audited")
+			}
 		}})
 		const n = 60
 		for i := range n {

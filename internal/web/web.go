@@ -175,14 +175,16 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
-// countHandshake tells of the handshake of a connection that has ended.
+// countHandshake tells of the handshake of a connection that has ended. It is counted when
+// all else is said of it.
 func (s *Server) countHandshake(c net.Conn, state http.ConnState) {
 	t, ok := c.(*tls.Conn)
 	if !ok || state != http.StateClosed {
 		return
 	}
 	err := t.Handshake() // which is over, or fails at once: the connection is closed
-	if s.o.Ended(err); err == nil {
+	defer s.o.Ended(err)
+	if err == nil {
 		return
 	}
 	s.log.Debug("TLS handshake failed", "remote", t.RemoteAddr(), "err", err)
