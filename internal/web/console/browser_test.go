@@ -61,13 +61,30 @@ func openBrowser(t *testing.T, home string, flags ...chromedp.ExecAllocatorOptio
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx, home: home}
-	if err := chromedp.Listen(ctx, b.hear); err != nil {
-		t.Fatal(err)
+	b.begin()
+	return b
+}
+
+// another opens another tab of the same browser, in a window of its own if the options do not
+// say otherwise.
+func (b *browser) another(options ...chromedp.ContextOption) *browser {
+	b.t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, options...)
+	b.t.Cleanup(cancel)
+	other := &browser{t: b.t, ctx: ctx, home: b.home}
+	other.begin()
+	return other
+}
+
+// begin listens to what a tab does.
+func (b *browser) begin() {
+	b.t.Helper()
+	if err := chromedp.Listen(b.ctx, b.hear); err != nil {
+		b.t.Fatal(err)
 	}
 	call(b, network.Enable, network.EnableParams{})
 	call(b, log.Enable, cdp.Empty{})
 	call(b, runtime.Enable, cdp.Empty{})
-	return b
 }
 
 // hear notes what the browser does.

@@ -262,6 +262,18 @@ const lost = { retention: "removed by retention", damage: "damaged and set aside
 const following = () => $("#follow")?.dataset.on === "1";
 const offsetOf = (id) => Number(id.split(".")[0]);
 
+// A browser has six connections to a server, for all its tabs together, and what is one too
+// many waits without end, be it a page. So of the tabs that are seen and follow, the four that
+// were opened first have a stream all the time, and the others by turns. Each tells the others
+// that it follows. Who waits for its turn says nothing, for 3 s at most.
+const mostStreams = 4, turn = 1000, me = Date.now() + Math.random(), tabs = new Map();
+const channel = globalThis.BroadcastChannel && new BroadcastChannel("logd-follow");
+if (channel) channel.onmessage = ({ data }) => tabs.set(data, Date.now());
+const byTurns = () => {
+  for (const [id, at] of tabs) if (Date.now() - at > 5 * turn) tabs.delete(id);
+  return [...tabs.keys()].filter((id) => id < me).length >= mostStreams;
+};
+
 let slice = 200; // so many rows are made at a time
 const down = () => scrollTo(0, document.documentElement.scrollHeight);
 
@@ -274,8 +286,17 @@ const follow = async () => {
   const contains = asked.get("contains") ?? "", as = { pretty: asked.get("pretty") !== "0", path };
   const needle = contains && String.fromCharCode(...encoder.encode(contains));
   const control = (running = new AbortController()), { signal } = control;
-  let held = [], bytes = 0, skipped = 0, about = "", drawn = 0, drawing = 0, came = 0, again = 2000, heard = Date.now(), over = false, reader;
-  const watch = setInterval(() => Date.now() - heard > silence && reader?.cancel(), 5000);
+  let held = [], bytes = 0, skipped = 0, about = "", drawn = 0, drawing = 0, came = 0, again = 2000, heard = Date.now(), opened = Infinity, over = false, reader;
+  channel?.postMessage(me);
+  const tell = () => {
+    const words = byTurns() ? "following, by turns with other tabs" : "following";
+    if (say.textContent !== words) say.textContent = words; // it is read out
+  };
+  const watch = setInterval(() => {
+    channel?.postMessage(me);
+    if (opened < Infinity) tell();
+    if (Date.now() - heard > silence || (Date.now() - opened > turn && byTurns())) reader?.cancel();
+  }, turn);
 
   const draw = (all) => {
     drawing = 0;
@@ -341,7 +362,7 @@ const follow = async () => {
     }
     const said = JSON.parse(data);
     if (name === "topic") {
-      say.textContent = "following";
+      tell();
       list.topic = said.topic_id;
       if (list.left) {
         skipped += Math.max(Math.round((offsetOf(said.from) - list.left.from) * list.left.mean), 0);
@@ -361,6 +382,7 @@ const follow = async () => {
     const answer = await fetch(url, { headers: { ...headers("text/event-stream"), ...(list.at && { "Last-Event-ID": list.at }) }, signal, cache: "no-store", redirect: "error", credentials: "same-origin" });
     if (!answer.ok) throw wrong(answer, json(await answer.text()));
     reader = answer.body.getReader();
+    opened = Date.now();
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     let parts = [], last = "", second = heard, rested = 0;
     for (;;) {
