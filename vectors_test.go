@@ -462,7 +462,8 @@ func (p *vectorPlay) call(step map[string]any) (any, error) {
 	case "writer":
 		pids := append(vectorList(step, "pids"), "none-left")
 		cfg := logd.WriterConfig{
-			BatchMessages: vectorInt(step, "batch_messages", 0), InFlight: int(vectorInt(step, "in_flight", 0)), Backlog: backlog.None{},
+			BatchMessages: vectorInt(step, "batch_messages", 0), BatchAge: time.Duration(vectorInt(step, "batch_age_ms", 0)) * time.Millisecond,
+			InFlight: int(vectorInt(step, "in_flight", 0)), Backlog: backlog.None{},
 		}
 		w, err := logd.NewWriterWithPIDs(p.ctx, p.client, topic, cfg, func() (pid string) {
 			if pid = pids[0]; len(pids) > 1 {

@@ -315,7 +315,7 @@ class Play {
       case 'writer': {
         const pids = [...(step.pids ?? ['p1', 'p2', 'p3']), 'none-left']
         const newPID = () => pids.length > 1 ? pids.shift() : pids[0]
-        this.#objects.set(step.as, new logd.Writer(client, topic, { batchMessages: step.batch_messages, inFlight: step.in_flight, newPID }))
+        this.#objects.set(step.as, new logd.Writer(client, topic, { batchMessages: step.batch_messages, batchAge: step.batch_age_ms, inFlight: step.in_flight, newPID }))
         return null
       }
       case 'write': {

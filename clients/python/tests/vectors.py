@@ -339,9 +339,9 @@ class Play:
     def call_seek(self, topic, time_ms, step):
         return self.client.seek(topic, datetime.fromtimestamp(time_ms / 1000, timezone.utc))
 
-    def call_writer(self, topic, step, pids=("p1", "p2", "p3"), **config):
+    def call_writer(self, topic, step, pids=("p1", "p2", "p3"), batch_age_ms=10, **config):
         given = iter(pids)
-        self.objects[step["as"]] = logd.Writer(self.client, topic, _new_pid=lambda: next(given, "none-left"), **config)
+        self.objects[step["as"]] = logd.Writer(self.client, topic, _new_pid=lambda: next(given, "none-left"), batch_age=batch_age_ms / 1000, **config)
 
     def call_write(self, on, messages, step):
         return [self.objects[on].write(raw(m)) for m in messages]
