@@ -30,6 +30,8 @@ type following struct {
 	awaits bool // the topic was not there at first
 	resume string
 	lost   *Gap // what is to be told before all else
+
+	wants int64 // bytes of memory that were not free when they were needed; 0: none
 }
 
 // errOver ends a stream that is over as it should.
@@ -183,7 +185,7 @@ func (f *following) run() error {
 		return err
 	}
 	f.rd = r.caller.NewReader(f.conf, r.topic, f.from.Offset, false)
-	f.rd.Grow = func(n int64) error { return f.grow(n + outSize) }
+	f.rd.Grow = func(n int64) error { f.reads = n; return f.need(n + outSize) }
 	defer f.rd.Release()
 	at := f.from // of the next message
 	for {
@@ -227,6 +229,7 @@ func (f *following) next(at *ask.Place) error {
 			return err
 		}
 		if c, err = f.render(&b, at.Delta); err != nil {
+			f.rd.GoTo(offset) // it is not sent
 			return err
 		}
 		if at.Delta == 0 {
@@ -254,14 +257,37 @@ func (f *following) rest() error {
 	}
 	f.out = nil
 	f.rd.Release()
+	f.reads = 0
 	f.lease.release()
+	return nil
+}
+
+// errShort is that more memory is needed than is free, while there is some that can be given
+// back.
+var errShort = errors.New("api: there is too little memory")
+
+// need has the lease be of n bytes at least. Who has some does not wait for more, since all
+// the others may wait for the same: it fails with errShort. Once it has given back what it
+// has, it waits for all of it at once.
+func (f *following) need(n int64) error {
+	if f.lease.bytes > 0 {
+		if f.lease.tryGrow(n) {
+			return nil
+		}
+		f.wants = n
+		return errShort
+	}
+	if err := f.grow(max(n, f.wants)); err != nil {
+		return err
+	}
+	f.wants = 0
 	return nil
 }
 
 // render returns the events of the messages of a batch from a delta on.
 func (f *following) render(b *ask.Batch, from int64) (chunk, error) {
 	// As JSON a body may be six times as long, and most are a bit longer.
-	if err := f.grow(f.lease.bytes + 2*int64(len(b.Data))); err != nil {
+	if err := f.need(f.reads + outSize + 2*int64(len(b.Data))); err != nil {
 		return chunk{}, err
 	}
 	text := make([]byte, 0, int64(len(b.Data))*5/4+128*b.Messages)
@@ -279,6 +305,8 @@ func (f *following) ended(err error) error {
 	switch {
 	case err == nil, err == errOver:
 		return err
+	case err == errShort:
+		return f.rest()
 	case f.ctx.Err() != nil:
 		return errOver
 	case f.r.caller.Deleted():
@@ -373,6 +401,7 @@ func (f *following) push() error {
 		return err
 	}
 	f.kept = false
+	f.r.extend()
 	return http.NewResponseController(f.r.w).Flush()
 }
 

@@ -408,3 +408,37 @@ func TestFollowLimit(t *testing.T) {
 		return testkit.Unless(resp.StatusCode == 200, "it is busy")
 	})
 }
+
+// TestFollowMemory: who follows takes the memory of a batch, however many it is sent.
+func TestFollowMemory(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.HTTPMemory, c.Timeout = 1<<20, time.Minute })
+	const n = 1000
+	for range n {
+		s.protocol(testkit.Batch("t", strings.Repeat("x", 1000)))
+	}
+	st := s.follow("/topics/t/messages?from=start")
+	st.want("topic", "0")
+	for range n {
+		st.want("", "*")
+	}
+}
+
+// TestFollowShort: who has to wait for memory, which others have that take nothing, misses
+// no event.
+func TestFollowShort(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.HTTPMemory, c.BatchSize, c.Timeout = 1<<20, 1<<20, 500*time.Millisecond })
+	const n, size = 100, 100 << 10
+	for range n {
+		s.protocol(testkit.Batch("t", strings.Repeat("x", size)))
+	}
+	const path = "/topics/t/messages?from=start"
+	for range 8 {
+		s.follow(path) // and takes nothing
+	}
+	st := s.follow(path)
+	st.want("topic", "0")
+	each := len(testkit.Batch("t", strings.Repeat("x", size)))
+	for i := range n {
+		st.want("", fmt.Sprintf("%d.0", i*each))
+	}
+}

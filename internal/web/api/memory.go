@@ -28,21 +28,35 @@ type lease struct {
 // leaseStep is what a lease grows by at least.
 const leaseStep = 4 << 10
 
+// more returns by how much a lease has to grow to be of n bytes at least.
+func (l *lease) more(n int64) int64 {
+	return (max(n-l.bytes, 0) + leaseStep - 1) / leaseStep * leaseStep
+}
+
 // grow has the lease be of n bytes at least. It waits as long as a request may take.
 func (l *lease) grow(ctx context.Context, n int64, timeout time.Duration) error {
-	if n <= l.bytes {
+	if l.tryGrow(n) {
 		return nil
 	}
-	more := (n - l.bytes + leaseStep - 1) / leaseStep * leaseStep
-	if !l.of.free.TryAcquire(more) {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		if more > l.of.most || l.of.free.Acquire(ctx, more) != nil {
-			return problem.New(problem.Busy, "All memory for requests over HTTP is in use: see http-memory. Ask again later.")
-		}
+	more := l.more(n)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if more > l.of.most || l.of.free.Acquire(ctx, more) != nil {
+		return problem.New(problem.Busy, "All memory for requests over HTTP is in use: see http-memory. Ask again later.")
 	}
 	l.bytes += more
 	return nil
+}
+
+// tryGrow has the lease be of n bytes at least if so much is free, and reports whether it
+// is.
+func (l *lease) tryGrow(n int64) bool {
+	more := l.more(n)
+	if more > 0 && !l.of.free.TryAcquire(more) {
+		return false
+	}
+	l.bytes += more
+	return true
 }
 
 // release gives all back.

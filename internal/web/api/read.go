@@ -47,7 +47,8 @@ type reading struct {
 	to   *ask.Place // if it ends before the end
 	end  int64      // of the topic at the start
 
-	rd *ask.Reader
+	rd    *ask.Reader
+	reads int64 // bytes of its buffers
 }
 
 // read answers with the messages of a topic.
@@ -183,7 +184,7 @@ func (rd *reading) begin() error {
 		rd.to = &to
 	}
 	rd.rd = r.caller.NewReader(rd.conf, r.topic, rd.from.Offset, rd.fresh)
-	rd.rd.Grow = func(n int64) error { return rd.grow(n + outSize) }
+	rd.rd.Grow = func(n int64) error { rd.reads = n; return rd.grow(n + outSize) }
 	return nil
 }
 
@@ -323,8 +324,8 @@ func (rd *reading) page() error {
 	first := true
 	begin := rd.from
 	next, _, err := rd.each(func(at ask.Place, millis int64, body []byte) error {
-		// As JSON a body may be six times as long.
-		if err := rd.grow(rd.lease.bytes + int64(cap(out)) - int64(len(out)) + int64(len(body))*2); err != nil {
+		// As JSON a body may be six times as long. While the answer grows it is there twice.
+		if err := rd.grow(rd.reads + outSize + 2*int64(len(out)+2*len(body))); err != nil {
 			return err
 		}
 		if !first {

@@ -470,3 +470,17 @@ func TestReadSlow(t *testing.T) {
 		t.Errorf("one that takes its time got %d bytes of %d", n, len(body))
 	}
 }
+
+// TestReadMemory: an answer takes about as much of the memory as is in it, however many
+// messages that are.
+func TestReadMemory(t *testing.T) {
+	s := start(t, func(c *config.Config) { c.HTTPMemory, c.Timeout = 6<<20, time.Minute })
+	for range 1000 {
+		s.protocol(testkit.Batch("t", strings.Repeat("x", 1000)))
+	}
+	for _, query := range []string{"format=json&limit=1000", "format=ndjson", "format=text", "format=raw"} {
+		if a := s.get("/topics/t/messages?" + query); a.StatusCode != 200 || len(a.body) < 1000*1000 {
+			t.Errorf("%s: %d, %d bytes", query, a.StatusCode, len(a.body))
+		}
+	}
+}
