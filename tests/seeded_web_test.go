@@ -52,11 +52,11 @@ var webPlaces = []seededPlace{
 }
 `, "^TestFollow(Cut)?$"},
 	{"internal/web/api/follow.go",
-		`	f.event("topic", f.resume, first)
+		`	f.event("topic", begin.resume, begin.first)
 `, `	if bug("who was cut off before the first message has no id") {
-		f.resume = ""
+		begin.resume = ""
 	}
-	f.event("topic", f.resume, first)
+	f.event("topic", begin.resume, begin.first)
 `, "^TestFollow(Cut)?$"},
 	{"internal/web/api/follow.go",
 		`			f.gap(&Gap{at.String(), fmt.Sprint(gap.To), gap.Cause})

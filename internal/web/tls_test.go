@@ -142,6 +142,29 @@ func TestFailedHandshakes(t *testing.T) {
 	}
 }
 
+// TestFollowerHandshake: that of a connection whose client follows is counted, too.
+func TestFollowerHandshake(t *testing.T) {
+	s := server.New(server.Options{Store: topictest.NewMemory(), IdleTimeout: time.Hour})
+	defer s.Close()
+	connect(t, s).ask(testkit.Batch("t", "one"), "OK 0 1")
+	ended := make(chan error, 1)
+	addr, config := serveTLS(t, web.Options{
+		Protocol: func() *server.Server { return s }, Ended: func(err error) { ended <- err },
+		Verifier: func([]*x509.Certificate) func() error { return func() error { return nil } },
+	})
+	transport := &http.Transport{TLSClientConfig: config}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get("https://" + addr + "/api/v1/topics/t/messages?format=sse&from=start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	wantText(t, resp.Body, `"body":"one"}`+"\n\n")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCertificateIsLookedAtOnce: what tells whether a certificate is good is made once a
 // connection, and asked for each request.
 func TestCertificateIsLookedAtOnce(t *testing.T) {

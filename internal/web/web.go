@@ -179,7 +179,7 @@ func (s *Server) Serve(l net.Listener) error {
 // all else is said of it.
 func (s *Server) countHandshake(c net.Conn, state http.ConnState) {
 	t, ok := c.(*tls.Conn)
-	if !ok || state != http.StateClosed {
+	if !ok || state != http.StateClosed && state != http.StateHijacked {
 		return
 	}
 	err := t.Handshake() // which is over, or fails at once: the connection is closed
@@ -238,10 +238,19 @@ func (s *Server) verify(r *http.Request) error {
 
 // Shutdown stops accepting and returns when all requests are answered, or with an
 // error when ctx is done.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return err
+	}
+	return s.api.Shutdown(ctx)
+}
 
 // Close cuts all connections.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.api.Close()
+	return err
+}
 
 // Refused returns how many requests were refused as what a web page may have made
 // a browser send, by what gave them away.

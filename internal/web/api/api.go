@@ -71,6 +71,7 @@ type API struct {
 	memory  *memory
 	packers packers
 	tails   *tails // has a quarter of the memory
+	streams streams
 	health  health
 }
 

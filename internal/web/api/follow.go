@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,25 +23,39 @@ const (
 	awaitEvery = 500 * time.Millisecond
 )
 
-// following sends a topic as events, as it is written.
+// following sends a topic as events, as it is written. It keeps nothing of the request.
 type following struct {
-	*reading
-	out    []byte
-	kept   bool // something that was written may not have left yet
-	awaits bool // the topic was not there at first
-	resume string
-	lost   *Gap // what is to be told before all else
+	api    *API
+	caller *ask.Caller
+	topic  string
+	stream *stream
+	ctx    context.Context
+	lease  lease
 
+	id  string // of the topic
+	rd  *ask.Reader
+	out []byte // what is to be sent
+
+	reads int64 // bytes that rd has
 	wants int64 // bytes of memory that were not free when they were needed; 0: none
 }
 
-// errOver ends a stream that is over as it should.
+// beginning is where events begin.
+type beginning struct {
+	conf   *protocol.Settings
+	id     string // of the topic
+	first  []byte // data of the first event
+	resume string // its id
+	from   ask.Place
+	lost   *Gap // what is to be told before all else
+}
+
+// errOver ends events that are over as they should.
 var errOver = errors.New("api: the events are over")
 
 // follow answers with events, until the client goes away, or may not read any more, or the
-// topic or the server ends.
+// topic or the server ends. It returns when they have begun.
 func (rd *reading) follow() error {
-	f := &following{reading: rd}
 	r := rd.r
 	last := r.Header.Get("Last-Event-ID")
 	if last != "" {
@@ -49,48 +64,55 @@ func (rd *reading) follow() error {
 		}
 	}
 	r.caller.Codecs = batch.KnownCodecs
-	defer r.caller.Unfollow()
+	var begin beginning
 	err := r.caller.Follow(r.topic)
-	if errors.Is(err, protocol.ErrNotFound) && rd.await && r.Method != http.MethodHead {
-		err = f.awaitTopic()
+	awaits := errors.Is(err, protocol.ErrNotFound) && rd.await && r.Method != http.MethodHead
+	switch {
+	case err == nil:
+		begin, err = rd.eventsFrom(last, false)
+	case awaits:
+		err = nil
 	}
 	if err == nil {
-		err = f.begin(last)
+		h := r.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("X-Accel-Buffering", "no") // of nginx, which would keep the events back
+		if r.Method == http.MethodHead {
+			r.start(http.StatusOK)
+			r.caller.Unfollow()
+			return nil
+		}
+		f := &following{api: r.api, caller: r.caller, topic: r.topic, lease: lease{of: r.api.memory}}
+		if awaits {
+			err = r.takeOver(func(ctx context.Context, s *stream) { f.serve(ctx, s, func() error { return f.await(rd, last) }) })
+		} else {
+			err = r.takeOver(func(ctx context.Context, s *stream) { f.serve(ctx, s, func() error { return f.run(&begin) }) })
+		}
 	}
 	if err != nil {
-		return f.over(rd.explain(err))
+		r.caller.Unfollow()
+		return rd.explain(err)
 	}
-	f.start()
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	return f.over(f.run())
+	return nil
 }
 
-// over returns err, or nil if the stream has begun and ended as it should.
-func (f *following) over(err error) error {
-	if f.r.begun && err == errOver {
-		return nil
+// serve sends what run does.
+func (f *following) serve(ctx context.Context, s *stream, run func() error) {
+	f.ctx, f.stream, f.out = ctx, s, s.head
+	s.head = nil
+	defer f.caller.Unfollow()
+	defer f.lease.release()
+	retry := newFrame(len("retry: 3000\n\n"))
+	f.add(sealed(fmt.Appendf(retry, "retry: %d\n\n", 1000+rand.IntN(2001))))
+	if err := run(); err != errOver {
+		f.api.log.Debug("events over HTTP were cut", "remote", s.conn.RemoteAddr(), "topic", f.topic, "err", err)
 	}
-	return err
 }
 
-// start sends the headers, if they are not sent yet.
-func (f *following) start() {
-	if f.r.begun {
-		return
-	}
-	h := f.r.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // of nginx, which would keep the events back
-	f.r.start(http.StatusOK)
-	f.out = fmt.Appendf(f.out, "retry: %d\n\n", 1000+rand.IntN(2001))
-}
-
-// awaitTopic returns when the topic is there, and followed.
-func (f *following) awaitTopic() error {
-	f.awaits = true
-	f.start()
+// await sends events when the topic of a reading is there.
+func (f *following) await(rd *reading, last string) error {
+	defer rd.lease.release()
+	rd.ctx = f.ctx
 	timer := time.NewTimer(awaitEvery)
 	defer timer.Stop()
 	var sent time.Time
@@ -101,7 +123,7 @@ func (f *following) awaitTopic() error {
 			}
 			sent = time.Now()
 		}
-		if f.r.caller.Draining() {
+		if f.caller.Draining() {
 			return f.closing()
 		}
 		timer.Reset(awaitEvery)
@@ -110,84 +132,94 @@ func (f *following) awaitTopic() error {
 		case <-f.ctx.Done():
 			return errOver
 		}
-		if err := f.r.caller.Follow(f.r.topic); !errors.Is(err, protocol.ErrNotFound) {
+		err := f.caller.Follow(f.topic)
+		if errors.Is(err, protocol.ErrNotFound) {
+			continue
+		}
+		var begin beginning
+		if err == nil {
+			begin, err = rd.eventsFrom(last, true)
+		}
+		if err != nil {
 			return f.ended(err)
 		}
+		rd.lease.release()
+		return f.run(&begin)
 	}
 }
 
-// begin finds where the events begin.
-func (f *following) begin(last string) error {
-	if err := f.look(); err != nil {
-		return err
+// eventsFrom finds where the events begin, of a topic that was awaited or not.
+func (rd *reading) eventsFrom(last string, awaited bool) (b beginning, err error) {
+	if err := rd.look(); err != nil {
+		return b, err
 	}
-	r, find := f.r, f.finder()
-	var err error
+	b.conf, b.id = rd.conf, rd.in.ID
+	r, find := rd.r, rd.finder()
 	switch {
 	case last != "":
-		f.resume = last
-		f.from, err = f.after(find, "Last-Event-ID", last)
+		b.resume = last
+		b.from, err = rd.after(find, "Last-Event-ID", last)
 		if beyond, ok := errors.AsType[*ask.BeyondEndError](err); ok {
 			// The log has lost its tail. Who is told again and again that this is so can
 			// do nothing about it.
-			f.from, err = ask.Place{Offset: beyond.End}, nil
-			f.lost = &Gap{last, f.from.String(), ask.Lost}
+			b.from, err = ask.Place{Offset: beyond.End}, nil
+			b.lost = &Gap{last, b.from.String(), ask.Lost}
 		}
 	case r.query.Has("after"):
-		f.resume = r.query.Get("after")
-		f.from, err = f.after(find, "after", f.resume)
+		b.resume = r.query.Get("after")
+		b.from, err = rd.after(find, "after", b.resume)
 	case r.query.Has("from"):
 		var p place.Place
 		if p, err = r.placeOf("from"); err != nil {
-			return err
+			return b, err
 		}
-		if f.awaits && p.Kind == place.AtEnd {
+		if awaited && p.Kind == place.AtEnd {
 			p.Kind = place.AtStart
 		}
-		if f.from, err = find.Find(f.ctx, p); err == nil {
-			f.resume, err = find.ResumeID(f.ctx, f.from)
+		if b.from, err = find.Find(rd.ctx, p); err == nil {
+			b.resume, err = find.ResumeID(rd.ctx, b.from)
 		}
-	case f.awaits: // all of it came since
-		f.from = ask.Place{Offset: f.in.Oldest}
-		f.resume = f.from.String()
+	case awaited: // all of it came since
+		b.from = ask.Place{Offset: rd.in.Oldest}
+		b.resume = b.from.String()
 	default:
-		f.from = ask.Place{Offset: f.in.Next}
-		f.resume = f.from.String()
+		b.from = ask.Place{Offset: rd.in.Next}
+		b.resume = b.from.String()
 	}
 	if gap, ok := errors.AsType[*ask.Gap](err); ok {
 		// It is met again, and told, when it is read.
-		f.from, err = ask.Place{Offset: gap.From}, nil
-		if f.resume == "" {
-			f.resume = f.from.String()
+		b.from, err = ask.Place{Offset: gap.From}, nil
+		if b.resume == "" {
+			b.resume = b.from.String()
 		}
 	}
-	return err
-}
-
-// run sends events until something ends them.
-func (f *following) run() error {
-	r := f.r
-	first, err := problem.Marshal(struct {
+	if err != nil {
+		return b, err
+	}
+	b.first, err = problem.Marshal(struct {
 		Topic   string `json:"topic"`
 		TopicID string `json:"topic_id"`
 		Oldest  int64  `json:"oldest"`
 		End     int64  `json:"end"`
 		From    string `json:"from"`
-	}{r.topic, f.in.ID, f.in.Oldest, f.in.Next, f.from.String()})
-	if err != nil {
-		return err
-	}
-	f.event("topic", f.resume, first)
-	if f.lost != nil {
-		f.gap(f.lost)
+	}{r.topic, rd.in.ID, rd.in.Oldest, rd.in.Next, b.from.String()})
+	return b, err
+}
+
+// run sends events until something ends them.
+func (f *following) run(begin *beginning) error {
+	f.event("topic", begin.resume, begin.first)
+	if begin.lost != nil {
+		f.gap(begin.lost)
 	}
 	if err := f.flush(); err != nil {
 		return err
 	}
-	f.rd = r.caller.NewReader(f.conf, r.topic, f.from.Offset, false)
+	f.id = begin.id
+	at := begin.from // of the next message
+	f.rd = f.caller.NewReader(begin.conf, f.topic, at.Offset, false)
 	f.rd.Grow = func(n int64) error { f.reads = n; return f.need(n + outSize) }
 	defer f.rd.Release()
-	at := f.from // of the next message
 	for {
 		err := f.next(&at)
 		if err == nil {
@@ -222,7 +254,7 @@ func (f *following) next(at *ask.Place) error {
 		}
 	}
 	offset := f.rd.Offset()
-	c, ok := f.r.api.tails.get(f.in.ID, offset)
+	c, ok := f.api.tails.get(f.id, offset)
 	if !ok || at.Delta > 0 || !f.rd.Pass(c.end) {
 		b, err := f.rd.Next(f.ctx, 0)
 		if err != nil {
@@ -233,26 +265,27 @@ func (f *following) next(at *ask.Place) error {
 			return err
 		}
 		if at.Delta == 0 {
-			f.r.api.tails.put(f.in.ID, offset, c)
+			f.api.tails.put(f.id, offset, c)
 		}
 	}
 	*at = ask.Place{Offset: c.end}
-	if len(c.text) >= outSize {
-		if err := f.flush(); err != nil {
-			return err
+	text := f.stream.body(c.text)
+	if len(text) < outSize && (len(f.out) > 0 || f.rd.Buffered()) {
+		f.out = append(f.out, text...)
+		if len(f.out) < outSize {
+			return nil
 		}
-		return f.write(c.text) // which others have, too
-	}
-	f.out = append(f.out, c.text...)
-	if len(f.out) >= outSize {
 		return f.flush()
 	}
-	return nil
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return f.stream.write(text) // which others have, too
 }
 
 // rest sends what there is before a wait, in which it has no memory.
 func (f *following) rest() error {
-	if err := f.push(); err != nil {
+	if err := f.flush(); err != nil {
 		return err
 	}
 	f.out = nil
@@ -277,7 +310,7 @@ func (f *following) need(n int64) error {
 		f.wants = n
 		return errShort
 	}
-	if err := f.grow(max(n, f.wants)); err != nil {
+	if err := f.lease.grow(f.ctx, max(n, f.wants), f.api.o.Timeout()); err != nil {
 		return err
 	}
 	f.wants = 0
@@ -290,29 +323,27 @@ func (f *following) render(b *ask.Batch, from int64) (chunk, error) {
 	if err := f.need(f.reads + outSize + 2*int64(len(b.Data))); err != nil {
 		return chunk{}, err
 	}
-	text := make([]byte, 0, int64(len(b.Data))*5/4+128*b.Messages)
+	text := newFrame(len(b.Data)*5/4 + 128*int(b.Messages))
 	for delta, body := range messagesFrom(b.Data, from) {
 		at := ask.Place{Offset: b.Offset, Delta: delta}
 		text = append(append(append(text, "id: "...), at.ID()...), "\ndata: "...)
-		text = append(appendMessage(text, f.r.topic, at, b.Time, body), "\n\n"...)
+		text = append(appendMessage(text, f.topic, at, b.Time, body), "\n\n"...)
 	}
-	return chunk{text, b.End}, nil
+	return chunk{sealed(text), b.End}, nil
 }
 
 // ended returns what is to be done about an error: nil if there is nothing but to go on,
 // else it has told what there is to tell.
 func (f *following) ended(err error) error {
 	switch {
-	case err == nil, err == errOver:
-		return err
 	case err == errShort:
 		return f.rest()
 	case f.ctx.Err() != nil:
 		return errOver
-	case f.r.caller.Deleted():
-		f.event("deleted", "", []byte(`{"topic":"`+f.r.topic+`"}`))
+	case f.caller.Deleted():
+		f.event("deleted", "", []byte(`{"topic":"`+f.topic+`"}`))
 		return f.end()
-	case f.r.caller.Draining():
+	case f.caller.Draining():
 		return f.closing()
 	case err == io.EOF:
 		return f.comment()
@@ -324,10 +355,7 @@ func (f *following) ended(err error) error {
 	if p, ok := errors.AsType[*problem.Problem](err); ok && p.Kind == problem.Busy && f.rd != nil {
 		return f.pause(time.Second)
 	}
-	f.r.api.log.Debug("events over HTTP ended", "remote", f.r.RemoteAddr, "topic", f.r.topic, "err", err)
-	if !f.r.begun {
-		return err
-	}
+	f.api.log.Debug("events over HTTP ended", "remote", f.stream.conn.RemoteAddr(), "topic", f.topic, "err", err)
 	return f.end()
 }
 
@@ -353,6 +381,7 @@ func (f *following) closing() error {
 
 // end sends what is left and ends the events.
 func (f *following) end() error {
+	f.out = append(f.out, f.stream.end()...)
 	if err := f.flush(); err != nil {
 		return err
 	}
@@ -361,8 +390,8 @@ func (f *following) end() error {
 
 // comment sends something that means nothing.
 func (f *following) comment() error {
-	f.out = append(f.out, ":\n\n"...)
-	return f.push()
+	f.add(sealed(append(newFrame(len(":\n\n")), ":\n\n"...)))
+	return f.flush()
 }
 
 func (f *following) gap(g *Gap) {
@@ -375,40 +404,23 @@ func (f *following) gap(g *Gap) {
 
 // event adds an event that is no message. Without an id it has none.
 func (f *following) event(name, id string, data []byte) {
-	f.out = append(append(f.out, "event: "...), name...)
+	b := newFrame(len("event: \nid: \ndata: \n\n") + len(name) + len(id) + len(data))
+	b = append(append(b, "event: "...), name...)
 	if id != "" {
-		f.out = append(append(f.out, "\nid: "...), id...)
+		b = append(append(b, "\nid: "...), id...)
 	}
-	f.out = append(append(append(f.out, "\ndata: "...), data...), "\n\n"...)
+	f.add(sealed(append(append(append(b, "\ndata: "...), data...), "\n\n"...)))
 }
 
-// flush writes what is to be sent.
+// add adds a frame to what is to be sent.
+func (f *following) add(frame []byte) { f.out = append(f.out, f.stream.body(frame)...) }
+
+// flush sends it.
 func (f *following) flush() error {
-	if len(f.out) == 0 {
-		return nil
-	}
-	err := f.write(f.out)
+	err := f.stream.write(f.out)
 	if cap(f.out) > 2*outSize {
 		f.out = nil
 	}
 	f.out = f.out[:0]
-	return err
-}
-
-// push has all that was written leave.
-func (f *following) push() error {
-	if err := f.flush(); err != nil || !f.kept {
-		return err
-	}
-	f.kept = false
-	f.r.extend()
-	return http.NewResponseController(f.r.w).Flush()
-}
-
-func (f *following) write(text []byte) error {
-	f.kept = true
-	f.r.start(http.StatusOK)
-	n, err := f.r.w.Write(text)
-	f.r.caller.Sent(n)
 	return err
 }

@@ -58,14 +58,14 @@ func read(r *request) error {
 	if err := rd.options(); err != nil {
 		return err
 	}
+	if rd.shape == events {
+		return rd.follow()
+	}
 	// Else the context would end with the time of the request. What is left of a body that
 	// should not be there has its time again.
 	control := http.NewResponseController(r.w)
 	control.SetReadDeadline(time.Time{})
 	defer func() { control.SetReadDeadline(time.Now().Add(r.api.o.Timeout())) }()
-	if rd.shape == events {
-		return rd.follow()
-	}
 	if err := rd.begin(); err != nil {
 		return err
 	}
