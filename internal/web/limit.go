@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/logd-dev/logd/internal/socket"
@@ -124,6 +125,8 @@ type limitedConn struct {
 	slot  *slots
 	until time.Time // when a spare one must have sent its request; zero for others
 	once  sync.Once
+
+	broken atomic.Pointer[error] // of the first Write that failed
 }
 
 func (c *limitedConn) Close() error {
@@ -132,9 +135,22 @@ func (c *limitedConn) Close() error {
 	return err
 }
 
+// Write implements net.Conn.
+func (c *limitedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.broken.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
 // ReadFrom is what net/http sends a body with: batches as they are stored by sendfile, if
-// the connection is one of TCP.
+// the connection is one of TCP. It fails if a Write has failed: net/http does not look
+// whether it could send the head, and a client would take what follows for one.
 func (c *limitedConn) ReadFrom(src io.Reader) (int64, error) {
+	if err := c.broken.Load(); err != nil {
+		return 0, *err
+	}
 	stored, ok := src.(*ask.Stored)
 	if !ok {
 		return io.Copy(onlyWriter{c.Conn}, src)

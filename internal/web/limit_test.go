@@ -6,11 +6,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/server"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/internal/topic/topictest"
 	"github.com/logd-dev/logd/internal/web"
 )
@@ -89,4 +91,39 @@ func TestSetAllowedHosts(t *testing.T) {
 	if a, b := ask("a"), ask("b"); a != 403 || b != 200 {
 		t.Errorf("%d and %d, want 403 and 200", a, b)
 	}
+}
+
+// pipes is a listener whose connections have no buffer.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	c, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// TestNoBodyWithoutHead: if the head of an answer could not be sent in time, stored bytes
+// that a client would take for one are not sent either.
+func TestNoBodyWithoutHead(t *testing.T) {
+	inWebBubble(t, server.Options{}, func(t *testing.T, s *server.Server, _ *topictest.Memory, w *web.Server, _ func() *client) {
+		p := connect(t, s)
+		p.send(testkit.Batch("t", strings.Repeat("HTTP/1.1 200 OK\r\n\r\n", 1000)))
+		p.want("OK 0 1\r\n")
+		l := make(pipes)
+		defer close(l)
+		go w.Serve(l)
+		nc, other := net.Pipe()
+		l <- other
+		io.WriteString(nc, "GET /api/v1/topics/t/messages?format=raw HTTP/1.1\r\nHost: logd\r\n\r\n")
+		time.Sleep(timeout + time.Second) // too late for the head, in time for what is sent next
+		got, _ := io.ReadAll(nc)
+		if len(got) > 0 {
+			t.Errorf("%d bytes came, the first are %q", len(got), got[:min(len(got), 40)])
+		}
+	})
 }
