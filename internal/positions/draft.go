@@ -16,6 +16,7 @@ type Draft struct {
 	version int64
 	changed map[Key]*Position // nil: removed
 	more    int               // positions than the table has
+	full    bool              // there is no stale one that makes room
 	lines   [][]byte
 	size    int
 }
@@ -138,6 +139,9 @@ func (d *Draft) forget(k Key) {
 
 // makeRoom removes the position that is stale for the longest time, if there is one.
 func (d *Draft) makeRoom() bool {
+	if d.full { // many may be refused at once, and all positions are looked at
+		return false
+	}
 	var oldest *Position
 	for k, p := range d.table.of {
 		if _, ok := d.changed[k]; ok || !p.Stale(d.rules, d.now) {
@@ -147,10 +151,12 @@ func (d *Draft) makeRoom() bool {
 			oldest = p
 		}
 	}
-	if oldest != nil {
-		d.forget(oldest.Key)
+	if oldest == nil {
+		d.full = true
+		return false
 	}
-	return oldest != nil
+	d.forget(oldest.Key)
+	return true
 }
 
 // StepBack sets a position back to a place, whoever holds it.
