@@ -30,11 +30,12 @@ import (
 	"github.com/logd-dev/logd/internal/testkit"
 )
 
-// abused is a server that speaks TLS and wants a token, and a client of it that has one.
+// abused is a server that speaks TLS and wants a token, and clients of it that have one.
 type abused struct {
 	*server
 	trust *x509.CertPool
-	token string
+	token string // of the bystander
+	slow  string // of who may use the topics whose names begin so, and does it badly
 }
 
 const (
@@ -46,10 +47,16 @@ func startAbused(t *testing.T) *abused {
 	dir := t.TempDir()
 	authority := testkit.NewAuthority(t)
 	cert, key := authority.Issue(t, "server", []string{"127.0.0.1"})
-	a := &abused{trust: x509.NewCertPool(), token: "a-token-that-nobody-guesses"}
+	a := &abused{trust: x509.NewCertPool(), token: "a-token-that-nobody-guesses", slow: "a-token-of-who-is-slow-at-all"}
 	a.trust.AddCert(authority.Cert)
 	rules := filepath.Join(dir, "auth.toml")
-	text := fmt.Sprintf("version = 1\n[[identity]]\nname = \"bystander\"\ntokens = [\"sha256:%x\"]\nallow = [\"read,write,create *\"]\n", sha256.Sum256([]byte(a.token)))
+	text := "version = 1\n"
+	for _, identity := range [][3]string{
+		{"bystander", a.token, "read,write,create,position,monitor *"},
+		{"slow", a.slow, "read,write,create,position slow*"},
+	} {
+		text += fmt.Sprintf("[[identity]]\nname = %q\ntokens = [\"sha256:%x\"]\nallow = [%q]\n", identity[0], sha256.Sum256([]byte(identity[1])), identity[2])
+	}
 	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -59,9 +66,11 @@ func startAbused(t *testing.T) *abused {
 }
 
 // dialFrom connects from an address of this machine. The last two numbers are of 127.0.x.y.
-func (a *abused) dialFrom(x, y byte) (net.Conn, error) {
+func (a *abused) dialFrom(x, y byte) (net.Conn, error) { return dialFrom(a.addr, x, y) }
+
+func dialFrom(addr string, x, y byte) (net.Conn, error) {
 	d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, x, y)}}
-	return d.Dial("tcp", a.addr)
+	return d.Dial("tcp", addr)
 }
 
 func (a *abused) config() *tls.Config { return &tls.Config{RootCAs: a.trust, ServerName: "127.0.0.1"} }
@@ -224,7 +233,7 @@ func TestAbuse(t *testing.T) {
 		}
 		return some
 	}
-	descriptors(t, 6000)
+	descriptors(t, uint64(size(18000, 6000))) // of which HTTP has an eighth
 	a := startAbused(t)
 	b := a.newBystander(t)
 	time.Sleep(time.Duration(size(3, 1)) * time.Second)
@@ -242,6 +251,9 @@ func TestAbuse(t *testing.T) {
 		{"handshakes", func(t *testing.T, a *abused) error { return handshakes(t, a, 500, size(10, 1)) }},
 		{"key updates", func(t *testing.T, a *abused) error { return keyUpdates(t, a, size(5, 1)) }},
 		{"guesses", func(t *testing.T, a *abused) error { return guesses(t, a, size(20, 3)) }},
+		{"names of consumers", func(t *testing.T, a *abused) error { return consumerNames(t, a, size(20_000, 12_000)) }},
+		{"slow bodies", func(t *testing.T, a *abused) error { return slowBodies(t, a, size(2000, 300)) }},
+		{"slow readers", func(t *testing.T, a *abused) error { return slowReaders(t, a, size(2000, 300)) }},
 	} {
 		t.Run(flood.name, func(t *testing.T) {
 			var slow error
