@@ -377,3 +377,58 @@ func (a *abused) savePuts(topic string, worker, n int, saved, refused *atomic.In
 	}
 	return nil
 }
+
+// TestPositionsAtTheirLimit: as many positions as there may be are there after a restart,
+// and the limit is.
+func TestPositionsAtTheirLimit(t *testing.T) {
+	const most, workers = 2000, 100
+	dir := t.TempDir()
+	s := start(t, dir, "--positions", fmt.Sprint(most))
+	dial(t, s.addr).append("t", "message")
+	save := func(c *conn, consumer, what string) (string, error) {
+		if err := c.send(fmt.Sprintf("POSITION t %s %s\r\n", consumer, what)); err != nil {
+			return "", err
+		}
+		return c.answer()
+	}
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			c, err := connect(s.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.close()
+			for i := range most / workers {
+				if _, err := save(c, fmt.Sprintf("c-%d-%d", w, i), "at=0.0"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	const full = refusal("maximum positions allowed")
+	for range 2 {
+		c := dial(t, s.addr)
+		resp, err := http.Get("http://" + s.http + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := fmt.Sprintf("\nlogd_positions{state=\"ok\"} %d\n", most); err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("%v: metrics do not say %q", err, want)
+		}
+		for _, step := range []struct {
+			consumer, what string
+			err            error
+		}{{"c-9-9", "at=0.0", nil}, {"new", "at=0.0", full}, {"c-9-9", "forget=1", nil}, {"new", "at=0.0", nil}, {"c-9-9", "at=0.0", full}, {"new", "forget=1", nil}, {"c-9-9", "at=0.0", nil}} {
+			if _, err := save(c.conn, step.consumer, step.what); !errors.Is(err, step.err) {
+				t.Errorf("%s of %s is answered %v, want %v", step.what, step.consumer, err, step.err)
+			}
+		}
+		s.stop()
+		s = start(t, dir, "--positions", fmt.Sprint(most))
+	}
+}
