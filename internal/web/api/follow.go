@@ -84,7 +84,8 @@ func (rd *reading) follow() error {
 		}
 		f := &following{api: r.api, caller: r.caller, topic: r.topic, lease: lease{of: r.api.memory}}
 		if awaits {
-			err = r.takeOver(func(ctx context.Context, s *stream) { f.serve(ctx, s, func() error { return f.await(rd, last) }) })
+			own := *rd // rd ends with the request
+			err = r.takeOver(func(ctx context.Context, s *stream) { f.serve(ctx, s, func() error { return f.await(&own, last) }) })
 		} else {
 			err = r.takeOver(func(ctx context.Context, s *stream) { f.serve(ctx, s, func() error { return f.run(&begin) }) })
 		}
@@ -111,7 +112,6 @@ func (f *following) serve(ctx context.Context, s *stream, run func() error) {
 
 // await sends events when the topic of a reading is there.
 func (f *following) await(rd *reading, last string) error {
-	defer rd.lease.release()
 	rd.ctx = f.ctx
 	timer := time.NewTimer(awaitEvery)
 	defer timer.Stop()
@@ -143,13 +143,13 @@ func (f *following) await(rd *reading, last string) error {
 		if err != nil {
 			return f.ended(err)
 		}
-		rd.lease.release()
 		return f.run(&begin)
 	}
 }
 
 // eventsFrom finds where the events begin, of a topic that was awaited or not.
 func (rd *reading) eventsFrom(last string, awaited bool) (b beginning, err error) {
+	defer rd.lease.release()
 	if err := rd.look(); err != nil {
 		return b, err
 	}
