@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,6 +134,29 @@ func TestFollowAway(t *testing.T) {
 			c.nc.Close()
 			wantWatching(t, s, store, 0)
 		}
+	})
+}
+
+// TestFollowTalks: of who says more and more, no more is read than a body that should not be
+// there may have. It is sent events all the same, and missed when something is to be sent.
+func TestFollowTalks(t *testing.T) {
+	inBubble(t, server.Options{IdleTimeout: time.Hour}, func(t *testing.T, s *server.Server, store *topictest.Memory, dial func() *client) {
+		w := connect(t, s)
+		w.ask(testkit.Batch("t", "one"), "OK 0 1")
+		c := dial()
+		resp := c.follow("1.1")
+		wantText(t, resp.Body, "\"}\n\n")
+		c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		const most = 64 << 10
+		if n, err := c.nc.Write(make([]byte, 2*most)); n < most || n > most+1<<10 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes were read (%v), want %d", n, err, most)
+		}
+		w.ask(testkit.Batch("t", "two"), fmt.Sprintf("OK %d 1", len(testkit.Batch("t", "one"))))
+		wantText(t, resp.Body, `"body":"two"}`+"\n\n")
+		wantWatching(t, s, store, 1)
+		c.nc.Close()
+		time.Sleep(16 * time.Second) // longer than between comments
+		wantWatching(t, s, store, 0)
 	})
 }
 

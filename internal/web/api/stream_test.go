@@ -7,11 +7,12 @@ import (
 	"testing"
 )
 
-// TestFrame: frames, one behind another, are an answer in chunks.
+// TestFrame: frames, one behind another, are an answer in chunks. One with nothing in it does
+// not end it.
 func TestFrame(t *testing.T) {
 	chunked, whole := &stream{chunked: true}, &stream{}
 	var sent, plain, want []byte
-	for _, n := range []int{1, 9, 15, 16, 255, 256, 65535, 1 << 20} {
+	for _, n := range []int{1, 0, 9, 15, 16, 255, 256, 65535, 1 << 20} {
 		text := bytes.Repeat([]byte{byte('a' + n%26)}, n)
 		frame := sealed(append(newFrame(n), text...))
 		want = append(want, text...)
