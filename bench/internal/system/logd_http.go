@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/logd-dev/logd"
@@ -158,22 +160,22 @@ func (w *httpWriter) Flush() error {
 func (s *httpServer) CatchUp(ctx context.Context, topic string, n int64, each func([]byte)) error {
 	c := s.conn()
 	defer c.Close()
-	var buf bytes.Buffer
+	var buf []byte
 	for from := "0"; n > 0; {
 		resp, err := c.do(ctx, http.MethodGet, topic, "?format=raw&limit=50000&max_bytes=4194304&from="+from, "", nil)
 		if err != nil {
 			return err
 		}
-		buf.Reset()
-		_, err = buf.ReadFrom(resp.Body)
+		buf = slices.Grow(buf[:0], int(resp.ContentLength))[:resp.ContentLength]
+		_, err = io.ReadFull(resp.Body, buf)
 		resp.Body.Close()
 		if err != nil {
 			return err
 		}
-		if buf.Len() == 0 {
+		if len(buf) == 0 {
 			return errShort(n)
 		}
-		for raw := buf.Bytes(); len(raw) > 0; {
+		for raw := buf; len(raw) > 0; {
 			size, err := batchLen(raw)
 			if err != nil {
 				return err
@@ -200,8 +202,10 @@ func (s *httpServer) CatchUp(ctx context.Context, topic string, n int64, each fu
 // the size of what follows the line, and more.
 func batchLen(raw []byte) (int, error) {
 	line, _, ok := bytes.Cut(raw, []byte("\r\n"))
-	var size int
-	if _, err := fmt.Sscanf(string(line), "BATCH %d ", &size); err != nil || !ok || len(line)+2+size > len(raw) {
+	text, is := bytes.CutPrefix(line, []byte("BATCH "))
+	text, _, _ = bytes.Cut(text, []byte(" "))
+	size, err := strconv.Atoi(string(text))
+	if err != nil || !is || !ok || size < 0 || len(line)+2+size > len(raw) {
 		return 0, fmt.Errorf("no batch begins with %.60q", raw)
 	}
 	return len(line) + 2 + size, nil
