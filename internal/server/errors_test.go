@@ -3,7 +3,9 @@ package server
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
+	"time"
 
 	"github.com/logd-dev/logd/internal/protocol"
 	"github.com/logd-dev/logd/internal/topic"
@@ -44,5 +46,20 @@ func TestAnswers(t *testing.T) {
 		} else if got == nil || got.Reason != test.reason || got.Status != test.status {
 			t.Errorf("%v is answered %+v, want %q and %d", test.err, got, test.reason, test.status)
 		}
+	}
+}
+
+// TestReasonsAreCounted: an answer that says more than its reason counts as that reason.
+func TestReasonsAreCounted(t *testing.T) {
+	var s Server
+	for _, err := range []*protocol.Error{protocol.NotLeader("h:1"), protocol.NotLeader(""), protocol.Busy(time.Second), protocol.OutOfOrder(7), protocol.Held(time.Second), protocol.VersionConflict(3)} {
+		s.counters.failed(protocol.Read, err)
+	}
+	got := make(map[string]int64)
+	for _, c := range s.ErrorCounts() {
+		got[c.Reason] = c.Count
+	}
+	if want := map[string]int64{"not leader": 2, "busy": 1, "out of order": 1, "held": 1, "version conflict": 1}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -43,8 +43,11 @@ var reasonPlace = func() map[*protocol.Error]int {
 // failed counts an error answer.
 func (c *counters) failed(cmd protocol.Command, err *protocol.Error) {
 	c.errors[cmd].Add(1)
+	// One that says more counts as all others of its kind.
 	if e, ok := protocol.ErrorFor(err.Reason); ok {
-		err = e // one with a number counts as all others of its kind
+		err = e
+	} else if strings.HasPrefix(err.Reason, protocol.ErrNotLeader.Reason) {
+		err = protocol.ErrNotLeader
 	}
 	c.reasons[cmd][reasonPlace[err]].Add(1)
 }

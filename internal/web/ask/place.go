@@ -61,6 +61,7 @@ type Finder struct {
 	Topic  string
 	Info   protocol.TopicInfo
 	Fresh  bool
+	Around bool                // as a Reader's
 	Grow   func(n int64) error // as a Reader's
 }
 
@@ -109,7 +110,7 @@ func (f *Finder) ResumeID(ctx context.Context, p Place) (string, error) {
 
 func (f *Finder) reader(offset int64) *Reader {
 	r := f.Caller.NewReader(f.Conf, f.Topic, offset, f.Fresh)
-	r.Grow = f.Grow
+	r.Grow, r.Around = f.Grow, f.Around
 	return r
 }
 

@@ -28,6 +28,7 @@ const (
 	Retention Cause = "retention" // it was removed
 	Damage    Cause = "damage"    // it was set aside
 	Lost      Cause = "lost"      // the log is shorter than it was
+	Away      Cause = "away"      // it is damaged here and may be had from other members: see Reader.Around
 )
 
 // Error implements error.
@@ -65,6 +66,9 @@ type Reader struct {
 	Grow func(n int64) error
 	// Verify has the server look at all that it sends.
 	Verify bool
+	// Around has what is damaged here, and may come back from other members, be a gap.
+	// Default: it is refused as busy, or as another member's, until it is known which.
+	Around bool
 	// Headers has batches without data: nothing is checked, or unpacked.
 	Headers bool
 
@@ -171,6 +175,8 @@ func (r *Reader) Fetch(ctx context.Context, wait time.Duration) error {
 			return nil
 		case err == nil:
 			return io.EOF
+		case r.Around && isAway(err):
+			return r.c.around(ctx, r.topic, r.at, err)
 		case !errors.Is(err, protocol.ErrNotFound):
 			return err
 		}
@@ -445,6 +451,24 @@ func (c *Caller) Missing(ctx context.Context, conf *protocol.Settings, name stri
 		return err
 	}
 	return &NotAPlaceError{Place{Offset: offset}, Place{Offset: next}}
+}
+
+// isAway reports whether that is an answer to who reads what others may have.
+func isAway(err error) bool {
+	p, ok := errors.AsType[*protocol.Error](err)
+	return ok && (p.Reason == protocol.ErrBusy.Reason || p.Status == protocol.ErrNotLeader.Status)
+}
+
+// around returns the gap if an offset is damaged, which was refused with err, else err.
+func (c *Caller) around(ctx context.Context, name string, offset int64, err error) error {
+	in, infoErr := c.Info(ctx, name, false)
+	if infoErr != nil {
+		return err
+	}
+	if to := behind(&in, offset); to > offset {
+		return &Gap{offset, to, Away}
+	}
+	return err
 }
 
 // behind returns the first offset from one on that is not damaged.

@@ -345,11 +345,8 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// TestTransferActs moves leads in a cluster of three.
-func TestTransferActs(t *testing.T) {
-	if testing.Short() && os.Getenv("CI") != "true" && os.Getenv("LOGD_SCREENSHOTS") == "" {
-		t.Skip("it takes some seconds")
-	}
+// startMembers starts a cluster of three that acts.
+func startMembers(t *testing.T) []*site {
 	var id string
 	member := func(name string, join string) *site {
 		return start(t, func(c *config.Config) {
@@ -368,16 +365,27 @@ func TestTransferActs(t *testing.T) {
 		})
 	}
 	a := member("a", "")
-	other := member("b", a.config.PeerHost)
-	member("c", a.config.PeerHost)
-	wait := func(what string, want ...string) {
-		t.Helper()
-		testkit.Eventually(t, func() string {
-			_, text := a.do("GET", "/cluster", "")
-			return testkit.Unless(slices.Contains(want, offered(text)), fmt.Sprintf("%s: %s\n%s", what, offered(text), text))
-		})
+	members := []*site{a, member("b", a.config.PeerHost), member("c", a.config.PeerHost)}
+	a.offers("lead2 group4", "lead3 group4") // the first leads all or some
+	return members
+}
+
+// offers waits until the page of the cluster offers one of these.
+func (s *site) offers(want ...string) {
+	s.t.Helper()
+	testkit.Eventually(s.t, func() string {
+		_, text := s.do("GET", "/cluster", "")
+		return testkit.Unless(slices.Contains(want, offered(text)), fmt.Sprintf("want one of %q: %s\n%s", want, offered(text), text))
+	})
+}
+
+// TestTransferActs moves leads in a cluster of three.
+func TestTransferActs(t *testing.T) {
+	if testing.Short() && os.Getenv("CI") != "true" && os.Getenv("LOGD_SCREENSHOTS") == "" {
+		t.Skip("it takes some seconds")
 	}
-	wait("three members", "lead2 group4", "lead3 group4") // the first leads all or some
+	members := startMembers(t)
+	a, other := members[0], members[1]
 	b := openBrowser(t, a.base)
 	b.look("light", 1280, true)
 	b.open("/cluster")
@@ -388,7 +396,7 @@ func TestTransferActs(t *testing.T) {
 	b.shots("act-lead")
 	b.confirm("lead", "b")
 	b.key("\r")
-	wait("all at b", "lead2 group4")
+	a.offers("lead2 group4")
 	b.until(`!document.querySelector("dialog[open]") && !document.getElementById("lead:b")`)
 	// Only who leads can do the next: others say who that is.
 	b.expected = append(b.expected, "421")
@@ -399,6 +407,10 @@ func TestTransferActs(t *testing.T) {
 	b.key("a\r")
 	b.until(`document.querySelector("#act-group .wrong").textContent.includes("The leader is at")`)
 	b.quiet("transfer")
+
+	if resp, text := a.do("GET", "/topics/none?from=1", ""); resp.StatusCode != 421 || !strings.Contains(text, `<a href="`+other.base+`/topics/none?from=1">`) {
+		t.Errorf("%d: no way to the leader: %s", resp.StatusCode, text)
+	}
 
 	b.home = other.base
 	b.run(click(`#act-group .wrong a`))
@@ -411,7 +423,7 @@ func TestTransferActs(t *testing.T) {
 	b.shots("act-group")
 	b.confirm("group", "a")
 	b.key("\r")
-	wait("one at a", "lead3 group4")
+	a.offers("lead3 group4")
 	b.quiet("transfer")
 }
 

@@ -1,13 +1,17 @@
 package console_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +25,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/logd-dev/logd/internal/config"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // browser is a tab of a real browser. What it complains of, and what it asks elsewhere,
@@ -201,45 +206,130 @@ func (s *site) fill() {
 	s.write("strange", strings.Repeat("long ", 3000))
 }
 
-var shownPages = []string{"/", "/topics/orders", "/topics/orders/messages", "/topics/strange/messages", "/positions", "/cluster", "/writers", "/health", "/topics/none"}
-
-// TestBrowser looks at each page, in both themes, narrow and wide, with and without scripts.
-// LOGD_SCREENSHOTS names a folder for pictures of them.
+// TestBrowser looks at each page of three servers, in both themes, narrow and wide, with and
+// without scripts. LOGD_SCREENSHOTS names a folder for pictures of them, which is made.
 func TestBrowser(t *testing.T) {
 	if testing.Short() && os.Getenv("CI") != "true" && os.Getenv("LOGD_SCREENSHOTS") == "" {
 		t.Skip("it takes some seconds")
 	}
-	s := start(t, nil)
-	s.fill()
-	b := openBrowser(t, s.base)
-	b.expected = []string{"404"} // which a page that is not there is
-	for i, theme := range []string{"light", "dark"} {
-		for j, width := range []int64{1280, 320} {
-			b.look(theme, width, i != j)
-			for _, path := range shownPages {
-				b.open(path)
-				b.picture(fmt.Sprintf("%s-%s-%d", strings.Trim(strings.ReplaceAll(path, "/", "_"), "_"), theme, width))
-				if i == j { // no scripts
-					continue
-				}
-				if over := b.eval("document.documentElement.scrollWidth - innerWidth"); over != "0" {
-					t.Errorf("%s at %d: %s too wide", path, width, over)
-				}
-				if unnamed := b.eval(`[...document.querySelectorAll("button, input, select, a, [role=region]")].filter((e) => !e.closest("[hidden]") && e.type !== "hidden" &&
-					!(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML).join()`); unnamed != "" {
-					t.Errorf("%s: without a name: %v", path, unnamed)
+	about := []string{"/topics/orders", "/topics/orders/messages"}
+	for name, set := range map[string]struct {
+		start func(*testing.T) *site
+		pages []string // besides those that each server has
+	}{
+		"empty":   {func(t *testing.T) *site { return start(t, nil) }, nil},
+		"many":    {startMany, append(about, "/topics/strange/messages", "/?after=app.service-300.events")},
+		"cluster": {startDamaged, about},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := set.start(t)
+			b := openBrowser(t, s.base)
+			b.expected = []string{"404", "421"}   // which a page that is not there is, or not here
+			for _, i := range []int{0, 3, 5, 6} { // each with each of the others, if not all three
+				theme, width, scripts := []string{"light", "dark"}[i&1], []int64{1280, 320}[i>>1&1], i>>2 == 0
+				b.look(theme, width, scripts)
+				for _, path := range slices.Concat([]string{"/", "/positions", "/cluster", "/writers", "/health", "/topics/none"}, set.pages) {
+					b.open(path)
+					picture := fmt.Sprintf("%s%s-%s-%d", name, strings.NewReplacer("/", "_", "?", "_").Replace(strings.TrimSuffix(path, "/")), theme, width)
+					if !scripts {
+						b.picture(picture + "-plain")
+						continue
+					}
+					b.picture(picture)
+					if over := b.eval("document.documentElement.scrollWidth - innerWidth"); over != "0" {
+						t.Errorf("%s at %d: %s too wide", path, width, over)
+					}
+					if unnamed := b.eval(`[...document.querySelectorAll("button, input, select, a, [role=region]")].filter((e) => !e.closest("[hidden]") && e.type !== "hidden" &&
+						!(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML).join()`); unnamed != "" {
+						t.Errorf("%s: without a name: %v", path, unnamed)
+					}
 				}
 			}
-		}
+			seen := make(map[string]int)
+			for _, at := range b.requests {
+				if u, err := url.Parse(at); err == nil && strings.HasPrefix(u.Path, "/assets/") {
+					seen[u.Path]++
+				}
+			}
+			if len(seen) != 3 {
+				t.Errorf("assets: %v", seen)
+			}
+		})
 	}
-	seen := make(map[string]int)
-	for _, at := range b.requests {
-		if u, err := url.Parse(at); err == nil && strings.HasPrefix(u.Path, "/assets/") {
-			seen[u.Path]++
-		}
+}
+
+// startMany starts a server with 1,000 topics, and with messages that no page may show as
+// they are.
+func startMany(t *testing.T) *site {
+	s := start(t, nil)
+	s.fill()
+	for i := range 968 { // with those of fill, as many as there may be
+		s.write(fmt.Sprintf("app.service-%d.events", 30+i), fmt.Sprintf("message %d", i))
 	}
-	if len(seen) != 3 {
-		t.Errorf("assets: %v", seen)
+	s.set("orders", "mailer", "-10")
+	s.set("orders", "biller", "start")
+	return s
+}
+
+// startDamaged starts a cluster of which a member has died and a topic is damaged, and
+// returns one of its members.
+func startDamaged(t *testing.T) *site {
+	members := startMembers(t)
+	s := members[0]
+	var offsets []int64
+	for i := range 5 {
+		_, text := s.do("POST", "/api/v1/topics/orders/messages", fmt.Sprintf("message %d", i), "Content-Type", "application/octet-stream")
+		var written struct{ Next string }
+		if err := json.Unmarshal([]byte(text), &written); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		next, err := strconv.ParseInt(written.Next, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, next)
+	}
+	s.write("audit", "in order")
+	s.set("orders", "mailer", "start")
+	members[2].stop()
+	for _, m := range members[:2] { // else one would get what it lacks from the other
+		m.damage("orders", offsets[1], "message 2")
+	}
+	testkit.Eventually(t, func() string {
+		s.do("GET", "/api/v1/topics/orders/messages?gaps=skip", "")
+		_, cluster := s.do("GET", "/cluster", "")
+		_, topic := s.do("GET", "/topics/orders", "")
+		_, messages := s.do("GET", "/topics/orders/messages", "")
+		return testkit.Unless(strings.Contains(cluster, "c is down") && strings.Contains(topic, fmt.Sprint(offsets[2])) &&
+			strings.Contains(messages, "message 1") && strings.Contains(messages, "47 bytes damaged here; other members may have them") && strings.Contains(messages, "message 3"),
+			cluster+topic+messages)
+	})
+	return s
+}
+
+// damage changes a message in the file of a topic, in the batch at an offset, where the
+// server does not see that.
+func (s *site) damage(topic string, offset int64, message string) {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.config.WorkDir, topic, "*.log"))
+	if err != nil || len(files) != 1 {
+		s.t.Fatalf("%v, %v", files, err)
+	}
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	at := bytes.Index(data[offset:], []byte(message))
+	if at < 0 {
+		s.t.Fatalf("there is no %q behind %d", message, offset)
+	}
+	f, err := os.OpenFile(files[0], os.O_WRONLY, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("M"), offset+int64(at)); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
@@ -255,7 +345,7 @@ func (b *browser) picture(name string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)); err != nil {
 		b.t.Fatal(err)
 	}
 }

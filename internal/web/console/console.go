@@ -197,7 +197,28 @@ func (v *visit) fail(err error) {
 	if status == http.StatusServiceUnavailable {
 		v.w.Header().Set("Retry-After", "1")
 	}
+	if p.Kind == problem.NotLeader {
+		v.elsewhere(p)
+		return
+	}
 	v.console.tell(v.w, v.Request, status, p.Kind.Title, p.Detail)
+}
+
+// elsewhere answers that the leader knows what is asked for, if any member does.
+func (v *visit) elsewhere(p *problem.Problem) {
+	r := refusal{Words: "This member can't tell, and no leader is known. Ask again later."}
+	if leader, _ := p.Member("leader").(string); leader != "" {
+		r.Words = fmt.Sprintf("The leader, at %s, may know.", leader)
+		if v.topic != "" {
+			r.Words = fmt.Sprintf("This member has no topic %q. The leader, at %s, may have it.", v.topic, leader)
+		}
+		if v.console.o.LeaderHTTP != nil {
+			if at := v.console.o.LeaderHTTP(leader); at != "" {
+				r.Leader = at + v.URL.RequestURI()
+			}
+		}
+	}
+	v.console.send(v.w, v.Request, p.Kind.Status, "refusal", &frame{Title: "Another member may know", Data: r}, nil)
 }
 
 // Refuse answers a request for a page whose sender may have none, before anything else
@@ -226,6 +247,8 @@ func (c *Console) Refuse(w http.ResponseWriter, r *http.Request, status int) {
 type refusal struct {
 	Words string
 	Token bool // it has a form for a token
+	// Leader is where the leader has the page, or nothing.
+	Leader string
 	// Unknown: the token that was shown is nobody's.
 	Unknown bool
 }
@@ -234,7 +257,7 @@ func (c *Console) askWho(w http.ResponseWriter, r *http.Request, status int, wor
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	c.send(w, r, status, "refusal", &frame{Title: "Who are you?", Data: refusal{words, true, unknown}}, nil)
+	c.send(w, r, status, "refusal", &frame{Title: "Who are you?", Data: refusal{Words: words, Token: true, Unknown: unknown}}, nil)
 }
 
 func (c *Console) tell(w http.ResponseWriter, r *http.Request, status int, title, words string) {

@@ -44,15 +44,22 @@ func start(t testing.TB, change func(*config.Config)) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, node: n, config: c, base: "http://" + n.HTTPAddr().String(), client: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
-	t.Cleanup(func() {
-		s.client.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.node.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-	})
+	t.Cleanup(s.stop)
 	return s
+}
+
+// stop stops the server, if it runs.
+func (s *site) stop() {
+	if s.node == nil {
+		return
+	}
+	s.client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.node.Shutdown(ctx); err != nil {
+		s.t.Errorf("shutdown: %v", err)
+	}
+	s.node = nil
 }
 
 // do makes a request. Headers are pairs of name and value.

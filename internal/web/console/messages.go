@@ -82,7 +82,7 @@ func (v *visit) messages() error {
 	if p.Info, err = v.caller.Info(v.ctx, v.topic, false); err != nil {
 		return err
 	}
-	f := &ask.Finder{Caller: v.caller, Conf: &conf, Topic: v.topic, Info: p.Info, Grow: v.grow}
+	f := &ask.Finder{Caller: v.caller, Conf: &conf, Topic: v.topic, Info: p.Info, Around: true, Grow: v.grow}
 	from, err := v.begin(p, f)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (v *visit) begin(p *messagesPage, f *ask.Finder) (ask.Place, error) {
 // read reads the messages of the page.
 func (v *visit) read(p *messagesPage, f *ask.Finder, from ask.Place) error {
 	r := v.caller.NewReader(f.Conf, v.topic, from.Offset, false)
-	r.Grow = func(n int64) error { return v.grow(n + p.size) }
+	r.Grow, r.Around = func(n int64) error { return v.grow(n + p.size) }, true
 	defer r.Release()
 	next, bytesRead := from, int64(0)
 	p.First = from.ID()
@@ -200,7 +200,7 @@ func (p *messagesPage) add(v *visit, at ask.Place, millis int64, body []byte) {
 
 // gapWords says what is passed over.
 func gapWords(g *ask.Gap) string {
-	what := map[ask.Cause]string{ask.Retention: "removed by retention", ask.Damage: "damaged and set aside", ask.Lost: "lost"}[g.Cause]
+	what := map[ask.Cause]string{ask.Retention: "removed by retention", ask.Damage: "damaged and set aside", ask.Lost: "lost", ask.Away: "damaged here; other members may have them"}[g.Cause]
 	return "gap: " + ask.Exact(g.To-g.From) + " bytes " + what
 }
 

@@ -174,7 +174,7 @@ func (v *visit) writers() error {
 	slices.SortFunc(p.Rows, func(a, b commandRow) int { return strings.Compare(a.Name, b.Name) })
 	for _, of := range [][2]string{
 		{"conns.refused", "connections refused, over the limit"}, {"conns.panics", "connections ended by a fault of the server"},
-		{"topics.disallowed", "topics that the whitelist does not have"}, {"reads.missed", "reads of what was removed already"},
+		{"topics.disallowed", "topics that the whitelist does not have"}, {"reads.missed", "reads of what is not there"},
 	} {
 		if n := values[of[0]]; n > 0 {
 			p.Other = append(p.Other, settingRow{of[1], ask.Exact(n)})
@@ -208,7 +208,7 @@ var advice = map[string][2]string{
 	"drain":    {"The server takes requests.", "It shuts down. Clients go to another member, or wait for the start."},
 	"storage":  {"All topics can be written.", "Look at the disk and at the server's log. A topic whose disk has failed is written again after a restart; log-cli check tells what is damaged."},
 	"disk":     {"There is room on the disk.", "Make room on the disk, or keep less: retention-bytes, retention-age, log-cli trim. Topics are written again by themselves when there is room."},
-	"cluster":  {"This member follows, or leads, all its groups.", "See the page Cluster for who is down. While a majority is up, the others go on."},
+	"cluster":  {"This member follows, or leads, all its groups.", "See the page Cluster for who is down and what is damaged. While a majority is up, the others go on."},
 }
 
 // health shows how the server is, in sentences.
