@@ -61,9 +61,9 @@ type Options struct {
 	Limits               // the first ones; see SetLimits
 
 	// TLS is that of the server's side. Default: none is spoken. Ended is told how the
-	// handshake of each connection has ended, when the connection has, and Verifier returns
-	// what says why the client of a connection, which was let in with these certificates,
-	// would not be let in now; both are needed with TLS.
+	// handshake of each connection has ended, when the connection has, or is taken over for
+	// events. Verifier returns what says why the client of a connection, which was let in
+	// with these certificates, would not be let in now. Both are needed with TLS.
 	TLS      *tls.Config
 	Ended    func(error)
 	Verifier func(certs []*x509.Certificate) func() error

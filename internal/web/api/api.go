@@ -162,7 +162,8 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.Write(w, r)
 		return
 	}
-	req := &request{Request: r, w: w, api: t.api, caller: ask.New(t.api.o.Protocol(), r)}
+	req := &request{Request: r, w: w, api: t.api, caller: ask.New(t.api.o.Protocol(), r), lease: lease{of: t.api.memory}}
+	defer req.lease.release()
 	err := req.look(&t.methods[i])
 	if err == nil {
 		err = t.methods[i].serve(req)
@@ -214,6 +215,7 @@ type request struct {
 	query  url.Values
 	topic  string // in the path, where there is one
 	begun  bool   // something of the answer was sent
+	lease  lease  // for the JSON in its body
 }
 
 // look checks what all requests have in common.

@@ -34,6 +34,13 @@ func (r *request) members(allowed ...string) (map[string]json.RawMessage, error)
 	if kind != "application/json" && !patch {
 		return nil, problem.New(problem.ContentTypes, "The body has to be a JSON object, of Content-Type application/json.")
 	}
+	size := r.ContentLength
+	if size < 0 || size > maxJSON {
+		size = maxJSON
+	}
+	if err := r.lease.grow(r.Context(), 2*size, r.api.o.Timeout()); err != nil { // what is parsed of it is there, too
+		return nil, err
+	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
 	if err != nil {
 		return nil, r.bodyError(err)

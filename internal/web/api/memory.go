@@ -61,8 +61,10 @@ func (l *lease) tryGrow(n int64) bool {
 
 // release gives all back.
 func (l *lease) release() {
-	l.of.free.Release(l.bytes)
-	l.bytes = 0
+	if l.bytes > 0 {
+		l.of.free.Release(l.bytes)
+		l.bytes = 0
+	}
 }
 
 // Lease returns a function that has a lease be of so many bytes at least, for who serves
