@@ -98,6 +98,21 @@ type Entry struct {
 	Time time.Time
 }
 
+// remade returns what the batch is replaced by: see Memory.Rewrite.
+func (e *Entry) remade(remake func(raw []byte) [][]byte) []Entry {
+	pieces := remake(slices.Clone(e.Raw))
+	if pieces == nil {
+		return []Entry{*e}
+	}
+	entries := make([]Entry, len(pieces))
+	for i, raw := range pieces {
+		h, _, _ := batch.Parse(raw)
+		entries[i] = *e
+		entries[i].Raw, entries[i].Messages = raw, h.Messages
+	}
+	return entries
+}
+
 // None is the [Backlog] that keeps nothing: what a Writer with it cannot deliver it
 // gives up.
 type None struct{}

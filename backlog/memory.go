@@ -147,6 +147,32 @@ func (b *Memory) Delivered(seq int64) error {
 	return nil
 }
 
+// Rewrite replaces each batch by those that remake returns for it, in their order: it stays
+// if they are nil. All of them get new numbers. It is for a Writer whose batches are too large
+// for the topic by now. With ErrFull nothing has changed.
+func (b *Memory) Rewrite(remake func(raw []byte) (pieces [][]byte)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	var entries []memoryEntry
+	var bytes int64
+	seq := b.seq
+	for _, e := range b.entries {
+		for _, piece := range e.remade(remake) {
+			seq++
+			entries = append(entries, memoryEntry{Entry: piece, seq: seq})
+			bytes += int64(len(piece.Raw))
+		}
+	}
+	if bytes > b.maxBytes {
+		return fmt.Errorf("%w: %d bytes in smaller batches, of %d", ErrFull, bytes, b.maxBytes)
+	}
+	b.entries, b.bytes, b.seq = entries, bytes, seq
+	return nil
+}
+
 // Front returns the oldest batch, and false if there is none. The batch stays. Raw
 // must not be changed.
 func (b *Memory) Front() (e Entry, ok bool, err error) {
