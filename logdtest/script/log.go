@@ -31,6 +31,11 @@ type Log struct {
 	// is not 0, the Log stores each once, as a server does. Default: 0, and they are
 	// refused.
 	Producers int64
+	// TopicLimit, if it is not 0, is what INFO tells of how large a batch each topic
+	// takes, and CONFIG that there may be such limits. A batch that is larger is refused, as
+	// one over MaxBatchSize is not. If Untold is set, INFO is refused.
+	TopicLimit int64
+	Untold     bool
 	// OnBatch, if set, is called with each batch before it is stored. An answer
 	// other than "" is given in place of storing it. It may close the connection.
 	OnBatch func(p *Peer, messages []string) (answer string)
@@ -47,6 +52,7 @@ type Log struct {
 	messages []string
 	batches  []int
 	ids      []string
+	large    int
 }
 
 // Serve is a function for [Serve].
@@ -60,7 +66,9 @@ func (l *Log) Serve(p *Peer) {
 		case r.IsBatch():
 			ok = l.batch(p, r)
 		case r.Line == "CONFIG":
-			ok = p.Answer("%s", config(p.LocalAddr().String(), l.limit(), l.Producers))
+			ok = p.Answer("%s", config(p.LocalAddr().String(), l.limit(), l.Producers, l.topicLimit() != 0))
+		case l.topicLimit() != 0 && strings.HasPrefix(r.Line, "INFO "):
+			ok = p.Answer("%s", l.info())
 		case l.OnOther != nil:
 			ok = p.Answer("%s", l.OnOther(r))
 		default:
@@ -78,6 +86,9 @@ func (l *Log) batch(p *Peer, r Request) bool {
 		if answer := l.OnBatch(p, messages); answer != "" {
 			return p.Answer("%s", answer)
 		}
+	}
+	if l.refuses(r.Len()) {
+		return p.Answer("ERR too large\r\n")
 	}
 	offset, other := l.store(r, messages)
 	if other != "" {
@@ -156,6 +167,48 @@ func (l *Log) SetMaxBatchSize(n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.MaxBatchSize = n
+}
+
+func (l *Log) topicLimit() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.TopicLimit
+}
+
+// refuses reports whether a batch of so many bytes is too large for its topic.
+func (l *Log) refuses(n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.TopicLimit == 0 || n <= l.TopicLimit {
+		return false
+	}
+	l.large++
+	return true
+}
+
+// Large returns how many batches were too large for their topic.
+func (l *Log) Large() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.large
+}
+
+// SetTopicLimit changes the limit while the Log is in use.
+func (l *Log) SetTopicLimit(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.TopicLimit = n
+}
+
+// info returns the answer to INFO. It tells of nothing but the limit.
+func (l *Log) info() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Untold {
+		return string(protocol.AppendError(nil, protocol.ErrUnauthorized))
+	}
+	body := fmt.Appendf(nil, "Oldest: 0\r\nNext: 0\r\nPartitions: 1\r\nBytes: 0\r\nMessages: 0\r\nBatches: 0\r\nMaxBatchSize: %d\r\n", l.TopicLimit)
+	return string(protocol.AppendBody(nil, body))
 }
 
 // Next returns the offset of the topic's next batch.

@@ -96,10 +96,13 @@ func readRequest(br *bufio.Reader) (r Request, err error) {
 }
 
 // config returns the answer to CONFIG of a server at host.
-func config(host string, maxBatchSize, producers int64) string {
+func config(host string, maxBatchSize, producers int64, topicLimits bool) string {
 	body := fmt.Appendf(nil, "Host: %s\r\nTimeout: 15s\r\nIdleTimeout: 30s\r\nMaxBatchSize: %d\r\n", host, maxBatchSize)
 	if producers > 0 {
 		body = protocol.AppendField(body, "Producers", strconv.FormatInt(producers, 10))
+	}
+	if topicLimits {
+		body = protocol.AppendField(body, "TopicLimits", "true")
 	}
 	return string(protocol.AppendBody(nil, body))
 }
@@ -162,7 +165,7 @@ func (p *Peer) Answer(format string, args ...any) bool {
 // AnswerConfig writes the answer to CONFIG of a server with this limit on
 // batches.
 func (p *Peer) AnswerConfig(maxBatchSize int64) bool {
-	return p.Answer("%s", config(p.LocalAddr().String(), maxBatchSize, 0))
+	return p.Answer("%s", config(p.LocalAddr().String(), maxBatchSize, 0, false))
 }
 
 // Exchange reads a request, whose line must begin with prefix, and writes the

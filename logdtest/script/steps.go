@@ -155,7 +155,7 @@ func Answer(text string) Step {
 
 // AnswerConfig answers CONFIG as a server with this limit on batches does.
 func AnswerConfig(maxBatchSize int64) Step {
-	step := Answer(config("127.0.0.1:0", maxBatchSize, 0))
+	step := Answer(config("127.0.0.1:0", maxBatchSize, 0, false))
 	step.name = fmt.Sprintf("AnswerConfig %d", maxBatchSize)
 	return step
 }
