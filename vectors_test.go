@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +36,6 @@ func TestVectors(t *testing.T) {
 				played++
 				t.Run(v.Name, func(t *testing.T) {
 					t.Parallel()
-					if slices.Contains(v.Except, "go") {
-						t.Skip("the Go client does this in another way: " + v.Doc)
-					}
 					if err := playVector(v); err != nil {
 						t.Errorf("%v\n%s", err, v.Doc)
 					}
@@ -76,7 +72,6 @@ func TestVectorsCanFail(t *testing.T) {
 // vector is one play.
 type vector struct {
 	Name, Doc string
-	Except    []string // clients that do it in another way
 	Config    map[string]any
 	Steps     []map[string]any
 }

@@ -60,8 +60,7 @@ import (
 //     everything else that it has taken. What the backlog has no room for is
 //     lost, and counted as [WriterStats].Lost.
 //  4. reconnects: the Client tries its addresses, and the Writer asks for the
-//     server's CONFIG and checks that it still takes batches of BatchBytes. The
-//     first attempt is made at once. Before the second one and those that
+//     server's CONFIG, and how large a batch the topic takes. The first attempt is made at once. Before the second one and those that
 //     follow there is a pause, as long as ClientConfig.ReconnectMin and
 //     ReconnectMax say. A batch that is delivered ends the count. There are as
 //     many attempts as it takes, whatever ClientConfig.ReconnectAttempts says.
@@ -79,6 +78,21 @@ import (
 // batch that the server goes on to refuse (its topic is not allowed, say) stays
 // at the head of the backlog, and the Writer goes on to fail, until the server
 // takes it or the backlog is removed: nothing is skipped.
+//
+// # Smaller batches
+//
+// Batches are no longer than the server takes them, and the topic: the Writer asks over
+// each connection. If the topic's batch-size gets smaller later, the server refuses a batch
+// with ErrTooLarge. The Writer then asks again, and sends what is not stored in smaller
+// batches, under another id; if it may not ask, it tries halves. That is no failure. A
+// message that is too large by itself is given up alone: its callback is told ErrTooLarge,
+// and it is counted as Lost. With StopOnError the Writer fails.
+//
+// A batch of the backlog is split there, which a Disk and a Memory can do, and the next
+// process sends the smaller ones. These are not split, and fail: a batch that may be
+// stored, since it was sent before and its answer was lost, or was kept by an earlier
+// process; one message of the backlog that is too large by itself; and a batch of another
+// Backlog. They stay there until the topic takes them.
 //
 // # Once, and in order
 //
@@ -127,8 +141,9 @@ type Writer struct {
 	// checked is the number of the connection over which a probe succeeded, and offered
 	// whether the server there knows numbers. While no server was asked it is true.
 	checked atomic.Int64
-	most    atomic.Int64 // bytes of the topic's largest batch; 0 if it has no limit of its own
 	offered atomic.Bool
+	most    atomic.Int64 // bytes of the largest batch that this server takes, and the topic if it tells
+	tells   atomic.Bool  // it does
 	// codec compresses batches, nil for none, where the server takes it: takes are the
 	// batch.Codecs of the one that was asked last.
 	codec Codec
@@ -155,8 +170,7 @@ type Writer struct {
 type slot = intake.Slot[WriteResult]
 
 // NewWriter returns a Writer for the topic. It asks the server for its CONFIG,
-// within ctx, and refuses a cfg that the server would refuse: with an error
-// that is ErrTooLarge if its batches may be smaller only. It tries each address
+// within ctx, and refuses a server that RequireSync rules out. It tries each address
 // once, whatever ClientConfig.ReconnectAttempts says; with WriteWhileFailing it
 // needs no server.
 //
@@ -164,7 +178,7 @@ type slot = intake.Slot[WriteResult]
 // their own and hold up no Writer. It must not be closed before the Writer.
 func NewWriter(ctx context.Context, c *Client, topic string, cfg WriterConfig) (*Writer, error) {
 	return newWriter(c, topic, cfg, func(w *Writer) (failures int, err error) {
-		return 2, w.probe(ctx) // if it fails there is a pause before the next attempt
+		return 2, w.probe(ctx, false) // if it fails there is a pause before the next attempt
 	})
 }
 
@@ -206,6 +220,9 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		}
 	}
 	w.offered.Store(true)
+	w.tells.Store(true)
+	w.most.Store(w.cfg.BatchBytes)
+	w.share = w.cfg.BatchBytes
 	take := intake.Config{
 		Topic: topic, Max: w.cfg.BatchBytes, Target: w.cfg.BatchTarget, Messages: w.cfg.BatchMessages, Age: w.cfg.BatchAge,
 		Slots: int(w.cfg.BufferBytes / w.cfg.BatchBytes), Full: intake.Policy(w.cfg.WhenFull), TrimNewline: w.cfg.TrimNewline, Rouse: w.rouse,
@@ -227,10 +244,7 @@ func newWriter(c *Client, topic string, cfg WriterConfig, attempt func(*Writer) 
 		w.backlog.Release()
 		return nil, fail(err)
 	}
-	if most := w.most.Load(); most > 0 && most < take.Max { // nothing was taken yet
-		take.Max, take.Target = most, min(take.Target, most)
-		w.buffer.Init(take)
-	}
+	w.limit()
 	w.life, w.stop = context.WithCancelCause(context.Background())
 	w.begin(err, failures)
 	go w.run()
@@ -246,9 +260,10 @@ func bare(err error) error {
 	return err
 }
 
-// probe makes sure that there is a connection to a server that takes the
-// Writer's batches.
-func (w *Writer) probe(ctx context.Context) error {
+// probe makes sure that there is a connection to a server that the Writer can use, and
+// asks how large batches may be: also for this topic if the server says that topics have
+// limits of their own, or if anew is set, since it may have got one meanwhile.
+func (w *Writer) probe(ctx context.Context, anew bool) error {
 	var server protocol.Settings
 	var connection int64
 	var err error
@@ -264,18 +279,20 @@ func (w *Writer) probe(ctx context.Context) error {
 	}
 	w.client.pool.Refresh(ctx, w.via)
 	var own protocol.TopicInfo
-	if server.TopicLimits {
-		if own, err = w.topicLimits(ctx); err != nil {
+	tells := true
+	if server.TopicLimits || anew {
+		if own, tells, err = w.topicLimits(ctx); err != nil {
 			return err
 		}
-		if own.MaxBatchSize > 0 {
-			w.most.Store(own.MaxBatchSize)
+	}
+	most := w.cfg.BatchBytes
+	for _, limit := range [...]int64{server.MaxBatchSize, own.MaxBatchSize} {
+		if limit > 0 {
+			most = min(most, limit)
 		}
 	}
-	if limit := server.MaxBatchSize; limit > 0 && limit < w.cfg.BatchBytes {
-		err := fmt.Errorf("%w: WriterConfig.BatchBytes is %d, and this server takes batches of up to %d", ErrTooLarge, w.cfg.BatchBytes, limit)
-		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
-	}
+	w.most.Store(most)
+	w.tells.Store(tells)
 	if w.cfg.RequireSync && !server.SyncsFirst() && own.Setting("durability") != "synced" {
 		err := fmt.Errorf("%w: its FlushBatches is %d, want 1", ErrNotSynced, server.FlushBatches)
 		return &OpError{Op: "config", Addr: w.client.Addr(), Err: err}
@@ -290,16 +307,16 @@ func (w *Writer) probe(ctx context.Context) error {
 }
 
 // topicLimits returns what the server says of the Writer's topic. Of a topic that is not
-// there yet, or that the Writer may not ask about, it says nothing.
-func (w *Writer) topicLimits(ctx context.Context) (protocol.TopicInfo, error) {
-	info, err := w.client.info(ctx, w.topic, false)
+// there yet, or that the Writer may not ask about, it does not tell.
+func (w *Writer) topicLimits(ctx context.Context) (info protocol.TopicInfo, tells bool, err error) {
+	told, err := w.client.info(ctx, w.topic, false)
 	switch {
 	case err == nil:
-		return *info, nil
+		return *told, true, nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnauthorized), errors.Is(err, ErrInvalidRequest):
-		return protocol.TopicInfo{}, nil
+		return info, false, nil
 	}
-	return protocol.TopicInfo{}, err
+	return info, false, err
 }
 
 // Write takes a message with a copy of p. It blocks only where there is no

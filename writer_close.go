@@ -14,7 +14,7 @@ func (w *Writer) over() bool {
 	state := w.state
 	taken, backlogged := w.buffer.Ready(), w.buffer.Backlogged
 	w.buffer.Unlock()
-	if state == StateConnected && (taken || w.line.Len() > 0 || w.held != nil) {
+	if state == StateConnected && (taken || w.line.Len() > 0 || len(w.held) > 0) {
 		w.setState(StateFlushing, nil)
 	}
 	switch {
@@ -23,7 +23,7 @@ func (w *Writer) over() bool {
 	case state == StateFailing:
 		return w.reconnect == outage.Over || !backlogged
 	default:
-		return w.held == nil && !backlogged
+		return len(w.held) == 0 && !backlogged
 	}
 }
 

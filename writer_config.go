@@ -28,9 +28,9 @@ const (
 type WriterConfig struct {
 	// BatchBytes is the length of the largest batch, envelope and data. The envelope
 	// has room for a number, of up to 61 bytes, unless NoSequence is set. A
-	// batch is sent when the next message would make it longer. The server
-	// must take batches of this length; if the topic takes smaller ones only, NewWriter
-	// has them be that small. Default: DefaultMaxBatchSize.
+	// batch is sent when the next message would make it longer. If the server or
+	// the topic takes smaller ones only, they are that small. Default:
+	// DefaultMaxBatchSize.
 	BatchBytes int64
 	// BatchTarget is the length up to which messages share a batch, if that is
 	// less than BatchBytes: a longer message has a batch of its own. Default:
@@ -105,7 +105,8 @@ type WriterConfig struct {
 	// OnBatch is called with what became of each batch, after the callbacks of
 	// WriteFunc for its messages: when the server has stored it, and when it
 	// could not be delivered. A batch that is kept in the Backlog is told of each
-	// time that an attempt to deliver it ends. Of the first calls for each batch,
+	// time that an attempt to deliver it ends; if it is split by then, each of the
+	// smaller ones is. Of the first calls for each batch,
 	// those of batches that are new in this Writer come in the order of the
 	// messages. Of messages that are dropped for want of room OnError is told.
 	OnBatch func(r BatchResult)

@@ -469,10 +469,11 @@ func TestWriterIdleConnection(t *testing.T) {
 	})
 }
 
-// The server came back with a smaller limit.
+// The server came back with a smaller limit: batches are as small from then on, and what
+// fits into none is refused.
 func TestWriterLimitShrinks(t *testing.T) {
 	s := &script.Log{}
-	cfg := WriterConfig{}
+	cfg := WriterConfig{BatchAge: time.Second}
 	var n notes
 	n.install(&cfg)
 	synctest.Test(t, func(t *testing.T) {
@@ -480,17 +481,20 @@ func TestWriterLimitShrinks(t *testing.T) {
 		w := openWriter(t, ccfg, cfg)
 		s.SetMaxBatchSize(1000)
 		time.Sleep(time.Minute) // over IdleTimeout
-		write(t, w, "a")
-		if err := w.Flush(t.Context()); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("Flush: %v", err)
-		}
-		if _, err := w.Write([]byte("b")); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "BatchBytes") || IsRetryable(err) {
+		large := strings.Repeat("x", 600)
+		write(t, w, large, large)
+		flush(t, w)
+		if _, err := w.Write(make([]byte, 1000)); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "1000") || IsRetryable(err) {
 			t.Errorf("Write: %v", err)
 		}
 		s.SetMaxBatchSize(0)
 		time.Sleep(time.Minute)
-		if s.String() != "a" || w.State() != StateConnected {
-			t.Errorf("stored %q, state %v", s.String(), w.State())
+		write(t, w, large)
+		flush(t, w) // over a connection where it has asked again
+		write(t, w, large, large)
+		flush(t, w)
+		if !slices.Equal(s.Batches(), []int{1, 1, 1, 2}) || n.seen() != "" {
+			t.Errorf("stored %v, states %q", s.Batches(), n.seen())
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
@@ -15,7 +16,10 @@ import (
 type sender struct {
 	numbers *sequence.Numbers
 	line    sequence.Line[*slot] // to be sent, and sent, without a final answer
-	held    *slot                // what is to follow them, nil if that is still in its place
+	held    []*slot              // what is to follow them and is not in its place any more
+	large   bool                 // the first one is too large: before it is split, the server is asked how large it may be
+	asks    bool                 // the probe that is under way does
+	share   int64                // up to which length messages share a batch: less than batches may have if nobody tells how much that is
 	refused int                  // how often there was no connection for what is to be sent
 	barred  bool                 // the last one that was sent was refused without that: nothing follows it
 	spare   []*slot              // memory for batches from the backlog
@@ -147,6 +151,7 @@ func (w *Writer) fail(cause error) {
 // the buffer's lock and calls tellState later.
 func (w *Writer) failNow(cause error) (entered bool) {
 	w.failures++
+	w.large = false
 	w.calm()
 	if w.cfg.StopOnError || errors.Is(cause, ErrClosed) { // no use in reconnecting
 		w.reconnect.On(outage.NoneFollows)
@@ -236,23 +241,13 @@ func (w *Writer) shelve() {
 	for w.line.Len() > 0 {
 		w.giveUp(w.line.Shift(), cause)
 	}
-	if s := w.held; s != nil {
-		w.held = nil
-		w.giveUp(s, cause)
-	}
 	if !w.cfg.WriteWhileFailing { // else messages are still to come
 		w.buffer.Lock()
 		w.buffer.Seal()
 		w.buffer.Unlock()
 	}
-	for {
-		w.buffer.Lock()
-		s := w.buffer.Next()
-		w.buffer.Unlock()
-		if s == nil {
-			break
-		}
-		w.number(s)
+	for s := w.nextNew(); s != nil; s = w.nextNew() {
+		w.held = slices.Delete(w.held, 0, 1)
 		w.giveUp(s, cause)
 	}
 }
@@ -260,7 +255,8 @@ func (w *Writer) shelve() {
 // startProbe begins to reconnect.
 func (w *Writer) startProbe() {
 	w.reconnect.On(outage.ProbeBegins)
-	go func() { w.probed <- w.probe(w.life) }()
+	w.asks = w.large
+	go func(anew bool) { w.probed <- w.probe(w.life, anew) }(w.asks)
 }
 
 // reached takes a probe's result.
@@ -279,6 +275,11 @@ func (w *Writer) reached(err error) {
 		return
 	}
 	w.trial.On(outage.Reached)
+	w.limit()
+	if w.large && w.asks {
+		w.large = false
+		w.split()
+	}
 	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return
 	}

@@ -4,7 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/logd-dev/logd/backlog"
@@ -39,7 +39,7 @@ func (w *Writer) send() {
 		return
 	}
 	for !w.reconnect.Running() {
-		if w.trial == outage.Waiting {
+		if w.trial == outage.Waiting || w.large {
 			if w.reconnect == outage.Idle {
 				w.startProbe()
 			}
@@ -116,46 +116,63 @@ func (w *Writer) due(limit int) (*slot, error) {
 	if s, ok := w.line.Next(); ok {
 		return s, nil
 	}
-	if w.line.Len() >= limit {
-		return nil, nil
-	}
-	s, err := w.next()
-	if s == nil || err != nil {
-		return nil, err
-	}
-	if w.held = s; !w.line.Takes(s.Num.Number) {
-		return nil, nil
-	}
-	w.held = nil
-	w.line.Push(s)
-	s, _ = w.line.Next()
-	return s, nil
-}
-
-// next returns the batch that follows those in line, nil if none is due.
-func (w *Writer) next() (*slot, error) {
-	if w.held != nil {
-		return w.held, nil
-	}
-	if !w.drained {
-		if s, err := w.nextKept(); s != nil || err != nil {
-			return s, err
+	for w.line.Len() < limit && w.state != StateFailing {
+		s, err := w.next()
+		switch {
+		case s == nil || err != nil:
+			return nil, err
+		case s.Num.Refused() && w.cfg.StopOnError && w.line.Len() > 0, !s.Num.Settled() && !w.line.Takes(s.Num.Number):
+			return nil, nil
+		}
+		w.held = slices.Delete(w.held, 0, 1)
+		w.line.Push(s)
+		w.settleAll()
+		if s, ok := w.line.Next(); ok {
+			return s, nil
 		}
 	}
-	w.buffer.Lock()
-	s := w.buffer.Next()
-	w.buffer.Unlock()
-	if s != nil {
-		w.number(s)
-	}
-	return s, nil
+	return nil, nil
 }
 
-// number gives a new batch its number, unless it is to have none.
-func (w *Writer) number(s *slot) {
-	if !w.cfg.NoSequence && w.offered.Load() {
+// next returns the batch that follows those in line, which is the first of those that
+// are held; nil if none is due.
+func (w *Writer) next() (*slot, error) {
+	if !w.drained && (len(w.held) == 0 || w.held[0].Record == 0) {
+		s, err := w.nextKept()
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			w.held = slices.Insert(w.held, 0, s)
+		}
+	}
+	return w.nextNew(), nil
+}
+
+// nextNew is next, if nothing is left in the backlog.
+func (w *Writer) nextNew() *slot {
+	if len(w.held) == 0 {
+		w.buffer.Lock()
+		s := w.buffer.Next()
+		w.buffer.Unlock()
+		if s == nil {
+			return nil
+		}
+		w.held = append(w.held, s)
+	}
+	if pieces := w.buffer.Split(w.held[0]); pieces != nil {
+		w.held = slices.Replace(w.held, 0, 1, pieces...)
+	}
+	s := w.held[0]
+	if s.Record != 0 || s.Num.Settled() {
+		return s
+	}
+	if err := w.buffer.TooLarge(s); err != nil {
+		s.Num.Refuse(w.notTaken("append", err))
+	} else if s.Num.Number.Seq == 0 && !w.cfg.NoSequence && w.offered.Load() {
 		s.Num.Number = w.numbers.Take()
 	}
+	return s
 }
 
 // nextKept returns the next batch of the backlog, nil if there is none.
@@ -208,12 +225,11 @@ func (w *Writer) packs() intake.Codec {
 // unpackKept makes a compressed batch of the backlog plain if the server does not take
 // its codec. If that can't be done the server refuses it.
 func (w *Writer) unpackKept(s *slot) {
-	h, n, err := batch.Parse(s.Raw)
+	h, _, err := batch.Parse(s.Raw)
 	if err != nil || h.Codec == "" || batch.CodecOf(h.Codec)&batch.Codecs(w.takes.Load()) != 0 {
 		return
 	}
-	data, err := unpack(w.client.codecs, nil, &h, s.Raw[n-h.Size:], int(min(w.client.cfg.MaxUncompressedSize, math.MaxInt)))
-	if err == nil {
+	if data, err := w.plain(s.Raw); err == nil {
 		s.Unpack(data)
 	}
 }
@@ -236,23 +252,23 @@ func (w *Writer) answered(offset int64, f *link.Failure) {
 	if _, stored := s.Num.Stored(); first && !stored && !w.goesOn(a) {
 		w.undelivered(w.line.Shift(), w.failureOf(s))
 	}
-	w.settleStored()
+	w.settleAll()
 	if w.line.Stopped() {
 		w.resume()
 	}
 }
 
-// settleStored says of the first batches that they are stored, as far as they are.
-func (w *Writer) settleStored() {
+// settleAll says of the first batches what became of them, as far as they are settled.
+func (w *Writer) settleAll() {
 	for s, ok := w.line.Settled(); ok; s, ok = w.line.Settled() {
-		w.delivered(s)
+		w.giveUp(s, nil)
 	}
 }
 
 // goesOn reports whether a batch that got the answer is sent again, before it counts
 // as failed.
 func (w *Writer) goesOn(a sequence.Answer) bool {
-	return w.state != StateFailing && (a.Kind == sequence.OutOfOrder || w.persists(a.Err))
+	return w.state != StateFailing && (a.Kind == sequence.OutOfOrder || w.persists(a.Err) || w.splits(w.line.First()))
 }
 
 // persists reports whether the Writer does not fail because of err, but sends what is
@@ -265,6 +281,10 @@ func (w *Writer) persists(err error) bool {
 // answered.
 func (w *Writer) resume() {
 	err := w.line.First().Num.Err
+	if w.splits(w.line.First()) {
+		w.large = true
+		return
+	}
 	doubtful, renumbered := w.line.Resume(w.numbers)
 	for _, s := range doubtful {
 		w.inDoubt(s)
@@ -354,7 +374,7 @@ func (w *Writer) failureOf(s *slot) error {
 func (w *Writer) flushAnswered() {
 	for w.state == StateFailing && w.line.Answered() {
 		w.giveUp(w.line.Shift(), nil)
-		w.settleStored()
+		w.settleAll()
 	}
 }
 
@@ -364,6 +384,8 @@ func (w *Writer) giveUp(s *slot, cause error) {
 	switch _, stored := s.Num.Stored(); {
 	case stored:
 		w.delivered(s)
+	case s.Num.Refused() && !w.cfg.StopOnError:
+		w.refuse(s)
 	case s.Num.Err != nil:
 		w.undelivered(s, w.failureOf(s))
 	case s.Record != 0: // it has stayed in the backlog
@@ -459,15 +481,20 @@ func (w *Writer) undelivered(s *slot, cause error) {
 		}
 	}
 	w.buffer.Unlock()
+	w.tellFailure(s, failure)
+	w.tellState(entered)
+}
+
+// tellFailure tells of a batch that could not be delivered.
+func (w *Writer) tellFailure(s *slot, failure *BatchError) {
 	for i, done := range s.Calls {
 		done(WriteResult{Delta: s.Deltas[i], Err: failure})
 	}
 	w.tellBatch(s, 0, failure)
-	if !failure.Kept || !errors.Is(cause, errNotAsked) { // which is no failure
+	if !failure.Kept || !errors.Is(failure.Err, errNotAsked) { // which is no failure
 		w.report(failure)
 	}
 	w.buffer.Lock()
 	w.settle(s)
 	w.buffer.Unlock()
-	w.tellState(entered)
 }

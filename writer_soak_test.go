@@ -32,7 +32,8 @@ type soak struct {
 	files  int
 
 	backlog *backlog.Disk
-	path    string // of the backlog
+	wrap    func(*backlog.Disk) backlog.Backlog // what the Writer has, if it is not nil
+	path    string                              // of the backlog
 	w       *Writer
 
 	mu      sync.Mutex
@@ -77,6 +78,9 @@ func (s *soak) start(path string) {
 	}
 	cfg := s.config
 	cfg.Backlog, cfg.OnError = s.backlog, s.failure
+	if s.wrap != nil {
+		cfg.Backlog = s.wrap(s.backlog)
+	}
 	for {
 		s.w, err = NewWriter(s.t.Context(), client, "t", cfg)
 		if err == nil {

@@ -182,8 +182,6 @@ func TestNewWriterRefuses(t *testing.T) {
 		is    error
 		says  []string
 	}{
-		{"batches that the server refuses", "t", WriterConfig{BatchBytes: 1001}, ErrTooLarge, []string{"BatchBytes", "1001", "1000", fakeAddr}},
-		{"default batches", "t", WriterConfig{}, ErrTooLarge, []string{"BatchBytes", "65536", "1000"}},
 		{"a topic that is none", "..", WriterConfig{BatchBytes: 1000}, ErrInvalidRequest, []string{`".."`}},
 		{"another topic's backlog", "t", WriterConfig{BatchBytes: 1000, Backlog: full}, nil, []string{"backlog", `"other"`}},
 		{"another Writer's backlog", "t", WriterConfig{BatchBytes: 1000, Backlog: used}, backlog.ErrInUse, nil},

@@ -9,7 +9,8 @@ import (
 	"github.com/logd-dev/logd/logdtest"
 )
 
-// TestWriterOfLimitedTopic: a Writer goes by what its topic takes, and by how durable that is.
+// TestWriterOfLimitedTopic: a Writer goes by what its topic takes, also if that is set while
+// it runs, and by how durable that is.
 func TestWriterOfLimitedTopic(t *testing.T) {
 	server := logdtest.Start(t)
 	client := server.Client(t)
@@ -35,11 +36,22 @@ func TestWriterOfLimitedTopic(t *testing.T) {
 	if _, err := w.Write(make([]byte, 600)); !errors.Is(err, logd.ErrTooLarge) {
 		t.Errorf("a message that is too large for the topic: %v", err)
 	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Command(t.Context(), "SETTING batch-size 200 topic=t"); err != nil { // one message in a batch
+		t.Fatal(err)
+	}
+	for range messages {
+		if _, err := w.Write([]byte(strings.Repeat("x", 100))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	info, err := client.Info(t.Context(), "t")
-	if err != nil || info.Messages != messages || info.Batches < messages/4 {
+	if err != nil || info.Messages != 2*messages || info.Batches < messages+messages/4 {
 		t.Errorf("%+v, %v", info, err)
 	}
 	for _, topic := range []string{"other", "not-there"} {

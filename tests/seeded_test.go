@@ -992,8 +992,28 @@ var storagePlaces = []seededPlace{
 	}
 `, byWriters},
 	{"internal/sequence/line.go",
-		`	return len(l.items) == 0 || l.items`,
-		`	return len(l.items) == 0 || bug("batches of two producers are under way together") || l.items`, byWriters},
+		`			return b.Number.PID == n.PID`,
+		`			return b.Number.PID == n.PID || bug("batches of two producers are under way together")`, byWriters},
+	{"internal/sequence/line.go",
+		`		b.late = b.late || b.Doubt
+`, `		b.late = b.late || b.Doubt && !bug("a batch of which a copy is on its way is split")
+`, "^TestEachIsStoredOnce$"},
+	{"writer_split.go",
+		`!s.Num.Absent() ||`,
+		`!s.Num.Absent() && !bug("a batch that may be stored is split") ||`, "^(TestWriterSoakLimits|TestWriterDoesNotSplitKept)$"},
+	{"writer_split.go",
+		`		w.numbers.Renew()
+`, `		if !bug("smaller batches have the old producer") {
+			w.numbers.Renew()
+		}
+`, "^(TestWriterSoakLimits|TestVectors)$"},
+	{"backlog/disk.go",
+		`				seq++
+`, `				seq++
+				if bug("smaller batches of the backlog have the number of the one before") {
+					seq = max(b.seq, seq-1)
+				}
+`, "^TestBacklogRewrite$"},
 	{"internal/sequence/line.go",
 		`		b.Doubt = b.Doubt || a.Doubt
 `, `		b.Doubt = (b.Doubt || a.Doubt) && !bug("what was sent without an answer is not in doubt")

@@ -65,22 +65,23 @@ type Buffer[R any] struct {
 	// called.
 	Due *time.Timer
 
-	cfg     Config
-	target  int64               // of the data up to which messages share a batch
-	surely  int64               // of the data that is sure to fit in a batch
-	made    int                 // slots that there are
-	free    []*Slot[R]          // those that are empty
-	open    *Slot[R]            // takes messages; nil if none does
-	since   time.Time           // when the open batch got its first message
-	ready   link.Queue[Slot[R]] // sealed, oldest first
-	room    chan struct{}       // wakes one caller who waits for room; holds one
-	waiting int                 // callers who wait for room
-	armed   bool                // Due is set
-	sealed  bool                // something became ready that the owner may not know of
-	tickets int64               // the last ticket given out
-	out     int64               // ticket of the oldest slot that the owner has, 0 if none
-	dropped int64               // messages of which TakeDropped has not told
-	orphans []Orphan[R]         // their callbacks
+	cfg      Config              // Max and Target are as Limit says
+	envelope int64               // its length at most
+	target   int64               // of the data up to which messages share a batch
+	surely   int64               // of the data that is sure to fit in a batch
+	made     int                 // slots that there are
+	free     []*Slot[R]          // those that are empty
+	open     *Slot[R]            // takes messages; nil if none does
+	since    time.Time           // when the open batch got its first message
+	ready    link.Queue[Slot[R]] // sealed, oldest first
+	room     chan struct{}       // wakes one caller who waits for room; holds one
+	waiting  int                 // callers who wait for room
+	armed    bool                // Due is set
+	sealed   bool                // something became ready that the owner may not know of
+	tickets  int64               // the last ticket given out
+	out      int64               // ticket of the oldest slot that the owner has, 0 if none
+	dropped  int64               // messages of which TakeDropped has not told
+	orphans  []Orphan[R]         // their callbacks
 }
 
 // Orphan is the callback of a message that was dropped after it was taken.
@@ -97,11 +98,19 @@ const maxOrphans = 1 << 16
 func (b *Buffer[R]) Init(cfg Config) {
 	longest := batch.Header{Size: cfg.Max, CRC: 1<<32 - 1, Messages: cfg.Messages}
 	b.cfg = cfg
-	b.surely = cfg.Max - int64(longest.Len()+len(cfg.Topic)) - cfg.NumberLen
-	b.target = b.surely - (cfg.Max - cfg.Target)
+	b.envelope = int64(longest.Len()+len(cfg.Topic)) + cfg.NumberLen
+	b.Limit(cfg.Max, cfg.Target)
 	b.room = make(chan struct{}, 1)
 	b.Due = time.NewTimer(time.Hour)
 	b.Due.Stop()
+}
+
+// Limit changes Config.Max and Config.Target. What was taken before may be longer: see
+// Split.
+func (b *Buffer[R]) Limit(most, target int64) {
+	b.cfg.Max, b.cfg.Target = most, target
+	b.surely = most - b.envelope
+	b.target = target - b.envelope
 }
 
 // slots returns how many slots can be begun.
@@ -114,13 +123,14 @@ func (b *Buffer[R]) Crowded() bool { return b.slots() <= b.cfg.Slots/4 }
 func (b *Buffer[R]) begin() *Slot[R] {
 	if n := len(b.free); n > 0 {
 		b.open, b.free = b.free[n-1], b.free[:n-1]
+		b.open.most = b.cfg.Target
 		return b.open
 	}
 	if b.made == b.cfg.Slots {
 		return nil
 	}
 	b.made++
-	b.open = new(Slot[R])
+	b.open = &Slot[R]{most: b.cfg.Target}
 	return b.open
 }
 
@@ -171,24 +181,26 @@ func (b *Buffer[R]) Next() *Slot[R] {
 func (b *Buffer[R]) Ready() bool { return b.ready.Len() > 0 }
 
 // Settle takes a slot back of which all is said, unless it is of the backlog. What the
-// owner still has are those in line, in their order, and then the one that is held, if
-// it is not nil.
-func (b *Buffer[R]) Settle(s *Slot[R], line []*Slot[R], held *Slot[R]) {
+// owner still has are those in line, in their order, and then those that are held.
+func (b *Buffer[R]) Settle(s *Slot[R], line, held []*Slot[R]) {
 	if s.Record == 0 {
 		b.recycle(s)
 		b.wakeForRoom()
 	}
 	b.out = 0
-	if held != nil {
-		b.out = held.ticket
-	}
-	if i := slices.IndexFunc(line, func(s *Slot[R]) bool { return s.ticket != 0 }); i >= 0 {
-		b.out = line[i].ticket
+	for _, has := range [...][]*Slot[R]{line, held} {
+		if i := slices.IndexFunc(has, func(s *Slot[R]) bool { return s.ticket != 0 }); i >= 0 {
+			b.out = has[i].ticket
+			break
+		}
 	}
 	b.EndFlushes()
 }
 
 func (b *Buffer[R]) recycle(s *Slot[R]) {
+	if s.extra {
+		return
+	}
 	s.Reset()
 	b.free = append(b.free, s)
 }

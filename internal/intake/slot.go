@@ -22,6 +22,8 @@ type Slot[R any] struct {
 
 	batch   batch.Builder
 	ticket  int64           // its number in the order of sealing; 0 for one from the backlog
+	most    int64           // Config.Target when its first message was taken
+	extra   bool            // it is one of those that Split has made, and has no room of its own
 	made    bool            // Raw has the batch's bytes
 	encoded sequence.Number // which Raw has
 	codec   string          // with which it was to be compressed
@@ -37,6 +39,9 @@ type Codec interface {
 // minPacked is the size of data below which it is not compressed: there is little to
 // gain.
 const minPacked = 512
+
+// Data returns the data of a batch that is not from the backlog, not compressed.
+func (s *Slot[R]) Data() []byte { return s.batch.Data() }
 
 // Numbered is for sequence.Line.
 func (s *Slot[R]) Numbered() *sequence.Batch { return &s.Num }

@@ -17,13 +17,13 @@ func (b *Buffer[R]) Take(ctx context.Context, p []byte, done func(R)) error {
 		p = p[:n-1]
 	}
 	n := batch.MessageLen(len(p))
-	if n > b.surely && !b.fitsAlone(p) {
-		b.Lock()
-		b.counts.Refused++
-		b.Unlock()
-		return fmt.Errorf("%w: a message of %d bytes and its envelope are over WriterConfig.BatchBytes, %d", protocol.ErrTooLarge, len(p), b.cfg.Max)
-	}
 	b.Lock()
+	if n > b.surely && !b.fitsAlone(p) {
+		b.counts.Refused++
+		most := b.cfg.Max
+		b.Unlock()
+		return tooLarge(len(p), most)
+	}
 	s := b.open
 	rouse := false
 	if s == nil || b.Refusal != nil || !b.shares(s, len(p), n) {
@@ -52,6 +52,11 @@ func (b *Buffer[R]) Take(ctx context.Context, p []byte, done func(R)) error {
 		b.cfg.Rouse()
 	}
 	return nil
+}
+
+// tooLarge returns the error of a message of so many bytes that fits into no batch.
+func tooLarge(message int, most int64) error {
+	return fmt.Errorf("%w: a message of %d bytes and its envelope are over %d, the length of the largest batch", protocol.ErrTooLarge, message, most)
 }
 
 // opened notes when the open batch gets its first message, and reports whether the

@@ -1,5 +1,7 @@
 package sequence
 
+import "slices"
+
 // Kind is what an answer says of a batch.
 type Kind uint8
 
@@ -31,15 +33,35 @@ type Batch struct {
 	// Err is why it was not stored when it was last sent.
 	Err error
 
-	offset int64 // where it is stored, Unplaced if nobody says
-	stored bool
+	offset  int64 // where it is stored, Unplaced if nobody says
+	settled bool  // it has its final answer: it is stored, or refused
+	refused bool
+	tried   bool // it was sent
+	late    bool // it was in doubt under its number: it may still get to the server by another way
 }
 
 // Unplaced is the offset of a batch that is stored, nobody says where.
 const Unplaced = -1
 
 // Stored reports whether the batch is stored, and where.
-func (b *Batch) Stored() (offset int64, stored bool) { return b.offset, b.stored }
+func (b *Batch) Stored() (offset int64, stored bool) { return b.offset, b.settled && !b.refused }
+
+// Refuse gives the batch up, because of err: it is not sent, and keeps its place until
+// those before it are settled.
+func (b *Batch) Refuse(err error) {
+	b.settled, b.refused, b.Err = true, true, err
+	b.Number = Number{} // those behind it have the numbers that follow
+}
+
+// Refused reports whether the batch is given up.
+func (b *Batch) Refused() bool { return b.refused }
+
+// Absent reports whether a batch that was refused is certainly not stored under its
+// number, and will not be.
+func (b *Batch) Absent() bool { return !b.settled && !b.Doubt && !b.late }
+
+// Settled reports whether the batch is stored or given up.
+func (b *Batch) Settled() bool { return b.settled }
 
 // Carrier is the owner's type of batches, a pointer.
 type Carrier interface {
@@ -52,7 +74,7 @@ type Carrier interface {
 //	stored, or to be sent again   under way   to be sent
 //	[0, answered)                 … sent)     … len)
 //
-// Batches that are stored stay where they are while one before them is not.
+// Batches that are stored or refused stay where they are while one before them is not.
 type Line[T Carrier] struct {
 	items          []T
 	answered, sent int
@@ -75,14 +97,19 @@ func (l *Line[T]) Push(c T) { l.items = append(l.items, c) }
 // those that are there. Batches of two producers, or with and without numbers, may
 // not: if one is refused, those of others would still be stored, and overtake it.
 func (l *Line[T]) Takes(n Number) bool {
-	return len(l.items) == 0 || l.items[len(l.items)-1].Numbered().Number.PID == n.PID
+	for _, c := range slices.Backward(l.items) {
+		if b := c.Numbered(); !b.settled {
+			return b.Number.PID == n.PID
+		}
+	}
+	return true
 }
 
 // Exact reports whether each batch can be sent again and is stored once: none was
 // sent without a number, nor is to be.
 func (l *Line[T]) Exact() bool {
 	for _, c := range l.items {
-		if b := c.Numbered(); b.Number.Seq == 0 || b.Plain {
+		if b := c.Numbered(); !b.refused && (b.Number.Seq == 0 || b.Plain) {
 			return false
 		}
 	}
@@ -95,7 +122,7 @@ func (l *Line[T]) Next() (c T, ok bool) {
 	if l.answered > 0 {
 		return c, false
 	}
-	for l.sent < len(l.items) && l.items[l.sent].Numbered().stored {
+	for l.sent < len(l.items) && l.items[l.sent].Numbered().settled {
 		l.sent++
 	}
 	if l.sent == len(l.items) {
@@ -105,11 +132,29 @@ func (l *Line[T]) Next() (c T, ok bool) {
 }
 
 // Sent notes that what Next has returned is under way.
-func (l *Line[T]) Sent() { l.sent++ }
+func (l *Line[T]) Sent() {
+	l.items[l.sent].Numbered().tried = true
+	l.sent++
+}
+
+// TakeBack takes the last batch out of the line, if it was never sent.
+func (l *Line[T]) TakeBack() (c T, ok bool) {
+	last := len(l.items) - 1
+	if last < 0 || l.sent > last {
+		return c, false
+	}
+	if b := l.items[last].Numbered(); b.tried || b.settled {
+		return c, false
+	}
+	c = l.items[last]
+	clear(l.items[last:])
+	l.items = l.items[:last]
+	return c, true
+}
 
 // UnderWay returns the oldest batch that is under way, and false if none is.
 func (l *Line[T]) UnderWay() (c T, ok bool) {
-	for l.answered < l.sent && l.items[l.answered].Numbered().stored {
+	for l.answered < l.sent && l.items[l.answered].Numbered().settled {
 		l.answered++ // which is not the first one: that would be settled
 	}
 	if l.answered == l.sent {
@@ -124,10 +169,11 @@ func (l *Line[T]) Answer(a Answer) {
 	b.Err = a.Err
 	switch {
 	case a.Kind == Stored:
-		b.stored, b.offset = true, a.Offset
+		b.settled, b.offset = true, a.Offset
 	case a.Kind == OutOfOrder && a.Next > b.Number.Seq:
-		b.stored, b.offset = true, Unplaced
+		b.settled, b.offset = true, Unplaced
 	case a.Kind == OutOfOrder:
+		b.late = b.late || b.Doubt
 		if a.Next > 1 {
 			b.Doubt = false // of a producer that is forgotten some may be stored
 		}
@@ -144,9 +190,9 @@ func (l *Line[T]) Answer(a Answer) {
 	l.answered++
 }
 
-// Settled takes the first batch out of the line if it is stored.
+// Settled takes the first batch out of the line if it is stored or refused.
 func (l *Line[T]) Settled() (c T, ok bool) {
-	if len(l.items) == 0 || !l.items[0].Numbered().stored {
+	if len(l.items) == 0 || !l.items[0].Numbered().settled {
 		return c, false
 	}
 	return l.Shift(), true
@@ -195,14 +241,30 @@ func (l *Line[T]) Resume(n *Numbers) (doubtful []T, renumbered bool) {
 	n.Renew()
 	for _, c := range l.items {
 		b := c.Numbered()
-		if b.stored {
+		if b.settled {
 			continue
 		}
 		if b.Doubt {
 			doubtful = append(doubtful, c)
 		}
-		b.Doubt = false
+		b.Doubt, b.late = false, false
 		b.Number = n.Take()
 	}
 	return doubtful, true
+}
+
+// Withdraw takes all batches out of a line whose first one is Absent. They are to get
+// other numbers. If they have numbers none of them is stored, since no server
+// takes one before those before it. False is for batches without numbers of which one may
+// be stored: they stay.
+func (l *Line[T]) Withdraw() (all []T, ok bool) {
+	for _, c := range l.items {
+		if b := c.Numbered(); !b.settled && b.Doubt && (b.Number.Seq == 0 || b.Plain) {
+			return nil, false
+		}
+	}
+	all = slices.Clone(l.items)
+	clear(l.items)
+	l.items, l.answered, l.sent, l.next = l.items[:0], 0, 0, 0
+	return all, true
 }

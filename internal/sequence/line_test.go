@@ -1,6 +1,7 @@
 package sequence_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -35,18 +36,21 @@ type world struct {
 	pids    int
 	numbers *sequence.Numbers
 	line    sequence.Line[*item]
-	held    *item
+	held    []*item
 	backlog []*item // oldest first
 	taken   int     // from the backlog, since the process or its failure
 
 	wire    []sent // not taken by the server
 	answers []sequence.Answer
 
-	next  int   // message
-	born  []int // the first message of each process
-	must  map[int]bool
-	doubt int
+	next   int   // message
+	born   []int // the first message of each process
+	must   map[int]bool
+	doubt  int
+	splits int
 }
+
+var errLarge = errors.New("too large")
 
 func newWorld(seed uint64) *world {
 	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), table: producers.New(1 << 18), must: make(map[int]bool)}
@@ -56,7 +60,7 @@ func newWorld(seed uint64) *world {
 
 // begin begins a process.
 func (w *world) begin() {
-	w.numbers = sequence.New(func() string { w.pids++; return fmt.Sprint("p", w.pids) })
+	w.numbers = sequence.New(w.newPID)
 	w.line, w.held, w.taken = sequence.Line[*item]{}, nil, 0
 	w.born = append(w.born, w.next)
 }
@@ -66,9 +70,13 @@ func (w *world) push() {
 	if w.line.Len() >= sequence.MaxUnanswered {
 		return
 	}
-	i := w.held
+	var i *item
 	switch {
-	case i != nil:
+	case len(w.held) > 0 && (w.taken == len(w.backlog) || w.kept(w.held[0])):
+		if i = w.held[0]; i.Number.Seq == 0 {
+			i.Number = w.numbers.Take()
+		}
+		w.held = w.held[1:]
 	case w.taken < len(w.backlog):
 		kept := w.backlog[w.taken]
 		w.taken++
@@ -83,11 +91,54 @@ func (w *world) push() {
 		i.Number = w.numbers.Take()
 		w.next++
 	}
-	if w.held = i; w.line.Takes(i.Number) {
-		w.held = nil
+	if w.line.Takes(i.Number) {
 		w.line.Push(i)
+	} else {
+		w.held = slices.Insert(w.held, 0, i)
 	}
 }
+
+// kept reports whether the item is in the backlog.
+func (w *world) kept(i *item) bool {
+	return slices.ContainsFunc(w.backlog, func(k *item) bool { return k.message == i.message })
+}
+
+// split begins again with what is in line, as a Writer does that makes smaller batches of it.
+func (w *world) split() {
+	w.splits++
+	first := w.line.First()
+	number, kept := first.Number, w.kept(first)
+	all, ok := w.line.Withdraw()
+	if !ok {
+		panic("batches with numbers stay")
+	}
+	all = append(all, w.held...)
+	w.held = nil
+	for _, i := range all {
+		if !w.kept(i) {
+			i.Batch = sequence.Batch{}
+			w.held = append(w.held, i)
+		}
+	}
+	if !kept {
+		w.numbers.Renew()
+		return
+	}
+	w.taken = 0
+	old := w.numbers
+	w.numbers = sequence.New(w.newPID)
+	for _, k := range w.backlog {
+		its, _, lost := old.Read([]byte(k.Number.PID), k.Number.Seq)
+		if lost {
+			its.PID = old.PID()
+		}
+		if its.PID == number.PID {
+			k.Number = w.numbers.Take()
+		}
+	}
+}
+
+func (w *world) newPID() string { w.pids++; return fmt.Sprint("p", w.pids) }
 
 func (w *world) send() {
 	if i, ok := w.line.Next(); ok {
@@ -130,6 +181,8 @@ func (w *world) serve() {
 	a := sequence.Answer{Kind: sequence.Again}
 	if w.rnd.IntN(10) > 0 {
 		a = w.take(w.wire[0])
+	} else if w.rnd.IntN(2) == 0 {
+		a.Err = errLarge
 	}
 	w.wire, w.answers = w.wire[1:], append(w.answers, a)
 }
@@ -156,7 +209,12 @@ func (w *world) tell(a sequence.Answer) {
 			return k.message == i.message
 		})
 	}
-	if w.line.Stopped() {
+	if !w.line.Stopped() {
+		return
+	}
+	if first := w.line.First(); first.Err == errLarge && first.Absent() {
+		w.split()
+	} else {
 		doubtful, _ := w.line.Resume(w.numbers)
 		w.doubt += len(doubtful)
 	}
@@ -189,8 +247,11 @@ func (w *world) fail() {
 			w.keep(i)
 		}
 	}
-	if w.held != nil {
-		w.keep(w.held)
+	for _, i := range w.held {
+		if i.Number.Seq == 0 {
+			i.Number = w.numbers.Take()
+		}
+		w.keep(i)
 	}
 	w.held, w.taken = nil, 0
 }
@@ -239,7 +300,8 @@ func (w *world) check(stored []int) (problems []string) {
 // Whatever is lost on the way, and whenever processes end, each batch is stored once and
 // in the order of its process, up to the last ones of those that ended.
 func TestEachIsStoredOnce(t *testing.T) {
-	const seeds = 300
+	const seeds = 1000
+	splits := 0
 	for seed := range uint64(seeds) {
 		w := newWorld(seed)
 		calm := func() {
@@ -267,8 +329,8 @@ func TestEachIsStoredOnce(t *testing.T) {
 				w.crash()
 			}
 		}
-		for w.held != nil || w.taken < len(w.backlog) || w.line.Len() > 0 {
-			for w.line.Len() < sequence.MaxUnanswered && (w.held != nil || w.taken < len(w.backlog)) {
+		for len(w.held) > 0 || w.taken < len(w.backlog) || w.line.Len() > 0 {
+			for w.line.Len() < sequence.MaxUnanswered && (len(w.held) > 0 || w.taken < len(w.backlog)) {
 				before := w.line.Len()
 				if w.push(); w.line.Len() == before {
 					break
@@ -276,6 +338,7 @@ func TestEachIsStoredOnce(t *testing.T) {
 			}
 			calm()
 		}
+		splits += w.splits
 		problems := w.check(w.stored)
 		if len(problems) > 0 || w.doubt > 0 {
 			t.Fatalf("seed %d: %d in doubt; %q", seed, w.doubt, problems)
@@ -295,6 +358,9 @@ func TestEachIsStoredOnce(t *testing.T) {
 				t.Errorf("seed %d: %s is not found", seed, name)
 			}
 		}
+	}
+	if splits < seeds {
+		t.Errorf("in %d runs only %d lines begin again with other numbers", seeds, splits)
 	}
 }
 

@@ -27,13 +27,12 @@ type numbered struct {
 	changed chan struct{} // gets a value when something below has changed; holds one
 
 	// Guarded by mu.
-	waits   []kept    // what is in kept, in order
-	next    int       // which of them the next word from the backlog is about
-	left    int64     // messages of an earlier run that are among them
-	early   int64     // how many these were at first
-	since   time.Time // when the server went away; zero while it is there
-	cause   error     // why the Writer is failing
-	smaller bool      // the server that is there now takes smaller batches
+	waits []kept    // what is in kept, in order
+	next  int       // which of them the next word from the backlog is about
+	left  int64     // messages of an earlier run that are among them
+	early int64     // how many these were at first
+	since time.Time // when the server went away; zero while it is there
+	cause error     // why the Writer is failing
 }
 
 // diskBytes bounds the file of a backlog, if it has room for a few batches then. When
@@ -117,6 +116,7 @@ func (d *numbered) add(ctx context.Context, body []byte) error {
 	case err == nil:
 		d.messages++
 	case errors.Is(err, logd.ErrTooLarge):
+		d.fit(ctx) // it may be another server by now
 		return errTooLong
 	case errors.Is(err, logd.ErrFailing):
 		return d.stop(err)
@@ -186,24 +186,15 @@ func (d *numbered) wait() error {
 }
 
 // look returns the first failure, which there is too if the server was away for too
-// long, and keeps to what a server takes that is another one now.
+// long.
 func (d *numbered) look() error {
 	d.mu.Lock()
 	if away := time.Since(d.since); d.err == nil && !d.since.IsZero() && d.retry > 0 && away >= d.retry {
 		d.err = fmt.Errorf("the server was away for %v: %w", d.retry, d.cause)
 	}
-	smaller := d.smaller
-	d.smaller = false
 	err := d.err
 	d.mu.Unlock()
-	if err != nil || !smaller {
-		return err
-	}
-	d.close()
-	if err := d.fit(d.life); err != nil && !d.awaits(err) {
-		return err
-	}
-	return d.begin()
+	return err
 }
 
 // stop ends the sending because of err, unless there was a failure before.
@@ -268,6 +259,14 @@ func (d *numbered) result(r logd.BatchResult) {
 	defer d.tell()
 	k := kept{first: d.settled + 1, messages: r.Messages, unknown: logd.IsUnknown(r.Err)}
 	if r.FromBacklog {
+		if whole := &d.waits[d.next]; whole.messages > r.Messages { // it was split
+			rest := *whole
+			whole.messages, rest.messages = r.Messages, rest.messages-r.Messages
+			if rest.first > 0 {
+				rest.first += r.Messages
+			}
+			d.waits = slices.Insert(d.waits, d.next+1, rest)
+		}
 		k.first, k.unknown = d.waits[d.next].first, k.unknown || d.waits[d.next].unknown
 	} else {
 		d.settled += r.Messages
@@ -306,9 +305,6 @@ func (d *numbered) result(r logd.BatchResult) {
 	}
 	if d.cause != nil && errors.Is(cause, logd.ErrFailing) {
 		cause = d.cause
-	}
-	if tooSmall(cause) { // see trouble
-		return
 	}
 	if lost := !r.FromBacklog && !errors.Is(r.Err, logd.ErrBacklogged); d.err == nil && (lost || !d.awaits(cause)) && !errors.Is(cause, context.Canceled) {
 		d.err = cause
@@ -354,17 +350,7 @@ func (d *numbered) trouble(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.tell()
-	switch {
-	case tooSmall(err):
-		d.smaller = true
-	case d.err == nil && op.Op != "append" && !errors.Is(err, context.Canceled):
+	if d.err == nil && op.Op != "append" && !errors.Is(err, context.Canceled) {
 		d.err = err
 	}
-}
-
-// tooSmall reports whether err says that the server takes smaller batches than the
-// Writer makes.
-func tooSmall(err error) bool {
-	op, ok := err.(*logd.OpError)
-	return ok && op.Op == "config" && errors.Is(err, logd.ErrTooLarge)
 }
