@@ -279,6 +279,7 @@ func (w *Writer) reached(err error) {
 	if w.large && w.asks {
 		w.large = false
 		w.split()
+		return
 	}
 	if w.state != StateFailing || w.cfg.StopOnError { // what failed meanwhile has stopped it
 		return

@@ -310,3 +310,40 @@ func TestWriterRefusesOneMessage(t *testing.T) {
 		}
 	}
 }
+
+// Without numbers nothing is split while a batch behind may be stored: all of them fail and
+// are kept, and then sent one by one.
+func TestWriterSplitsWithoutNumbers(t *testing.T) {
+	s := &script.Log{TopicLimit: 200}
+	lost := false
+	s.OnBatch = func(p *script.Peer, messages []string) string {
+		if messages[0] == "b" && !lost {
+			lost = true
+			p.Close()
+			return "too late"
+		}
+		return ""
+	}
+	cfg := WriterConfig{InFlight: 2, BatchMessages: 20, BatchAge: Unlimited}
+	var n notes
+	n.install(&cfg)
+	synctest.Test(t, func(t *testing.T) {
+		_, ccfg := fake(t, s.Serve)
+		s.SetTopicLimit(DefaultMaxBatchSize)
+		w := openWriter(t, ccfg, cfg)
+		s.SetTopicLimit(200)
+		write(t, w, numbers(1, 20)...)
+		write(t, w, "b")
+		w.Flush(t.Context()) // both are under way together
+		time.Sleep(time.Minute)
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := s.Messages(); !slices.Equal(got, append(numbers(1, 20), "b")) || !lost {
+			t.Errorf("stored %v; states %s", got, n.seen())
+		}
+		if !strings.HasPrefix(n.seen(), "failing") {
+			t.Errorf("states %s", n.seen())
+		}
+	})
+}
