@@ -198,8 +198,8 @@ func checkWriters(in []place, lives []*writerLife) (problems []string) {
 	return problems
 }
 
-// TestKillWriter kills programs that write, and the server, again and again. The
-// programs have a backlog on disk, which the next one goes on with: in the end each
+// TestKillWriter kills programs that write, and the server, again and again, and has the
+// topic take less and more. The programs have a backlog on disk, which the next one goes on with: in the end each
 // message is stored once, and in order, of those that the killed programs had in memory
 // perhaps the last ones not at all. The control is the same without numbers: some are
 // stored twice.
@@ -228,6 +228,17 @@ func TestKillWriter(t *testing.T) {
 				return s
 			}
 			s := begin()
+			limit := func(size int64) { // of the topic's batches
+				t.Helper()
+				client, err := logd.NewClient(logd.ClientConfig{Addrs: []string{s.addr}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				if _, err := client.Command(t.Context(), fmt.Sprintf("SETTING batch-size %d topic=t", size)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			lives := []*writerLife{startWriter(t, 0, plain, r, addrFile, path)}
 			kills, doubles := 0, 0
 			for range cycles {
@@ -239,6 +250,9 @@ func TestKillWriter(t *testing.T) {
 					if r.IntN(3) > 0 {
 						s = begin()
 					}
+				}
+				if r.IntN(2) == 0 && s.running() {
+					limit([]int64{150, 200, 400, 65536}[r.IntN(4)])
 				}
 				if r.IntN(2) == 0 {
 					l := lives[len(lives)-1]
@@ -255,6 +269,7 @@ func TestKillWriter(t *testing.T) {
 					}
 				}
 			}
+			limit(65536) // what may be stored is not split
 			last := lives[len(lives)-1]
 			last.stdin.Close()
 			select {

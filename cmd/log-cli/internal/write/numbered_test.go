@@ -211,6 +211,44 @@ func TestNumberedSmallerLimit(t *testing.T) {
 	wantLines(t, smaller, 400)
 }
 
+// What waits is split if the topic takes less than the batches have, and is accounted for
+// piece by piece.
+func TestNumberedSplitsWhatWaits(t *testing.T) {
+	s := logdtest.Start(t)
+	d, _ := numberedTo(t, s, -1, "")
+	addLines(t, d, 0, 10)
+	if err := d.push(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Client(t).Command(t.Context(), "SETTING batch-size 200 topic=t"); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	addLines(t, d, 10, 11)
+	until(t, "it is failing", func() bool {
+		d.push(t.Context())
+		return d.writer.State() == logd.StateFailing
+	})
+	for from := 11; from < 400; from += 100 { // in a batch each
+		for i := from; i < min(from+100, 400); i++ {
+			if err := d.add(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.push(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Restart()
+	if err := d.finish(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wantLines(t, s, 400)
+	if got := d.account.report("line"); len(d.waits) > 0 || d.settled != 400 {
+		t.Errorf("%d batches wait, %d are settled: %s", len(d.waits), d.settled, got)
+	}
+}
+
 // What the server refuses ends the sending, and nothing behind it is stored.
 func TestNumberedRefused(t *testing.T) {
 	for _, retry := range []time.Duration{0, -1} {
