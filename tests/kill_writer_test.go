@@ -199,10 +199,10 @@ func checkWriters(in []place, lives []*writerLife) (problems []string) {
 }
 
 // TestKillWriter kills programs that write, and the server, again and again, and has the
-// topic take less and more. The programs have a backlog on disk, which the next one goes on with: in the end each
-// message is stored once, and in order, of those that the killed programs had in memory
-// perhaps the last ones not at all. The control is the same without numbers: some are
-// stored twice.
+// topic take less and more. The programs have a backlog on disk, which the next one goes
+// on with: in the end each message is stored once, and in order, of those that the killed
+// programs had in memory perhaps the last ones not at all. The control is the same
+// without numbers: some are stored twice.
 func TestKillWriter(t *testing.T) {
 	t.Parallel()
 	for _, plain := range []bool{false, true} {
