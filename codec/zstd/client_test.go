@@ -19,6 +19,7 @@ import (
 	_ "github.com/logd-dev/logd/codec/zstd"
 	"github.com/logd-dev/logd/internal/batch"
 	"github.com/logd-dev/logd/internal/codec"
+	"github.com/logd-dev/logd/internal/testkit"
 	"github.com/logd-dev/logd/logdtest"
 	"go.uber.org/goleak"
 )
@@ -407,5 +408,64 @@ func TestMaxUncompressedSize(t *testing.T) {
 	defer small.Close()
 	if _, err := small.Read(t.Context(), "t", 0, logd.ReadOptions{}); !errors.Is(err, logd.ErrCorrupt) {
 		t.Errorf("Read: %v", err)
+	}
+}
+
+// TestSplit: compressed batches that are too large for the topic by now are split, those
+// on their way and those in the backlog.
+func TestSplit(t *testing.T) {
+	const n = 3000
+	s := logdtest.Start(t)
+	c := s.Client(t)
+	kept, err := backlog.NewMemory(backlog.MemoryConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := logd.NewWriter(t.Context(), c, "t", logd.WriterConfig{
+		Codec: "zstd", Backlog: kept, WriteWhileFailing: true, Patience: time.Millisecond, BatchMessages: n / 3,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			if _, err := w.Write([]byte(line(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	limit := func(size int) {
+		t.Helper()
+		if _, err := c.Command(t.Context(), fmt.Sprintf("SETTING batch-size %d topic=t", size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(0, 1)
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	limit(1000)
+	write(1, n/2)
+	if err := w.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	limit(500)
+	s.Stop()
+	write(n/2, n/2+1)
+	testkit.Eventually(t, func() string {
+		if w.State() != logd.StateFailing {
+			return "the Writer is not failing"
+		}
+		return ""
+	})
+	write(n/2+1, n)
+	s.Restart()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	wantLines(t, c, "t", 0, n, logd.ScannerConfig{})
+	if st := w.Stats(); st.Lost != 0 || st.InDoubt != 0 || kept.Len() != 0 {
+		t.Errorf("%+v", st)
 	}
 }
