@@ -60,8 +60,9 @@ import (
 //     everything else that it has taken. What the backlog has no room for is
 //     lost, and counted as [WriterStats].Lost.
 //  4. reconnects: the Client tries its addresses, and the Writer asks for the
-//     server's CONFIG, and how large a batch the topic takes. The first attempt is made at once. Before the second one and those that
-//     follow there is a pause, as long as ClientConfig.ReconnectMin and
+//     server's CONFIG, and how large a batch the topic takes. The first attempt
+//     is made at once. Before the second one and those that follow there is a
+//     pause, as long as ClientConfig.ReconnectMin and
 //     ReconnectMax say. A batch that is delivered ends the count. There are as
 //     many attempts as it takes, whatever ClientConfig.ReconnectAttempts says.
 //  5. takes messages again, and delivers the backlog, oldest batch first, and

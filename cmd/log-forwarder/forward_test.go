@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,29 +59,11 @@ func (f *fakeAgent) Reload(c *settings.Config) error {
 	return nil
 }
 
-// buffer is a buffer that several goroutines use.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // testRun is a run of the command with a fake agent.
 type testRun struct {
 	agent         *fakeAgent
 	stop, reload  chan os.Signal
-	stderr        *buffer
+	stderr        *testkit.Buffer
 	code          chan int
 	file, manager string // the configuration, and where the service manager listens
 	told          *net.UnixConn
@@ -94,7 +75,7 @@ func start(t *testing.T, config string) *testRun {
 	r := &testRun{
 		agent: &fakeAgent{ready: make(chan struct{}), end: make(chan error, 1), hold: make(chan struct{})},
 		stop:  make(chan os.Signal, 2), reload: make(chan os.Signal, 1),
-		stderr: new(buffer), code: make(chan int, 1),
+		stderr: new(testkit.Buffer), code: make(chan int, 1),
 		file: filepath.Join(dir, "c.toml"), manager: filepath.Join(dir, "notify"),
 	}
 	r.write(t, config)
@@ -104,7 +85,7 @@ func start(t *testing.T, config string) *testRun {
 	}
 	t.Cleanup(func() { r.told.Close() })
 	a := &app{
-		Program: cmdline.Program{Stdout: new(buffer), Stderr: r.stderr},
+		Program: cmdline.Program{Stdout: new(testkit.Buffer), Stderr: r.stderr},
 		notify:  func() cmdline.Signals { return cmdline.Signals{Stop: r.stop, Reload: r.reload, LetGo: func() {}} },
 		start: func(c *settings.Config, once bool, logger *slog.Logger) (agent, error) {
 			return r.agent, nil

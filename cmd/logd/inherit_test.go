@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,24 +22,7 @@ import (
 // given is the real program, started as a service manager with sockets starts it.
 type given struct {
 	cmd *exec.Cmd
-	log *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log *testkit.Buffer
 }
 
 // startGiven starts logd with sockets and variables of the environment. LISTEN_PID is its
@@ -53,7 +34,7 @@ func startGiven(t *testing.T, dir string, files []*os.File, env []string, args .
 		t.Fatal(err)
 	}
 	script := `LISTEN_PID=${LISTEN_PID-$$}; export LISTEN_PID; exec "$0" "$@"`
-	g := &given{exec.Command("sh", append([]string{"-c", script, logd, "--workdir", "data"}, args...)...), new(lockedBuffer)}
+	g := &given{exec.Command("sh", append([]string{"-c", script, logd, "--workdir", "data"}, args...)...), new(testkit.Buffer)}
 	g.cmd.Dir, g.cmd.ExtraFiles, g.cmd.Stderr = dir, files, g.log
 	g.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0", fmt.Sprintf("LISTEN_FDS=%d", len(files))}, env...)
 	if err := g.cmd.Start(); err != nil {

@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,7 +13,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,24 +32,6 @@ func (nobody) ByName(string) server.Identity                                   {
 func (nobody) ByPeer(uid, gid uint32) server.Identity                          { return nil }
 func (nobody) Anonymous() server.Identity                                      { return nil }
 func (nobody) Failed(netip.Addr, time.Time) (time.Duration, bool)              { return 0, false }
-
-// lockedBuffer is a log that several write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // serveTLS serves HTTP over TLS until the test ends, and returns where, and a client's
 // configuration.
@@ -90,7 +70,7 @@ func serveTLS(t *testing.T, o web.Options) (addr string, client *tls.Config) {
 // into it, and each is counted.
 func TestFailedHandshakes(t *testing.T) {
 	for _, withAuth := range []bool{true, false} {
-		var log lockedBuffer
+		var log testkit.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
 		var auth *server.Auth
 		if withAuth {
@@ -211,7 +191,7 @@ func TestCertificateIsLookedAtOnce(t *testing.T) {
 
 // TestRefusalsAreAudited: with an Auth, so are requests that a web page may have made.
 func TestRefusalsAreAudited(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Buffer
 	auth := server.NewAuth(everybody{}, nobody{}, slog.New(slog.NewTextHandler(&log, nil)))
 	s := server.New(server.Options{Store: topictest.NewMemory(), Auth: auth})
 	defer s.Close()

@@ -1,14 +1,14 @@
 package clients
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // TestDocs types what docs/clients.md says of each language, in its order, against a
@@ -117,7 +117,7 @@ func (d *typist) command(command, want string) {
 		cmd = exec.Command("bash", "-c", command)
 	}
 	cmd.Dir, cmd.Env = "../..", d.environment()
-	out := new(output)
+	out := new(testkit.Buffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to be interrupted as by a terminal
 	if err := cmd.Start(); err != nil {
@@ -175,22 +175,4 @@ func compareText(got, want string) string {
 		return ""
 	}
 	return "prints\n" + got + "the page says\n" + want
-}
-
-// output is what a program has printed so far.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }

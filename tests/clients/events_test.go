@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/logd-dev/logd"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // TestEventsPage: the page of examples/js shows each message once, in order, also when logd
@@ -56,7 +57,7 @@ func TestEventsPage(t *testing.T) {
 		program = exec.Command(node, "examples/js/events.js", "orders", at[strings.LastIndex(at, ":")+1:])
 		program.Dir, program.Env = "../..", append(os.Environ(), "LOGD_HTTP=http://"+s.http)
 		program.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		out := new(output)
+		out := new(testkit.Buffer)
 		program.Stdout, program.Stderr = out, out
 		if err := program.Start(); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // patience bounds every wait for something that has to happen.
@@ -192,29 +194,11 @@ type server struct {
 	http string
 	args []string
 	cmd  *exec.Cmd
-	log  serverLog
-}
-
-// serverLog is what the process says, in all its runs.
-type serverLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *serverLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *serverLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log  testkit.Buffer // of the process, in all its runs
 }
 
 // starts returns how often it says that the server takes requests.
-func (l *serverLog) starts() int { return strings.Count(l.String(), "logd takes requests") }
+func (s *server) starts() int { return strings.Count(s.log.String(), "logd takes requests") }
 
 // serve starts a server at a free port.
 func serve(t *testing.T, flags ...string) *server {
@@ -239,11 +223,11 @@ func (s *server) start() {
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	s.cmd.Stderr = &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	before := s.log.starts()
+	before := s.starts()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	await(s.t, "the server listens", func() bool { return s.log.starts() > before })
+	await(s.t, "the server listens", func() bool { return s.starts() > before })
 }
 
 func (s *server) kill() {

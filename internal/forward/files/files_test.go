@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/logd-dev/logd/internal/forward/lines"
+	"github.com/logd-dev/logd/internal/testkit"
 )
 
 // world is a folder with logs, and an agent that reads them. It lives in a bubble of
@@ -27,7 +27,7 @@ type world struct {
 	opt  Options
 	m    *Manager
 	stop func()
-	logs journal
+	logs testkit.Buffer // what was logged and done
 
 	events *inotify     // nil while there are none
 	kind   kind         // of the file system, for the agent
@@ -36,24 +36,6 @@ type world struct {
 	wrap func(content) content
 	// before, if it is set, is called before the agent opens a path.
 	before atomic.Pointer[func(path string)]
-}
-
-// journal is what was logged and done.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
 }
 
 // inWorld runs a test in a world whose agent is not started: in one without events, and in
