@@ -268,6 +268,47 @@ func TestClusterFindsMembers(t *testing.T) {
 	})
 }
 
+// A Client that keeps its connection finds those who have come in the place of all others.
+func TestClusterMembersReplaced(t *testing.T) {
+	clusterTest(t, func(t *testing.T, c *fakeCluster, cfg ClientConfig) {
+		client := dialTest(t, cfg)
+		s, err := NewScanner(t.Context(), client, "t", ScannerConfig{Follow: true, AwaitTopic: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if _, err := client.Info(t.Context(), "t"); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+		c.put(t, cfg, "one")
+		if m, err := s.Next(t.Context()); err != nil || string(m.Body) != "one" {
+			t.Fatalf("%s, %v", m.Body, err)
+		}
+		if len(c.asked("CLUSTER")) == 0 {
+			t.Fatal("the members are not known")
+		}
+		c.start("d:1")
+		c.start("e:1")
+		c.update(func() { c.members = []string{"a:1", "d:1", "e:1"} })
+		c.kill("b:1")
+		c.kill("c:1")
+		time.Sleep(10 * electionTimeout)
+		c.put(t, cfg, "two")
+		if m, err := s.Next(t.Context()); err != nil || string(m.Body) != "two" {
+			t.Fatalf("%s, %v", m.Body, err)
+		}
+		c.kill("a:1")
+		c.lead("d:1")
+		cfg.Addrs = []string{"d:1"}
+		c.put(t, cfg, "three")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if m, err := s.Next(ctx); err != nil || string(m.Body) != "three" {
+			t.Fatalf("%s, %v", m.Body, err)
+		}
+	})
+}
+
 // An append without a number is not sent again if it may be stored.
 func TestClusterAppendInDoubt(t *testing.T) {
 	for name, end := range map[string]func(c *fakeCluster){

@@ -221,7 +221,8 @@ func (p *Pool) Do(ctx context.Context, topic string, cl *Call) *Failure {
 	if f != nil {
 		f, l = p.failover(ctx, topic, cl, l, f, mine)
 	}
-	if f == nil && p.servers.stale.Load() {
+	if f == nil {
+		p.servers.age()
 		p.Refresh(ctx, l)
 	}
 	return f

@@ -20,6 +20,7 @@ type Servers struct {
 	known    atomic.Bool              // a server has said whether there is a cluster
 	cluster  atomic.Bool              // there is one
 	stale    atomic.Bool              // it is to be asked who its members are
+	asked    atomic.Int64             // when its members were told, in ns since 1970
 	patience atomic.Int64             // a time.Duration: see Patience; 0 if it is not known
 
 	mu         sync.Mutex
@@ -113,8 +114,24 @@ func (s *Servers) answered(addr string) {
 	delete(s.failed, addr)
 }
 
+// membersAge is after how many times Patience the members are asked for again: to replace one
+// takes longer than a few elections. Who keeps one connection would else not know those that
+// came in the place of all others, and have nobody to ask when it is lost.
+const membersAge = 4
+
+// age notes if the members that are known are those of a while ago.
+func (s *Servers) age() {
+	if !s.Cluster() || s.stale.Load() {
+		return
+	}
+	if old := max(membersAge*s.Patience(), time.Second); time.Since(time.Unix(0, s.asked.Load())) > old {
+		s.stale.Store(true)
+	}
+}
+
 // setMembers takes the addresses of all members.
 func (s *Servers) setMembers(members []string) {
+	s.asked.Store(time.Now().UnixNano())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Clone(s.named)
