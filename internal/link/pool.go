@@ -221,8 +221,7 @@ func (p *Pool) Do(ctx context.Context, topic string, cl *Call) *Failure {
 	if f != nil {
 		f, l = p.failover(ctx, topic, cl, l, f, mine)
 	}
-	if f == nil {
-		p.servers.age()
+	if f == nil && p.servers.old() {
 		p.Refresh(ctx, l)
 	}
 	return f

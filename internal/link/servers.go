@@ -119,14 +119,12 @@ func (s *Servers) answered(addr string) {
 // came in the place of all others, and have nobody to ask when it is lost.
 const membersAge = 4
 
-// age notes if the members that are known are those of a while ago.
-func (s *Servers) age() {
-	if !s.Cluster() || s.stale.Load() {
-		return
-	}
-	if old := max(membersAge*s.Patience(), time.Second); time.Since(time.Unix(0, s.asked.Load())) > old {
+// old reports whether the members are to be asked for, also since they are those of a while ago.
+func (s *Servers) old() bool {
+	if s.Cluster() && !s.stale.Load() && time.Since(time.Unix(0, s.asked.Load())) > max(membersAge*s.Patience(), time.Second) {
 		s.stale.Store(true)
 	}
+	return s.stale.Load()
 }
 
 // setMembers takes the addresses of all members.
