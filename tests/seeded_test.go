@@ -1007,7 +1007,7 @@ var storagePlaces = []seededPlace{
 			w.numbers.Renew()
 		}
 `, "^(TestWriterSoakLimits|TestVectors)$"},
-	{"backlog/disk.go",
+	{"backlog/disk_replace.go",
 		`				seq++
 `, `				seq++
 				if bug("smaller batches of the backlog have the number of the one before") {

@@ -119,18 +119,6 @@ func TestShortAndRandom(t *testing.T) {
 	}
 }
 
-// lastLog keeps what is logged.
-type lastLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lastLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
 // plainServer is a server that takes no codecs.
 func plainServer(t *testing.T) *logdtest.Server { return logdtest.Start(t, logdtest.Codecs("")) }
 
@@ -138,7 +126,7 @@ func plainServer(t *testing.T) *logdtest.Server { return logdtest.Start(t, logdt
 // one line of the log says so.
 func TestServerWithoutCodec(t *testing.T) {
 	server := plainServer(t)
-	var log lastLog
+	var log testkit.Buffer
 	cfg := server.ClientConfig()
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	c, err := logd.NewClient(cfg)
@@ -152,8 +140,8 @@ func TestServerWithoutCodec(t *testing.T) {
 		}
 	}
 	wantLines(t, c, "t", 0, 500, logd.ScannerConfig{})
-	if n := strings.Count(log.b.String(), "does not take the codec"); n != 1 {
-		t.Errorf("the log says %d times that the codec is not taken:\n%s", n, log.b.String())
+	if n := strings.Count(log.String(), "does not take the codec"); n != 1 {
+		t.Errorf("the log says %d times that the codec is not taken:\n%s", n, log.String())
 	}
 }
 
