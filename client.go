@@ -13,7 +13,8 @@ import (
 // # Clusters
 //
 // If the servers are a cluster, ClientConfig.Addrs are where the Client begins: it asks
-// for the other members by itself, and again after each failure. It has a connection to
+// for the other members by itself, and again after each failure, and with calls that
+// succeed after some time; a Writer asks only when it connects. It has a connection to
 // each member that it needs, and remembers which one leads a topic. If a member can't
 // be reached, is silent, busy or shutting down, or does not lead, a call is sent to the
 // member that was named, or else to the next: until its context ends, or all members
